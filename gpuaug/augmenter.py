@@ -1,0 +1,155 @@
+"""Augmenter: Images + Draws -> view tensors, by a plan of stages that can be read before it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from . import backends
+from .backends import Batch
+from .images import Images
+from .ops import Op, OpDraws, ToDtype
+from .ops.filter import DTYPES
+from .policy import Policy, View
+from .sampling import Draws
+
+PREFERENCE: dict[str, tuple[str, ...]] = {"cpu": ("kornia", "torchvision"), "other": ("kornia",)}
+"""Backends that "auto" takes, best first, by device type; an op goes to the first that has it."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A run of steps of one view that one backend applies in one call."""
+
+    backend: str
+    first: int
+    ops: tuple[Op, ...]
+
+
+class Augmenter:
+    """Make views of images, given draws.
+
+    policy: what the draws were made from. backend: "auto" takes the fastest that is installed, op by op; or "torchvision"
+    (the truth, CPU) or "kornia". device: where views are made and come out; images and device must agree, nothing is
+    copied silently; None takes the images'. dtype: float32, float16 or bfloat16 of the views; None takes the policy's
+    ToDtype, else float32. memory_format: torch.contiguous_format (NCHW) or torch.channels_last.
+
+    `augment(images, draws)` gives a list with one tensor (B, 3, H, W) a view. `print(augmenter)` shows the plan.
+    Raises ValueError for an op that no chosen backend has, ImportError where a backend's package is missing.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        backend: str = "auto",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        memory_format: torch.memory_format = torch.contiguous_format,
+    ) -> None:
+        if not isinstance(policy, Policy):
+            raise TypeError(f"Augmenter: policy must be a gpuaug.Policy, got {type(policy).__name__}")
+        if dtype is not None and dtype not in DTYPES:
+            raise ValueError(f"Augmenter: dtype must be float32, float16 or bfloat16, got {dtype}")
+        if memory_format not in (torch.contiguous_format, torch.channels_last):
+            raise ValueError(f"Augmenter: memory_format must be contiguous_format or channels_last, got {memory_format}")
+        self.policy = policy
+        self.backend = backend
+        self.device = None if device is None else canonical(device)
+        self.dtype = dtype
+        self.memory_format = memory_format
+        kind = "cpu" if self.device is None else self.device.type
+        if backend == "torchvision" and kind != "cpu":
+            raise ValueError(f"Augmenter: backend 'torchvision' runs on the CPU only, got device {self.device}; use 'kornia'")
+        self.modules = modules(backend, kind)
+        self.plan = tuple(tuple(stages(view, self.modules)) for view in policy.views)
+
+    def __call__(self, images: Images | torch.Tensor | Sequence[Any], draws: Draws) -> list[torch.Tensor]:
+        """Views of a batch.
+
+        images: `Images`, a uint8 tensor (B, 3, H, W), or a list that `Images.from_list` takes. draws: of this policy, one
+        row an image. Raises ValueError where policy, batch size or device do not fit.
+        """
+        batch = as_images(images)
+        if draws.policy != self.policy:
+            raise ValueError("Augmenter: the draws were made from another policy; draw with gpuaug.sample(augmenter.policy, ...)")
+        if len(draws) != len(batch):
+            raise ValueError(f"Augmenter: {len(batch)} images but draws for {len(draws)}")
+        if self.device is not None and batch.device != self.device:
+            raise ValueError(f"Augmenter: images are on {batch.device}, the augmenter on {self.device}; use images.to(...)")
+        return [self.make_view(batch, v, draws.tables[v]) for v in range(len(self.policy.views))]
+
+    def make_view(self, images: Images, v: int, draws: Sequence[OpDraws]) -> torch.Tensor:
+        """One view of a batch, (B, 3, H, W)."""
+        view = self.policy.views[v]
+        dtype = self.dtype or output_dtype(view)
+        if not len(images):
+            return torch.empty((0, 3, *view.size), dtype=dtype, device=images.device)
+        batch: Batch = images
+        for stage in self.plan[v]:
+            steps = draws[stage.first : stage.first + len(stage.ops)]
+            batch = self.modules[stage.backend].apply(batch, stage.ops, steps)
+        assert isinstance(batch, torch.Tensor)  # View has checked that its ops end at one size
+        return batch.to(dtype).contiguous(memory_format=self.memory_format)
+
+    def __str__(self) -> str:
+        lines = [f"Augmenter(backend={self.backend!r}, device={str(self.device or 'of the images')!r})"]
+        for (view, plan), same in groupby(zip(self.policy.views, self.plan, strict=True)):
+            height, width = view.size
+            dtype = str(self.dtype or output_dtype(view)).removeprefix("torch.")
+            lines.append(f"  {len(list(same))} x {height}x{width} {dtype}")
+            for k, stage in enumerate(plan, start=1):
+                lines.append(f"    {k}. {stage.backend}: " + " -> ".join(type(o).__name__ for o in stage.ops))
+        return "\n".join(lines)
+
+
+def canonical(device: torch.device | str) -> torch.device:
+    """The device with its index, so that "cuda" and "cuda:0" compare equal."""
+    device = torch.device(device)
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
+    return device
+
+
+def modules(backend: str, kind: str) -> dict[str, ModuleType]:
+    """The backends to use, best first."""
+    if backend != "auto":
+        return {backend: backends.load(backend)}
+    wanted = PREFERENCE.get(kind, PREFERENCE["other"])
+    found = {name: backends.load(name) for name in wanted if backends.installed(name)}
+    if not found:
+        raise ImportError(f"no backend for device {kind!r} is installed; install one with: {backends.INSTALL[wanted[0]]}")
+    return found
+
+
+def stages(view: View, found: dict[str, ModuleType]) -> list[Stage]:
+    """Runs of steps by backend, in order."""
+    names = []
+    for op in view.steps:
+        name = next((name for name, module in found.items() if type(op) in module.OPS), None)
+        if name is None:
+            raise ValueError(f"Augmenter: no backend of {', '.join(found)} has {type(op).__name__}; use backend='auto'")
+        names.append(name)
+    out = []
+    first = 0
+    for name, run in groupby(names):
+        count = len(list(run))
+        out.append(Stage(name, first, view.steps[first : first + count]))
+        first += count
+    return out
+
+
+def output_dtype(view: View) -> torch.dtype:
+    return next((op.dtype for op in view.steps if isinstance(op, ToDtype)), torch.float32)
+
+
+def as_images(images: Images | torch.Tensor | Sequence[Any]) -> Images:
+    if isinstance(images, Images):
+        return images
+    if isinstance(images, torch.Tensor):
+        return Images.from_tensor(images)
+    return Images.from_list(images)

@@ -1,0 +1,149 @@
+"""The truth: torchvision's v2 functionals on one float32 image at a time, decoded first, on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as F  # noqa: N812 - torchvision's own convention
+
+from .. import ops as op
+from ..images import Images
+from ..noise import normal_field
+from ..ops.color import ORDERS, PARTS
+from . import Batch
+
+Row = dict[str, Any]
+"""One image's draws of one step: name -> scalar or small array."""
+
+
+def resized_crop(x: torch.Tensor, o: op.RandomResizedCrop, d: Row) -> torch.Tensor:
+    top, left, height, width = box(x, o, d)
+    mode = InterpolationMode(o.interpolation)
+    size = list(cast(op.Size, o.size))
+    return F.resized_crop(x, top, left, height, width, size, interpolation=mode, antialias=True)
+
+
+def resize(x: torch.Tensor, o: op.Resize, d: Row) -> torch.Tensor:
+    size = list(o.target(*x.shape[-2:]))
+    return F.resize(x, size, interpolation=InterpolationMode(o.interpolation), antialias=True)
+
+
+def center_crop(x: torch.Tensor, o: op.CenterCrop, d: Row) -> torch.Tensor:
+    return F.center_crop(x, list(cast(op.Size, o.size)))
+
+
+def random_crop(x: torch.Tensor, o: op.RandomCrop, d: Row) -> torch.Tensor:
+    height, width = (np.array([n]) for n in x.shape[-2:])
+    left, top, right, bottom = (int(n) for n in o.pads(height, width)[0])
+    box_top, box_left, box_height, box_width = box(x, o, d)
+    fill = list(cast(tuple[float, ...], o.fill)) if o.padding_mode == "constant" else None
+    x = F.pad(x, [left, top, right, bottom], fill=fill, padding_mode=o.padding_mode)
+    return F.crop(x, box_top + top, box_left + left, box_height, box_width)
+
+
+def box(x: torch.Tensor, o: Any, d: Row) -> list[int]:
+    draws = {name: np.asarray(value)[None] for name, value in d.items()}
+    return [int(n) for n in o.boxes(draws, np.array([x.shape[-2]]), np.array([x.shape[-1]]))[0]]
+
+
+def affine(x: torch.Tensor, o: op.RandomAffine, d: Row) -> torch.Tensor:
+    height, width = x.shape[-2:]
+    shift = [int(np.rint(float(d.get("translate_x", 0)) * width)), int(np.rint(float(d.get("translate_y", 0)) * height))]
+    shear = [float(d.get("shear_x", 0)), float(d.get("shear_y", 0))]
+    return F.affine(
+        x,
+        float(d["angle"]),
+        shift,
+        float(d.get("scale", 1)),
+        shear,
+        interpolation=InterpolationMode(o.interpolation),
+        fill=list(cast(tuple[float, ...], o.fill)),
+        center=None if o.center is None else list(o.center),
+    )
+
+
+def rotate(x: torch.Tensor, o: op.RandomRotation, d: Row) -> torch.Tensor:
+    mode = InterpolationMode(o.interpolation)
+    center = None if o.center is None else list(o.center)
+    return F.rotate(x, float(d["angle"]), interpolation=mode, center=center, fill=list(cast(tuple[float, ...], o.fill)))
+
+
+def perspective(x: torch.Tensor, o: op.RandomPerspective, d: Row) -> torch.Tensor:
+    coefficients = o.coefficients({"corners": d["corners"][None]}, *x.shape[-2:])[0].tolist()
+    mode = InterpolationMode(o.interpolation)
+    fill = list(cast(tuple[float, ...], o.fill))
+    return F.perspective(x, None, None, interpolation=mode, fill=fill, coefficients=coefficients)
+
+
+ADJUST = dict(zip(PARTS, (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation, F.adjust_hue), strict=True))
+
+
+def color_jitter(x: torch.Tensor, o: op.ColorJitter, d: Row) -> torch.Tensor:
+    for part in (PARTS[k] for k in ORDERS[d["order"]]):
+        if part in d:
+            x = ADJUST[part](x, float(d[part]))
+    return x
+
+
+def noise(x: torch.Tensor, d: Row) -> torch.Tensor:
+    key = torch.from_numpy(d["key"].astype(np.int64))[None]
+    return normal_field(key, *x.shape[-2:])[0]
+
+
+def gaussian_noise(x: torch.Tensor, o: op.GaussianNoise, d: Row) -> torch.Tensor:
+    x = x + (o.mean + o.sigma * noise(x, d))
+    return x.clamp(0, 1) if o.clip else x
+
+
+def erase(x: torch.Tensor, o: op.RandomErasing, d: Row) -> torch.Tensor:
+    top, left, height, width = box(x, o, d)
+    if isinstance(o.value, str):
+        value = noise(x, d)[:, top : top + height, left : left + width]
+    else:
+        value = torch.tensor(o.value)[:, None, None]
+    return F.erase(x, top, left, height, width, value)
+
+
+OPS: dict[type[op.Op], Callable[..., torch.Tensor]] = {
+    op.RandomResizedCrop: resized_crop,
+    op.Resize: resize,
+    op.CenterCrop: center_crop,
+    op.RandomCrop: random_crop,
+    op.RandomHorizontalFlip: lambda x, o, d: F.horizontal_flip(x),
+    op.RandomVerticalFlip: lambda x, o, d: F.vertical_flip(x),
+    op.RandomAffine: affine,
+    op.RandomRotation: rotate,
+    op.RandomPerspective: perspective,
+    op.ColorJitter: color_jitter,
+    op.RandomGrayscale: lambda x, o, d: F.rgb_to_grayscale(x, num_output_channels=3),
+    op.RandomSolarize: lambda x, o, d: F.solarize(x, o.threshold),
+    op.RandomPosterize: lambda x, o, d: F.posterize(x, o.bits),
+    op.RandomEqualize: lambda x, o, d: F.equalize(x.clamp(0, 1)),  # it goes by way of uint8, where 1.01 would wrap
+    op.RandomAutocontrast: lambda x, o, d: F.autocontrast(x),
+    op.RandomInvert: lambda x, o, d: F.invert(x),
+    op.GaussianBlur: lambda x, o, d: F.gaussian_blur(x, [o.kernel_size] * 2, [float(d["sigma"])] * 2),
+    op.GaussianNoise: gaussian_noise,
+    op.RandomAdjustSharpness: lambda x, o, d: F.adjust_sharpness(x, o.sharpness_factor),
+    op.RandomErasing: erase,
+    op.Normalize: lambda x, o, d: F.normalize(x, list(o.mean), list(o.std)),
+    op.ToDtype: lambda x, o, d: x,
+}
+
+
+def apply(batch: Batch, ops: Sequence[op.Op], draws: Sequence[op.OpDraws]) -> Batch:
+    """Apply a run of steps, image by image; see `gpuaug.backends` for the shapes."""
+    if isinstance(batch, Images):
+        batch = [image.permute(2, 0, 1).float() / 255 for image in batch]
+    out = []
+    for row, image in enumerate(batch):
+        for o, step in zip(ops, draws, strict=True):
+            d = {name: column[row] for name, column in step.items()}
+            if d.pop("apply", True):
+                image = OPS[type(o)](image, o, d)
+        out.append(image)
+    same = len({image.shape for image in out}) == 1
+    return torch.stack(out) if same else out

@@ -1,0 +1,1 @@
+"""Where views come from: sources, decoding and the DataLoader."""

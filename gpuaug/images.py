@@ -1,0 +1,125 @@
+"""Images: a batch of decoded pictures of different sizes in one flat buffer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """A batch of 8-bit RGB images, each of its own size, on one device.
+
+    buffer: uint8, one dimension: the pixels of every image, row by row, three bytes a pixel, one image after the other.
+    shapes: (B, 2) int32 NumPy array of heights and widths; it stays on the host, where crop boxes are computed.
+    """
+
+    buffer: torch.Tensor
+    shapes: npt.NDArray[np.int32]
+
+    def __post_init__(self) -> None:
+        if self.buffer.dtype != torch.uint8 or self.buffer.ndim != 1:
+            raise ValueError(f"Images: buffer must be a flat uint8 tensor, got {self.buffer.dtype} of {self.buffer.ndim} dims")
+        if self.shapes.ndim != 2 or self.shapes.shape[1] != 2 or (self.shapes < 1).any():
+            raise ValueError("Images: shapes must be (B, 2) heights and widths, each at least 1")
+        if int(self.sizes.sum()) != self.buffer.numel():
+            raise ValueError(f"Images: shapes need {int(self.sizes.sum())} bytes, the buffer has {self.buffer.numel()}")
+
+    @classmethod
+    def from_list(cls, images: Iterable[Any]) -> Images:
+        """Copy a list of images into one batch on the CPU.
+
+        Each is a PIL image (converted to RGB), or a uint8 array or tensor of shape (H, W), (H, W, 1), (H, W, 3), (3, H, W)
+        or (1, H, W). Raises TypeError for other dtypes and ValueError for other shapes, naming the image's position.
+        """
+        arrays = [as_rgb(image, k) for k, image in enumerate(images)]
+        shapes = np.array([a.shape[:2] for a in arrays], dtype=np.int32).reshape(-1, 2)
+        flat = np.concatenate([a.reshape(-1) for a in arrays]) if arrays else np.empty(0, dtype=np.uint8)
+        return cls(torch.from_numpy(flat), shapes)
+
+    @classmethod
+    def from_tensor(cls, images: torch.Tensor) -> Images:
+        """A batch (B, 3, H, W) uint8, on its device. Memory in channels-last order is shared, other orders are copied."""
+        if images.dtype != torch.uint8:
+            raise TypeError(f"Images: a tensor must be uint8, got {images.dtype}; convert pixels to 0..255 first")
+        if images.ndim != 4 or images.shape[1] != 3:
+            raise ValueError(f"Images: a tensor must have shape (B, 3, H, W), got {tuple(images.shape)}")
+        count, _, height, width = images.shape
+        shapes = np.tile(np.array([[height, width]], dtype=np.int32), (count, 1))
+        return cls(images.permute(0, 2, 3, 1).reshape(-1), shapes)
+
+    @property
+    def device(self) -> torch.device:
+        return self.buffer.device
+
+    @property
+    def sizes(self) -> npt.NDArray[np.int64]:
+        """(B,) bytes of each image."""
+        return self.shapes.astype(np.int64).prod(axis=1) * 3
+
+    @property
+    def offsets(self) -> npt.NDArray[np.int64]:
+        """(B,) where each image starts in the buffer."""
+        return np.concatenate([np.zeros(1, np.int64), np.cumsum(self.sizes)[:-1]])[: len(self)]
+
+    @property
+    def uniform(self) -> bool:
+        """Whether all images have one size."""
+        return bool((self.shapes == self.shapes[:1]).all())
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Images:
+        """The batch on another device."""
+        return Images(self.buffer.to(device, non_blocking=non_blocking), self.shapes)
+
+    def pin_memory(self) -> Images:
+        """The batch in page-locked memory, from which copies to a GPU need not wait."""
+        return Images(self.buffer.pin_memory(), self.shapes)
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+    def __getitem__(self, k: int) -> torch.Tensor:
+        """Image k, uint8 (H, W, 3), sharing memory with the batch."""
+        if not -len(self) <= k < len(self):
+            raise IndexError(f"Images: {k} is outside a batch of {len(self)}")
+        k %= len(self)
+        height, width = (int(n) for n in self.shapes[k])
+        start = int(self.offsets[k])
+        return self.buffer[start : start + height * width * 3].view(height, width, 3)
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        return (self[k] for k in range(len(self)))
+
+    def __repr__(self) -> str:
+        if not len(self):
+            return f"Images(0, {self.device})"
+        low, high = self.shapes.min(axis=0), self.shapes.max(axis=0)
+        size = f"{low[0]}x{low[1]}" + ("" if self.uniform else f" to {high[0]}x{high[1]}")
+        return f"Images({len(self)} of {size}, {self.device})"
+
+
+def as_rgb(image: Any, position: int = 0) -> npt.NDArray[np.uint8]:
+    """One image as a contiguous uint8 (H, W, 3) array; see `Images.from_list`."""
+    if hasattr(image, "convert") and hasattr(image, "getbands"):  # a PIL image; PIL itself need not be imported
+        image = np.asarray(image.convert("RGB"))
+    if isinstance(image, torch.Tensor):
+        image = image.detach().cpu().numpy()
+    if not isinstance(image, np.ndarray):
+        raise TypeError(f"Images: image {position} must be a PIL image, a uint8 array or tensor, got {type(image).__name__}")
+    if image.dtype != np.uint8:
+        raise TypeError(f"Images: image {position} must be uint8, got {image.dtype}; convert pixels to 0..255 first")
+    if image.ndim == 3 and image.shape[2] not in (1, 3) and image.shape[0] in (1, 3):
+        image = image.transpose(1, 2, 0)
+    if image.ndim == 2:
+        image = image[:, :, None]
+    if image.ndim != 3 or image.shape[2] not in (1, 3) or 0 in image.shape:
+        raise ValueError(
+            f"Images: image {position} must have shape (H, W), (H, W, 1 or 3) or (1 or 3, H, W), none of them 0, "
+            f"got {tuple(image.shape)}"
+        )
+    return np.ascontiguousarray(np.broadcast_to(image, (*image.shape[:2], 3)))

@@ -1,0 +1,45 @@
+"""Noise fields that every backend reproduces: normal numbers from (key, pixel), the key being part of the draws."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+_LOW = 0xFFFFFFFF
+
+
+def philox4x32(counter: torch.Tensor, key: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    """Philox4x32-10 on int64 tensors holding 32-bit words; the first word of the counter varies, the others are 0.
+
+    counter: (1, N). key: two (B, 1). Returns four (B, N). See `gpuaug.sampling.philox4x32`.
+    """
+    c0, c1, c2, c3 = counter, torch.zeros_like(counter), torch.zeros_like(counter), torch.zeros_like(counter)
+    k0, k1 = key
+    for _ in range(10):
+        a_high, a_low = multiply(c0, 0xD2511F53)
+        b_high, b_low = multiply(c2, 0xCD9E8D57)
+        c0, c1, c2, c3 = b_high ^ c1 ^ k0, b_low, a_high ^ c3 ^ k1, a_low
+        k0, k1 = (k0 + 0x9E3779B9) & _LOW, (k1 + 0xBB67AE85) & _LOW
+    return c0, c1, c2, c3
+
+
+def multiply(x: torch.Tensor, m: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """High and low words of a 32 x 32 bit product, in halves since torch has no unsigned 64-bit multiplication."""
+    low = x * (m & 0xFFFF)
+    high = x * (m >> 16) + (low >> 16)
+    return high >> 16, ((high & 0xFFFF) << 16) | (low & 0xFFFF)
+
+
+def normal_field(key: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """Standard normal noise, float32 (B, 3, height, width), from keys (B, 2) int64 holding 32-bit words.
+
+    Pixel n (row by row) takes the four words of Philox at counter n; Box-Muller makes red and green of the first two and
+    blue of the others. Computed in float64, so that devices agree to float32 rounding.
+    """
+    pixels = torch.arange(height * width, device=key.device, dtype=torch.int64)[None]
+    w0, w1, w2, w3 = (w.to(torch.float64) for w in philox4x32(pixels, (key[:, :1], key[:, 1:])))
+    radius, radius_b = (torch.sqrt(-2 * torch.log((w + 0.5) * 2.0**-32)) for w in (w0, w2))
+    angle, angle_b = (w * (2 * math.pi * 2.0**-32) for w in (w1, w3))
+    field = torch.stack([radius * torch.cos(angle), radius * torch.sin(angle), radius_b * torch.cos(angle_b)], dim=1)
+    return field.to(torch.float32).reshape(-1, 3, height, width)

@@ -1,0 +1,51 @@
+"""Choosing among ops."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from .base import Op, Size, check_probability, fail, is_number, set_field
+
+
+@dataclass(frozen=True, init=False)
+class OneOf(Op):
+    """Apply exactly one of several branches, drawn per image (torchvision `RandomChoice`, wrapped in `RandomApply` by p).
+
+    branches: ops, or sequences of ops that run together. weights: relative probabilities; equal when None. p: probability
+    that any branch is applied. Ops inside must keep the size, so crops and resizes are refused.
+    """
+
+    branches: tuple[tuple[Op, ...], ...]
+    weights: tuple[float, ...]
+    p: float
+
+    uniforms: ClassVar[int] = 1
+
+    def __init__(self, *branches: Op | Sequence[Op], weights: Sequence[float] | None = None, p: float = 1.0) -> None:
+        normal = tuple((b,) if isinstance(b, Op) else tuple(b) for b in branches)
+        set_field(self, "branches", normal)
+        set_field(self, "p", p)
+        if not normal or not all(isinstance(op, Op) for branch in normal for op in branch):
+            raise fail(self, "branches", "one or more ops or sequences of ops", branches)
+        if any(hasattr(op, "size") for branch in normal for op in branch):
+            raise fail(self, "branches", "ops that keep the size; put crops and resizes beside the choice", branches)
+        given = tuple(weights) if weights is not None else (1.0,) * len(normal)
+        if len(given) != len(normal) or not all(is_number(w) and w >= 0 for w in given) or sum(given) <= 0:
+            raise fail(self, "weights", f"{len(normal)} non-negative numbers with a positive sum", weights)
+        set_field(self, "weights", tuple(w / sum(given) for w in given))
+        check_probability(self)
+
+    def output_size(self, size: Size | None) -> Size | None:
+        for branch in self.branches:
+            for op in branch:
+                op.output_size(size)
+        return size
+
+    def __str__(self) -> str:
+        parts = (
+            f"{weight:.3g}: " + (" then ".join(map(str, branch)) or "nothing")
+            for weight, branch in zip(self.weights, self.branches, strict=True)
+        )
+        return f"OneOf(p={self.p:.4g}, {'; '.join(parts)})"

@@ -1,0 +1,225 @@
+"""Ops that set the size of a view. Boxes follow from draws and image sizes, which the draws themselves never see."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import ClassVar, cast
+
+import numpy as np
+
+from .base import (
+    Array,
+    Op,
+    OpDraws,
+    Size,
+    between,
+    check_fill,
+    check_interpolation,
+    check_range,
+    check_size,
+    fail,
+    is_integer,
+    set_field,
+)
+
+TRIES = 10  # of torchvision's RandomResizedCrop and RandomErasing before they fall back
+
+
+class Sized(Op):
+    """An op whose output has one size for every image, taken from its view where `size` is None."""
+
+    size: int | Size | None
+
+    def bind(self, size: Size) -> Op:
+        return replace(self, size=size) if self.size is None else self  # type: ignore[call-arg]
+
+    def output_size(self, size: Size | None) -> Size | None:
+        if self.size is None:
+            raise ValueError(f"{type(self).__name__}: size is not set; give one, or put the op in a View")
+        return cast(Size, self.size)
+
+
+@dataclass(frozen=True)
+class RandomResizedCrop(Sized):
+    """Crop a box of random area and aspect, then resize it to `size` with antialiasing (torchvision `RandomResizedCrop`).
+
+    size: (height, width) in pixels; None takes the view's. scale: range of the box's share of the image's area, drawn
+    uniformly. ratio: range of width / height, drawn log-uniformly. Ten tries are made to fit a box into the image; then
+    the largest centred box that respects `ratio` is taken. interpolation: "bilinear" or "bicubic".
+    """
+
+    size: int | Size | None = None
+    scale: tuple[float, float] = (0.08, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    interpolation: str = "bilinear"
+
+    uniforms: ClassVar[int] = 2 * TRIES + 2
+
+    def __post_init__(self) -> None:
+        check_size(self)
+        check_range(self, "scale", 0.0)
+        check_range(self, "ratio", 1e-4, 1e4)
+        check_interpolation(self)
+
+    def draw(self, u: Array) -> OpDraws:
+        return {
+            "area": between(u[:, :TRIES], *self.scale),
+            "log_ratio": between(u[:, TRIES : 2 * TRIES], math.log(self.ratio[0]), math.log(self.ratio[1])),
+            "top": u[:, -2].astype(np.float32),
+            "left": u[:, -1].astype(np.float32),
+        }
+
+    def boxes(self, draws: OpDraws, height: Array, width: Array) -> Array:
+        """Crop boxes (B, 4) int32 as (top, left, height, width), for images of these heights and widths (B,)."""
+        height, width = height.astype(np.float64), width.astype(np.float64)
+        h, w, found = fit_boxes(draws, height * width, height, width)
+        if not found.all():
+            miss = ~found
+            aspect = width / height
+            low, high = self.ratio
+            h = np.where(miss, np.where(aspect < low, np.rint(width / low), height), h)
+            w = np.where(miss, np.where(aspect > high, np.rint(height * high), width), w)
+            h, w = np.maximum(h, 1), np.maximum(w, 1)
+        top = np.where(found, place(draws["top"], height - h), (height - h) // 2)
+        left = np.where(found, place(draws["left"], width - w), (width - w) // 2)
+        return np.stack([top, left, h, w], axis=1).astype(np.int32)
+
+
+def fit_boxes(
+    draws: OpDraws, area: Array, max_height: Array, max_width: Array, smallest: int = 1
+) -> tuple[Array, Array, Array]:
+    """Height and width of the first of ten drawn boxes that fits, and whether any did; all (B,), float64 and bool."""
+    h, w = np.zeros_like(area), np.zeros_like(area)
+    found = np.zeros(len(area), dtype=bool)
+    todo = np.arange(len(area))
+    for k in range(draws["area"].shape[1]):
+        target = area[todo] * draws["area"][todo, k]
+        ratio = np.exp(draws["log_ratio"][todo, k].astype(np.float64))
+        box_w, box_h = np.rint(np.sqrt(target * ratio)), np.rint(np.sqrt(target / ratio))
+        fits = (box_w <= max_width[todo]) & (box_h <= max_height[todo]) & (np.minimum(box_w, box_h) >= smallest)
+        hit = todo[fits]
+        h[hit], w[hit], found[hit] = box_h[fits], box_w[fits], True
+        todo = todo[~fits]
+        if not len(todo):
+            break
+    return h, w, found
+
+
+def place(u: Array, free: Array) -> Array:
+    """A uniform integer in 0..free from a uniform number in [0, 1)."""
+    return np.minimum(np.floor(u.astype(np.float64) * (free + 1)), free)
+
+
+@dataclass(frozen=True)
+class Resize(Sized):
+    """Resize with antialiasing (torchvision `Resize`).
+
+    size: (height, width) in pixels, or one number for the shorter edge, the aspect being kept (the result then has a size
+    of its own an image, and a crop must follow); None takes the view's. interpolation: "nearest", "bilinear", "bicubic".
+    """
+
+    size: int | Size | None = None
+    interpolation: str = "bilinear"
+
+    def __post_init__(self) -> None:
+        check_size(self, single=True)
+        check_interpolation(self)
+
+    def output_size(self, size: Size | None) -> Size | None:
+        if is_integer(self.size):
+            return None if size is None else self.target(*size)
+        return super().output_size(size)
+
+    def target(self, height: int, width: int) -> Size:
+        """(height, width) after the resize of an image of this size; torchvision truncates the longer edge."""
+        if isinstance(self.size, tuple):
+            return self.size
+        edge = int(cast(int, self.size))
+        if width <= height:
+            return int(edge * height / width), edge
+        return edge, int(edge * width / height)
+
+
+@dataclass(frozen=True)
+class CenterCrop(Sized):
+    """Cut the centre out; smaller images are first padded with black (torchvision `CenterCrop`).
+
+    size: (height, width) in pixels; None takes the view's.
+    """
+
+    size: int | Size | None = None
+
+    def __post_init__(self) -> None:
+        check_size(self)
+
+    def boxes(self, draws: OpDraws, height: Array, width: Array) -> Array:
+        """Boxes (B, 4) int32 as (top, left, height, width); they may reach outside the image, where the view is black."""
+        out_h, out_w = cast(Size, self.size)
+        # torchvision pads a smaller image by floor and ceil of half the lack, and rounds the offset of a larger one.
+        top = np.where(height < out_h, -((out_h - height) // 2), np.rint((height - out_h) / 2))
+        left = np.where(width < out_w, -((out_w - width) // 2), np.rint((width - out_w) / 2))
+        return np.stack([top, left, np.full_like(top, out_h), np.full_like(left, out_w)], axis=1).astype(np.int32)
+
+
+PADDING_MODES = ("constant", "edge", "reflect", "symmetric")
+
+
+@dataclass(frozen=True)
+class RandomCrop(Sized):
+    """Cut a box of `size` out at a random place, after padding (torchvision `RandomCrop`).
+
+    size: (height, width) in pixels; None takes the view's. padding: pixels on every side, (left and right, top and
+    bottom), or (left, top, right, bottom). pad_if_needed: pad images that are still too small, on both sides.
+    fill: value of the padding in [0, 1]. padding_mode: "constant", "edge", "reflect" or "symmetric".
+    """
+
+    size: int | Size | None = None
+    padding: int | tuple[int, ...] | None = None
+    pad_if_needed: bool = False
+    fill: float | tuple[float, float, float] = 0.0
+    padding_mode: str = "constant"
+
+    uniforms: ClassVar[int] = 2
+
+    def __post_init__(self) -> None:
+        check_size(self)
+        check_fill(self)
+        padding = (self.padding,) if is_integer(self.padding) else tuple(self.padding or (0,))  # type: ignore[arg-type]
+        if len(padding) not in (1, 2, 4) or not all(is_integer(v) and v >= 0 for v in padding):
+            raise fail(self, "padding", "a non-negative integer, or two or four of them", self.padding)
+        set_field(self, "padding", tuple(int(v) for v in padding * (4 // len(padding))))
+        if self.padding_mode not in PADDING_MODES:
+            raise fail(self, "padding_mode", "one of " + ", ".join(map(repr, PADDING_MODES)), self.padding_mode)
+
+    def draw(self, u: Array) -> OpDraws:
+        return {"top": u[:, 0].astype(np.float32), "left": u[:, 1].astype(np.float32)}
+
+    def pads(self, height: Array, width: Array) -> Array:
+        """Padding (B, 4) int32 as (left, top, right, bottom)."""
+        left, top, right, bottom = (np.full_like(height, v) for v in cast(tuple[int, ...], self.padding))
+        if self.pad_if_needed:
+            out_h, out_w = cast(Size, self.size)
+            lack_h = np.maximum(out_h - (height + top + bottom), 0)
+            lack_w = np.maximum(out_w - (width + left + right), 0)
+            left, top, right, bottom = left + lack_w, top + lack_h, right + lack_w, bottom + lack_h
+        return np.stack([left, top, right, bottom], axis=1).astype(np.int32)
+
+    def boxes(self, draws: OpDraws, height: Array, width: Array) -> Array:
+        """Boxes (B, 4) int32 as (top, left, height, width), in the coordinates of the image before padding.
+
+        Raises ValueError where an image is smaller than the crop even with its padding.
+        """
+        out_h, out_w = cast(Size, self.size)
+        pad = self.pads(height, width)
+        free_h = height + pad[:, 1] + pad[:, 3] - out_h
+        free_w = width + pad[:, 0] + pad[:, 2] - out_w
+        if (free_h < 0).any() or (free_w < 0).any():
+            k = int(np.flatnonzero((free_h < 0) | (free_w < 0))[0])
+            raise ValueError(
+                f"RandomCrop: image {k} of the batch is {height[k]}x{width[k]}, smaller than the crop {out_h}x{out_w}; "
+                "set pad_if_needed=True or resize first"
+            )
+        top = place(draws["top"], free_h) - pad[:, 1]
+        left = place(draws["left"], free_w) - pad[:, 0]
+        return np.stack([top, left, np.full_like(top, out_h), np.full_like(left, out_w)], axis=1).astype(np.int32)

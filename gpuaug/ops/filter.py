@@ -1,0 +1,181 @@
+"""Ops that mix a pixel with its neighbours or with noise, and those that finish a view."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from .base import (
+    Array,
+    Op,
+    OpDraws,
+    Size,
+    between,
+    check_number,
+    check_probability,
+    check_range,
+    fail,
+    is_integer,
+    is_number,
+    set_field,
+    words,
+)
+from .crop import TRIES, fit_boxes, place
+
+
+@dataclass(frozen=True)
+class GaussianBlur(Op):
+    """Blur with a truncated Gaussian, reflect-padded (torchvision `GaussianBlur`).
+
+    kernel_size: odd width in pixels; the image must be larger than half of it. sigma: range in pixels, drawn uniformly per
+    image, or one number. p: probability per image.
+    """
+
+    kernel_size: int = 23
+    sigma: tuple[float, float] = (0.1, 2.0)
+    p: float = 0.5
+
+    uniforms: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        if not (is_integer(self.kernel_size) and self.kernel_size >= 1 and self.kernel_size % 2 == 1):
+            raise fail(self, "kernel_size", "an odd integer >= 1", self.kernel_size)
+        if is_number(self.sigma):
+            set_field(self, "sigma", (self.sigma, self.sigma))
+        check_range(self, "sigma", 1e-3)
+        check_probability(self)
+
+    def draw(self, u: Array) -> OpDraws:
+        return {"sigma": between(u[:, 0], *self.sigma)}
+
+    def output_size(self, size: Size | None) -> Size | None:
+        if size is not None and min(size) <= self.kernel_size // 2:
+            raise ValueError(
+                f"GaussianBlur: kernel_size {self.kernel_size} needs images larger than {self.kernel_size // 2} pixels, "
+                f"but they are {size[0]}x{size[1]} here; use a smaller kernel"
+            )
+        return size
+
+
+@dataclass(frozen=True)
+class GaussianNoise(Op):
+    """Add normal noise, then clip to [0, 1] (torchvision `GaussianNoise`).
+
+    mean, sigma: of the noise, on the scale where white is 1. clip: whether to clip. p: probability per image. The noise
+    field is a function of the drawn key (see `gpuaug.noise`), so every backend adds the same noise.
+    """
+
+    mean: float = 0.0
+    sigma: float = 0.1
+    clip: bool = True
+    p: float = 1.0
+
+    uniforms: ClassVar[int] = 2
+
+    def __post_init__(self) -> None:
+        check_number(self, "mean")
+        check_number(self, "sigma", 0.0)
+        check_probability(self)
+
+    def draw(self, u: Array) -> OpDraws:
+        return {"key": words(u)}
+
+
+@dataclass(frozen=True)
+class RandomAdjustSharpness(Op):
+    """Blend with a 3x3 smoothing of the inner pixels (torchvision `RandomAdjustSharpness`).
+
+    sharpness_factor: 0 smooths, 1 changes nothing, 2 doubles the sharpness. p: probability per image.
+    """
+
+    sharpness_factor: float
+    p: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_number(self, "sharpness_factor", 0.0)
+        check_probability(self)
+
+
+@dataclass(frozen=True)
+class RandomErasing(Op):
+    """Overwrite one random box (torchvision `RandomErasing`; Zhong et al. 2020, arXiv 1708.04896).
+
+    p: probability per image. scale: range of the box's share of the area. ratio: range of height / width, drawn
+    log-uniformly. value: a number in any range (0 after Normalize is the mean), three of them, or "random" for standard
+    normal noise a pixel. Ten tries are made to fit a box; then nothing is erased.
+    """
+
+    p: float = 0.5
+    scale: tuple[float, float] = (0.02, 0.33)
+    ratio: tuple[float, float] = (0.3, 3.3)
+    value: float | tuple[float, float, float] | str = 0.0
+
+    uniforms: ClassVar[int] = 2 * TRIES + 4
+
+    def __post_init__(self) -> None:
+        check_probability(self)
+        check_range(self, "scale", 0.0, 1.0)
+        check_range(self, "ratio", 1e-4, 1e4)
+        if isinstance(self.value, str):
+            if self.value != "random":
+                raise fail(self, "value", 'a number, three numbers or "random"', self.value)
+        else:
+            triple = (self.value,) * 3 if is_number(self.value) else self.value
+            if not (isinstance(triple, (tuple, list)) and len(triple) == 3 and all(is_number(v) for v in triple)):
+                raise fail(self, "value", 'a number, three numbers or "random"', self.value)
+            set_field(self, "value", tuple(float(v) for v in triple))
+
+    def draw(self, u: Array) -> OpDraws:
+        return {
+            "area": between(u[:, :TRIES], *self.scale),
+            # torchvision's ratio is height / width here, width / height in the crop; fit_boxes wants the latter.
+            "log_ratio": between(u[:, TRIES : 2 * TRIES], -math.log(self.ratio[0]), -math.log(self.ratio[1])),
+            "top": u[:, -4].astype(np.float32),
+            "left": u[:, -3].astype(np.float32),
+            "key": words(u[:, -2:]),
+        }
+
+    def boxes(self, draws: OpDraws, height: Array, width: Array) -> Array:
+        """Boxes to erase (B, 4) int32 as (top, left, height, width); of height and width 0 where none fitted."""
+        height, width = height.astype(np.float64), width.astype(np.float64)
+        # torchvision refuses a box as large as the image and accepts an empty one.
+        h, w, _ = fit_boxes(draws, height * width, height - 1, width - 1, smallest=0)
+        return np.stack([place(draws["top"], height - h), place(draws["left"], width - w), h, w], axis=1).astype(np.int32)
+
+
+@dataclass(frozen=True)
+class Normalize(Op):
+    """Subtract `mean` and divide by `std`, per channel, on values in [0, 1]; ImageNet's statistics unless said."""
+
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    def __post_init__(self) -> None:
+        for name in ("mean", "std"):
+            value = getattr(self, name)
+            value = (value,) * 3 if is_number(value) else tuple(value) if isinstance(value, (tuple, list)) else value
+            ok = isinstance(value, tuple) and len(value) == 3 and all(is_number(v) for v in value)
+            if not ok or (name == "std" and min(value) <= 0):
+                raise fail(self, name, "three numbers" + (" > 0" if name == "std" else ""), getattr(self, name))
+            set_field(self, name, tuple(float(v) for v in value))
+
+
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+
+
+@dataclass(frozen=True)
+class ToDtype(Op):
+    """The dtype of the view that comes out: float32, float16 or bfloat16 in [0, 1] (torchvision `ToDtype(scale=True)`).
+
+    Arithmetic stays in float32; only the result is cast.
+    """
+
+    dtype: torch.dtype = torch.float32
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise fail(self, "dtype", "torch.float32, torch.float16 or torch.bfloat16", self.dtype)

@@ -1,0 +1,92 @@
+"""Policy and View: what may happen to an image, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+
+from .ops import Normalize, Op, Size, ToDtype, leaves
+from .ops.base import is_integer
+
+
+@dataclass(frozen=True, init=False)
+class View:
+    """One output of a policy: ops applied in order, giving images of one size.
+
+    size: (height, width) in pixels, or one number for both. ops: see `gpuaug.ops`; a crop or resize without a size takes
+    the view's, and there must be one that brings every image to it. repeat: how many views of this kind the policy has.
+    Raises ValueError where the ops do not end at `size`.
+    """
+
+    size: Size
+    ops: tuple[Op, ...]
+    repeat: int = 1
+
+    def __init__(self, size: int | Sequence[int], *ops: Op, repeat: int = 1) -> None:
+        pair = (size, size) if is_integer(size) else size
+        if not (isinstance(pair, (tuple, list)) and len(pair) == 2 and all(is_integer(n) and n >= 1 for n in pair)):
+            raise ValueError(f"View: size must be a positive integer or a pair (height, width) of them, got {size!r}")
+        if not all(isinstance(op, Op) for op in ops):
+            wrong = next(op for op in ops if not isinstance(op, Op))
+            raise TypeError(f"View: ops must be gpuaug ops, got {wrong!r}; convert torchvision's with from_torchvision")
+        if not (is_integer(repeat) and repeat >= 1):
+            raise ValueError(f"View: repeat must be an integer >= 1, got {repeat!r}")
+        height, width = (int(n) for n in pair)
+        object.__setattr__(self, "size", (height, width))
+        object.__setattr__(self, "ops", tuple(op.bind((height, width)) for op in ops))
+        object.__setattr__(self, "repeat", int(repeat))
+        reached: Size | None = None
+        for op in self.ops:
+            reached = op.output_size(reached)
+        if reached != (height, width):
+            found = "sizes of their own" if reached is None else f"{reached[0]}x{reached[1]}"
+            raise ValueError(
+                f"View: ops must end at {height}x{width}, but they leave images at {found}; "
+                "end with a crop, or with Resize((height, width))"
+            )
+        if sum(isinstance(op, ToDtype) for op in self.steps) > 1:
+            raise ValueError("View: at most one ToDtype, since it states the dtype of the view that comes out")
+
+    @property
+    def steps(self) -> tuple[Op, ...]:
+        """The ops that touch pixels, in order, with every branch of a choice in its place; draws have one entry a step."""
+        return tuple(leaves(self.ops))
+
+    @property
+    def normalize(self) -> Normalize | None:
+        """The view's last Normalize, which a picture of it must undo."""
+        return next((op for op in reversed(self.steps) if isinstance(op, Normalize)), None)
+
+    def __str__(self) -> str:
+        return "\n".join([f"{self.size[0]}x{self.size[1]}", *(f"  {op}" for op in self.ops)])
+
+
+@dataclass(frozen=True, init=False)
+class Policy:
+    """A list of views, each drawn on its own from the same image.
+
+    views: one a view that comes out (a `View` with repeat=2 stands here twice). name and source say what it is and where
+    it was published; they take no part in comparison.
+    """
+
+    views: tuple[View, ...]
+    name: str = field(default="", compare=False)
+    source: str = field(default="", compare=False)
+
+    def __init__(self, *views: View, name: str = "", source: str = "") -> None:
+        if not views or not all(isinstance(view, View) for view in views):
+            raise TypeError(f"Policy: give one or more View, got {views!r}")
+        single = tuple(View(view.size, *view.ops) for view in views for _ in range(view.repeat))
+        object.__setattr__(self, "views", single)
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "source", source)
+
+    def __len__(self) -> int:
+        return len(self.views)
+
+    def __str__(self) -> str:
+        lines = [self.name or "policy"] + ([f"  {self.source}"] if self.source else [])
+        for view, same in groupby(self.views):
+            lines.append(f"  {len(list(same))} x " + str(view).replace("\n", "\n    "))
+        return "\n".join(lines)

@@ -1,0 +1,155 @@
+"""Drawing parameters: a pure function of (policy, seed, epoch, sample index, view).
+
+Philox4x32-10 turns a counter into four random words, with no state to keep. Its counter here is (block, view, low half of
+the index, epoch) and its key the seed, so any draw can be made anywhere, in any order, again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from .ops import OneOf, Op, OpDraws
+from .ops.base import Array, is_integer
+from .policy import Policy
+
+MAX_INDEX = 2**48
+"""Sample indices are below this: the counter holds 48 bits of them."""
+
+
+def philox4x32(counter: npt.NDArray[np.uint64], key: tuple[int, int]) -> npt.NDArray[np.uint64]:
+    """Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3", SC11).
+
+    counter: (4, ...) uint64, each below 2^32. key: two words. Returns (4, ...) uint64, each below 2^32.
+    """
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
+    low = np.uint64(0xFFFFFFFF)
+    half = np.uint64(32)
+    for _ in range(10):
+        a = c0 * np.uint64(0xD2511F53)
+        b = c2 * np.uint64(0xCD9E8D57)
+        c0, c1, c2, c3 = (b >> half) ^ c1 ^ np.uint64(k0), b & low, (a >> half) ^ c3 ^ np.uint64(k1), a & low
+        k0, k1 = (k0 + 0x9E3779B9) & 0xFFFFFFFF, (k1 + 0xBB67AE85) & 0xFFFFFFFF
+    return np.stack([c0, c1, c2, c3])
+
+
+def uniforms(seed: int, epoch: int, index: npt.NDArray[np.int64], views: int, count: int) -> npt.NDArray[np.float64]:
+    """Independent uniform numbers in [0, 1), each a 32-bit word times 2^-32: shape (views, len(index), count)."""
+    blocks = -(-count // 4)
+    counter = np.zeros((4, views, len(index), blocks), dtype=np.uint64)
+    counter[0] = np.arange(blocks)
+    counter[1] = np.arange(views)[:, None, None] + ((index >> 32) << 16)[None, :, None]
+    counter[2] = (index & 0xFFFFFFFF)[None, :, None]
+    counter[3] = epoch
+    bits = philox4x32(counter, (seed & 0xFFFFFFFF, seed >> 32))
+    return np.moveaxis(bits, 0, -1).reshape(views, len(index), 4 * blocks)[..., :count] * 2.0**-32
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """What did happen: the parameters of every view of every sample of a batch.
+
+    index: (B,) int64 sample indices. tables[view][step] maps a parameter's name to an array (B, ...), in the order of
+    `policy.views[view].steps`. An op that is not applied to every image has the bool column `apply`.
+    """
+
+    policy: Policy
+    seed: int
+    epoch: int
+    index: npt.NDArray[np.int64]
+    tables: tuple[tuple[OpDraws, ...], ...]
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def take(self, rows: Array | slice | Sequence[int]) -> Draws:
+        """The draws of some rows of the batch."""
+        tables = tuple(tuple({name: a[rows] for name, a in step.items()} for step in view) for view in self.tables)
+        return Draws(self.policy, self.seed, self.epoch, self.index[rows], tables)
+
+    def columns(self, view: int) -> dict[str, Array]:
+        """One view's parameters as a flat table: "ColorJitter.hue" -> (B, ...). A second op of a kind is "GaussianBlur#2"."""
+        flat: dict[str, Array] = {}
+        seen: dict[str, int] = {}
+        for op, step in zip(self.policy.views[view].steps, self.tables[view], strict=True):
+            kind = type(op).__name__
+            seen[kind] = seen.get(kind, 0) + 1
+            label = kind if seen[kind] == 1 else f"{kind}#{seen[kind]}"
+            flat.update({f"{label}.{name}": a for name, a in step.items()})
+        return flat
+
+
+def sample(policy: Policy, index: int | Sequence[int] | range | Array, seed: int = 0, epoch: int = 0) -> Draws:
+    """Draw the parameters of every view of these samples.
+
+    index: sample indices in 0..2^48-1. seed: in 0..2^64-1. epoch: in 0..2^32-1. Equal arguments give equal draws, whatever
+    else is drawn before, beside or after them. Raises TypeError or ValueError for arguments outside these ranges.
+    """
+    if not isinstance(policy, Policy):
+        raise TypeError(f"sample: policy must be a gpuaug.Policy, got {type(policy).__name__}")
+    for name, value, bits in (("seed", seed, 64), ("epoch", epoch, 32)):
+        if not (is_integer(value) and 0 <= value < 2**bits):
+            raise ValueError(f"sample: {name} must be an integer in 0..2^{bits}-1, got {value!r}")
+    rows = np.atleast_1d(np.asarray(index))
+    if rows.size == 0:
+        rows = rows.astype(np.int64)
+    if rows.ndim != 1 or rows.dtype.kind not in "iu" or (rows.size and not 0 <= int(rows.min()) <= int(rows.max()) < MAX_INDEX):
+        raise ValueError("sample: index must be integers in 0..2^48-1, in one dimension")
+    rows = rows.astype(np.int64)
+    count = max(needed(view.ops) for view in policy.views)
+    u = uniforms(int(seed), int(epoch), rows, len(policy.views), count)
+    tables = tuple(tuple(draw_ops(view.ops, u[v], None)) for v, view in enumerate(policy.views))
+    return Draws(policy, int(seed), int(epoch), rows, tables)
+
+
+def needed(ops: Sequence[Op]) -> int:
+    """How many uniform numbers a list of ops takes per image."""
+    return sum(
+        op.uniforms + (0 if probability(op) is None else 1) + sum(needed(b) for b in getattr(op, "branches", ())) for op in ops
+    )
+
+
+def probability(op: Op) -> float | None:
+    """The op's probability per image, None for an op that is always applied."""
+    p: float | None = getattr(op, "p", None)
+    return p
+
+
+def draw_ops(ops: Sequence[Op], u: npt.NDArray[np.float64], allowed: npt.NDArray[np.bool_] | None) -> list[OpDraws]:
+    """Draws of a list of ops from the columns of `u`, in order; `allowed` (B,) masks the images of a choice's branch."""
+    out: list[OpDraws] = []
+    at = 0
+    for op in ops:
+        width = needed([op])
+        mine = u[:, at : at + width]
+        at += width
+        p = probability(op)
+        apply = allowed
+        if p is not None:
+            apply = mine[:, 0] < p if allowed is None else allowed & (mine[:, 0] < p)
+            mine = mine[:, 1:]
+        if isinstance(op, OneOf):
+            out += draw_choice(op, mine, apply)
+        else:
+            step = op.draw(mine)
+            out.append(step if apply is None else {"apply": apply, **step})
+    return out
+
+
+def draw_choice(op: OneOf, u: npt.NDArray[np.float64], apply: npt.NDArray[np.bool_] | None) -> list[OpDraws]:
+    """Draws of every branch of a choice: the first column says which branch each image takes."""
+    edges = np.cumsum(op.weights)
+    edges[-1] = 1.0  # against rounding
+    chosen = np.searchsorted(edges, u[:, 0], side="right")
+    out: list[OpDraws] = []
+    at = 1
+    for k, branch in enumerate(op.branches):
+        width = needed(branch)
+        mask = chosen == k
+        out += draw_ops(branch, u[:, at : at + width], mask if apply is None else mask & apply)
+        at += width
+    return out
