@@ -125,7 +125,7 @@ OPS: dict[type[op.Op], Callable[..., torch.Tensor]] = {
     op.RandomEqualize: lambda x, o, d: F.equalize(x.clamp(0, 1)),  # it goes by way of uint8, where 1.01 would wrap
     op.RandomAutocontrast: lambda x, o, d: F.autocontrast(x),
     op.RandomInvert: lambda x, o, d: F.invert(x),
-    op.GaussianBlur: lambda x, o, d: F.gaussian_blur(x, [o.kernel_size] * 2, [float(d["sigma"])] * 2),
+    op.GaussianBlur: lambda x, o, d: F.gaussian_blur(x, list(o.kernel), [float(d["sigma"])] * 2),
     op.GaussianNoise: gaussian_noise,
     op.RandomAdjustSharpness: lambda x, o, d: F.adjust_sharpness(x, o.sharpness_factor),
     op.RandomErasing: erase,

@@ -31,19 +31,22 @@ from .crop import TRIES, fit_boxes, place
 class GaussianBlur(Op):
     """Blur with a truncated Gaussian, reflect-padded (torchvision `GaussianBlur`).
 
-    kernel_size: odd width in pixels; the image must be larger than half of it. sigma: range in pixels, drawn uniformly per
-    image, or one number. p: probability per image.
+    kernel_size: odd width in pixels, or (width, height); the image must be larger than half of it. sigma: range in pixels,
+    drawn uniformly per image, or one number. p: probability per image.
     """
 
-    kernel_size: int = 23
+    kernel_size: int | tuple[int, int] = 23
     sigma: tuple[float, float] = (0.1, 2.0)
     p: float = 0.5
 
     uniforms: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
-        if not (is_integer(self.kernel_size) and self.kernel_size >= 1 and self.kernel_size % 2 == 1):
-            raise fail(self, "kernel_size", "an odd integer >= 1", self.kernel_size)
+        value = self.kernel_size
+        pair = (value, value) if is_integer(value) else value
+        if not (isinstance(pair, (tuple, list)) and len(pair) == 2 and all(is_integer(n) and n > 0 and n % 2 for n in pair)):
+            raise fail(self, "kernel_size", "an odd integer >= 1, or a pair (width, height) of them", value)
+        set_field(self, "kernel_size", int(pair[0]) if pair[0] == pair[1] else (int(pair[0]), int(pair[1])))
         if is_number(self.sigma):
             set_field(self, "sigma", (self.sigma, self.sigma))
         check_range(self, "sigma", 1e-3)
@@ -52,10 +55,16 @@ class GaussianBlur(Op):
     def draw(self, u: Array) -> OpDraws:
         return {"sigma": between(u[:, 0], *self.sigma)}
 
+    @property
+    def kernel(self) -> tuple[int, int]:
+        """(width, height) of the kernel in pixels."""
+        return self.kernel_size if isinstance(self.kernel_size, tuple) else (self.kernel_size, self.kernel_size)
+
     def output_size(self, size: Size | None) -> Size | None:
-        if size is not None and min(size) <= self.kernel_size // 2:
+        width, height = self.kernel
+        if size is not None and (size[0] <= height // 2 or size[1] <= width // 2):
             raise ValueError(
-                f"GaussianBlur: kernel_size {self.kernel_size} needs images larger than {self.kernel_size // 2} pixels, "
+                f"GaussianBlur: kernel_size {self.kernel_size} needs images larger than half of it, "
                 f"but they are {size[0]}x{size[1]} here; use a smaller kernel"
             )
         return size
