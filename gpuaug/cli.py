@@ -1,0 +1,110 @@
+"""The command `gpuaug`: show, policies, doctor."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from . import backends
+from .augmenter import PREFERENCE, Augmenter
+from .catalog import policies, policy
+from .data.decode import decode
+from .gallery import contact_sheet
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status: 0, 2 for bad input, 130 when interrupted."""
+    options = parser().parse_args(argv)
+    try:
+        options.run(options)
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        print(f"gpuaug: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("gpuaug: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="gpuaug", description="Image augmentation for self-supervised learning.")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    show = commands.add_parser("show", help="write a contact sheet: each image and its views, captioned with their draws")
+    show.add_argument("policy", metavar="POLICY", help="a name that `gpuaug policies` lists")
+    show.add_argument("images", metavar="IMAGE", nargs="+", type=Path, help="image files")
+    show.add_argument("-o", "--out", type=Path, default=Path("sheet.png"), help="the PNG to write (default: %(default)s)")
+    show.add_argument("--size", type=int, help="size of the views in pixels (default: the policy's)")
+    show.add_argument("--seed", type=int, default=0, help="0 to 2^64-1 (default: %(default)s)")
+    show.add_argument("--draws", type=int, default=1, help="how often to draw from the policy (default: %(default)s)")
+    show.add_argument("--backend", default="auto", choices=["auto", *backends.REQUIRES], help="default: %(default)s")
+    show.set_defaults(run=run_show)
+
+    table = commands.add_parser("policies", help="list the named policies, or print some in full")
+    table.add_argument("names", metavar="POLICY", nargs="*", help="print these in full")
+    table.set_defaults(run=run_policies)
+
+    doctor = commands.add_parser("doctor", help="devices, versions, and which backend would run")
+    doctor.set_defaults(run=run_doctor)
+    return top
+
+
+def run_show(options: argparse.Namespace) -> None:
+    arguments: dict[str, Any] = {} if options.size is None else {"size": options.size}
+    if options.draws < 1:
+        raise ValueError(f"--draws must be at least 1, got {options.draws}")
+    chosen = policy(options.policy, **arguments)
+    images = [decode(path.read_bytes(), str(path)) for path in options.images]
+    contact_sheet(chosen, images, options.out, seed=options.seed, draws=options.draws, backend=options.backend)
+    print(f"{options.out}: {len(images)} image{'s' * (len(images) > 1)} under {chosen.name}, {len(chosen)} views each")
+
+
+def run_policies(options: argparse.Namespace) -> None:
+    if options.names:
+        print("\n\n".join(str(policy(name)) for name in options.names))
+        return
+    print(f"{'policy':<18} {'views':<14} source")
+    for name, make in policies.items():
+        made = make()
+        sizes = [view.size[0] for view in made.views]
+        views = " + ".join(f"{sizes.count(size)}x{size}" for size in dict.fromkeys(sizes))
+        print(f"{name:<18} {views:<14} {made.source}")
+    print("\nPrint one in full: gpuaug policies NAME. Look at one: gpuaug show NAME photo.jpg")
+
+
+PACKAGES = ("torch", "torchvision", "kornia", "numpy", "pillow")
+
+
+def run_doctor(options: argparse.Namespace) -> None:
+    print(f"python       {platform.python_version()} on {platform.system()} {platform.machine()}")
+    for name in PACKAGES:
+        try:
+            print(f"{name:<12} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            print(f"{name:<12} not installed")
+    print(f"CPU          {torch.get_num_threads()} threads in use")
+    if torch.cuda.is_available():
+        for k in range(torch.cuda.device_count()):
+            found = torch.cuda.get_device_properties(k)
+            print(f"cuda:{k}       {found.name}, {found.total_memory / 2**30:.0f} GiB, CUDA {torch.version.cuda}")
+    else:
+        print("CUDA         no device")
+    print()
+    for name in backends.REQUIRES:
+        state = "installed" if backends.installed(name) else f"not installed; {backends.INSTALL[name]}"
+        print(f"backend {name:<12} {state}")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    order = " then ".join(PREFERENCE.get(device, PREFERENCE["other"]))
+    print(f'\nbackend="auto" on {device} takes, op by op, the first that has it of: {order}. For SimCLR:\n')
+    print(Augmenter(policy("simclr"), device=device))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,145 @@
+"""Contact sheets: what a policy does to pictures, each view captioned with its draws."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+
+from . import ops as op
+from .augmenter import Augmenter
+from .images import Images
+from .ops.color import ORDERS, PARTS
+from .policy import Policy, View
+from .sampling import Draws, sample
+
+Row = dict[str, Any]
+"""One image's draws of one step."""
+
+CELL = 208  # pixels a picture, at most
+GAP = 10
+LINE = 15
+MAX_COLUMNS = 9  # the original and eight views
+
+
+def contact_sheet(
+    policy: Policy, images: Sequence[Any], path: str | Path, seed: int = 0, draws: int = 1, backend: str = "auto"
+) -> None:
+    """Write a PNG with a block of rows an image: the original, then its views, each captioned with its draws.
+
+    images: as `Images.from_list` takes them. draws: how many times to draw from the policy (epochs 0, 1, ...).
+    Raises OSError, naming the path, where the picture cannot be written.
+    """
+    batch = Images.from_list(images)
+    augment = Augmenter(policy, backend=backend, dtype=torch.float32)
+    cells: list[list[tuple[Image.Image, list[str]]]] = [[original(image)] for image in batch]
+    for epoch in range(draws):
+        drawn = sample(policy, range(len(batch)), seed=seed, epoch=epoch)
+        for v, views in enumerate(augment(batch, drawn)):
+            for k, x in enumerate(views):
+                label = f"view {v + 1}" + (f", draw {epoch + 1}" if draws > 1 else "")
+                size = (int(batch.shapes[k, 0]), int(batch.shapes[k, 1]))
+                cells[k].append((picture(x, policy.views[v]), [label, *caption(drawn, v, k, size)]))
+    name = policy.name or "policy"
+    title = f"{name}: {len(policy)} view{'s' * (len(policy) > 1)}, seed {seed}" + (f"  ({policy.source})" * bool(policy.source))
+    try:
+        layout(title, cells).save(path, format="PNG")
+    except OSError as error:
+        raise OSError(f"cannot write the contact sheet {path}: {error.strerror or error}") from error
+
+
+def original(image: torch.Tensor) -> tuple[Image.Image, list[str]]:
+    height, width, _ = image.shape
+    return fit(Image.fromarray(image.numpy())), ["original", f"{height}x{width}"]
+
+
+def picture(x: torch.Tensor, view: View) -> Image.Image:
+    """A view as a picture: Normalize undone, clipped to what a screen shows."""
+    normalize = view.normalize
+    if normalize is not None:
+        x = x * torch.tensor(normalize.std)[:, None, None] + torch.tensor(normalize.mean)[:, None, None]
+    pixels = (x.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    return fit(Image.fromarray(pixels))
+
+
+def fit(image: Image.Image) -> Image.Image:
+    """Scaled down to a cell; small pictures are enlarged by whole factors, with their pixels left visible."""
+    largest = max(image.size)
+    if largest * 2 <= CELL:
+        factor = CELL // largest
+        return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
+    image.thumbnail((CELL, CELL))
+    return image
+
+
+def layout(title: str, blocks: Sequence[Sequence[tuple[Image.Image, list[str]]]]) -> Image.Image:
+    """The sheet: a block an image, wrapped after MAX_COLUMNS cells, captions below the pictures."""
+    font, bold = ImageFont.load_default(12), ImageFont.load_default(16)
+    columns = min(MAX_COLUMNS, max(len(block) for block in blocks))
+    rows = [block[k : k + columns] for block in blocks for k in range(0, len(block), columns)]
+    heights = [max(p.height for p, _ in row) + LINE * max(len(text) for _, text in row) + 2 * GAP for row in rows]
+    wide = int(bold.getlength(title)) + 2 * GAP
+    sheet = Image.new("RGB", (max(wide, GAP + columns * (CELL + GAP)), 40 + sum(heights)), "white")
+    pen = ImageDraw.Draw(sheet)
+    pen.text((GAP, GAP), title, fill="black", font=bold)
+    y = 40
+    for row, height in zip(rows, heights, strict=True):
+        tallest = max(p.height for p, _ in row)
+        for k, (cell, text) in enumerate(row):
+            x = GAP + k * (CELL + GAP)
+            sheet.paste(cell, (x, y))
+            for n, line in enumerate(text):
+                pen.text((x, y + tallest + 4 + n * LINE), line, fill="black" if n == 0 else "#444444", font=font)
+        y += height
+    return sheet
+
+
+def caption(draws: Draws, view: int, row: int, size: op.Size) -> list[str]:
+    """One line for each step that happened to this image, in order. size: (height, width) of the image."""
+    lines = []
+    for o, step in zip(draws.policy.views[view].steps, draws.tables[view], strict=True):
+        d = {name: column[row] for name, column in step.items()}
+        if d.pop("apply", True) and not isinstance(o, (op.Normalize, op.ToDtype)):
+            lines.append(WORDS.get(type(o), generic)(o, d, size))
+        size = o.output_size(size) or size
+    return lines
+
+
+def generic(o: op.Op, d: Row, size: op.Size) -> str:
+    shown = [f"{name} {float(value):.2f}" for name, value in d.items() if np.ndim(value) == 0]
+    return " ".join([type(o).__name__.removeprefix("Random"), *shown])
+
+
+def boxed(word: str) -> Callable[[Any, Row, op.Size], str]:
+    def line(o: Any, d: Row, size: op.Size) -> str:
+        table = {name: np.asarray(value)[None] for name, value in d.items()}
+        top, left, height, width = o.boxes(table, np.array([size[0]]), np.array([size[1]]))[0]
+        return f"{word} {height}x{width} at {top},{left}"
+
+    return line
+
+
+def jitter(o: op.ColorJitter, d: Row, size: op.Size) -> str:
+    parts = (PARTS[k] for k in ORDERS[d["order"]])
+    return " ".join(f"{part[:3]} {d[part]:{'+.2f' if part == 'hue' else '.2f'}}" for part in parts if part in d)
+
+
+WORDS: dict[type[op.Op], Callable[[Any, Row, op.Size], str]] = {
+    op.RandomResizedCrop: boxed("crop"),
+    op.RandomCrop: boxed("crop"),
+    op.CenterCrop: boxed("centre crop"),
+    op.RandomErasing: boxed("erase"),
+    op.Resize: lambda o, d, size: "resize to {}x{}".format(*cast(op.Size, o.target(*size))),
+    op.ColorJitter: jitter,
+    op.RandomHorizontalFlip: lambda o, d, size: "flip",
+    op.RandomVerticalFlip: lambda o, d, size: "flip upside down",
+    op.RandomGrayscale: lambda o, d, size: "gray",
+    op.GaussianBlur: lambda o, d, size: f"blur, sigma {d['sigma']:.2f}",
+    op.GaussianNoise: lambda o, d, size: f"noise, sigma {o.sigma:.2f}",
+    op.RandomSolarize: lambda o, d, size: f"solarize at {o.threshold:.2f}",
+    op.RandomPosterize: lambda o, d, size: f"posterize to {o.bits} bits",
+}
