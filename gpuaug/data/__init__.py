@@ -1,1 +1,11 @@
-"""Where views come from: sources, decoding and the DataLoader."""
+"""Where views come from: sources, decoding and the DataLoader.
+
+source --bytes--> decode --Images--> device --> Augmenter --> bounded queue --> (views, target)
+"""
+
+from .decode import DecodeError, decode
+from .folder import FolderSource
+from .loader import DataLoader
+from .source import ArraySource, DatasetSource
+
+__all__ = ["ArraySource", "DataLoader", "DatasetSource", "DecodeError", "FolderSource", "decode"]

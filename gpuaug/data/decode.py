@@ -1,0 +1,68 @@
+"""Decoding: the bytes of an image file, or an image that PIL has opened, become 8-bit RGB by one set of rules."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+Pixels = npt.NDArray[np.uint8]
+
+ORIENTATION_TAG = 0x0112
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientation -> what makes the picture upright (Exif 2.32, tag 0x0112)."""
+
+
+class DecodeError(OSError):
+    """An image that cannot be read or decoded; the message names the file and the reason."""
+
+
+def decode(data: bytes, name: str) -> Pixels:
+    """The picture in an encoded file, upright, as uint8 (H, W, 3); its content decides on the format, not its name.
+
+    Raises DecodeError naming `name` for an empty, truncated or damaged file, one that is no image, and one of more pixels
+    than twice PIL.Image.MAX_IMAGE_PIXELS.
+    """
+    if not data:
+        raise DecodeError(f"{name}: the file is empty")
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            image.load()
+            turn = UPRIGHT.get(orientation(image))
+            return rgb(image if turn is None else image.transpose(turn))
+    except UnidentifiedImageError as error:
+        raise DecodeError(f"{name}: not an image in a format that Pillow reads; it starts with {data[:8]!r}") from error
+    except Exception as error:  # Pillow's plugins raise what their parsers do: OSError, SyntaxError, struct.error, ...
+        raise DecodeError(f"{name}: cannot be decoded: {error or type(error).__name__}") from error
+
+
+def orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1..8; damaged EXIF counts as upright, since the pixels may well be sound."""
+    try:
+        return int(image.getexif().get(ORIENTATION_TAG, 1))
+    except Exception:
+        return 1
+
+
+def rgb(image: Image.Image) -> Pixels:
+    """A PIL image of any mode as uint8 (H, W, 3).
+
+    Alpha is dropped, the colours under it stay. 16-bit gray is divided by 257 and rounded, where PIL's own conversion would
+    clip it to white. Everything else is PIL's `convert("RGB")`.
+    """
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        gray = (np.asarray(image).astype(np.int64).clip(0, 65535) + 128) // 257
+        return np.repeat(gray.astype(np.uint8)[:, :, None], 3, axis=2)
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")  # PIL warns on the direct way; the colours are the same
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))

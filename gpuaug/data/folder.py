@@ -1,0 +1,163 @@
+"""An image folder, listed in torchvision's order: fast, and in about 30 bytes a file beside its name."""
+
+from __future__ import annotations
+
+import os
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .decode import DecodeError
+from .target import collate_targets
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+"""torchvision's IMG_EXTENSIONS; upper case counts too."""
+
+
+class FolderSource:
+    """Image files in class folders, as torchvision's ImageFolder has them: `root/class/**/file`.
+
+    classes: folder names, sorted. class_to_idx: name -> number. targets: (N,) int64, the class number of each file.
+    Classes in order, then their folders sorted by path, then files sorted by name.
+    Raises FileNotFoundError where there is no folder, no class folder or a class without images, NotADirectoryError for a
+    file, and PermissionError for a folder that cannot be listed; each names the folder.
+    """
+
+    workers = "threads"
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        top = str(Path(root).expanduser())
+        self.classes = class_folders(top)
+        self.class_to_idx = {name: k for k, name in enumerate(self.classes)}
+        self.files = Files()
+        self.target_transform: Callable[[Any], Any] | None = None
+        counts = []
+        for name in self.classes:
+            before = len(self.files)
+            for folder, names in sorted(walk(str(Path(top, name)))):
+                self.files.extend(folder, sorted(names))
+            counts.append(len(self.files) - before)
+        empty = [name for name, count in zip(self.classes, counts, strict=True) if not count]
+        if empty:
+            raise FileNotFoundError(
+                f"{top}: no images in the class folders {', '.join(empty)}; remove them, or fill them with files that end "
+                f"in {' '.join(EXTENSIONS)}"
+            )
+        self.targets: npt.NDArray[np.int64] = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
+
+    @classmethod
+    def from_samples(
+        cls,
+        samples: Iterable[tuple[str, int]],
+        classes: list[str],
+        class_to_idx: dict[str, int],
+        target_transform: Callable[[Any], Any] | None = None,
+    ) -> FolderSource:
+        """The files that a torchvision ImageFolder has listed, in its order."""
+        source = cls.__new__(cls)
+        source.classes, source.class_to_idx, source.target_transform = classes, class_to_idx, target_transform
+        source.files = Files()
+        targets = []
+        for path, target in samples:
+            folder, name = os.path.split(path)
+            source.files.extend(folder, [name])
+            targets.append(target)
+        source.targets = np.array(targets, dtype=np.int64)
+        return source
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def name(self, i: int) -> str:
+        """Path of a file."""
+        return self.files[i]
+
+    def read(self, i: int) -> bytes:
+        """Content of a file. Raises DecodeError naming it."""
+        path = self.files[i]
+        try:
+            return Path(path).read_bytes()
+        except OSError as error:
+            raise DecodeError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+    def target(self, index: npt.NDArray[np.int64]) -> Any:
+        """Targets of a batch: int64 (B,), or what the target transform makes of them."""
+        return collate_targets(self.targets, index, self.target_transform)
+
+    def __repr__(self) -> str:
+        return f"FolderSource({len(self)} files, {len(self.classes)} classes)"
+
+
+class Files:
+    """A list of paths that keeps each folder once and all names in one string of bytes."""
+
+    def __init__(self) -> None:
+        self.folders: list[str] = []
+        self.folder_of = array("i")
+        self.ends = array("q", [0])
+        self.names = bytearray()
+
+    def extend(self, folder: str, names: list[str]) -> None:
+        if not self.folders or self.folders[-1] != folder:
+            self.folders.append(folder)
+        self.folder_of.extend([len(self.folders) - 1] * len(names))
+        for name in names:
+            self.names += os.fsencode(name)
+            self.ends.append(len(self.names))
+
+    def __len__(self) -> int:
+        return len(self.folder_of)
+
+    def __getitem__(self, i: int) -> str:
+        name = os.fsdecode(bytes(self.names[self.ends[i] : self.ends[i + 1]]))
+        return str(Path(self.folders[self.folder_of[i]], name))
+
+
+def class_folders(top: str) -> list[str]:
+    """Names of the folders in a folder, sorted."""
+    if not Path(top).exists():
+        raise FileNotFoundError(f"{top}: no such folder; give the path of a folder with one folder of images a class")
+    if not Path(top).is_dir():
+        raise NotADirectoryError(f"{top}: not a folder; give the path of a folder with one folder of images a class")
+    with os.scandir(top) as entries:
+        found = sorted(entry.name for entry in entries if entry.is_dir())
+    if found:
+        return found
+    loose = sum(len(names) for _, names in walk(top))
+    if loose:
+        raise FileNotFoundError(
+            f"{top}: {loose} images but no class folders; move them into one, such as {Path(top, 'all')}, "
+            "or give the folder above it"
+        )
+    raise FileNotFoundError(f"{top}: the folder is empty; it needs one folder of images a class")
+
+
+def walk(top: str) -> Iterator[tuple[str, list[str]]]:
+    """Every folder at and below `top`, links followed, with the names of its image files.
+
+    A link to a file that is not there is listed, as torchvision does; a pipe or socket, which would block, is not. A link
+    to a folder that it lies in is not followed.
+    """
+    todo = [top]
+    while todo:
+        folder = todo.pop()
+        names = []
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.lower().endswith(EXTENSIONS) and (entry.is_file() or dangling(entry)):
+                    names.append(entry.name)
+                elif entry.is_dir() and not (entry.is_symlink() and loops(entry.path)):
+                    todo.append(entry.path)
+        yield folder, names
+
+
+def dangling(entry: os.DirEntry[str]) -> bool:
+    return entry.is_symlink() and not Path(entry.path).exists()
+
+
+def loops(link: str) -> bool:
+    return Path(link).parent.resolve().is_relative_to(Path(link).resolve())

@@ -1,0 +1,149 @@
+"""The pipeline of one epoch: fetch -> transfer -> augment, in the consumer's thread or one batch or more ahead of it.
+
+fetcher --Fetched--> producer thread: draws, transfer, views (side stream) --Delivery--> bounded queue --> consumer
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from ..augmenter import Augmenter
+from ..sampling import Draws, sample
+from .fetch import JOIN, Fetched, Fetcher, ProcessFetcher
+from .target import tensors, to_device
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A batch ready for the consumer. done: recorded after the last kernel of the side stream that made it, or None."""
+
+    views: list[torch.Tensor]
+    target: Any
+    draws: Draws
+    done: torch.cuda.Event | None = None
+
+    def receive(self) -> None:
+        """Make the consumer's stream wait for the side stream, and own the tensors from now on."""
+        if self.done is None:
+            return
+        stream = torch.cuda.current_stream(self.views[0].device)
+        stream.wait_event(self.done)
+        for tensor in [*self.views, *tensors(self.target)]:
+            if tensor.is_cuda:
+                tensor.record_stream(stream)
+
+
+def make(fetched: Fetched, augment: Augmenter, device: torch.device, seed: int, epoch: int) -> Delivery:
+    """Draw, transfer and augment one batch, on the device's current stream."""
+    draws = sample(augment.policy, fetched.index, seed, epoch)
+    images, target = fetched.images, fetched.target
+    if device.type == "cuda":
+        images = images.pin_memory()  # the copy then waits for nothing; torch keeps the staging until it is done
+    if device.type != "cpu":
+        images, target = images.to(device, non_blocking=True), to_device(target, device)
+    return Delivery(augment(images, draws), target, draws)
+
+
+class Producer:
+    """A thread that keeps up to `depth` deliveries ready. `close()` ends it and its fetcher; a second close does nothing."""
+
+    def __init__(self, fetcher: Fetcher, make: Callable[[Fetched], Delivery], depth: int, device: torch.device) -> None:
+        self.fetcher = fetcher
+        self.make = make
+        self.depth = depth
+        self.device = device
+        self.ready: deque[Delivery | BaseException | None] = deque()
+        self.closed = False
+        self.changed = threading.Condition()
+        self.started = threading.Event()
+        self.thread = threading.Thread(target=self.run, name="gpuaug-producer", daemon=True)
+        LIVE.add(self)
+        threads = torch.get_num_threads()
+        self.thread.start()
+        self.started.wait(JOIN)
+        torch.set_num_threads(threads)  # `run` has lowered the default of threads yet to come, too
+
+    def run(self) -> None:
+        try:
+            if self.device.type == "cpu":
+                torch.set_num_threads(1)  # of this thread: the cores are for the decoders and the consumer
+            self.started.set()
+            with contextlib.closing(self.fetcher), side_stream(self.device) as stream:
+                for fetched in self.fetcher:
+                    delivery = self.make(fetched)
+                    if stream is not None:
+                        delivery = replace(delivery, done=stream.record_event())
+                    if not self.put(delivery):
+                        return
+            self.put(None)
+        except BaseException as error:
+            self.put(error)
+
+    def put(self, item: Delivery | BaseException | None) -> bool:
+        """Wait for room, then add; False where the consumer has left."""
+        with self.changed:
+            self.changed.wait_for(lambda: self.closed or len(self.ready) < self.depth)
+            if not self.closed:
+                self.ready.append(item)
+                self.changed.notify_all()
+            return not self.closed
+
+    def get(self, timeout: float) -> Delivery | None:
+        """The next delivery, None at the end. Raises what the producer met, or TimeoutError."""
+        with self.changed:
+            if not self.changed.wait_for(lambda: self.ready, timeout):
+                raise TimeoutError(
+                    f"DataLoader: no batch within {timeout:g} s; the source hangs, or it needs a longer timeout="
+                )
+            item = self.ready.popleft()
+            self.changed.notify_all()
+        if isinstance(item, BaseException):
+            raise item
+        return item
+
+    def close(self) -> None:
+        with self.changed:
+            self.closed = True
+            self.ready.clear()
+            self.changed.notify_all()
+        if self.thread is threading.current_thread():  # the garbage collector may run a generator's end in any thread
+            return
+        self.thread.join(PATIENCE)
+        if self.thread.is_alive() and isinstance(self.fetcher, ProcessFetcher):
+            self.fetcher.terminate()
+        for _ in range(2):  # torch's signal handler may report the workers' death here
+            with contextlib.suppress(RuntimeError):
+                self.thread.join(JOIN)
+
+
+PATIENCE = 2.0
+"""Seconds that worker processes have to finish their batch when the consumer leaves, before they are ended."""
+
+LIVE: weakref.WeakSet[Producer] = weakref.WeakSet()
+
+
+@atexit.register
+def close_all() -> None:
+    """End producers whose iterators are still alive when the program ends: a thread must not run into the shutdown."""
+    for producer in list(LIVE):
+        producer.close()
+
+
+@contextlib.contextmanager
+def side_stream(device: torch.device) -> Iterator[torch.cuda.Stream | None]:
+    """A CUDA stream of one's own, so that transfer and augmentation overlap the consumer's kernels; None elsewhere."""
+    if device.type != "cuda":
+        yield None
+        return
+    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    with torch.cuda.device(device), torch.cuda.stream(stream):
+        yield stream
