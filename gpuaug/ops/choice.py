@@ -24,15 +24,20 @@ class OneOf(Op):
     uniforms: ClassVar[int] = 1
 
     def __init__(self, *branches: Op | Sequence[Op], weights: Sequence[float] | None = None, p: float = 1.0) -> None:
-        normal = tuple((b,) if isinstance(b, Op) else tuple(b) for b in branches)
+        normal = tuple(tuple(b) if isinstance(b, (tuple, list)) else (b,) for b in branches)
         set_field(self, "branches", normal)
         set_field(self, "p", p)
         if not normal or not all(isinstance(op, Op) for branch in normal for op in branch):
             raise fail(self, "branches", "one or more ops or sequences of ops", branches)
         if any(hasattr(op, "size") for branch in normal for op in branch):
             raise fail(self, "branches", "ops that keep the size; put crops and resizes beside the choice", branches)
-        given = tuple(weights) if weights is not None else (1.0,) * len(normal)
-        if len(given) != len(normal) or not all(is_number(w) and w >= 0 for w in given) or sum(given) <= 0:
+        given = (1.0,) * len(normal) if weights is None else weights
+        if (
+            not isinstance(given, (tuple, list))
+            or len(given) != len(normal)
+            or not all(is_number(w) and w >= 0 for w in given)
+            or sum(given) <= 0
+        ):
             raise fail(self, "weights", f"{len(normal)} non-negative numbers with a positive sum", weights)
         set_field(self, "weights", tuple(w / sum(given) for w in given))
         check_probability(self)

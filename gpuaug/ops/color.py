@@ -8,7 +8,19 @@ from typing import ClassVar
 
 import numpy as np
 
-from .base import Array, Op, OpDraws, between, check_number, check_probability, check_range, fail, is_integer, is_number, set_field
+from .base import (
+    Array,
+    Op,
+    OpDraws,
+    between,
+    check_number,
+    check_probability,
+    check_range,
+    fail,
+    is_integer,
+    is_number,
+    set_field,
+)
 
 PARTS = ("brightness", "contrast", "saturation", "hue")
 ORDERS = np.array(list(permutations(range(4))), dtype=np.uint8)

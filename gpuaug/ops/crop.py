@@ -46,7 +46,7 @@ class RandomResizedCrop(Sized):
 
     size: (height, width) in pixels; None takes the view's. scale: range of the box's share of the image's area, drawn
     uniformly. ratio: range of width / height, drawn log-uniformly. Ten tries are made to fit a box into the image; then
-    the largest centred box that respects `ratio` is taken. interpolation: "bilinear" or "bicubic".
+    the largest centred box that respects `ratio` is taken. interpolation: "nearest", "bilinear" or "bicubic".
     """
 
     size: int | Size | None = None
@@ -185,7 +185,8 @@ class RandomCrop(Sized):
     def __post_init__(self) -> None:
         check_size(self)
         check_fill(self)
-        padding = (self.padding,) if is_integer(self.padding) else tuple(self.padding or (0,))  # type: ignore[arg-type]
+        given = 0 if self.padding is None else self.padding
+        padding: tuple[int, ...] = tuple(given) if isinstance(given, (tuple, list)) else (given,)
         if len(padding) not in (1, 2, 4) or not all(is_integer(v) and v >= 0 for v in padding):
             raise fail(self, "padding", "a non-negative integer, or two or four of them", self.padding)
         set_field(self, "padding", tuple(int(v) for v in padding * (4 // len(padding))))

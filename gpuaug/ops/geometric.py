@@ -218,8 +218,9 @@ class RandomPerspective(Op):
 
     def coefficients(self, draws: OpDraws, height: int, width: int) -> Array:
         """Eight coefficients (B, 8) float64 of x' = (ax + by + c) / (gx + hy + 1), y' = (dx + ey + f) / (gx + hy + 1)."""
-        bounds = [int(self.distortion_scale * (n // 2)) + 1 for n in (width, height)] * 4
-        moves = np.floor(draws["corners"].astype(np.float64) * bounds).reshape(-1, 4, 2)
+        bounds = np.array([int(self.distortion_scale * (n // 2)) for n in (width, height)] * 4)
+        # A number next to 1 is 1 as a float32, and still must not move a corner by one pixel more.
+        moves = np.minimum(np.floor(draws["corners"].astype(np.float64) * (bounds + 1)), bounds).reshape(-1, 4, 2)
         right, bottom = width - 1.0, height - 1.0
         start = np.array([[0, 0], [right, 0], [right, bottom], [0, bottom]])
         end = np.where(start > 0, start - moves, moves)
