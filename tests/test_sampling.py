@@ -213,7 +213,7 @@ def test_arguments_outside_their_range_are_refused_by_name(arguments: dict[str, 
 
 
 def test_what_is_not_a_policy_is_refused() -> None:
-    with pytest.raises(TypeError, match="policy must be a gpuaug.Policy, got str"):
+    with pytest.raises(TypeError, match=r"policy must be a gpuaug\.Policy, got str"):
         gpuaug.sample("simclr", [0])  # type: ignore[arg-type]
 
 
