@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
+import torch
+
 from . import ops as op
 from .ops import Op
 from .ops.base import is_number
@@ -14,7 +16,8 @@ from .policy import Policy, View
 Converter = Callable[[Any, float], list[Op]]
 """(transform, white) -> ops; white is the value of a white pixel where the transform stands: 255, or 1 after ToTensor."""
 
-TO_FLOAT = ("ToTensor", "ToDtype", "ConvertImageDtype")
+PILLOW = {0: "nearest", 2: "bilinear", 3: "bicubic"}
+"""Pillow's numbers of interpolation modes, which v2 keeps as they are given."""
 
 
 def from_torchvision(transform: Any, repeat: int = 1) -> Policy:
@@ -61,25 +64,33 @@ def convert(steps: Iterable[Any], white: float = 255.0) -> list[Op]:
             out += TABLE[name](transform, white)
         except ValueError as error:
             raise ValueError(f"from_torchvision: {name} (step {position + 1}): {error}") from error
-        if name in TO_FLOAT:
-            white = 1.0
+        white = white_after(transform, name, white)
     return out
+
+
+def white_after(t: Any, name: str, white: float) -> float:
+    """The value of a white pixel after a transform."""
+    if name in ("ToDtype", "ConvertImageDtype"):
+        return 1.0 if t.dtype.is_floating_point else 255.0
+    return {"ToTensor": 1.0, "ToPILImage": 255.0}.get(name, white)
 
 
 def to_dtype(t: Any, white: float) -> list[Op]:
     dtype = t.dtype
     if isinstance(dtype, dict):
         raise ValueError("a dictionary of dtypes has no meaning for images alone; give one dtype")
+    if not dtype.is_floating_point and dtype != torch.uint8:
+        raise ValueError(f"{dtype} is not supported; use torch.uint8 or a floating dtype")
+    if not getattr(t, "scale", True) and dtype.is_floating_point == (white == 255):
+        raise ValueError("scale=False changes the dtype and not the scale of the pixels; use scale=True")
     if not dtype.is_floating_point:
         return []
-    if not getattr(t, "scale", True) and white == 255:
-        raise ValueError("scale=False leaves pixels at 0..255, where gpuaug's ops expect 0..1; use scale=True")
     return [] if dtype.itemsize == 4 else [op.ToDtype(dtype)]
 
 
 def resized_crop(t: Any, white: float) -> list[Op]:
     antialiased(t)
-    return [op.RandomResizedCrop(pair(t.size), tuple(t.scale), tuple(t.ratio), t.interpolation)]
+    return [op.RandomResizedCrop(pair(t.size), tuple(t.scale), tuple(t.ratio), interpolation(t))]
 
 
 def resize(t: Any, white: float) -> list[Op]:
@@ -87,7 +98,7 @@ def resize(t: Any, white: float) -> list[Op]:
     if getattr(t, "max_size", None) is not None:
         raise ValueError("max_size is not supported; follow Resize by a crop")
     size = t.size[0] if isinstance(t.size, (list, tuple)) and len(t.size) == 1 else t.size
-    return [op.Resize(tuple(size) if isinstance(size, (list, tuple)) else size, t.interpolation)]
+    return [op.Resize(tuple(size) if isinstance(size, (list, tuple)) else size, interpolation(t))]
 
 
 def antialiased(t: Any) -> None:
@@ -109,18 +120,18 @@ def affine(t: Any, white: float) -> list[Op]:
     translate = None if t.translate is None else tuple(t.translate)
     scale = None if t.scale is None else tuple(t.scale)
     center = None if t.center is None else tuple(t.center)
-    return [op.RandomAffine(tuple(t.degrees), translate, scale, shear, t.interpolation, fill_of(t, white), center)]
+    return [op.RandomAffine(tuple(t.degrees), translate, scale, shear, interpolation(t), fill_of(t, white), center)]
 
 
 def rotation(t: Any, white: float) -> list[Op]:
     if t.expand:
         raise ValueError("expand=True changes the size from image to image; use expand=False, or resize afterwards")
     center = None if t.center is None else tuple(t.center)
-    return [op.RandomRotation(tuple(t.degrees), t.interpolation, center, fill_of(t, white))]
+    return [op.RandomRotation(tuple(t.degrees), interpolation(t), center, fill_of(t, white))]
 
 
 def perspective(t: Any, white: float) -> list[Op]:
-    return [op.RandomPerspective(t.distortion_scale, t.p, t.interpolation, fill_of(t, white))]
+    return [op.RandomPerspective(t.distortion_scale, t.p, interpolation(t), fill_of(t, white))]
 
 
 def jitter(t: Any, white: float) -> list[Op]:
@@ -139,9 +150,12 @@ def noise(t: Any, white: float) -> list[Op]:
 
 def erasing(t: Any, white: float) -> list[Op]:
     value = t.value
-    value = "random" if value is None or value == "random" else value
-    if isinstance(value, (list, tuple)):
-        value = value[0] if len(value) == 1 else tuple(value)
+    if value is None or value == "random":
+        if white == 255:
+            raise ValueError("normal noise needs pixels in 0..1; put it after ToTensor or ToDtype(float32, scale=True)")
+        value = "random"
+    else:
+        value = on_unit_scale(value, white)
     return [op.RandomErasing(t.p, tuple(t.scale), tuple(t.ratio), value)]
 
 
@@ -180,11 +194,19 @@ def fill_of(t: Any, white: float) -> Any:
     fill = t.fill
     if isinstance(fill, dict):
         raise ValueError("a dictionary of fills is not supported; give one fill")
-    if fill is None:
-        return 0.0
-    if isinstance(fill, (list, tuple)):
-        return fill[0] / white if len(fill) == 1 else tuple(v / white for v in fill)
-    return fill / white if is_number(fill) else fill
+    return 0.0 if fill is None else on_unit_scale(fill, white)
+
+
+def on_unit_scale(value: Any, white: float) -> Any:
+    """A pixel's value, or one a channel, on the scale where white is 1."""
+    if isinstance(value, (list, tuple)):
+        return value[0] / white if len(value) == 1 else tuple(v / white for v in value)
+    return value / white if is_number(value) else value
+
+
+def interpolation(t: Any) -> Any:
+    """The mode's name, or torchvision's enumeration of it, which the ops check."""
+    return PILLOW.get(t.interpolation, t.interpolation)
 
 
 def nothing(t: Any, white: float) -> list[Op]:
