@@ -112,8 +112,18 @@ class ThreadFetcher:
         if not self.pending:
             raise StopIteration
         index, futures = self.pending.popleft()
-        pixels = [image for future in futures for image in future.result(self.workers.timeout)]
+        pixels = [image for future in futures for image in self.result(future, index)]
         return Fetched(index, Images.from_list(pixels), self.source.target(index))
+
+    def result(self, future: Future[list[Pixels]], index: Index) -> list[Pixels]:
+        try:
+            return future.result(self.workers.timeout)
+        except TimeoutError as error:
+            if future.done():
+                raise
+            first = self.source.name(int(index[0]))
+            limit = f"{self.workers.timeout:g} s"
+            raise TimeoutError(f"DataLoader: the batch that starts with {first} was not read within {limit}") from error
 
     def close(self) -> None:
         self.stop.set()

@@ -31,7 +31,7 @@ def as_source(given: Any, policy_given: bool) -> tuple[Source, Any]:
     """
     if isinstance(given, (str, os.PathLike)):
         return FolderSource(given), None
-    if isinstance(given, (tuple, list)) and len(given) == 2 and hasattr(given[0], "shape") and len(given[0].shape) >= 3:
+    if isinstance(given, (tuple, list)) and len(given) == 2 and hasattr(given[0], "shape"):
         return ArraySource(*given), None
     if getattr(given, "workers", None) in ("threads", "processes", "none") and hasattr(given, "name"):
         return given, None
@@ -80,12 +80,14 @@ def without_transform(dataset: T) -> tuple[T, Any]:
     """
     joint = getattr(dataset, "transforms", None)
     standard = type(joint).__name__ == "StandardTransform"
-    transform = getattr(dataset, "transform", None) or (joint.transform if joint is not None and standard else None)
+    transform = getattr(dataset, "transform", None)
     if joint is not None and not standard:
         raise TypeError(
             f"DataLoader: {type(dataset).__name__} transforms image and target together (transforms=); give it transform= "
             "and target_transform= instead"
         )
+    if transform is None and joint is not None:
+        transform = joint.transform
     if transform is None:
         return dataset, None
     raw: Any = copy.copy(dataset)

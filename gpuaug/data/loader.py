@@ -86,7 +86,7 @@ class DataLoader:
         self.shuffle = bool(shuffle)
         self.sampler = EpochOrder(len(self.source), self.shuffle, self.seed) if sampler is None else sampler
         self.check_length()
-        self.next: tuple[int, int] = (0, 0)
+        self.upcoming: tuple[int, int] = (0, 0)
         self.reached: tuple[int, int] = (0, 0)
 
     def check_length(self) -> None:
@@ -107,8 +107,8 @@ class DataLoader:
         return samples // self.batch_size if self.drop_last else -(-samples // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
-        epoch, start = self.reached = self.next
-        self.next = (epoch + 1, 0)
+        epoch, start = self.reached = self.upcoming
+        self.upcoming = (epoch + 1, 0)
         return self.run(epoch, start, epoch_order(self.sampler, epoch))
 
     def run(self, epoch: int, start: int, order: Iterable[int]) -> Iterator[tuple[Any, Any]]:
@@ -154,8 +154,9 @@ class DataLoader:
         An epoch that `load_state_dict` has just restored keeps its position.
         """
         integer("epoch", epoch, 0, 2**32 - 1)
-        if epoch != self.next[0]:
-            self.next = self.reached = (epoch, 0)
+        if epoch != self.upcoming[0]:
+            self.upcoming = (epoch, 0)
+        self.reached = self.upcoming
 
     def state_dict(self) -> dict[str, Any]:
         """Where the iterator used last stands: delivered samples of its epoch; after its end, the start of the next."""
@@ -177,7 +178,7 @@ class DataLoader:
         for name, mine in (("seed", self.seed), ("samples", len(self.source)), ("shuffle", self.shuffle)):
             if state[name] != mine:
                 raise ValueError(f"DataLoader: the state was saved with {name}={state[name]}, this loader has {name}={mine}")
-        self.next = self.reached = (int(state["epoch"]), int(state["position"]))
+        self.upcoming = self.reached = (int(state["epoch"]), int(state["position"]))
 
     def __repr__(self) -> str:
         return f"DataLoader({self.source!r}, {self.policy.name or 'policy'!r}, batch_size={self.batch_size}, {self.device})"

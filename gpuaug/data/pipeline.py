@@ -107,7 +107,10 @@ class Producer:
             item = self.ready.popleft()
             self.changed.notify_all()
         if isinstance(item, BaseException):
-            raise item
+            try:
+                raise item
+            finally:
+                del item  # or the error and its traceback would hold each other, and the batch with them
         return item
 
     def close(self) -> None:
