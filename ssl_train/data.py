@@ -1,0 +1,61 @@
+"""Data sets by name or path: a training and a test source, both of which gpuaug.DataLoader takes."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import photos
+from .errors import UserError
+
+
+@dataclass(frozen=True)
+class Data:
+    """For each split a folder with a folder a class, or (images, targets)."""
+
+    train: Any
+    test: Any
+
+
+def cache_folder() -> Path:
+    """Where data sets are kept: $GPUAUG_DATA, else gpuaug in the user's cache folder."""
+    if "GPUAUG_DATA" in os.environ:
+        return Path(os.environ["GPUAUG_DATA"])
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gpuaug"
+
+
+def open_data(name: str, progress: bool = True) -> Data:
+    """name: "photos", "cifar10" (fetched once), or the path of an image folder that has train/ and test/ (or val/).
+
+    Raises UserError, naming what to change.
+    """
+    if name == "photos":
+        return image_folder(photos.make(cache_folder(), progress))
+    if name == "cifar10":
+        return cifar10(cache_folder())
+    return image_folder(Path(name))
+
+
+def image_folder(path: Path) -> Data:
+    if not path.is_dir():
+        raise UserError(f"--data {path}: no such folder; give photos, cifar10, or a folder that has train/ and test/")
+    train = path / "train"
+    test = next((path / split for split in ("test", "val") if (path / split).is_dir()), None)
+    if not train.is_dir() or test is None:
+        raise UserError(f"--data {path}: it must have train/ and test/ (or val/), each with one folder of images a class")
+    return Data(str(train), str(test))
+
+
+def cifar10(cache: Path) -> Data:
+    from torchvision.datasets import CIFAR10
+
+    try:
+        train, test = (CIFAR10(cache, train=split, download=True) for split in (True, False))
+        return Data((train.data, train.targets), (test.data, test.targets))
+    except (OSError, RuntimeError) as error:  # no network, a cache that cannot be written, a broken archive
+        raise UserError(
+            f"--data cifar10 could not be fetched to {cache} ({error}); without a network, unpack CIFAR-10 as "
+            "train/CLASS/*.jpg and test/CLASS/*.jpg somewhere and pass that folder as --data"
+        ) from None

@@ -1,0 +1,69 @@
+"""Optimizers and the learning rate's schedule."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+
+class LARS(torch.optim.Optimizer):
+    """Layer-wise adaptive rate scaling (You et al. 2017, arXiv 1708.03888), with SimCLR's momentum (`lars_optimizer.py`).
+
+    For a weight w with gradient g, and per layer where `adapt` is set in its group (else the ratio is 1):
+
+        g <- g + weight_decay * w;  ratio = trust * |w| / |g|;  v <- momentum * v + lr * ratio * g;  w <- w - v
+
+    The ratio is 1 where either norm is 0. Groups without `adapt` should have no weight decay either; see `groups`.
+    """
+
+    def __init__(
+        self, params: Iterable[Any], lr: float, weight_decay: float = 0.0, momentum: float = 0.9, trust: float = 1e-3
+    ) -> None:
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "trust": trust, "adapt": True})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """One update. A closure is not supported, since nothing here needs one."""
+        assert closure is None
+        for group in self.param_groups:
+            for w in group["params"]:
+                if w.grad is None:
+                    continue
+                g = w.grad.add(w, alpha=group["weight_decay"])
+                if group["adapt"]:
+                    w_norm, g_norm = w.norm(), g.norm()
+                    ratio = torch.where((w_norm > 0) & (g_norm > 0), group["trust"] * w_norm / g_norm, 1.0)
+                    g = g * ratio  # stays on the device: no synchronisation
+                v = self.state[w].setdefault("momentum", torch.zeros_like(w))
+                v.mul_(group["momentum"]).add_(g, alpha=group["lr"])
+                w.sub_(v)
+
+
+def groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Parameters in two groups: biases and normalisation (one dimension) take neither decay nor LARS's ratio, as published."""
+    params = [p for p in model.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in params if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in params if p.ndim <= 1], "weight_decay": 0.0, "adapt": False},
+    ]
+
+
+OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]], float], torch.optim.Optimizer]] = {
+    "lars": lambda params, lr: LARS(params, lr),
+    "adamw": lambda params, lr: torch.optim.AdamW(params, lr),
+    "sgd": lambda params, lr: torch.optim.SGD(params, lr, momentum=0.9, nesterov=True),
+}
+
+DEFAULTS = {"adamw": (1e-3, 1e-4), "sgd": (0.03, 5e-4)}
+"""Our own learning rate per 256 images and weight decay, where a method's authors publish only LARS's."""
+
+
+def learning_rate(step: int, total: int, warmup: int, peak: float) -> float:
+    """The rate of step 0..total-1: linear from 0 to `peak` over `warmup` steps, then half a cosine down to 0 (SimCLR)."""
+    if step < warmup:
+        return peak * step / warmup
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (total - warmup)))

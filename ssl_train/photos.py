@@ -1,0 +1,114 @@
+"""`photos`: a small demonstration set of real photographs, which needs no network.
+
+Eighteen photographs that lie inside scikit-image's wheel (their licences are in its `skimage/data/README.txt`) are cut into
+JPEG patches. A patch's class is its photograph. Training patches come from the left of a photograph, test patches from the
+right, with no pixel in common.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import zlib
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from .errors import UserError
+
+FILES = [
+    "astronaut.png",
+    "brick.png",
+    "camera.png",
+    "cell.png",
+    "chelsea.png",
+    "clock_motion.png",
+    "coffee.png",
+    "coins.png",
+    "grass.png",
+    "gravel.png",
+    "hubble_deep_field.jpg",
+    "ihc.png",
+    "moon.png",
+    "motorcycle_left.png",
+    "page.png",
+    "retina.jpg",
+    "rocket.jpg",
+    "text.png",
+]
+NAME = "photos-v1"
+"""The folder's name; it changes whenever a constant below or the code that cuts does, so that an old cache is not used."""
+LONGEST = 600  # pixels; larger photographs are shrunk first, so that a patch shows more than one smooth spot
+PATCH = 64
+COUNT = {"train": 120, "test": 40}
+BORDER = 0.65  # share of the width that training patches may use
+QUALITY = 90
+
+Box = tuple[int, int, int, int]
+
+
+def source_folder() -> Path:
+    """Where scikit-image keeps the photographs. Raises UserError where it is not installed."""
+    found = find_spec("skimage")
+    if found is None or found.origin is None:
+        raise UserError("the data set photos is cut from scikit-image's photographs; install it with: pip install scikit-image")
+    return Path(found.origin).parent / "data"
+
+
+def boxes(name: str, split: str, width: int, height: int) -> list[Box]:
+    """Boxes (left, top, right, bottom) of a photograph's patches, always the same ones for the same arguments."""
+    border = round(width * BORDER)
+    left, right = (0, border) if split == "train" else (border, width)
+    rng = np.random.default_rng(zlib.crc32(f"{name} {split}".encode()))
+    xs = rng.integers(left, right - PATCH, size=COUNT[split], endpoint=True).tolist()
+    ys = rng.integers(0, height - PATCH, size=COUNT[split], endpoint=True).tolist()
+    return [(x, y, x + PATCH, y + PATCH) for x, y in zip(xs, ys, strict=True)]
+
+
+def cut(file: Path, out: Path) -> None:
+    """Write one photograph's patches as out/SPLIT/CLASS/NUMBER.jpg."""
+    with Image.open(file) as opened:
+        photo = opened.convert("RGB")
+    photo.thumbnail((LONGEST, LONGEST))
+    for split in COUNT:
+        folder = out / split / file.stem
+        folder.mkdir(parents=True)
+        for k, box in enumerate(boxes(file.stem, split, *photo.size)):
+            photo.crop(box).save(folder / f"{k:03d}.jpg", quality=QUALITY)
+
+
+def make(cache: Path, progress: bool = True) -> Path:
+    """The image folder (train/ and test/, each with a folder a class), made in `cache` where it is not there yet.
+
+    It is built beside its place and then renamed, so an interrupted build leaves nothing that looks like the set.
+    Raises UserError where the photographs are missing or the cache cannot be written.
+    """
+    target = cache / NAME
+    if target.is_dir():
+        return target
+    sources = [source_folder() / name for name in FILES]
+    missing = [path.name for path in sources if not path.is_file()]
+    if missing:
+        raise UserError(
+            f"this scikit-image lacks {', '.join(missing)}; install another version: pip install scikit-image==0.26.0"
+        )
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        building = Path(tempfile.mkdtemp(prefix=f".{NAME}-", dir=cache))
+    except OSError as error:
+        raise UserError(f"cannot write to the cache {cache} ({error.strerror}); set GPUAUG_DATA to another folder") from None
+    try:
+        for path in tqdm(sources, desc="cutting photographs", unit="photo", disable=not progress):
+            cut(path, building)
+        building.chmod(0o755)  # mkdtemp's folders are private
+        try:
+            building.rename(target)
+        except OSError:
+            if not target.is_dir():  # else another process was quicker, with the same files
+                raise
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return target
