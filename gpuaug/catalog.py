@@ -186,7 +186,7 @@ def dinov2(size: int = 224, local_size: int = 98) -> Policy:
 
 
 def dinov2_as_trained(size: int = 224, local_size: int = 98) -> Policy:
-    """DINOv2 as its published code runs, with the probability of blur inverted (confirmed in facebookresearch/dinov3 #286)."""
+    """DINOv2 as its code runs, with the probability of blur inverted (arXiv 2304.07193; facebookresearch/dinov3 #286)."""
     views = dino_views(size, local_size, 0.32, 9, (0.0, 0.9, 0.5))
     source = "arXiv 2304.07193; facebookresearch/dinov2 augmentations.py; facebookresearch/dinov3 #286"
     return Policy(*views, name="dinov2_as_trained", source=source)
@@ -321,7 +321,7 @@ policies: Mapping[str, Callable[..., Policy]] = MappingProxyType(
 def policy(name: str, **arguments: float) -> Policy:
     """A named policy, e.g. `policy("simclr", size=96)`. Raises ValueError for an unknown name, with the nearest ones."""
     if name not in policies:
-        near = difflib.get_close_matches(str(name), policies, n=3, cutoff=0.4)
+        near = difflib.get_close_matches(str(name).lower(), policies, n=3, cutoff=0.4)
         hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"one of {', '.join(policies)}"
         raise ValueError(f"unknown policy {name!r}; {hint}")
     return policies[name](**arguments)
