@@ -133,7 +133,7 @@ def class_folders(top: str) -> list[str]:
             f"{top}: {loose} images but no class folders; move them into one, such as {Path(top, 'all')}, "
             "or give the folder above it"
         )
-    raise FileNotFoundError(f"{top}: the folder is empty; it needs one folder of images a class")
+    raise FileNotFoundError(f"{top}: neither class folders nor images in it; it needs one folder of images a class")
 
 
 def walk(top: str) -> Iterator[tuple[str, list[str]]]:

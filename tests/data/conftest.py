@@ -1,0 +1,55 @@
+"""Small pictures in a class folder, and a cheap policy; torch keeps to one thread, as the machine's others run tests too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from PIL import Image
+
+import gpuaug
+
+SAMPLES = 70
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def pictures() -> list[npt.NDArray[np.uint8]]:
+    """70 pictures of different sizes, some smaller than the crop."""
+    rng = np.random.default_rng(0)
+    sizes = rng.integers(5, 40, (SAMPLES, 2))
+    return [rng.integers(0, 256, (h, w, 3), dtype=np.uint8) for h, w in sizes.tolist()]
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory, pictures: list[npt.NDArray[np.uint8]]) -> Path:
+    """The pictures as PNG in the class folders ant, bee and cat; sample i is pictures[i]."""
+    root = tmp_path_factory.mktemp("folder")
+    for i, pixels in enumerate(pictures):
+        path = root / ("ant", "bee", "cat")[i * 3 // SAMPLES] / f"{i:03}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(path)
+    return root
+
+
+@pytest.fixture(scope="session")
+def policy() -> gpuaug.Policy:
+    """Two views of 16 x 16."""
+    return gpuaug.Policy(gpuaug.View(16, gpuaug.RandomResizedCrop(), gpuaug.RandomHorizontalFlip(), repeat=2))
+
+
+@pytest.fixture(scope="session")
+def plain() -> gpuaug.Policy:
+    """One view that is the top left 8 x 8 pixels or the picture itself, so that pixels can be compared."""
+    return gpuaug.Policy(gpuaug.View(8, gpuaug.CenterCrop()))
