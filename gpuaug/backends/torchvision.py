@@ -1,5 +1,8 @@
 """The truth: torchvision's v2 functionals on one float32 image at a time, decoded first, on the CPU."""
 
+# mypy: disable-error-code="no-any-return"
+# torchvision has no type hints that mypy can see.
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -79,7 +82,13 @@ def perspective(x: torch.Tensor, o: op.RandomPerspective, d: Row) -> torch.Tenso
     return F.perspective(x, None, None, interpolation=mode, fill=fill, coefficients=coefficients)
 
 
-ADJUST = dict(zip(PARTS, (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation, F.adjust_hue), strict=True))
+def adjust_hue(x: torch.Tensor, shift: float) -> torch.Tensor:
+    """torchvision's, without its NaN: a bicubic crop overshoots, and 0/0 follows where the largest channel is exactly 0 and
+    another is negative. There every channel's limit is 0; one such pixel would spread by way of the contrast's mean."""
+    return torch.nan_to_num(F.adjust_hue(x, shift), nan=0.0)
+
+
+ADJUST = dict(zip(PARTS, (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation, adjust_hue), strict=True))
 
 
 def color_jitter(x: torch.Tensor, o: op.ColorJitter, d: Row) -> torch.Tensor:

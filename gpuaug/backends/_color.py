@@ -1,0 +1,179 @@
+"""Batched colour, tone and noise on float32 (B, 3, H, W), each image with parameters of its own.
+
+Every operation rounds once: no fused multiply-add (`add(alpha=)`, `addcmul`), which torch's vectorised loops and their tails
+round differently, so a pixel's bits do not depend on where it stands in the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from ..noise import normal_field
+from ..ops.base import Array, OpDraws
+from ..ops.color import ORDERS, PARTS
+from ._resample import send
+
+Batched = Callable[[torch.Tensor, Array], torch.Tensor]
+"""A function of images (n, 3, H, W) and the rows (n,) of the batch that they are, for their parameters."""
+
+
+def on_groups(x: torch.Tensor, groups: list[tuple[Array, Batched]]) -> torch.Tensor:
+    """Apply to each group of rows its function; the groups cover the batch. Rows are host arrays: no synchronisation."""
+    groups = [(rows, function) for rows, function in groups if len(rows)]
+    if len(groups) == 1:
+        rows, function = groups[0]
+        return function(x, rows)
+    places = send(x.device, *(rows for rows, _ in groups), np.argsort(np.concatenate([rows for rows, _ in groups])))
+    parts = [function(x.index_select(0, place), rows) for place, (rows, function) in zip(places[:-1], groups, strict=True)]
+    return torch.cat(parts).index_select(0, places[-1])
+
+
+def unchanged(x: torch.Tensor, rows: Array) -> torch.Tensor:
+    return x
+
+
+def column(x: torch.Tensor, values: Array) -> torch.Tensor:
+    """One number an image, shaped to multiply a batch."""
+    return send(x.device, values.astype(np.float32))[0].view(-1, 1, 1, 1)
+
+
+def color_jitter(x: torch.Tensor, draws: OpDraws) -> torch.Tensor:
+    """The four parts of a jitter in each image's own order: at every place, images are grouped by the part that is due."""
+    order = ORDERS[draws["order"]]
+    for k in range(order.shape[1]):
+        groups: list[tuple[Array, Batched]] = []
+        for part, name in enumerate(PARTS):
+            rows = np.flatnonzero(order[:, k] == part)
+            groups.append((rows, jitter_part(name, draws[name]) if name in draws else unchanged))
+        x = on_groups(x, groups)
+    return x
+
+
+def jitter_part(name: str, values: Array) -> Batched:
+    return lambda x, rows: JITTER[name](x, column(x, values[rows]))
+
+
+def brightness(x: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+    return (x * factor).clamp(0, 1)
+
+
+def contrast(x: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+    return blend(x, mean(gray(x)), factor)
+
+
+def saturation(x: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+    return blend(x, gray(x), factor)
+
+
+def blend(x: torch.Tensor, other: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+    return (x * factor + other * (1 - factor)).clamp(0, 1)
+
+
+def gray(x: torch.Tensor) -> torch.Tensor:
+    """(B, 1, H, W): 0.2989 R + 0.587 G + 0.114 B."""
+    r, g, b = (x[:, k : k + 1] for k in range(3))
+    return r * 0.2989 + g * 0.587 + b * 0.114
+
+
+def mean(x: torch.Tensor) -> torch.Tensor:
+    """Mean of each image, float32 (B, 1, 1, 1), the same for any order of summation.
+
+    Adding and subtracting 1.5 * 2^24 rounds a float64 to a multiple of 2^-28; sums of up to 2^24 such numbers below 2 are
+    exact. MPS has no float64, and sums in float32.
+    """
+    if x.device.type == "mps":
+        return x.mean(dim=(1, 2, 3), keepdim=True)
+    grid = 1.5 * 2**24
+    return (((x.double() + grid) - grid).sum(dim=(1, 2, 3), keepdim=True) / x[0].numel()).float()
+
+
+def hue(x: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+    """Turn the hue of HSV by `shift` turns. With V = max, C = max - min and H in sixths of a turn, a channel comes back as
+
+        V - C * clamp(min(k, 4 - k), 0, 1),   k = (n + H) mod 6,   n = 5, 3, 1 for red, green, blue.
+
+    Values outside [0, 1] (a bicubic crop overshoots) are clamped but where a channel is V itself, as torchvision does.
+    """
+    r, g, b = x.unbind(1)
+    value = torch.maximum(torch.maximum(r, g), b)
+    chroma = value - torch.minimum(torch.minimum(r, g), b)
+    divisor = torch.where(chroma == 0, 1.0, chroma)
+    sector = torch.where(
+        value == r,
+        (g - b) / divisor,
+        torch.where(value == g, 2 + (b - r) / divisor, 4 + (r - g) / divisor),
+    )
+    turn = sector / 6 + shift.view(-1, 1, 1)
+    sixths = (turn - turn.floor()) * 6
+    return torch.stack([hue_channel(value, chroma, sixths + n) for n in (5, 3, 1)], dim=1)
+
+
+def hue_channel(value: torch.Tensor, chroma: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
+    k = torch.where(k >= 6, k - 6, k)
+    share = torch.minimum(k, 4 - k).clamp(0, 1)
+    return torch.where(share > 0, (value - chroma * share).clamp(0, 1), value)
+
+
+JITTER = dict(zip(PARTS, (brightness, contrast, saturation, hue), strict=True))
+
+
+def posterize(x: torch.Tensor, bits: int) -> torch.Tensor:
+    levels = 1 << bits
+    return (x * levels).floor().clamp(0, levels - 1) * (1 / levels)
+
+
+def autocontrast(x: torch.Tensor) -> torch.Tensor:
+    low, high = x.amin(dim=(2, 3), keepdim=True), x.amax(dim=(2, 3), keepdim=True)
+    flat = low == high
+    return ((x - torch.where(flat, 0.0, low)) / torch.where(flat, 1.0, high - low)).clamp(0, 1)
+
+
+def equalize(x: torch.Tensor) -> torch.Tensor:
+    """Equalize the histogram of 256 levels of each channel, by PIL's integer arithmetic."""
+    count, channels, height, width = x.shape
+    level = (x.clamp(0, 1) * (256 - 1e-3)).long().view(count * channels, height * width)
+    histogram = torch.zeros(count * channels, 256, dtype=torch.int64, device=x.device)
+    histogram.scatter_add_(1, level, torch.ones_like(level))
+    below = histogram.cumsum(1) - histogram
+    # Pixels below the brightest level, in 255 steps; a channel of fewer is left as it is.
+    brightest = level.amax(dim=1, keepdim=True)
+    step = below.gather(1, brightest) // 255
+    table = ((below + step // 2) // step.clamp(min=1)).clamp(0, 255)
+    table = torch.where(step == 0, torch.arange(256, device=x.device), table)
+    return (table.gather(1, level).float() * (1 / 255)).view(x.shape)
+
+
+def sharpness(x: torch.Tensor, factor: float) -> torch.Tensor:
+    """Blend with a 3x3 smoothing (weights 1, the centre 5, over 13) of the inner pixels; thinner images stay as they are."""
+    height, width = x.shape[-2:]
+    if height <= 2 or width <= 2:
+        return x
+    rows = x[:, :, :-2] + x[:, :, 1:-1] + x[:, :, 2:]
+    box = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]
+    inner = x[:, :, 1:-1, 1:-1]
+    change = ((box + inner * 4) / 13 - inner) * (1 - factor)
+    return (x + torch.nn.functional.pad(change, (1, 1, 1, 1))).clamp(0, 1)
+
+
+def normal(x: torch.Tensor, key: Array) -> torch.Tensor:
+    """Normal noise shaped like x, from keys (B, 2).
+
+    On the CPU one image at a time: torch's vectorised log, sin and cos differ from those of a loop's tail in the last bit.
+    """
+    (keys,) = send(x.device, key.astype(np.int64))
+    rows = 1 if x.device.type == "cpu" else 64
+    height, width = x.shape[-2:]
+    return torch.cat([normal_field(keys[k : k + rows], height, width) for k in range(0, len(key), rows)])
+
+
+def erase(x: torch.Tensor, boxes: Array, value: torch.Tensor) -> torch.Tensor:
+    """Write `value` (broadcast to x) into the boxes (B, 4) as (top, left, height, width)."""
+    top, left, height, width = send(x.device, boxes.T.astype(np.int64).copy())[0].unbind(0)
+    y = torch.arange(x.shape[2], device=x.device)
+    x_ = torch.arange(x.shape[3], device=x.device)
+    rows = (y >= top[:, None]) & (y < (top + height)[:, None])
+    columns = (x_ >= left[:, None]) & (x_ < (left + width)[:, None])
+    return torch.where((rows[:, :, None] & columns[:, None])[:, None], value, x)
