@@ -63,7 +63,8 @@ def convert(steps: Iterable[Any], white: float = 255.0) -> list[Op]:
         try:
             out += TABLE[name](transform, white)
         except ValueError as error:
-            raise ValueError(f"from_torchvision: {name} (step {position + 1}): {error}") from error
+            inner = str(error).removeprefix("from_torchvision: ")
+            raise ValueError(f"from_torchvision: {name} (step {position + 1}): {inner}") from error
         white = white_after(transform, name, white)
     return out
 
