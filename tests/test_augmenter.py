@@ -1,0 +1,331 @@
+"""The augmenter makes views of the size, dtype and layout asked for, again from the same draws, by a plan one can read."""
+
+from __future__ import annotations
+
+import pickle
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import gpuaug
+from gpuaug import augmenter, backends
+from gpuaug.backends import kornia, torchvision
+
+GENERATOR = np.random.default_rng(0)
+RAGGED = [GENERATOR.integers(0, 256, (h, w, 3), dtype=np.uint8) for h, w in ((40, 50), (33, 31), (64, 48))]
+BATCH = torch.from_numpy(GENERATOR.integers(0, 256, (3, 3, 40, 36), dtype=np.uint8))
+POLICY = gpuaug.Policy(
+    gpuaug.View(
+        16,
+        gpuaug.RandomResizedCrop(),
+        gpuaug.RandomHorizontalFlip(),
+        gpuaug.ColorJitter(0.4, 0.4, 0.2, 0.1, p=0.8),
+        gpuaug.OneOf(gpuaug.RandomGrayscale(1.0), gpuaug.RandomSolarize(p=1.0), gpuaug.GaussianBlur(5, p=1.0)),
+        gpuaug.Normalize(),
+        repeat=2,
+    ),
+    gpuaug.View((8, 12), gpuaug.Resize(20), gpuaug.RandomCrop(), gpuaug.GaussianNoise()),
+    name="test",
+)
+BACKENDS = ["auto", "torchvision", "kornia"]
+
+
+def draws_of(policy: gpuaug.Policy = POLICY, count: int = 3, seed: int = 3) -> gpuaug.Draws:
+    return gpuaug.sample(policy, range(count), seed=seed)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("images", [RAGGED, BATCH, gpuaug.Images.from_list(RAGGED)], ids=["list", "tensor", "Images"])
+def test_views_have_the_policys_sizes(backend: str, images: Any) -> None:
+    views = gpuaug.Augmenter(POLICY, backend)(images, draws_of())
+    assert [tuple(view.shape) for view in views] == [(3, 3, 16, 16), (3, 3, 16, 16), (3, 3, 8, 12)]
+    assert {view.dtype for view in views} == {torch.float32}
+    assert all(view.is_contiguous() and torch.isfinite(view).all() for view in views)
+
+
+def test_every_way_to_give_a_batch_gives_the_same_views() -> None:
+    augment = gpuaug.Augmenter(POLICY, "torchvision")
+    hwc = BATCH.permute(0, 2, 3, 1)
+    expected = augment(BATCH, draws_of())
+    for images in (
+        gpuaug.Images.from_tensor(BATCH),
+        list(BATCH),
+        [a.numpy() for a in hwc],
+        [Image.fromarray(a.numpy()) for a in hwc],
+        hwc.numpy(),
+        BATCH.contiguous(memory_format=torch.channels_last),
+    ):
+        assert all(torch.equal(a, b) for a, b in zip(augment(images, draws_of()), expected, strict=True))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_dtype_and_memory_format(dtype: torch.dtype, memory_format: torch.memory_format) -> None:
+    plain = gpuaug.Augmenter(POLICY)(RAGGED, draws_of())
+    views = gpuaug.Augmenter(POLICY, dtype=dtype, memory_format=memory_format)(RAGGED, draws_of())
+    for view, reference in zip(views, plain, strict=True):
+        assert view.dtype == dtype
+        assert view.is_contiguous(memory_format=memory_format)
+        assert torch.equal(view, reference.to(dtype))  # only the result is rounded
+
+
+def test_the_policys_dtype_holds_unless_another_is_given() -> None:
+    view = gpuaug.View(8, gpuaug.CenterCrop(), gpuaug.ToDtype(torch.bfloat16))
+    policy = gpuaug.Policy(view, gpuaug.View(8, gpuaug.CenterCrop()))
+    assert [v.dtype for v in gpuaug.Augmenter(policy)(RAGGED, draws_of(policy))] == [torch.bfloat16, torch.float32]
+    assert {v.dtype for v in gpuaug.Augmenter(policy, dtype=torch.float16)(RAGGED, draws_of(policy))} == {torch.float16}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_same_draws_give_the_same_views_again(backend: str) -> None:
+    draws = draws_of()
+    first = gpuaug.Augmenter(POLICY, backend)(RAGGED, draws)
+    torch.manual_seed(1)
+    later = gpuaug.Augmenter(pickle.loads(pickle.dumps(POLICY)), backend)(RAGGED, pickle.loads(pickle.dumps(draws)))
+    assert all(torch.equal(a, b) for a, b in zip(first, later, strict=True))
+    other = gpuaug.Augmenter(POLICY, backend)(RAGGED, draws_of(seed=4))
+    assert not any(torch.equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_images_view_does_not_depend_on_the_batch_it_is_in(backend: str) -> None:
+    augment = gpuaug.Augmenter(POLICY, backend)
+    together = augment(RAGGED, draws_of())
+    for k in range(3):
+        for view, whole in zip(augment(RAGGED[k : k + 1], draws_of().take([k])), together, strict=True):
+            assert torch.equal(view[0], whole[k])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_inputs_are_not_changed(backend: str) -> None:
+    images, draws = gpuaug.Images.from_list(RAGGED), draws_of()
+    pixels, shapes = images.buffer.clone(), images.shapes.copy()
+    columns = [{name: a.copy() for name, a in draws.columns(v).items()} for v in range(3)]
+    for view in gpuaug.Augmenter(POLICY, backend)(images, draws):
+        view.fill_(0)  # nor do views share memory with the images
+    assert torch.equal(images.buffer, pixels)
+    assert np.array_equal(images.shapes, shapes)
+    for v, before in enumerate(columns):
+        assert all(np.array_equal(a, before[name]) for name, a in draws.columns(v).items())
+
+
+def test_global_generators_are_not_moved() -> None:
+    augment, draws = gpuaug.Augmenter(POLICY), draws_of()
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    augment(RAGGED, draws)
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert np.array_equal(before[1], np.random.get_state()[1])  # noqa: NPY002
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("images", [[], torch.empty(0, 3, 9, 9, dtype=torch.uint8)], ids=["list", "tensor"])
+def test_an_empty_batch_gives_empty_views(backend: str, images: Any) -> None:
+    views = gpuaug.Augmenter(POLICY, backend, dtype=torch.float16)(images, draws_of(count=0))
+    assert [tuple(view.shape) for view in views] == [(0, 3, 16, 16), (0, 3, 16, 16), (0, 3, 8, 12)]
+    assert {view.dtype for view in views} == {torch.float16}
+
+
+def test_an_op_that_is_not_applied_leaves_the_image_as_it_was() -> None:
+    never = gpuaug.Policy(gpuaug.View(16, gpuaug.CenterCrop(), gpuaug.RandomInvert(0.0), gpuaug.GaussianBlur(5, p=0.0)))
+    cut = gpuaug.Policy(gpuaug.View(16, gpuaug.CenterCrop()))
+    (ours,), (plain,) = (gpuaug.Augmenter(p)(RAGGED, draws_of(p)) for p in (never, cut))
+    assert torch.equal(ours, plain)
+    middle = torch.from_numpy(RAGGED[0][12:28, 17:33]).permute(2, 0, 1).float() / 255
+    assert torch.equal(plain[0], middle)
+
+
+def test_ops_run_in_order() -> None:
+    def view(*ops: gpuaug.Op) -> torch.Tensor:
+        policy = gpuaug.Policy(gpuaug.View(8, gpuaug.CenterCrop(), *ops))
+        return gpuaug.Augmenter(policy)(RAGGED, draws_of(policy))[0]
+
+    invert, solarize = gpuaug.RandomInvert(1.0), gpuaug.RandomSolarize(0.25, 1.0)
+    x = view()
+    inverted = 1 - x
+    assert torch.allclose(view(invert, solarize), torch.where(inverted >= 0.25, 1 - inverted, inverted), atol=1e-6)
+    solarized = torch.where(x >= 0.25, 1 - x, x)
+    assert torch.allclose(view(solarize, invert), 1 - solarized, atol=1e-6)
+
+
+# Errors.
+
+
+def test_draws_of_another_policy_are_refused() -> None:
+    other = gpuaug.Policy(*POLICY.views[:2])
+    with pytest.raises(ValueError, match="the draws were made from another policy; draw with"):
+        gpuaug.Augmenter(POLICY)(RAGGED, draws_of(other))
+
+
+def test_draws_of_an_equal_policy_are_accepted() -> None:
+    again = gpuaug.Policy(*POLICY.views, name="another name")
+    assert len(gpuaug.Augmenter(POLICY)(RAGGED, draws_of(again))) == 3
+
+
+@pytest.mark.parametrize("count", [0, 2, 4])
+def test_draws_for_another_batch_size_are_refused(count: int) -> None:
+    with pytest.raises(ValueError, match=f"Augmenter: 3 images but draws for {count}"):
+        gpuaug.Augmenter(POLICY)(RAGGED, draws_of(count=count))
+
+
+def test_images_on_another_device_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"images are on meta, the augmenter on cpu; use images\.to"):
+        gpuaug.Augmenter(POLICY, device="cpu")(gpuaug.Images.from_list(RAGGED).to("meta"), draws_of())
+    with pytest.raises(ValueError, match="images are on cpu, the augmenter on meta"):
+        gpuaug.Augmenter(POLICY, "kornia", device="meta")(RAGGED, draws_of())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"policy": "simclr"}, TypeError, "policy must be a gpuaug.Policy, got str"),
+        ({"backend": "cuda"}, ValueError, "backend must be \"auto\" or one of 'torchvision', 'kornia', got 'cuda'"),
+        ({"dtype": torch.uint8}, ValueError, "dtype must be float32, float16 or bfloat16, got torch.uint8"),
+        ({"dtype": torch.float64}, ValueError, "dtype must be"),
+        ({"memory_format": torch.preserve_format}, ValueError, "memory_format must be contiguous_format or channels_last"),
+        (
+            {"backend": "torchvision", "device": "meta"},
+            ValueError,
+            "backend 'torchvision' runs on the CPU only, got device meta",
+        ),
+    ],
+)
+def test_bad_arguments_are_refused_by_name(arguments: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        gpuaug.Augmenter(**{"policy": POLICY, **arguments})
+
+
+class Swirl(gpuaug.ops.Op):
+    """An op that no backend has."""
+
+
+def test_an_op_that_no_backend_has_is_named() -> None:
+    policy = gpuaug.Policy(gpuaug.View(8, gpuaug.CenterCrop(), Swirl()))
+    with pytest.raises(ValueError, match="no backend of torchvision has Swirl"):
+        gpuaug.Augmenter(policy, "torchvision")
+    with pytest.raises(ValueError, match="no backend of kornia, torchvision has Swirl"):
+        gpuaug.Augmenter(policy)
+
+
+def test_a_backend_whose_package_is_missing_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backends, "installed", lambda name: name == "torchvision")
+    with pytest.raises(ImportError, match="backend 'kornia' needs kornia; install it with: pip install kornia"):
+        gpuaug.Augmenter(POLICY, "kornia")
+    assert set(gpuaug.Augmenter(POLICY).modules) == {"torchvision"}
+    monkeypatch.setattr(backends, "installed", lambda name: False)
+    with pytest.raises(ImportError, match="no backend for device 'cpu' is installed; install one with: pip install kornia"):
+        gpuaug.Augmenter(POLICY)
+
+
+def test_installed_finds_packages_without_importing_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert backends.installed("torchvision")
+    monkeypatch.setitem(backends.REQUIRES, "kornia", "a_package_that_nobody_has")
+    assert not backends.installed("kornia")
+
+
+# The plan.
+
+
+def test_print_shows_the_plan() -> None:
+    lines = str(gpuaug.Augmenter(POLICY, "torchvision", dtype=torch.bfloat16)).splitlines()
+    colour = "ColorJitter -> RandomGrayscale -> RandomSolarize -> GaussianBlur -> Normalize"
+    assert lines == [
+        "Augmenter(backend='torchvision', device='of the images')",
+        "  2 x 16x16 bfloat16",
+        f"    1. torchvision: RandomResizedCrop -> RandomHorizontalFlip -> {colour}",
+        "  1 x 8x12 bfloat16",
+        "    1. torchvision: Resize -> RandomCrop -> GaussianNoise",
+    ]
+    assert "device='cpu'" in str(gpuaug.Augmenter(POLICY, device="cpu"))
+
+
+def test_auto_splits_a_view_into_stages_and_the_views_stay_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each op goes to the first backend that has it, in order; runs of one backend are one call."""
+    calls: list[str] = []
+
+    def only(name: str, ops: set[type]) -> Any:
+        def apply(batch: Any, run: Any, draws: Any) -> Any:
+            calls.append(f"{name}:{len(run)}")
+            return torchvision.apply(batch, run, draws)
+
+        return SimpleNamespace(OPS=ops, apply=apply)
+
+    few = only("kornia", {gpuaug.ColorJitter, gpuaug.RandomGrayscale, gpuaug.Normalize})
+    every = only("torchvision", set(torchvision.OPS))
+    truth = gpuaug.Augmenter(POLICY, "torchvision")(RAGGED, draws_of())
+    monkeypatch.setattr(backends, "load", lambda name: {"kornia": few, "torchvision": every}[name])
+    augment = gpuaug.Augmenter(POLICY)
+    assert [(stage.backend, stage.first, len(stage.ops)) for stage in augment.plan[0]] == [
+        ("torchvision", 0, 2),
+        ("kornia", 2, 2),
+        ("torchvision", 4, 2),
+        ("kornia", 6, 1),
+    ]
+    views = augment(RAGGED, draws_of())
+    assert calls == ["torchvision:2", "kornia:2", "torchvision:2", "kornia:1"] * 2 + ["torchvision:3"]
+    assert all(torch.equal(a, b) for a, b in zip(views, truth, strict=True))
+    assert "    2. kornia: ColorJitter -> RandomGrayscale" in str(augment).splitlines()
+
+
+def test_backends_hand_over_ragged_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a resize of the shorter edge alone, sizes differ still: the next backend takes a list."""
+    policy = gpuaug.Policy(gpuaug.View(12, gpuaug.Resize(20), gpuaug.CenterCrop(), gpuaug.Normalize()))
+    truth = gpuaug.Augmenter(policy, "torchvision")(RAGGED, draws_of(policy))
+    resize = SimpleNamespace(OPS={gpuaug.Resize}, apply=torchvision.apply)
+    monkeypatch.setattr(backends, "load", lambda name: {"kornia": resize, "torchvision": kornia}[name])
+    (view,) = gpuaug.Augmenter(policy)(RAGGED, draws_of(policy))
+    assert torch.allclose(view, truth[0], atol=1e-5)
+
+
+def test_every_op_has_its_truth() -> None:
+    kinds = {getattr(gpuaug.ops, name) for name in gpuaug.ops.__all__}
+    kinds = {kind for kind in kinds if isinstance(kind, type) and issubclass(kind, gpuaug.ops.Op)}
+    assert set(torchvision.OPS) == kinds - {gpuaug.ops.Op, gpuaug.OneOf}
+
+
+def test_a_cuda_device_has_an_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 2)
+    assert augmenter.canonical("cuda") == torch.device("cuda:2")
+    assert augmenter.canonical("cuda:0") == torch.device("cuda:0")
+    assert augmenter.canonical("cpu") == torch.device("cpu")
+
+
+# The truth's arithmetic, for the ops whose faults the field knows.
+
+
+def apply_one(op: gpuaug.Op, image: torch.Tensor) -> tuple[torch.Tensor, dict[str, Any]]:
+    policy = gpuaug.Policy(gpuaug.View((image.shape[1], image.shape[2]), gpuaug.CenterCrop(), op))
+    draws = gpuaug.sample(policy, [0], seed=2)
+    (view,) = gpuaug.Augmenter(policy, "torchvision")(image[None], draws)
+    return view[0], {name: a[0] for name, a in draws.tables[0][1].items()}
+
+
+@pytest.mark.parametrize("part", ["brightness", "contrast", "saturation"])
+def test_brightness_multiplies_contrast_keeps_the_gray_mean_saturation_the_gray(part: str) -> None:
+    """Not BYOL's additive brightness nor its per-channel means, nor a contrast about one half (triton-augment)."""
+    image = torch.from_numpy(GENERATOR.integers(60, 160, (3, 8, 8), dtype=np.uint8))
+    x = image.float() / 255
+    gray = (x * torch.tensor([0.2989, 0.587, 0.114])[:, None, None]).sum(0, keepdim=True)
+    anchor = {"brightness": torch.zeros(()), "contrast": gray.mean(), "saturation": gray}[part]
+    found, draws = apply_one(gpuaug.ColorJitter(**{part: (0.5, 0.9)}), image)
+    factor = float(draws[part])
+    assert torch.allclose(found, factor * x + (1 - factor) * anchor, atol=1e-6)
+
+
+def test_random_erasing_paints_its_box_and_nothing_else() -> None:
+    image = torch.from_numpy(GENERATOR.integers(60, 160, (3, 20, 24), dtype=np.uint8))
+    op = gpuaug.RandomErasing(1.0, (0.1, 0.2), value=(0.0, 0.5, 1.0))
+    found, draws = apply_one(op, image)
+    rows = {name: np.asarray(a)[None] for name, a in draws.items()}
+    top, left, h, w = op.boxes(rows, np.array([20]), np.array([24]))[0]
+    expected = image.float() / 255
+    expected[:, top : top + h, left : left + w] = torch.tensor([0.0, 0.5, 1.0])[:, None, None]
+    assert h * w > 30
+    assert torch.equal(found, expected)
+    noisy, _ = apply_one(gpuaug.RandomErasing(1.0, (0.1, 0.2), value="random"), image)
+    changed = (noisy != image.float() / 255).all(0)
+    assert int(changed.sum()) == h * w
+    assert noisy[:, changed].std() == pytest.approx(1, abs=0.2)
