@@ -21,6 +21,7 @@ from torch.utils import data as torch_data
 from ..images import Images
 from .decode import Pixels
 from .source import Encoded, Index, Loaded, Source, decoded
+from .target import each_tensor
 
 JOIN = 10.0
 """Seconds to wait for a thread that was told to end; one stuck in a dead file system is left behind, as a daemon."""
@@ -156,7 +157,8 @@ class ProcessFetcher:
 
     def __next__(self) -> Fetched:
         index, buffer, shapes, target = next(self.engine)
-        return Fetched(index, Images(buffer, shapes), target)
+        # A worker's tensors lie in shared memory, one open descriptor each: too many for who collects an epoch's targets.
+        return Fetched(index, Images(buffer, shapes), each_tensor(target, torch.Tensor.clone))
 
     def terminate(self) -> None:
         """End the processes at once, so that a thread that waits for them wakes up with an error."""

@@ -19,22 +19,31 @@ def collate_targets(targets: npt.NDArray[Any], index: npt.NDArray[np.int64], tra
 
 
 def to_device(tree: Any, device: torch.device) -> Any:
-    """Every tensor in nested lists, tuples and mappings on the device; what is no tensor stays as it is."""
+    """Every tensor in a target on the device."""
+    pin = device.type == "cuda"
+    return each_tensor(tree, lambda t: (t.pin_memory() if pin else t).to(device, non_blocking=True))
+
+
+def each_tensor(tree: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+    """Nested lists, tuples and mappings with every tensor changed; what is no tensor stays as it is."""
     if isinstance(tree, torch.Tensor):
-        return (tree.pin_memory() if device.type == "cuda" else tree).to(device, non_blocking=True)
+        return change(tree)
     if isinstance(tree, Mapping):
-        return {key: to_device(value, device) for key, value in tree.items()}
+        return {key: each_tensor(value, change) for key, value in tree.items()}
     if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        return type(tree)(*(to_device(value, device) for value in tree))
+        return type(tree)(*(each_tensor(value, change) for value in tree))
     if isinstance(tree, (list, tuple)):
-        return type(tree)(to_device(value, device) for value in tree)
+        return type(tree)(each_tensor(value, change) for value in tree)
     return tree
 
 
 def tensors(tree: Any) -> list[torch.Tensor]:
     """Every tensor in nested lists, tuples and mappings."""
-    if isinstance(tree, torch.Tensor):
-        return [tree]
-    if isinstance(tree, Mapping):
-        tree = list(tree.values())
-    return [t for value in tree for t in tensors(value)] if isinstance(tree, (list, tuple)) else []
+    found: list[torch.Tensor] = []
+
+    def collect(tensor: torch.Tensor) -> torch.Tensor:
+        found.append(tensor)
+        return tensor
+
+    each_tensor(tree, collect)
+    return found

@@ -186,7 +186,7 @@ def test_image_folder_is_a_drop_in(folder):
     loader = gpuaug.DataLoader(dataset, batch_size=32, shuffle=True, num_workers=2)
     views, target = next(iter(loader))
     assert views.shape == (32, 3, 16, 16)
-    assert (views.min() >= 0) and (views.max() <= 1)
+    assert 0 <= views.min() <= views.max() <= 1
     assert target.tolist() == [dataset.targets[i] * 10 for i in loader.index]
     assert loader.policy == gpuaug.from_torchvision(transform)
     assert loader.dataset is dataset
@@ -297,7 +297,7 @@ def test_a_transform_in_ones_own_dataset_is_left_alone_with_a_policy(plain):
 
 def test_a_policy_must_come_from_somewhere(folder):
     for source in (folder, datasets.ImageFolder(folder), Listed(ITEMS["PIL"]), (PIXELS, range(10))):
-        with pytest.raises(ValueError, match="policy is missing; give a gpuaug.Policy, a policy's name"):
+        with pytest.raises(ValueError, match=r"policy is missing; give a gpuaug\.Policy, a policy's name"):
             gpuaug.DataLoader(source)
 
 
