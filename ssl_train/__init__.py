@@ -1,10 +1,8 @@
-"""Joint-embedding self-supervised training on gpuaug's views: `python -m ssl_train --help`."""
+"""Joint-embedding self-supervised training on gpuaug's views: `python -m ssl_train --help`, or `ssl_train.train.train`."""
 
 from .losses import nt_xent
 from .methods import METHODS, Method
 from .model import BACKBONES, JointEmbedding, backbone
-from .run import Run
 from .settings import Settings
-from .train import train
 
-__all__ = ["BACKBONES", "JointEmbedding", "METHODS", "Method", "Run", "Settings", "backbone", "nt_xent", "train"]
+__all__ = ["BACKBONES", "JointEmbedding", "METHODS", "Method", "Settings", "backbone", "nt_xent"]

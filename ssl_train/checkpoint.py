@@ -48,7 +48,6 @@ def load(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError(f"no checkpoint at {path}; start the run without --resume") from None
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise UserError(
-            f"{path} cannot be read as a checkpoint ({str(error).splitlines()[0][:100]}); delete it to start afresh"
-        ) from None
+        reason = (str(error) or type(error).__name__).splitlines()[0][:100]
+        raise UserError(f"{path} cannot be read as a checkpoint ({reason}); delete it to start afresh") from None
     return state

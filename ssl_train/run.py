@@ -61,8 +61,8 @@ def saved_settings(folder: Path) -> Settings:
 
 def versions() -> dict[str, str]:
     """What the run's bits depend on besides its settings."""
-    found = {"python": platform.python_version()}
-    for name in ("gpuaug", "torch", "torchvision", "kornia", "numpy", "pillow"):
+    found = {"python": platform.python_version(), "torch": torch.__version__}  # which says for which CUDA it was built
+    for name in ("gpuaug", "torchvision", "kornia", "numpy", "pillow"):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:  # gpuaug itself, when run from a checkout
