@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -32,8 +34,10 @@ def contact_sheet(
     """Write a PNG with a block of rows an image: the original, then its views, each captioned with its draws.
 
     images: as `Images.from_list` takes them. draws: how many times to draw from the policy (epochs 0, 1, ...).
-    Raises OSError, naming the path, where the picture cannot be written.
+    Raises ValueError for no images, OSError, naming the path, where the picture cannot be written.
     """
+    if not len(images):
+        raise ValueError("contact_sheet: give at least one image")
     batch = Images.from_list(images)
     augment = Augmenter(policy, backend=backend, dtype=torch.float32)
     cells: list[list[tuple[Image.Image, list[str]]]] = [[original(image)] for image in batch]
@@ -79,23 +83,36 @@ def fit(image: Image.Image) -> Image.Image:
 def layout(title: str, blocks: Sequence[Sequence[tuple[Image.Image, list[str]]]]) -> Image.Image:
     """The sheet: a block an image, wrapped after MAX_COLUMNS cells, captions below the pictures."""
     font, bold = ImageFont.load_default(12), ImageFont.load_default(16)
-    columns = min(MAX_COLUMNS, max(len(block) for block in blocks))
-    rows = [block[k : k + columns] for block in blocks for k in range(0, len(block), columns)]
-    heights = [max(p.height for p, _ in row) + LINE * max(len(text) for _, text in row) + 2 * GAP for row in rows]
+    most = max(len(block) for block in blocks)
+    columns = math.ceil(most / math.ceil(most / MAX_COLUMNS))  # rows of equal length
+    wrapped = [[(cell, [line for t in text for line in wrap(t, font)]) for cell, text in block] for block in blocks]
+    rows = [block[k : k + columns] for block in wrapped for k in range(0, len(block), columns)]
+    heights = [max(cell.height + LINE * len(text) for cell, text in row) + 2 * GAP for row in rows]
     wide = int(bold.getlength(title)) + 2 * GAP
     sheet = Image.new("RGB", (max(wide, GAP + columns * (CELL + GAP)), 40 + sum(heights)), "white")
     pen = ImageDraw.Draw(sheet)
     pen.text((GAP, GAP), title, fill="black", font=bold)
     y = 40
     for row, height in zip(rows, heights, strict=True):
-        tallest = max(p.height for p, _ in row)
         for k, (cell, text) in enumerate(row):
             x = GAP + k * (CELL + GAP)
             sheet.paste(cell, (x, y))
             for n, line in enumerate(text):
-                pen.text((x, y + tallest + 4 + n * LINE), line, fill="black" if n == 0 else "#444444", font=font)
+                pen.text((x, y + cell.height + 4 + n * LINE), line, fill="black" if n == 0 else "#444444", font=font)
         y += height
     return sheet
+
+
+def wrap(text: str, font: Any) -> list[str]:
+    """The text in lines that are no wider than a cell."""
+    lines: list[str] = []
+    for word in text.split(" "):
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and font.getlength(longer) <= CELL:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
 
 
 def caption(draws: Draws, view: int, row: int, size: op.Size) -> list[str]:
@@ -110,8 +127,9 @@ def caption(draws: Draws, view: int, row: int, size: op.Size) -> list[str]:
 
 
 def generic(o: op.Op, d: Row, size: op.Size) -> str:
-    shown = [f"{name} {float(value):.2f}" for name, value in d.items() if np.ndim(value) == 0]
-    return " ".join([type(o).__name__.removeprefix("Random"), *shown])
+    """The op's name in words, then its draws."""
+    name = re.sub(r"(?<!^)(?=[A-Z])", " ", type(o).__name__.removeprefix("Random")).lower()
+    return ", ".join([name, *(f"{key} {float(value):.2f}" for key, value in d.items() if np.ndim(value) == 0)])
 
 
 def boxed(word: str) -> Callable[[Any, Row, op.Size], str]:
@@ -125,7 +143,15 @@ def boxed(word: str) -> Callable[[Any, Row, op.Size], str]:
 
 def jitter(o: op.ColorJitter, d: Row, size: op.Size) -> str:
     parts = (PARTS[k] for k in ORDERS[d["order"]])
-    return " ".join(f"{part[:3]} {d[part]:{'+.2f' if part == 'hue' else '.2f'}}" for part in parts if part in d)
+    return " ".join(f"{part[:3]} {d[part]:{'+z.2f' if part == 'hue' else '.2f'}}" for part in parts if part in d)
+
+
+def affine(o: op.RandomAffine, d: Row, size: op.Size) -> str:
+    parts = [f"rotate {d['angle']:z.1f}"]
+    parts += [f"shift {d['translate_x']:z.2f},{d['translate_y']:z.2f}"] if o.translate else []
+    parts += [f"scale {d['scale']:.2f}"] if o.scale else []
+    parts += [f"shear {','.join(f'{d[name]:z.1f}' for name in ('shear_x', 'shear_y') if name in d)}"] if o.shear else []
+    return ", ".join(parts)
 
 
 WORDS: dict[type[op.Op], Callable[[Any, Row, op.Size], str]] = {
@@ -138,6 +164,8 @@ WORDS: dict[type[op.Op], Callable[[Any, Row, op.Size], str]] = {
     op.RandomHorizontalFlip: lambda o, d, size: "flip",
     op.RandomVerticalFlip: lambda o, d, size: "flip upside down",
     op.RandomGrayscale: lambda o, d, size: "gray",
+    op.RandomAffine: affine,
+    op.RandomRotation: lambda o, d, size: f"rotate {d['angle']:z.1f}",
     op.GaussianBlur: lambda o, d, size: f"blur, sigma {d['sigma']:.2f}",
     op.GaussianNoise: lambda o, d, size: f"noise, sigma {o.sigma:.2f}",
     op.RandomSolarize: lambda o, d, size: f"solarize at {o.threshold:.2f}",
