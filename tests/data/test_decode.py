@@ -1,6 +1,8 @@
 """Every file comes out as 8-bit RGB, or as an error that names it."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -71,6 +73,23 @@ def test_black_and_white():
 def test_16_bit_gray_is_scaled_not_clipped(kind):
     expected = np.rint(DEEP / 257).astype(np.uint8)
     assert np.array_equal(decode(encoded(Image.fromarray(DEEP), kind), "x"), threefold(expected))
+
+
+def test_16_bit_colour_keeps_the_upper_bytes():
+    """Pillow writes no such file, so the test does: a PNG of one row, three big-endian words a pixel."""
+    pixels = np.array([[[0x12FF, 0x3400, 0xFFFF], [0x0080, 0x7F80, 0x8001]]], dtype=">u2")
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0))
+    data = b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(b"\0" + pixels.tobytes())) + chunk(b"IEND", b"")
+    assert np.array_equal(decode(data, "x"), pixels >> 8)
+
+
+def test_the_first_of_several_pictures_counts():
+    pages = {"save_all": True, "append_images": [Image.fromarray(COLOUR[::-1])]}
+    assert np.array_equal(decode(encoded(Image.fromarray(COLOUR), "tiff", **pages), "x"), COLOUR)
 
 
 def test_16_bit_white_is_white():

@@ -237,7 +237,7 @@ def test_memory_and_descriptors_stay_flat(folder, plain):
     warm(folder, plain)
     before = held()
     tensors = living_tensors()
-    for _ in range(10):
+    for _ in range(4):
         warm(folder, plain)
     assert held() == before
     assert living_tensors() <= tensors
