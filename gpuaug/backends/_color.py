@@ -26,9 +26,10 @@ def on_groups(x: torch.Tensor, groups: list[tuple[Array, Batched]]) -> torch.Ten
     if len(groups) == 1:
         rows, function = groups[0]
         return function(x, rows)
-    places = send(x.device, *(rows for rows, _ in groups), np.argsort(np.concatenate([rows for rows, _ in groups])))
-    parts = [function(x.index_select(0, place), rows) for place, (rows, function) in zip(places[:-1], groups, strict=True)]
-    return torch.cat(parts).index_select(0, places[-1])
+    out = torch.empty_like(x)
+    for place, (rows, function) in zip(send(x.device, *(rows for rows, _ in groups)), groups, strict=True):
+        out.index_copy_(0, place, function(x.index_select(0, place), rows))
+    return out
 
 
 def unchanged(x: torch.Tensor, rows: Array) -> torch.Tensor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -27,16 +28,16 @@ SUPPORT = {"bilinear": 1.0, "bicubic": 2.0}
 
 def send(device: torch.device, *arrays: Array) -> list[torch.Tensor]:
     """Small host arrays as tensors on a device, by one copy that the host does not wait for."""
-    starts = np.cumsum([0] + [-(-a.nbytes // 16) * 16 for a in arrays])
-    host = torch.empty(int(starts[-1]), dtype=torch.uint8, pin_memory=device.type == "cuda")
-    for array, start in zip(arrays, starts[:-1], strict=True):
-        host.numpy()[start : start + array.nbytes].view(array.dtype)[...] = array.reshape(-1)
+    ends = list(accumulate(-(-a.nbytes // 16) * 16 for a in arrays))  # a tensor's start must be a multiple of its item size
+    host = torch.empty(ends[-1], dtype=torch.uint8, pin_memory=device.type == "cuda")
+    memory = host.numpy()
+    spans = []
+    for array, start in zip(arrays, [0, *ends], strict=False):
+        end = start + array.nbytes
+        memory[start:end].view(array.dtype)[...] = array.reshape(-1)
+        spans.append((start, end, array))
     there = host.to(device, non_blocking=True)
-    out = []
-    for array, start in zip(arrays, starts[:-1], strict=True):
-        dtype = torch.from_numpy(np.empty(0, array.dtype)).dtype
-        out.append(there[start : start + array.nbytes].view(dtype).view(array.shape))
-    return out
+    return [there[start:end].view(getattr(torch, array.dtype.name)).view(array.shape) for start, end, array in spans]
 
 
 @dataclass(frozen=True)
@@ -126,10 +127,9 @@ def cut(source: Pixels, rows: Array, boxes: Array, high: int, wide: int) -> torc
     device = source.table.device
     corner = source.start[rows] + boxes[:, 0] * source.widths[rows] + boxes[:, 1]
     if len(rows) == 1:  # a plain slice, twice as fast on the CPU
-        width = int(source.widths[rows[0]])
-        begin = int(corner[0])
-        area = source.table[begin : begin + (high - 1) * width + wide]
-        return unit(area.as_strided((1, high, wide, 3), (0, width * 3, 3, 1))).contiguous()
+        line, begin = int(source.widths[rows[0]]), int(corner[0])
+        area = source.table[begin : begin + (high - 1) * line + wide]
+        return unit(area.as_strided((1, high, wide, 3), (0, line * 3, 3, 1))).contiguous()
     start, width, last = send(device, corner, source.widths[rows], boxes[:, 2:] - 1)
     y = torch.minimum(torch.arange(high, device=device), last[:, :1])
     x = torch.minimum(torch.arange(wide, device=device), last[:, 1:])

@@ -24,7 +24,7 @@ from ..ops.crop import Sized
 from . import Batch, _color, _resample, _warp
 from ._resample import Pixels, send
 
-PIXELS = {"cpu": 2**17, "other": 2**24}
+PIXELS = {"cpu": 2**16, "other": 2**24}
 """Pixels that go through a run of ops together: on the CPU what stays in its cache, elsewhere some gigabytes."""
 
 
