@@ -8,7 +8,6 @@ import sys
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -17,6 +16,7 @@ from .augmenter import PREFERENCE, Augmenter
 from .catalog import policies, policy
 from .data.decode import decode
 from .gallery import contact_sheet
+from .policy import Policy
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,13 +57,23 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run_show(options: argparse.Namespace) -> None:
-    arguments: dict[str, Any] = {} if options.size is None else {"size": options.size}
-    if options.draws < 1:
-        raise ValueError(f"--draws must be at least 1, got {options.draws}")
-    chosen = policy(options.policy, **arguments)
+    for name in ("size", "draws"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise ValueError(f"--{name} must be at least 1, got {value}")
+    chosen = sized(options.policy, options.size)
     images = [decode(path.read_bytes(), str(path)) for path in options.images]
     contact_sheet(chosen, images, options.out, seed=options.seed, draws=options.draws, backend=options.backend)
     print(f"{options.out}: {len(images)} image{'s' * (len(images) > 1)} under {chosen.name}, {len(chosen)} views each")
+
+
+def sized(name: str, size: int | None) -> Policy:
+    """A named policy; where a size does not suit it, the error names the option."""
+    made = policy(name)
+    try:
+        return made if size is None else policy(name, size=size)
+    except ValueError as error:
+        raise ValueError(f"--size {size} does not suit {name}: {error}") from error
 
 
 def run_policies(options: argparse.Namespace) -> None:
