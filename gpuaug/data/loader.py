@@ -126,7 +126,8 @@ class DataLoader:
                 position += len(fetched.index)
                 yield self.deliver(augmented(fetched), epoch, position)
         else:
-            producer = Producer(fetcher, augmented, self.prefetch_factor, device)
+            threads = max(1, (torch.get_num_threads() - self.num_workers) // 2)  # half of what decoding leaves to the consumer
+            producer = Producer(fetcher, augmented, self.prefetch_factor, device, threads)
             try:
                 while (delivery := producer.get(self.timeout)) is not None:
                     position += len(delivery.draws)

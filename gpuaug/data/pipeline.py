@@ -54,9 +54,14 @@ def make(fetched: Fetched, augment: Augmenter, device: torch.device, seed: int, 
 
 
 class Producer:
-    """A thread that keeps up to `depth` deliveries ready. `close()` ends it and its fetcher; a second close does nothing."""
+    """A thread that keeps up to `depth` deliveries ready. `close()` ends it and its fetcher; a second close does nothing.
 
-    def __init__(self, fetcher: Fetcher, make: Callable[[Fetched], Delivery], depth: int, device: torch.device) -> None:
+    threads: cores that its own torch operations may use, where the device is a CPU.
+    """
+
+    def __init__(
+        self, fetcher: Fetcher, make: Callable[[Fetched], Delivery], depth: int, device: torch.device, threads: int
+    ) -> None:
         self.fetcher = fetcher
         self.make = make
         self.depth = depth
@@ -67,15 +72,16 @@ class Producer:
         self.started = threading.Event()
         self.thread = threading.Thread(target=self.run, name="gpuaug-producer", daemon=True)
         LIVE.add(self)
-        threads = torch.get_num_threads()
+        self.threads = threads
+        before = torch.get_num_threads()
         self.thread.start()
         self.started.wait(JOIN)
-        torch.set_num_threads(threads)  # `run` has lowered the default of threads yet to come, too
+        torch.set_num_threads(before)  # `run` has lowered the default of threads yet to come, too
 
     def run(self) -> None:
         try:
             if self.device.type == "cpu":
-                torch.set_num_threads(1)  # of this thread: the cores are for the decoders and the consumer
+                torch.set_num_threads(self.threads)  # of this thread
             self.started.set()
             with contextlib.closing(self.fetcher), side_stream(self.device) as stream:
                 for fetched in self.fetcher:

@@ -333,6 +333,13 @@ def test_subset_outside_its_dataset(plain):
         gpuaug.DataLoader(Subset(Listed(ITEMS["PIL"]), [3, 10]), plain)
 
 
+def test_sources_say_what_they_are(folder, plain):
+    assert repr(FolderSource(folder)) == "FolderSource(70 files, 3 classes)"
+    assert repr(ArraySource(PIXELS, range(10))) == "ArraySource(10 images of 8x8)"
+    assert repr(gpuaug.DataLoader(Listed(ITEMS["PIL"]), plain).source) == "DatasetSource(Listed, 10 samples)"
+    assert ArraySource(PIXELS, range(10)).name(3) == "image 3 of the array"
+
+
 def test_sources_may_be_given_themselves(folder, plain):
     for source in (FolderSource(folder), ArraySource(PIXELS, range(10)), DatasetSource(Listed(ITEMS["PIL"]))):
         loader = gpuaug.DataLoader(source, plain, batch_size=5)
