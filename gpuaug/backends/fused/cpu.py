@@ -1,0 +1,220 @@
+"""The fused backend on the CPU: buffers, threads and compilation around the Numba kernels."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from math import ceil, prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ...images import Images
+from . import kernels
+from .kernels import Source, Target, Work
+from .plan import BLUR, CONTRAST, Tables
+from .rows import BFLOAT16, FLOAT16, FLOAT32
+from .simd import LANES, has_avx512
+
+FORMS = {torch.float32: FLOAT32, torch.float16: FLOAT16, torch.bfloat16: BFLOAT16}
+NO_BYTES, NO_FLOATS, NO_WORDS = (np.empty(0, dtype=kind) for kind in (np.uint8, np.float32, np.uint16))
+NO_OFFSETS = np.empty(0, dtype=np.int64)
+
+
+def make_view(batch: Any, tables: Tables, dtype: torch.dtype, memory_format: torch.memory_format) -> torch.Tensor:
+    """The view (B, 3, H, W) that the tables describe, of `Images` or of floats (B, 3, H, W) on the CPU.
+
+    Uses torch.get_num_threads() threads; an image's view is the same bits for any number of them.
+    """
+    count = len(tables.codes)
+    out = empty((count, 3, *tables.size), dtype, memory_format)
+    if isinstance(batch, Images):
+        pitches = batch.shapes[:, 1].astype(np.int64) * 3
+        source = Source(batch.buffer.numpy(), batch.offsets, pitches, NO_FLOATS)
+    else:
+        source = Source(NO_BYTES, NO_OFFSETS, NO_OFFSETS, batch.contiguous().reshape(-1).numpy())
+    target = as_target(out, tables, memory_format)
+    near = has_avx512()
+    words = tables.arguments.view(np.uint32)
+
+    def part(span: tuple[int, int]) -> None:
+        work = scratch(tables)
+        kernels.views(
+            source, tables.boxes, tables.flips, tables.cubic, near, tables.codes, tables.arguments, words, work, target, *span
+        )
+
+    threads = min(torch.get_num_threads(), count)
+    with compiling():
+        if threads == 1:
+            part((0, count))
+        else:
+            # Several parts a thread, since images differ in what is done to them.
+            edges = np.linspace(0, count, min(4 * threads, count) + 1).astype(int).tolist()
+            for _ in pool(threads).map(part, zip(edges[:-1], edges[1:], strict=True)):
+                pass
+    return out
+
+
+def as_target(out: torch.Tensor, tables: Tables, memory_format: torch.memory_format) -> Target:
+    channels_last = memory_format == torch.channels_last
+    flat = (out.permute(0, 2, 3, 1) if channels_last else out).reshape(-1)
+    form = FORMS[out.dtype]
+    height, width = tables.size
+    line = 3 * width if channels_last else width
+    return Target(
+        flat.numpy() if form == FLOAT32 else NO_FLOATS,
+        NO_WORDS if form == FLOAT32 else flat.view(torch.uint16).numpy(),
+        form,
+        channels_last,
+        line % LANES == 0 and out.data_ptr() % 64 == 0,
+        height,
+        width,
+        tables.scale,
+        tables.bias,
+    )
+
+
+# Memory.
+
+
+def up(n: int) -> int:
+    return -(-n // LANES) * LANES
+
+
+def aligned(count: int, dtype: Any = np.float32) -> npt.NDArray[Any]:
+    """Zeros at a multiple of 64 bytes."""
+    size = count * np.dtype(dtype).itemsize
+    raw = np.zeros(size + 64, dtype=np.uint8)
+    skip = -raw.ctypes.data % 64
+    return raw[skip : skip + size].view(dtype)
+
+
+class Thread(threading.local):
+    """The buffers that a thread keeps from batch to batch."""
+
+    key: tuple[int, ...] = ()
+    work: Any = None
+
+
+thread = Thread()
+
+
+def scratch(tables: Tables) -> Any:
+    """Buffers for the kernels, those of this thread's last batch if they fit."""
+    height, width = tables.size
+    boxes = tables.boxes
+    support = 2 if tables.cubic else 1
+    # Numbers that vary from batch to batch are rounded up, so that the buffers serve many batches.
+    taps_y, taps_x = (
+        1 << (2 * support * max(1, ceil(float((boxes[:, k] / boxes[:, k + 2]).max()))) + 1).bit_length() for k in (2, 3)
+    )
+    source_width = 1 << int(boxes[:, 3].max()).bit_length()
+    key = (height, width, taps_y, taps_x, source_width, tables.radius, int(blur_precedes_barrier(tables.codes)))
+    if thread.key != key:
+        thread.work, thread.key = buffers(*key), key
+    return thread.work
+
+
+def blur_precedes_barrier(codes: npt.NDArray[np.uint8]) -> bool:
+    """Whether a pass may read one image buffer and write another."""
+    blurs = (codes == BLUR).any(axis=0)
+    barriers = blurs | (codes == CONTRAST).any(axis=0)
+    return bool((np.cumsum(blurs)[:-1] * barriers[1:]).any())
+
+
+def buffers(height: int, width: int, taps_y: int, taps_x: int, source_width: int, radius: int, second: int) -> Any:
+    stride, margin, rows = up(width), up(max(radius, 1)), up(height)
+    pitch = margin + stride + margin
+    longest = max(height, width)
+    return Work(
+        row=aligned(3 * pitch),
+        line=aligned(3 * stride),
+        pixels=aligned(2 * 3 * up(source_width + taps_x + 2 * LANES)),
+        ring=aligned(taps_y * 3 * stride),
+        image=aligned(height * 3 * stride),
+        image2=aligned(second * height * 3 * stride),
+        weights_x=aligned(taps_x * stride).reshape(taps_x, stride),
+        weights_y=aligned(taps_y * rows).reshape(taps_y, rows),
+        lanes=aligned(taps_x * stride, np.int32).reshape(taps_x, stride),
+        first=np.zeros((2, longest), dtype=np.int32),
+        count=np.zeros((2, longest), dtype=np.int32),
+        start=np.zeros(stride // LANES, dtype=np.int32),
+        norm=np.zeros(longest, dtype=np.float32),
+        half=np.zeros((2, radius + 1), dtype=np.float32),
+        spare=aligned(3 * LANES),
+        spare16=aligned(LANES, np.uint16),
+        margin=margin,
+        pitch=pitch,
+    )
+
+
+class Pool:
+    """Memory of views that nobody holds any more, for views to come.
+
+    A fresh allocation of this size costs a page fault every 4 kB, which takes longer than making the view; torch keeps no
+    memory back on the CPU. Memory is free again when only the pool refers to it.
+    """
+
+    def __init__(self, keep: int) -> None:
+        self.keep = keep
+        self.lock = threading.Lock()
+        self.blocks: list[npt.NDArray[np.uint8]] = []
+
+    def take(self, size: int) -> npt.NDArray[np.uint8]:
+        with self.lock:
+            for k in range(len(self.blocks)):
+                # Two references: the list's, and that of the call to getrefcount.
+                if self.blocks[k].nbytes == size and sys.getrefcount(self.blocks[k]) == 2:
+                    self.blocks.append(self.blocks.pop(k))
+                    return self.blocks[-1]
+            block: npt.NDArray[np.uint8] = aligned(size, np.uint8)
+            self.blocks = [*self.blocks[-self.keep + 1 :], block]
+            return block
+
+
+POOL = Pool(keep=16)
+SMALL = 1 << 16
+"""Bytes below which memory comes from torch, whose allocator reuses blocks of this size."""
+
+
+def empty(shape: tuple[int, ...], dtype: torch.dtype, memory_format: torch.memory_format) -> torch.Tensor:
+    """An uninitialised tensor (B, 3, H, W) at a multiple of 64 bytes."""
+    size = prod(shape) * dtype.itemsize
+    if size < SMALL:
+        return torch.empty(shape, dtype=dtype, memory_format=memory_format)
+    memory = torch.from_numpy(POOL.take(size)).view(dtype)
+    count, channels, height, width = shape
+    if memory_format == torch.channels_last:
+        return memory.view(count, height, width, channels).permute(0, 3, 1, 2)
+    return memory.view(shape)
+
+
+# Threads and compilation.
+
+POOLS: dict[int, ThreadPoolExecutor] = {}
+
+
+def pool(threads: int) -> ThreadPoolExecutor:
+    if threads not in POOLS:
+        POOLS[threads] = ThreadPoolExecutor(threads, thread_name_prefix="gpuaug-fused")
+    return POOLS[threads]
+
+
+@contextmanager
+def compiling() -> Iterator[None]:
+    """Tell the user when the kernels take their time because they are being compiled, which happens once a machine."""
+    if kernels.views.signatures:
+        yield
+        return
+    note = threading.Timer(1.0, lambda: print("gpuaug: compiling the fused CPU kernels, once (about half a minute) ...", file=sys.stderr))
+    note.daemon = True
+    note.start()
+    try:
+        yield
+    finally:
+        note.cancel()
