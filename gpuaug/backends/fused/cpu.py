@@ -81,6 +81,9 @@ def as_target(out: torch.Tensor, tables: Tables, memory_format: torch.memory_for
 
 # Memory.
 
+STRIP = 512
+"""Floats of a plane of a strip, about: enough to make the cost of a call small, few enough for the first cache."""
+
 
 def up(n: int) -> int:
     return -(-n // LANES) * LANES
@@ -129,11 +132,11 @@ def blur_precedes_barrier(codes: npt.NDArray[np.uint8]) -> bool:
 
 def buffers(height: int, width: int, taps_y: int, taps_x: int, source_width: int, radius: int, second: int) -> Any:
     stride, margin, rows = up(width), up(max(radius, 1)), up(height)
-    pitch = margin + stride + margin
+    deep = min(height, max(1, STRIP // stride))
     longest = max(height, width)
     return Work(
-        row=aligned(3 * pitch),
-        line=aligned(3 * stride),
+        strip=aligned(3 * deep * stride),
+        line=aligned(max(3 * stride, margin + stride + margin)),
         pixels=aligned(2 * 3 * up(source_width + taps_x + 2 * LANES)),
         ring=aligned(taps_y * 3 * stride),
         image=aligned(height * 3 * stride),
@@ -149,7 +152,6 @@ def buffers(height: int, width: int, taps_y: int, taps_x: int, source_width: int
         spare=aligned(3 * LANES),
         spare16=aligned(LANES, np.uint16),
         margin=margin,
-        pitch=pitch,
     )
 
 

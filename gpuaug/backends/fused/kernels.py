@@ -1,10 +1,10 @@
 """The views of a run of images, each in as few passes over memory as its program allows.
 
-Every image has a program: the instructions that its draws ask for, in order. A pass makes the view row by row, in a buffer
-that stays in the first cache, and ends where an instruction needs more than a row: contrast wants the mean of the whole
+Every image has a program: the instructions that its draws ask for, in order. A pass makes the view strip by strip, some rows
+in a buffer that stays in the first cache, and ends where an instruction needs more: contrast wants the mean of the whole
 view, blur the rows above and below. Between passes the view lies in one float buffer, which stays in the second cache.
 
-    pixels --resize rows--> row --instructions--> row --contrast or blur next--> image buffer --next pass--> ... --> view
+    pixels --resize--> strip --instructions--> strip --contrast or blur next--> image buffer --next pass--> ... --> view
 """
 
 from __future__ import annotations
@@ -30,8 +30,7 @@ from .plan import (
     SATURATION,
     SOLARIZE,
 )
-from .rows import ONE, ZERO, kernel
-from .rows import local as inlined
+from .rows import ONE, ZERO, inlined, kernel
 from .simd import LANES
 
 
@@ -42,7 +41,7 @@ Source = namedtuple("Source", "pixels offsets pitches floats")
 """pixels, offsets (B,), pitches (B,): 8-bit images in one buffer, where each starts, its bytes a row; or floats (B, 3, H, W)."""
 
 Work = namedtuple(
-    "Work", "row line pixels ring image image2 weights_x weights_y lanes first count start norm half spare spare16 margin pitch"
+    "Work", "strip line pixels ring image image2 weights_x weights_y lanes first count start norm half spare spare16 margin"
 )
 """Buffers of one thread; see `cpu.scratch`."""
 
@@ -58,63 +57,68 @@ def next_barrier(code, at):
 
 
 @inlined
-def run(code, arg, bits, first, last, y, work, width):
-    """Apply the instructions first..last-1, none of them a barrier, to the row buffer, which holds row y."""
-    row, margin, pitch = work.row, work.margin, work.pitch
+def run(code, arg, bits, first, last, y, rows_here, work, plane, stride, width):
+    """Apply the instructions first..last-1, none of them a barrier, to the strip, whose first row is row y of the view."""
+    strip, count = work.strip, rows_here * stride
     for n in range(first, last):
         what = code[n]
         if what == NOTHING:
             continue
         if what == BRIGHTNESS:
-            rows.scale_clamp(row, margin, pitch, width, arg[n, 0], ZERO)
+            rows.brightness(strip, plane, count, arg[n, 0])
         elif what == SATURATION:
-            rows.saturation(row, margin, pitch, width, arg[n, 0])
+            rows.saturation(strip, plane, count, arg[n, 0])
         elif what == HUE:
-            rows.hue(row, margin, pitch, width, arg[n, 0])
+            rows.hue(strip, plane, count, arg[n, 0])
         elif what == GRAY:
-            rows.grayscale(row, margin, pitch, width)
+            rows.grayscale(strip, plane, count)
         elif what == SOLARIZE:
-            rows.solarize(row, margin, pitch, width, arg[n, 0])
+            rows.solarize(strip, plane, count, arg[n, 0])
         elif what == POSTERIZE:
-            rows.posterize(row, margin, pitch, width, arg[n, 0])
+            rows.posterize(strip, plane, count, arg[n, 0])
         elif what == INVERT:
-            for c in range(3):
-                rows.affine(row, margin, pitch, width, c, -ONE, ONE)
+            rows.affine(strip, 0, 2 * plane + count, -ONE, ONE)
         elif what == AFFINE:
             for c in range(3):
-                rows.affine(row, margin, pitch, width, c, arg[n, c], arg[n, 3 + c])
+                rows.affine(strip, c * plane, count, arg[n, c], arg[n, 3 + c])
         elif what == NOISE or what == CLIPPED_NOISE:
             clip = what == CLIPPED_NOISE
-            rows.add_noise(row, margin, pitch, width, y, arg[n, 0], arg[n, 1], clip, bits[n, 6], bits[n, 7])
-        elif arg[n, 0] <= y < arg[n, 0] + arg[n, 2]:
-            left, box_width = int(arg[n, 1]), int(arg[n, 3])
-            if what == ERASE:
-                rows.erase(row, margin, pitch, width, left, box_width, arg[n, 4:7])
-            else:
-                rows.erase_with_noise(row, margin, pitch, width, y, left, box_width, bits[n, 6], bits[n, 7], work.spare)
+            rows.add_noise(
+                strip, plane, stride, width, rows_here, y, arg[n, 0], arg[n, 1], clip, bits[n, 6], bits[n, 7]
+            )
+        elif what == ERASE:
+            rows.erase(strip, plane, stride, rows_here, y, arg[n], arg[n, 4:7])
+        else:
+            rows.erase_with_noise(
+                strip, plane, stride, width, rows_here, y, arg[n], bits[n, 6], bits[n, 7], work.spare
+            )
 
 
 @inlined
-def emit(work, target, b, y):
-    """Write the row buffer as row y of view b."""
+def emit(work, target, b, y, rows_here, plane, stride):
+    """Write the strip as rows y, y + 1, ... of view b."""
     height, width, form, aligned = target.height, target.width, target.form, target.aligned
-    row, margin, pitch = work.row, work.margin, work.pitch
+    strip = work.strip
     if target.channels_last:
-        rows.interleave(row, margin, pitch, width, target.scale, target.bias, work.line)
-        to = (np.int64(b) * height + y) * width * 3
-        if form == rows.FLOAT32:
-            rows.write_floats(work.line, 0, 3 * width, ONE, ZERO, target.out, to, aligned)
-        else:
-            rows.write_narrow(work.line, 0, 3 * width, ONE, ZERO, target.out16, to, form, aligned, work.spare16)
+        for r in range(rows_here):
+            rows.interleave(strip, plane, r * stride, width, target.scale, target.bias, work.line)
+            to = (np.int64(b) * height + y + r) * width * 3
+            if form == rows.FLOAT32:
+                rows.write_floats(work.line, 0, 3 * width, ONE, ZERO, target.out, to, aligned)
+            else:
+                rows.write_narrow(work.line, 0, 3 * width, ONE, ZERO, target.out16, to, form, aligned, work.spare16)
         return
+    # Rows without padding follow one another in strip and view alike, and are written as one.
+    runs, length = (1, rows_here * width) if stride == width else (rows_here, width)
     for c in range(3):
-        at = c * pitch + margin
-        to = ((np.int64(b) * 3 + c) * height + y) * width
         f, o = target.scale[c], target.bias[c]
-        if form == rows.FLOAT32:
-            rows.write_floats(row, at, width, f, o, target.out, to, aligned)
-        else:
-            rows.write_narrow(row, at, width, f, o, target.out16, to, form, aligned, work.spare16)
+        for r in range(runs):
+            at = c * plane + r * stride
+            to = ((np.int64(b) * 3 + c) * height + y + r) * width
+            if form == rows.FLOAT32:
+                rows.write_floats(strip, at, length, f, o, target.out, to, aligned)
+            else:
+                rows.write_narrow(strip, at, length, f, o, target.out16, to, form, aligned, work.spare16)
 
 
 @kernel
@@ -170,50 +174,63 @@ def views(source, boxes, flips, cubic, near, codes, args, words, work, target, f
     """
     height, width = target.height, target.width
     stride = work.lanes.shape[1]
+    plane, image_plane = work.strip.shape[0] // 3, height * stride
+    deep = plane // stride  # rows of a strip
     ring_mask = work.ring.shape[0] // (3 * stride) - 1
-    row, margin, pitch, half = work.row, work.margin, work.pitch, work.half
+    strip, half, margin = work.strip, work.half, work.margin
     from_floats = source.floats.shape[0] > 0
     for b in range(first, last):
         code, arg, bits = codes[b], args[b], words[b]
+        upside_down = flips[b, 1]
         image, image_next = work.image, work.image2
         most, fits = 1, False
         if not from_floats:
             most, fits = prepare(boxes, flips[b, 0], cubic, near, b, work, height, width)
         begin, end = -1, next_barrier(code, 0)
         ready = 0
-        total = 0.0
+        gray = 0.0
         while begin < code.shape[0]:
             blurring = begin >= 0 and code[begin] == BLUR
             down = rows.gaussian(arg[begin, 0], int(arg[begin, 2]), BLUR_CUT, half[1]) if blurring else 0
             across = radius_across(code, arg, end, half)
             factor = arg[begin, 0] if begin >= 0 else ONE
-            rest = np.float32(total / (height * width)) * (ONE - factor)
-            total = 0.0
-            for n in range(height):
-                y = n
-                if blurring:
-                    rows.blur_down(image, n, height, stride, width, down, half[1], row, margin, pitch)
-                elif begin >= 0:
-                    rows.fetch(image, n * 3 * stride, stride, row, margin, pitch, width)
-                    rows.scale_clamp(row, margin, pitch, width, factor, rest)
-                elif from_floats:
-                    y = height - 1 - n if flips[b, 1] else n
-                    at = (np.int64(b) * 3 * height + n) * width
-                    rows.read_floats(source.floats, at, height * width, width, flips[b, 0], row, margin, pitch)
+            bias = np.float32(gray / (height * width)) * (ONE - factor)
+            gray = 0.0
+            into = image_next if blurring else image
+            backwards = upside_down and begin < 0 and not from_floats  # resized rows come in the order of the pixels
+            for s in range(0, height, deep):
+                here = min(deep, height - s)
+                y = height - s - here if backwards else s
+                if begin >= 0 and not blurring:
+                    rows.contrast(image, image_plane, y * stride, strip, plane, here * stride, factor, bias)
                 else:
-                    y = height - 1 - n if flips[b, 1] else n
-                    top, count = work.first[1, n], work.count[1, n]
-                    ready = resize_until(source, boxes, b, work, max(ready, top), top + count, most, fits, stride)
-                    rows.mix_rows(work.ring, ring_mask, top, count, work.weights_y, n, stride, width, row, margin, pitch)
-                run(code, arg, bits, begin + 1, end, y, work, width)
+                    for k in range(here):
+                        r = here - 1 - k if backwards else k
+                        if blurring:
+                            for c in range(3):
+                                to = c * plane + r * stride
+                                rows.blur_down(image, c * image_plane, y + r, height, stride, down, half[1], strip, to)
+                        elif from_floats:
+                            n = height - 1 - y - r if upside_down else y + r
+                            at = (np.int64(b) * 3 * height + n) * width
+                            rows.read_floats(source.floats, at, height * width, width, flips[b, 0], strip, plane, r * stride)
+                        else:
+                            n = s + k
+                            top, count = work.first[1, n], work.count[1, n]
+                            ready = resize_until(source, boxes, b, work, max(ready, top), top + count, most, fits, stride)
+                            rows.mix_rows(work.ring, ring_mask, top, count, work.weights_y, n, stride, strip, plane, r * stride)
+                run(code, arg, bits, begin + 1, end, y, here, work, plane, stride, width)
                 if end == code.shape[0]:
-                    emit(work, target, b, y)
+                    emit(work, target, b, y, here, plane, stride)
                 elif code[end] == CONTRAST:
-                    rows.keep(row, margin, pitch, width, image_next if blurring else image, y * 3 * stride, stride)
-                    total += rows.gray_sum(row, margin, pitch, width)
+                    rows.keep(strip, plane, here * stride, into, image_plane, y * stride)
+                    gray += rows.gray_sum(strip, plane, stride, width, here)
                 else:
-                    into = image_next if blurring else image
-                    rows.blur_across(row, margin, pitch, width, across, half[0], into[y * 3 * stride :], stride)
+                    for c in range(3):
+                        for r in range(here):
+                            to = c * image_plane + (y + r) * stride
+                            at = c * plane + r * stride
+                            rows.blur_across(strip, at, width, across, half[0], work.line, margin, into, to)
             if blurring:
                 image, image_next = image_next, image
             begin, end = end, next_barrier(code, end + 1)

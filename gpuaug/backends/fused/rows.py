@@ -1,8 +1,9 @@
-"""Kernels on one row of a view: three channels in a small buffer that stays in the first cache.
+"""Kernels on a strip: some rows of a view, in a small buffer that stays in the first cache.
 
-A row buffer is float32 of three channels, `pitch` apart, each starting after `margin` floats that blur may fill by
-reflection, and padded to whole vectors. All loops run over whole vectors; what lies beyond the width is never read back.
+A strip is float32 of three planes, `plane` apart, each of rows `stride` apart, the width rounded up to whole vectors. What
+lies beyond the width holds finite numbers that nothing reads back, so that loops run over whole vectors and planes.
 """
+
 
 from __future__ import annotations
 
@@ -36,8 +37,10 @@ from .simd import (
     where_ge,
 )
 
-kernel = njit(nogil=True, _nrt=False, error_model="numpy")
-local = njit(nogil=True, _nrt=False, error_model="numpy", inline="always")
+OPTIONS = {"nogil": True, "_nrt": False, "error_model": "numpy"}  # _nrt: nothing in a kernel allocates or counts references
+kernel = njit(**OPTIONS)
+inlined = njit(**OPTIONS, inline="always")
+"""For functions with many arguments, which would cost more to pass than to use."""
 
 RED, GREEN, BLUE = np.float32(0.2989), np.float32(0.587), np.float32(0.114)
 ZERO, ONE = np.float32(0), np.float32(1)
@@ -166,35 +169,44 @@ def resize_far(pixels, pitch, most, start, index, weight, out, out_pitch):
 
 
 @kernel
-def mix_rows(ring, mask, first, count, weight, y, stride, width, row, margin, pitch):
-    """Vertical filter: row y of the view from the rows in the ring."""
+def mix_rows(ring, mask, first, count, weight, n, stride, strip, plane, at):
+    """Vertical filter: output row n, whose taps begin at resized row `first`, from the rows in the ring into the strip."""
     length = 3 * stride
     a = (first & mask) * length
-    wa = splat(weight[0, y])
+    wa = splat(weight[0, n])
     if count <= 2:
         b = ((first + count - 1) & mask) * length
-        wb = splat(weight[1, y] if count == 2 else ZERO)
+        wb = splat(weight[1, n] if count == 2 else ZERO)
         for c in range(3):
-            for x in range(0, width, LANES):
-                at = c * stride + x
-                store(row, c * pitch + margin + x, load(ring, a + at) * wa + load(ring, b + at) * wb)
+            for x in range(0, stride, LANES):
+                k = c * stride + x
+                store(strip, c * plane + at + x, load(ring, a + k) * wa + load(ring, b + k) * wb)
         return
     b = ((first + 1) & mask) * length
     d = ((first + 2) & mask) * length
-    wb = splat(weight[1, y])
-    wd = splat(weight[2, y])
-    for c in range(3):
-        for x in range(0, width, LANES):
-            at = c * stride + x
-            v = load(ring, a + at) * wa + load(ring, b + at) * wb + load(ring, d + at) * wd
-            store(row, c * pitch + margin + x, v)
-    for k in range(3, count):
-        e = ((first + k) & mask) * length
-        we = splat(weight[k, y])
+    wb = splat(weight[1, n])
+    wd = splat(weight[2, n])
+    if count == 3:
         for c in range(3):
-            for x in range(0, width, LANES):
-                to = c * pitch + margin + x
-                store(row, to, load(row, to) + load(ring, e + c * stride + x) * we)
+            for x in range(0, stride, LANES):
+                k = c * stride + x
+                v = load(ring, a + k) * wa + load(ring, b + k) * wb + load(ring, d + k) * wd
+                store(strip, c * plane + at + x, v)
+        return
+    e = ((first + 3) & mask) * length
+    we = splat(weight[3, n])
+    for c in range(3):
+        for x in range(0, stride, LANES):
+            k = c * stride + x
+            v = load(ring, a + k) * wa + load(ring, b + k) * wb + load(ring, d + k) * wd + load(ring, e + k) * we
+            store(strip, c * plane + at + x, v)
+    for t in range(4, count):
+        f = ((first + t) & mask) * length
+        wf = splat(weight[t, n])
+        for c in range(3):
+            for x in range(0, stride, LANES):
+                to = c * plane + at + x
+                store(strip, to, load(strip, to) + load(ring, f + c * stride + x) * wf)
 
 
 @kernel
@@ -208,42 +220,50 @@ def gray_of(r, g, b):
 
 
 @kernel
-def gray_sum(row, margin, pitch, width):
-    """Sum of the gray values of a row."""
-    sums = splat(ZERO)
-    x = 0
-    while x + LANES <= width:
-        sums = sums + gray_of(load(row, margin + x), load(row, pitch + margin + x), load(row, 2 * pitch + margin + x))
-        x += LANES
-    out = total(sums)
-    while x < width:
-        out += RED * row[margin + x] + GREEN * row[pitch + margin + x] + BLUE * row[2 * pitch + margin + x]
-        x += 1
+def gray_sum(strip, plane, stride, width, rows):
+    """Sum of the gray values of a strip, as float64."""
+    out = 0.0
+    whole = width - width % LANES
+    for start in range(0, rows * stride, stride):
+        sums = splat(ZERO)
+        for x in range(start, start + whole, LANES):
+            sums = sums + gray_of(load(strip, x), load(strip, plane + x), load(strip, 2 * plane + x))
+        out += total(sums)
+        for x in range(start + whole, start + width):
+            out += RED * strip[x] + GREEN * strip[plane + x] + BLUE * strip[2 * plane + x]
     return out
 
 
 @kernel
-def scale_clamp(row, margin, pitch, width, factor, bias):
-    """Brightness (bias 0) and contrast (bias = mean * (1 - factor)): clamp(x * factor + bias)."""
+def brightness(strip, plane, count, factor):
+    f = splat(factor)
+    for start in range(0, 3 * plane, plane):
+        for x in range(start, start + count, LANES):
+            store(strip, x, clamp(load(strip, x) * f))
+
+
+@kernel
+def contrast(image, image_plane, at, strip, plane, count, factor, bias):
+    """clamp(x * factor + bias), bias = mean * (1 - factor), on the way from the image buffer into a strip."""
     f, o = splat(factor), splat(bias)
     for c in range(3):
-        for at in range(c * pitch + margin, c * pitch + margin + width, LANES):
-            store(row, at, clamp(load(row, at) * f + o))
+        for x in range(0, count, LANES):
+            store(strip, c * plane + x, clamp(load(image, c * image_plane + at + x) * f + o))
 
 
 @kernel
-def saturation(row, margin, pitch, width, factor):
+def saturation(strip, plane, count, factor):
     f, rest = splat(factor), splat(ONE - factor)
-    for x in range(margin, margin + width, LANES):
-        r, g, b = load(row, x), load(row, pitch + x), load(row, 2 * pitch + x)
+    for x in range(0, count, LANES):
+        r, g, b = load(strip, x), load(strip, plane + x), load(strip, 2 * plane + x)
         gray = gray_of(r, g, b) * rest
-        store(row, x, clamp(r * f + gray))
-        store(row, pitch + x, clamp(g * f + gray))
-        store(row, 2 * pitch + x, clamp(b * f + gray))
+        store(strip, x, clamp(r * f + gray))
+        store(strip, plane + x, clamp(g * f + gray))
+        store(strip, 2 * plane + x, clamp(b * f + gray))
 
 
 @kernel
-def hue(row, margin, pitch, width, shift):
+def hue(strip, plane, count, shift):
     """Shift the hue by `shift` turns in HSV, every quantity multiplied by the chroma so that nothing is divided.
 
     With h in [-1, 5) sixths of a turn, the channels over the minimum are clamp(|h - 3| - 1), clamp(2 - |h - 2|) and
@@ -252,51 +272,51 @@ def hue(row, margin, pitch, width, shift):
     turn = splat(np.float32(6) * (shift + ONE if shift < ZERO else shift))
     two, three, four, five, six = splat(2.0), splat(3.0), splat(4.0), splat(5.0), splat(6.0)
     zero = splat(ZERO)
-    for x in range(margin, margin + width, LANES):
-        r, g, b = load(row, x), load(row, pitch + x), load(row, 2 * pitch + x)
+    for x in range(0, count, LANES):
+        r, g, b = load(strip, x), load(strip, plane + x), load(strip, 2 * plane + x)
         high = maximum(maximum(r, g), b)
         low = minimum(minimum(r, g), b)
         chroma = high - low
         h = where_ge(r, high, g - b, where_ge(g, high, b - r + two * chroma, r - g + four * chroma))
         h = h + turn * chroma
         h = where_ge(h, five * chroma, h - six * chroma, h)
-        store(row, x, low + minimum(maximum(absolute(h - three * chroma) - chroma, zero), chroma))
-        store(row, pitch + x, low + minimum(maximum(two * chroma - absolute(h - two * chroma), zero), chroma))
-        store(row, 2 * pitch + x, low + minimum(maximum(absolute(h - chroma) - chroma, zero), chroma))
+        store(strip, x, low + minimum(maximum(absolute(h - three * chroma) - chroma, zero), chroma))
+        store(strip, plane + x, low + minimum(maximum(two * chroma - absolute(h - two * chroma), zero), chroma))
+        store(strip, 2 * plane + x, low + minimum(maximum(absolute(h - chroma) - chroma, zero), chroma))
 
 
 @kernel
-def grayscale(row, margin, pitch, width):
-    for x in range(margin, margin + width, LANES):
-        gray = gray_of(load(row, x), load(row, pitch + x), load(row, 2 * pitch + x))
-        store(row, x, gray)
-        store(row, pitch + x, gray)
-        store(row, 2 * pitch + x, gray)
+def grayscale(strip, plane, count):
+    for x in range(0, count, LANES):
+        gray = gray_of(load(strip, x), load(strip, plane + x), load(strip, 2 * plane + x))
+        store(strip, x, gray)
+        store(strip, plane + x, gray)
+        store(strip, 2 * plane + x, gray)
 
 
 @kernel
-def solarize(row, margin, pitch, width, threshold):
+def solarize(strip, plane, count, threshold):
     t, one = splat(threshold), splat(ONE)
-    for c in range(3):
-        for at in range(c * pitch + margin, c * pitch + margin + width, LANES):
-            v = load(row, at)
-            store(row, at, where_ge(v, t, one - v, v))
+    for start in range(0, 3 * plane, plane):
+        for x in range(start, start + count, LANES):
+            v = load(strip, x)
+            store(strip, x, where_ge(v, t, one - v, v))
 
 
 @kernel
-def posterize(row, margin, pitch, width, levels):
+def posterize(strip, plane, count, levels):
     n, inverse, last, zero = splat(levels), splat(ONE / levels), splat(levels - ONE), splat(ZERO)
-    for c in range(3):
-        for at in range(c * pitch + margin, c * pitch + margin + width, LANES):
-            store(row, at, minimum(maximum(floor(load(row, at) * n), zero), last) * inverse)
+    for start in range(0, 3 * plane, plane):
+        for x in range(start, start + count, LANES):
+            store(strip, x, minimum(maximum(floor(load(strip, x) * n), zero), last) * inverse)
 
 
 @kernel
-def affine(row, margin, pitch, width, channel, factor, bias):
+def affine(strip, start, count, factor, bias):
+    """x * factor + bias on one plane."""
     f, o = splat(factor), splat(bias)
-    start = channel * pitch + margin
-    for at in range(start, start + width, LANES):
-        store(row, at, load(row, at) * f + o)
+    for x in range(start, start + count, LANES):
+        store(strip, x, load(strip, x) * f + o)
 
 
 @kernel
@@ -318,33 +338,73 @@ def gaussian(sigma, radius, cut, weight):
 
 
 @kernel
-def blur_across(row, margin, pitch, width, radius, weight, out, out_pitch):
-    """Horizontal blur of three rows with reflected ends into `out`, rows `out_pitch` apart without a margin."""
-    for c in range(3):
-        base = c * pitch + margin
+def blur_across(strip, at, width, radius, weight, line, margin, image, to):
+    """Horizontal blur of one row of one plane, reflected at its ends, into the image buffer; `line` holds the longer row."""
+    for x in range(0, width, LANES):
+        store(line, margin + x, load(strip, at + x))
+    end = margin + width - 1
+    for k in range(1, radius + 1):
+        line[margin - k] = line[margin + k]
+        line[end + k] = line[end - k]
+    centre = splat(weight[0])
+    x = 0
+    while x + 3 * LANES < width:  # four vectors at a time, so that a weight is spread once for four
+        v0 = load(line, margin + x) * centre
+        v1 = load(line, margin + x + LANES) * centre
+        v2 = load(line, margin + x + 2 * LANES) * centre
+        v3 = load(line, margin + x + 3 * LANES) * centre
         for k in range(1, radius + 1):
-            row[base - k] = row[base + k]
-            row[base + width - 1 + k] = row[base + width - 1 - k]
-        for x in range(0, width, LANES):
-            v = load(row, base + x) * splat(weight[0])
-            for k in range(1, radius + 1):
-                v = v + (load(row, base + x - k) + load(row, base + x + k)) * splat(weight[k])
-            store(out, c * out_pitch + x, v)
+            w = splat(weight[k])
+            left, right = margin + x - k, margin + x + k
+            v0 = v0 + (load(line, left) + load(line, right)) * w
+            v1 = v1 + (load(line, left + LANES) + load(line, right + LANES)) * w
+            v2 = v2 + (load(line, left + 2 * LANES) + load(line, right + 2 * LANES)) * w
+            v3 = v3 + (load(line, left + 3 * LANES) + load(line, right + 3 * LANES)) * w
+        store(image, to + x, v0)
+        store(image, to + x + LANES, v1)
+        store(image, to + x + 2 * LANES, v2)
+        store(image, to + x + 3 * LANES, v3)
+        x += 4 * LANES
+    while x < width:
+        v = load(line, margin + x) * centre
+        for k in range(1, radius + 1):
+            v = v + (load(line, margin + x - k) + load(line, margin + x + k)) * splat(weight[k])
+        store(image, to + x, v)
+        x += LANES
 
 
 @kernel
-def blur_down(image, y, height, stride, width, radius, weight, row, margin, pitch):
-    """Vertical blur: row y from the rows of an image buffer (height, 3, stride), reflected at its ends."""
-    length = 3 * stride
-    for c in range(3):
-        for x in range(0, width, LANES):
-            at = c * stride + x
-            v = load(image, y * length + at) * splat(weight[0])
-            for k in range(1, radius + 1):
-                up = abs(y - k)
-                down = height - 1 - abs(height - 1 - y - k)
-                v = v + (load(image, up * length + at) + load(image, down * length + at)) * splat(weight[k])
-            store(row, c * pitch + margin + x, v)
+def blur_down(image, start, y, height, stride, radius, weight, strip, to):
+    """Vertical blur: row y of one plane of the image buffer, which begins at `start`, reflected at its ends."""
+    here = start + y * stride
+    centre = splat(weight[0])
+    x = 0
+    while x + 3 * LANES < stride:
+        v0 = load(image, here + x) * centre
+        v1 = load(image, here + x + LANES) * centre
+        v2 = load(image, here + x + 2 * LANES) * centre
+        v3 = load(image, here + x + 3 * LANES) * centre
+        for k in range(1, radius + 1):
+            w = splat(weight[k])
+            up = start + abs(y - k) * stride + x
+            down = start + (height - 1 - abs(height - 1 - y - k)) * stride + x
+            v0 = v0 + (load(image, up) + load(image, down)) * w
+            v1 = v1 + (load(image, up + LANES) + load(image, down + LANES)) * w
+            v2 = v2 + (load(image, up + 2 * LANES) + load(image, down + 2 * LANES)) * w
+            v3 = v3 + (load(image, up + 3 * LANES) + load(image, down + 3 * LANES)) * w
+        store(strip, to + x, v0)
+        store(strip, to + x + LANES, v1)
+        store(strip, to + x + 2 * LANES, v2)
+        store(strip, to + x + 3 * LANES, v3)
+        x += 4 * LANES
+    while x < stride:
+        v = load(image, here + x) * centre
+        for k in range(1, radius + 1):
+            up = start + abs(y - k) * stride + x
+            down = start + (height - 1 - abs(height - 1 - y - k)) * stride + x
+            v = v + (load(image, up) + load(image, down)) * splat(weight[k])
+        store(strip, to + x, v)
+        x += LANES
 
 
 @kernel
@@ -385,34 +445,41 @@ def normals(counter, key0, key1):
 
 
 @kernel
-def add_noise(row, margin, pitch, width, y, mean, sigma, clip, key0, key1):
+def add_noise(strip, plane, stride, width, rows, y, mean, sigma, clip, key0, key1):
+    """Noise on a strip whose first row is row y of the view."""
     m, s = splat(mean), splat(sigma)
-    for x in range(0, width, LANES):
-        noise = normals(y * width + x, key0, key1)
-        for c in range(3):
-            at = c * pitch + margin + x
-            v = load(row, at) + (m + s * noise[c])
-            store(row, at, clamp(v) if clip else v)
+    for r in range(rows):
+        for x in range(0, width, LANES):
+            noise = normals((y + r) * width + x, key0, key1)
+            for c in range(3):
+                at = c * plane + r * stride + x
+                v = load(strip, at) + (m + s * noise[c])
+                store(strip, at, clamp(v) if clip else v)
 
 
 @kernel
-def erase(row, margin, pitch, width, left, box_width, value):
-    for c in range(3):
-        for x in range(left, left + box_width):
-            row[c * pitch + margin + x] = value[c]
+def erase(strip, plane, stride, rows, y, box, value):
+    """Overwrite the box (top, left, height, width) with three values."""
+    left, right = int(box[1]), int(box[1] + box[3])
+    for r in range(max(int(box[0]) - y, 0), min(int(box[0] + box[2]) - y, rows)):
+        for c in range(3):
+            for x in range(left, right):
+                strip[c * plane + r * stride + x] = value[c]
 
 
 @kernel
-def erase_with_noise(row, margin, pitch, width, y, left, box_width, key0, key1, spare):
-    """Standard normal noise in the box; `spare` holds three vectors."""
-    for base in range(left - left % LANES, left + box_width, LANES):
-        n0, n1, n2 = normals(y * width + base, key0, key1)
-        store(spare, 0, n0)
-        store(spare, LANES, n1)
-        store(spare, 2 * LANES, n2)
-        for c in range(3):
-            for x in range(max(base, left), min(base + LANES, left + box_width)):
-                row[c * pitch + margin + x] = spare[c * LANES + x - base]
+def erase_with_noise(strip, plane, stride, width, rows, y, box, key0, key1, spare):
+    """Overwrite the box with standard normal noise; `spare` holds three vectors."""
+    left, right = int(box[1]), int(box[1] + box[3])
+    for r in range(max(int(box[0]) - y, 0), min(int(box[0] + box[2]) - y, rows)):
+        for base in range(left - left % LANES, right, LANES):
+            n0, n1, n2 = normals((y + r) * width + base, key0, key1)
+            store(spare, 0, n0)
+            store(spare, LANES, n1)
+            store(spare, 2 * LANES, n2)
+            for c in range(3):
+                for x in range(max(base, left), min(base + LANES, right)):
+                    strip[c * plane + r * stride + x] = spare[c * LANES + x - base]
 
 
 FLOAT32, FLOAT16, BFLOAT16 = 0, 1, 2
@@ -420,30 +487,30 @@ FLOAT32, FLOAT16, BFLOAT16 = 0, 1, 2
 
 
 @kernel
-def write_floats(row, at, count, factor, bias, out, to, aligned):
-    """out[to + x] = row[at + x] * factor + bias for x < count.
+def write_floats(line, at, count, factor, bias, out, to, aligned):
+    """out[to + x] = line[at + x] * factor + bias for x < count.
 
     aligned: whole vectors at multiples of 64 bytes, which then go past the caches, since nothing reads them soon.
     """
     f, o = splat(factor), splat(bias)
     if aligned:
         for x in range(0, count, LANES):
-            stream(out, to + x, load(row, at + x) * f + o)
+            stream(out, to + x, load(line, at + x) * f + o)
         return
     whole = count - count % LANES
     for x in range(0, whole, LANES):
-        store(out, to + x, load(row, at + x) * f + o)
+        store(out, to + x, load(line, at + x) * f + o)
     for x in range(whole, count):
-        out[to + x] = row[at + x] * factor + bias
+        out[to + x] = line[at + x] * factor + bias
 
 
 @kernel
-def write_narrow(row, at, count, factor, bias, out, to, form, aligned, spare):
+def write_narrow(line, at, count, factor, bias, out, to, form, aligned, spare):
     """The same, rounded to float16 or bfloat16, as bits; `spare` holds one vector."""
     f, o = splat(factor), splat(bias)
     whole = count - count % LANES
     for x in range(0, whole, LANES):
-        v = load(row, at + x) * f + o
+        v = load(line, at + x) * f + o
         if form == FLOAT16:
             if aligned:
                 stream_half(out, to + x, v)
@@ -454,7 +521,7 @@ def write_narrow(row, at, count, factor, bias, out, to, form, aligned, spare):
         else:
             store_bfloat(out, to + x, v)
     if whole < count:
-        v = load(row, at + whole) * f + o
+        v = load(line, at + whole) * f + o
         if form == FLOAT16:
             store_half(spare, 0, v)
         else:
@@ -464,41 +531,33 @@ def write_narrow(row, at, count, factor, bias, out, to, form, aligned, spare):
 
 
 @kernel
-def interleave(row, margin, pitch, width, factor, bias, line):
+def interleave(strip, plane, at, width, factor, bias, line):
     """A row with its channels side by side, as x * factor + bias, for channels-last output."""
     f0, f1, f2 = splat(factor[0]), splat(factor[1]), splat(factor[2])
     o0, o1, o2 = splat(bias[0]), splat(bias[1]), splat(bias[2])
     for x in range(0, width, LANES):
-        r = load(row, margin + x) * f0 + o0
-        g = load(row, pitch + margin + x) * f1 + o1
-        b = load(row, 2 * pitch + margin + x) * f2 + o2
+        r = load(strip, at + x) * f0 + o0
+        g = load(strip, plane + at + x) * f1 + o1
+        b = load(strip, 2 * plane + at + x) * f2 + o2
         store_rgb(line, 3 * x, r, g, b)
 
 
 @kernel
-def keep(row, margin, pitch, width, image, at, stride):
-    """Copy a row into the image buffer (height, 3, stride)."""
+def keep(strip, plane, count, image, image_plane, at):
+    """Copy a strip into the image buffer."""
     for c in range(3):
-        for x in range(0, width, LANES):
-            store(image, at + c * stride + x, load(row, c * pitch + margin + x))
+        for x in range(0, count, LANES):
+            store(image, c * image_plane + at + x, load(strip, c * plane + x))
 
 
 @kernel
-def fetch(image, at, stride, row, margin, pitch, width):
-    """Copy a row from the image buffer (height, 3, stride)."""
-    for c in range(3):
-        for x in range(0, width, LANES):
-            store(row, c * pitch + margin + x, load(image, at + c * stride + x))
-
-
-@kernel
-def read_floats(source, at, plane, width, flip, row, margin, pitch):
+def read_floats(source, at, source_plane, width, flip, strip, plane, to):
     """A row of a float32 image (3, H, W), mirrored if asked."""
     for c in range(3):
-        to, first = c * pitch + margin, at + c * plane
+        into, first = c * plane + to, at + c * source_plane
         if flip:
             for x in range(width):
-                row[to + x] = source[first + width - 1 - x]
+                strip[into + x] = source[first + width - 1 - x]
         else:
             for x in range(width):
-                row[to + x] = source[first + x]
+                strip[into + x] = source[first + x]
