@@ -8,7 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import gpuaug
 from gpuaug import Images, backends
 
-from .cases import CROPS, HEIGHT, MAPS, TOLERANCE, TRUTH, WIDTH, compare, jumps, map_tables, photos, ragged, tables, uniform
+from .cases import CROPS, HEIGHT, MAPS, TOLERANCE, TRUTH, WIDTH, compare, map_tables, photos, ragged, tables, uniform
 
 BACKENDS = list(TOLERANCE)
 everywhere = pytest.mark.parametrize("backend", BACKENDS)
@@ -48,21 +48,13 @@ def test_the_cases_leave_no_op_out(backend):
 
 
 @everywhere
-@pytest.mark.parametrize("size", [(1, 1), (1, 7), (2, 5), (3, 3), (3, 2)])
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (2, 5), (3, 3)])
 @pytest.mark.parametrize("name", [name for name, op in MAPS.items() if not isinstance(op, gpuaug.GaussianBlur)])
 def test_tiny_images_equal_the_truth(backend, name, size):
     """One pixel, one line, and sizes around the 3 x 3 window of sharpness."""
     ops, draws = map_tables(MAPS[name], 4)
     x = torch.rand((4, 3, *size), generator=torch.Generator().manual_seed(3))
-    assert compare_tiny(backend, x, ops, draws) <= TOLERANCE[backend]
-
-
-def compare_tiny(backend, x, ops, draws):
-    """Largest error, but for pixels read from an edge between two pixels."""
-    made, truth = (backends.load(name).apply(x, ops, draws) for name in (backend, TRUTH))
-    error = (made - truth).abs().masked_fill(jumps(x, ops, draws, truth, TOLERANCE[backend]), 0)
-    assert made.isfinite().all()
-    return float(error.max())
+    assert compare(backend, x, ops, draws).largest <= TOLERANCE[backend]
 
 
 @everywhere
@@ -136,7 +128,14 @@ def test_sizes_that_never_agree_come_out_as_a_list(backend):
         assert torch.equal(image, original.permute(2, 0, 1).flip(-1).float() / 255)
 
 
-SMOOTH = ("RandomAffine bilinear", "RandomPerspective bilinear", "ColorJitter", "GaussianBlur", "RandomAdjustSharpness", "Normalize")
+SMOOTH = (
+    "RandomAffine bilinear",
+    "RandomPerspective bilinear",
+    "ColorJitter",
+    "GaussianBlur",
+    "RandomAdjustSharpness",
+    "Normalize",
+)
 
 
 @pytest.mark.parametrize("name", SMOOTH)
