@@ -76,7 +76,9 @@ class Augmenter:
         """
         batch = as_images(images)
         if draws.policy != self.policy:
-            raise ValueError("Augmenter: the draws were made from another policy; draw with gpuaug.sample(augmenter.policy, ...)")
+            raise ValueError(
+                "Augmenter: the draws were made from another policy; draw with gpuaug.sample(augmenter.policy, ...)"
+            )
         if len(draws) != len(batch):
             raise ValueError(f"Augmenter: {len(batch)} images but draws for {len(draws)}")
         if self.device is not None and batch.device != self.device:
@@ -110,9 +112,7 @@ class Augmenter:
 def canonical(device: torch.device | str) -> torch.device:
     """The device with its index, so that "cuda" and "cuda:0" compare equal."""
     device = torch.device(device)
-    if device.type == "cuda" and device.index is None:
-        return torch.device("cuda", torch.cuda.current_device())
-    return device
+    return torch.device("cuda", torch.cuda.current_device()) if str(device) == "cuda" else device
 
 
 def modules(backend: str, kind: str) -> dict[str, ModuleType]:

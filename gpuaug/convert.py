@@ -30,7 +30,9 @@ def from_torchvision(transform: Any, repeat: int = 1) -> Policy:
     """
     steps = flatten(transform)
     ops = convert(steps)
-    size = next((o.size for o in reversed(ops) if isinstance(getattr(o, "size", None), tuple)), None)
+    size: op.Size | None = None
+    for o in ops:
+        size = o.output_size(size)
     if size is None:
         raise ValueError(
             "from_torchvision: no step brings the images to one size; end with RandomResizedCrop, a crop, or Resize((h, w))"
@@ -136,7 +138,9 @@ def perspective(t: Any, white: float) -> list[Op]:
 
 
 def jitter(t: Any, white: float) -> list[Op]:
-    parts = {p: 0.0 if getattr(t, p) is None else tuple(getattr(t, p)) for p in ("brightness", "contrast", "saturation", "hue")}
+    parts: dict[str, Any] = {
+        p: 0.0 if getattr(t, p) is None else tuple(getattr(t, p)) for p in ("brightness", "contrast", "saturation", "hue")
+    }
     return [op.ColorJitter(**parts)]
 
 
@@ -174,8 +178,9 @@ def grayscale(t: Any, white: float) -> list[Op]:
 
 def random_apply(t: Any, white: float) -> list[Op]:
     inner = convert(flatten(t.transforms), white)
-    if len(inner) == 1 and hasattr(inner[0], "p"):
-        return [replace(inner[0], p=inner[0].p * t.p)] if not isinstance(inner[0], op.OneOf) else [op.OneOf(inner, p=t.p)]
+    only: Any = inner[0] if len(inner) == 1 else None
+    if hasattr(only, "p") and not isinstance(only, op.OneOf):
+        return [replace(only, p=only.p * t.p)]
     return [op.OneOf(inner, p=t.p)]
 
 

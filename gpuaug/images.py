@@ -60,7 +60,7 @@ class Images:
     @property
     def sizes(self) -> npt.NDArray[np.int64]:
         """(B,) bytes of each image."""
-        return self.shapes.astype(np.int64).prod(axis=1) * 3
+        return np.asarray(self.shapes.astype(np.int64).prod(axis=1) * 3)
 
     @property
     def offsets(self) -> npt.NDArray[np.int64]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
+from typing import Any
 
 from .ops import Normalize, Op, Size, ToDtype, leaves
 from .ops.base import is_integer
@@ -24,7 +25,7 @@ class View:
     repeat: int = 1
 
     def __init__(self, size: int | Sequence[int], *ops: Op, repeat: int = 1) -> None:
-        pair = (size, size) if is_integer(size) else size
+        pair: Any = (size, size) if is_integer(size) else size
         if not (isinstance(pair, (tuple, list)) and len(pair) == 2 and all(is_integer(n) and n >= 1 for n in pair)):
             raise ValueError(f"View: size must be a positive integer or a pair (height, width) of them, got {size!r}")
         if not all(isinstance(op, Op) for op in ops):

@@ -46,7 +46,8 @@ def uniforms(seed: int, epoch: int, index: npt.NDArray[np.int64], views: int, co
     counter[2] = (index & 0xFFFFFFFF)[None, :, None]
     counter[3] = epoch
     bits = philox4x32(counter, (seed & 0xFFFFFFFF, seed >> 32))
-    return np.moveaxis(bits, 0, -1).reshape(views, len(index), 4 * blocks)[..., :count] * 2.0**-32
+    words = np.moveaxis(bits, 0, -1).reshape(views, len(index), 4 * blocks)[..., :count]
+    return words.astype(np.float64) * 2.0**-32
 
 
 @dataclass(frozen=True, eq=False)

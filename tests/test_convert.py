@@ -108,6 +108,12 @@ def test_v2_alone() -> None:
     assert ops_of(v2.GaussianNoise(0.1, 0.2, clip=False)) == (gpuaug.GaussianNoise(0.1, 0.2, clip=False),)
 
 
+def test_the_views_size_is_the_one_that_the_steps_reach() -> None:
+    assert from_torchvision([v2.RandomResizedCrop(64), v2.Resize(32)]).views[0].size == (32, 32)
+    assert from_torchvision([v2.RandomResizedCrop((40, 60)), v2.Resize(20)]).views[0].size == (20, 30)
+    assert from_torchvision([v2.Resize(256), v2.CenterCrop(224)]).views[0].size == (224, 224)
+
+
 def test_crop_arguments() -> None:
     made = from_torchvision(v2.RandomResizedCrop((24, 32), (0.1, 0.5), (0.5, 1.5), v2.InterpolationMode.BICUBIC))
     assert made.views[0].ops == (gpuaug.RandomResizedCrop((24, 32), (0.1, 0.5), (0.5, 1.5), "bicubic"),)

@@ -57,7 +57,11 @@ def test_height_is_the_sum_of_the_rows(tmp_path: Path) -> None:
     plain = gpuaug.Policy(gpuaug.View(CELL, gpuaug.CenterCrop()))
     one = sheet(tmp_path, plain, [NOISE])
     assert len(one) == 40 + CELL + 2 * LINE + 2 * GAP
-    assert len(sheet(tmp_path, plain, [NOISE, NOISE, NOISE])) == 40 + 3 * (CELL + 2 * LINE + 2 * GAP)
+    row = CELL + 2 * LINE + 2 * GAP
+    three = sheet(tmp_path, plain, [NOISE, NOISE, NOISE])
+    assert len(three) == 40 + 3 * row
+    large = NOISE.repeat(5, axis=0).repeat(5, axis=1)
+    assert all(np.array_equal(cell(three, 0, 40 + k * row, (200, 200)), large) for k in range(3))
 
 
 def test_draws_are_the_epochs(tmp_path: Path) -> None:

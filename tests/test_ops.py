@@ -385,6 +385,7 @@ def test_resize_keeps_the_aspect_as_torchvision_does(height: int, width: int, ed
 
 
 def test_output_sizes() -> None:
+    assert Resize((8, 6)).target(20, 10) == (8, 6)
     assert Resize(8).output_size(None) is None
     assert Resize(8).output_size((20, 10)) == (16, 8)
     assert Resize(8).output_size((10, 20)) == (8, 16)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import gpuaug
-from gpuaug.sampling import philox4x32, uniforms
+from gpuaug.sampling import draw_choice, philox4x32, uniforms
 
 POLICY = gpuaug.Policy(
     gpuaug.View(
@@ -301,6 +301,13 @@ def test_a_branch_of_weight_zero_is_never_taken() -> None:
     choice = gpuaug.OneOf(gpuaug.RandomInvert(1.0), gpuaug.RandomGrayscale(1.0), gpuaug.RandomEqualize(1.0), weights=(0, 1, 0))
     columns = gpuaug.sample(gpuaug.Policy(gpuaug.View(8, gpuaug.CenterCrop(), choice)), range(20_000)).columns(0)
     assert [columns[f"{name}.apply"].mean() for name in ("RandomInvert", "RandomGrayscale", "RandomEqualize")] == [0, 1, 0]
+
+
+def test_a_choices_edges_belong_to_the_branch_above() -> None:
+    """Uniform numbers are in [0, 1), so that 0 is no reason to take a first branch of weight zero."""
+    for weights, u, branch in (((0, 1), 0.0, 1), ((1, 1), 0.5, 1), ((1, 1), 0.5 - 2**-32, 0), ((1, 0), 1 - 2**-32, 0)):
+        steps = draw_choice(gpuaug.OneOf((), gpuaug.Normalize(), weights=weights), np.array([[u]]), None)
+        assert steps[0]["apply"].tolist() == [branch == 1]
 
 
 @settings(deadline=None)

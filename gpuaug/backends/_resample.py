@@ -53,7 +53,7 @@ class Pixels:
         if isinstance(batch, Images):
             return cls(batch.buffer.view(-1, 3), batch.offsets // 3, batch.shapes.astype(np.int64))
         count, _, height, width = batch.shape
-        table = batch.permute(0, 2, 3, 1).reshape(-1, 3)
+        table = batch.permute(0, 2, 3, 1).contiguous().view(-1, 3)
         return cls(table, np.arange(count) * height * width, np.tile(np.array([[height, width]]), (count, 1)))
 
     @property

@@ -108,7 +108,7 @@ def fit_boxes(
 
 def place(u: Array, free: Array) -> Array:
     """A uniform integer in 0..free from a uniform number in [0, 1)."""
-    return np.minimum(np.floor(u.astype(np.float64) * (free + 1)), free)
+    return np.asarray(np.minimum(np.floor(u.astype(np.float64) * (free + 1)), free))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -43,7 +43,7 @@ class GaussianBlur(Op):
 
     def __post_init__(self) -> None:
         value = self.kernel_size
-        pair = (value, value) if is_integer(value) else value
+        pair: Any = (value, value) if is_integer(value) else value
         if not (isinstance(pair, (tuple, list)) and len(pair) == 2 and all(is_integer(n) and n > 0 and n % 2 for n in pair)):
             raise fail(self, "kernel_size", "an odd integer >= 1, or a pair (width, height) of them", value)
         set_field(self, "kernel_size", int(pair[0]) if pair[0] == pair[1] else (int(pair[0]), int(pair[1])))
@@ -133,7 +133,7 @@ class RandomErasing(Op):
             if self.value != "random":
                 raise fail(self, "value", 'a number, three numbers or "random"', self.value)
         else:
-            triple = (self.value,) * 3 if is_number(self.value) else self.value
+            triple: Any = (self.value,) * 3 if is_number(self.value) else self.value
             if not (isinstance(triple, (tuple, list)) and len(triple) == 3 and all(is_number(v) for v in triple)):
                 raise fail(self, "value", 'a number, three numbers or "random"', self.value)
             set_field(self, "value", tuple(float(v) for v in triple))

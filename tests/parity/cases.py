@@ -1,0 +1,245 @@
+"""What is compared with the truth, on which pixels, and how closely: one place for the tests and for the table in the docs.
+
+A further backend is one more entry in TOLERANCE.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from inspect import signature
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import torch
+from skimage import data
+
+import gpuaug
+from gpuaug import Images, Policy, View, backends
+from gpuaug.backends import Batch
+from gpuaug.ops import Op, OpDraws
+
+TRUTH = "torchvision"
+
+TOLERANCE = {"kornia": 1e-4}
+"""Backend -> largest absolute error against the truth, for pixel values in [0, 1] (after Normalize, of its output)."""
+
+CHAIN_TOLERANCE = 1 / 255
+"""The same after a random chain of ops, each of which may multiply the error of those before it."""
+
+EXEMPT = 0.02
+"""Largest share of pixels of a case that may lie at a jump of the truth, see `compare`."""
+
+NUDGE = 2e-6
+"""How far the input of every op is moved to find the jumps: a few times float32's rounding of numbers in [0, 1]."""
+
+HEIGHT, WIDTH = 45, 70
+
+
+@cache
+def photographs() -> tuple[np.ndarray[Any, Any], ...]:
+    """Four photographs, reduced so that 45 x 70 pixels show something: uint8, of different sizes."""
+    return tuple(
+        np.ascontiguousarray(image[::step, ::step])
+        for image, step in ((data.astronaut(), 4), (data.coffee(), 3), (data.chelsea(), 2), (data.rocket(), 3))
+    )
+
+
+def synthetic(height: int, width: int) -> list[np.ndarray[Any, Any]]:
+    """Noise, a flat image, a checkerboard of pure colours and stripes of one pixel: uint8 (height, width, 3)."""
+    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    flat = np.full((height, width, 3), (30, 120, 120), np.uint8)
+    y, x = np.mgrid[:height, :width]
+    board = np.where(((y // 5 + x // 5) % 2)[..., None], np.uint8([255, 0, 0]), np.uint8([0, 0, 255]))
+    stripes = np.broadcast_to((x % 2 * 255)[..., None], (height, width, 3)).astype(np.uint8)
+    return [noise, flat, board.astype(np.uint8), stripes]
+
+
+@cache
+def ragged() -> Images:
+    """Images of different sizes, among them one pixel, a line of pixels, a very tall one and one to be enlarged."""
+    noise = np.random.default_rng(1).integers(0, 256, (3000, 20, 3), dtype=np.uint8)
+    return Images.from_list([*photographs(), *synthetic(60, 90), noise, noise[:8, :8], noise[:1, :1], noise[:40, :1]])
+
+
+@cache
+def photos() -> Images:
+    """The four photographs and the four synthetic images, of different sizes."""
+    return Images.from_list([*photographs(), *synthetic(60, 90)])
+
+
+@cache
+def uniform() -> torch.Tensor:
+    """The same as one float32 batch (16, 3, HEIGHT, WIDTH) in [0, 1], each twice."""
+    images = [image[-HEIGHT:, -WIDTH:] for image in photographs()] + synthetic(HEIGHT, WIDTH)
+    return torch.from_numpy(np.stack(images * 2)).permute(0, 3, 1, 2).float() / 255
+
+
+CROPS: dict[str, tuple[Op, ...]] = {
+    **{
+        f"RandomResizedCrop {mode}": (gpuaug.RandomResizedCrop(interpolation=mode),)
+        for mode in ("nearest", "bilinear", "bicubic")
+    },
+    "RandomResizedCrop, wide boxes": (gpuaug.RandomResizedCrop(scale=(0.5, 1.0), ratio=(3.0, 4.0)),),
+    **{f"Resize {mode}": (gpuaug.Resize((64, 64), mode),) for mode in ("nearest", "bilinear", "bicubic")},
+    "Resize of the shorter edge, CenterCrop": (gpuaug.Resize(72), gpuaug.CenterCrop()),
+    "Resize bicubic of the shorter edge, CenterCrop": (gpuaug.Resize(64, "bicubic"), gpuaug.CenterCrop()),
+    "CenterCrop": (gpuaug.CenterCrop(),),
+    "flip, then RandomResizedCrop": (gpuaug.RandomHorizontalFlip(), gpuaug.RandomResizedCrop(interpolation="bicubic")),
+    **{
+        f"RandomCrop {mode}": (
+            gpuaug.Resize((50, 60), "nearest"),
+            gpuaug.RandomCrop(padding=(3, 15, 7, 9), fill=(0.1, 0.5, 0.9), padding_mode=mode),
+        )
+        for mode in ("constant", "edge", "reflect", "symmetric")
+    },
+    "RandomCrop, padded if needed": (gpuaug.RandomCrop(pad_if_needed=True, fill=0.5),),
+    "RandomCrop, edge, padded if needed": (gpuaug.RandomCrop(pad_if_needed=True, padding_mode="edge"),),
+}
+"""Steps that bring ragged images to 64 x 64."""
+
+MAPS: dict[str, Op] = {
+    "RandomHorizontalFlip": gpuaug.RandomHorizontalFlip(),
+    "RandomVerticalFlip": gpuaug.RandomVerticalFlip(),
+    "RandomAffine nearest": gpuaug.RandomAffine(30, (0.1, 0.2), (0.5, 1.5), 20, fill=(0.1, 0.5, 0.9)),
+    "RandomAffine bilinear": gpuaug.RandomAffine(180, (0.1, 0.2), (0.5, 2.0), (-10, 10, -20, 20), "bilinear", fill=0.5, p=0.8),
+    "RandomAffine about a point": gpuaug.RandomAffine(30, interpolation="bilinear", center=(10, 20)),
+    "RandomRotation nearest": gpuaug.RandomRotation(90, fill=1.0),
+    "RandomRotation bilinear": gpuaug.RandomRotation(90, "bilinear", p=0.7),
+    "RandomRotation about a point": gpuaug.RandomRotation(45, "bilinear", center=(0, 44), fill=(1, 0, 0)),
+    "RandomRotation by half a turn": gpuaug.RandomRotation((180, 180)),
+    "RandomPerspective bilinear": gpuaug.RandomPerspective(0.5, p=0.8, fill=(0.1, 0.5, 0.9)),
+    "RandomPerspective nearest": gpuaug.RandomPerspective(0.7, p=1.0, interpolation="nearest"),
+    "ColorJitter": gpuaug.ColorJitter(0.8, 0.8, 0.8, 0.2, p=0.8),
+    "ColorJitter brightness": gpuaug.ColorJitter(brightness=(0.0, 3.0)),
+    "ColorJitter contrast": gpuaug.ColorJitter(contrast=(0.0, 3.0)),
+    "ColorJitter saturation": gpuaug.ColorJitter(saturation=(0.0, 3.0)),
+    "ColorJitter hue": gpuaug.ColorJitter(hue=0.5),
+    "RandomGrayscale": gpuaug.RandomGrayscale(0.5),
+    "RandomSolarize": gpuaug.RandomSolarize(),
+    "RandomSolarize everything": gpuaug.RandomSolarize(0.0, p=1.0),
+    "RandomPosterize 3 bits": gpuaug.RandomPosterize(3),
+    "RandomPosterize 0 bits": gpuaug.RandomPosterize(0, p=1.0),
+    "RandomPosterize 8 bits": gpuaug.RandomPosterize(8, p=1.0),
+    "RandomEqualize": gpuaug.RandomEqualize(0.8),
+    "RandomAutocontrast": gpuaug.RandomAutocontrast(0.8),
+    "RandomInvert": gpuaug.RandomInvert(),
+    "GaussianBlur": gpuaug.GaussianBlur(23),
+    "GaussianBlur of a wide and low kernel": gpuaug.GaussianBlur((9, 5), (0.5, 4.0), p=1.0),
+    "GaussianBlur of hardly any sigma": gpuaug.GaussianBlur(5, 0.001, p=1.0),
+    "GaussianNoise": gpuaug.GaussianNoise(p=0.7),
+    "GaussianNoise not clipped": gpuaug.GaussianNoise(0.1, 0.5, clip=False),
+    "RandomAdjustSharpness": gpuaug.RandomAdjustSharpness(3.0),
+    "RandomAdjustSharpness smoothing": gpuaug.RandomAdjustSharpness(0.0, p=1.0),
+    "RandomErasing": gpuaug.RandomErasing(),
+    "RandomErasing with colour": gpuaug.RandomErasing(1.0, value=(1.0, -2.0, 3.0)),
+    "RandomErasing with noise": gpuaug.RandomErasing(1.0, value="random"),
+    "Normalize": gpuaug.Normalize(),
+    "ToDtype": gpuaug.ToDtype(torch.bfloat16),
+}
+"""Ops that keep the size."""
+
+
+def tables(ops: Sequence[Op], count: int, size: int | tuple[int, int], seed: int = 7) -> tuple[Sequence[Op], list[OpDraws]]:
+    """The steps of a view of these ops, and draws for them."""
+    policy = Policy(View(size, *ops))
+    return policy.views[0].steps, list(gpuaug.sample(policy, range(count), seed=seed).tables[0])
+
+
+def map_tables(op: Op, count: int) -> tuple[Sequence[Op], list[OpDraws]]:
+    """One op that keeps the size, and draws for it."""
+    steps, draws = tables([gpuaug.Resize((HEIGHT, WIDTH)), op], count, (HEIGHT, WIDTH))
+    return steps[1:], draws[1:]
+
+
+def policy_cases(name: str) -> Iterator[tuple[Sequence[Op], list[OpDraws]]]:
+    """Steps and draws of every kind of view of a named policy, at 48 pixels, or 24 where it has small views too."""
+    small = {"local_size": 24} if "local_size" in signature(gpuaug.policies[name]).parameters else {}
+    policy = gpuaug.policy(name, size=48, **small)
+    draws = gpuaug.sample(policy, range(len(photos())), seed=7)
+    for view, group in groupby(zip(policy.views, draws.tables, strict=True), key=lambda pair: pair[0]):
+        yield view.steps, list(next(group)[1])
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Errors of a backend on the pixels that are compared, and the share of those left out, see `compare`."""
+
+    largest: float
+    mean: float
+    exempt: float
+
+    def within(self, tolerance: float) -> bool:
+        return self.largest <= tolerance and self.exempt <= EXEMPT  # False for NaN
+
+
+def compare(
+    backend: str, batch: Batch, ops: Sequence[Op], draws: Sequence[OpDraws], tolerance: float | None = None
+) -> Comparison:
+    """Run the steps on a backend and on the truth.
+
+    Where the truth itself jumps (a pixel at solarize's threshold, at a level of posterize or equalize), rounding decides the
+    side. A pixel whose error is above the tolerance is left out, and counted, if it lies at a jump: if the truth there changes
+    by more than the tolerance when the input of every op moves by NUDGE, up, down, or either way at random; or if a
+    nearest-neighbour warp reads it within a thousandth of a pixel of the edge between two.
+    """
+    limit = TOLERANCE[backend] if tolerance is None else tolerance
+    made, truth = (as_tensor(backends.load(name).apply(batch, ops, draws)) for name in (backend, TRUTH))
+    error = (made.float() - truth).abs()
+    out = error > limit
+    if out.any():
+        out &= jumps(batch, ops, draws, truth, limit)
+    return Comparison(float(error[~out].max()), float(error[~out].mean()), float(out.float().mean()))
+
+
+def as_tensor(batch: Batch) -> torch.Tensor:
+    assert isinstance(batch, torch.Tensor), "the images must have come to one size"
+    return batch
+
+
+def jumps(batch: Batch, ops: Sequence[Op], draws: Sequence[OpDraws], truth: torch.Tensor, tolerance: float) -> torch.Tensor:
+    """Where a small change of the input of any op moves the truth by more than the tolerance: bool, shaped like the truth."""
+    found = torch.zeros_like(truth, dtype=torch.bool)
+    if len(ops) > 1:  # a single op gets the same input from both
+        generator = torch.Generator().manual_seed(0)
+        for nudge in (
+            lambda x: x + NUDGE,
+            lambda x: x - NUDGE,
+            lambda x: x + NUDGE * (2 * torch.randint(2, x.shape, generator=generator) - 1),
+        ):
+            found |= (nudged(batch, ops, draws, nudge) - truth).abs() > tolerance
+    for op, step in zip(ops, draws, strict=True):
+        if getattr(op, "interpolation", None) == "nearest" and not hasattr(op, "size"):
+            found |= ties(op, step, truth)
+    return found
+
+
+def nudged(
+    batch: Batch, ops: Sequence[Op], draws: Sequence[OpDraws], nudge: Callable[[torch.Tensor], torch.Tensor]
+) -> torch.Tensor:
+    if isinstance(batch, Images):
+        batch = [image.permute(2, 0, 1).float() / 255 for image in batch]
+    for op, step in zip(ops, draws, strict=True):
+        moved = [nudge(image) for image in batch]
+        batch = backends.load(TRUTH).apply(moved, [op], [step])
+    return as_tensor(batch)
+
+
+def ties(op: Any, draws: OpDraws, x: torch.Tensor) -> torch.Tensor:
+    """Pixels that a warp reads within 0.001 pixels of the edge between two input pixels: bool (B, 1, H, W)."""
+    height, width = x.shape[-2:]
+    down, across = np.mgrid[:height, :width].astype(np.float64)
+    if isinstance(op, gpuaug.RandomPerspective):
+        a, b, c, d, e, f, g, h = op.coefficients(draws, height, width).T[..., None, None]
+        across, down = across + 0.5, down + 0.5
+        scale = g * across + h * down + 1
+        source_x, source_y = (a * across + b * down + c) / scale - 0.5, (d * across + e * down + f) / scale - 0.5
+    else:
+        a, b, c, d, e, f = op.matrices(draws, height, width).T[..., None, None]
+        across, down = across - (width - 1) / 2, down - (height - 1) / 2
+        source_x = a * across + b * down + c + (width - 1) / 2
+        source_y = d * across + e * down + f + (height - 1) / 2
+    near = [np.abs(source - np.floor(source) - 0.5) < 1e-3 for source in (source_x, source_y)]
+    return torch.from_numpy(near[0] | near[1])[:, None]

@@ -1,0 +1,189 @@
+"""Every op of every backend against the truth, on the same pixels and the same draws."""
+
+import numpy as np
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import gpuaug
+from gpuaug import Images, backends
+
+from .cases import CROPS, HEIGHT, MAPS, TOLERANCE, TRUTH, WIDTH, compare, map_tables, photos, ragged, tables, uniform
+
+BACKENDS = list(TOLERANCE)
+everywhere = pytest.mark.parametrize("backend", BACKENDS)
+
+
+@everywhere
+@pytest.mark.parametrize("name", MAPS)
+def test_an_op_that_keeps_the_size_equals_the_truth(backend, name):
+    ops, draws = map_tables(MAPS[name], 16)
+    result = compare(backend, uniform(), ops, draws)
+    assert result.within(TOLERANCE[backend]), result
+
+
+@everywhere
+@pytest.mark.parametrize("name", CROPS)
+def test_a_crop_of_ragged_images_equals_the_truth(backend, name):
+    """Among the images are one pixel, one of 3000 x 20 and one of 8 x 8 that is enlarged."""
+    ops, draws = tables(CROPS[name], len(ragged()), 64)
+    result = compare(backend, ragged(), ops, draws)
+    assert result.within(TOLERANCE[backend]), result
+
+
+@everywhere
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic"])
+def test_enlarging_eight_pixels_to_224_equals_the_truth(backend, interpolation):
+    """Each output pixel has its own weights, and the borders drop taps."""
+    images = Images.from_list([np.random.default_rng(2).integers(0, 256, (8, 8, 3), dtype=np.uint8)] * 2)
+    ops, draws = tables([gpuaug.RandomResizedCrop(interpolation=interpolation)], 2, 224)
+    assert compare(backend, images, ops, draws).within(TOLERANCE[backend])
+
+
+@everywhere
+def test_the_cases_leave_no_op_out(backend):
+    """Every op that a backend claims is compared with the truth by one of the cases."""
+    compared = {type(op) for op in MAPS.values()} | {type(op) for ops in CROPS.values() for op in ops}
+    assert set(backends.load(backend).OPS) <= compared
+
+
+@everywhere
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (2, 5), (3, 3)])
+@pytest.mark.parametrize("name", [name for name, op in MAPS.items() if not isinstance(op, gpuaug.GaussianBlur)])
+def test_tiny_images_equal_the_truth(backend, name, size):
+    """One pixel, one line, and sizes around the 3 x 3 window of sharpness."""
+    ops, draws = map_tables(MAPS[name], 4)
+    x = torch.rand((4, 3, *size), generator=torch.Generator().manual_seed(3))
+    assert compare(backend, x, ops, draws).largest <= TOLERANCE[backend]
+
+
+@everywhere
+def test_blur_of_a_small_image_equals_the_truth(backend):
+    """The kernel of 5 reaches over the whole of 3 pixels and is mirrored at both ends."""
+    ops, draws = map_tables(gpuaug.GaussianBlur(5, p=1.0), 4)
+    x = torch.rand((4, 3, 3, 4), generator=torch.Generator().manual_seed(3))
+    made, truth = (backends.load(name).apply(x, ops, draws) for name in (backend, TRUTH))
+    assert (made - truth).abs().max() <= TOLERANCE[backend]
+
+
+@everywhere
+def test_blur_names_the_kernel_when_the_image_is_too_small(backend):
+    ops, draws = map_tables(gpuaug.GaussianBlur(23, p=1.0), 1)
+    with pytest.raises(ValueError, match="kernel_size 23"):
+        backends.load(backend).apply(torch.rand(1, 3, 8, 8), ops, draws)
+
+
+@pytest.mark.parametrize("backend", [TRUTH, *BACKENDS])
+def test_hue_is_finite_where_the_largest_channel_is_zero(backend):
+    """A bicubic crop overshoots below 0; torchvision's hue then divides 0 by 0."""
+    x = torch.tensor([0.0, 0.0, -0.01]).view(1, 3, 1, 1)
+    ops, draws = map_tables(gpuaug.ColorJitter(hue=0.5), 1)
+    out = backends.load(backend).apply(x, ops, draws)
+    assert torch.equal(out, torch.zeros_like(out))
+
+
+@everywhere
+def test_hue_of_values_outside_the_unit_range_equals_the_truth(backend):
+    """Overshoot of a bicubic crop, as torchvision treats it: clamped but for the channel that is the largest."""
+    x = torch.rand((16, 3, 20, 20), generator=torch.Generator().manual_seed(4)) * 1.4 - 0.2
+    ops, draws = map_tables(gpuaug.ColorJitter(hue=0.5), 16)
+    assert compare(backend, x, ops, draws).within(TOLERANCE[backend])
+
+
+@everywhere
+@pytest.mark.parametrize("name", MAPS)
+def test_the_input_is_not_changed(backend, name):
+    ops, draws = map_tables(MAPS[name], 16)
+    x = uniform().clone()
+    backends.load(backend).apply(x, ops, draws)
+    assert torch.equal(x, uniform())
+
+
+@everywhere
+@pytest.mark.parametrize("name", CROPS)
+def test_the_buffer_is_not_changed(backend, name):
+    ops, draws = tables(CROPS[name], len(photos()), 64)
+    images = Images(photos().buffer.clone(), photos().shapes)
+    backends.load(backend).apply(images, ops, draws)
+    assert torch.equal(images.buffer, photos().buffer)
+
+
+@everywhere
+def test_one_tensor_a_list_and_images_of_one_size_give_the_same_bits(backend):
+    """The three kinds of batch are the same pixels."""
+    ops, draws = tables([gpuaug.RandomHorizontalFlip(), gpuaug.RandomResizedCrop(), gpuaug.ColorJitter(0.4)], 8, 32)
+    images = Images.from_tensor((uniform()[:8] * 255).round().to(torch.uint8))
+    floats = torch.stack([image.permute(2, 0, 1).float() / 255 for image in images])
+    made = [backends.load(backend).apply(batch, ops, draws) for batch in (images, floats, list(floats))]
+    assert torch.equal(made[0], made[1])
+    assert torch.equal(made[0], made[2])
+
+
+@everywhere
+def test_sizes_that_never_agree_come_out_as_a_list(backend):
+    op = gpuaug.RandomHorizontalFlip(1.0)
+    out = backends.load(backend).apply(photos(), [op], [{"apply": np.ones(len(photos()), bool)}])
+    assert isinstance(out, list)
+    for image, original in zip(out, photos(), strict=True):
+        assert torch.equal(image, original.permute(2, 0, 1).flip(-1).float() / 255)
+
+
+SMOOTH = (
+    "RandomAffine bilinear",
+    "RandomPerspective bilinear",
+    "ColorJitter",
+    "GaussianBlur",
+    "RandomAdjustSharpness",
+    "Normalize",
+)
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_gradients_equal_the_slope_of_the_truth(name):
+    """torchvision works in place and gives no gradients; its slope along a direction must be the gradient's."""
+    check_gradient(*map_tables(MAPS[name], 16), (HEIGHT, WIDTH))
+
+
+def test_a_crop_passes_gradients_to_float_images():
+    check_gradient(*tables([gpuaug.RandomResizedCrop(interpolation="bicubic")], 16, 32), (32, 32))
+
+
+def check_gradient(ops, draws, size, step=1e-3):
+    x = (uniform() * 0.5 + 0.25).requires_grad_()
+    generator = torch.Generator().manual_seed(5)
+    weight = torch.rand((16, 3, *size), generator=generator)
+    direction = torch.randn(x.shape, generator=generator) * 0.1 + 1  # alike in sign, lest the slope be a small difference
+    (backends.load("kornia").apply(x, ops, draws) * weight).sum().backward()
+    with torch.no_grad():
+        ahead, behind = (backends.load(TRUTH).apply(x + h * direction, ops, draws) for h in (step, -step))
+    slope = float(((ahead - behind).double() * weight).sum()) / (2 * step)
+    assert float((x.grad * direction).sum()) == pytest.approx(slope, rel=5e-3)
+    assert abs(slope) > 100
+
+
+class NoReadback(TorchDispatchMode):
+    """Fails on what makes a host wait for its device: reading a value, and sizes that depend on values."""
+
+    FORBIDDEN = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "bincount", "repeat_interleave.Tensor", "equal")
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = str(function).removeprefix("aten.")
+        assert not name.startswith(self.FORBIDDEN), f"{name} waits for the device"
+        if name.startswith("index"):
+            masks = [a for a in args[1] if a is not None] if isinstance(args[1], (list, tuple)) else []
+            assert all(mask.dtype != torch.bool for mask in masks), f"{name} by a mask waits for the device"
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_maps_never_wait_for_the_device(name):
+    ops, draws = map_tables(MAPS[name], 16)
+    with NoReadback():
+        backends.load("kornia").apply(uniform(), ops, draws)
+
+
+@pytest.mark.parametrize("name", CROPS)
+def test_crops_never_wait_for_the_device(name):
+    ops, draws = tables(CROPS[name], len(photos()), 64)
+    with NoReadback():
+        backends.load("kornia").apply(photos(), ops, draws)
