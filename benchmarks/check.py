@@ -1,0 +1,154 @@
+"""Whether a contender does what the truth does, found out before it is timed.
+
+Two looks: each op alone with fixed parameters (a probe) compared pixel by pixel, and the whole policy compared as a
+distribution: mean, contrast and detail of its views.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+
+from gpuaug import Policy, View
+from gpuaug import ops as op
+from gpuaug.ops.color import PARTS
+
+from .contender import Contender, MakeViews, Photos, Setting
+from .peers.gpuaug import maker
+from .workloads import Workload, one_view
+
+PROBE_BOUND = 2 / 255
+"""Mean absolute difference from the truth, on the scale where white is 1, that a probe may show: rounding to 8 bits, twice."""
+
+SAME_DRAWS_BOUND = 1.5 / 255
+"""Largest difference from the truth of a contender that is given the truth's own draws."""
+
+FEATURES = {"mean": 0.02, "std": 0.02, "detail": 0.1}
+"""Feature of a view -> how far its average over views may be off, as a share of the truth's, beyond four standard errors."""
+
+PROBE_PHOTOS = 4
+VIEWS = 64
+"""Views at least for the distribution."""
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What the backend `torchvision` makes of a workload: its first batch, features of views, and the probes."""
+
+    first: torch.Tensor
+    features: torch.Tensor
+    probes: dict[str, torch.Tensor]
+
+
+def probes(policy: Policy, image: tuple[int, int]) -> dict[str, Policy]:
+    """Policies without chance: the whole image resized, then one op with fixed parameters."""
+    view = policy.views[0]
+    height, width = image
+    crop = next((o for o in view.ops if isinstance(o, op.RandomResizedCrop)), None)
+    if crop is None:
+        return {}
+    whole = replace(crop, scale=(1.0, 1.0), ratio=(width / height, width / height))
+    ends = [o for o in view.ops if isinstance(o, op.Normalize)]
+    found = {"resize": Policy(View(view.size, whole, *ends))}
+    for o in view.ops:
+        found.update({name: Policy(View(view.size, whole, fixed, *ends)) for name, fixed in fixed_forms(o).items()})
+    return found
+
+
+def fixed_forms(o: op.Op) -> dict[str, op.Op]:
+    if isinstance(o, op.ColorJitter):
+        limits = {part: found for part in PARTS if (found := o.limits(part))}
+        return {part: op.ColorJitter(**{part: (high, high)}) for part, (_, high) in limits.items()}
+    if isinstance(o, op.GaussianBlur):
+        return {"blur": replace(o, sigma=(o.sigma[1],) * 2, p=1.0)}
+    names: dict[type[op.Op], str] = {
+        op.RandomHorizontalFlip: "flip",
+        op.RandomGrayscale: "gray",
+        op.RandomSolarize: "solarize",
+    }
+    changes: dict[str, Any] = {"p": 1.0}
+    return {names[type(o)]: replace(o, **changes)} if type(o) in names else {}
+
+
+def pixels(views: torch.Tensor, policy: Policy) -> torch.Tensor:
+    """Views on the scale where white is 1: Normalize undone."""
+    normalize = policy.views[0].normalize
+    if normalize is None:
+        return views
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (normalize.mean, normalize.std))
+    return views * std + mean
+
+
+def features(views: torch.Tensor, policy: Policy) -> torch.Tensor:
+    """(B, 3): each view's mean, its standard deviation, and the mean difference between neighbours in a row."""
+    x = pixels(views, policy)
+    return torch.stack([x.mean((1, 2, 3)), x.std((1, 2, 3)), x.diff(dim=3).abs().mean((1, 2, 3))], dim=1)
+
+
+def gather(make: MakeViews, policy: Policy, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The first batch, and the features of VIEWS views or more."""
+    first = make().clone()
+    rows = [features(first, policy)]
+    while batch * len(rows) < VIEWS:
+        rows.append(features(make(), policy))
+    return first, torch.cat(rows)
+
+
+def truth(workload: Workload, photos: Photos, setting: Setting) -> Truth:
+    policy = one_view(workload.policy)
+    prepare = maker("torchvision")
+    few = photos[:PROBE_PHOTOS]
+    expected = {name: pixels(prepare(p, few, setting)(), p) for name, p in probes(policy, workload.image).items()}
+    return Truth(*gather(prepare(policy, photos, setting), policy, workload.batch), expected)
+
+
+def deviations(
+    contender: Contender, make: MakeViews, workload: Workload, photos: Photos, setting: Setting, true: Truth
+) -> list[str]:
+    """In words, where a contender differs from the truth by more than the bounds above.
+
+    make: fresh, so that its first batch has the first draws. Raises ValueError where its views are of another shape or
+    dtype, or not finite.
+    """
+    policy = one_view(workload.policy)
+    first, rows = gather(make, policy, workload.batch)
+    if first.shape != true.first.shape or first.dtype != torch.float32:
+        raise ValueError(f"made {first.dtype} {tuple(first.shape)}, expected float32 {tuple(true.first.shape)}")
+    if not bool(first.isfinite().all()):
+        raise ValueError("made values that are not finite")
+    found = []
+    if contender.same_draws:
+        off = float((pixels(first, policy) - pixels(true.first, policy)).abs().max())
+        found += [f"same draws {off:.3f} off"] if off > SAME_DRAWS_BOUND else []
+    few = photos[:PROBE_PHOTOS]
+    for name, probe in probes(policy, workload.image).items():
+        found += probe_deviation(name, partial(made, contender, probe, few, setting), true.probes[name])
+    return found + feature_deviations(rows, true.features)
+
+
+def made(contender: Contender, probe: Policy, photos: Photos, setting: Setting) -> torch.Tensor:
+    return pixels(contender.prepare(probe, photos, setting)(), probe)
+
+
+def probe_deviation(name: str, make: Callable[[], torch.Tensor], true: torch.Tensor) -> list[str]:
+    try:
+        off = float((make() - true).abs().mean())
+    except Exception as error:  # a library may raise anything
+        return [f"{name} alone fails ({type(error).__name__})"]
+    return [f"{name} {off:.3f} off"] if not off <= PROBE_BOUND else []
+
+
+def feature_deviations(rows: torch.Tensor, true: torch.Tensor) -> list[str]:
+    if min(len(rows), len(true)) < 2:
+        return []
+    noise = (rows.var(0) / len(rows) + true.var(0) / len(true)).sqrt()
+    found = []
+    for k, (name, bound) in enumerate(FEATURES.items()):
+        mine, theirs = float(rows[:, k].mean()), float(true[:, k].mean())
+        if abs(mine - theirs) > bound * theirs + 4 * float(noise[k]):
+            found.append(f"{name} {mine / theirs - 1:+.0%}")
+    return found

@@ -1,0 +1,106 @@
+"""The interface of a contender: what each file in `peers/` fills in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from gpuaug import Policy
+from gpuaug.ops import Op
+
+Photos = Sequence[npt.NDArray[np.uint8]]
+"""Decoded images (H, W, 3) in memory."""
+
+MakeViews = Callable[[], torch.Tensor]
+"""Draws parameters and makes a whole batch's views, float32 (B, 3, H, W), once."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """threads: that a contender may use. seed: of its draws."""
+
+    threads: int = 1
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One way to make views.
+
+    name: in tables. modules: that must be importable. install: the command that brings them. distributions: whose versions
+    are recorded, where installed. regime: the form in which it takes images. note: what it does otherwise than the truth.
+    supports: why it cannot do a policy, or None. prepare: everything that is done once, untimed. devices: where it runs.
+    threads: a multiple of the run's threads. same_draws: its first batch is made from the truth's draws.
+    """
+
+    name: str
+    modules: tuple[str, ...]
+    install: str
+    distributions: tuple[str, ...]
+    regime: str
+    note: str
+    supports: Callable[[Policy], str | None]
+    prepare: Callable[[Policy, Photos, Setting], MakeViews]
+    devices: tuple[str, ...] = ("cpu",)
+    threads: int = 1
+    same_draws: bool = False
+
+    @property
+    def missing(self) -> list[str]:
+        """Modules that cannot be imported."""
+        return [name for name in self.modules if not importable(name)]
+
+    @property
+    def versions(self) -> dict[str, str]:
+        return {name: found for name in self.distributions if (found := version_of(name))}
+
+
+def importable(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # of the parent
+        return False
+
+
+def version_of(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
+def has_only(table: Mapping[type[Op], Any]) -> Callable[[Policy], str | None]:
+    """`supports` of a contender that has one entry for each op that it can do."""
+
+    def supports(policy: Policy) -> str | None:
+        lacking = dict.fromkeys(type(op).__name__ for op in policy.views[0].ops if type(op) not in table)
+        return f"has no {', '.join(lacking)} here" if lacking else None
+
+    return supports
+
+
+@cache
+def buffer(count: int, height: int, width: int) -> torch.Tensor:
+    return torch.empty(count, 3, height, width)
+
+
+def collate(views: Sequence[torch.Tensor]) -> torch.Tensor:
+    """A batch of views made one by one, in memory used before: fresh pages would cost as much as a cheap view."""
+    return torch.stack(list(views), out=buffer(len(views), *views[0].shape[1:]))
+
+
+def factor(limits: tuple[float, float] | None, neutral: float = 1.0) -> tuple[float, float]:
+    """The range of a jitter's part; the neutral value where it is left out."""
+    low, high = limits or (neutral, neutral)
+    if not math.isfinite(high):
+        raise ValueError(f"the factor's range ({low}, {high}) has no end")
+    return low, high

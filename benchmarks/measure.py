@@ -1,0 +1,79 @@
+"""Timing: interleaved rounds (A B C A B C ...), so that whatever drifts hits every contender alike."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from math import ceil
+
+from .contender import MakeViews
+
+WARM_UP = 2
+"""Untimed calls before the rounds, besides the first call and those of the check."""
+
+MOST_CALLS = 1000
+
+
+@dataclass
+class Lane:
+    """A contender on a workload, ready to be timed. calls: in a repeat. seconds, processor: of one call, each repeat's."""
+
+    make: MakeViews
+    calls: int = 1
+    seconds: list[float] = field(default_factory=list)
+    processor: list[float] = field(default_factory=list)
+    error: Exception | None = None
+
+
+def timed(make: MakeViews, calls: int = 1) -> tuple[float, float]:
+    """Wall and processor seconds of one call, the mean of several in a row."""
+    processor, start = time.process_time(), time.perf_counter()
+    for _ in range(calls):
+        make()
+    return (time.perf_counter() - start) / calls, (time.process_time() - processor) / calls
+
+
+def rounds(lanes: Sequence[Lane], repeats: int, seconds: float, progress: Callable[[str], None]) -> None:
+    """Time every lane once a round. A fast lane's repeat is as many calls as last `seconds`; a failing lane drops out."""
+    with no_collection():
+        for lane in lanes:
+            guarded(lane, lambda lane: calibrate(lane, seconds))
+        for k in range(repeats):
+            progress(f"round {k + 1} of {repeats}")
+            for lane in lanes:
+                guarded(lane, repeat)
+
+
+def guarded(lane: Lane, step: Callable[[Lane], None]) -> None:
+    if lane.error is None:
+        try:
+            step(lane)
+        except Exception as error:  # a library may raise anything; its cell says what
+            lane.error = error
+
+
+def calibrate(lane: Lane, seconds: float) -> None:
+    one = min(timed(lane.make)[0] for _ in range(WARM_UP))
+    lane.calls = max(1, min(MOST_CALLS, ceil(seconds / one)))
+
+
+def repeat(lane: Lane) -> None:
+    wall, processor = timed(lane.make, lane.calls)
+    lane.seconds.append(wall)
+    lane.processor.append(processor)
+
+
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """Without garbage collection, which would fall on whoever happens to be timed."""
+    enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

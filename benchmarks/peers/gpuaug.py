@@ -1,0 +1,70 @@
+"""gpuaug: one contender a backend. The draws are made inside the timed region, as they are in training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+
+import torch
+
+from gpuaug import Augmenter, Images, Policy, sample
+
+from ..contender import Contender, MakeViews, Photos, Setting
+
+
+def refusal(backend: str) -> Callable[[Policy], str | None]:
+    def supports(policy: Policy) -> str | None:
+        try:
+            Augmenter(policy, backend=backend, device="cpu")
+        except (ImportError, ValueError) as error:
+            return str(error)
+        return None
+
+    return supports
+
+
+def maker(backend: str, threads: int = 1) -> Callable[[Policy, Photos, Setting], MakeViews]:
+    """threads: a multiple of the setting's, taken for the length of a call."""
+
+    def prepare(policy: Policy, photos: Photos, setting: Setting) -> MakeViews:
+        augment = Augmenter(policy, backend=backend, device="cpu")
+        images = Images.from_list(photos)
+        index = range(len(photos))
+        epochs = count()
+
+        def make() -> torch.Tensor:
+            return augment(images, sample(policy, index, seed=setting.seed, epoch=next(epochs)))[0]
+
+        def make_with_threads() -> torch.Tensor:
+            torch.set_num_threads(threads * setting.threads)
+            try:
+                return make()
+            finally:
+                torch.set_num_threads(setting.threads)
+
+        return make if threads == 1 else make_with_threads
+
+    return prepare
+
+
+def contender(name: str, backend: str, install: str, packages: tuple[str, ...], note: str, threads: int = 1) -> Contender:
+    return Contender(
+        name=name,
+        modules=packages,
+        install=install,
+        distributions=("gpuaug", *packages),
+        regime="uint8 images in one flat buffer (gpuaug.Images)",
+        note=note,
+        supports=refusal(backend),
+        prepare=maker(backend, threads),
+        threads=threads,
+        same_draws=True,
+    )
+
+
+FUSED = "gpuaug-fused"
+CONTENDERS = (
+    contender(FUSED, "fused", "pip install numba", ("numba",), "memory of views is reused"),
+    contender(f"{FUSED}-2x", "fused", "pip install numba", ("numba",), "twice the threads", threads=2),
+    contender("gpuaug-kornia", "kornia", "pip install kornia", ("kornia",), ""),
+)

@@ -1,0 +1,61 @@
+"""Kornia's own classes in its own container: a batch at a time, parameters per image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from gpuaug import ops as op
+from gpuaug.ops.base import Op
+from gpuaug.policy import Policy
+
+from ..contender import Contender, MakeViews, Photos, Setting, factor, has_only
+
+
+def jitter(lib: Any, o: op.ColorJitter) -> Any:
+    ranges = {part: factor(o.limits(part)) for part in ("brightness", "contrast", "saturation")}
+    return lib.ColorJitter(**ranges, hue=factor(o.limits("hue"), 0.0), p=o.p)  # the one with torchvision's formulas
+
+
+def crop(lib: Any, o: op.RandomResizedCrop) -> Any:
+    return lib.RandomResizedCrop(o.size, o.scale, o.ratio, resample=o.interpolation)
+
+
+def blur(lib: Any, o: op.GaussianBlur) -> Any:
+    width, height = o.kernel
+    return lib.RandomGaussianBlur((height, width), o.sigma, p=o.p)
+
+
+TABLE: dict[type[Op], Callable[[Any, Any], Any]] = {
+    op.RandomResizedCrop: crop,
+    op.RandomHorizontalFlip: lambda lib, o: lib.RandomHorizontalFlip(p=o.p),
+    op.ColorJitter: jitter,
+    op.RandomGrayscale: lambda lib, o: lib.RandomGrayscale(p=o.p),
+    op.GaussianBlur: blur,
+    op.RandomSolarize: lambda lib, o: lib.RandomSolarize(thresholds=(o.threshold,) * 2, additions=(0.0, 0.0), p=o.p),
+    op.Normalize: lambda lib, o: lib.Normalize(torch.tensor(o.mean), torch.tensor(o.std)),
+}
+
+
+def prepare(policy: Policy, photos: Photos, setting: Setting) -> MakeViews:
+    lib = import_module("kornia.augmentation")
+    torch.manual_seed(setting.seed)
+    transform = lib.AugmentationSequential(*(TABLE[type(o)](lib, o) for o in policy.views[0].ops), data_keys=["input"])
+    images = torch.from_numpy(np.stack(photos)).permute(0, 3, 1, 2).contiguous()
+    return lambda: cast(torch.Tensor, transform(images.float().div_(255)))
+
+
+CONTENDER = Contender(
+    name="kornia",
+    modules=("kornia",),
+    install="pip install kornia",
+    distributions=("kornia", "torch"),
+    regime="a float32 batch (B, 3, H, W), made from uint8 inside the timed region",
+    note="no antialiasing; one order of the jitter's parts a batch",
+    supports=has_only(TABLE),
+    prepare=prepare,
+)

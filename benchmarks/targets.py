@@ -1,0 +1,61 @@
+"""The targets of the fused backend, as data, and whether a run met them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .peers.gpuaug import FUSED
+from .result import Verdict
+from .stats import Spread
+
+Key = tuple[str, str]
+"""(contender, workload)."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """views/s of the cell `of` over those of the cell `to`: at least `least`, or at most `most`."""
+
+    text: str
+    of: Key
+    to: Key
+    least: float | None = None
+    most: float | None = None
+
+
+def against(peer: str, workload: str, least: float) -> Target:
+    return Target(f"{workload}: {FUSED} / {peer}", (FUSED, workload), (peer, workload), least)
+
+
+TARGETS = (
+    against("torchvision", "strong-256", 50),
+    against("albumentationsx", "strong-256", 10),
+    against("dali", "strong-256", 30),
+    against("kornia", "strong-256", 100),
+    against("torchvision", "cheap-256", 8),
+    against("albumentationsx", "cheap-256", 5),
+    against("dali", "cheap-256", 10),
+    against("kornia", "cheap-256", 30),
+    against("torchvision", "strong-500", 35),
+    against("albumentationsx", "cheap-500", 2.5),
+    against("torchvision", "cifar", 80),
+    against("kornia", "cifar", 20),
+    Target(f"{FUSED}: time of strong-256 / cheap-256", (FUSED, "cheap-256"), (FUSED, "strong-256"), most=2),
+    Target("strong-256: two threads / one", (f"{FUSED}-2x", "strong-256"), (FUSED, "strong-256"), least=1.7),
+)
+"""One thread, float32 views; draws included."""
+
+
+def judge(compare: Callable[[Key, Key], Spread | None]) -> tuple[Verdict, ...]:
+    """compare: views/s of one cell over another's, None where one is missing."""
+    return tuple(verdict(target, compare(target.of, target.to)) for target in TARGETS)
+
+
+def verdict(target: Target, measured: Spread | None) -> Verdict:
+    met = None
+    if measured is not None:
+        met = (target.least is None or measured.median >= target.least) and (
+            target.most is None or measured.median <= target.most
+        )
+    return Verdict(target.text, target.least, target.most, measured, met)

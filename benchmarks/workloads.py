@@ -1,0 +1,112 @@
+"""Workloads of the suite `augment`: a policy with one view, and the photographs that it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+import gpuaug
+from gpuaug import Normalize, Policy, RandomHorizontalFlip, RandomResizedCrop, View
+
+from .contender import Photos
+
+PHOTOS = (
+    "astronaut.png",
+    "chelsea.png",
+    "coffee.png",
+    "hubble_deep_field.jpg",
+    "ihc.png",
+    "motorcycle_left.png",
+    "retina.jpg",
+    "rocket.jpg",
+)
+"""Colour photographs in scikit-image's wheel; their licences are in its `skimage/data/README.txt`."""
+
+
+def cheap() -> Policy:
+    """Crop, flip and normalize: what every loader is expected to do in its sleep."""
+    return Policy(View(224, RandomResizedCrop(scale=(0.2, 1.0)), RandomHorizontalFlip(), Normalize()), name="cheap")
+
+
+def simclr_bilinear() -> Policy:
+    """SimCLR with a bilinear crop, for libraries whose bicubic filter does not antialias."""
+    view = gpuaug.policy("simclr").views[0]
+    ops = [replace(o, interpolation="bilinear") if isinstance(o, RandomResizedCrop) else o for o in view.ops]
+    return Policy(View(view.size, *ops), name="simclr_bilinear")
+
+
+OWN = {"cheap": cheap, "simclr_bilinear": simclr_bilinear}
+
+
+def one_view(name: str) -> Policy:
+    """The first view of a policy of that name. Raises ValueError for an unknown name."""
+    policy = OWN[name]() if name in OWN else gpuaug.policy(name)
+    return Policy(policy.views[0], name=name, source=policy.source)
+
+
+@dataclass(frozen=True)
+class Workload:
+    """name: in tables. policy: of `one_view`. image: (height, width) in pixels. batch: images a call."""
+
+    name: str
+    policy: str
+    image: tuple[int, int]
+    batch: int = 64
+
+
+DEFAULT = (
+    Workload("strong-256", "simclr", (256, 256)),
+    Workload("cheap-256", "cheap", (256, 256)),
+    Workload("strong-500", "simclr", (375, 500)),
+    Workload("cheap-500", "cheap", (375, 500)),
+    Workload("cifar", "simclr_cifar", (32, 32), batch=512),
+)
+
+
+def choose(policies: Sequence[str] = ()) -> list[Workload]:
+    """The default workloads with these policies; a policy that has none gets one, from 256x256 photographs."""
+    if not policies:
+        return list(DEFAULT)
+    for name in policies:
+        one_view(name)  # raises for an unknown name
+    new = [Workload(name, name, (256, 256)) for name in dict.fromkeys(policies) if name not in {w.policy for w in DEFAULT}]
+    return [w for w in DEFAULT if w.policy in policies] + new
+
+
+def perfect_bytes(workload: Workload) -> int:
+    """Bytes that one view moves if each is moved once: the whole 8-bit image in, the float32 view out."""
+    height, width = workload.image
+    out_height, out_width = one_view(workload.policy).views[0].size
+    return 3 * height * width + 4 * 3 * out_height * out_width
+
+
+def photographs(workload: Workload) -> Photos:
+    """Parts of real photographs as uint8 arrays (H, W, 3), always the same ones. Raises ImportError without scikit-image."""
+    height, width = workload.image
+    return [part(k, height, width) for k in range(workload.batch)]
+
+
+def part(k: int, height: int, width: int) -> npt.NDArray[np.uint8]:
+    """A box with the image's aspect, half to all of the largest that fits into photograph k, shrunk or enlarged."""
+    photo = load(PHOTOS[k % len(PHOTOS)])
+    rng = np.random.default_rng(k)
+    scale = rng.uniform(0.5, 1.0) * min(photo.width / width, photo.height / height)
+    left, top = rng.uniform(0, photo.width - scale * width), rng.uniform(0, photo.height - scale * height)
+    box = (left, top, left + scale * width, top + scale * height)
+    return np.array(photo.resize((width, height), Image.Resampling.BICUBIC, box=box))
+
+
+@cache
+def load(name: str) -> Image.Image:
+    found = find_spec("skimage")
+    if found is None or found.origin is None:
+        raise ImportError("the photographs lie in scikit-image's wheel; install it with: pip install scikit-image")
+    with Image.open(Path(found.origin).parent / "data" / name) as opened:
+        return opened.convert("RGB")
