@@ -1,0 +1,126 @@
+"""The fused backend on a CUDA device: memory and launches around the Triton kernels.
+
+    records --one copy--> first_pass --> [blur_across -->] next_pass --> ... --> view
+
+Nothing here waits for the device or looks at its data; all runs on the current stream.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ...images import Images
+from ...ops import Op
+from .plan import BLUR, CONTRAST, Tables
+from .triton_records import SNAP, Words, levels_of, levels_of_ops, records
+
+TILE = (16, 32)
+"""Rows and columns of the pixels that a program makes: 224, 96 and 32 are multiples of 32, and a warp's loads are one row."""
+
+WARPS = 4
+
+
+@dataclass(frozen=True)
+class Form:
+    """What the launches of a stage depend on; the rest is in the records.
+
+    words: of a record. fixed: whether scratch is 16-bit fixed point. noisy: whether there may be noise.
+    """
+
+    count: int
+    size: tuple[int, int]
+    words: int
+    columns: int
+    levels: tuple[int, ...]
+    cubic: bool
+    noisy: bool
+    fixed: bool
+    dtype: torch.dtype
+    memory_format: torch.memory_format
+
+
+def make_view(batch: Any, tables: Tables, dtype: torch.dtype, memory_format: torch.memory_format) -> torch.Tensor:
+    """The view (B, 3, H, W) that the tables describe, of `Images` or of float32 (B, 3, H, W), on their device.
+
+    An image's view is the same bits in any batch. Tensors on the CPU are refused unless Triton's interpreter runs
+    (TRITON_INTERPRET=1). Raises ImportError where Triton is missing, ValueError for a single image of 2 GiB.
+    """
+    source, lead = as_source(batch)
+    words = records(batch, tables, levels := levels_of(tables.codes), dtype != torch.float32, lead)
+    form = form_of(words, tables, levels, dtype, memory_format)
+    return launch(source, upload(words, source.device), form)
+
+
+def form_of(
+    words: Words, tables: Tables, levels: tuple[int, ...], dtype: torch.dtype, memory_format: torch.memory_format
+) -> Form:
+    count, columns = tables.codes.shape
+    # Only noise has the last argument, half of its key, and has it for every image, whether applied or not.
+    noisy = bool(tables.arguments[:, :, 7].any())
+    fixed = dtype != torch.float32 and bool(words[:, SNAP].all())
+    return Form(
+        count, tables.size, words.shape[1], columns, levels, tables.cubic, noisy, fixed, dtype, memory_format
+    )
+
+
+def as_source(batch: Any) -> tuple[torch.Tensor, int]:
+    """The memory that the kernels read, at a multiple of 16 bytes, and the bytes in it before the first image."""
+    tensor = batch.buffer if isinstance(batch, Images) else batch.contiguous()
+    if tensor.device.type != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
+        raise ValueError(f"fused: the Triton kernels run on CUDA devices, the images are on {tensor.device}")
+    lead = tensor.data_ptr() % 16
+    if lead == 0:
+        return tensor, 0
+    if not isinstance(batch, Images) or tensor.storage_offset() < lead:
+        return tensor.clone(), 0
+    return tensor.as_strided((tensor.numel() + lead,), (1,), tensor.storage_offset() - lead), lead
+
+
+def upload(words: Words, device: torch.device) -> torch.Tensor:
+    """The records on the device, by one copy that the host does not wait for."""
+    table = torch.from_numpy(words)
+    # torch's allocator gives pinned memory out again only when the stream has passed the copy.
+    return table.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else table
+
+
+def launch(source: torch.Tensor, table: torch.Tensor, form: Form) -> torch.Tensor:
+    """Launch the kernels of a stage; everything that they write is allocated here, through torch."""
+    from . import triton_kernels as kernels
+
+    (height, width), levels, device = form.size, form.levels, source.device
+    out = torch.empty((form.count, 3, height, width), dtype=form.dtype, device=device, memory_format=form.memory_format)
+    if not form.count:
+        return out
+    tiles = -(-height // TILE[0]) * -(-width // TILE[1])
+    kind = torch.int16 if form.fixed else torch.float32
+    # Passes leave what they made in `image`, a blur's first half is put in `across`.
+    image = torch.empty((form.count if levels else 0, 3, height, width), dtype=kind, device=device)
+    across = torch.empty_like(image) if BLUR in levels else image
+    sums = torch.empty((form.count if CONTRAST in levels else 0, form.columns, tiles), dtype=torch.float32, device=device)
+    numbers = (height, width, form.words)
+    common = {
+        "NOISY": form.noisy, "CHANNELS_LAST": form.memory_format == torch.channels_last,
+        "H": TILE[0], "W": TILE[1], "num_warps": WARPS,
+    }  # fmt: skip
+    grid = (form.count * tiles,)
+    passes = len(levels) + 1
+    with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
+        kernels.first_pass[grid](
+            source, table, image, sums, out, *numbers, passes, form.columns,
+            FLOATS=source.dtype == torch.float32, CUBIC=form.cubic, **common,
+        )  # fmt: skip
+        for level, barrier in enumerate(levels, start=1):
+            if barrier == BLUR:
+                kernels.blur_across[grid](
+                    image, table, across, *numbers, level, passes, form.columns, H=TILE[0], W=TILE[1], num_warps=WARPS
+                )
+            kernels.next_pass[grid](
+                across if barrier == BLUR else image, table, image, sums, out, *numbers, level, passes, form.columns, **common
+            )
+    return out

@@ -1,0 +1,355 @@
+"""The Triton kernels: a tile of a view in registers, from one barrier of its program to the next.
+
+    first_pass    pixels --resize--> tile --instructions--> view, or scratch
+    blur_across   scratch --blur of the rows--> scratch
+    next_pass     scratch --contrast, or blur of the columns--> tile --instructions--> view, or scratch
+
+Programs of an image that a launch does not concern return at once. Scratch is float32, or 16-bit fixed point (`keep`).
+"""
+
+# mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator,import-untyped,misc"
+# Triton has no types that mypy can see.
+# ruff: noqa: N803 - Triton's convention is capitals for what is known when a kernel is compiled
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from . import plan
+from . import triton_records as record
+from .triton_ops import clamp, gray_of, run
+
+BLUR, CONTRAST, OFF = tl.constexpr(plan.BLUR), tl.constexpr(plan.CONTRAST), tl.constexpr(record.OFF)
+LAST, PITCH, FLIPS, SNAP = (tl.constexpr(n) for n in (record.LAST, record.PITCH, record.FLIPS, record.SNAP))
+BOX_H, BOX_W, FULL_H, FULL_W = (tl.constexpr(n) for n in (record.BOX_H, record.BOX_W, record.FULL_H, record.FULL_W))
+SKIP_Y, SKIP_X, TAPS_Y, TAPS_X = (tl.constexpr(n) for n in (record.SKIP_Y, record.SKIP_X, record.TAPS_Y, record.TAPS_X))
+SCALE_Y, SCALE_X = tl.constexpr(record.SCALE_Y), tl.constexpr(record.SCALE_X)
+GAIN, BIAS, HEAD = tl.constexpr(record.GAIN), tl.constexpr(record.BIAS), tl.constexpr(record.HEAD)
+
+BLUR_CUT = tl.constexpr(1e-4)
+"""Share of the Gaussian's mass that may be cut off with its tails; the error in the view is at most this."""
+
+FIXED = tl.constexpr(16384.0)
+"""Scratch of 16 bits holds multiples of 1/16384 in [-2, 2): a bicubic filter overshoots [0, 1] by less than 0.3."""
+
+PARTS = tl.constexpr(256)
+"""Partial sums that are added at a time."""
+
+
+@triton.jit(do_not_specialize=["words", "passes", "columns"])
+def first_pass(
+    source, table, scratch, sums, out, height, width, words, passes, columns,
+    FLOATS: tl.constexpr, CUBIC: tl.constexpr, NOISY: tl.constexpr, CHANNELS_LAST: tl.constexpr, H: tl.constexpr, W: tl.constexpr,
+):  # fmt: skip
+    """source: the bytes of all images, or floats (B, 3, height, width)."""
+    image, tile, y, x, inside = place(height, width, H, W)
+    rec = table + image.to(tl.int64) * words
+    if FLOATS:
+        flips = tl.load(rec + FLIPS)
+        from_y = tl.where((flips & 2) != 0, height - 1 - y, y)
+        from_x = tl.where((flips & 1) != 0, width - 1 - x, x)
+        r, g, b = fetch(source, image, from_y, from_x, inside, height, width)
+    else:
+        r, g, b = resize(source, rec, y, x, height, width, CUBIC, H, W)
+    finish(
+        r, g, b, rec, 0, passes, columns, scratch, sums, out, image, tile, y, x, inside, height, width, NOISY,
+        CHANNELS_LAST, H, W,
+    )  # fmt: skip
+
+
+@triton.jit(do_not_specialize=["words", "level", "passes", "columns"])
+def next_pass(
+    source, table, scratch, sums, out, height, width, words, level, passes, columns,
+    NOISY: tl.constexpr, CHANNELS_LAST: tl.constexpr, H: tl.constexpr, W: tl.constexpr,
+):  # fmt: skip
+    """source: scratch, which may be the same memory as `scratch` for contrast alone, and for others is that of blur_across."""
+    image, tile, y, x, inside = place(height, width, H, W)
+    rec = table + image.to(tl.int64) * words
+    begin = tl.load(rec + HEAD + 2 * level)
+    if tl.load(rec + HEAD + 2 * level + 1) == OFF:
+        return
+    code = tl.load(rec + HEAD + 2 * passes + begin)
+    arg = arguments(rec, passes, columns) + 8 * begin
+    a0 = tl.load(arg)
+    if code == BLUR:
+        r, g, b = blur(source, image, y, x, inside, height, width, a0, tl.load(arg + 2).to(tl.int32), True)
+    else:
+        r, g, b = fetch(source, image, y, x, inside, height, width)
+        tiles = tl.cdiv(height, H) * tl.cdiv(width, W)
+        bias = total(sums + (image * columns + begin) * tiles, tiles) / (height * width).to(tl.float32) * (1 - a0)
+        r, g, b = clamp(r * a0 + bias), clamp(g * a0 + bias), clamp(b * a0 + bias)
+    finish(
+        r, g, b, rec, level, passes, columns, scratch, sums, out, image, tile, y, x, inside, height, width, NOISY,
+        CHANNELS_LAST, H, W,
+    )  # fmt: skip
+
+
+@triton.jit(do_not_specialize=["words", "level", "passes", "columns"])
+def blur_across(
+    source, table, scratch, height, width, words, level, passes, columns, H: tl.constexpr, W: tl.constexpr
+):  # fmt: skip
+    """The blur along the rows, for the images whose pass `level` begins with a blur."""
+    image, tile, y, x, inside = place(height, width, H, W)
+    rec = table + image.to(tl.int64) * words
+    begin = tl.load(rec + HEAD + 2 * level)
+    if tl.load(rec + HEAD + 2 * level + 1) == OFF:
+        return
+    if tl.load(rec + HEAD + 2 * passes + begin) != BLUR:
+        return
+    arg = arguments(rec, passes, columns) + 8 * begin
+    r, g, b = blur(source, image, y, x, inside, height, width, tl.load(arg), tl.load(arg + 1).to(tl.int32), False)
+    keep(r, g, b, scratch, image, y, x, inside, height, width, tl.load(rec + SNAP))
+
+
+@triton.jit
+def place(height, width, H: tl.constexpr, W: tl.constexpr):
+    """Image and tile of this program, rows (H, 1) and columns (1, W) of its pixels, and which of them are in the view."""
+    across = tl.cdiv(width, W)
+    tiles = tl.cdiv(height, H) * across
+    image = tl.program_id(0) // tiles
+    tile = tl.program_id(0) % tiles
+    y = (tile // across) * H + tl.arange(0, H)[:, None]
+    x = (tile % across) * W + tl.arange(0, W)[None, :]
+    return image, tile, y, x, (y < height) & (x < width)
+
+
+@triton.jit
+def arguments(rec, passes, columns):
+    return (rec + HEAD + 2 * passes + columns).to(tl.pointer_type(tl.float32), bitcast=True)
+
+
+@triton.jit
+def finish(
+    r, g, b, rec, level, passes, columns, scratch, sums, out, image, tile, y, x, inside, height, width,
+    NOISY: tl.constexpr, CHANNELS_LAST: tl.constexpr, H: tl.constexpr, W: tl.constexpr,
+):  # fmt: skip
+    """The instructions of a pass; then the view, or what the next pass needs. passes: how many a record has."""
+    begin, end = tl.load(rec + HEAD + 2 * level), tl.load(rec + HEAD + 2 * level + 1)
+    codes = rec + HEAD + 2 * passes
+    r, g, b = run(r, g, b, codes, arguments(rec, passes, columns), begin + 1, end, y, x, width, NOISY)
+    if end == columns:
+        emit(r, g, b, rec, out, image, y, x, inside, height, width, CHANNELS_LAST)
+    else:
+        keep(r, g, b, scratch, image, y, x, inside, height, width, tl.load(rec + SNAP))
+        if tl.load(codes + end) == CONTRAST:
+            tiles = tl.cdiv(height, H) * tl.cdiv(width, W)
+            gray = tl.where(inside, gray_of(r, g, b), 0.0)
+            tl.store(sums + (image * columns + end) * tiles + tile, tl.sum(tl.sum(gray, 1), 0))
+
+
+@triton.jit
+def total(parts, count):
+    """Sum of `count` floats in an order that depends on `count` alone."""
+    sums = tl.zeros([PARTS], tl.float32)
+    for first in range(0, count, PARTS):
+        n = first + tl.arange(0, PARTS)
+        sums += tl.load(parts + n, mask=n < count, other=0.0)
+    return tl.sum(sums, 0)
+
+
+# Memory.
+
+
+@triton.jit
+def fetch(source, image, y, x, inside, height, width):
+    """Pixels of planes (B, 3, height, width), float32 or fixed point."""
+    plane = height * width
+    at = source + image.to(tl.int64) * 3 * plane + (y * width + x)
+    r = tl.load(at, mask=inside, other=0)
+    g = tl.load(at + plane, mask=inside, other=0)
+    b = tl.load(at + 2 * plane, mask=inside, other=0)
+    return as_float(r), as_float(g), as_float(b)
+
+
+@triton.jit
+def as_float(v):
+    if v.dtype == tl.int16:
+        v = v.to(tl.float32) * (1 / FIXED)
+    return v
+
+
+@triton.jit
+def keep(r, g, b, scratch, image, y, x, inside, height, width, snap):
+    """Write pixels to scratch.
+
+    snap: round to fixed point. An image's flag depends on its program alone, and so does its view: in a batch where another
+    image needs float32, it is rounded all the same.
+    """
+    plane = height * width
+    at = scratch + image.to(tl.int64) * 3 * plane + (y * width + x)
+    tl.store(at, as_kept(r, scratch.dtype.element_ty, snap), mask=inside)
+    tl.store(at + plane, as_kept(g, scratch.dtype.element_ty, snap), mask=inside)
+    tl.store(at + 2 * plane, as_kept(b, scratch.dtype.element_ty, snap), mask=inside)
+
+
+@triton.jit
+def as_kept(v, KIND: tl.constexpr, snap):
+    fixed = tl.floor(tl.minimum(tl.maximum(v * FIXED, -2 * FIXED), 2 * FIXED - 1) + 0.5)
+    if KIND == tl.int16:
+        kept = fixed.to(tl.int16)
+    else:
+        kept = tl.where(snap != 0, fixed * (1 / FIXED), v)
+    return kept
+
+
+@triton.jit
+def emit(r, g, b, rec, out, image, y, x, inside, height, width, CHANNELS_LAST: tl.constexpr):
+    """Write pixels of the view through the affine map of each channel."""
+    gain = (rec + GAIN).to(tl.pointer_type(tl.float32), bitcast=True)
+    r = r * tl.load(gain) + tl.load(gain + 3)
+    g = g * tl.load(gain + 1) + tl.load(gain + 4)
+    b = b * tl.load(gain + 2) + tl.load(gain + 5)
+    plane = height * width
+    kind = out.dtype.element_ty
+    pixel = y * width + x
+    start = out + image.to(tl.int64) * 3 * plane
+    at, step = start + pixel, plane
+    if CHANNELS_LAST:
+        at, step = start + 3 * pixel, 1
+    tl.store(at, r.to(kind), mask=inside)
+    tl.store(at + step, g.to(kind), mask=inside)
+    tl.store(at + 2 * step, b.to(kind), mask=inside)
+
+
+# Blur.
+
+
+@triton.jit
+def gaussian(sigma, radius):
+    """Radius beyond which a Gaussian of `radius` taps a side may be cut, and the factor that makes the rest add up to 1."""
+    mass = 1.0
+    for k in range(1, radius + 1):
+        mass += 2 * bell(k, sigma)
+    kept = 1.0
+    reach = 0
+    for k in range(1, radius + 1):
+        more = mass - kept > BLUR_CUT * mass
+        reach = tl.where(more, k, reach)
+        kept += tl.where(more, 2 * bell(k, sigma), 0.0)
+    return reach, 1 / kept
+
+
+@triton.jit
+def bell(k, sigma):
+    t = k / sigma
+    return tl.exp(-0.5 * t * t)
+
+
+@triton.jit
+def blur(source, image, y, x, inside, height, width, sigma, radius, DOWN: tl.constexpr):
+    """One direction of a blur with reflected borders."""
+    reach, norm = gaussian(sigma, radius)
+    r, g, b = fetch(source, image, y, x, inside, height, width)
+    r, g, b = r * norm, g * norm, b * norm
+    for k in range(1, reach + 1):
+        weight = bell(k, sigma) * norm
+        if DOWN:
+            r0, g0, b0 = fetch(source, image, tl.abs(y - k), x, inside, height, width)
+            r1, g1, b1 = fetch(source, image, height - 1 - tl.abs(height - 1 - y - k), x, inside, height, width)
+        else:
+            r0, g0, b0 = fetch(source, image, y, tl.abs(x - k), inside, height, width)
+            r1, g1, b1 = fetch(source, image, y, width - 1 - tl.abs(width - 1 - x - k), inside, height, width)
+        r += (r0 + r1) * weight
+        g += (g0 + g1) * weight
+        b += (b0 + b1) * weight
+    return r, g, b
+
+
+# Resize.
+
+
+@triton.jit
+def resize(source, rec, y, x, height, width, CUBIC: tl.constexpr, H: tl.constexpr, W: tl.constexpr):
+    """Antialiased resize of the box of bytes that a record names; black where the view reaches beyond the image.
+
+    Pixels are read as aligned 32-bit words, shifted into place, since a load takes as long for a byte as for a word: three
+    words cover 3 pixels (the taps of a bilinear filter that shrinks up to 1.5 times), four words 4 (those of a bicubic one
+    that enlarges). Wider filters take several such steps.
+    """
+    STEP: tl.constexpr = 4 if CUBIC else 3
+    scales = (rec + SCALE_Y).to(tl.pointer_type(tl.float32), bitcast=True)
+    flips = tl.load(rec + FLIPS)
+    full_h, full_w = tl.load(rec + FULL_H), tl.load(rec + FULL_W)
+    oy = tl.where((flips & 2) != 0, height - 1 - y, y) + tl.load(rec + SKIP_Y)
+    ox = tl.where((flips & 1) != 0, width - 1 - x, x) + tl.load(rec + SKIP_X)
+    low_y, count_y, start_y, inverse_y = window(oy, tl.load(rec + BOX_H), tl.load(scales), CUBIC)
+    low_x, count_x, start_x, inverse_x = window(ox, tl.load(rec + BOX_W), tl.load(scales + 1), CUBIC)
+    taps_y, taps_x = tl.load(rec + TAPS_Y), tl.load(rec + TAPS_X)
+    pitch, last = tl.load(rec + PITCH), tl.load(rec + LAST)
+    base = (tl.load(rec + 1).to(tl.int64) << 32) | (tl.load(rec).to(tl.int64) & 0xFFFFFFFF)
+    words = source.to(tl.pointer_type(tl.uint32), bitcast=True) + (base >> 2)
+    row = low_y * pitch + (base & 3).to(tl.int32)
+
+    r, g, b = tl.zeros([H, W], tl.float32), tl.zeros([H, W], tl.float32), tl.zeros([H, W], tl.float32)
+    norm_x, norm_y = tl.zeros([1, W], tl.float32), tl.zeros([H, 1], tl.float32)
+    for k in range(0, taps_x, STEP):
+        w0 = weight(k, count_x, start_x, inverse_x, CUBIC)
+        w1 = weight(k + 1, count_x, start_x, inverse_x, CUBIC)
+        w2 = weight(k + 2, count_x, start_x, inverse_x, CUBIC)
+        w3 = weight(k + 3, count_x, start_x, inverse_x, CUBIC)
+        norm_x += w0 + w1 + w2
+        if CUBIC:
+            norm_x += w3
+        norm_y *= 0
+        column = 3 * (low_x + k)
+        for j in range(taps_y):
+            v = weight(j, count_y, start_y, inverse_y, CUBIC)
+            norm_y += v
+            byte = row + tl.minimum(j, count_y - 1) * pitch + column
+            word, shift = byte >> 2, ((byte & 3) * 8).to(tl.uint32)
+            p0 = tl.load(words + word, mask=word <= last)
+            p1 = tl.load(words + word + 1, mask=word + 1 <= last)
+            p2 = tl.load(words + word + 2, mask=word + 2 <= last)
+            p0, p1 = joined(p0, p1, shift), joined(p1, p2, shift)
+            if CUBIC:
+                p3 = tl.load(words + word + 3, mask=word + 3 <= last)
+                p2 = joined(p2, p3, shift)
+                r += v * (w0 * channel(p0, 0) + w1 * channel(p0, 3) + w2 * channel(p1, 2) + w3 * channel(p2, 1))
+                g += v * (w0 * channel(p0, 1) + w1 * channel(p1, 0) + w2 * channel(p1, 3) + w3 * channel(p2, 2))
+                b += v * (w0 * channel(p0, 2) + w1 * channel(p1, 1) + w2 * channel(p2, 0) + w3 * channel(p2, 3))
+            else:
+                r += v * (w0 * channel(p0, 0) + w1 * channel(p0, 3) + w2 * channel(p1, 2))
+                g += v * (w0 * channel(p0, 1) + w1 * channel(p1, 0) + w2 * channel(p1, 3))
+                b += v * (w0 * channel(p0, 2) + w1 * channel(p1, 1) + w2 * channel(p2 >> shift, 0))
+    seen_y, seen_x = (oy >= 0) & (oy < full_h), (ox >= 0) & (ox < full_w)
+    gain = tl.where(seen_y & seen_x, 1 / 255, 0.0) / (tl.where(seen_y, norm_y, 1.0) * tl.where(seen_x, norm_x, 1.0))
+    return r * gain, g * gain, b * gain
+
+
+@triton.jit
+def window(o, n_in, scale, CUBIC: tl.constexpr):
+    """Of each output pixel: the first source pixel, how many, the distance from the filter's centre to the first, 1 / width.
+
+    In float32 and in torch's order of operations, so that rounding agrees with it as well.
+    """
+    widen = tl.maximum(scale, 1.0)
+    support = (2 if CUBIC else 1) * widen
+    centre = scale * (o.to(tl.float32) + 0.5)
+    low = tl.minimum(tl.maximum((centre - support + 0.5).to(tl.int32), 0), n_in - 1)
+    count = tl.maximum(tl.minimum((centre + support + 0.5).to(tl.int32), n_in) - low, 1)
+    return low, count, low.to(tl.float32) - centre + 0.5, 1 / widen
+
+
+@triton.jit
+def weight(k, count, start, inverse, CUBIC: tl.constexpr):
+    """Of the k-th source pixel: a triangle, or a cubic with a = -0.5."""
+    a = tl.abs((start + k) * inverse)
+    if CUBIC:
+        near = (1.5 * a - 2.5) * a * a + 1
+        far = ((-0.5 * a + 2.5) * a - 4) * a + 2
+        w = tl.where(a < 1, near, tl.where(a < 2, far, 0.0))
+    else:
+        w = tl.maximum(1 - a, 0.0)
+    return tl.where(k < count, w, 0.0)
+
+
+@triton.jit
+def joined(low, high, shift):
+    """32 of the 64 bits of two words, from bit `shift` (0..24) on."""
+    return (low >> shift) | ((high << 1) << (31 - shift))
+
+
+@triton.jit
+def channel(word, K: tl.constexpr):
+    return ((word >> (8 * K)) & 255).to(tl.float32)

@@ -1,0 +1,155 @@
+"""Instructions on a tile of pixels held in registers, for the Triton kernels; the same arithmetic as `rows` on the CPU."""
+
+# mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator,import-untyped,misc"
+# Triton has no types that mypy can see.
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from . import plan
+
+BRIGHTNESS, SATURATION, HUE = tl.constexpr(plan.BRIGHTNESS), tl.constexpr(plan.SATURATION), tl.constexpr(plan.HUE)
+GRAY, SOLARIZE, POSTERIZE = tl.constexpr(plan.GRAY), tl.constexpr(plan.SOLARIZE), tl.constexpr(plan.POSTERIZE)
+INVERT, AFFINE, ERASE = tl.constexpr(plan.INVERT), tl.constexpr(plan.AFFINE), tl.constexpr(plan.ERASE)
+NOISE, CLIPPED_NOISE = tl.constexpr(plan.NOISE), tl.constexpr(plan.CLIPPED_NOISE)
+ERASE_WITH_NOISE, ARGUMENTS = tl.constexpr(plan.ERASE_WITH_NOISE), tl.constexpr(plan.ARGUMENTS)
+TURN = tl.constexpr(6.283185307179586)
+
+
+@triton.jit
+def run(r, g, b, codes, args, first, last, y, x, width, NOISY: tl.constexpr):  # noqa: N803
+    """Apply the instructions first..last-1, none of them a barrier, to a tile at rows y (H, 1) and columns x (1, W).
+
+    codes: pointer to the image's codes. args: to its arguments. A code is the same for all threads, so that a branch costs
+    one jump. NOISY: whether there may be noise, whose generator would cost every kernel its registers.
+    """
+    for n in range(first, last):
+        code = tl.load(codes + n)
+        arg = args + ARGUMENTS * n
+        a0 = tl.load(arg)
+        if code == BRIGHTNESS:
+            r, g, b = clamp(r * a0), clamp(g * a0), clamp(b * a0)
+        elif code == SATURATION:
+            gray = gray_of(r, g, b) * (1 - a0)
+            r, g, b = clamp(r * a0 + gray), clamp(g * a0 + gray), clamp(b * a0 + gray)
+        elif code == HUE:
+            r, g, b = hue(r, g, b, a0)
+        elif code == GRAY:
+            gray = gray_of(r, g, b)
+            r, g, b = gray, gray, gray
+        elif code == SOLARIZE:
+            r, g, b = tl.where(r >= a0, 1 - r, r), tl.where(g >= a0, 1 - g, g), tl.where(b >= a0, 1 - b, b)
+        elif code == POSTERIZE:
+            r, g, b = posterize(r, a0), posterize(g, a0), posterize(b, a0)
+        elif code == INVERT:
+            r, g, b = 1 - r, 1 - g, 1 - b
+        elif code == AFFINE:
+            r = r * a0 + tl.load(arg + 3)
+            g = g * tl.load(arg + 1) + tl.load(arg + 4)
+            b = b * tl.load(arg + 2) + tl.load(arg + 5)
+        elif code == ERASE:
+            inside = in_box(arg, y, x)
+            r = tl.where(inside, tl.load(arg + 4), r)
+            g = tl.where(inside, tl.load(arg + 5), g)
+            b = tl.where(inside, tl.load(arg + 6), b)
+        elif NOISY:
+            if code == NOISE or code == CLIPPED_NOISE:
+                r, g, b = add_noise(r, g, b, arg, y, x, width, code == CLIPPED_NOISE)
+            elif code == ERASE_WITH_NOISE:
+                r, g, b = erase_with_noise(r, g, b, arg, y, x, width)
+    return r, g, b
+
+
+@triton.jit
+def clamp(v):
+    return tl.minimum(tl.maximum(v, 0.0), 1.0)
+
+
+@triton.jit
+def gray_of(r, g, b):
+    return r * 0.2989 + g * 0.587 + b * 0.114
+
+
+@triton.jit
+def hue(r, g, b, shift):
+    """Shift the hue by `shift` turns in HSV, every quantity multiplied by the chroma so that nothing is divided.
+
+    With h in [-1, 5) sixths of a turn, the channels over the minimum are clamp(|h - 3| - 1), clamp(2 - |h - 2|) and
+    clamp(|h - 1| - 1) of the chroma. As in torchvision the channel that is the largest keeps a value outside [0, 1], which
+    the overshoot of a bicubic filter may have given it, and the others are clamped; on gray, h is the shift itself.
+    """
+    high = tl.maximum(tl.maximum(r, g), b)
+    low = tl.minimum(tl.minimum(r, g), b)
+    chroma = high - low
+    span = tl.where(chroma > 0, chroma, 1.0)
+    h = tl.where(r >= high, g - b, tl.where(g >= high, b - r + 2 * chroma, r - g + 4 * chroma))
+    h += 6 * tl.where(shift < 0, shift + 1, shift) * span
+    h = tl.where(h >= 5 * span, h - 6 * span, h)
+    red = tl.abs(h - 3 * span) - span
+    green = 2 * span - tl.abs(h - 2 * span)
+    blue = tl.abs(h - span) - span
+    return over(low, high, chroma, span, red), over(low, high, chroma, span, green), over(low, high, chroma, span, blue)
+
+
+@triton.jit
+def over(low, high, chroma, span, part):
+    return tl.where(part >= span, high, clamp(low + tl.minimum(tl.maximum(part, 0.0), chroma)))
+
+
+@triton.jit
+def posterize(v, levels):
+    return tl.minimum(tl.maximum(tl.floor(v * levels), 0.0), levels - 1) * (1 / levels)
+
+
+@triton.jit
+def in_box(arg, y, x):
+    top, left = tl.load(arg), tl.load(arg + 1)
+    bottom, right = top + tl.load(arg + 2), left + tl.load(arg + 3)
+    return (y >= top) & (y < bottom) & (x >= left) & (x < right)
+
+
+@triton.jit
+def add_noise(r, g, b, arg, y, x, width, clip):
+    mean, sigma = tl.load(arg), tl.load(arg + 1)
+    n0, n1, n2 = normals(arg, y, x, width)
+    r, g, b = r + (mean + sigma * n0), g + (mean + sigma * n1), b + (mean + sigma * n2)
+    return tl.where(clip, clamp(r), r), tl.where(clip, clamp(g), g), tl.where(clip, clamp(b), b)
+
+
+@triton.jit
+def erase_with_noise(r, g, b, arg, y, x, width):
+    inside = in_box(arg, y, x)
+    n0, n1, n2 = normals(arg, y, x, width)
+    return tl.where(inside, n0, r), tl.where(inside, n1, g), tl.where(inside, n2, b)
+
+
+@triton.jit
+def normals(arg, y, x, width):
+    """Three standard normal fields for the pixels of the tile; see `gpuaug.noise`. The last two arguments are the key."""
+    words = arg.to(tl.pointer_type(tl.int32), bitcast=True)
+    low = tl.load(words + 6).to(tl.int64) & 0xFFFFFFFF
+    seed = (tl.load(words + 7).to(tl.int64) << 32) | low
+    pixel = y * width + x
+    zero = pixel * 0
+    w0, w1, w2, w3 = tl.philox(seed, pixel, zero, zero, zero)
+    radius, radius_b = tl.sqrt(-2 * tl.log(unit(w0))), tl.sqrt(-2 * tl.log(unit(w2)))
+    return radius * sine(unit(w1) + 0.25), radius * sine(unit(w1)), radius_b * sine(unit(w3) + 0.25)
+
+
+@triton.jit
+def unit(word):
+    """A uniform number in (0, 1]."""
+    return (word.to(tl.float32) + 0.5) * 2.3283064365386963e-10
+
+
+@triton.jit
+def sine(turns):
+    """sin(2 pi turns) for turns in [0, 2), to 1e-6: Taylor's series on a quarter turn. CUDA's own needs local memory."""
+    t = turns - tl.floor(turns + 0.5)
+    t = tl.where(t >= 0.25, 0.5 - t, tl.where(t <= -0.25, -0.5 - t, t))
+    t *= TURN
+    s = t * t
+    series = (((s * (-1 / 39916800) + 1 / 362880) * s - 1 / 5040) * s + 1 / 120) * s
+    return t * (1 + s * (series - 1 / 6))
