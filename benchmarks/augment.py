@@ -11,7 +11,7 @@ from statistics import median
 
 import torch
 
-from . import check, machine, peers, targets
+from . import check, machine, targets
 from .contender import Contender, Setting
 from .measure import Lane, rounds
 from .peers.gpuaug import FUSED
