@@ -98,10 +98,12 @@ def run_list(options: argparse.Namespace) -> None:
 
 
 def more_policies() -> list[str]:
+    from gpuaug import policies
+
     from . import workloads
 
     shown = {w.policy for w in workloads.DEFAULT}
-    return [name for name in (*workloads.OWN, *workloads.gpuaug.policies) if name not in shown]
+    return [name for name in (*workloads.OWN, *policies) if name not in shown]
 
 
 if __name__ == "__main__":

@@ -116,8 +116,8 @@ def obstacle(contender: Contender, workload: Workload, settings: Run) -> Cell:
     if contender.threads * settings.threads > machine.cores():
         reason = f"needs {contender.threads * settings.threads} cores, this machine has {machine.cores()}"
         return replace(cell, status="unsupported", reason=reason)
-    reason = contender.supports(one_view(workload.policy))
-    return replace(cell, status="unsupported", reason=reason) if reason else cell
+    refused = contender.supports(one_view(workload.policy))
+    return replace(cell, status="unsupported", reason=refused) if refused else cell
 
 
 def failed(cell: Cell, error: Exception) -> Cell:

@@ -6,9 +6,7 @@ distribution: mean, contrast and detail of its views.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -23,6 +21,9 @@ from .workloads import Workload, one_view
 
 PROBE_BOUND = 2 / 255
 """Mean absolute difference from the truth, on the scale where white is 1, that a probe may show: rounding to 8 bits, twice."""
+
+FILTERS, DETAIL_BOUND = ("resize", "blur"), 0.05
+"""Probes that mix neighbours, and the share by which they may change the detail of a view otherwise than the truth."""
 
 SAME_DRAWS_BOUND = 1.5 / 255
 """Largest difference from the truth of a contender that is given the truth's own draws."""
@@ -62,7 +63,7 @@ def probes(policy: Policy, image: tuple[int, int]) -> dict[str, Policy]:
 def fixed_forms(o: op.Op) -> dict[str, op.Op]:
     if isinstance(o, op.ColorJitter):
         limits = {part: found for part in PARTS if (found := o.limits(part))}
-        return {part: op.ColorJitter(**{part: (high, high)}) for part, (_, high) in limits.items()}
+        return {part: replace(op.ColorJitter(), **changed(part, (high, high))) for part, (_, high) in limits.items()}
     if isinstance(o, op.GaussianBlur):
         return {"blur": replace(o, sigma=(o.sigma[1],) * 2, p=1.0)}
     names: dict[type[op.Op], str] = {
@@ -70,8 +71,11 @@ def fixed_forms(o: op.Op) -> dict[str, op.Op]:
         op.RandomGrayscale: "gray",
         op.RandomSolarize: "solarize",
     }
-    changes: dict[str, Any] = {"p": 1.0}
-    return {names[type(o)]: replace(o, **changes)} if type(o) in names else {}
+    return {names[type(o)]: replace(o, **changed("p", 1.0))} if type(o) in names else {}
+
+
+def changed(name: str, value: Any) -> dict[str, Any]:
+    return {name: value}
 
 
 def pixels(views: torch.Tensor, policy: Policy) -> torch.Tensor:
@@ -84,9 +88,14 @@ def pixels(views: torch.Tensor, policy: Policy) -> torch.Tensor:
 
 
 def features(views: torch.Tensor, policy: Policy) -> torch.Tensor:
-    """(B, 3): each view's mean, its standard deviation, and the mean difference between neighbours in a row."""
+    """(B, 3): each view's mean, its standard deviation, and its detail."""
     x = pixels(views, policy)
-    return torch.stack([x.mean((1, 2, 3)), x.std((1, 2, 3)), x.diff(dim=3).abs().mean((1, 2, 3))], dim=1)
+    return torch.stack([x.mean((1, 2, 3)), x.std((1, 2, 3)), detail(x)], dim=1)
+
+
+def detail(x: torch.Tensor) -> torch.Tensor:
+    """(B,) the mean difference between neighbours in a row: what a filter changes most."""
+    return x.diff(dim=3).abs().mean((1, 2, 3))
 
 
 def gather(make: MakeViews, policy: Policy, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -124,22 +133,27 @@ def deviations(
     if contender.same_draws:
         off = float((pixels(first, policy) - pixels(true.first, policy)).abs().max())
         found += [f"same draws {off:.3f} off"] if off > SAME_DRAWS_BOUND else []
-    few = photos[:PROBE_PHOTOS]
-    for name, probe in probes(policy, workload.image).items():
-        found += probe_deviation(name, partial(made, contender, probe, few, setting), true.probes[name])
+    found += probe_deviations(contender, probes(policy, workload.image), photos[:PROBE_PHOTOS], setting, true.probes)
     return found + feature_deviations(rows, true.features)
 
 
-def made(contender: Contender, probe: Policy, photos: Photos, setting: Setting) -> torch.Tensor:
-    return pixels(contender.prepare(probe, photos, setting)(), probe)
-
-
-def probe_deviation(name: str, make: Callable[[], torch.Tensor], true: torch.Tensor) -> list[str]:
-    try:
-        off = float((make() - true).abs().mean())
-    except Exception as error:  # a library may raise anything
-        return [f"{name} alone fails ({type(error).__name__})"]
-    return [f"{name} {off:.3f} off"] if not off <= PROBE_BOUND else []
+def probe_deviations(
+    contender: Contender, policies: dict[str, Policy], photos: Photos, setting: Setting, true: dict[str, torch.Tensor]
+) -> list[str]:
+    found = []
+    inherited = 0.0  # what every other probe shows on account of its resize
+    for name, probe in policies.items():
+        try:
+            views = pixels(contender.prepare(probe, photos, setting)(), probe)
+            off = float((views - true[name]).abs().mean())
+        except Exception as error:  # a library may raise anything
+            found.append(f"{name} alone fails ({type(error).__name__})")
+            continue
+        more = float(detail(views).mean() / detail(true[name]).mean()) - 1 if name in FILTERS else 0.0
+        if not (off - inherited <= PROBE_BOUND and abs(more) <= DETAIL_BOUND):
+            found.append(f"{name} {off:.3f} off" + (f" (detail {more:+.0%})" if abs(more) > DETAIL_BOUND else ""))
+        inherited = off if name == "resize" else inherited
+    return found
 
 
 def feature_deviations(rows: torch.Tensor, true: torch.Tensor) -> list[str]:

@@ -10,7 +10,7 @@ from .result import Cell, Result, Verdict
 from .stats import Spread, brief, quartiles, shown
 
 WIDTH = 100
-COLUMN = 15
+COLUMN = 16
 ACROSS = 5
 """Workloads side by side."""
 
@@ -57,9 +57,9 @@ def grid(title: str, rows: Sequence[str], columns: Sequence[str], text: Callable
     for at in range(0, len(columns), ACROSS):
         part = columns[at : at + ACROSS]
         yield wrapped(title) if at == 0 else ""
-        yield " " * first + "".join(f"{name:>{COLUMN}}" for name in part)
+        yield " " * first + "".join(f" {name:>{COLUMN}}" for name in part)
         for row in rows:
-            yield f"{row:{first}}" + "".join(f"{text(row, name):>{COLUMN}}" for name in part)
+            yield (f"{row:{first}}" + "".join(f" {text(row, name):>{COLUMN}}" for name in part)).rstrip()
 
 
 def names(result: Result) -> tuple[list[str], list[str]]:

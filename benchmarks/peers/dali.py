@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any, cast
+from typing import Any
 
 import torch
+from torch.utils.dlpack import from_dlpack
 
 from gpuaug import ops as op
 from gpuaug.ops.base import Op
@@ -15,15 +16,15 @@ from gpuaug.policy import Policy
 from ..contender import Contender, MakeViews, Photos, Setting, factor, has_only
 
 
-def uniform(fn: Any, limits: tuple[float, float]) -> Any:
+def uniform(lib: Any, limits: tuple[float, float]) -> Any:
     low, high = limits
-    return low if low == high else fn.random.uniform(range=limits)
+    return low if low == high else lib.fn.random.uniform(range=limits)
 
 
-def crop(fn: Any, x: Any, o: op.RandomResizedCrop) -> Any:
-    kinds = import_module("nvidia.dali.types").DALIInterpType
+def crop(lib: Any, x: Any, o: op.RandomResizedCrop) -> Any:
+    kinds = lib.types.DALIInterpType
     names = {"nearest": kinds.INTERP_NN, "bilinear": kinds.INTERP_LINEAR, "bicubic": kinds.INTERP_CUBIC}
-    return fn.random_resized_crop(
+    return lib.fn.random_resized_crop(
         x,
         size=o.size,
         random_area=list(o.scale),
@@ -33,58 +34,58 @@ def crop(fn: Any, x: Any, o: op.RandomResizedCrop) -> Any:
     )
 
 
-def jitter(fn: Any, x: Any, o: op.ColorJitter) -> Any:
-    parts = {part: uniform(fn, factor(o.limits(part))) for part in ("brightness", "contrast", "saturation")}
+def jitter(lib: Any, x: Any, o: op.ColorJitter) -> Any:
+    parts = {part: uniform(lib, factor(o.limits(part))) for part in ("brightness", "contrast", "saturation")}
     low, high = factor(o.limits("hue"), 0.0)
-    return fn.color_twist(x, **parts, hue=uniform(fn, (360 * low, 360 * high)))
+    return lib.fn.color_twist(x, **parts, hue=uniform(lib, (360 * low, 360 * high)))
 
 
 TABLE: dict[type[Op], Callable[[Any, Any, Any], Any]] = {
     op.RandomResizedCrop: crop,
-    op.RandomHorizontalFlip: lambda fn, x, o: x,  # see `graph`
+    op.RandomHorizontalFlip: lambda lib, x, o: x,  # see `graph`
     op.ColorJitter: jitter,
-    op.RandomGrayscale: lambda fn, x, o: fn.color_twist(x, saturation=0.0),
-    op.GaussianBlur: lambda fn, x, o: fn.gaussian_blur(x, sigma=uniform(fn, o.sigma)),
-    op.Normalize: lambda fn, x, o: x,  # see `graph`
+    op.RandomGrayscale: lambda lib, x, o: lib.fn.color_twist(x, saturation=0.0),
+    op.GaussianBlur: lambda lib, x, o: lib.fn.gaussian_blur(x, sigma=uniform(lib, o.sigma)),
+    op.Normalize: lambda lib, x, o: x,  # see `graph`
 }
 
 
-def graph(fn: Any, x: Any, policy: Policy) -> Any:
+def graph(lib: Any, x: Any, policy: Policy) -> Any:
     """The policy's graph. Flip and Normalize become one op at its end, with the change of layout, which is the fastest."""
-    types = import_module("nvidia.dali.types")
     mirror: Any = 0
     mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     for o in policy.views[0].ops:
         if isinstance(o, op.RandomHorizontalFlip):
-            mirror = fn.random.coin_flip(probability=o.p)
+            mirror = lib.fn.random.coin_flip(probability=o.p)
         elif isinstance(o, op.Normalize):
             mean, std = o.mean, o.std
         else:
-            x = sometimes(fn, x, o, getattr(o, "p", 1.0))
+            x = sometimes(lib, x, o, getattr(o, "p", 1.0))
     scaled = {"mean": [255 * m for m in mean], "std": [255 * s for s in std]}
-    return fn.crop_mirror_normalize(x, mirror=mirror, **scaled, output_layout="CHW", dtype=types.FLOAT)
+    return lib.fn.crop_mirror_normalize(x, mirror=mirror, **scaled, output_layout="CHW", dtype=lib.types.FLOAT)
 
 
-def sometimes(fn: Any, x: Any, o: Op, p: float) -> Any:
+def sometimes(lib: Any, x: Any, o: Op, p: float) -> Any:
     """An op on the images that draw it; DALI turns the `if` into a split of the batch and a merge."""
     apply = TABLE[type(o)]
     if p == 1:
-        return apply(fn, x, o)
-    if fn.random.coin_flip(probability=p):
-        x = apply(fn, x, o)
+        return apply(lib, x, o)
+    if lib.fn.random.coin_flip(probability=p):
+        x = apply(lib, x, o)
     return x
 
 
 def prepare(policy: Policy, photos: Photos, setting: Setting) -> MakeViews:
-    dali, fn = import_module("nvidia.dali"), import_module("nvidia.dali.fn")
+    lib = import_module("nvidia.dali")
+    import_module("nvidia.dali.fn")  # becomes lib.fn
     arrays = list(photos)
 
     def pipeline() -> Any:
-        x = fn.external_source(source=lambda: arrays, batch=True, no_copy=True, layout="HWC")
-        return graph(fn, x, policy)
+        x = lib.fn.external_source(source=lambda: arrays, batch=True, no_copy=True, layout="HWC")
+        return graph(lib, x, policy)
 
     # Not run ahead: a batch made in the background would be work outside the timed region.
-    built = dali.pipeline_def(
+    built = lib.pipeline_def(
         pipeline,
         enable_conditionals=True,
         exec_dynamic=False,
@@ -96,7 +97,7 @@ def prepare(policy: Policy, photos: Photos, setting: Setting) -> MakeViews:
 
     def make() -> torch.Tensor:
         (views,) = built.run()
-        return cast(torch.Tensor, torch.from_dlpack(views.as_tensor()))
+        return from_dlpack(views.as_tensor())
 
     return make
 
