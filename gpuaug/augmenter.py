@@ -11,15 +11,15 @@ from typing import Any
 import torch
 
 from . import backends
-from .backends import Batch
+from .backends import Batch, Given
 from .images import Images
-from .ops import Op, OpDraws, ToDtype
+from .ops import Op, OpDraws, Size, ToDtype
 from .ops.filter import DTYPES
 from .policy import Policy, View
 from .sampling import Draws
 
-PREFERENCE: dict[str, tuple[str, ...]] = {"cpu": ("kornia", "torchvision"), "other": ("kornia",)}
-"""Backends that "auto" takes, best first, by device type; an op goes to the first that has it."""
+FALLBACK = {"fused": "kornia"}
+"""Backend -> the one that does, stage by stage and in order, what it cannot."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Stage:
 class Augmenter:
     """Make views of images, given draws.
 
-    policy: what the draws were made from. backend: "auto" takes the fastest that is installed, op by op; or "torchvision"
-    (the truth, CPU) or "kornia". device: where views are made and come out; images and device must agree, nothing is
+    policy: what the draws were made from. backend: "auto" takes the fastest that is installed, op by op; or "fused" (with
+    Kornia for what cannot be fused), "kornia", or "torchvision" (the truth, on the CPU). device: where views are made and come out; images and device must agree, nothing is
     copied silently; None takes the images'. dtype: float32, float16 or bfloat16 of the views; None takes the policy's
     ToDtype, else float32. memory_format: torch.contiguous_format (NCHW) or torch.channels_last.
 
@@ -62,11 +62,8 @@ class Augmenter:
         self.device = None if device is None else canonical(device)
         self.dtype = dtype
         self.memory_format = memory_format
-        kind = "cpu" if self.device is None else self.device.type
-        if backend == "torchvision" and kind != "cpu":
-            raise ValueError(f"Augmenter: backend 'torchvision' runs on the CPU only, got device {self.device}; use 'kornia'")
-        self.modules = modules(backend, kind)
-        self.plan = tuple(tuple(stages(view, self.modules)) for view in policy.views)
+        self.modules = modules(backend, "cpu" if self.device is None else self.device.type)
+        self.plan = tuple(stages(view.steps, self.modules) for view in policy.views)
 
     def __call__(self, images: Images | torch.Tensor | Sequence[Any], draws: Draws) -> list[torch.Tensor]:
         """Views of a batch.
@@ -91,12 +88,7 @@ class Augmenter:
         dtype = self.dtype or output_dtype(view)
         if not len(images):
             return torch.empty((0, 3, *view.size), dtype=dtype, device=images.device)
-        batch: Batch = images
-        for stage in self.plan[v]:
-            steps = draws[stage.first : stage.first + len(stage.ops)]
-            batch = self.modules[stage.backend].apply(batch, stage.ops, steps)
-        assert isinstance(batch, torch.Tensor)  # View has checked that its ops end at one size
-        return batch.to(dtype).contiguous(memory_format=self.memory_format)
+        return run(images, self.plan[v], self.modules, draws, dtype, self.memory_format)
 
     def __str__(self) -> str:
         lines = [f"Augmenter(backend={self.backend!r}, device={str(self.device or 'of the images')!r})"]
@@ -116,31 +108,58 @@ def canonical(device: torch.device | str) -> torch.device:
 
 
 def modules(backend: str, kind: str) -> dict[str, ModuleType]:
-    """The backends to use, best first."""
+    """The backends to use on this type of device, best first."""
     if backend != "auto":
-        return {backend: backends.load(backend)}
-    wanted = PREFERENCE.get(kind, PREFERENCE["other"])
-    found = {name: backends.load(name) for name in wanted if backends.installed(name)}
+        names = [backend, *([FALLBACK[backend]] if backend in FALLBACK else [])]
+        return {name: backends.load(name, kind) for name in names}
+    found = {name: backends.load(name, kind) for name in backends.REQUIRES if backends.installed(name, kind)}
     if not found:
-        raise ImportError(f"no backend for device {kind!r} is installed; install one with: {backends.INSTALL[wanted[0]]}")
+        raise ImportError(f"no backend for device {kind!r} is installed; install one with: pip install kornia")
     return found
 
 
-def stages(view: View, found: dict[str, ModuleType]) -> list[Stage]:
-    """Runs of steps by backend, in order."""
-    names = []
-    for op in view.steps:
-        name = next((name for name, module in found.items() if type(op) in module.OPS), None)
+def stages(steps: Sequence[Op], found: dict[str, ModuleType], given: Given = "images") -> tuple[Stage, ...]:
+    """Runs of steps by backend, in order: each step goes to the first backend that takes it.
+
+    given: what the first step starts from. Raises ValueError for a step that none takes.
+    """
+    out: list[Stage] = []
+    size: Size | None = None
+    at = 0
+    while at < len(steps):
+        state = given if at == 0 else "ragged" if size is None and given == "images" else "floats"
+        name = next((name for name, module in found.items() if module.take(steps[at:], state)), None)
         if name is None:
-            raise ValueError(f"Augmenter: no backend of {', '.join(found)} has {type(op).__name__}; use backend='auto'")
-        names.append(name)
-    out = []
-    first = 0
-    for name, run in groupby(names):
-        count = len(list(run))
-        out.append(Stage(name, first, view.steps[first : first + count]))
-        first += count
-    return out
+            raise ValueError(f"Augmenter: no backend of {', '.join(found)} has {type(steps[at]).__name__}; use backend='auto'")
+        # The best backend takes all it can; the others one step at a time, so that the best may go on after it.
+        best = name == next(iter(found))
+        count = found[name].take(steps[at:], state) if best else 1
+        for op in steps[at : at + count]:
+            size = op.output_size(size)
+        if not best and out and out[-1].backend == name:
+            out[-1] = Stage(name, out[-1].first, (*out[-1].ops, *steps[at : at + count]))
+        else:
+            out.append(Stage(name, at, tuple(steps[at : at + count])))
+        at += count
+    return tuple(out)
+
+
+def run(
+    batch: Batch,
+    plan: Sequence[Stage],
+    found: dict[str, ModuleType],
+    draws: Sequence[OpDraws],
+    dtype: torch.dtype = torch.float32,
+    memory_format: torch.memory_format = torch.contiguous_format,
+) -> torch.Tensor:
+    """Apply the stages; the last gives the dtype and the memory format."""
+    for stage in plan:
+        steps = draws[stage.first : stage.first + len(stage.ops)]
+        if stage.backend == "fused" and stage is plan[-1]:
+            return found["fused"].apply(batch, stage.ops, steps, dtype, memory_format)  # type: ignore[no-any-return]
+        batch = found[stage.backend].apply(batch, stage.ops, steps)
+    assert isinstance(batch, torch.Tensor)  # View has checked that its ops end at one size
+    return batch.to(dtype).contiguous(memory_format=memory_format)
 
 
 def output_dtype(view: View) -> torch.dtype:

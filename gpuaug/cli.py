@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from . import backends
-from .augmenter import PREFERENCE, Augmenter
+from .augmenter import Augmenter
 from .catalog import policies, policy
 from .data.decode import decode
 from .gallery import contact_sheet
@@ -107,11 +107,15 @@ def run_doctor(options: argparse.Namespace) -> None:
     else:
         print("CUDA         no device")
     print()
-    for name in backends.REQUIRES:
-        state = "installed" if backends.installed(name) else f"not installed; {backends.INSTALL[name]}"
-        print(f"backend {name:<12} {state}")
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    order = " then ".join(PREFERENCE.get(device, PREFERENCE["other"]))
+    for name in backends.REQUIRES:
+        package = backends.requirement(name, device)
+        if package is None:
+            state = f"does not run on {device}"
+        else:
+            state = "installed" if backends.installed(name, device) else f"not installed; pip install {package}"
+        print(f"backend {name:<12} {state}")
+    order = " then ".join(name for name in backends.REQUIRES if backends.installed(name, device))
     print(f'\nbackend="auto" on {device} takes, op by op, the first that has it of: {order}. For SimCLR:\n')
     print(Augmenter(policy("simclr"), device=device))
 

@@ -222,7 +222,7 @@ def test_a_backend_whose_package_is_missing_says_what_to_install(monkeypatch: py
 
 def test_installed_finds_packages_without_importing_them(monkeypatch: pytest.MonkeyPatch) -> None:
     assert backends.installed("torchvision")
-    monkeypatch.setitem(backends.REQUIRES, "kornia", "a_package_that_nobody_has")
+    monkeypatch.setitem(backends.REQUIRES, "kornia", {"any": "a_package_that_nobody_has"})
     assert not backends.installed("kornia")
 
 

@@ -1,12 +1,15 @@
-"""Backends: each a module that says which ops it has (`OPS`) and applies a run of them (`apply`).
+"""Backends: each a module that says which ops it has (`OPS`), how many steps it takes at a time, and applies them.
 
+    take(steps, given) -> n          how many of the steps, from the first on, one stage of this backend can do
     apply(batch, ops, draws) -> batch
 
-    batch   Images (uint8, ragged), a float32 tensor (B, 3, H, W), or a list of float32 (3, H, W) while sizes still differ;
-            values in [0, 1] until Normalize. Never changed in place.
+    given   what the stage starts from: "images", "floats" or "ragged" (see below).
+    batch   Images (uint8, ragged), float32 (B, 3, H, W), or a list of float32 (3, H, W) while sizes still differ; values in
+            [0, 1] until Normalize. Never changed in place.
     ops     a run of steps of one view; `OPS` holds the type of each.
     draws   one dict of arrays a step (see `gpuaug.Draws`): NumPy, on the host.
 
+`apply` of the fused backend also takes the dtype and the memory format of the result, which it writes at no further cost.
 A backend never imports another, and is imported when it is first asked for, so none of their libraries is required.
 """
 
@@ -14,29 +17,54 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from collections.abc import Container, Sequence
 from types import ModuleType
+from typing import Literal
 
 import torch
 
 from ..images import Images
+from ..ops import Op
 
 Batch = Images | torch.Tensor | list[torch.Tensor]
+Given = Literal["images", "floats", "ragged"]
 
-REQUIRES = {"torchvision": "torchvision", "kornia": "kornia"}
-"""Backend -> the package it needs, in the order of the documentation."""
-
-INSTALL = {"torchvision": "pip install torchvision", "kornia": "pip install kornia"}
-
-
-def installed(name: str) -> bool:
-    """Whether the package that a backend needs can be found; it is not imported."""
-    return importlib.util.find_spec(REQUIRES[name]) is not None
+REQUIRES: dict[str, dict[str, str]] = {
+    "fused": {"cpu": "numba", "cuda": "triton"},
+    "kornia": {"any": "kornia"},
+    "torchvision": {"cpu": "torchvision"},
+}
+"""Backend -> type of device it runs on -> package it needs there; best first, which is the order of "auto"."""
 
 
-def load(name: str) -> ModuleType:
-    """The backend's module. Raises ValueError for an unknown name, ImportError with the remedy where its package is missing."""
+def requirement(name: str, kind: str = "cpu") -> str | None:
+    """The package that a backend needs on this type of device, None where it does not run there."""
+    return REQUIRES[name].get(kind) or REQUIRES[name].get("any")
+
+
+def installed(name: str, kind: str = "cpu") -> bool:
+    """Whether a backend runs on this type of device and its package can be found; it is not imported."""
+    package = requirement(name, kind)
+    return package is not None and importlib.util.find_spec(package) is not None
+
+
+def load(name: str, kind: str = "cpu") -> ModuleType:
+    """A backend's module.
+
+    Raises ValueError for an unknown name or a device that it does not run on, ImportError with the remedy where its package
+    is missing.
+    """
     if name not in REQUIRES:
         raise ValueError(f'backend must be "auto" or one of {", ".join(map(repr, REQUIRES))}, got {name!r}')
-    if not installed(name):
-        raise ImportError(f"backend {name!r} needs {REQUIRES[name]}; install it with: {INSTALL[name]}")
+    package = requirement(name, kind)
+    if package is None:
+        others = " or ".join(repr(other) for other in REQUIRES if requirement(other, kind))
+        raise ValueError(f"backend {name!r} runs on {', '.join(REQUIRES[name])}, not on {kind}; use {others}")
+    if not installed(name, kind):
+        raise ImportError(f"backend {name!r} needs {package}; install it with: pip install {package}")
     return importlib.import_module(f"{__name__}.{name}")
+
+
+def leading(steps: Sequence[Op], known: Container[type[Op]]) -> int:
+    """How many steps, from the first on, are of known types: `take` of a backend that does any of its ops in any order."""
+    return next((n for n, op in enumerate(steps) if type(op) not in known), len(steps))

@@ -21,7 +21,7 @@ from .. import ops as op
 from ..images import Images
 from ..ops.base import Array
 from ..ops.crop import Sized
-from . import Batch, _color, _resample, _warp
+from . import Batch, Given, _color, _resample, _warp, leading
 from ._resample import Pixels, send
 
 PIXELS = {"cpu": 2**16, "other": 2**24}
@@ -120,6 +120,10 @@ MAPS: dict[type[op.Op], Callable[[torch.Tensor, Any, op.OpDraws], torch.Tensor]]
 OPS: dict[type[op.Op], Callable[..., torch.Tensor]] = {**CUTS, **MAPS}
 
 
+def take(steps: Sequence[op.Op], given: Given) -> int:
+    return leading(steps, OPS)
+
+
 def apply(batch: Batch, ops: Sequence[op.Op], draws: Sequence[op.OpDraws]) -> Batch:
     """Apply a run of steps; see `gpuaug.backends` for the shapes.
 
@@ -129,7 +133,7 @@ def apply(batch: Batch, ops: Sequence[op.Op], draws: Sequence[op.OpDraws]) -> Ba
     sizes = shapes(batch)
     alone = apart(batch, sizes, ops)
     if alone:
-        images = [run(part(batch, k, k + 1), ops[:alone], take(draws[:alone], slice(k, k + 1))) for k in range(len(batch))]
+        images = [run(part(batch, k, k + 1), ops[:alone], rows_of(draws[:alone], slice(k, k + 1))) for k in range(len(batch))]
         if len({image.shape for image in images}) > 1:
             return [image[0] for image in images]
         batch, ops, draws = torch.cat(images), ops[alone:], draws[alone:]
@@ -137,7 +141,7 @@ def apply(batch: Batch, ops: Sequence[op.Op], draws: Sequence[op.OpDraws]) -> Ba
     device = batch[0].device if isinstance(batch, list) else batch.device
     most = PIXELS["cpu" if device.type == "cpu" else "other"]
     rows = max(1, most // area(sizes, ops))
-    parts = [run(part(batch, k, k + rows), ops, take(draws, slice(k, k + rows))) for k in range(0, len(batch), rows)]
+    parts = [run(part(batch, k, k + rows), ops, rows_of(draws, slice(k, k + rows))) for k in range(0, len(batch), rows)]
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
@@ -176,7 +180,7 @@ def part(batch: Batch, first: int, end: int) -> Images | torch.Tensor:
     return torch.stack(batch[first:end]) if isinstance(batch, list) else batch[first:end]
 
 
-def take(draws: Sequence[op.OpDraws], rows: slice) -> list[op.OpDraws]:
+def rows_of(draws: Sequence[op.OpDraws], rows: slice) -> list[op.OpDraws]:
     return [{name: a[rows] for name, a in step.items()} for step in draws]
 
 

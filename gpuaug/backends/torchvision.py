@@ -17,7 +17,7 @@ from .. import ops as op
 from ..images import Images
 from ..noise import normal_field
 from ..ops.color import ORDERS, PARTS
-from . import Batch
+from . import Batch, Given, leading
 
 Row = dict[str, Any]
 """One image's draws of one step: name -> scalar or small array."""
@@ -141,6 +141,10 @@ OPS: dict[type[op.Op], Callable[..., torch.Tensor]] = {
     op.Normalize: lambda x, o, d: F.normalize(x, list(o.mean), list(o.std)),
     op.ToDtype: lambda x, o, d: x,
 }
+
+
+def take(steps: Sequence[op.Op], given: Given) -> int:
+    return leading(steps, OPS)
 
 
 def apply(batch: Batch, ops: Sequence[op.Op], draws: Sequence[op.OpDraws]) -> Batch:

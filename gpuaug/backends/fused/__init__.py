@@ -1,11 +1,34 @@
-"""The fast path: consecutive ops in as few passes over memory as possible; Numba on the CPU."""
+"""The fast path: consecutive ops in as few passes over memory as possible; Numba on the CPU, Triton on CUDA."""
+
 from __future__ import annotations
+
 from collections.abc import Sequence
+
 import torch
+
+from ... import ops as op
+from ...images import Images
 from ...ops import Op, OpDraws
 from .. import Batch
-from .plan import take, tables
+from .plan import FLIPS, GEOMETRY, INSTRUCTIONS, tables, take
 
-def apply(batch, ops, draws, dtype=torch.float32, memory_format=torch.contiguous_format):
-    from . import cpu
-    return cpu.make_view(batch, tables(batch, ops, draws), dtype, memory_format)
+__all__ = ["OPS", "apply", "take"]
+
+OPS: frozenset[type[Op]] = frozenset({*GEOMETRY, *FLIPS, *INSTRUCTIONS, op.ToDtype})
+"""Ops that can be fused; `take` says where."""
+
+
+def apply(
+    batch: Batch,
+    ops: Sequence[Op],
+    draws: Sequence[OpDraws],
+    dtype: torch.dtype = torch.float32,
+    memory_format: torch.memory_format = torch.contiguous_format,
+) -> torch.Tensor:
+    """Make a view (B, 3, H, W) of a run of steps that `take` has allowed; see `gpuaug.backends` for the shapes."""
+    assert isinstance(batch, (Images, torch.Tensor))  # `take` refuses a list
+    if batch.device.type == "cuda":
+        from . import cuda as device
+    else:
+        from . import cpu as device
+    return device.make_view(batch, tables(batch, ops, draws), dtype, memory_format)

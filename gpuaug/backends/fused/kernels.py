@@ -23,6 +23,7 @@ from .plan import (
     ERASE,
     GRAY,
     HUE,
+    HUE_OF_ANY,
     INVERT,
     NOISE,
     NOTHING,
@@ -70,6 +71,8 @@ def run(code, arg, bits, first, last, y, rows_here, work, plane, stride, width):
             rows.saturation(strip, plane, count, arg[n, 0])
         elif what == HUE:
             rows.hue(strip, plane, count, arg[n, 0])
+        elif what == HUE_OF_ANY:
+            rows.hue_of_any(strip, plane, count, arg[n, 0])
         elif what == GRAY:
             rows.grayscale(strip, plane, count)
         elif what == SOLARIZE:

@@ -18,15 +18,18 @@ from ...images import Images
 from ...ops import Op, OpDraws, Size
 from ...ops.base import Array, is_integer
 from ...ops.color import ORDERS, PARTS
+from .. import Given
 
 # Codes of instructions. CONTRAST needs the mean of the whole view, BLUR its neighbouring rows: these two end a pass.
 NOTHING, BRIGHTNESS, CONTRAST, SATURATION, HUE, GRAY, BLUR, SOLARIZE, POSTERIZE, INVERT, AFFINE = range(11)
-NOISE, CLIPPED_NOISE, ERASE, ERASE_WITH_NOISE = range(11, 15)
+NOISE, CLIPPED_NOISE, ERASE, ERASE_WITH_NOISE, HUE_OF_ANY = range(11, 16)
 
 ARGUMENTS = 8
 """Numbers of an instruction: see the functions of INSTRUCTIONS for what they mean."""
 
 FILTERS = ("bilinear", "bicubic")
+GEOMETRY = (op.RandomResizedCrop, op.Resize, op.CenterCrop, op.RandomCrop)
+FLIPS = (op.RandomHorizontalFlip, op.RandomVerticalFlip)
 
 
 @dataclass(frozen=True)
@@ -52,18 +55,18 @@ class Tables:
     blurs: int
 
 
-def take(steps: Sequence[Op], ragged: bool) -> int:
-    """How many of the steps, from the first on, one fused stage can do. ragged: whether it starts from 8-bit images.
+def take(steps: Sequence[Op], given: Given) -> int:
+    """How many of the steps, from the first on, one fused stage can do.
 
     A stage that starts from images begins with a resize, a crop, or both. A flip moves to the beginning of its stage, since
     it commutes with all but noise and erasing, so it cannot follow these.
     """
-    n = geometry_length(steps) if ragged else 0
-    if ragged and n == 0:
+    n = geometry_length(steps) if given == "images" else 0
+    if given == "ragged" or (given == "images" and n == 0):
         return 0
     placed = False  # whether something depends on where a pixel is
     for step in steps[n:]:
-        flip = isinstance(step, (op.RandomHorizontalFlip, op.RandomVerticalFlip))
+        flip = isinstance(step, FLIPS)
         if not flip and type(step) not in INSTRUCTIONS or (flip and placed):
             break
         placed = placed or isinstance(step, (op.GaussianNoise, op.RandomErasing))
@@ -108,7 +111,7 @@ def tables(batch: Any, ops: Sequence[Op], draws: Sequence[OpDraws]) -> Tables:
     last = max((k for k, o in enumerate(ops) if not isinstance(o, op.ToDtype)), default=-1)
     for k, (o, d) in enumerate(zip(ops[n:], draws[n:], strict=True), start=n):
         apply = d.get("apply", np.ones(count, dtype=np.bool_))
-        if isinstance(o, (op.RandomHorizontalFlip, op.RandomVerticalFlip)):
+        if isinstance(o, FLIPS):
             flips[:, int(isinstance(o, op.RandomVerticalFlip))] ^= apply
         elif isinstance(o, op.Normalize) and k == last and "apply" not in d:
             scale, bias = affine(o)
@@ -173,12 +176,21 @@ def with_values(count: int, *values: Any) -> Array:
 
 
 def jitter(o: op.ColorJitter, d: OpDraws, count: int, size: Size) -> list[Instruction]:
-    """Four instructions in the drawn order; argument: the factor, or the shift of the hue in turns."""
+    """Four instructions in the drawn order; argument: the factor, or the shift of the hue in turns.
+
+    The other parts clamp to [0, 1]; a hue that comes before them may meet values beyond, from a cubic filter.
+    """
     code = np.array([k if part in d else NOTHING for k, part in enumerate(PARTS, start=1)], dtype=np.uint8)
     factor = np.stack([d.get(part, np.zeros(count, dtype=np.float32)) for part in PARTS], axis=1)
     order = ORDERS[d["order"]]
     rows = np.arange(count)
-    return [(code[order[:, k]], with_values(count, factor[rows, order[:, k]])) for k in range(4)]
+    out: list[Instruction] = []
+    clamped = np.zeros(count, dtype=np.bool_)
+    for k in range(4):
+        what = code[order[:, k]]
+        out.append((np.where((what == HUE) & ~clamped, HUE_OF_ANY, what), with_values(count, factor[rows, order[:, k]])))
+        clamped |= (what != HUE) & (what != NOTHING)
+    return out
 
 
 def blur(o: op.GaussianBlur, d: OpDraws, count: int, size: Size) -> list[Instruction]:

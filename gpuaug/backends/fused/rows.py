@@ -263,26 +263,53 @@ def saturation(strip, plane, count, factor):
 
 
 @kernel
-def hue(strip, plane, count, shift):
-    """Shift the hue by `shift` turns in HSV, every quantity multiplied by the chroma so that nothing is divided.
+def shifted(r, g, b, turn):
+    """Minimum, maximum, chroma, and what red, green and blue are over the minimum, after a shift of the hue in HSV.
 
-    With h in [-1, 5) sixths of a turn, the channels over the minimum are clamp(|h - 3| - 1), clamp(2 - |h - 2|) and
-    clamp(|h - 1| - 1) of the chroma.
+    turn: sixths of a turn in [0, 6). Every quantity is multiplied by the chroma, so that nothing is divided. With h in [-1, 5)
+    sixths, the channels over the minimum are clamp(|h - 3| - 1), clamp(2 - |h - 2|) and clamp(|h - 1| - 1) of the chroma.
     """
-    turn = splat(np.float32(6) * (shift + ONE if shift < ZERO else shift))
     two, three, four, five, six = splat(2.0), splat(3.0), splat(4.0), splat(5.0), splat(6.0)
     zero = splat(ZERO)
+    high = maximum(maximum(r, g), b)
+    low = minimum(minimum(r, g), b)
+    chroma = high - low
+    h = where_ge(r, high, g - b, where_ge(g, high, b - r + two * chroma, r - g + four * chroma))
+    h = h + turn * chroma
+    h = where_ge(h, five * chroma, h - six * chroma, h)
+    red = minimum(maximum(absolute(h - three * chroma) - chroma, zero), chroma)
+    green = minimum(maximum(two * chroma - absolute(h - two * chroma), zero), chroma)
+    blue = minimum(maximum(absolute(h - chroma) - chroma, zero), chroma)
+    return low, high, chroma, red, green, blue
+
+
+@kernel
+def sixths(shift):
+    return splat(np.float32(6) * (shift + ONE if shift < ZERO else shift))
+
+
+@kernel
+def hue(strip, plane, count, shift):
+    """Shift the hue by `shift` turns, of values in [0, 1]."""
+    turn = sixths(shift)
     for x in range(0, count, LANES):
         r, g, b = load(strip, x), load(strip, plane + x), load(strip, 2 * plane + x)
-        high = maximum(maximum(r, g), b)
-        low = minimum(minimum(r, g), b)
-        chroma = high - low
-        h = where_ge(r, high, g - b, where_ge(g, high, b - r + two * chroma, r - g + four * chroma))
-        h = h + turn * chroma
-        h = where_ge(h, five * chroma, h - six * chroma, h)
-        store(strip, x, low + minimum(maximum(absolute(h - three * chroma) - chroma, zero), chroma))
-        store(strip, plane + x, low + minimum(maximum(two * chroma - absolute(h - two * chroma), zero), chroma))
-        store(strip, 2 * plane + x, low + minimum(maximum(absolute(h - chroma) - chroma, zero), chroma))
+        low, high, chroma, red, green, blue = shifted(r, g, b, turn)
+        store(strip, x, low + red)
+        store(strip, plane + x, low + green)
+        store(strip, 2 * plane + x, low + blue)
+
+
+@kernel
+def hue_of_any(strip, plane, count, shift):
+    """The same for values that a cubic filter has brought outside [0, 1]: torchvision clamps all channels but the largest."""
+    turn = sixths(shift)
+    for x in range(0, count, LANES):
+        r, g, b = load(strip, x), load(strip, plane + x), load(strip, 2 * plane + x)
+        low, high, chroma, red, green, blue = shifted(r, g, b, turn)
+        store(strip, x, where_ge(red, chroma, high, clamp(low + red)))
+        store(strip, plane + x, where_ge(green, chroma, high, clamp(low + green)))
+        store(strip, 2 * plane + x, where_ge(blue, chroma, high, clamp(low + blue)))
 
 
 @kernel
