@@ -58,6 +58,7 @@ class Loaders:
         data = open_data(s.data, progress)
         plain = evaluation_policy(s.size)
         more: dict[str, Any] = {"num_workers": s.num_workers, "device": s.device, "seed": s.seed}
+        more["memory_format"] = torch.channels_last  # as the network's
         try:
             self.policy = gpuaug.policy(s.policy or "", size=s.size)
             self.bank = gpuaug.DataLoader(data.train, plain, batch_size=256, **more)
@@ -156,7 +157,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         with torch.autocast(self.device.type, torch.bfloat16, enabled=s.precision == "bf16"):
-            z = self.forward([view.contiguous(memory_format=torch.channels_last) for view in views])
+            z = self.forward(views)
         loss = self.method.loss(z, s.temperature or 0.0)
         self.optimizer.zero_grad()
         torch.autograd.backward(loss)
