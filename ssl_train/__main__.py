@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -33,11 +34,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings = parse(argv)
         out = resolve(settings).out
         done = train(settings)
-    except UserError as error:
+    except (UserError, OSError) as error:  # an OSError: the disk is full, a folder has gone
         print(f"ssl_train: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"ssl_train: interrupted; continue with: python -m ssl_train --resume --out {out}", file=sys.stderr)
+        begun = out is not None and (Path(out) / "checkpoint.pt").exists()
+        hint = (
+            f"; continue with: python -m ssl_train --resume --out {shlex.quote(str(out))}" if begun else ", nothing was begun"
+        )
+        print(f"ssl_train: interrupted{hint}", file=sys.stderr)
         return 130
     print(f"{done.folder}: settings.json, metrics.jsonl, checkpoint.pt, curves.png")
     if done.knn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 from collections.abc import Callable
@@ -37,8 +38,10 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Write a state of tensors and plain Python values."""
-    write_atomic(path, lambda file: torch.save(state, file))
+    """Write a state of tensors and plain Python values. Raises OSError, the old file being left."""
+    buffer = io.BytesIO()  # torch.save itself would report a full disk as an inner error of its zip writer
+    torch.save(state, buffer)
+    write_atomic(path, lambda file: file.write(buffer.getbuffer()))
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -58,6 +58,7 @@ class Loaders:
         data = open_data(s.data, progress)
         plain = evaluation_policy(s.size)
         more: dict[str, Any] = {"num_workers": s.num_workers, "device": s.device, "seed": s.seed}
+        more["memory_format"] = torch.channels_last  # as the network's
         try:
             self.policy = gpuaug.policy(s.policy or "", size=s.size)
             self.bank = gpuaug.DataLoader(data.train, plain, batch_size=256, **more)
@@ -156,7 +157,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         with torch.autocast(self.device.type, torch.bfloat16, enabled=s.precision == "bf16"):
-            z = self.forward([view.contiguous(memory_format=torch.channels_last) for view in views])
+            z = self.forward(views)
         loss = self.method.loss(z, s.temperature or 0.0)
         self.optimizer.zero_grad()
         torch.autograd.backward(loss)
@@ -180,21 +181,25 @@ class Trainer:
             tqdm.write(f"epoch {epoch}: kNN accuracy {self.run.knn[epoch]:.1%}")
 
     def write_rows(self) -> None:
-        """Bring the metrics up to date. Raises UserError where a loss is not finite, before a checkpoint could be written."""
+        """Bring the metrics up to date. Raises UserError where a loss is not finite."""
         for row in self.rows:
             row["loss"] = float(row["loss"])
             if not math.isfinite(row["loss"]):
-                raise UserError(
-                    f"the loss is {row['loss']} at step {row['step']}: most likely the learning rate is too high "
-                    f"(--learning-rate is {self.s.learning_rate:g}); the last good checkpoint, of step {self.saved}, "
-                    f"is in {self.run.folder}"
-                )
+                raise self.diverged(f"the loss is {row['loss']} at step {row['step']}")
         curves.append(self.metrics, *self.rows)
         self.rows = []
 
+    def diverged(self, what: str) -> UserError:
+        return UserError(
+            f"{what}: most likely the learning rate is too high (--learning-rate is {self.s.learning_rate:g}); "
+            f"the last good checkpoint, of step {self.saved}, is in {self.run.folder}"
+        )
+
     def save(self) -> None:
-        """Write a checkpoint, after the metrics up to it."""
+        """Write a checkpoint, after the metrics up to it. Raises UserError, and writes none, where it would hold no numbers."""
         self.write_rows()
+        if not all(bool(w.isfinite().all()) for w in self.run.model.parameters()):
+            raise self.diverged(f"a weight is not finite after step {self.step}")
         state = {
             "model": self.run.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),

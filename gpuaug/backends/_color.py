@@ -162,7 +162,7 @@ def sharpness(x: torch.Tensor, factor: float) -> torch.Tensor:
 def normal(x: torch.Tensor, key: Array) -> torch.Tensor:
     """Normal noise shaped like x, from keys (B, 2).
 
-    On the CPU one image at a time: torch's vectorised log, sin and cos differ from those of a loop's tail in the last bit.
+    On the CPU one image at a time, so that no bit can depend on where a vectorised logarithm or cosine ends its loop.
     """
     (keys,) = send(x.device, key.astype(np.int64))
     rows = 1 if x.device.type == "cpu" else 64

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -16,6 +17,7 @@ import torch
 from test_train import arguments, weights
 
 from ssl_train import Settings
+from ssl_train import train as module
 from ssl_train.__main__ import main
 from ssl_train.data import open_data
 from ssl_train.errors import UserError
@@ -81,10 +83,40 @@ def test_a_folder_that_cannot_be_written(tiny: Settings, tmp_path: Path, capsys:
     assert "file/run: cannot be written (Not a directory)" in capsys.readouterr().err
 
 
+def test_a_disk_that_is_full_in_the_middle_leaves_the_checkpoint_before(
+    tiny: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fsync = os.fsync
+    left = [3 * 2]  # two for each file: the settings, the first checkpoint, that of step 1
+
+    def full(number: int) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(28, "No space left on device")
+        fsync(number)
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert main(arguments(replace(tiny, eval_every=0, checkpoint_every=1))) == 2
+    assert "No space left on device" in capsys.readouterr().err
+    assert tiny.out is not None
+    assert torch.load(Path(tiny.out) / "checkpoint.pt", weights_only=True)["step"] == 1
+
+
+def test_ctrl_c_before_the_first_checkpoint(
+    tiny: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(name: str, progress: bool) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "open_data", interrupted)
+    assert main(arguments(tiny)) == 130
+    assert capsys.readouterr().err == "ssl_train: interrupted, nothing was begun\n"
+
+
 def test_a_loss_that_is_not_finite_stops_and_the_checkpoint_is_good(tiny: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*arguments(replace(tiny, optimizer="sgd", epochs=20, eval_every=0)), "--learning-rate", "1e30"]) == 2
     error = capsys.readouterr().err.splitlines()[-1]
-    assert re.search(r"the loss is (nan|inf) at step \d+: .*--learning-rate is 1e\+30.* of step \d+, is in", error)
+    assert re.search(r"(the loss|a weight) is .* step \d+: .*--learning-rate is 1e\+30.* of step \d+, is in", error)
     assert all(torch.isfinite(w).all() for w in weights(tiny.out).values())
 
 
