@@ -18,19 +18,24 @@ import torch
 from ...images import Images
 from ...ops import Op
 from .plan import BLUR, CONTRAST, Tables
-from .triton_records import SNAP, Words, levels_of, levels_of_ops, records
+from .triton_records import SNAP, Words, levels_of, levels_of_ops, records, runs_over
 
-TILE = (16, 32)
+TILE = (32, 32)
 """Rows and columns of the pixels that a program makes: 224, 96 and 32 are multiples of 32, and a warp's loads are one row."""
 
 WARPS = 4
+"""Of a program: eight pixels a thread, over which it spreads what it must know of its image and tile."""
+
+NOISY_REGISTERS = 168
+"""Of a thread of the resize with noise; left to itself the assembler takes 128 for some devices, and spills two of them."""
 
 
 @dataclass(frozen=True)
 class Form:
     """What the launches of a stage depend on; the rest is in the records.
 
-    words: of a record. fixed: whether scratch is 16-bit fixed point. noisy: whether there may be noise.
+    words: of a record. guard: whether reading may run over the end of the pixels. noisy: whether there may be noise.
+    fixed: whether scratch is 16-bit fixed point.
     """
 
     count: int
@@ -39,6 +44,7 @@ class Form:
     columns: int
     levels: tuple[int, ...]
     cubic: bool
+    guard: bool
     noisy: bool
     fixed: bool
     dtype: torch.dtype
@@ -48,30 +54,76 @@ class Form:
 def make_view(batch: Any, tables: Tables, dtype: torch.dtype, memory_format: torch.memory_format) -> torch.Tensor:
     """The view (B, 3, H, W) that the tables describe, of `Images` or of float32 (B, 3, H, W), on their device.
 
-    An image's view is the same bits in any batch. Tensors on the CPU are refused unless Triton's interpreter runs
-    (TRITON_INTERPRET=1). Raises ImportError where Triton is missing, ValueError for a single image of 2 GiB.
+    An image's view is the same bits in any batch. Raises ValueError for tensors on the CPU, unless Triton's interpreter runs
+    (TRITON_INTERPRET=1), and for a single image of 2 GiB.
     """
     source, lead = as_source(batch)
-    words = records(batch, tables, levels := levels_of(tables.codes), dtype != torch.float32, lead)
-    form = form_of(words, tables, levels, dtype, memory_format)
+    levels = levels_of(tables.codes)
+    words = records(batch, tables, levels, dtype != torch.float32, lead)
+    form = form_of(words, tables, levels, runs_over(words, tables.cubic, source.numel()), dtype, memory_format)
     return launch(source, upload(words, source.device), form)
 
 
+class Recorded:
+    """The launches of a stage as a CUDA graph, to be replayed with other tables.
+
+    batch: `Images` or floats whose memory stays and is refilled by the caller, on the current stream. ops: of the stage;
+    they say which launches any draws can need. The records lie in a buffer on the device; a call refills it by one copy on
+    the current stream, then replays. The view that it returns is the same memory every time.
+    """
+
+    def __init__(
+        self, batch: Any, ops: Sequence[Op], tables: Tables, dtype: torch.dtype, memory_format: torch.memory_format
+    ) -> None:
+        self.source, self.lead = as_source(batch)
+        self.levels, self.dtype = levels_of_ops(ops), dtype
+        words = records(batch, tables, self.levels, dtype != torch.float32, self.lead)
+        self.form = form_of(words, tables, self.levels, True, dtype, memory_format)
+        self.table = upload(words, self.source.device)
+        side = torch.cuda.Stream(self.source.device)
+        side.wait_stream(torch.cuda.current_stream(self.source.device))
+        with torch.cuda.stream(side):  # compile the kernels before the capture, on another stream as capture demands
+            launch(self.source, self.table, self.form)
+        torch.cuda.current_stream(self.source.device).wait_stream(side)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self.view = launch(self.source, self.table, self.form)
+
+    def __call__(self, batch: Any, tables: Tables) -> torch.Tensor:
+        """The view of what is now in the batch's memory.
+
+        batch: for its shapes. Raises ValueError where the tables need another graph: other sizes of batch or view, or noise
+        or wide values that the first tables did not have.
+        """
+        source, lead = as_source(batch)
+        words = records(batch, tables, self.levels, self.dtype != torch.float32, lead)
+        form = form_of(words, tables, self.levels, True, self.dtype, self.form.memory_format)
+        if form != self.form or (source.data_ptr(), source.numel()) != (self.source.data_ptr(), self.source.numel()):
+            raise ValueError("fused: this CUDA graph was captured for other images, another view or other ops; record a new one")
+        self.table.copy_(upload(words, torch.device("cpu")).pin_memory(), non_blocking=True)
+        self.graph.replay()
+        return self.view
+
+
 def form_of(
-    words: Words, tables: Tables, levels: tuple[int, ...], dtype: torch.dtype, memory_format: torch.memory_format
+    words: Words,
+    tables: Tables,
+    levels: tuple[int, ...],
+    guard: bool,
+    dtype: torch.dtype,
+    memory_format: torch.memory_format,
 ) -> Form:
     count, columns = tables.codes.shape
     # Only noise has the last argument, half of its key, and has it for every image, whether applied or not.
     noisy = bool(tables.arguments[:, :, 7].any())
     fixed = dtype != torch.float32 and bool(words[:, SNAP].all())
-    return Form(
-        count, tables.size, words.shape[1], columns, levels, tables.cubic, noisy, fixed, dtype, memory_format
-    )
+    size, cubic = tables.size, tables.cubic
+    return Form(count, size, words.shape[1], columns, levels, cubic, guard, noisy, fixed, dtype, memory_format)
 
 
 def as_source(batch: Any) -> tuple[torch.Tensor, int]:
-    """The memory that the kernels read, at a multiple of 16 bytes, and the bytes in it before the first image."""
-    tensor = batch.buffer if isinstance(batch, Images) else batch.contiguous()
+    """The memory that the kernels read, from a multiple of 16 bytes on, and the bytes in it before the first image."""
+    tensor: torch.Tensor = batch.buffer if isinstance(batch, Images) else batch.contiguous()
     if tensor.device.type != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
         raise ValueError(f"fused: the Triton kernels run on CUDA devices, the images are on {tensor.device}")
     lead = tensor.data_ptr() % 16
@@ -98,29 +150,25 @@ def launch(source: torch.Tensor, table: torch.Tensor, form: Form) -> torch.Tenso
     if not form.count:
         return out
     tiles = -(-height // TILE[0]) * -(-width // TILE[1])
+    # Passes leave what they made in `image`; the first half of a blur goes to `across`.
     kind = torch.int16 if form.fixed else torch.float32
-    # Passes leave what they made in `image`, a blur's first half is put in `across`.
     image = torch.empty((form.count if levels else 0, 3, height, width), dtype=kind, device=device)
     across = torch.empty_like(image) if BLUR in levels else image
     sums = torch.empty((form.count if CONTRAST in levels else 0, form.columns, tiles), dtype=torch.float32, device=device)
-    numbers = (height, width, form.words)
-    common = {
-        "NOISY": form.noisy, "CHANNELS_LAST": form.memory_format == torch.channels_last,
-        "H": TILE[0], "W": TILE[1], "num_warps": WARPS,
-    }  # fmt: skip
+
     grid = (form.count * tiles,)
+    numbers = (height, width, form.words)
     passes = len(levels) + 1
+    tile: dict[str, Any] = {"H": TILE[0], "W": TILE[1], "num_warps": WARPS, "enable_fp_fusion": True}
+    finish: dict[str, Any] = {"NOISY": form.noisy, "CHANNELS_LAST": form.memory_format == torch.channels_last, **tile}
+    resize = {"FLOATS": source.dtype == torch.float32, "CUBIC": form.cubic, "GUARD": form.guard, **finish}
+    if form.noisy:
+        resize["maxnreg"] = NOISY_REGISTERS
     with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
-        kernels.first_pass[grid](
-            source, table, image, sums, out, *numbers, passes, form.columns,
-            FLOATS=source.dtype == torch.float32, CUBIC=form.cubic, **common,
-        )  # fmt: skip
+        kernels.first_pass[grid](source, table, image, sums, out, *numbers, passes, form.columns, **resize)
         for level, barrier in enumerate(levels, start=1):
+            spans = (*numbers, level, passes, form.columns)
             if barrier == BLUR:
-                kernels.blur_across[grid](
-                    image, table, across, *numbers, level, passes, form.columns, H=TILE[0], W=TILE[1], num_warps=WARPS
-                )
-            kernels.next_pass[grid](
-                across if barrier == BLUR else image, table, image, sums, out, *numbers, level, passes, form.columns, **common
-            )
+                kernels.blur_across[grid](image, table, across, *spans, **tile)
+            kernels.next_pass[grid](across if barrier == BLUR else image, table, image, sums, out, *spans, **finish)
     return out

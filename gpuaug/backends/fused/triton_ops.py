@@ -13,8 +13,9 @@ from . import plan
 BRIGHTNESS, SATURATION, HUE = tl.constexpr(plan.BRIGHTNESS), tl.constexpr(plan.SATURATION), tl.constexpr(plan.HUE)
 GRAY, SOLARIZE, POSTERIZE = tl.constexpr(plan.GRAY), tl.constexpr(plan.SOLARIZE), tl.constexpr(plan.POSTERIZE)
 INVERT, AFFINE, ERASE = tl.constexpr(plan.INVERT), tl.constexpr(plan.AFFINE), tl.constexpr(plan.ERASE)
-NOISE, CLIPPED_NOISE = tl.constexpr(plan.NOISE), tl.constexpr(plan.CLIPPED_NOISE)
+NOTHING, CLIPPED_NOISE = tl.constexpr(plan.NOTHING), tl.constexpr(plan.CLIPPED_NOISE)
 ERASE_WITH_NOISE, ARGUMENTS = tl.constexpr(plan.ERASE_WITH_NOISE), tl.constexpr(plan.ARGUMENTS)
+HUE_OF_ANY = tl.constexpr(plan.HUE_OF_ANY)
 TURN = tl.constexpr(6.283185307179586)
 
 
@@ -34,7 +35,7 @@ def run(r, g, b, codes, args, first, last, y, x, width, NOISY: tl.constexpr):  #
         elif code == SATURATION:
             gray = gray_of(r, g, b) * (1 - a0)
             r, g, b = clamp(r * a0 + gray), clamp(g * a0 + gray), clamp(b * a0 + gray)
-        elif code == HUE:
+        elif code == HUE or code == HUE_OF_ANY:
             r, g, b = hue(r, g, b, a0)
         elif code == GRAY:
             gray = gray_of(r, g, b)
@@ -55,10 +56,8 @@ def run(r, g, b, codes, args, first, last, y, x, width, NOISY: tl.constexpr):  #
             g = tl.where(inside, tl.load(arg + 5), g)
             b = tl.where(inside, tl.load(arg + 6), b)
         elif NOISY:
-            if code == NOISE or code == CLIPPED_NOISE:
-                r, g, b = add_noise(r, g, b, arg, y, x, width, code == CLIPPED_NOISE)
-            elif code == ERASE_WITH_NOISE:
-                r, g, b = erase_with_noise(r, g, b, arg, y, x, width)
+            if code != NOTHING:
+                r, g, b = noise(r, g, b, code, arg, y, x, width)
     return r, g, b
 
 
@@ -111,18 +110,18 @@ def in_box(arg, y, x):
 
 
 @triton.jit
-def add_noise(r, g, b, arg, y, x, width, clip):
-    mean, sigma = tl.load(arg), tl.load(arg + 1)
+def noise(r, g, b, code, arg, y, x, width):
+    """The three instructions with noise in one, so that its long generator is there once."""
     n0, n1, n2 = normals(arg, y, x, width)
-    r, g, b = r + (mean + sigma * n0), g + (mean + sigma * n1), b + (mean + sigma * n2)
-    return tl.where(clip, clamp(r), r), tl.where(clip, clamp(g), g), tl.where(clip, clamp(b), b)
-
-
-@triton.jit
-def erase_with_noise(r, g, b, arg, y, x, width):
-    inside = in_box(arg, y, x)
-    n0, n1, n2 = normals(arg, y, x, width)
-    return tl.where(inside, n0, r), tl.where(inside, n1, g), tl.where(inside, n2, b)
+    if code == ERASE_WITH_NOISE:
+        inside = in_box(arg, y, x)
+        r, g, b = tl.where(inside, n0, r), tl.where(inside, n1, g), tl.where(inside, n2, b)
+    else:
+        mean, sigma = tl.load(arg), tl.load(arg + 1)
+        r, g, b = r + (mean + sigma * n0), g + (mean + sigma * n1), b + (mean + sigma * n2)
+        if code == CLIPPED_NOISE:
+            r, g, b = clamp(r), clamp(g), clamp(b)
+    return r, g, b
 
 
 @triton.jit

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from ... import ops as op
 from ...images import Images
 from ...ops import Op
-from .plan import AFFINE, ARGUMENTS, BLUR, CONTRAST, Tables
+from .plan import AFFINE, ARGUMENTS, BLUR, CONTRAST, ERASE_WITH_NOISE, Tables
 
 # Words of the head. The first two are one 64-bit number: the byte where the box begins.
 BASE, LAST, PITCH, BOX_H, BOX_W, FULL_H, FULL_W, SKIP_Y, SKIP_X, FLIPS, SNAP, TAPS_Y, TAPS_X, SCALE_Y, SCALE_X = 0, *range(2, 16)
@@ -94,7 +94,7 @@ def bounded(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
     """Images (B,) whose values are within [-2, 2) at every barrier: nothing before the last one leaves the colours' range."""
     barrier = (codes == CONTRAST) | (codes == BLUR)
     before = np.logical_or.accumulate(barrier[:, ::-1], axis=1)[:, ::-1]
-    return ~((codes >= AFFINE) & before).any(axis=1)
+    return ~((codes >= AFFINE) & (codes <= ERASE_WITH_NOISE) & before).any(axis=1)
 
 
 def taps(n_in: Words, n_full: Words, cubic: bool) -> tuple[npt.NDArray[np.float32], Words]:
@@ -102,6 +102,14 @@ def taps(n_in: Words, n_full: Words, cubic: bool) -> tuple[npt.NDArray[np.float3
     scale = n_in.astype(np.float32) / n_full.astype(np.float32)
     support = np.maximum(scale, np.float32(1)) * np.float32(2 if cubic else 1)
     return scale, np.minimum(np.ceil(2 * support).astype(np.int32), n_in)
+
+
+def runs_over(words: Words, cubic: bool, size: int) -> bool:
+    """Whether the windows of a box narrower than they are reach beyond the memory of `size` bytes."""
+    step = 4 if cubic else 3
+    span = -(-words[:, TAPS_X] // step) * step
+    end = words[:, BASE : BASE + 2].view(np.int64)[:, 0] + (words[:, BOX_H] - 1).astype(np.int64) * words[:, PITCH] + 3 * span
+    return bool(((span > words[:, BOX_W]) & (end > size)).any())
 
 
 def records(batch: object, tables: Tables, levels: Sequence[int], snap: bool, lead: int = 0) -> Words:
