@@ -139,13 +139,14 @@ def verdicts(result: Result) -> Iterator[str]:
 
 
 def line(v: Verdict) -> str:
-    wanted = f">= {v.least:g}" if v.least is not None else f"<= {v.most:g}"
-    if v.measured is None:
-        return f"  {v.target:52}{wanted:>8}   not measured"
+    limit = v.least if v.least is not None else v.most
+    wanted = f"{'>=' if v.least is not None else '<='} {limit:g}"
+    if v.measured is None or limit is None:
+        return f"  {v.target:45}{wanted:>8}   not measured"
     m = v.measured
-    return (
-        f"  {v.target:52}{wanted:>8}   {brief(m.median):>6} ({brief(m.low)}-{brief(m.high)})   {'met' if v.met else 'MISSED'}"
-    )
+    unsure = ", within noise" if m.low <= limit <= m.high else ""
+    found = f"{brief(m.median)} ({brief(m.low)}-{brief(m.high)})"
+    return f"  {v.target:45}{wanted:>8}   {found:18} {'met' if v.met else 'MISSED'}{unsure}"
 
 
 def notes(result: Result) -> Iterator[str]:

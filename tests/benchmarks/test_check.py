@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import gpuaug
+from benchmarks import check, peers
+from benchmarks.contender import Contender, Setting
+from benchmarks.peers.gpuaug import maker
+from benchmarks.workloads import Workload, one_view, photographs
+
+WORKLOAD = Workload("small", "simclr_cifar", (48, 64), batch=64)
+SETTING = Setting()
+
+
+def found_for(contender: Contender) -> list[str]:
+    photos = photographs(WORKLOAD)
+    true = check.truth(WORKLOAD, photos, SETTING)
+    make = contender.prepare(one_view(WORKLOAD.policy), photos, SETTING)
+    return check.deviations(contender, make, WORKLOAD, photos, SETTING, true)
+
+
+def named(name: str) -> Contender:
+    return next(c for c in peers.ALL if c.name == name)
+
+
+def altered(change: Callable[[torch.Tensor], torch.Tensor], same_draws: bool = False) -> Contender:
+    """The truth with something done to its views."""
+    true = maker("torchvision")
+
+    def prepare(policy, photos, setting):
+        make = true(policy, photos, setting)
+        return lambda: change(make())
+
+    return replace(named("gpuaug-kornia"), prepare=prepare, same_draws=same_draws)
+
+
+def test_the_truth_and_what_equals_it_pass():
+    assert found_for(named("gpuaug-kornia")) == []
+    assert found_for(named("torchvision")) == []
+
+
+def test_a_brighter_view_is_found_by_every_probe():
+    found = found_for(altered(lambda views: views + 0.2))
+    assert found[0].startswith("resize 0.04")
+    assert not any(text.startswith("flip") for text in found)  # no worse than its resize
+
+
+def test_missing_smoothing_is_found_by_its_detail():
+    def sharpened(views: torch.Tensor) -> torch.Tensor:
+        return views + 0.3 * (views - views.roll(1, dims=3))
+
+    assert any("detail +" in text for text in found_for(altered(sharpened)))
+
+
+def test_other_draws_are_found_where_the_same_were_promised():
+    assert any("same draws" in text for text in found_for(altered(lambda views: views.flip(3), same_draws=True)))
+
+
+def test_a_wrong_distribution_is_found_though_every_probe_passes():
+    """A contender that leaves the jitter out whenever it is not asked for it alone."""
+    true = maker("torchvision")
+
+    def prepare(policy, photos, setting):
+        view = policy.views[0]
+        if len(view.ops) <= 3:
+            return true(policy, photos, setting)
+        crop = replace(view.ops[0], scale=(0.08, 0.1))
+        return true(gpuaug.Policy(gpuaug.View(view.size, crop, view.ops[-1])), photos, setting)
+
+    found = found_for(replace(named("gpuaug-kornia"), prepare=prepare, same_draws=False))
+    assert found
+    assert all(text.startswith(tuple(check.FEATURES)) for text in found)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda views: views.double(), "float64"),
+        (lambda views: views[:, :, 1:], "31, 32"),
+        (lambda views: views * float("nan"), "not finite"),
+    ],
+)
+def test_views_of_another_kind_are_an_error(change, message):
+    with pytest.raises(ValueError, match=message):
+        found_for(altered(change))
+
+
+@pytest.mark.parametrize("contender", [c for c in peers.ALL if "fused" not in c.name], ids=lambda c: c.name)
+def test_a_peer_makes_a_batch_of_views(contender):
+    if contender.missing or contender.devices != ("cpu",):
+        pytest.skip(f"not here: {contender.install}")
+    photos = photographs(replace(WORKLOAD, batch=5))
+    policy = gpuaug.Policy(
+        gpuaug.View(
+            (24, 32),
+            gpuaug.RandomResizedCrop(scale=(0.5, 1.0)),
+            gpuaug.RandomHorizontalFlip(),
+            gpuaug.ColorJitter(0.4, 0.4, 0.2, 0.1, p=0.8),
+            gpuaug.RandomGrayscale(0.2),
+            gpuaug.GaussianBlur(5),
+            gpuaug.Normalize(),
+        )
+    )
+    assert contender.supports(policy) is None
+    views = contender.prepare(policy, photos, SETTING)()
+    assert views.shape == (5, 3, 24, 32)
+    assert views.dtype == torch.float32
+    assert np.isfinite(views.numpy()).all()
+    assert (views[0] - views[1]).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("contender", [c for c in peers.ALL if "gpuaug" not in c.name], ids=lambda c: c.name)
+def test_a_peer_names_the_op_that_it_lacks(contender):
+    policy = one_view("gaussian_noise")
+    assert "has no" in contender.supports(policy)

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import gc
+
+import pytest
+
+from benchmarks.__main__ import main
+from benchmarks.measure import Lane, rounds
+from benchmarks.peers.gpuaug import FUSED
+from benchmarks.result import Verdict, load
+from benchmarks.stats import Spread
+from benchmarks.table import WIDTH, line
+from benchmarks.targets import TARGETS, judge
+
+TINY = ["run", "augment", "--quick", "--batch", "2", "--policy", "simclr_cifar"]
+
+
+def silent(text: str) -> None:
+    pass
+
+
+def test_a_tiny_run_prints_its_table_and_writes_its_files(contenders, capsys, tmp_path):
+    json, png = tmp_path / "r.json", tmp_path / "r.png"
+    assert main([*TINY, "--json", str(json), "--plot", str(png)]) == 0
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= WIDTH
+    assert "views/s" in text
+    assert "copy bandwidth" in text
+    assert "pip install no-such-package" in text
+    assert "RuntimeError: the pipeline fell apart" in text
+    assert "not measured" in text
+    assert png.read_bytes().startswith(b"\x89PNG")
+
+    found = load(json)
+    cells = {cell.contender: cell for cell in found.cells}
+    assert list(cells) == [c.name for c in contenders]
+    assert [cells[c.name].status for c in contenders] == ["ok", "ok", "skipped", "error", "error", "unsupported"]
+    assert cells["fleeting"].reason == "RuntimeError: out of memory"
+    assert cells["triton-augment"].reason == "runs on cuda only"
+    ok = cells["torchvision"]
+    assert len(ok.seconds) == found.run.repeats == 10
+    assert ok.views_per_s is not None
+    assert ok.ratio is not None
+    assert ok.share is not None
+    assert ok.share > 0
+    assert cells[FUSED].ratio == Spread(1, 1, 1)
+    assert cells[FUSED].deviations == ()
+    assert {v.met for v in found.targets if v.measured is None} == {None}
+    measured = [v for v in found.targets if v.measured is not None]
+    assert [v.target for v in measured] == [f"cifar: {FUSED} / torchvision"]
+
+
+def test_more_threads_have_no_targets(contenders, capsys):
+    assert main([*TINY, "--threads", "2", "--contender", "torchvision"]) == 0
+    assert "--threads 1" in capsys.readouterr().out
+
+
+def test_strong_and_cheap_are_put_beside_each_other(contenders, capsys):
+    arguments = ["--policy", "simclr", "cheap", "--contender", FUSED, "--batch", "1"]
+    assert main(["run", "augment", "--quick", *arguments]) == 0
+    text = capsys.readouterr().out
+    assert "strong / cheap" in text
+    assert max(map(len, text.splitlines())) <= WIDTH
+
+
+def test_list_shows_workloads_contenders_and_targets(capsys):
+    assert main(["list"]) == 0
+    text = capsys.readouterr().out
+    for name in ("strong-256", "cifar", "moco_v2", FUSED, "albumentationsx", "triton-augment", ">= 50"):
+        assert name in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--repeats", "9"], "--repeats must be at least 10, got 9"),
+        (["--threads", "0"], "--threads must be at least 1, got 0"),
+        (["--batch", "0"], "--batch must be at least 1"),
+        (["--contender", "slowlib"], "unknown slowlib; one of gpuaug-fused"),
+        (["--policy", "simclrr"], "unknown policy 'simclrr'"),
+    ],
+)
+def test_bad_options_say_what_is_accepted(arguments, message, capsys):
+    assert main(["run", "augment", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_rounds_are_interleaved_and_a_failing_lane_drops_out():
+    order = []
+
+    def make(name: str, last: int | None = None):
+        def call():
+            assert not gc.isenabled()
+            order.append(name)
+            if last is not None and order.count(name) > last:
+                raise RuntimeError(name)
+
+        return call
+
+    lanes = [Lane(make("a")), Lane(make("b", last=3)), Lane(make("c"))]
+    rounds(lanes, repeats=3, seconds=0, progress=silent)
+    assert "".join(order) == "aabbcc" + "abc" + "abc" + "ac"
+    assert [len(lane.seconds) for lane in lanes] == [3, 1, 3]
+    assert [lane.error is None for lane in lanes] == [True, False, True]
+    assert gc.isenabled()
+
+
+def test_a_fast_lane_is_called_more_often():
+    lane = Lane(lambda: None)
+    rounds([lane], repeats=1, seconds=1e-3, progress=silent)
+    assert lane.calls > 1
+
+
+def test_targets_are_judged_by_the_median():
+    verdicts = judge(lambda of, to: Spread(10, 5, 20) if "strong-256" in of else None)
+    by_text = {v.target: v for v in verdicts}
+    assert len(by_text) == len(TARGETS)
+    assert by_text[f"strong-256: {FUSED} / albumentationsx"].met is True
+    assert by_text[f"strong-256: {FUSED} / torchvision"].met is False
+    assert by_text[f"cifar: {FUSED} / kornia"].met is None
+
+
+def test_a_verdict_says_when_it_is_within_noise():
+    assert line(Verdict("t", None, 2.0, Spread(1.8, 1.5, 2.5), True)).endswith("met, within noise")
+    assert line(Verdict("t", 2.0, None, Spread(1.8, 1.5, 1.9), False)).endswith("MISSED")
+    assert line(Verdict("t", 2.0, None, None, None)).endswith("not measured")

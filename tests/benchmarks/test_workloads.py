@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import gpuaug
+from benchmarks.workloads import DEFAULT, Workload, choose, one_view, perfect_bytes, photographs
+
+
+def test_policies_have_one_view_each():
+    assert all(len(one_view(w.policy)) == 1 for w in DEFAULT)
+    assert one_view("simclr").views[0] == gpuaug.policy("simclr").views[0]
+
+
+def test_bilinear_simclr_differs_in_its_crop_alone():
+    mine, original = (one_view(name).views[0].ops for name in ("simclr_bilinear", "simclr"))
+    assert mine[0].interpolation == "bilinear"
+    assert mine[1:] == original[1:]
+
+
+def test_a_perfect_pass_moves_the_image_in_and_the_view_out():
+    assert perfect_bytes(DEFAULT[0]) == 256 * 256 * 3 + 224 * 224 * 3 * 4
+
+
+def test_choosing_by_policy():
+    assert [w.name for w in choose(["simclr"])] == ["strong-256", "strong-500"]
+    assert choose(["moco_v2", "cheap"])[-1] == Workload("moco_v2", "moco_v2", (256, 256))
+    with pytest.raises(ValueError, match="did you mean 'simclr'"):
+        choose(["simclrr"])
+
+
+def test_photographs_are_the_same_ones_every_time():
+    workload = Workload("w", "cheap", (37, 50), batch=10)
+    first, again = photographs(workload), photographs(workload)
+    assert len(first) == 10
+    assert all(photo.shape == (37, 50, 3) and photo.dtype == np.uint8 for photo in first)
+    assert all((a == b).all() for a, b in zip(first, again, strict=True))
+    assert len({photo.tobytes() for photo in first}) == 10
