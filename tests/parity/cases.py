@@ -187,15 +187,19 @@ def compare(
     nearest-neighbour warp reads it within a thousandth of a pixel of the edge between two.
     """
     limit = TOLERANCE[backend] if tolerance is None else tolerance
-    given: backends.Given = "images" if isinstance(batch, Images) else "floats"
-    found = modules(backend, "cpu")
-    made = run(batch, stages(ops, found, given), found, draws)
-    truth = as_tensor(backends.load(TRUTH).apply(batch, ops, draws))
+    made, truth = made_by(backend, batch, ops, draws), made_by(TRUTH, batch, ops, draws)
     error = (made.float() - truth).abs()
     out = error > limit
     if out.any():
         out &= jumps(batch, ops, draws, truth, limit)
     return Comparison(float(error[~out].max()), float(error[~out].mean()), float(out.float().mean()))
+
+
+def made_by(backend: str, batch: Batch, ops: Sequence[Op], draws: Sequence[OpDraws]) -> torch.Tensor:
+    """The steps on a backend, in the stages that an Augmenter would plan."""
+    given: backends.Given = "images" if isinstance(batch, Images) else "floats" if isinstance(batch, torch.Tensor) else "ragged"
+    found = modules(backend, "cpu")
+    return run(batch, stages(ops, found, given), found, draws)
 
 
 def as_tensor(batch: Batch) -> torch.Tensor:

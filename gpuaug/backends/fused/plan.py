@@ -194,7 +194,8 @@ def jitter(o: op.ColorJitter, d: OpDraws, count: int, size: Size) -> list[Instru
 
 
 def blur(o: op.GaussianBlur, d: OpDraws, count: int, size: Size) -> list[Instruction]:
-    """Arguments: sigma, radius across, radius down."""
+    """Arguments: sigma, radius across, radius down. Raises ValueError for a view too small to reflect."""
+    o.output_size(size)
     width, height = o.kernel
     return [(BLUR, with_values(count, d["sigma"], width // 2, height // 2))]
 
