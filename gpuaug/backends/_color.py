@@ -135,7 +135,7 @@ def autocontrast(x: torch.Tensor) -> torch.Tensor:
 def equalize(x: torch.Tensor) -> torch.Tensor:
     """Equalize the histogram of 256 levels of each channel, by PIL's integer arithmetic."""
     count, channels, height, width = x.shape
-    level = (x.clamp(0, 1) * (256 - 1e-3)).long().view(count * channels, height * width)
+    level = (x.clamp(0, 1) * (256 - 1e-3)).long().reshape(count * channels, height * width)
     histogram = torch.zeros(count * channels, 256, dtype=torch.int64, device=x.device)
     histogram.scatter_add_(1, level, torch.ones_like(level))
     below = histogram.cumsum(1) - histogram
