@@ -10,7 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 LEAST_REPEATS = 10
-QUICK_BATCH = 16
+QUICK = 4
+"""By which a quick run divides batches."""
+
 SECONDS = {False: 0.05, True: 0.005}
 """That a repeat lasts at least; less when quick."""
 
@@ -65,7 +67,7 @@ def run_suite(options: argparse.Namespace) -> None:
 
     chosen = workloads.choose(options.policy)
     if options.batch or options.quick:
-        chosen = [replace(w, batch=options.batch or QUICK_BATCH) for w in chosen]
+        chosen = [replace(w, batch=options.batch or w.batch // QUICK) for w in chosen]
     known = [c.name for c in peers.ALL]
     unknown = [name for name in options.contender if name not in known]
     if unknown:
