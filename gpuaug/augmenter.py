@@ -35,9 +35,10 @@ class Augmenter:
     """Make views of images, given draws.
 
     policy: what the draws were made from. backend: "auto" takes the fastest that is installed, op by op; or "fused" (with
-    Kornia for what cannot be fused), "kornia", or "torchvision" (the truth, on the CPU). device: where views are made and come out; images and device must agree, nothing is
-    copied silently; None takes the images'. dtype: float32, float16 or bfloat16 of the views; None takes the policy's
-    ToDtype, else float32. memory_format: torch.contiguous_format (NCHW) or torch.channels_last.
+    Kornia for what cannot be fused), "kornia", or "torchvision" (the truth, on the CPU). device: where views are made and
+    come out; images and device must agree, nothing is copied silently; None takes the images'. dtype: float32, float16 or
+    bfloat16 of the views; None takes the policy's ToDtype, else float32. memory_format: torch.contiguous_format (NCHW) or
+    torch.channels_last.
 
     `augment(images, draws)` gives a list with one tensor (B, 3, H, W) a view. `print(augmenter)` shows the plan.
     Raises ValueError for an op that no chosen backend has, ImportError where a backend's package is missing.

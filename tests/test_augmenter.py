@@ -135,7 +135,7 @@ def test_an_op_that_is_not_applied_leaves_the_image_as_it_was() -> None:
     (ours,), (plain,) = (gpuaug.Augmenter(p)(RAGGED, draws_of(p)) for p in (never, cut))
     assert torch.equal(ours, plain)
     middle = torch.from_numpy(RAGGED[0][12:28, 17:33]).permute(2, 0, 1).float() / 255
-    assert torch.equal(plain[0], middle)
+    assert (plain[0] - middle).abs().max() <= 2**-23  # 1/255 is no float32: backends may differ in the last place
 
 
 def test_ops_run_in_order() -> None:

@@ -27,8 +27,11 @@ def apply(
 ) -> torch.Tensor:
     """Make a view (B, 3, H, W) of a run of steps that `take` has allowed; see `gpuaug.backends` for the shapes."""
     assert isinstance(batch, (Images, torch.Tensor))  # `take` refuses a list
+    plan = tables(batch, ops, draws)
     if batch.device.type == "cuda":
-        from . import cuda as device
-    else:
-        from . import cpu as device
-    return device.make_view(batch, tables(batch, ops, draws), dtype, memory_format)
+        from . import cuda
+
+        return cuda.make_view(batch, plan, dtype, memory_format)
+    from . import cpu
+
+    return cpu.make_view(batch, plan, dtype, memory_format)

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import pairwise
 from math import ceil, prod
 from typing import Any
 
@@ -55,7 +56,7 @@ def make_view(batch: Any, tables: Tables, dtype: torch.dtype, memory_format: tor
         else:
             # Several parts a thread, since images differ in what is done to them.
             edges = np.linspace(0, count, min(4 * threads, count) + 1).astype(int).tolist()
-            for _ in pool(threads).map(part, zip(edges[:-1], edges[1:], strict=True)):
+            for _ in pool(threads).map(part, pairwise(edges)):
                 pass
     return out
 
@@ -213,7 +214,9 @@ def compiling() -> Iterator[None]:
     if kernels.views.signatures:
         yield
         return
-    note = threading.Timer(1.0, lambda: print("gpuaug: compiling the fused CPU kernels, once (about half a minute) ...", file=sys.stderr))
+    note = threading.Timer(
+        1.0, lambda: print("gpuaug: compiling the fused CPU kernels, once (about half a minute) ...", file=sys.stderr)
+    )
     note.daemon = True
     note.start()
     try:

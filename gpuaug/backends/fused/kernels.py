@@ -34,12 +34,11 @@ from .plan import (
 from .rows import ONE, ZERO, inlined, kernel
 from .simd import LANES
 
-
 BLUR_CUT = 1e-4
 """Share of the Gaussian's mass that may be cut off with its tails; the error in the view is at most this."""
 
 Source = namedtuple("Source", "pixels offsets pitches floats")
-"""pixels, offsets (B,), pitches (B,): 8-bit images in one buffer, where each starts, its bytes a row; or floats (B, 3, H, W)."""
+"""pixels, offsets (B,), pitches (B,): 8-bit images in one buffer, their starts, their bytes a row; or floats (B, 3, H, W)."""
 
 Work = namedtuple(
     "Work", "strip line pixels ring image image2 weights_x weights_y lanes first count start norm half spare spare16 margin"
@@ -84,17 +83,13 @@ def run(code, arg, bits, first, last, y, rows_here, work, plane, stride, width):
         elif what == AFFINE:
             for c in range(3):
                 rows.affine(strip, c * plane, count, arg[n, c], arg[n, 3 + c])
-        elif what == NOISE or what == CLIPPED_NOISE:
+        elif what in (NOISE, CLIPPED_NOISE):
             clip = what == CLIPPED_NOISE
-            rows.add_noise(
-                strip, plane, stride, width, rows_here, y, arg[n, 0], arg[n, 1], clip, bits[n, 6], bits[n, 7]
-            )
+            rows.add_noise(strip, plane, stride, width, rows_here, y, arg[n, 0], arg[n, 1], clip, bits[n, 6], bits[n, 7])
         elif what == ERASE:
             rows.erase(strip, plane, stride, rows_here, y, arg[n], arg[n, 4:7])
         else:
-            rows.erase_with_noise(
-                strip, plane, stride, width, rows_here, y, arg[n], bits[n, 6], bits[n, 7], work.spare
-            )
+            rows.erase_with_noise(strip, plane, stride, width, rows_here, y, arg[n], bits[n, 6], bits[n, 7], work.spare)
 
 
 @inlined

@@ -67,7 +67,7 @@ def take(steps: Sequence[Op], given: Given) -> int:
     placed = False  # whether something depends on where a pixel is
     for step in steps[n:]:
         flip = isinstance(step, FLIPS)
-        if not flip and type(step) not in INSTRUCTIONS or (flip and placed):
+        if (not flip and type(step) not in INSTRUCTIONS) or (flip and placed):
             break
         placed = placed or isinstance(step, (op.GaussianNoise, op.RandomErasing))
         n += 1
@@ -75,7 +75,7 @@ def take(steps: Sequence[Op], given: Given) -> int:
 
 
 def geometry_length(steps: Sequence[Op]) -> int:
-    """How many steps at the beginning say which pixels are read: a resized crop, or a resize, a crop, or one after the other."""
+    """How many leading steps say which pixels are read: a resized crop, or a resize, a crop, or one after the other."""
     if not steps:
         return 0
     if isinstance(steps[0], op.RandomResizedCrop):

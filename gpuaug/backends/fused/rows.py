@@ -4,7 +4,6 @@ A strip is float32 of three planes, `plane` apart, each of rows `stride` apart, 
 lies beyond the width holds finite numbers that nothing reads back, so that loops run over whole vectors and planes.
 """
 
-
 from __future__ import annotations
 
 import math
@@ -89,6 +88,7 @@ def taps(n_in, n_full, skip, n_out, flip, cubic, gain, first, count, norm, weigh
         for o in range(n_out):
             weight[k, o] *= norm[o]
     return most
+
 
 @kernel
 def windows(n_out, most, first, start, index):
@@ -294,7 +294,7 @@ def hue(strip, plane, count, shift):
     turn = sixths(shift)
     for x in range(0, count, LANES):
         r, g, b = load(strip, x), load(strip, plane + x), load(strip, 2 * plane + x)
-        low, high, chroma, red, green, blue = shifted(r, g, b, turn)
+        low, _high, _chroma, red, green, blue = shifted(r, g, b, turn)
         store(strip, x, low + red)
         store(strip, plane + x, low + green)
         store(strip, 2 * plane + x, low + blue)
@@ -348,7 +348,7 @@ def affine(strip, start, count, factor, bias):
 
 @kernel
 def gaussian(sigma, radius, cut, weight):
-    """Half a Gaussian kernel, weight[0] at the centre, cut where the mass left outside falls below `cut`; returns its radius."""
+    """Half a Gaussian kernel, weight[0] at the centre, cut where less than `cut` of its mass is left; returns its radius."""
     mass = 0.0
     for k in range(radius + 1):
         weight[k] = math.exp(-0.5 * (k / sigma) ** 2)

@@ -30,7 +30,7 @@ def _vector_type(name: str, llvm_type: ir.Type) -> types.Type:
     numba_type = type(name, (types.Type,), {})(name=name)
 
     @register_model(type(numba_type))
-    class Model(models.PrimitiveModel):  # type: ignore[misc]
+    class Model(models.PrimitiveModel):
         def __init__(self, manager: Any, fe_type: Any) -> None:
             super().__init__(manager, fe_type, llvm_type)
 
@@ -69,7 +69,7 @@ def _address(context: Any, builder: Any, sig: Any, args: Any, element: ir.Type) 
     return builder.bitcast(builder.gep(array.data, [index]), element.as_pointer())
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def load(typing: Any, array: Any, index: Any) -> Any:
     """Sixteen elements of a float32 or int32 array from `index` on, at any alignment."""
 
@@ -98,7 +98,7 @@ stream = intrinsic(_storing(64, False))
 """stream(array, index, v): write sixteen elements at a multiple of 64 bytes, past the caches: they are not read again soon."""
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def splat(typing: Any, x: Any) -> Any:
     """A vector of sixteen times x."""
 
@@ -145,7 +145,7 @@ minimum = _choosing("<")
 maximum = _choosing(">")
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def where_ge(typing: Any, a: Any, b: Any, x: Any, y: Any) -> Any:
     """x where a >= b, else y."""
 
@@ -155,7 +155,7 @@ def where_ge(typing: Any, a: Any, b: Any, x: Any, y: Any) -> Any:
     return vector(a, b, x, y), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def total(typing: Any, a: Any) -> Any:
     """Sum of the sixteen lanes, as float32."""
 
@@ -166,7 +166,7 @@ def total(typing: Any, a: Any) -> Any:
     return types.float32(a), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def permute(typing: Any, low: Any, index: Any, high: Any) -> Any:
     """Lane k is lane index[k] (0..31) of `low` followed by `high`. Only where `has_avx512()`."""
 
@@ -176,7 +176,7 @@ def permute(typing: Any, low: Any, index: Any, high: Any) -> Any:
     return vector(low, index, high), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def gather(typing: Any, array: Any, base: Any, index: Any) -> Any:
     """Lane k is array[base + index[k]]."""
 
@@ -191,7 +191,7 @@ def gather(typing: Any, array: Any, base: Any, index: Any) -> Any:
     return vector(array, base, index), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def load_rgb(typing: Any, array: Any, index: Any) -> Any:
     """Red, green and blue of the sixteen interleaved uint8 pixels that start at `index`, as three vectors in 0..255."""
     result = types.UniTuple(vector, 3)
@@ -207,7 +207,6 @@ def load_rgb(typing: Any, array: Any, index: Any) -> Any:
         return context.make_tuple(builder, sig.return_type, channels)
 
     return result(array, index), generate
-
 
 
 def _write(context: Any, builder: Any, sig: Any, args: Any, value: Any, lasting: bool) -> Any:
@@ -248,7 +247,7 @@ store_half, stream_half = _narrowing(_half, True), _narrowing(_half, False)
 store_bfloat, stream_bfloat = _narrowing(_bfloat, True), _narrowing(_bfloat, False)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def store_rgb(typing: Any, array: Any, index: Any, red: Any, green: Any, blue: Any) -> Any:
     """Write sixteen pixels with their channels interleaved, at any alignment."""
 
@@ -263,7 +262,7 @@ def store_rgb(typing: Any, array: Any, index: Any, red: Any, green: Any, blue: A
     return types.void(array, index, red, green, blue), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def philox(typing: Any, counter: Any, key0: Any, key1: Any) -> Any:
     """Four uniform vectors in (0, 1] from Philox4x32-10 at counters (counter + lane, 0, 0, 0); see `gpuaug.noise`."""
     result = types.UniTuple(vector, 4)
@@ -295,7 +294,7 @@ def philox(typing: Any, counter: Any, key0: Any, key1: Any) -> Any:
     return result(counter, key0, key1), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def split(typing: Any, x: Any) -> Any:
     """Exponent and mantissa in [1, 2) of positive numbers: x = mantissa * 2**exponent, both as vectors."""
     result = types.UniTuple(vector, 2)
