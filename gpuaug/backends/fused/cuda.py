@@ -65,44 +65,42 @@ def make_view(batch: Any, tables: Tables, dtype: torch.dtype, memory_format: tor
 
 
 class Recorded:
-    """The launches of a stage as a CUDA graph, to be replayed with other tables.
+    """The launches of a stage as a CUDA graph, to be replayed for other draws and other pixels.
 
-    batch: `Images` or floats whose memory stays and is refilled by the caller, on the current stream. ops: of the stage;
-    they say which launches any draws can need. The records lie in a buffer on the device; a call refills it by one copy on
-    the current stream, then replays. The view that it returns is the same memory every time.
+    batch: `Images` or floats whose memory and shapes stay; the caller refills the pixels on the current stream. ops: of the
+    stage; they say which launches any draws can need. tables: of any draws.
+    A call with new tables copies their records to a fixed place on the device, on the current stream, then replays; the view
+    that it returns is the same memory every time.
     """
 
     def __init__(
         self, batch: Any, ops: Sequence[Op], tables: Tables, dtype: torch.dtype, memory_format: torch.memory_format
     ) -> None:
+        self.batch, self.levels = batch, levels_of_ops(ops)
         self.source, self.lead = as_source(batch)
-        self.levels, self.dtype = levels_of_ops(ops), dtype
-        words = records(batch, tables, self.levels, dtype != torch.float32, self.lead)
-        self.form = form_of(words, tables, self.levels, True, dtype, memory_format)
+        words, self.form = self.prepare(tables, dtype, memory_format)
         self.table = upload(words, self.source.device)
-        side = torch.cuda.Stream(self.source.device)
-        side.wait_stream(torch.cuda.current_stream(self.source.device))
-        with torch.cuda.stream(side):  # compile the kernels before the capture, on another stream as capture demands
+        side, now = torch.cuda.Stream(self.source.device), torch.cuda.current_stream(self.source.device)
+        side.wait_stream(now)
+        with torch.cuda.stream(side):  # compiles the kernels, which a capture must not do
             launch(self.source, self.table, self.form)
-        torch.cuda.current_stream(self.source.device).wait_stream(side)
+        now.wait_stream(side)
         self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph):
             self.view = launch(self.source, self.table, self.form)
 
-    def __call__(self, batch: Any, tables: Tables) -> torch.Tensor:
-        """The view of what is now in the batch's memory.
-
-        batch: for its shapes. Raises ValueError where the tables need another graph: other sizes of batch or view, or noise
-        or wide values that the first tables did not have.
-        """
-        source, lead = as_source(batch)
-        words = records(batch, tables, self.levels, self.dtype != torch.float32, lead)
-        form = form_of(words, tables, self.levels, True, self.dtype, self.form.memory_format)
-        if form != self.form or (source.data_ptr(), source.numel()) != (self.source.data_ptr(), self.source.numel()):
-            raise ValueError("fused: this CUDA graph was captured for other images, another view or other ops; record a new one")
-        self.table.copy_(upload(words, torch.device("cpu")).pin_memory(), non_blocking=True)
+    def __call__(self, tables: Tables) -> torch.Tensor:
+        """Raises ValueError where the tables need other launches: another view, or noise that the first tables had not."""
+        words, form = self.prepare(tables, self.form.dtype, self.form.memory_format)
+        if form != self.form:
+            raise ValueError("fused: this CUDA graph was captured for another batch or view; record a new one")
+        self.table.copy_(torch.from_numpy(words).pin_memory(), non_blocking=True)
         self.graph.replay()
         return self.view
+
+    def prepare(self, tables: Tables, dtype: torch.dtype, memory_format: torch.memory_format) -> tuple[Words, Form]:
+        words = records(self.batch, tables, self.levels, dtype != torch.float32, self.lead)
+        return words, form_of(words, tables, self.levels, True, dtype, memory_format)
 
 
 def form_of(

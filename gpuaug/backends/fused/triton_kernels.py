@@ -9,7 +9,8 @@ Programs of an image that a launch does not concern return at once. Scratch is f
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator,import-untyped,misc"
 # Triton has no types that mypy can see.
-# ruff: noqa: N803 - Triton's convention is capitals for what is known when a kernel is compiled
+# ruff: noqa: N803, N806, SIM108, SIM300
+# Triton's convention is capitals for what is known when a kernel is compiled; an `if` on these leaves one branch.
 
 from __future__ import annotations
 
@@ -91,7 +92,7 @@ def blur_across(
     source, table, scratch, height, width, words, level, passes, columns, H: tl.constexpr, W: tl.constexpr
 ):  # fmt: skip
     """The blur along the rows, for the images whose pass `level` begins with a blur."""
-    image, tile, y, x, inside = place(height, width, H, W)
+    image, _, y, x, inside = place(height, width, H, W)
     rec = table + image.to(tl.int64) * words
     begin = tl.load(rec + HEAD + 2 * level)
     if tl.load(rec + HEAD + 2 * level + 1) == OFF:
@@ -314,7 +315,11 @@ def resize(
                 g += v * (w0 * channel(p0, 1) + w1 * channel(p1, 0) + w2 * channel(p1, 3))
                 b += v * (w0 * channel(p0, 2) + w1 * channel(p1, 1) + w2 * channel(p2 >> shift, 0))
     seen_y, seen_x = (oy >= 0) & (oy < full_h), (ox >= 0) & (ox < full_w)
-    gain = tl.where(seen_y, 1 / 255, 0.0) / tl.where(seen_y, norm_y, 1.0) * (tl.where(seen_x, 1.0, 0.0) / tl.where(seen_x, norm_x, 1.0))
+    gain = (
+        tl.where(seen_y, 1 / 255, 0.0)
+        / tl.where(seen_y, norm_y, 1.0)
+        * (tl.where(seen_x, 1.0, 0.0) / tl.where(seen_x, norm_x, 1.0))
+    )
     return r * gain, g * gain, b * gain
 
 

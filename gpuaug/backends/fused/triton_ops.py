@@ -3,6 +3,8 @@
 # mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator,import-untyped,misc"
 # Triton has no types that mypy can see.
 
+# ruff: noqa: SIM102, SIM109
+
 from __future__ import annotations
 
 import triton
@@ -55,7 +57,7 @@ def run(r, g, b, codes, args, first, last, y, x, width, NOISY: tl.constexpr):  #
             r = tl.where(inside, tl.load(arg + 4), r)
             g = tl.where(inside, tl.load(arg + 5), g)
             b = tl.where(inside, tl.load(arg + 6), b)
-        elif NOISY:
+        elif NOISY:  # alone, so that the generator is not compiled where it is False
             if code != NOTHING:
                 r, g, b = noise(r, g, b, code, arg, y, x, width)
     return r, g, b

@@ -21,7 +21,10 @@ from ...ops import Op
 from .plan import AFFINE, ARGUMENTS, BLUR, CONTRAST, ERASE_WITH_NOISE, Tables
 
 # Words of the head. The first two are one 64-bit number: the byte where the box begins.
-BASE, LAST, PITCH, BOX_H, BOX_W, FULL_H, FULL_W, SKIP_Y, SKIP_X, FLIPS, SNAP, TAPS_Y, TAPS_X, SCALE_Y, SCALE_X = 0, *range(2, 16)
+BASE, LAST, PITCH, BOX_H, BOX_W, FULL_H, FULL_W, SKIP_Y, SKIP_X, FLIPS, SNAP, TAPS_Y, TAPS_X, SCALE_Y, SCALE_X = (
+    0,
+    *range(2, 16),
+)
 GAIN, BIAS, HEAD = 16, 19, 22
 
 OFF = -1
@@ -94,7 +97,7 @@ def bounded(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
     """Images (B,) whose values are within [-2, 2) at every barrier: nothing before the last one leaves the colours' range."""
     barrier = (codes == CONTRAST) | (codes == BLUR)
     before = np.logical_or.accumulate(barrier[:, ::-1], axis=1)[:, ::-1]
-    return ~((codes >= AFFINE) & (codes <= ERASE_WITH_NOISE) & before).any(axis=1)
+    return ~np.asarray((codes >= AFFINE) & (codes <= ERASE_WITH_NOISE) & before).any(axis=1)
 
 
 def taps(n_in: Words, n_full: Words, cubic: bool) -> tuple[npt.NDArray[np.float32], Words]:

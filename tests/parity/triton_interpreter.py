@@ -1,0 +1,210 @@
+"""The Triton kernels against the truth, on small images: cases for `test_triton`, and a command that runs them all on the CPU.
+
+    TRITON_INTERPRET=1 python -m parity.triton_interpreter
+
+Triton reads that variable when it is imported, so tests run this in a process of its own. It prints one line of JSON a case.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from inspect import signature
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import torch
+
+import gpuaug
+from gpuaug import Images, Policy, View, backends
+from gpuaug.backends.fused import cuda, plan
+from gpuaug.ops import Op, OpDraws
+
+from .cases import MAPS, TRUTH, as_tensor, jumps, photographs, tables
+
+LARGEST, MEAN = 2e-4, 2e-5
+"""Errors that are allowed, for pixel values in [0, 1]; half of the first is what a blur may cut off."""
+
+NARROW = 1e-3
+"""The same, largest, of bfloat16 and float16, beyond their own rounding: scratch is rounded to 1/16384."""
+
+Result = dict[str, float]
+"""largest: error, mean: error; on the pixels that are compared, see `cases.compare`. exempt: share of the others."""
+
+
+def noise(height: int, width: int) -> np.ndarray[Any, Any]:
+    return np.random.default_rng(height * width).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+@cache
+def photos() -> Images:
+    """Pieces of two photographs, and stripes of one pixel and a flat image between them."""
+    astronaut, coffee = photographs()[:2]
+    stripes = np.broadcast_to((np.arange(25) % 2 * 255)[None, :, None], (31, 25, 3)).astype(np.uint8)
+    flat = np.full((20, 28, 3), (30, 120, 120), np.uint8)
+    return Images.from_list([astronaut[20:65, 30:81], stripes, flat, coffee[40:73, 50:80]])
+
+
+@cache
+def ragged() -> Images:
+    """One pixel, a line of pixels, strong shrinking, enlarging, and one pixel again where the memory ends."""
+    return Images.from_list([photographs()[0][:50, :70], noise(1, 1), noise(40, 1), noise(300, 20), noise(8, 8), noise(1, 1)])
+
+
+@cache
+def floats() -> torch.Tensor:
+    """Four float32 images (4, 3, 34, 30), which take two tiles each."""
+    parts = [photographs()[0][10:44, 40:70], photographs()[3][:34, :30], noise(34, 30), np.full((34, 30, 3), 128, np.uint8)]
+    return torch.from_numpy(np.stack(parts)).permute(0, 3, 1, 2).float() / 255
+
+
+def compare(
+    batch: Images | torch.Tensor,
+    ops: Sequence[Op],
+    draws: Sequence[OpDraws],
+    device: str,
+    dtype: torch.dtype = torch.float32,
+    memory_format: torch.memory_format = torch.contiguous_format,
+) -> Result:
+    given: backends.Given = "images" if isinstance(batch, Images) else "floats"
+    assert plan.take(ops, given) == len(ops), "the ops must be one fused stage"
+    table = plan.tables(batch, ops, draws)
+    made = cuda.make_view(batch.to(device), table, dtype, memory_format).cpu()
+    assert made.dtype == dtype
+    assert made.is_contiguous(memory_format=memory_format)
+    truth = as_tensor(backends.load(TRUTH).apply(batch, ops, draws))
+    error = (made.float() - truth).abs()
+    if dtype != torch.float32:
+        # Triton's interpreter does not round to bfloat16 but truncates.
+        units = 1 if dtype == torch.bfloat16 and device == "cpu" else 0.5
+        error = (error - units * torch.finfo(dtype).eps * truth.abs()).clamp(min=0)
+    error = error / torch.from_numpy(table.scale)[:, None, None]
+    limit = LARGEST if dtype == torch.float32 else NARROW
+    out = ~(error <= limit)
+    if out.any():
+        out &= jumps(batch, ops, draws, truth, limit)
+    kept = error[~out]
+    return {"largest": float(kept.max()), "mean": float(kept.mean()), "exempt": float(out.float().mean())}
+
+
+# Kinds of case: each gives a result on a device.
+
+
+def alone(op: Op, device: str) -> Result:
+    """One op that keeps the size, on floats."""
+    steps, draws = tables([gpuaug.Resize((34, 30)), op], len(floats()), (34, 30))
+    return compare(floats(), steps[1:], draws[1:], device)
+
+
+CROPS: dict[str, tuple[Op, ...]] = {
+    "RandomResizedCrop bilinear": (gpuaug.RandomResizedCrop(),),
+    "RandomResizedCrop bicubic": (gpuaug.RandomResizedCrop(interpolation="bicubic"), gpuaug.RandomHorizontalFlip()),
+    "Resize bilinear": (gpuaug.Resize(), gpuaug.RandomVerticalFlip()),
+    "Resize bicubic": (gpuaug.Resize(interpolation="bicubic"),),
+    "Resize of the shorter edge, CenterCrop": (gpuaug.Resize(36), gpuaug.CenterCrop()),
+    "CenterCrop": (gpuaug.CenterCrop(),),
+    "RandomCrop, padded if needed": (gpuaug.RandomCrop(padding=5, pad_if_needed=True),),
+}
+
+
+def crop(ops: Sequence[Op], device: str) -> Result:
+    """Ragged images to a view of two tiles; one of 8 x 8 is enlarged, one of 300 x 20 shrunk ten times."""
+    steps, draws = tables(ops, len(ragged()), (30, 40))
+    return compare(ragged(), steps, draws, device)
+
+
+def at_every_border(device: str) -> Result:
+    """Crops of nine places that reach beyond the image on the left, on the right, above and below."""
+    images = Images.from_list([noise(20, 26)] * 9)
+    steps, draws = tables([gpuaug.RandomCrop(padding=12, pad_if_needed=True), gpuaug.RandomHorizontalFlip()], 9, 24)
+    share = np.array([0, 0.5, 0.999], dtype=np.float32)
+    draws[0]["top"], draws[0]["left"] = np.repeat(share, 3), np.tile(share, 3)
+    return compare(images, steps, draws, device)
+
+
+def named(name: str, device: str) -> Result:
+    """Every kind of view of a named policy."""
+    small = {"local_size": 16} if "local_size" in signature(gpuaug.policies[name]).parameters else {}
+    return kinds(gpuaug.policy(name, size=24, **small).views, device)
+
+
+@cache
+def kinds(views: tuple[View, ...], device: str) -> Result:
+    """The worst of every kind of view; some policies share theirs."""
+    draws = gpuaug.sample(Policy(*views), range(len(photos())), seed=7)
+    groups = groupby(zip(views, draws.tables, strict=True), key=lambda pair: pair[0])
+    rows = [compare(photos(), view.steps, next(group)[1], device) for view, group in groups]
+    return {name: max(row[name] for row in rows) for name in rows[0]}
+
+
+def strong(height: int, width: int, *more: Op) -> Policy:
+    jitter, blur = gpuaug.ColorJitter(0.8, 0.8, 0.8, 0.2), gpuaug.GaussianBlur(9, p=1.0)
+    crop = gpuaug.RandomResizedCrop(interpolation="bicubic")
+    return Policy(View((height, width), crop, gpuaug.RandomHorizontalFlip(), jitter, blur, *more, gpuaug.Normalize()))
+
+
+def several_tiles(dtype: torch.dtype, memory_format: torch.memory_format, size: tuple[int, int], device: str) -> Result:
+    """Contrast and blur over two or six tiles, at a size that is no multiple of a tile's."""
+    policy = strong(*size, gpuaug.RandomSolarize(p=0.5))
+    images = Images.from_list([photos()[0], photos()[3]])
+    draws = gpuaug.sample(policy, range(len(images)), seed=1)
+    return compare(images, policy.views[0].steps, draws.tables[0], device, dtype, memory_format)
+
+
+def two_of_each(device: str) -> Result:
+    """Three jitters, two blurs and a Normalize among them: more barriers than any named policy has."""
+    jitter, blur = gpuaug.ColorJitter(contrast=0.5, p=0.6), gpuaug.GaussianBlur((5, 9), (0.3, 3.0), p=0.6)
+    ops = (gpuaug.Resize(), jitter, jitter, blur, gpuaug.RandomInvert(), gpuaug.Normalize(), blur, jitter)
+    steps, draws = tables(ops, len(photos()), 20)
+    return compare(photos(), steps, draws, device)
+
+
+def batch_does_not_matter(device: str) -> Result:
+    """An image's view is the same bits alone and in a batch, though another's noise makes the batch's scratch float32."""
+    policy = strong(20, 40, gpuaug.GaussianNoise(sigma=3.0, clip=False, p=0.5), gpuaug.GaussianBlur(3, p=0.5))
+    draws = gpuaug.sample(policy, range(len(photos())), seed=5)
+
+    def view(images: Images, rows: list[int]) -> torch.Tensor:
+        table = plan.tables(images, policy.views[0].steps, draws.take(rows).tables[0])
+        return cuda.make_view(images.to(device), table, torch.bfloat16, torch.contiguous_format).cpu()
+
+    together = view(photos(), list(range(len(photos()))))
+    apart = [view(Images.from_list([image]), [k])[0] for k, image in enumerate(photos())]
+    difference = max(float((a - b).abs().max()) for a, b in zip(together, apart, strict=True))
+    return {"largest": difference, "mean": difference, "exempt": 0.0}
+
+
+def anywhere_in_memory(device: str) -> Result:
+    """Images whose bytes do not begin at a multiple of four: part of a larger buffer."""
+    whole = photos().to(device)
+    part = Images(whole.buffer[int(whole.offsets[1]) :], whole.shapes[1:])
+    assert part.buffer.data_ptr() % 4
+    steps, draws = tables([gpuaug.RandomResizedCrop()], len(part), 24)
+    return compare(part, steps, draws, device)
+
+
+FUSED = {name: op for name, op in MAPS.items() if plan.take([op], "floats")}
+
+CASES: dict[str, Callable[[str], Result]] = {
+    **{f"{name} alone": partial(alone, op) for name, op in FUSED.items()},
+    **{name: partial(crop, ops) for name, ops in CROPS.items()},
+    "RandomCrop at every border": at_every_border,
+    **{f"policy {name}": partial(named, name) for name in gpuaug.policies},
+    "several tiles, channels last": partial(several_tiles, torch.float32, torch.channels_last, (40, 70)),
+    "several tiles, bfloat16": partial(several_tiles, torch.bfloat16, torch.contiguous_format, (20, 40)),
+    "several tiles, float16, channels last": partial(several_tiles, torch.float16, torch.channels_last, (20, 40)),
+    "two of each": two_of_each,
+    "batch does not matter": batch_does_not_matter,
+    "anywhere in memory": anywhere_in_memory,
+}
+
+
+def main() -> None:
+    for name, case in CASES.items():
+        print(json.dumps({"case": name, **case("cpu")}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
