@@ -182,14 +182,14 @@ def test_images_on_another_device_are_refused() -> None:
     ("arguments", "error", "message"),
     [
         ({"policy": "simclr"}, TypeError, "policy must be a gpuaug.Policy, got str"),
-        ({"backend": "cuda"}, ValueError, "backend must be \"auto\" or one of 'torchvision', 'kornia', got 'cuda'"),
+        ({"backend": "cuda"}, ValueError, "backend must be \"auto\" or one of 'fused', 'kornia', 'torchvision', got 'cuda'"),
         ({"dtype": torch.uint8}, ValueError, "dtype must be float32, float16 or bfloat16, got torch.uint8"),
         ({"dtype": torch.float64}, ValueError, "dtype must be"),
         ({"memory_format": torch.preserve_format}, ValueError, "memory_format must be contiguous_format or channels_last"),
         (
             {"backend": "torchvision", "device": "meta"},
             ValueError,
-            "backend 'torchvision' runs on the CPU only, got device meta",
+            "backend 'torchvision' runs on cpu, not on meta; use 'kornia'",
         ),
     ],
 )
@@ -206,16 +206,16 @@ def test_an_op_that_no_backend_has_is_named() -> None:
     policy = gpuaug.Policy(gpuaug.View(8, gpuaug.CenterCrop(), Swirl()))
     with pytest.raises(ValueError, match="no backend of torchvision has Swirl"):
         gpuaug.Augmenter(policy, "torchvision")
-    with pytest.raises(ValueError, match="no backend of kornia, torchvision has Swirl"):
+    with pytest.raises(ValueError, match="no backend of fused, kornia, torchvision has Swirl"):
         gpuaug.Augmenter(policy)
 
 
 def test_a_backend_whose_package_is_missing_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backends, "installed", lambda name: name == "torchvision")
+    monkeypatch.setattr(backends, "installed", lambda name, kind="cpu": name == "torchvision")
     with pytest.raises(ImportError, match="backend 'kornia' needs kornia; install it with: pip install kornia"):
         gpuaug.Augmenter(POLICY, "kornia")
     assert set(gpuaug.Augmenter(POLICY).modules) == {"torchvision"}
-    monkeypatch.setattr(backends, "installed", lambda name: False)
+    monkeypatch.setattr(backends, "installed", lambda name, kind="cpu": False)
     with pytest.raises(ImportError, match="no backend for device 'cpu' is installed; install one with: pip install kornia"):
         gpuaug.Augmenter(POLICY)
 
@@ -242,6 +242,12 @@ def test_print_shows_the_plan() -> None:
     assert "device='cpu'" in str(gpuaug.Augmenter(POLICY, device="cpu"))
 
 
+def put(monkeypatch: pytest.MonkeyPatch, **modules: Any) -> None:
+    """Make these modules all the backends there are, best first."""
+    monkeypatch.setattr(backends, "REQUIRES", {name: {"any": "torch"} for name in modules})
+    monkeypatch.setattr(backends, "load", lambda name, kind: modules[name])
+
+
 def test_auto_splits_a_view_into_stages_and_the_views_stay_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each op goes to the first backend that has it, in order; runs of one backend are one call."""
     calls: list[str] = []
@@ -251,12 +257,12 @@ def test_auto_splits_a_view_into_stages_and_the_views_stay_the_same(monkeypatch:
             calls.append(f"{name}:{len(run)}")
             return torchvision.apply(batch, run, draws)
 
-        return SimpleNamespace(OPS=ops, apply=apply)
+        return SimpleNamespace(OPS=ops, apply=apply, take=lambda steps, given: backends.leading(steps, ops))
 
     few = only("kornia", {gpuaug.ColorJitter, gpuaug.RandomGrayscale, gpuaug.Normalize})
     every = only("torchvision", set(torchvision.OPS))
     truth = gpuaug.Augmenter(POLICY, "torchvision")(RAGGED, draws_of())
-    monkeypatch.setattr(backends, "load", lambda name: {"kornia": few, "torchvision": every}[name])
+    put(monkeypatch, kornia=few, torchvision=every)
     augment = gpuaug.Augmenter(POLICY)
     assert [(stage.backend, stage.first, len(stage.ops)) for stage in augment.plan[0]] == [
         ("torchvision", 0, 2),
@@ -274,10 +280,33 @@ def test_backends_hand_over_ragged_batches(monkeypatch: pytest.MonkeyPatch) -> N
     """After a resize of the shorter edge alone, sizes differ still: the next backend takes a list."""
     policy = gpuaug.Policy(gpuaug.View(12, gpuaug.Resize(20), gpuaug.CenterCrop(), gpuaug.Normalize()))
     truth = gpuaug.Augmenter(policy, "torchvision")(RAGGED, draws_of(policy))
-    resize = SimpleNamespace(OPS={gpuaug.Resize}, apply=torchvision.apply)
-    monkeypatch.setattr(backends, "load", lambda name: {"kornia": resize, "torchvision": kornia}[name])
+    resize = SimpleNamespace(apply=torchvision.apply, take=lambda steps, given: backends.leading(steps, {gpuaug.Resize}))
+    put(monkeypatch, kornia=resize, torchvision=kornia)
     (view,) = gpuaug.Augmenter(policy)(RAGGED, draws_of(policy))
     assert torch.allclose(view, truth[0], atol=1e-5)
+
+
+def stages_of(*ops: gpuaug.ops.Op, backend: str = "fused") -> list[tuple[str, int]]:
+    plan = gpuaug.Augmenter(gpuaug.Policy(gpuaug.View(16, *ops)), backend).plan[0]
+    return [(stage.backend, len(stage.ops)) for stage in plan]
+
+
+@pytest.mark.parametrize("name", list(gpuaug.policies))
+def test_every_named_policy_is_one_fused_stage_a_view(name: str) -> None:
+    for view in gpuaug.Augmenter(gpuaug.policy(name), "auto").plan:
+        assert [stage.backend for stage in view] == ["fused"]
+
+
+def test_what_cannot_be_fused_goes_to_kornia_between_fused_stages() -> None:
+    crop, jitter, flip = gpuaug.RandomResizedCrop(), gpuaug.ColorJitter(0.4), gpuaug.RandomHorizontalFlip()
+    noise, equalize = gpuaug.GaussianNoise(), gpuaug.RandomEqualize()
+    assert stages_of(crop, jitter, equalize, flip, jitter) == [("fused", 2), ("kornia", 1), ("fused", 2)]
+    assert stages_of(crop, noise, flip, jitter) == [("fused", 2), ("fused", 2)]  # a flip cannot move before the noise
+    assert stages_of(flip, crop, jitter) == [("kornia", 2), ("fused", 1)]  # a crop reads the pixels as they were
+    assert stages_of(gpuaug.Resize(20), gpuaug.CenterCrop(), jitter) == [("fused", 3)]
+    assert stages_of(gpuaug.RandomResizedCrop(interpolation="nearest"), jitter) == [("kornia", 1), ("fused", 1)]
+    assert stages_of(gpuaug.RandomCrop(padding=2, fill=0.5), jitter) == [("kornia", 1), ("fused", 1)]
+    assert stages_of(equalize, jitter, gpuaug.Resize((16, 16))) == [("kornia", 3)]  # sizes differ until the resize
 
 
 def test_every_op_has_its_truth() -> None:

@@ -166,7 +166,7 @@ def test_doctor_says_what_is_missing_and_how_to_install_it(
         return "1.2"
 
     monkeypatch.setattr(metadata, "version", version)
-    monkeypatch.setattr(cli.backends, "installed", lambda name: name != "kornia")
+    monkeypatch.setattr(cli.backends, "installed", lambda name, kind="cpu": name != "kornia")
     assert cli.main(["doctor"]) == 0
     out = capsys.readouterr().out
     assert "kornia       not installed\n" in out
