@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import namedtuple
 
 import numpy as np
+from numba import njit
 
 from . import rows
 from .plan import (
@@ -31,7 +32,7 @@ from .plan import (
     SATURATION,
     SOLARIZE,
 )
-from .rows import ONE, ZERO, inlined, kernel
+from .rows import ONE, OPTIONS, ZERO, inlined, kernel
 from .simd import LANES
 
 BLUR_CUT = 1e-4
@@ -163,7 +164,8 @@ def resize_until(source, boxes, b, work, ready, need, most, near, stride):
     return ready
 
 
-@kernel
+# The cache is renewed when this file changes, not when the functions that it calls do: see CONTRIBUTING.
+@njit(cache=True, **OPTIONS)
 def views(source, boxes, flips, cubic, near, codes, args, words, work, target, first, last):
     """Make views first..last-1.
 
