@@ -1,4 +1,4 @@
-"""The Triton kernels: against the truth, in Triton's interpreter and, where there is one, on a CUDA device; and the host side."""
+"""The Triton kernels against the truth, in Triton's interpreter and on a CUDA device where there is one; and the host side."""
 
 import json
 import os

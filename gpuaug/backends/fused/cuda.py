@@ -80,7 +80,8 @@ class Recorded:
         self.source, self.lead = as_source(batch)
         words, self.form = self.prepare(tables, dtype, memory_format)
         self.table = upload(words, self.source.device)
-        side, now = torch.cuda.Stream(self.source.device), torch.cuda.current_stream(self.source.device)
+        side = torch.cuda.Stream(self.source.device)  # type: ignore[no-untyped-call]
+        now = torch.cuda.current_stream(self.source.device)
         side.wait_stream(now)
         with torch.cuda.stream(side):  # compiles the kernels, which a capture must not do
             launch(self.source, self.table, self.form)

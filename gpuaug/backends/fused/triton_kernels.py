@@ -38,7 +38,9 @@ PARTS = tl.constexpr(256)
 """Partial sums that are added at a time."""
 
 
-@triton.jit(do_not_specialize=["words", "passes", "columns"])
+# Were the width known to be a multiple of 16, Triton would give a thread eight pixels side by side, for wide stores, and a
+# warp eight rows; then every load of the resize would touch eight rows of the image instead of one or two.
+@triton.jit(do_not_specialize=["height", "width", "words", "passes", "columns"])
 def first_pass(
     source, table, scratch, sums, out, height, width, words, passes, columns,
     FLOATS: tl.constexpr, CUBIC: tl.constexpr, GUARD: tl.constexpr, NOISY: tl.constexpr, CHANNELS_LAST: tl.constexpr,
