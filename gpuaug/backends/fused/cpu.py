@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from math import ceil, prod
@@ -44,20 +44,18 @@ def make_view(batch: Any, tables: Tables, dtype: torch.dtype, memory_format: tor
     words = tables.arguments.view(np.uint32)
 
     def part(span: tuple[int, int]) -> None:
-        work = scratch(tables)
+        key = dimensions(tables)
+        work = SCRATCH.take(key)
         kernels.views(
             source, tables.boxes, tables.flips, tables.cubic, near, tables.codes, tables.arguments, words, work, target, *span
         )
+        SCRATCH.give(key, work)
 
     threads = min(torch.get_num_threads(), count)
+    # Several parts a thread, since images differ in what is done to them.
+    edges = np.linspace(0, count, (min(4 * threads, count) if threads > 1 else 1) + 1).astype(int).tolist()
     with compiling():
-        if threads == 1:
-            part((0, count))
-        else:
-            # Several parts a thread, since images differ in what is done to them.
-            edges = np.linspace(0, count, min(4 * threads, count) + 1).astype(int).tolist()
-            for _ in pool(threads).map(part, pairwise(edges)):
-                pass
+        spread(part, list(pairwise(edges)), threads)
     return out
 
 
@@ -98,18 +96,8 @@ def aligned(count: int, dtype: Any = np.float32) -> npt.NDArray[Any]:
     return raw[skip : skip + size].view(dtype)
 
 
-class Thread(threading.local):
-    """The buffers that a thread keeps from batch to batch."""
-
-    key: tuple[int, ...] = ()
-    work: Any = None
-
-
-thread = Thread()
-
-
-def scratch(tables: Tables) -> Any:
-    """Buffers for the kernels, those of this thread's last batch if they fit."""
+def dimensions(tables: Tables) -> tuple[int, ...]:
+    """What the buffers of a stage depend on; the arguments of `buffers`."""
     height, width = tables.size
     boxes = tables.boxes
     support = 2 if tables.cubic else 1
@@ -118,10 +106,7 @@ def scratch(tables: Tables) -> Any:
         1 << (2 * support * max(1, ceil(float((boxes[:, k] / boxes[:, k + 2]).max()))) + 1).bit_length() for k in (2, 3)
     )
     source_width = 1 << int(boxes[:, 3].max()).bit_length()
-    key = (height, width, taps_y, taps_x, source_width, tables.radius, int(blur_precedes_barrier(tables.codes)))
-    if thread.key != key:
-        thread.work, thread.key = buffers(*key), key
-    return thread.work
+    return (height, width, taps_y, taps_x, source_width, tables.radius, int(blur_precedes_barrier(tables.codes)))
 
 
 def blur_precedes_barrier(codes: npt.NDArray[np.uint8]) -> bool:
@@ -180,6 +165,27 @@ class Pool:
             return block
 
 
+class Scratch:
+    """Buffers that no kernel uses at the moment, the newest first."""
+
+    def __init__(self, keep: int) -> None:
+        self.free: deque[tuple[tuple[int, ...], Any]] = deque(maxlen=keep)
+        self.lock = threading.Lock()
+
+    def take(self, key: tuple[int, ...]) -> Any:
+        with self.lock:
+            for k, (size, work) in enumerate(self.free):
+                if size == key:
+                    del self.free[k]
+                    return work
+        return buffers(*key)
+
+    def give(self, key: tuple[int, ...], work: Any) -> None:
+        with self.lock:
+            self.free.appendleft((key, work))
+
+
+SCRATCH = Scratch(keep=16)
 POOL = Pool(keep=16)
 SMALL = 1 << 16
 """Bytes below which memory comes from torch, whose allocator reuses blocks of this size."""
@@ -199,13 +205,34 @@ def empty(shape: tuple[int, ...], dtype: torch.dtype, memory_format: torch.memor
 
 # Threads and compilation.
 
-POOLS: dict[int, ThreadPoolExecutor] = {}
 
+def spread(part: Callable[[tuple[int, int]], None], spans: list[tuple[int, int]], threads: int) -> None:
+    """Call `part` on every span, in this thread and threads - 1 others, which end with the call.
 
-def pool(threads: int) -> ThreadPoolExecutor:
-    if threads not in POOLS:
-        POOLS[threads] = ThreadPoolExecutor(threads, thread_name_prefix="gpuaug-fused")
-    return POOLS[threads]
+    A pool would save 0.1 ms a batch, and be dead in a process that is forked later.
+    """
+    todo = deque(spans)
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            while not errors:
+                try:
+                    span = todo.popleft()
+                except IndexError:
+                    return
+                part(span)
+        except BaseException as error:
+            errors.append(error)
+
+    others = [threading.Thread(target=work, name=f"gpuaug-fused-{k}", daemon=True) for k in range(1, min(threads, len(spans)))]
+    for other in others:
+        other.start()
+    work()
+    for other in others:
+        other.join()
+    if errors:
+        raise errors[0]
 
 
 @contextmanager
@@ -215,7 +242,7 @@ def compiling() -> Iterator[None]:
         yield
         return
     note = threading.Timer(
-        1.0, lambda: print("gpuaug: compiling the fused CPU kernels, once (about half a minute) ...", file=sys.stderr)
+        4.0, lambda: print("gpuaug: compiling the fused CPU kernels, once (about half a minute) ...", file=sys.stderr)
     )
     note.daemon = True
     note.start()
