@@ -33,7 +33,7 @@ from .run import Run
 from .settings import Settings
 from .train import train
 
-SIZE, BATCH, WORKERS, REPEATS, K = 32, 256, 2, 3, 20
+SIZE, BATCH, WORKERS, REPEATS, K = 32, 128, 2, 3, 20
 POLICY = "simclr_cifar"
 
 TORCHVISION = v2.Compose(
@@ -146,6 +146,8 @@ def demo(out: Path, epochs: int, seed: int) -> tuple[dict[str, float], Run]:
         batch_size=BATCH,
         epochs=epochs,
         optimizer="adamw",
+        learning_rate=5e-3,  # with temperature 0.1 better in so few epochs than 3e-3 with 0.2: 78 % against 73 %
+        temperature=0.1,
         num_workers=WORKERS,
         knn_k=K,
         eval_every=2,
