@@ -13,7 +13,7 @@ import torch
 import gpuaug
 from gpuaug import Images
 from gpuaug.backends.fused import cuda, plan
-from gpuaug.backends.fused.triton_records import BASE, OFF, levels_of, levels_of_ops, passes, records
+from gpuaug.backends.fused.triton_records import BASE, OFF, barriers, levels_of, levels_of_ops, passes, records
 
 from .triton_interpreter import CASES, LARGEST, MEAN, NARROW, photos
 
@@ -110,12 +110,13 @@ def test_an_image_without_contrast_waits_for_the_level_of_the_blur():
     codes = np.array(
         [[contrast, plan.HUE, blur], [plan.HUE, contrast, none], [plan.HUE, none, blur], [none, none, none]], np.uint8
     )
-    assert levels_of(codes) == (contrast, blur)
-    spans = passes(codes, (contrast, blur))
-    assert spans[0].tolist() == [[-1, 0], [0, 2], [2, 3]]
-    assert spans[1].tolist() == [[-1, 1], [1, 3], [OFF, OFF]]
-    assert spans[2].tolist() == [[-1, 2], [OFF, OFF], [2, 3]]
-    assert spans[3].tolist() == [[-1, 3], [OFF, OFF], [OFF, OFF]]
+    places = barriers(codes)
+    assert levels_of(places, 4) == (contrast, blur)
+    spans = passes(places, (contrast, blur), 4, 3).T.tolist()
+    assert spans[0] == [-1, 0, 0, 2, 2, 3]
+    assert spans[1] == [-1, 1, 1, 3, OFF, OFF]
+    assert spans[2] == [-1, 2, OFF, OFF, 2, 3]
+    assert spans[3] == [-1, 3, OFF, OFF, OFF, OFF]
 
 
 @pytest.mark.parametrize("name", gpuaug.policies)
@@ -128,22 +129,23 @@ def test_the_levels_of_the_ops_suffice_for_any_draws(name):
             draws = gpuaug.sample(policy, range(16), seed=seed)
             images = Images(torch.zeros(16 * 12, dtype=torch.uint8), np.full((16, 2), 2, np.int32))
             codes = plan.tables(images, steps, draws.tables[0]).codes
-            assert len(levels_of(codes)) <= len(levels_of_ops(steps))
-            spans = passes(codes, levels_of_ops(steps))
-            begun = (spans[:, 1:, 1] != OFF).sum(axis=1)
+            places = barriers(codes)
+            assert len(levels_of(places, len(codes))) <= len(levels_of_ops(steps))
+            spans = passes(places, levels_of_ops(steps), *codes.shape)
+            begun = (spans[3::2] != OFF).sum(axis=0)
             assert (begun == ((codes == plan.CONTRAST) | (codes == plan.BLUR)).sum(axis=1)).all()
 
 
 def test_a_graph_refuses_a_barrier_that_it_has_no_launch_for():
     with pytest.raises(ValueError, match="not captured"):
-        passes(np.array([[plan.BLUR]], np.uint8), (plan.CONTRAST,))
+        passes(barriers(np.array([[plan.BLUR]], np.uint8)), (plan.CONTRAST,), 1, 1)
 
 
 def test_boxes_begin_beyond_two_gigabytes():
     steps = gpuaug.policy("mae").views[0].steps
     draws = gpuaug.sample(gpuaug.policy("mae"), range(len(photos())), seed=0)
     table = plan.tables(photos(), steps, draws.tables[0])
-    near, far = (records(photos(), table, (), False, lead) for lead in (0, 2**33 + 16))
+    near, far = (records(photos(), table, (), False, lead)[0] for lead in (0, 2**33 + 16))
     bases = [words[:, BASE : BASE + 2].copy().view(np.int64)[:, 0] for words in (near, far)]
     assert (bases[1] - bases[0] == 2**33 + 16).all()
 

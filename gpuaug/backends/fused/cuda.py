@@ -18,7 +18,7 @@ import torch
 from ...images import Images
 from ...ops import Op
 from .plan import BLUR, CONTRAST, Tables
-from .triton_records import SNAP, Words, levels_of, levels_of_ops, records, runs_over
+from .triton_records import SNAP, Words, levels_of_ops, records, runs_over
 
 TILE = (32, 32)
 """Rows and columns of the pixels that a program makes: 224, 96 and 32 are multiples of 32, and a warp's loads are one row."""
@@ -58,8 +58,7 @@ def make_view(batch: Any, tables: Tables, dtype: torch.dtype, memory_format: tor
     (TRITON_INTERPRET=1), and for a single image of 2 GiB.
     """
     source, lead = as_source(batch)
-    levels = levels_of(tables.codes)
-    words = records(batch, tables, levels, dtype != torch.float32, lead)
+    words, levels = records(batch, tables, None, dtype != torch.float32, lead)
     form = form_of(words, tables, levels, runs_over(words, tables.cubic, source.numel()), dtype, memory_format)
     return launch(source, upload(words, source.device), form)
 
@@ -100,7 +99,7 @@ class Recorded:
         return self.view
 
     def prepare(self, tables: Tables, dtype: torch.dtype, memory_format: torch.memory_format) -> tuple[Words, Form]:
-        words = records(self.batch, tables, self.levels, dtype != torch.float32, self.lead)
+        words, _ = records(self.batch, tables, self.levels, dtype != torch.float32, self.lead)
         return words, form_of(words, tables, self.levels, True, dtype, memory_format)
 
 
@@ -121,7 +120,10 @@ def form_of(
 
 
 def as_source(batch: Any) -> tuple[torch.Tensor, int]:
-    """The memory that the kernels read, from a multiple of 16 bytes on, and the bytes in it before the first image."""
+    """The memory that the kernels read, from a multiple of 16 bytes on, and the bytes in it before the first image.
+
+    They read whole words of four bytes, so up to three bytes on either side, which an allocator never gives to others.
+    """
     tensor: torch.Tensor = batch.buffer if isinstance(batch, Images) else batch.contiguous()
     if tensor.device.type != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
         raise ValueError(f"fused: the Triton kernels run on CUDA devices, the images are on {tensor.device}")

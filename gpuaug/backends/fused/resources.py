@@ -80,7 +80,7 @@ def compiled(variant: Variant, capability: int) -> Any:
     signature = {n: "constexpr" if n in variant.constants else variant.types.get(n, "i32") for n in names}
     constants = {(names.index(n),): value for n, value in variant.constants.items()}
     # What Triton finds out at a launch: these are multiples of 16.
-    alike = POINTERS | ({"height", "width"} if variant.kernel != "first_pass" else set())
+    alike = POINTERS | ({"height", "width"} if variant.kernel == "next_pass" else set())
     multiples: Any = {(names.index(n),): [["tt.divisibility", 16]] for n in names if n in alike}
     options = {"num_warps": WARPS, "enable_fp_fusion": True}
     if variant.kernel == "first_pass" and variant.constants["NOISY"]:

@@ -9,7 +9,7 @@ Programs of an image that a launch does not concern return at once. Scratch is f
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator,import-untyped,misc"
 # Triton has no types that mypy can see.
-# ruff: noqa: N803, N806, SIM108, SIM300
+# ruff: noqa: N803, SIM108, SIM300
 # Triton's convention is capitals for what is known when a kernel is compiled; an `if` on these leaves one branch.
 
 from __future__ import annotations
@@ -20,12 +20,10 @@ import triton.language as tl
 from . import plan
 from . import triton_records as record
 from .triton_ops import clamp, gray_of, run
+from .triton_resize import resize
 
 BLUR, CONTRAST, OFF = tl.constexpr(plan.BLUR), tl.constexpr(plan.CONTRAST), tl.constexpr(record.OFF)
-LAST, PITCH, FLIPS, SNAP = (tl.constexpr(n) for n in (record.LAST, record.PITCH, record.FLIPS, record.SNAP))
-BOX_H, BOX_W, FULL_H, FULL_W = (tl.constexpr(n) for n in (record.BOX_H, record.BOX_W, record.FULL_H, record.FULL_W))
-SKIP_Y, SKIP_X, TAPS_Y, TAPS_X = (tl.constexpr(n) for n in (record.SKIP_Y, record.SKIP_X, record.TAPS_Y, record.TAPS_X))
-SCALE_Y, SCALE_X = tl.constexpr(record.SCALE_Y), tl.constexpr(record.SCALE_X)
+FLIPS, SNAP = tl.constexpr(record.FLIPS), tl.constexpr(record.SNAP)
 GAIN, BIAS, HEAD = tl.constexpr(record.GAIN), tl.constexpr(record.BIAS), tl.constexpr(record.HEAD)
 
 BLUR_CUT = tl.constexpr(1e-4)
@@ -39,7 +37,8 @@ PARTS = tl.constexpr(256)
 
 
 # Were the width known to be a multiple of 16, Triton would give a thread eight pixels side by side, for wide stores, and a
-# warp eight rows; then every load of the resize would touch eight rows of the image instead of one or two.
+# warp eight rows. That is right for next_pass, whose loads are as wide; but a load of the resize, or of the blur along rows,
+# is of one element a thread, and would touch eight rows of the image instead of one or two.
 @triton.jit(do_not_specialize=["height", "width", "words", "passes", "columns"])
 def first_pass(
     source, table, scratch, sums, out, height, width, words, passes, columns,
@@ -53,7 +52,7 @@ def first_pass(
         flips = tl.load(rec + FLIPS)
         from_y = tl.where((flips & 2) != 0, height - 1 - y, y)
         from_x = tl.where((flips & 1) != 0, width - 1 - x, x)
-        r, g, b = fetch(source, image, from_y, from_x, inside, height, width)
+        r, g, b = fetch(source, image, from_y, from_x, inside, height, width, True)
     else:
         r, g, b = resize(source, rec, y, x, height, width, CUBIC, GUARD, H, W)
     finish(
@@ -79,9 +78,9 @@ def next_pass(
     if code == BLUR:
         r, g, b = blur(source, image, y, x, inside, height, width, a0, tl.load(arg + 2).to(tl.int32), True)
     else:
-        r, g, b = fetch(source, image, y, x, inside, height, width)
+        r, g, b = fetch(source, image, y, x, inside, height, width, False)
         tiles = tl.cdiv(height, H) * tl.cdiv(width, W)
-        bias = total(sums + (image * columns + begin) * tiles, tiles) / (height * width).to(tl.float32) * (1 - a0)
+        bias = total(sums + (image.to(tl.int64) * columns + begin) * tiles, tiles) / (height * width).to(tl.float32) * (1 - a0)
         r, g, b = clamp(r * a0 + bias), clamp(g * a0 + bias), clamp(b * a0 + bias)
     finish(
         r, g, b, rec, level, passes, columns, scratch, sums, out, image, tile, y, x, inside, height, width, NOISY,
@@ -89,7 +88,7 @@ def next_pass(
     )  # fmt: skip
 
 
-@triton.jit(do_not_specialize=["words", "level", "passes", "columns"])
+@triton.jit(do_not_specialize=["height", "width", "words", "level", "passes", "columns"])
 def blur_across(
     source, table, scratch, height, width, words, level, passes, columns, H: tl.constexpr, W: tl.constexpr
 ):  # fmt: skip
@@ -139,7 +138,7 @@ def finish(
         if tl.load(codes + end) == CONTRAST:
             tiles = tl.cdiv(height, H) * tl.cdiv(width, W)
             gray = tl.where(inside, gray_of(r, g, b), 0.0)
-            tl.store(sums + (image * columns + end) * tiles + tile, tl.sum(tl.sum(gray, 1), 0))
+            tl.store(sums + (image.to(tl.int64) * columns + end) * tiles + tile, tl.sum(tl.sum(gray, 1), 0))
 
 
 @triton.jit
@@ -156,10 +155,16 @@ def total(parts, count):
 
 
 @triton.jit
-def fetch(source, image, y, x, inside, height, width):
-    """Pixels of planes (B, 3, height, width), float32 or fixed point."""
+def fetch(source, image, y, x, inside, height, width, ANY: tl.constexpr):
+    """Pixels of planes (B, 3, height, width), float32 or fixed point.
+
+    ANY: whether columns are in any order. Then they are called neighbours, or Triton might lay a warp along a column.
+    """
     plane = height * width
-    at = source + image.to(tl.int64) * 3 * plane + (y * width + x)
+    pixel = y * width + x
+    if ANY:
+        pixel = tl.max_contiguous(pixel, [1, 2])
+    at = source + image.to(tl.int64) * 3 * plane + pixel
     r = tl.load(at, mask=inside, other=0)
     g = tl.load(at + plane, mask=inside, other=0)
     b = tl.load(at + 2 * plane, mask=inside, other=0)
@@ -244,141 +249,17 @@ def bell(k, sigma):
 def blur(source, image, y, x, inside, height, width, sigma, radius, DOWN: tl.constexpr):
     """One direction of a blur with reflected borders."""
     reach, norm = gaussian(sigma, radius)
-    r, g, b = fetch(source, image, y, x, inside, height, width)
+    r, g, b = fetch(source, image, y, x, inside, height, width, False)
     r, g, b = r * norm, g * norm, b * norm
     for k in range(1, reach + 1):
         weight = bell(k, sigma) * norm
         if DOWN:
-            r0, g0, b0 = fetch(source, image, tl.abs(y - k), x, inside, height, width)
-            r1, g1, b1 = fetch(source, image, height - 1 - tl.abs(height - 1 - y - k), x, inside, height, width)
+            r0, g0, b0 = fetch(source, image, tl.abs(y - k), x, inside, height, width, False)
+            r1, g1, b1 = fetch(source, image, height - 1 - tl.abs(height - 1 - y - k), x, inside, height, width, False)
         else:
-            r0, g0, b0 = fetch(source, image, y, tl.abs(x - k), inside, height, width)
-            r1, g1, b1 = fetch(source, image, y, width - 1 - tl.abs(width - 1 - x - k), inside, height, width)
+            r0, g0, b0 = fetch(source, image, y, tl.abs(x - k), inside, height, width, True)
+            r1, g1, b1 = fetch(source, image, y, width - 1 - tl.abs(width - 1 - x - k), inside, height, width, True)
         r += (r0 + r1) * weight
         g += (g0 + g1) * weight
         b += (b0 + b1) * weight
     return r, g, b
-
-
-# Resize.
-
-
-@triton.jit
-def resize(
-    source, rec, y, x, height, width, CUBIC: tl.constexpr, GUARD: tl.constexpr, H: tl.constexpr, W: tl.constexpr
-):  # fmt: skip
-    """Antialiased resize of the box of bytes that a record names; black where the view reaches beyond the image.
-
-    Pixels are read as aligned 32-bit words, shifted into place, since a load takes as long for a byte as for a word: three
-    words cover 3 pixels (the taps of a bilinear filter that shrinks up to 1.5 times), four words 4 (those of a bicubic one
-    that enlarges). Wider filters take several such steps. GUARD: whether words beyond the last may be asked for.
-    """
-    STEP: tl.constexpr = 4 if CUBIC else 3
-    scales = (rec + SCALE_Y).to(tl.pointer_type(tl.float32), bitcast=True)
-    flips = tl.load(rec + FLIPS)
-    box_w, full_h, full_w = tl.load(rec + BOX_W), tl.load(rec + FULL_H), tl.load(rec + FULL_W)
-    oy = tl.where((flips & 2) != 0, height - 1 - y, y) + tl.load(rec + SKIP_Y)
-    ox = tl.where((flips & 1) != 0, width - 1 - x, x) + tl.load(rec + SKIP_X)
-    taps_y, taps_x = tl.load(rec + TAPS_Y), tl.load(rec + TAPS_X)
-    first_y, from_y, inverse_y = window(oy, tl.load(rec + BOX_H), taps_y, tl.load(scales), CUBIC)
-    first_x, from_x, inverse_x = window(ox, box_w, taps_x, tl.load(scales + 1), CUBIC)
-    pitch, last = tl.load(rec + PITCH), tl.load(rec + LAST)
-    base = (tl.load(rec + 1).to(tl.int64) << 32) | (tl.load(rec).to(tl.int64) & 0xFFFFFFFF)
-    words = source.to(tl.pointer_type(tl.uint32), bitcast=True) + (base >> 2)
-    corner = first_y * pitch + 3 * first_x + (base & 3).to(tl.int32)
-
-    r, g, b = tl.zeros([H, W], tl.float32), tl.zeros([H, W], tl.float32), tl.zeros([H, W], tl.float32)
-    norm_x, norm_y = tl.zeros([1, W], tl.float32), tl.zeros([H, 1], tl.float32)
-    for k in range(0, taps_x, STEP):
-        left = box_w - first_x - k
-        w0 = tl.where(left > 0, weight(from_x + k * inverse_x, CUBIC), 0.0)
-        w1 = tl.where(left > 1, weight(from_x + (k + 1) * inverse_x, CUBIC), 0.0)
-        w2 = tl.where(left > 2, weight(from_x + (k + 2) * inverse_x, CUBIC), 0.0)
-        w3 = tl.where(left > 3, weight(from_x + (k + 3) * inverse_x, CUBIC), 0.0)
-        norm_x += w0 + w1 + w2
-        if CUBIC:
-            norm_x += w3
-        norm_y *= 0
-        for j in range(taps_y):
-            v = weight(from_y + j * inverse_y, CUBIC)
-            norm_y += v
-            byte = corner + (j * pitch + 3 * k)
-            at, shift = byte >> 2, ((byte << 3) & 31).to(tl.uint32)
-            p0, p1, p2 = word(words, at, last, GUARD), word(words, at + 1, last, GUARD), word(words, at + 2, last, GUARD)
-            p0, p1 = joined(p0, p1, shift), joined(p1, p2, shift)
-            if CUBIC:
-                # Of the twelve bytes the last, so that nothing is read for a word that lies beyond them.
-                p2 = joined(p2, word(words, (byte + 11) >> 2, last, GUARD), shift)
-                r += v * (w0 * channel(p0, 0) + w1 * channel(p0, 3) + w2 * channel(p1, 2) + w3 * channel(p2, 1))
-                g += v * (w0 * channel(p0, 1) + w1 * channel(p1, 0) + w2 * channel(p1, 3) + w3 * channel(p2, 2))
-                b += v * (w0 * channel(p0, 2) + w1 * channel(p1, 1) + w2 * channel(p2, 0) + w3 * channel(p2, 3))
-            else:
-                r += v * (w0 * channel(p0, 0) + w1 * channel(p0, 3) + w2 * channel(p1, 2))
-                g += v * (w0 * channel(p0, 1) + w1 * channel(p1, 0) + w2 * channel(p1, 3))
-                b += v * (w0 * channel(p0, 2) + w1 * channel(p1, 1) + w2 * channel(p2 >> shift, 0))
-    seen_y, seen_x = (oy >= 0) & (oy < full_h), (ox >= 0) & (ox < full_w)
-    gain = (
-        tl.where(seen_y, 1 / 255, 0.0)
-        / tl.where(seen_y, norm_y, 1.0)
-        * (tl.where(seen_x, 1.0, 0.0) / tl.where(seen_x, norm_x, 1.0))
-    )
-    return r * gain, g * gain, b * gain
-
-
-@triton.jit
-def window(o, n_in, taps, scale, CUBIC: tl.constexpr):
-    """Of each output pixel: the first of its `taps` source pixels, the filter's argument there and its step to the next.
-
-    In float32 and in torch's order of operations, so that rounding agrees too. Near the end the window is moved inwards,
-    over pixels where the filter is 0, so that all of it lies within the image unless the image is smaller.
-    """
-    widen = tl.maximum(scale, 1.0)
-    support = (2 if CUBIC else 1) * widen
-    centre = scale * (o.to(tl.float32) + 0.5)
-    first = tl.maximum(tl.minimum((centre - support + 0.5).to(tl.int32), n_in - taps), 0)
-    step = 1 / widen
-    return first, (first.to(tl.float32) - centre + 0.5) * step, step
-
-
-@triton.jit
-def weight(t, CUBIC: tl.constexpr):
-    """The filter: a triangle, or a cubic with a = -0.5."""
-    a = tl.abs(t)
-    if CUBIC:
-        near = (1.5 * a - 2.5) * a * a + 1
-        far = ((-0.5 * a + 2.5) * a - 4) * a + 2
-        w = tl.where(a < 1, near, tl.where(a < 2, far, 0.0))
-    else:
-        w = tl.maximum(1 - a, 0.0)
-    return w
-
-
-@triton.jit
-def word(words, at, last, GUARD: tl.constexpr):
-    if GUARD:
-        v = tl.load(words + at, mask=at <= last, other=0)
-    else:
-        v = tl.load(words + at)
-    return v
-
-
-@triton.jit
-def joined(low, high, shift):
-    """32 of the 64 bits of two words, from bit `shift` (0..24) on: one instruction, a funnel shift."""
-    return (low >> shift) | ((high << 1) << (31 - shift))
-
-
-@triton.jit
-def channel(word, K: tl.constexpr):
-    """Byte K of a word as a float.
-
-    The two lower ones become mantissas, of 2^23 + byte and of 2^15 + byte, the others are converted: the processor converts
-    at a quarter of the speed of arithmetic, but at the same time.
-    """
-    if K == 0:
-        v = ((word & 0xFF) | 0x4B000000).to(tl.float32, bitcast=True) - 8388608.0
-    elif K == 1:
-        v = ((word & 0xFF00) | 0x47000000).to(tl.float32, bitcast=True) - 32768.0
-    else:
-        v = ((word >> (8 * K)) & 255).to(tl.float32)
-    return v

@@ -36,18 +36,34 @@ MAX_IMAGE = 2**31 - 64
 Words = npt.NDArray[np.int32]
 
 
-def levels_of(codes: npt.NDArray[np.uint8]) -> tuple[int, ...]:
-    """The barriers of a batch, CONTRAST or BLUR, such that every image's are among them in order; codes (B, N)."""
+Place = tuple[int, int, npt.NDArray[np.intp]]
+"""A column of the programs with barriers, CONTRAST or BLUR, and the images that have them there."""
+
+
+def barriers(codes: npt.NDArray[np.uint8]) -> list[Place]:
+    """The places of all barriers, in order; codes (B, N)."""
+    found: list[Place] = []
+    for n, column in enumerate(codes.T.copy()):
+        rows = ((column == CONTRAST) | (column == BLUR)).nonzero()[0]
+        if len(rows):
+            kinds = column[rows]
+            one = int(kinds[0])
+            if (kinds == one).all():
+                found.append((n, one, rows))
+            else:
+                found += [(n, kind, rows[kinds == kind]) for kind in (CONTRAST, BLUR)]
+    return found
+
+
+def levels_of(places: Sequence[Place], count: int) -> tuple[int, ...]:
+    """The kinds of barriers, CONTRAST or BLUR, such that those of each of the `count` images are among them in order."""
     levels: list[int] = []
-    free = np.ones(len(codes), dtype=np.bool_)  # images without a barrier on the last level
-    for column in codes.T:
-        for kind in (CONTRAST, BLUR):
-            rows = column == kind
-            if rows.any():
-                if not (levels and levels[-1] == kind and free[rows].all()):
-                    levels.append(kind)
-                    free[:] = True
-                free &= ~rows
+    free = np.ones(count, dtype=np.bool_)  # images without a barrier on the last level
+    for _, kind, rows in places:
+        if not (levels and levels[-1] == kind and free[rows].all()):
+            levels.append(kind)
+            free[:] = True
+        free[rows] = False
     return tuple(levels)
 
 
@@ -62,42 +78,38 @@ def levels_of_ops(ops: Sequence[Op]) -> tuple[int, ...]:
     return tuple(kinds)
 
 
-def passes(codes: npt.NDArray[np.uint8], levels: Sequence[int]) -> Words:
-    """Begin and end (B, levels + 1, 2) of every pass: columns of barriers, -1 before the first, N after the last."""
-    count, columns = codes.shape
-    place = np.full((count, len(levels)), OFF, dtype=np.int32)
+def passes(places: Sequence[Place], levels: Sequence[int], count: int, columns: int) -> Words:
+    """Begin and end (2 * levels + 2, count) of every pass: columns of barriers, -1 before the first, else `columns`."""
+    out = np.full((2 * len(levels) + 2, count), OFF, dtype=np.int32)
     # following[kind][k]: the first level of this kind from level k on.
-    following = {
-        kind: np.array([next((j for j in range(k, len(levels)) if levels[j] == kind), -1) for k in range(len(levels) + 1)])
-        for kind in (CONTRAST, BLUR)
-    }
-    at = np.zeros(count, dtype=np.intp)
-    for n in range(columns):
-        for kind in (CONTRAST, BLUR):
-            rows = np.flatnonzero(codes[:, n] == kind)
-            if len(rows):
-                level = following[kind][at[rows]]
-                if (level < 0).any():
-                    raise ValueError("fused: the batch needs a contrast or a blur that its CUDA graph was not captured with")
-                place[rows, level] = n
-                at[rows] = level + 1
-    out = np.empty((count, len(levels) + 1, 2), dtype=np.int32)
-    end = np.full(count, columns, dtype=np.int32)
+    following = {kind: np.full(len(levels) + 1, -1) for kind in (CONTRAST, BLUR)}
     for k in reversed(range(len(levels))):
-        active = place[:, k] != OFF
-        out[:, k + 1, 0] = place[:, k]
-        out[:, k + 1, 1] = np.where(active, end, OFF)
-        end = np.where(active, place[:, k], end)
-    out[:, 0, 0] = -1
-    out[:, 0, 1] = end
+        for kind, first in following.items():
+            first[k] = k if levels[k] == kind else first[k + 1]
+    at = np.zeros(count, dtype=np.intp)  # the level after the last barrier of an image
+    for n, kind, rows in places:
+        level = following[kind][at[rows]]
+        if (level < 0).any():
+            raise ValueError("fused: the batch needs a contrast or a blur that its CUDA graph was not captured with")
+        out[2 * level + 2, rows] = n
+        at[rows] = level + 1
+    end: Words = np.full(count, columns, dtype=np.int32)
+    for k in reversed(range(1, len(levels) + 1)):
+        active = out[2 * k] != OFF
+        out[2 * k + 1] = np.where(active, end, OFF)
+        end = np.where(active, out[2 * k], end)
+    out[1] = end
     return out
 
 
 def bounded(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
     """Images (B,) whose values are within [-2, 2) at every barrier: nothing before the last one leaves the colours' range."""
+    wide = (codes >= AFFINE) & (codes <= ERASE_WITH_NOISE)
+    if not wide.any():
+        return np.ones(len(codes), dtype=np.bool_)
     barrier = (codes == CONTRAST) | (codes == BLUR)
     before = np.logical_or.accumulate(barrier[:, ::-1], axis=1)[:, ::-1]
-    return ~np.asarray((codes >= AFFINE) & (codes <= ERASE_WITH_NOISE) & before).any(axis=1)
+    return ~np.asarray(wide & before).any(axis=1)
 
 
 def taps(n_in: Words, n_full: Words, cubic: bool) -> tuple[npt.NDArray[np.float32], Words]:
@@ -111,38 +123,49 @@ def runs_over(words: Words, cubic: bool, size: int) -> bool:
     """Whether the windows of a box narrower than they are reach beyond the memory of `size` bytes."""
     step = 4 if cubic else 3
     span = -(-words[:, TAPS_X] // step) * step
-    end = words[:, BASE : BASE + 2].view(np.int64)[:, 0] + (words[:, BOX_H] - 1).astype(np.int64) * words[:, PITCH] + 3 * span
-    return bool(((span > words[:, BOX_W]) & (end > size)).any())
+    narrow = words[span > words[:, BOX_W]]
+    base = np.ascontiguousarray(narrow[:, BASE : BASE + 2]).view(np.int64)[:, 0]
+    end = base + (narrow[:, BOX_H] - 1).astype(np.int64) * narrow[:, PITCH] + 3 * span[span > words[:, BOX_W]]
+    return bool((end > size).any())
 
 
-def records(batch: object, tables: Tables, levels: Sequence[int], snap: bool, lead: int = 0) -> Words:
-    """(B, words) int32.
+def records(
+    batch: object, tables: Tables, levels: tuple[int, ...] | None, snap: bool, lead: int = 0
+) -> tuple[Words, tuple[int, ...]]:
+    """The records (B, words) int32, and the levels.
 
-    snap: whether scratch may be rounded to fixed point, where a program allows it. lead: bytes in front of the first image
-    in the memory that the kernels are given.
+    levels: of a graph; None takes those that the batch needs. snap: whether scratch may be rounded to fixed point, where a
+    program allows it. lead: bytes in front of the first image in the memory that the kernels are given.
     """
     count, columns = tables.codes.shape
+    places = barriers(tables.codes)
+    levels = levels_of(places, count) if levels is None else levels
     codes_at = HEAD + 2 * (len(levels) + 1)
     args_at = codes_at + columns
-    out = np.zeros((count, args_at + ARGUMENTS * columns), dtype=np.int32)
-    floats = out.view(np.float32)
-    boxes = tables.boxes
+    head = np.zeros((codes_at, count), dtype=np.int32)  # a word of all images is a row here, which is quicker to fill
+    floats = head.view(np.float32)
+    boxes = np.ascontiguousarray(tables.boxes.T)
     if isinstance(batch, Images):
-        if (batch.sizes > MAX_IMAGE).any():
-            k = int(np.argmax(batch.sizes > MAX_IMAGE))
-            raise ValueError(f"fused: image {k} of the batch has {batch.sizes[k]} bytes; at most {MAX_IMAGE} are supported")
-        pitch = batch.shapes[:, 1].astype(np.int64) * 3
-        base = lead + batch.offsets + boxes[:, 0] * pitch + boxes[:, 1] * 3
-        out[:, BASE : BASE + 2] = base[:, None].view(np.int32)
-        out[:, LAST] = np.minimum((lead + batch.buffer.numel() - 1) // 4 - base // 4, 2**31 - 1)
-        out[:, PITCH] = pitch
-    out[:, BOX_H : SKIP_X + 1] = boxes[:, 2:]
-    out[:, FLIPS] = tables.flips @ np.array([1, 2])
-    floats[:, SCALE_Y], out[:, TAPS_Y] = taps(boxes[:, 2], boxes[:, 4], tables.cubic)
-    floats[:, SCALE_X], out[:, TAPS_X] = taps(boxes[:, 3], boxes[:, 5], tables.cubic)
-    floats[:, GAIN : GAIN + 3], floats[:, BIAS : BIAS + 3] = tables.scale, tables.bias
-    out[:, SNAP] = snap and bounded(tables.codes)
-    out[:, HEAD:codes_at] = passes(tables.codes, levels).reshape(count, -1)
+        height, width = batch.shapes.T.astype(np.int64)
+        pitch = 3 * width
+        sizes = pitch * height
+        if sizes.max(initial=0) > MAX_IMAGE:
+            k = int(sizes.argmax())
+            raise ValueError(f"fused: image {k} of the batch has {sizes[k]} bytes; at most {MAX_IMAGE} are supported")
+        base = lead + np.cumsum(sizes) - sizes + boxes[0] * pitch + boxes[1] * 3
+        head[BASE], head[BASE + 1] = base & 0xFFFFFFFF, base >> 32
+        head[LAST] = np.minimum((lead + batch.buffer.numel() - 1) // 4 - base // 4, 2**31 - 1)
+        head[PITCH] = pitch
+    head[BOX_H : SKIP_X + 1] = boxes[2:]
+    head[FLIPS] = tables.flips[:, 0] + 2 * tables.flips[:, 1]
+    floats[SCALE_Y], head[TAPS_Y] = taps(boxes[2], boxes[4], tables.cubic)
+    floats[SCALE_X], head[TAPS_X] = taps(boxes[3], boxes[5], tables.cubic)
+    floats[GAIN : GAIN + 3], floats[BIAS : BIAS + 3] = tables.scale[:, None], tables.bias[:, None]
+    if snap:
+        head[SNAP] = bounded(tables.codes)
+    head[HEAD:] = passes(places, levels, count, columns)
+    out = np.empty((count, args_at + ARGUMENTS * columns), dtype=np.int32)
+    out[:, :codes_at] = head.T
     out[:, codes_at:args_at] = tables.codes
-    floats[:, args_at:] = tables.arguments.reshape(count, -1)
-    return out
+    out[:, args_at:] = tables.arguments.reshape(count, -1).view(np.int32)
+    return out, levels
