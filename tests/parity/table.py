@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import gpuaug
+from gpuaug import backends
 
 from .cases import (
     CROPS,
@@ -85,7 +86,7 @@ def measure_policy(backend: str, name: str) -> Comparison:
 
 
 def text() -> str:
-    packages = ("gpuaug", "torch", "torchvision", *TOLERANCE)
+    packages = ("gpuaug", "torch", "torchvision", *(backends.requirement(name) for name in TOLERANCE))
     head = HEAD.format(
         truth=TRUTH,
         tolerances=", ".join(f"`{name}` {value:g}" for name, value in TOLERANCE.items()),
