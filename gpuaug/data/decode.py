@@ -50,7 +50,7 @@ def orientation(image: Image.Image) -> int:
     """EXIF orientation, 1..8; damaged EXIF counts as upright, since the pixels may well be sound."""
     try:
         return int(image.getexif().get(ORIENTATION_TAG, 1))
-    except Exception:
+    except Exception:  # as above: whatever Pillow's parsers of a damaged file raise
         return 1
 
 
