@@ -19,8 +19,9 @@ from ...images import Images
 from . import kernels
 from .kernels import Source, Target, Work
 from .plan import BLUR, CONTRAST, Tables
-from .rows import BFLOAT16, FLOAT16, FLOAT32
-from .simd import LANES, has_avx512
+from .output import BFLOAT16, FLOAT16, FLOAT32
+from .resize import SLACK
+from .simd import LANES
 
 FORMS = {torch.float32: FLOAT32, torch.float16: FLOAT16, torch.bfloat16: BFLOAT16}
 NO_BYTES, NO_FLOATS, NO_WORDS = (np.empty(0, dtype=kind) for kind in (np.uint8, np.float32, np.uint16))
@@ -40,14 +41,13 @@ def make_view(batch: Any, tables: Tables, dtype: torch.dtype, memory_format: tor
     else:
         source = Source(NO_BYTES, NO_OFFSETS, NO_OFFSETS, batch.contiguous().reshape(-1).numpy())
     target = as_target(out, tables, memory_format)
-    near = has_avx512()
     words = tables.arguments.view(np.uint32)
 
     def part(span: tuple[int, int]) -> None:
         key = dimensions(tables)
         work = SCRATCH.take(key)
         kernels.views(
-            source, tables.boxes, tables.flips, tables.cubic, near, tables.codes, tables.arguments, words, work, target, *span
+            source, tables.boxes, tables.flips, tables.cubic, tables.codes, tables.arguments, words, work, target, *span
         )
         SCRATCH.give(key, work)
 
@@ -80,7 +80,7 @@ def as_target(out: torch.Tensor, tables: Tables, memory_format: torch.memory_for
 
 # Memory.
 
-STRIP = 512
+STRIP = 1024
 """Floats of a plane of a strip, about: enough to make the cost of a call small, few enough for the first cache."""
 
 
@@ -101,12 +101,18 @@ def dimensions(tables: Tables) -> tuple[int, ...]:
     height, width = tables.size
     boxes = tables.boxes
     support = 2 if tables.cubic else 1
+    scale_y, scale_x = (float((boxes[:, k] / boxes[:, k + 2]).max()) for k in (2, 3))
+    deep = min(height, max(1, STRIP // up(width)))
     # Numbers that vary from batch to batch are rounded up, so that the buffers serve many batches.
-    taps_y, taps_x = (
-        1 << (2 * support * max(1, ceil(float((boxes[:, k] / boxes[:, k + 2]).max()))) + 1).bit_length() for k in (2, 3)
-    )
-    source_width = 1 << int(boxes[:, 3].max()).bit_length()
-    return (height, width, taps_y, taps_x, source_width, tables.radius, int(blur_precedes_barrier(tables.codes)))
+    taps_y, taps_x = (beyond(2 * support * max(1.0, scale) + 1) for scale in (scale_y, scale_x))
+    ring = beyond(2 * support * max(1.0, scale_y) + 1 + (deep - 1) * scale_y)
+    row_bytes = beyond(3 * int(boxes[:, 3].max()) + SLACK + 6 * taps_x)
+    return (height, width, deep, taps_y, taps_x, ring, row_bytes, tables.radius, int(blur_precedes_barrier(tables.codes)))
+
+
+def beyond(number: float) -> int:
+    """The first power of two above a number."""
+    return 1 << ceil(number).bit_length()
 
 
 def blur_precedes_barrier(codes: npt.NDArray[np.uint8]) -> bool:
@@ -116,20 +122,22 @@ def blur_precedes_barrier(codes: npt.NDArray[np.uint8]) -> bool:
     return bool((np.cumsum(blurs)[:-1] * barriers[1:]).any())
 
 
-def buffers(height: int, width: int, taps_y: int, taps_x: int, source_width: int, radius: int, second: int) -> Any:
+def buffers(
+    height: int, width: int, deep: int, taps_y: int, taps_x: int, ring: int, row_bytes: int, radius: int, second: int
+) -> Any:
     stride, margin, rows = up(width), up(max(radius, 1)), up(height)
-    deep = min(height, max(1, STRIP // stride))
     longest = max(height, width)
     return Work(
         strip=aligned(3 * deep * stride),
         line=aligned(max(3 * stride, margin + stride + margin)),
-        pixels=aligned(2 * 3 * up(source_width + taps_x + 2 * LANES)),
-        ring=aligned(taps_y * 3 * stride),
+        bytes=aligned(row_bytes, np.uint8),
+        ring=aligned(ring * 3 * stride),
         image=aligned(height * 3 * stride),
         image2=aligned(second * height * 3 * stride),
         weights_x=aligned(taps_x * stride).reshape(taps_x, stride),
         weights_y=aligned(taps_y * rows).reshape(taps_y, rows),
-        lanes=aligned(taps_x * stride, np.int32).reshape(taps_x, stride),
+        pairs=aligned(taps_x * stride, np.int32),
+        index=aligned(stride, np.int32),
         first=np.zeros((2, longest), dtype=np.int32),
         count=np.zeros((2, longest), dtype=np.int32),
         start=np.zeros(stride // LANES, dtype=np.int32),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -41,6 +42,10 @@ vector = _vector_type("float32x16", _VECTOR)
 indices = _vector_type("int32x16", _INDICES)
 
 
+def _every(n: int) -> ir.Constant:
+    return ir.Constant(_INDICES, [n] * LANES)
+
+
 def _operator(op: Callable[..., Any], name: str) -> None:
     infer_global(op)(type(f"Vector_{name}", (ConcreteTemplate,), {"key": op, "cases": [signature(vector, vector, vector)]}))
 
@@ -55,11 +60,13 @@ _operator(operator.mul, "fmul")
 _operator(operator.truediv, "fdiv")
 
 
-def has_avx512() -> bool:
-    """Whether the code that Numba makes may use AVX-512, in which sixteen lanes are one register."""
+@cache
+def permutes_bytes() -> bool:
+    """Whether the code that Numba makes may use AVX-512's permutation of 64 bytes (VBMI: Ice Lake, Zen 4 and later)."""
     if config.CPU_FEATURES is not None:
-        return "+avx512f" in config.CPU_FEATURES
-    return config.CPU_NAME is None and bool(llvm.get_host_cpu_features().get("avx512f", False))
+        return "+avx512vbmi" in config.CPU_FEATURES and "+avx512bw" in config.CPU_FEATURES
+    host = llvm.get_host_cpu_features()
+    return config.CPU_NAME in (None, "host") and bool(host.get("avx512vbmi", False) and host.get("avx512bw", False))
 
 
 def _address(context: Any, builder: Any, sig: Any, args: Any, element: ir.Type) -> Any:
@@ -166,47 +173,96 @@ def total(typing: Any, a: Any) -> Any:
     return types.float32(a), generate
 
 
+# The horizontal filter of a resize: pairs of neighbouring pixels of one channel, times pairs of weights, in integers.
+
+_BYTES = ir.VectorType(_I8, 64)
+_SHORTS = ir.VectorType(_I16, 2 * LANES)
+
+
+def _picked_bytes(builder: Any, start: Any, index: Any, wide: bool) -> Any:
+    """Bytes 3p and 3p + 3 behind `start`, each widened to 16 bits, of lanes holding 3p; wide: of 128 bytes, else of 64."""
+    shifted = builder.shl(index, _every(16))
+    where = builder.bitcast(builder.add(builder.or_(index, shifted), _every(3 << 16)), _BYTES)
+    low = builder.load(builder.bitcast(start, _BYTES.as_pointer()), align=1)
+    if wide:
+        behind = builder.gep(start, [ir.Constant(ir.IntType(64), 64)])
+        high = builder.load(builder.bitcast(behind, _BYTES.as_pointer()), align=1)
+        bytes_ = _call(builder, "llvm.x86.avx512.vpermi2var.qi.512", _BYTES, [low, where, high])
+    else:
+        bytes_ = _call(builder, "llvm.x86.avx512.permvar.qi.512", _BYTES, [low, where])
+    even = ir.Constant(ir.VectorType(ir.IntType(1), 64), [k % 2 == 0 for k in range(64)])
+    return builder.bitcast(builder.select(even, bytes_, ir.Constant(_BYTES, None)), _INDICES)
+
+
+def _gathered_bytes(builder: Any, start: Any, index: Any) -> Any:
+    """The same at any distance and on any processor: four bytes a lane, of which the outer two are kept."""
+    lanes = ir.Constant(_INDICES, ir.Undefined)
+    for k in range(LANES):
+        where = builder.sext(builder.extract_element(index, ir.Constant(_I32, k)), ir.IntType(64))
+        four = builder.load(builder.bitcast(builder.gep(start, [where]), _I32.as_pointer()), align=1)
+        lanes = builder.insert_element(lanes, four, ir.Constant(_I32, k))
+    return builder.or_(builder.and_(lanes, _every(0xFF)), builder.shl(builder.lshr(lanes, _every(24)), _every(16)))
+
+
+def _picking(reach: int) -> Any:
+    def pick(typing: Any, array: Any, at: Any, index: Any) -> Any:
+        def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            start = _address(context, builder, sig, args, _I8)
+            if reach and permutes_bytes():
+                return _picked_bytes(builder, start, args[2], wide=reach > 64)
+            return _gathered_bytes(builder, start, args[2])
+
+        return indices(array, at, index), generate
+
+    return intrinsic(pick)
+
+
+pick_64, pick_128, pick_any = _picking(64), _picking(128), _picking(0)
+"""pick(bytes, at, index): lane k holds bytes[at + index[k]] and bytes[at + index[k] + 3], as two 16-bit numbers.
+
+The first two read all of the 64 or 128 bytes from `at` on, and need index + 3 within them; the last reads up to index + 3.
+"""
+
+
 @intrinsic
-def permute(typing: Any, low: Any, index: Any, high: Any) -> Any:
-    """Lane k is lane index[k] (0..31) of `low` followed by `high`. Only where `has_avx512()`."""
+def prefetch(typing: Any, array: Any, at: Any) -> Any:
+    """Begin to fetch the cache line of array[at], which may lie outside the array."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return _call(builder, "llvm.x86.avx512.vpermi2var.ps.512", _VECTOR, args)
+        start = _address(context, builder, sig, args, _I8)
+        kind = ir.FunctionType(ir.VoidType(), [start.type, _I32, _I32, _I32])
+        hints = [ir.Constant(_I32, n) for n in (0, 3, 1)]  # to read, into every cache, data
+        builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0"), [start, *hints])
+        return context.get_dummy_value()
 
-    return vector(low, index, high), generate
-
-
-@intrinsic
-def gather(typing: Any, array: Any, base: Any, index: Any) -> Any:
-    """Lane k is array[base + index[k]]."""
-
-    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        start = _address(context, builder, sig, args, _F32)
-        lanes = ir.Constant(_VECTOR, ir.Undefined)
-        for k in range(LANES):
-            where = builder.sext(builder.extract_element(args[2], ir.Constant(_I32, k)), ir.IntType(64))
-            lanes = builder.insert_element(lanes, builder.load(builder.gep(start, [where])), ir.Constant(_I32, k))
-        return lanes
-
-    return vector(array, base, index), generate
+    return types.void(array, at), generate
 
 
 @intrinsic
-def load_rgb(typing: Any, array: Any, index: Any) -> Any:
-    """Red, green and blue of the sixteen interleaved uint8 pixels that start at `index`, as three vectors in 0..255."""
-    result = types.UniTuple(vector, 3)
+def multiply_pairs(typing: Any, a: Any, b: Any) -> Any:
+    """Lane k is the sum of two products of signed 16-bit numbers: low times low and high times high halves."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        wide = ir.VectorType(_I8, 3 * LANES)
-        pixels = builder.load(_address(context, builder, sig, args, wide), align=1)
-        channels = []
-        for c in range(3):
-            picked = ir.Constant(_INDICES, [3 * k + c for k in range(LANES)])
-            plane = builder.shuffle_vector(pixels, ir.Constant(wide, ir.Undefined), picked)
-            channels.append(builder.sitofp(builder.zext(plane, _INDICES), _VECTOR))
-        return context.make_tuple(builder, sig.return_type, channels)
+        if permutes_bytes():
+            halves = [builder.bitcast(x, _SHORTS) for x in args]
+            return _call(builder, "llvm.x86.avx512.pmaddw.d.512", _INDICES, halves)
+        low = [builder.ashr(builder.shl(x, _every(16)), _every(16)) for x in args]
+        high = [builder.ashr(x, _every(16)) for x in args]
+        return builder.add(builder.mul(*low), builder.mul(*high))
 
-    return result(array, index), generate
+    return indices(indices, indices), generate
+
+
+@intrinsic
+def plus(typing: Any, a: Any, b: Any) -> Any:
+    """Sum of two vectors of int32."""
+    return indices(indices, indices), lambda context, builder, sig, args: builder.add(*args)
+
+
+@intrinsic
+def as_float(typing: Any, a: Any) -> Any:
+    """int32 as float32."""
+    return vector(indices), lambda context, builder, sig, args: builder.sitofp(args[0], _VECTOR)
 
 
 def _write(context: Any, builder: Any, sig: Any, args: Any, value: Any, lasting: bool) -> Any:
@@ -215,10 +271,6 @@ def _write(context: Any, builder: Any, sig: Any, args: Any, value: Any, lasting:
     if not lasting:
         made.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(_I32, 1)]))
     return context.get_dummy_value()
-
-
-def _every(n: int) -> ir.Constant:
-    return ir.Constant(_INDICES, [n] * LANES)
 
 
 def _half(builder: Any, value: Any) -> Any:

@@ -1,0 +1,90 @@
+"""Kernels at the two ends of a stage: float images in, views out, as float32, float16 or bfloat16."""
+
+from __future__ import annotations
+
+from .jit import kernel
+from .simd import LANES, load, splat, store, store_bfloat, store_half, store_rgb, stream, stream_bfloat, stream_half
+
+FLOAT32, FLOAT16, BFLOAT16 = 0, 1, 2
+"""Forms of the output; the last two are written as bits."""
+
+
+@kernel
+def put(strip, at, v, factor, bias):
+    """Write a vector into a strip, as it is."""
+    store(strip, at, v)
+
+
+@kernel
+def put_out(out, at, v, factor, bias):
+    """Write a vector into a float32 view, past the caches, at a multiple of 64 bytes."""
+    stream(out, at, v * factor + bias)
+
+
+@kernel
+def read_floats(source, at, source_plane, width, flip, strip, plane, to):
+    """A row of a float32 image (3, H, W), mirrored if asked."""
+    for c in range(3):
+        into, first = c * plane + to, at + c * source_plane
+        if flip:
+            for x in range(width):
+                strip[into + x] = source[first + width - 1 - x]
+        else:
+            for x in range(width):
+                strip[into + x] = source[first + x]
+
+
+@kernel
+def interleave(strip, plane, at, width, factor, bias, line):
+    """A row with its channels side by side, as x * factor + bias, for channels-last output."""
+    f0, f1, f2 = splat(factor[0]), splat(factor[1]), splat(factor[2])
+    o0, o1, o2 = splat(bias[0]), splat(bias[1]), splat(bias[2])
+    for x in range(0, width, LANES):
+        r = load(strip, at + x) * f0 + o0
+        g = load(strip, plane + at + x) * f1 + o1
+        b = load(strip, 2 * plane + at + x) * f2 + o2
+        store_rgb(line, 3 * x, r, g, b)
+
+
+@kernel
+def write_floats(line, at, count, factor, bias, out, to, aligned):
+    """out[to + x] = line[at + x] * factor + bias for x < count.
+
+    aligned: whole vectors at multiples of 64 bytes, which then go past the caches, since nothing reads them soon.
+    """
+    f, o = splat(factor), splat(bias)
+    if aligned:
+        for x in range(0, count, LANES):
+            stream(out, to + x, load(line, at + x) * f + o)
+        return
+    whole = count - count % LANES
+    for x in range(0, whole, LANES):
+        store(out, to + x, load(line, at + x) * f + o)
+    for x in range(whole, count):
+        out[to + x] = line[at + x] * factor + bias
+
+
+@kernel
+def write_narrow(line, at, count, factor, bias, out, to, form, aligned, spare):
+    """The same, rounded to float16 or bfloat16, as bits; `spare` holds one vector."""
+    f, o = splat(factor), splat(bias)
+    whole = count - count % LANES
+    for x in range(0, whole, LANES):
+        v = load(line, at + x) * f + o
+        if form == FLOAT16:
+            if aligned:
+                stream_half(out, to + x, v)
+            else:
+                store_half(out, to + x, v)
+        elif aligned:
+            stream_bfloat(out, to + x, v)
+        else:
+            store_bfloat(out, to + x, v)
+    if whole < count:
+        v = load(line, at + whole) * f + o
+        if form == FLOAT16:
+            store_half(spare, 0, v)
+        else:
+            store_bfloat(spare, 0, v)
+        for x in range(whole, count):
+            out[to + x] = spare[x - whole]

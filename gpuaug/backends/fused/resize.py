@@ -1,0 +1,215 @@
+"""Kernels of the resize: 8-bit pixels filtered across in integers into a ring of rows, then down in floats into a strip."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .jit import ONE, ZERO, kernel
+from .output import put, put_out
+from .simd import LANES, as_float, load, multiply_pairs, pick_64, pick_128, pick_any, plus, prefetch, splat, store
+
+UNIT = 16384
+"""The integer that stands for a weight of 1 across. Sixteen bits hold up to 2, which a normalised cubic never reaches."""
+
+SLACK = 160
+"""Bytes that the filter may read beyond the pixels that it weighs, besides six for each pair of taps."""
+
+
+AHEAD = 6
+"""Rows ahead of the filter that are fetched into the cache: a row is too short for the processor to see the stream."""
+
+
+@kernel
+def taps(n_in, n_full, skip, n_out, flip, cubic, gain, first, count, norm, weight):
+    """Antialiased filter of a resize from n_in to n_full pixels, of which n_out from `skip` on are wanted.
+
+    Fills first, count (n_out,) and weight (taps, padded n_out); weights of a pixel add up to `gain`, or to 0 for a pixel
+    outside the image. Returns the largest count. Half-pixel centres; triangle, or cubic with a = -0.5; widened by the scale
+    when shrinking (torchvision's `resize` with antialias=True). norm is scratch. Written for the compiler to vectorise.
+    """
+    scale = n_in / n_full
+    widen = max(scale, 1.0)
+    support = (2.0 if cubic else 1.0) * widen
+    inverse = 1.0 / widen
+    # Output o looks at centre + step * o; a flip runs it backwards.
+    step = -scale if flip else scale
+    origin = scale * (skip + (n_out - 1 if flip else 0) + 0.5)
+    most = 1
+    for o in range(n_out):
+        centre = origin + step * o
+        low = min(max(int(centre - support + 0.5), 0), n_in - 1)
+        n = max(min(int(centre + support + 0.5), n_in) - low, 1)
+        first[o] = low
+        count[o] = n
+        norm[o] = ZERO
+        most = max(most, n)
+    for k in range(most):
+        for o in range(n_out):
+            a = abs(np.float32((first[o] + k + 0.5 - (origin + step * o)) * inverse))
+            if cubic:
+                near = (np.float32(1.5) * a - np.float32(2.5)) * a * a + ONE
+                far = ((np.float32(-0.5) * a + np.float32(2.5)) * a - np.float32(4.0)) * a + np.float32(2.0)
+                w = near if a < ONE else (far if a < np.float32(2) else ZERO)
+            else:
+                w = max(ONE - a, ZERO)
+            w = w if k < count[o] else ZERO
+            weight[k, o] = w
+            norm[o] += w
+    for o in range(n_out):
+        inside = 0 <= skip + (n_out - 1 - o if flip else o) < n_full
+        norm[o] = gain / norm[o] if inside else ZERO
+    for k in range(most):
+        for o in range(n_out):
+            weight[k, o] *= norm[o]
+    return most
+
+
+@kernel
+def in_pairs(weight, most, n_out, total, pairs):
+    """Weights as 16-bit integers, two to a lane: rows of pairs as long as those of weight; returns how many pairs.
+
+    Differences of rounded sums, so that the integers add up to what the rounded weights should: flat colours stay exact.
+    """
+    stride = weight.shape[1]
+    for o in range(n_out):
+        total[o] = ZERO
+    if most % 2:
+        for o in range(n_out):
+            weight[most, o] = ZERO
+    half = (most + 1) // 2
+    for j in range(half):
+        for o in range(n_out):
+            a = total[o]
+            b = a + weight[2 * j, o]
+            c = b + weight[2 * j + 1, o]
+            total[o] = c
+            low, mid, high = np.int32(np.floor(a + 0.5)), np.int32(np.floor(b + 0.5)), np.int32(np.floor(c + 0.5))
+            pairs[j * stride + o] = ((mid - low) & 0xFFFF) | ((high - mid) << 16)
+    return half
+
+
+@kernel
+def windows(n_out, first, start, index):
+    """Where each group of sixteen outputs begins to read, in bytes, and how far from there each output does.
+
+    Returns the farthest byte of a pair of taps.
+    """
+    farthest = 0
+    for g in range(start.shape[0]):
+        base = g * LANES
+        end = min(base + LANES, n_out)
+        low = min(first[base], first[end - 1])  # they run up, or down in a flip
+        start[g] = 3 * low
+        for o in range(base, end):
+            index[o] = 3 * (first[o] - low)
+        for o in range(end, base + LANES):
+            index[o] = 0
+        farthest = max(farthest, 3 * (max(first[base], first[end - 1]) - low) + 3)
+    return farthest
+
+
+def filter_with(pick):
+    """The kernel that filters rows across, with a way to fetch pairs of pixels."""
+
+    @kernel
+    def across(source, at, pitch, rows, start, index, pairs, half, ring, mask, ready):
+        """Rows of interleaved pixels, `pitch` bytes apart from source[at] on, into rows ready, ready + 1, ... of the ring."""
+        stride = start.shape[0] * LANES
+        for row in range(rows):
+            to = ((ready + row) & mask) * 3 * stride
+            for g in range(start.shape[0]):
+                x = g * LANES
+                i = load(index, x)
+                near = at + row * pitch + start[g]
+                prefetch(source, near + AHEAD * pitch)
+                w = load(pairs, x)
+                red = multiply_pairs(pick(source, near, i), w)
+                green = multiply_pairs(pick(source, near + 1, i), w)
+                blue = multiply_pairs(pick(source, near + 2, i), w)
+                for j in range(1, half):
+                    near += 6
+                    w = load(pairs, j * stride + x)
+                    red = plus(red, multiply_pairs(pick(source, near, i), w))
+                    green = plus(green, multiply_pairs(pick(source, near + 1, i), w))
+                    blue = plus(blue, multiply_pairs(pick(source, near + 2, i), w))
+                store(ring, to + x, as_float(red))
+                store(ring, to + stride + x, as_float(green))
+                store(ring, to + 2 * stride + x, as_float(blue))
+
+    return across
+
+
+across_64, across_128, across_any = filter_with(pick_64), filter_with(pick_128), filter_with(pick_any)
+
+
+@kernel
+def across(reach, source, at, pitch, rows, start, index, pairs, half, ring, mask, ready):
+    """Filter rows across by the kernel that reaches as far as `windows` said."""
+    if reach < 64:
+        across_64(source, at, pitch, rows, start, index, pairs, half, ring, mask, ready)
+    elif reach < 128:
+        across_128(source, at, pitch, rows, start, index, pairs, half, ring, mask, ready)
+    else:
+        across_any(source, at, pitch, rows, start, index, pairs, half, ring, mask, ready)
+
+
+@kernel
+def fill(reach, source, at, pitch, width, ready, need, start, index, pairs, half, ring, mask, line):
+    """Filter rows ready..need-1 of a box, `width` pixels wide, whose first row begins at source[at], into the ring.
+
+    The filter reads beyond its pixels, so rows at the very end of the source go by way of `line`.
+    """
+    beyond = 3 * width + SLACK + 6 * half
+    inside = min(max((source.shape[0] - beyond - at) // pitch + 1, ready), need)
+    across(reach, source, at + ready * pitch, pitch, inside - ready, start, index, pairs, half, ring, mask, ready)
+    for row in range(inside, need):
+        begin = at + row * pitch
+        for x in range(3 * width):
+            line[x] = source[begin + x]
+        across(reach, line, 0, 0, 1, start, index, pairs, half, ring, mask, row)
+
+
+def down_with(put):
+    """The kernel that filters down, with a way to write; see `output`."""
+
+    @kernel
+    def row_down(ring, mask, top, taps, weight, n, stride, out, plane, to, scale, bias):
+        """Output row n, whose taps begin at resized row `top`."""
+        length = 3 * stride
+        a = (top & mask) * length
+        b = ((top + min(1, taps - 1)) & mask) * length
+        d = ((top + min(2, taps - 1)) & mask) * length
+        wa = splat(weight[0, n])
+        wb = splat(weight[1, n] if taps > 1 else ZERO)
+        wd = splat(weight[2, n] if taps > 2 else ZERO)
+        for c in range(3):
+            f, o = splat(scale[c]), splat(bias[c])
+            at = c * plane + to
+            if taps <= 2:
+                for x in range(c * stride, (c + 1) * stride, LANES):
+                    put(out, at, load(ring, a + x) * wa + load(ring, b + x) * wb, f, o)
+                    at += LANES
+            elif taps == 3:
+                for x in range(c * stride, (c + 1) * stride, LANES):
+                    put(out, at, load(ring, a + x) * wa + load(ring, b + x) * wb + load(ring, d + x) * wd, f, o)
+                    at += LANES
+            else:
+                for x in range(c * stride, (c + 1) * stride, LANES):
+                    v = load(ring, a + x) * wa + load(ring, b + x) * wb + load(ring, d + x) * wd
+                    for t in range(3, taps):
+                        v = v + load(ring, ((top + t) & mask) * length + x) * splat(weight[t, n])
+                    put(out, at, v, f, o)
+                    at += LANES
+
+    @kernel
+    def down(ring, mask, first, count, weight, n, rows, backwards, stride, out, plane, at, scale, bias):
+        """Output rows n, n + 1, ... from the rows in the ring into rows from out[at] on; backwards: from the last row up."""
+        for k in range(rows):
+            r = rows - 1 - k if backwards else k
+            row_down(ring, mask, first[n + k], count[n + k], weight, n + k, stride, out, plane, at + r * stride, scale, bias)
+
+    return down
+
+
+down, down_out = down_with(put), down_with(put_out)
+"""Into a strip; into the view, past the caches, as x * scale + bias of each channel."""
