@@ -33,8 +33,11 @@ CHAIN_TOLERANCE = 1 / 255
 EXEMPT = 0.02
 """Largest share of pixels of a case that may lie at a jump of the truth, see `compare`."""
 
-NUDGE = 2e-6
-"""How far the input of every op is moved to find the jumps: a few times float32's rounding of numbers in [0, 1]."""
+NUDGE = {"fused": 6e-5, "kornia": 2e-6}
+"""How far the input of every op is moved to find the jumps: a few times a backend's rounding of numbers in [0, 1].
+
+That of float32; or, in the fused backend on the CPU, that of a resize whose horizontal weights are multiples of 1/16384.
+"""
 
 HEIGHT, WIDTH = 45, 70
 
@@ -183,7 +186,7 @@ def compare(
 
     Where the truth itself jumps (a pixel at solarize's threshold, at a level of posterize or equalize), rounding decides the
     side. A pixel whose error is above the tolerance is left out, and counted, if it lies at a jump: if the truth there changes
-    by more than the tolerance when the input of every op moves by NUDGE, up, down, or either way at random; or if a
+    by more than the tolerance when the input of every op moves by the backend's NUDGE, up, down, or either way at random; or if a
     nearest-neighbour warp reads it within a thousandth of a pixel of the edge between two.
     """
     limit = TOLERANCE[backend] if tolerance is None else tolerance
@@ -191,7 +194,7 @@ def compare(
     error = (made.float() - truth).abs()
     out = error > limit
     if out.any():
-        out &= jumps(batch, ops, draws, truth, limit)
+        out &= jumps(batch, ops, draws, truth, limit, NUDGE[backend])
     return Comparison(float(error[~out].max()), float(error[~out].mean()), float(out.float().mean()))
 
 
@@ -207,15 +210,17 @@ def as_tensor(batch: Batch) -> torch.Tensor:
     return batch
 
 
-def jumps(batch: Batch, ops: Sequence[Op], draws: Sequence[OpDraws], truth: torch.Tensor, tolerance: float) -> torch.Tensor:
+def jumps(
+    batch: Batch, ops: Sequence[Op], draws: Sequence[OpDraws], truth: torch.Tensor, tolerance: float, by: float
+) -> torch.Tensor:
     """Where a small change of the input of any op moves the truth by more than the tolerance: bool, shaped like the truth."""
     found = torch.zeros_like(truth, dtype=torch.bool)
     if len(ops) > 1:  # a single op gets the same input from both
         generator = torch.Generator().manual_seed(0)
         for nudge in (
-            lambda x: x + NUDGE,
-            lambda x: x - NUDGE,
-            lambda x: x + NUDGE * (2 * torch.randint(2, x.shape, generator=generator) - 1),
+            lambda x: x + by,
+            lambda x: x - by,
+            lambda x: x + by * (2 * torch.randint(2, x.shape, generator=generator) - 1),
         ):
             found |= (nudged(batch, ops, draws, nudge) - truth).abs() > tolerance
     for op, step in zip(ops, draws, strict=True):

@@ -43,7 +43,8 @@ Photographs: astronaut, coffee, chelsea and rocket of scikit-image, reduced; bes
 pure colours and stripes of one pixel. Draws: seed 7.
 
 *left out* is the share of pixels where the truth itself jumps and rounding decides the side: the error is above the tolerance
-there, and the truth changes by more than it too when the input of every op moves by {nudge:.0e}, or a nearest-neighbour warp
+there, and the truth changes by more than it too when the input of every op moves by about the
+backend's own rounding ({nudge}), or a nearest-neighbour warp
 reads within a thousandth of a pixel of the edge between two.
 """
 
@@ -91,7 +92,7 @@ def text() -> str:
         truth=TRUTH,
         tolerances=", ".join(f"`{name}` {value:g}" for name, value in TOLERANCE.items()),
         versions=", ".join(f"{name} {gpuaug.__version__ if name == 'gpuaug' else version(name)}" for name in packages),
-        nudge=NUDGE,
+        nudge=", ".join(f"`{name}` {value:g}" for name, value in NUDGE.items()),
     )
     count = len(ragged())
     ops = [(name, lambda b, steps=steps: compare(b, ragged(), *tables(steps, count, 64))) for name, steps in CROPS.items()]

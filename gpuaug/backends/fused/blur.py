@@ -29,91 +29,70 @@ def gaussian(sigma, radius, cut, weight):
 
 @kernel
 def across(strip, plane, stride, width, rows, radius, weight, line, margin, image, image_plane, at):
-    """Horizontal blur of a strip into the image buffer, from `at` of its first plane on."""
-    for c in range(3):
-        for r in range(rows):
-            row_across(strip, c * plane + r * stride, width, radius, weight, line, margin, image, c * image_plane + at + r * stride)
+    """Horizontal blur of a strip into the image buffer, from `at` of its first plane on.
 
-
-@kernel
-def row_across(strip, at, width, radius, weight, line, margin, image, to):
-    """Horizontal blur of one row of one plane, reflected at its ends; `line` holds the longer row."""
-    for x in range(0, width, LANES):
-        store(line, margin + x, load(strip, at + x))
-    end = margin + width - 1
-    for k in range(1, radius + 1):
-        line[margin - k] = line[margin + k]
-        line[end + k] = line[end - k]
+    `line` holds the three planes of a row, each with `margin` pixels before and behind, where the row is reflected.
+    """
+    pitch = line.shape[0] // 3
     centre = splat(weight[0])
-    x = 0
-    while x + 3 * LANES < width:  # four vectors at a time, so that a weight is spread once for four
-        v0 = load(line, margin + x) * centre
-        v1 = load(line, margin + x + LANES) * centre
-        v2 = load(line, margin + x + 2 * LANES) * centre
-        v3 = load(line, margin + x + 3 * LANES) * centre
-        for k in range(1, radius + 1):
-            w = splat(weight[k])
-            left, right = margin + x - k, margin + x + k
-            v0 = v0 + (load(line, left) + load(line, right)) * w
-            v1 = v1 + (load(line, left + LANES) + load(line, right + LANES)) * w
-            v2 = v2 + (load(line, left + 2 * LANES) + load(line, right + 2 * LANES)) * w
-            v3 = v3 + (load(line, left + 3 * LANES) + load(line, right + 3 * LANES)) * w
-        store(image, to + x, v0)
-        store(image, to + x + LANES, v1)
-        store(image, to + x + 2 * LANES, v2)
-        store(image, to + x + 3 * LANES, v3)
-        x += 4 * LANES
-    while x < width:
-        v = load(line, margin + x) * centre
-        for k in range(1, radius + 1):
-            v = v + (load(line, margin + x - k) + load(line, margin + x + k)) * splat(weight[k])
-        store(image, to + x, v)
-        x += LANES
+    for start in range(0, rows * stride, stride):
+        for c in range(3):
+            first = c * pitch + margin
+            for x in range(0, width, LANES):
+                store(line, first + x, load(strip, c * plane + start + x))
+            end = first + width - 1
+            for k in range(1, radius + 1):
+                line[first - k] = line[first + k]
+                line[end + k] = line[end - k]
+        to = at + start
+        for x in range(margin, margin + width, LANES):
+            r = load(line, x) * centre
+            g = load(line, pitch + x) * centre
+            b = load(line, 2 * pitch + x) * centre
+            for k in range(1, radius + 1):
+                w = splat(weight[k])
+                r = r + (load(line, x - k) + load(line, x + k)) * w
+                g = g + (load(line, pitch + x - k) + load(line, pitch + x + k)) * w
+                b = b + (load(line, 2 * pitch + x - k) + load(line, 2 * pitch + x + k)) * w
+            store(image, to, r)
+            store(image, image_plane + to, g)
+            store(image, 2 * image_plane + to, b)
+            to += LANES
 
 
 def down_with(put):
     """The kernel that blurs down, with a way to write; see `output`."""
 
     @kernel
-    def row_down(image, start, y, height, stride, radius, weight, out, to, f, o):
-        """Row y of one plane of the image buffer, which begins at `start`, reflected at its ends."""
-        here = start + y * stride
-        centre = splat(weight[0])
-        x = 0
-        while x + 3 * LANES < stride:
-            v0 = load(image, here + x) * centre
-            v1 = load(image, here + x + LANES) * centre
-            v2 = load(image, here + x + 2 * LANES) * centre
-            v3 = load(image, here + x + 3 * LANES) * centre
-            for k in range(1, radius + 1):
-                w = splat(weight[k])
-                up = start + abs(y - k) * stride + x
-                down = start + (height - 1 - abs(height - 1 - y - k)) * stride + x
-                v0 = v0 + (load(image, up) + load(image, down)) * w
-                v1 = v1 + (load(image, up + LANES) + load(image, down + LANES)) * w
-                v2 = v2 + (load(image, up + 2 * LANES) + load(image, down + 2 * LANES)) * w
-                v3 = v3 + (load(image, up + 3 * LANES) + load(image, down + 3 * LANES)) * w
-            put(out, to + x, v0, f, o)
-            put(out, to + x + LANES, v1, f, o)
-            put(out, to + x + 2 * LANES, v2, f, o)
-            put(out, to + x + 3 * LANES, v3, f, o)
-            x += 4 * LANES
-        while x < stride:
-            v = load(image, here + x) * centre
-            for k in range(1, radius + 1):
-                up = start + abs(y - k) * stride + x
-                down = start + (height - 1 - abs(height - 1 - y - k)) * stride + x
-                v = v + (load(image, up) + load(image, down)) * splat(weight[k])
-            put(out, to + x, v, f, o)
-            x += LANES
+    def down(image, image_plane, y, height, stride, rows, radius, weight, above, below, out, plane, at, scale, bias):
+        """Vertical blur: rows y, y + 1, ... of the image buffer, reflected at its ends, into rows from out[at] on.
 
-    @kernel
-    def down(image, image_plane, y, height, stride, rows, radius, weight, out, plane, at, scale, bias):
-        """Vertical blur: rows y, y + 1, ... of the image buffer into rows from out[at] on."""
-        for c in range(3):
-            f, o = splat(scale[c]), splat(bias[c])
-            for r in range(rows):
-                row_down(image, c * image_plane, y + r, height, stride, radius, weight, out, c * plane + at + r * stride, f, o)
+        above, below: scratch for where the rows at each distance begin.
+        """
+        centre = splat(weight[0])
+        f0, f1, f2 = splat(scale[0]), splat(scale[1]), splat(scale[2])
+        o0, o1, o2 = splat(bias[0]), splat(bias[1]), splat(bias[2])
+        green, blue = image_plane, 2 * image_plane
+        for row in range(y, y + rows):
+            for k in range(radius + 1):
+                above[k] = abs(row - k) * stride
+                below[k] = (height - 1 - abs(height - 1 - row - k)) * stride
+            to = at + (row - y) * stride
+            for x in range(0, stride, LANES):
+                here = row * stride + x
+                r = load(image, here) * centre
+                g = load(image, green + here) * centre
+                b = load(image, blue + here) * centre
+                for k in range(1, radius + 1):
+                    w = splat(weight[k])
+                    up, low = above[k] + x, below[k] + x
+                    r = r + (load(image, up) + load(image, low)) * w
+                    g = g + (load(image, green + up) + load(image, green + low)) * w
+                    b = b + (load(image, blue + up) + load(image, blue + low)) * w
+                put(out, to, r, f0, o0)
+                put(out, plane + to, g, f1, o1)
+                put(out, 2 * plane + to, b, f2, o2)
+                to += LANES
 
     return down
 

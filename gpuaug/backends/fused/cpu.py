@@ -129,7 +129,7 @@ def buffers(
     longest = max(height, width)
     return Work(
         strip=aligned(3 * deep * stride),
-        line=aligned(max(3 * stride, margin + stride + margin)),
+        line=aligned(3 * (margin + stride + margin)),
         bytes=aligned(row_bytes, np.uint8),
         ring=aligned(ring * 3 * stride),
         image=aligned(height * 3 * stride),
@@ -143,6 +143,8 @@ def buffers(
         start=np.zeros(stride // LANES, dtype=np.int32),
         norm=np.zeros(longest, dtype=np.float32),
         half=np.zeros((2, radius + 1), dtype=np.float32),
+        above=np.zeros(radius + 1, dtype=np.int64),
+        below=np.zeros(radius + 1, dtype=np.int64),
         spare=aligned(3 * LANES),
         spare16=aligned(LANES, np.uint16),
         margin=margin,

@@ -41,7 +41,7 @@ Source = namedtuple("Source", "pixels offsets pitches floats")
 """pixels, offsets (B,), pitches (B,): 8-bit images in one buffer, their starts, their bytes a row; or floats (B, 3, H, W)."""
 
 Work = namedtuple(
-    "Work", "strip line bytes ring image image2 weights_x weights_y pairs index first count start norm half spare spare16 margin"
+    "Work", "strip line bytes ring image image2 weights_x weights_y pairs index first count start norm half above below spare spare16 margin"
 )
 """Buffers of one thread; see `cpu.buffers`."""
 
@@ -195,10 +195,14 @@ def views(source, boxes, flips, cubic, codes, args, words, work, target, begin_a
                 if blurring:
                     if direct:
                         blur.down_out(
-                            image, image_plane, y, height, stride, here, radius, weights[1], out, height * width, to, scale, bias
-                        )
+                            image, image_plane, y, height, stride, here, radius, weights[1], work.above, work.below,
+                            out, height * width, to, scale, bias,
+                        )  # fmt: skip
                         continue
-                    blur.down(image, image_plane, y, height, stride, here, radius, weights[1], strip, plane, 0, scale, bias)
+                    blur.down(
+                        image, image_plane, y, height, stride, here, radius, weights[1], work.above, work.below,
+                        strip, plane, 0, scale, bias,
+                    )  # fmt: skip
                 elif begin >= 0:
                     tone.contrast(image, image_plane, y * stride, strip, plane, here * stride, factor, shift)
                 elif from_floats:

@@ -176,30 +176,30 @@ def down_with(put):
     def row_down(ring, mask, top, taps, weight, n, stride, out, plane, to, scale, bias):
         """Output row n, whose taps begin at resized row `top`."""
         length = 3 * stride
-        a = (top & mask) * length
-        b = ((top + min(1, taps - 1)) & mask) * length
-        d = ((top + min(2, taps - 1)) & mask) * length
-        wa = splat(weight[0, n])
-        wb = splat(weight[1, n] if taps > 1 else ZERO)
-        wd = splat(weight[2, n] if taps > 2 else ZERO)
-        for c in range(3):
-            f, o = splat(scale[c]), splat(bias[c])
-            at = c * plane + to
-            if taps <= 2:
-                for x in range(c * stride, (c + 1) * stride, LANES):
-                    put(out, at, load(ring, a + x) * wa + load(ring, b + x) * wb, f, o)
-                    at += LANES
-            elif taps == 3:
-                for x in range(c * stride, (c + 1) * stride, LANES):
-                    put(out, at, load(ring, a + x) * wa + load(ring, b + x) * wb + load(ring, d + x) * wd, f, o)
-                    at += LANES
-            else:
-                for x in range(c * stride, (c + 1) * stride, LANES):
-                    v = load(ring, a + x) * wa + load(ring, b + x) * wb + load(ring, d + x) * wd
-                    for t in range(3, taps):
-                        v = v + load(ring, ((top + t) & mask) * length + x) * splat(weight[t, n])
-                    put(out, at, v, f, o)
-                    at += LANES
+        f0, f1, f2 = splat(scale[0]), splat(scale[1]), splat(scale[2])
+        o0, o1, o2 = splat(bias[0]), splat(bias[1]), splat(bias[2])
+        last = taps - 1
+        at0, at1, at2 = (top & mask) * length, ((top + min(1, last)) & mask) * length, ((top + min(2, last)) & mask) * length
+        w0 = splat(weight[0, n])
+        w1 = splat(weight[1, n] if taps > 1 else ZERO)
+        w2 = splat(weight[2, n] if taps > 2 else ZERO)
+        for x in range(0, stride, LANES):
+            y, z = stride + x, 2 * stride + x
+            r = load(ring, at0 + x) * w0 + load(ring, at1 + x) * w1
+            g = load(ring, at0 + y) * w0 + load(ring, at1 + y) * w1
+            b = load(ring, at0 + z) * w0 + load(ring, at1 + z) * w1
+            if taps > 2:
+                r = r + load(ring, at2 + x) * w2
+                g = g + load(ring, at2 + y) * w2
+                b = b + load(ring, at2 + z) * w2
+            for t in range(3, taps):
+                at, w = ((top + t) & mask) * length, splat(weight[t, n])
+                r = r + load(ring, at + x) * w
+                g = g + load(ring, at + y) * w
+                b = b + load(ring, at + z) * w
+            put(out, to + x, r, f0, o0)
+            put(out, plane + to + x, g, f1, o1)
+            put(out, 2 * plane + to + x, b, f2, o2)
 
     @kernel
     def down(ring, mask, first, count, weight, n, rows, backwards, stride, out, plane, at, scale, bias):
