@@ -107,7 +107,7 @@ def dimensions(tables: Tables) -> tuple[int, ...]:
     taps_y, taps_x = (beyond(2 * support * max(1.0, scale) + 1) for scale in (scale_y, scale_x))
     ring = beyond(2 * support * max(1.0, scale_y) + 1 + (deep - 1) * scale_y)
     row_bytes = beyond(3 * int(boxes[:, 3].max()) + SLACK + 6 * taps_x)
-    return (height, width, deep, taps_y, taps_x, ring, row_bytes, tables.radius, int(blur_precedes_barrier(tables.codes)))
+    return (height, width, deep, taps_y, taps_x, ring, row_bytes, tables.radius, int(blur_precedes_barrier(tables.codes)), tables.codes.shape[1])
 
 
 def beyond(number: float) -> int:
@@ -123,10 +123,12 @@ def blur_precedes_barrier(codes: npt.NDArray[np.uint8]) -> bool:
 
 
 def buffers(
-    height: int, width: int, deep: int, taps_y: int, taps_x: int, ring: int, row_bytes: int, radius: int, second: int
+    height: int, width: int, deep: int, taps_y: int, taps_x: int, ring: int, row_bytes: int, radius: int, second: int, steps: int
 ) -> Any:
     stride, margin, rows = up(width), up(max(radius, 1)), up(height)
     longest = max(height, width)
+    inside = aligned(stride + LANES)
+    inside[:width] = 1
     return Work(
         strip=aligned(3 * deep * stride),
         line=aligned(3 * (margin + stride + margin)),
@@ -142,9 +144,11 @@ def buffers(
         count=np.zeros((2, longest), dtype=np.int32),
         start=np.zeros(stride // LANES, dtype=np.int32),
         norm=np.zeros(longest, dtype=np.float32),
+        inside=inside,
         half=np.zeros((2, radius + 1), dtype=np.float32),
         above=np.zeros(radius + 1, dtype=np.int64),
         below=np.zeros(radius + 1, dtype=np.int64),
+        steps=np.zeros(steps, dtype=np.int64),
         spare=aligned(3 * LANES),
         spare16=aligned(LANES, np.uint16),
         margin=margin,

@@ -17,9 +17,12 @@ kernel = njit(**OPTIONS)
 inlined = njit(**OPTIONS, inline="always")
 """For functions with many arguments, which would cost more to pass than to use."""
 
+pasted = njit(**OPTIONS, forceinline=True)
+"""For functions of vectors, which would go through memory on the way."""
+
 ZERO, ONE = np.float32(0), np.float32(1)
 
 
-@kernel
+@pasted
 def clamp(v):
     return minimum(maximum(v, splat(ZERO)), splat(ONE))

@@ -16,23 +16,7 @@ from numba import njit
 
 from . import blur, marks, output, resize, tone
 from .jit import ONE, OPTIONS, ZERO, inlined, kernel
-from .plan import (
-    AFFINE,
-    BLUR,
-    BRIGHTNESS,
-    CLIPPED_NOISE,
-    CONTRAST,
-    ERASE,
-    GRAY,
-    HUE,
-    HUE_OF_ANY,
-    INVERT,
-    NOISE,
-    NOTHING,
-    POSTERIZE,
-    SATURATION,
-    SOLARIZE,
-)
+from .plan import BLUR, CLIPPED_NOISE, CONTRAST, ERASE, ERASE_WITH_NOISE, NOISE, NOTHING
 
 BLUR_CUT = 1e-4
 """Share of the Gaussian's mass that may be cut off with its tails; the error in the view is at most this."""
@@ -41,7 +25,7 @@ Source = namedtuple("Source", "pixels offsets pitches floats")
 """pixels, offsets (B,), pitches (B,): 8-bit images in one buffer, their starts, their bytes a row; or floats (B, 3, H, W)."""
 
 Work = namedtuple(
-    "Work", "strip line bytes ring image image2 weights_x weights_y pairs index first count start norm half above below spare spare16 margin"
+    "Work", "strip line bytes ring image image2 weights_x weights_y pairs index first count start norm inside half above below steps spare spare16 margin"
 )
 """Buffers of one thread; see `cpu.buffers`."""
 
@@ -50,55 +34,42 @@ Target = namedtuple("Target", "out out16 form channels_last aligned height width
 
 
 @kernel
-def next_barrier(code, at):
-    while at < code.shape[0] and code[at] != CONTRAST and code[at] != BLUR:
+def compact(code, steps):
+    """The instructions that do something, into steps; returns how many."""
+    count = 0
+    for n in range(code.shape[0]):
+        if code[n] != NOTHING:
+            steps[count] = n
+            count += 1
+    return count
+
+
+@kernel
+def next_barrier(code, steps, at, count):
+    """The first step from `at` on that needs more than its own pixels: contrast or blur; `count` where there is none."""
+    while at < count and code[steps[at]] != CONTRAST and code[steps[at]] != BLUR:
         at += 1
     return at
 
 
 @kernel
-def idle(code, first, last):
-    """Whether nothing is done between two barriers."""
-    for n in range(first, last):
-        if code[n] != NOTHING:
-            return False
-    return True
+def next_mark(code, steps, at, end):
+    """The first step from `at` on that depends on where a pixel is; `end` where there is none before it."""
+    while at < end and not (NOISE <= code[steps[at]] <= ERASE_WITH_NOISE):
+        at += 1
+    return at
 
 
 @inlined
-def run(code, arg, bits, first, last, y, rows_here, work, plane, stride, width):
-    """Apply the instructions first..last-1, none of them a barrier, to the strip, whose first row is row y of the view."""
-    strip, count = work.strip, rows_here * stride
-    for n in range(first, last):
-        what = code[n]
-        if what == NOTHING:
-            continue
-        if what == BRIGHTNESS:
-            tone.brightness(strip, plane, count, arg[n, 0])
-        elif what == SATURATION:
-            tone.saturation(strip, plane, count, arg[n, 0])
-        elif what == HUE:
-            tone.hue(strip, plane, count, arg[n, 0])
-        elif what == HUE_OF_ANY:
-            tone.hue_of_any(strip, plane, count, arg[n, 0])
-        elif what == GRAY:
-            tone.grayscale(strip, plane, count)
-        elif what == SOLARIZE:
-            tone.solarize(strip, plane, count, arg[n, 0])
-        elif what == POSTERIZE:
-            tone.posterize(strip, plane, count, arg[n, 0])
-        elif what == INVERT:
-            tone.affine(strip, 0, 2 * plane + count, -ONE, ONE)
-        elif what == AFFINE:
-            for c in range(3):
-                tone.affine(strip, c * plane, count, arg[n, c], arg[n, 3 + c])
-        elif what in (NOISE, CLIPPED_NOISE):
-            clip = what == CLIPPED_NOISE
-            marks.add_noise(strip, plane, stride, width, rows_here, y, arg[n, 0], arg[n, 1], clip, bits[n, 6], bits[n, 7])
-        elif what == ERASE:
-            marks.erase(strip, plane, stride, rows_here, y, arg[n], arg[n, 4:7])
-        else:
-            marks.erase_with_noise(strip, plane, stride, width, rows_here, y, arg[n], bits[n, 6], bits[n, 7], work.spare)
+def mark(what, arg, bits, strip, plane, stride, width, rows_here, y, spare):
+    """Noise or erasing on the strip, whose first row is row y of the view."""
+    if what in (NOISE, CLIPPED_NOISE):
+        clip = what == CLIPPED_NOISE
+        marks.add_noise(strip, plane, stride, width, rows_here, y, arg[0], arg[1], clip, bits[6], bits[7])
+    elif what == ERASE:
+        marks.erase(strip, plane, stride, rows_here, y, arg, arg[4:7])
+    else:
+        marks.erase_with_noise(strip, plane, stride, width, rows_here, y, arg, bits[6], bits[7], spare)
 
 
 @inlined
@@ -126,14 +97,6 @@ def emit(work, target, b, y, rows_here, plane, stride):
                 output.write_floats(strip, at, length, f, o, target.out, to, aligned)
             else:
                 output.write_narrow(strip, at, length, f, o, target.out16, to, form, aligned, work.spare16)
-
-
-@kernel
-def radius_across(code, arg, end, half):
-    """Radius of the blur with which the next pass begins, if it does, and its weights across into half[0]."""
-    if end < code.shape[0] and code[end] == BLUR:
-        return blur.gaussian(arg[end, 0], int(arg[end, 1]), BLUR_CUT, half[0])
-    return 0
 
 
 @inlined
@@ -165,7 +128,7 @@ def views(source, boxes, flips, cubic, codes, args, words, work, target, begin_a
     strip, ring, weights = work.strip, work.ring, work.half
     out, scale, bias = target.out, target.scale, target.bias
     streams = target.form == output.FLOAT32 and target.aligned and not target.channels_last
-    first, count = work.first[1], work.count[1]
+    top, count, steps = work.first[1], work.count[1], work.steps
     from_floats = source.floats.shape[0] > 0
     for b in range(begin_at, end_at):
         code, arg, bits = codes[b], args[b], words[b]
@@ -175,24 +138,32 @@ def views(source, boxes, flips, cubic, codes, args, words, work, target, begin_a
         if not from_floats:
             pairs, reach = prepare(boxes, flips[b, 0], cubic, b, work, height, width)
             at = source.offsets[b] + np.int64(boxes[b, 0]) * source.pitches[b] + np.int64(boxes[b, 1]) * 3
-        begin, end = -1, next_barrier(code, 0)
+        programmed = compact(code, steps)
+        begin, end = -1, next_barrier(code, steps, 0, programmed)
         ready = 0
-        gray = 0.0
-        while begin < code.shape[0]:
-            blurring = begin >= 0 and code[begin] == BLUR
-            radius = blur.gaussian(arg[begin, 0], int(arg[begin, 2]), BLUR_CUT, weights[1]) if blurring else 0
-            next_radius = radius_across(code, arg, end, weights)
-            factor = arg[begin, 0] if begin >= 0 else ONE
-            shift = np.float32(gray / (height * width)) * (ONE - factor)
-            gray = 0.0
-            into = image_next if blurring else image
+        while begin < programmed:
+            ends = end == programmed
+            barrier = NOTHING if begin < 0 else code[steps[begin]]
+            next_is_blur = not ends and code[steps[end]] == BLUR
+            radius = next_radius = 0
+            if barrier == BLUR:
+                radius = blur.gaussian(arg[steps[begin], 0], int(arg[steps[begin], 2]), BLUR_CUT, weights[1])
+            if next_is_blur:
+                next_radius = blur.gaussian(arg[steps[end], 0], int(arg[steps[end], 1]), BLUR_CUT, weights[0])
+            into = image_next if barrier == BLUR else image
             backwards = upside_down and begin < 0 and not from_floats  # resized rows come in the order of the pixels
-            direct = streams and end == code.shape[0] and idle(code, begin + 1, end)
+            first_step = begin if barrier == CONTRAST else begin + 1
+            direct = streams and ends and first_step == end
+            gray = 0.0
             for s in range(0, height, deep):
                 here = min(deep, height - s)
                 y = height - s - here if backwards else s
+                row = y * stride
                 to = (np.int64(b) * 3 * height + y) * width
-                if blurring:
+                pixels, pixels_plane, pixels_at = strip, plane, 0
+                if barrier == CONTRAST:
+                    pixels, pixels_plane, pixels_at = image, image_plane, row
+                elif barrier == BLUR:
                     if direct:
                         blur.down_out(
                             image, image_plane, y, height, stride, here, radius, weights[1], work.above, work.below,
@@ -203,8 +174,6 @@ def views(source, boxes, flips, cubic, codes, args, words, work, target, begin_a
                         image, image_plane, y, height, stride, here, radius, weights[1], work.above, work.below,
                         strip, plane, 0, scale, bias,
                     )  # fmt: skip
-                elif begin >= 0:
-                    tone.contrast(image, image_plane, y * stride, strip, plane, here * stride, factor, shift)
                 elif from_floats:
                     for r in range(here):
                         n = height - 1 - y - r if upside_down else y + r
@@ -212,7 +181,7 @@ def views(source, boxes, flips, cubic, codes, args, words, work, target, begin_a
                         output.read_floats(source.floats, start, height * width, width, flips[b, 0], strip, plane, r * stride)
                 else:
                     last = s + here - 1
-                    ready, need = max(ready, first[s]), first[last] + count[last]
+                    ready, need = max(ready, top[s]), top[last] + count[last]
                     resize.fill(
                         reach, source.pixels, at, source.pitches[b], boxes[b, 3], ready, need,
                         work.start, work.index, work.pairs, pairs, ring, mask, work.bytes,
@@ -220,20 +189,40 @@ def views(source, boxes, flips, cubic, codes, args, words, work, target, begin_a
                     ready = max(ready, need)
                     if direct:
                         resize.down_out(
-                            ring, mask, first, count, work.weights_y, s, here, backwards, stride, out, height * width, to, scale, bias
+                            ring, mask, top, count, work.weights_y, s, here, backwards, stride, out, height * width, to, scale, bias
                         )
                         continue
-                    resize.down(ring, mask, first, count, work.weights_y, s, here, backwards, stride, strip, plane, 0, scale, bias)
-                run(code, arg, bits, begin + 1, end, y, here, work, plane, stride, width)
-                if end == code.shape[0]:
+                    resize.down(ring, mask, top, count, work.weights_y, s, here, backwards, stride, strip, plane, 0, scale, bias)
+                step = first_step
+                marked = next_mark(code, steps, step, end)
+                while marked < end:
+                    tone.change(pixels, pixels_plane, pixels_at, here * stride, strip, plane, code, arg, steps, step, marked)
+                    pixels, pixels_plane, pixels_at = strip, plane, 0
+                    n = steps[marked]
+                    mark(code[n], arg[n], bits[n], strip, plane, stride, width, here, y, work.spare)
+                    step = marked + 1
+                    marked = next_mark(code, steps, step, end)
+                if ends and streams:
+                    tone.finish(
+                        pixels, pixels_plane, pixels_at, here * stride, out, height * width, to, scale, bias,
+                        code, arg, steps, step, end,
+                    )  # fmt: skip
+                elif ends:
+                    tone.change(pixels, pixels_plane, pixels_at, here * stride, strip, plane, code, arg, steps, step, end)
                     emit(work, target, b, y, here, plane, stride)
-                elif code[end] == CONTRAST:
-                    gray += tone.keep(strip, plane, stride, width, here, into, image_plane, y * stride)
-                else:
-                    at_row = y * stride
+                elif next_is_blur:
+                    tone.change(pixels, pixels_plane, pixels_at, here * stride, strip, plane, code, arg, steps, step, end)
                     blur.across(
-                        strip, plane, stride, width, here, next_radius, weights[0], work.line, work.margin, into, image_plane, at_row
+                        strip, plane, stride, width, here, next_radius, weights[0], work.line, work.margin, into, image_plane, row
                     )
-            if blurring:
+                else:
+                    gray += tone.keep(
+                        pixels, pixels_plane, pixels_at, here, stride, into, image_plane, row, work.inside,
+                        code, arg, steps, step, end,
+                    )  # fmt: skip
+            if barrier == BLUR:
                 image, image_next = image_next, image
-            begin, end = end, next_barrier(code, end + 1)
+            if not ends and not next_is_blur:
+                n = steps[end]
+                arg[n, 1] = np.float32(gray / (height * width)) * (ONE - arg[n, 0])
+            begin, end = end, next_barrier(code, steps, end + 1, programmed)

@@ -1,75 +1,44 @@
-"""Kernels that change colours: each pixel of a strip on its own, and the sum of gray values that contrast needs."""
+"""Kernels that change colours: a program of instructions on sixteen pixels at a time, from a buffer into another.
+
+The pixels stay in registers from the first instruction to the last, so that the cost of a program is its arithmetic.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from .jit import ONE, ZERO, clamp, kernel
-from .simd import LANES, absolute, floor, load, maximum, minimum, splat, store, total, where_ge
+from .jit import ONE, ZERO, clamp, kernel, pasted
+from .plan import (
+    AFFINE,
+    BRIGHTNESS,
+    CONTRAST,
+    GRAY,
+    HUE,
+    HUE_OF_ANY,
+    INVERT,
+    POSTERIZE,
+    SATURATION,
+    SOLARIZE,
+)
+from .simd import LANES, absolute, floor, load, maximum, minimum, splat, store, stream, total, where_ge
 
 RED, GREEN, BLUE = np.float32(0.2989), np.float32(0.587), np.float32(0.114)
 
 
-@kernel
+@pasted
 def gray_of(r, g, b):
     return r * splat(RED) + g * splat(GREEN) + b * splat(BLUE)
 
 
-@kernel
-def keep(strip, plane, stride, width, rows, image, image_plane, at):
-    """Copy a strip into the image buffer; returns the sum of its gray values, as float64."""
-    out = 0.0
-    whole = width - width % LANES
-    for start in range(0, rows * stride, stride):
-        sums = splat(ZERO)
-        for x in range(start, start + stride, LANES):
-            r, g, b = load(strip, x), load(strip, plane + x), load(strip, 2 * plane + x)
-            store(image, at + x, r)
-            store(image, image_plane + at + x, g)
-            store(image, 2 * image_plane + at + x, b)
-            if x < start + whole:
-                sums = sums + gray_of(r, g, b)
-        out += total(sums)
-        for x in range(start + whole, start + width):
-            out += RED * strip[x] + GREEN * strip[plane + x] + BLUE * strip[2 * plane + x]
-    return out
+@pasted
+def hue(r, g, b, shift, any_value):
+    """Shift the hue of HSV by `shift` turns; every quantity is multiplied by the chroma, so that nothing is divided.
 
-
-@kernel
-def brightness(strip, plane, count, factor):
-    f = splat(factor)
-    for start in range(0, 3 * plane, plane):
-        for x in range(start, start + count, LANES):
-            store(strip, x, clamp(load(strip, x) * f))
-
-
-@kernel
-def contrast(image, image_plane, at, strip, plane, count, factor, bias):
-    """clamp(x * factor + bias), bias = mean * (1 - factor), on the way from the image buffer into a strip."""
-    f, o = splat(factor), splat(bias)
-    for c in range(3):
-        for x in range(0, count, LANES):
-            store(strip, c * plane + x, clamp(load(image, c * image_plane + at + x) * f + o))
-
-
-@kernel
-def saturation(strip, plane, count, factor):
-    f, rest = splat(factor), splat(ONE - factor)
-    for x in range(0, count, LANES):
-        r, g, b = load(strip, x), load(strip, plane + x), load(strip, 2 * plane + x)
-        gray = gray_of(r, g, b) * rest
-        store(strip, x, clamp(r * f + gray))
-        store(strip, plane + x, clamp(g * f + gray))
-        store(strip, 2 * plane + x, clamp(b * f + gray))
-
-
-@kernel
-def shifted(r, g, b, turn):
-    """Minimum, maximum, chroma, and what red, green and blue are over the minimum, after a shift of the hue in HSV.
-
-    turn: sixths of a turn in [0, 6). Every quantity is multiplied by the chroma, so that nothing is divided. With h in [-1, 5)
-    sixths, the channels over the minimum are clamp(|h - 3| - 1), clamp(2 - |h - 2|) and clamp(|h - 1| - 1) of the chroma.
+    With h in [-1, 5) sixths of a turn, the channels over the minimum are clamp(|h - 3| - 1), clamp(2 - |h - 2|) and
+    clamp(|h - 1| - 1) of the chroma. any_value: the values may lie outside [0, 1], where a cubic filter has brought them;
+    torchvision then clamps all channels but the largest.
     """
+    turn = splat(np.float32(6) * (shift + ONE if shift < ZERO else shift))
     two, three, four, five, six = splat(2.0), splat(3.0), splat(4.0), splat(5.0), splat(6.0)
     zero = splat(ZERO)
     high = maximum(maximum(r, g), b)
@@ -81,67 +50,141 @@ def shifted(r, g, b, turn):
     red = minimum(maximum(absolute(h - three * chroma) - chroma, zero), chroma)
     green = minimum(maximum(two * chroma - absolute(h - two * chroma), zero), chroma)
     blue = minimum(maximum(absolute(h - chroma) - chroma, zero), chroma)
-    return low, high, chroma, red, green, blue
+    r, g, b = low + red, low + green, low + blue
+    if any_value:
+        r, g, b = where_ge(red, chroma, high, clamp(r)), where_ge(green, chroma, high, clamp(g)), where_ge(blue, chroma, high, clamp(b))
+    return r, g, b
+
+
+@pasted
+def brightness(r, g, b, f):
+    return clamp(r * f), clamp(g * f), clamp(b * f)
+
+
+@pasted
+def contrast(r, g, b, f, o):
+    return clamp(r * f + o), clamp(g * f + o), clamp(b * f + o)
+
+
+@pasted
+def saturation(r, g, b, f):
+    gray = gray_of(r, g, b) * (splat(ONE) - f)
+    return clamp(r * f + gray), clamp(g * f + gray), clamp(b * f + gray)
+
+
+@pasted
+def solarize(v, threshold):
+    return where_ge(v, threshold, splat(ONE) - v, v)
+
+
+@pasted
+def posterize(v, levels):
+    n = splat(levels)
+    return minimum(maximum(floor(v * n), splat(ZERO)), splat(levels - ONE)) * splat(ONE / levels)
+
+
+@pasted
+def through(what, arg, r, g, b):
+    """Sixteen pixels through one instruction; see `plan.INSTRUCTIONS` for its arguments.
+
+    CONTRAST has the factor and, put there once the mean is known, mean * (1 - factor).
+    """
+    f = splat(arg[0])
+    if what == BRIGHTNESS:
+        return brightness(r, g, b, f)
+    if what == CONTRAST:
+        return contrast(r, g, b, f, splat(arg[1]))
+    if what == SATURATION:
+        return saturation(r, g, b, f)
+    if what == HUE:
+        return hue(r, g, b, arg[0], False)
+    if what == HUE_OF_ANY:
+        return hue(r, g, b, arg[0], True)
+    if what == GRAY:
+        gray = gray_of(r, g, b)
+        return gray, gray, gray
+    if what == SOLARIZE:
+        return solarize(r, f), solarize(g, f), solarize(b, f)
+    if what == POSTERIZE:
+        return posterize(r, arg[0]), posterize(g, arg[0]), posterize(b, arg[0])
+    if what == INVERT:
+        return splat(ONE) - r, splat(ONE) - g, splat(ONE) - b
+    if what == AFFINE:
+        return r * f + splat(arg[3]), g * splat(arg[1]) + splat(arg[4]), b * splat(arg[2]) + splat(arg[5])
+    return r, g, b
+
+
+# Each kernel takes two vectors of pixels at a time, whose chains of arithmetic then run side by side. The last vector of an odd
+# number is taken twice.
 
 
 @kernel
-def sixths(shift):
-    return splat(np.float32(6) * (shift + ONE if shift < ZERO else shift))
+def change(source, source_plane, at, count, strip, plane, code, arg, steps, first, last):
+    """From source[at] on, `count` pixels through a program into the strip, which may be the source."""
+    for x in range(0, count, 2 * LANES):
+        y = x + LANES if x + LANES < count else x
+        p, q = at + x, at + y
+        r0, g0, b0 = load(source, p), load(source, source_plane + p), load(source, 2 * source_plane + p)
+        r1, g1, b1 = load(source, q), load(source, source_plane + q), load(source, 2 * source_plane + q)
+        for step in range(first, last):
+            n = steps[step]
+            r0, g0, b0 = through(code[n], arg[n], r0, g0, b0)
+            r1, g1, b1 = through(code[n], arg[n], r1, g1, b1)
+        store(strip, x, r0)
+        store(strip, plane + x, g0)
+        store(strip, 2 * plane + x, b0)
+        store(strip, y, r1)
+        store(strip, plane + y, g1)
+        store(strip, 2 * plane + y, b1)
 
 
 @kernel
-def hue(strip, plane, count, shift):
-    """Shift the hue by `shift` turns, of values in [0, 1]."""
-    turn = sixths(shift)
-    for x in range(0, count, LANES):
-        r, g, b = load(strip, x), load(strip, plane + x), load(strip, 2 * plane + x)
-        low, _high, _chroma, red, green, blue = shifted(r, g, b, turn)
-        store(strip, x, low + red)
-        store(strip, plane + x, low + green)
-        store(strip, 2 * plane + x, low + blue)
+def finish(source, source_plane, at, count, out, plane, to, scale, bias, code, arg, steps, first, last):
+    """The same into the view, from out[to] on, past the caches, as x * scale + bias of each channel."""
+    f0, f1, f2 = splat(scale[0]), splat(scale[1]), splat(scale[2])
+    o0, o1, o2 = splat(bias[0]), splat(bias[1]), splat(bias[2])
+    for x in range(0, count, 2 * LANES):
+        y = x + LANES if x + LANES < count else x
+        p, q = at + x, at + y
+        r0, g0, b0 = load(source, p), load(source, source_plane + p), load(source, 2 * source_plane + p)
+        r1, g1, b1 = load(source, q), load(source, source_plane + q), load(source, 2 * source_plane + q)
+        for step in range(first, last):
+            n = steps[step]
+            r0, g0, b0 = through(code[n], arg[n], r0, g0, b0)
+            r1, g1, b1 = through(code[n], arg[n], r1, g1, b1)
+        stream(out, to + x, r0 * f0 + o0)
+        stream(out, to + y, r1 * f0 + o0)
+        stream(out, plane + to + x, g0 * f1 + o1)
+        stream(out, plane + to + y, g1 * f1 + o1)
+        stream(out, 2 * plane + to + x, b0 * f2 + o2)
+        stream(out, 2 * plane + to + y, b1 * f2 + o2)
 
 
 @kernel
-def hue_of_any(strip, plane, count, shift):
-    """The same for values that a cubic filter has brought outside [0, 1]: torchvision clamps all channels but the largest."""
-    turn = sixths(shift)
-    for x in range(0, count, LANES):
-        r, g, b = load(strip, x), load(strip, plane + x), load(strip, 2 * plane + x)
-        low, high, chroma, red, green, blue = shifted(r, g, b, turn)
-        store(strip, x, where_ge(red, chroma, high, clamp(low + red)))
-        store(strip, plane + x, where_ge(green, chroma, high, clamp(low + green)))
-        store(strip, 2 * plane + x, where_ge(blue, chroma, high, clamp(low + blue)))
+def keep(source, source_plane, at, rows, stride, image, image_plane, to, inside, code, arg, steps, first, last):
+    """The same into the image buffer, from image[to] on; returns the sum of the gray values, as float64.
 
-
-@kernel
-def grayscale(strip, plane, count):
-    for x in range(0, count, LANES):
-        gray = gray_of(load(strip, x), load(strip, plane + x), load(strip, 2 * plane + x))
-        store(strip, x, gray)
-        store(strip, plane + x, gray)
-        store(strip, 2 * plane + x, gray)
-
-
-@kernel
-def solarize(strip, plane, count, threshold):
-    t, one = splat(threshold), splat(ONE)
-    for start in range(0, 3 * plane, plane):
-        for x in range(start, start + count, LANES):
-            v = load(strip, x)
-            store(strip, x, where_ge(v, t, one - v, v))
-
-
-@kernel
-def posterize(strip, plane, count, levels):
-    n, inverse, last, zero = splat(levels), splat(ONE / levels), splat(levels - ONE), splat(ZERO)
-    for start in range(0, 3 * plane, plane):
-        for x in range(start, start + count, LANES):
-            store(strip, x, minimum(maximum(floor(load(strip, x) * n), zero), last) * inverse)
-
-
-@kernel
-def affine(strip, start, count, factor, bias):
-    """x * factor + bias on one plane."""
-    f, o = splat(factor), splat(bias)
-    for x in range(start, start + count, LANES):
-        store(strip, x, load(strip, x) * f + o)
+    inside: 1 for the pixels of a row that count, 0 for those beyond the width, and for a vector more.
+    """
+    out = 0.0
+    for start in range(0, rows * stride, stride):
+        sums = splat(ZERO)
+        for x in range(0, stride, 2 * LANES):
+            y = x + LANES if x + LANES < stride else x
+            p, q = at + start + x, at + start + y
+            r0, g0, b0 = load(source, p), load(source, source_plane + p), load(source, 2 * source_plane + p)
+            r1, g1, b1 = load(source, q), load(source, source_plane + q), load(source, 2 * source_plane + q)
+            for step in range(first, last):
+                n = steps[step]
+                r0, g0, b0 = through(code[n], arg[n], r0, g0, b0)
+                r1, g1, b1 = through(code[n], arg[n], r1, g1, b1)
+            p, q = to + start + x, to + start + y
+            store(image, p, r0)
+            store(image, image_plane + p, g0)
+            store(image, 2 * image_plane + p, b0)
+            store(image, q, r1)
+            store(image, image_plane + q, g1)
+            store(image, 2 * image_plane + q, b1)
+            sums = sums + gray_of(r0, g0, b0) * load(inside, x) + gray_of(r1, g1, b1) * load(inside, x + LANES)
+        out += total(sums)
+    return out
