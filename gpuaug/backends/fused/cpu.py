@@ -17,7 +17,7 @@ import torch
 
 from ...images import Images
 from . import kernels
-from .kernels import Source, Target, Work
+from .strips import Source, Target, Work
 from .plan import BLUR, CONTRAST, Tables
 from .output import BFLOAT16, FLOAT16, FLOAT32
 from .resize import SLACK
@@ -126,6 +126,7 @@ def buffers(
     height: int, width: int, deep: int, taps_y: int, taps_x: int, ring: int, row_bytes: int, radius: int, second: int, steps: int
 ) -> Any:
     stride, margin, rows = up(width), up(max(radius, 1)), up(height)
+    pitch = -(-width // 32) * 32
     longest = max(height, width)
     inside = aligned(stride + LANES)
     inside[:width] = 1
@@ -145,6 +146,13 @@ def buffers(
         start=np.zeros(stride // LANES, dtype=np.int32),
         norm=np.zeros(longest, dtype=np.float32),
         inside=inside,
+        strip16=aligned(3 * deep * pitch, np.int16),
+        line16=aligned(3 * (margin + pitch + margin), np.int16),
+        image16=aligned(height * 3 * pitch, np.int16),
+        image16_next=aligned(second * height * 3 * pitch, np.int16),
+        inside16=(np.arange(pitch) < width).astype(np.int16),
+        half16=np.zeros((2, radius + 1), dtype=np.int32),
+        values=np.zeros((steps, 2), dtype=np.int32),
         half=np.zeros((2, radius + 1), dtype=np.float32),
         above=np.zeros(radius + 1, dtype=np.int64),
         below=np.zeros(radius + 1, dtype=np.int64),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .jit import kernel
 from .simd import LANES, load, splat, store, store_bfloat, store_half, store_rgb, stream, stream_bfloat, stream_half
+from .simd16 import ONE, load_fixed, store_fixed
 
 FLOAT32, FLOAT16, BFLOAT16 = 0, 1, 2
 """Forms of the output; the last two are written as bits."""
@@ -13,6 +14,22 @@ FLOAT32, FLOAT16, BFLOAT16 = 0, 1, 2
 def put(strip, at, v, factor, bias):
     """Write a vector into a strip, as it is."""
     store(strip, at, v)
+
+
+@kernel
+def put_fixed(strip, at, v, factor, bias):
+    """Write a vector into a strip of fixed-point numbers."""
+    store_fixed(strip, at, v)
+
+
+@kernel
+def from_fixed(source, source_plane, pitch, rows, strip, plane, stride):
+    """A strip of fixed-point numbers, its rows `pitch` apart, as floats."""
+    unit = splat(1 / ONE)
+    for c in range(3):
+        for r in range(rows):
+            for x in range(0, stride, LANES):
+                store(strip, c * plane + r * stride + x, load_fixed(source, c * source_plane + r * pitch + x) * unit)
 
 
 @kernel

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .jit import ONE, ZERO, kernel
-from .output import put, put_out
+from .output import put, put_fixed, put_out
 from .simd import LANES, as_float, load, multiply_pairs, pick_64, pick_128, pick_any, plus, prefetch, splat, store
 
 UNIT = 16384
@@ -202,14 +202,17 @@ def down_with(put):
             put(out, 2 * plane + to + x, b, f2, o2)
 
     @kernel
-    def down(ring, mask, first, count, weight, n, rows, backwards, stride, out, plane, at, scale, bias):
-        """Output rows n, n + 1, ... from the rows in the ring into rows from out[at] on; backwards: from the last row up."""
+    def down(ring, mask, first, count, weight, n, rows, backwards, stride, out, plane, at, pitch, scale, bias):
+        """Output rows n, n + 1, ... from the rows in the ring into rows from out[at] on, `pitch` apart.
+
+        stride: of the rows in the ring. backwards: from the last row up.
+        """
         for k in range(rows):
             r = rows - 1 - k if backwards else k
-            row_down(ring, mask, first[n + k], count[n + k], weight, n + k, stride, out, plane, at + r * stride, scale, bias)
+            row_down(ring, mask, first[n + k], count[n + k], weight, n + k, stride, out, plane, at + r * pitch, scale, bias)
 
     return down
 
 
-down, down_out = down_with(put), down_with(put_out)
-"""Into a strip; into the view, past the caches, as x * scale + bias of each channel."""
+down, down_fixed, down_out = down_with(put), down_with(put_fixed), down_with(put_out)
+"""Into a strip; into a strip of fixed-point numbers; into the view, past the caches, as x * scale + bias of each channel."""

@@ -1,7 +1,7 @@
 """Sixteen float32 at a time inside Numba kernels: the vector types, their arithmetic, and moves to and from arrays.
 
 LLVM splits the sixteen lanes into what the processor has (one register of AVX-512, two of AVX2, four of NEON), so that
-kernels written with them run anywhere. Indices are trusted: nothing here checks bounds.
+kernels written with them run anywhere. Indices are trusted: nothing here checks bounds. Fixed-point numbers: see `simd16`.
 """
 
 from __future__ import annotations

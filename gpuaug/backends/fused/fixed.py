@@ -1,0 +1,287 @@
+"""Kernels of `tone` and `blur` in 16-bit fixed point, for programs whose values stay in [-2, 2): see `simd16`.
+
+Twice the pixels a register and half the bytes a buffer; the rounding of an instruction is at most 1e-4.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .jit import kernel, pasted
+from .plan import BLUR, BRIGHTNESS, CONTRAST, GRAY, HUE, HUE_OF_ANY, NOTHING, SATURATION, SOLARIZE
+from .simd import splat, stream
+from .simd16 import (
+    LANES,
+    ONE,
+    all16,
+    as_floats,
+    if_ge,
+    least,
+    load16,
+    load_fixed,
+    magnitude,
+    most,
+    pair_sums,
+    plus_capped,
+    shift_left,
+    shift_right,
+    store16,
+    total16,
+)
+
+FRACTION = 32768
+"""The integer that stands for 1 in a factor; 32767 is the most there is."""
+
+HALF = ONE // 2
+
+
+@kernel
+def fraction(x):
+    return min(int(np.floor(x * FRACTION + 0.5)), FRACTION - 1)
+
+
+@kernel
+def fits(code, arg, steps, count):
+    """Whether a program can be done in fixed point."""
+    for k in range(count):
+        what, f = code[steps[k]], arg[steps[k], 0]
+        if what in (BRIGHTNESS, CONTRAST, SATURATION):
+            if f > 2:  # factors stand as f - 1
+                return False
+        elif what not in (HUE, HUE_OF_ANY, GRAY, BLUR, SOLARIZE):
+            return False
+    return True
+
+
+@kernel
+def arguments(code, arg, steps, count, fixed):
+    """The arguments as integers: a factor minus 1; a threshold; for a hue, whole thirds of a turn and the sixths beyond, halved."""
+    for k in range(count):
+        n = steps[k]
+        what, f = code[n], arg[n, 0]
+        if what in (BRIGHTNESS, CONTRAST, SATURATION):
+            fixed[n, 0] = fraction(f - 1.0)
+        elif what == SOLARIZE:
+            fixed[n, 0] = int(np.floor(f * ONE + 0.5))
+        elif what in (HUE, HUE_OF_ANY):
+            sixths = 6.0 * (f + 1.0 if f < 0 else f)
+            thirds = int(sixths * 0.5)
+            fixed[n, 0] = thirds % 3
+            fixed[n, 1] = fraction(0.5 * sixths - thirds)
+
+
+@pasted
+def clamp(v):
+    return least(most(v, all16(0)), all16(ONE))
+
+
+@pasted
+def gray_of(r, g, b):
+    return r * all16(9794) + g * all16(19235) + b * all16(3736)  # 0.2989, 0.587 and 0.114 of 32768
+
+
+@pasted
+def toward(v, centre, d):
+    """centre + (v - centre) * (1 + d), in [0, 1]."""
+    return clamp(plus_capped(v, (v - centre) * d))
+
+
+@pasted
+def hue(r, g, b, thirds, beyond, bits):
+    """See `tone.hue`. Thirds of a turn exchange channels; what is left of the shift is in [0, 2) sixths.
+
+    Hues stand in sixths of a turn times the chroma, from -3 to 3 with green at 0, at 1 / 2**bits of the pixels' scale so that
+    four chromas fit into sixteen bits.
+    """
+    if thirds == 1:
+        r, g, b = b, r, g
+    elif thirds == 2:
+        r, g, b = g, b, r
+    high = most(most(r, g), b)
+    low = least(least(r, g), b)
+    spread = high - low
+    c = least(shift_right(spread, bits), all16(8191))
+    two, three = c + c, c + c + c
+    if_red, if_green, if_blue = shift_right(g - b, bits) - two, shift_right(b - r, bits), shift_right(r - g, bits) + two
+    h = if_ge(r, high, if_red, if_ge(g, high, if_green, if_blue))
+    turn = shift_left(c, 1) * all16(beyond)
+    moved = h + turn
+    h = if_ge(h, three - turn, moved - three - three, moved)
+    zero = all16(0)
+    red = least(most(magnitude(h - c) - c, zero), c)
+    green = least(most(two - magnitude(h), zero), c)
+    blue = least(most(magnitude(h + c) - c, zero), c)
+    return high, low, c, red, green, blue
+
+
+@pasted
+def shifted(r, g, b, thirds, beyond):
+    """Hue of values in [0, 1]."""
+    _high, low, _c, red, green, blue = hue(r, g, b, thirds, beyond, 1)
+    return low + shift_left(red, 1), low + shift_left(green, 1), low + shift_left(blue, 1)
+
+
+@pasted
+def shifted_any(r, g, b, thirds, beyond):
+    """Hue of any values: all channels but the largest are clamped, as torchvision does."""
+    high, low, c, red, green, blue = hue(r, g, b, thirds, beyond, 2)
+    r, g, b = clamp(low + shift_left(red, 2)), clamp(low + shift_left(green, 2)), clamp(low + shift_left(blue, 2))
+    return if_ge(red, c, high, r), if_ge(green, c, high, g), if_ge(blue, c, high, b)
+
+
+@pasted
+def through(what, fixed, r, g, b):
+    """Thirty-two pixels through one instruction. CONTRAST has, put there once it is known, the mean as its second argument."""
+    d = all16(fixed[0])
+    if what == BRIGHTNESS:
+        zero = all16(0)
+        return toward(r, zero, d), toward(g, zero, d), toward(b, zero, d)
+    if what == CONTRAST:
+        mean = all16(fixed[1])
+        return toward(r, mean, d), toward(g, mean, d), toward(b, mean, d)
+    if what == SATURATION:
+        gray = gray_of(r, g, b)
+        return toward(r, gray, d), toward(g, gray, d), toward(b, gray, d)
+    if what == HUE:
+        return shifted(r, g, b, fixed[0], fixed[1])
+    if what == HUE_OF_ANY:
+        return shifted_any(r, g, b, fixed[0], fixed[1])
+    if what == GRAY:
+        gray = gray_of(r, g, b)
+        return gray, gray, gray
+    if what == SOLARIZE:
+        one = all16(ONE)
+        return if_ge(r, d, one - r, r), if_ge(g, d, one - g, g), if_ge(b, d, one - b, b)
+    return r, g, b
+
+
+@kernel
+def change(source, source_plane, at, count, into, plane, to, code, fixed, steps, first, last):
+    """`count` pixels from source[at] on through a program, from into[to] on."""
+    for x in range(0, count, LANES):
+        p = at + x
+        r, g, b = load16(source, p), load16(source, source_plane + p), load16(source, 2 * source_plane + p)
+        for step in range(first, last):
+            n = steps[step]
+            r, g, b = through(code[n], fixed[n], r, g, b)
+        store16(into, to + x, r)
+        store16(into, plane + to + x, g)
+        store16(into, 2 * plane + to + x, b)
+
+
+@kernel
+def gray_sum(source, plane, at, rows, stride, inside):
+    """Sum of the gray values of some rows, as float64; inside: 1 for the pixels of a row that count, else 0."""
+    out = 0
+    for start in range(at, at + rows * stride, stride):
+        for x in range(0, stride, LANES):
+            p = start + x
+            gray = gray_of(load16(source, p), load16(source, plane + p), load16(source, 2 * plane + p))
+            out += total16(pair_sums(gray, load16(inside, x)))
+    return out / ONE
+
+
+@kernel
+def finish(source, source_plane, at, count, out, plane, to, scale, bias, code, fixed, steps, first, last):
+    """The same as `change` into the view, past the caches, as x * scale + bias of each channel."""
+    unit = np.float32(1 / ONE)
+    f0, f1, f2 = splat(scale[0] * unit), splat(scale[1] * unit), splat(scale[2] * unit)
+    o0, o1, o2 = splat(bias[0]), splat(bias[1]), splat(bias[2])
+    for x in range(0, count, LANES):
+        p = at + x
+        r, g, b = load16(source, p), load16(source, source_plane + p), load16(source, 2 * source_plane + p)
+        for step in range(first, last):
+            n = steps[step]
+            r, g, b = through(code[n], fixed[n], r, g, b)
+        write(out, to + x, r, f0, o0)
+        write(out, plane + to + x, g, f1, o1)
+        write(out, 2 * plane + to + x, b, f2, o2)
+
+
+@pasted
+def write(out, at, v, f, o):
+    low, high = as_floats(v)
+    stream(out, at, low * f + o)
+    stream(out, at + 16, high * f + o)
+
+
+# The blur. Pixels stand less one half there, so that the sum of two fits.
+
+
+@kernel
+def weights(half, radius, fixed):
+    """Half a Gaussian kernel (see `blur.gaussian`) as fractions that add up to 1, the rounding at the centre."""
+    left = FRACTION
+    for k in range(1, radius + 1):
+        fixed[k] = int(np.floor(half[k] * FRACTION + 0.5))
+        left -= 2 * fixed[k]
+    fixed[0] = min(left, FRACTION - 1)
+
+
+@kernel
+def across(strip, plane, stride, width, rows, radius, weight, line, margin, image, image_plane, at):
+    """See `blur.across`."""
+    pitch = line.shape[0] // 3
+    centre, half = all16(weight[0]), all16(HALF)
+    for start in range(0, rows * stride, stride):
+        for c in range(3):
+            first = c * pitch + margin
+            for x in range(0, width, LANES):
+                store16(line, first + x, load16(strip, c * plane + start + x) - half)
+            end = first + width - 1
+            for k in range(1, radius + 1):
+                line[first - k] = line[first + k]
+                line[end + k] = line[end - k]
+        to = at + start - margin
+        for x in range(margin, margin + width, LANES):
+            y, z = x + pitch, x + 2 * pitch
+            r, g, b = load16(line, x) * centre, load16(line, y) * centre, load16(line, z) * centre
+            for k in range(1, radius + 1):
+                w = all16(weight[k])
+                r = r + (load16(line, x - k) + load16(line, x + k)) * w
+                g = g + (load16(line, y - k) + load16(line, y + k)) * w
+                b = b + (load16(line, z - k) + load16(line, z + k)) * w
+            store16(image, to + x, r)
+            store16(image, image_plane + to + x, g)
+            store16(image, 2 * image_plane + to + x, b)
+
+
+def down_with(put):
+    """The kernel that blurs down, with a way to write."""
+
+    @kernel
+    def down(image, image_plane, y, height, stride, rows, radius, weight, above, below, out, plane, at, scale, bias):
+        """See `blur.down`."""
+        unit = np.float32(1 / ONE)
+        centre = all16(weight[0])
+        f0, f1, f2 = splat(scale[0] * unit), splat(scale[1] * unit), splat(scale[2] * unit)
+        mid = np.float32(0.5)
+        o0, o1, o2 = splat(bias[0] + scale[0] * mid), splat(bias[1] + scale[1] * mid), splat(bias[2] + scale[2] * mid)
+        for row in range(y, y + rows):
+            for k in range(radius + 1):
+                above[k] = abs(row - k) * stride
+                below[k] = (height - 1 - abs(height - 1 - row - k)) * stride
+            here, to = row * stride, at + (row - y) * stride
+            for x in range(0, stride, LANES):
+                p, green, blue = here + x, image_plane, 2 * image_plane
+                r, g, b = load16(image, p) * centre, load16(image, green + p) * centre, load16(image, blue + p) * centre
+                for k in range(1, radius + 1):
+                    w = all16(weight[k])
+                    up, low = above[k] + x, below[k] + x
+                    r = r + (load16(image, up) + load16(image, low)) * w
+                    g = g + (load16(image, green + up) + load16(image, green + low)) * w
+                    b = b + (load16(image, blue + up) + load16(image, blue + low)) * w
+                put(out, to + x, r, f0, o0)
+                put(out, plane + to + x, g, f1, o1)
+                put(out, 2 * plane + to + x, b, f2, o2)
+
+    return down
+
+
+@pasted
+def put(strip, at, v, f, o):
+    store16(strip, at, v + all16(HALF))
+
+
+down, down_out = down_with(put), down_with(write)
+"""Into a strip; into the view, past the caches, as x * scale + bias of each channel."""

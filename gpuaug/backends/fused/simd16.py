@@ -1,0 +1,205 @@
+"""Thirty-two 16-bit fixed-point numbers at a time, beside the sixteen float32 of `simd`: twice the lanes a register.
+
+A number x stands as round(16384 x), which holds [-2, 2). Sums and differences wrap, `a * b` is the rounded product with a
+fraction b that stands as round(32768 b).
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+from llvmlite import ir
+from numba.core import types
+from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
+from numba.extending import intrinsic, lower_builtin
+
+from .simd import _I16, _I32, _INDICES, _VECTOR, _address, _call, _vector_type, indices, permutes_bytes, vector
+
+LANES = 32
+ONE = 16384
+"""The integer that stands for 1."""
+
+_SHORTS = ir.VectorType(_I16, LANES)
+_HALF_SHORTS = ir.VectorType(_I16, 16)
+_WIDE = ir.VectorType(_I32, LANES)
+
+shorts = _vector_type("int16x32", _SHORTS)
+
+
+def _all(kind: ir.VectorType, n: int) -> ir.Constant:
+    return ir.Constant(kind, [n] * kind.count)
+
+
+def _operator(op: Any, generate: Any) -> None:
+    infer_global(op)(type("Shorts", (ConcreteTemplate,), {"key": op, "cases": [signature(shorts, shorts, shorts)]}))
+
+    @lower_builtin(op, shorts, shorts)
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return generate(builder, *args)
+
+
+def _product(builder: Any, a: Any, b: Any) -> Any:
+    if permutes_bytes():
+        return _call(builder, "llvm.x86.avx512.pmul.hr.sw.512", _SHORTS, [a, b])
+    # Written the way in which LLVM knows the instruction of SSSE3 and AVX2.
+    product = builder.mul(builder.sext(a, _WIDE), builder.sext(b, _WIDE))
+    rounded = builder.lshr(builder.add(builder.lshr(product, _all(_WIDE, 14)), _all(_WIDE, 1)), _all(_WIDE, 1))
+    return builder.trunc(rounded, _SHORTS)
+
+
+_operator(operator.add, lambda builder, a, b: builder.add(a, b))
+_operator(operator.sub, lambda builder, a, b: builder.sub(a, b))
+_operator(operator.mul, _product)
+
+
+def _binary(name: str) -> Any:
+    def apply(typing: Any, a: Any, b: Any) -> Any:
+        return shorts(a, b), lambda context, builder, sig, args: _call(builder, name, _SHORTS, args)
+
+    return intrinsic(apply)
+
+
+least = _binary("llvm.smin.v32i16")
+most = _binary("llvm.smax.v32i16")
+plus_capped = _binary("llvm.sadd.sat.v32i16")
+"""A sum that stays at the end of the range instead of wrapping."""
+
+
+@intrinsic
+def all16(typing: Any, x: Any) -> Any:
+    """A vector of thirty-two times the integer x."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        value = builder.trunc(context.cast(builder, args[0], sig.args[0], types.int32), _I16)
+        one = builder.insert_element(ir.Constant(_SHORTS, ir.Undefined), value, ir.Constant(_I32, 0))
+        return builder.shuffle_vector(one, one, ir.Constant(_WIDE, [0] * LANES))
+
+    return shorts(x), generate
+
+
+@intrinsic
+def magnitude(typing: Any, a: Any) -> Any:
+    """|a|."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        wraps = ir.Constant(ir.IntType(1), 0)
+        return _call(builder, "llvm.abs.v32i16", _SHORTS, [args[0], wraps])
+
+    return shorts(a), generate
+
+
+@intrinsic
+def shift_right(typing: Any, a: Any, bits: Any) -> Any:
+    """a / 2**bits, rounded down."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        value = builder.trunc(context.cast(builder, args[1], sig.args[1], types.int32), _I16)
+        one = builder.insert_element(ir.Constant(_SHORTS, ir.Undefined), value, ir.Constant(_I32, 0))
+        return builder.ashr(args[0], builder.shuffle_vector(one, one, ir.Constant(_WIDE, [0] * LANES)))
+
+    return shorts(a, bits), generate
+
+
+@intrinsic
+def shift_left(typing: Any, a: Any, bits: Any) -> Any:
+    """a * 2**bits."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        value = builder.trunc(context.cast(builder, args[1], sig.args[1], types.int32), _I16)
+        one = builder.insert_element(ir.Constant(_SHORTS, ir.Undefined), value, ir.Constant(_I32, 0))
+        return builder.shl(args[0], builder.shuffle_vector(one, one, ir.Constant(_WIDE, [0] * LANES)))
+
+    return shorts(a, bits), generate
+
+
+@intrinsic
+def if_ge(typing: Any, a: Any, b: Any, x: Any, y: Any) -> Any:
+    """x where a >= b, else y."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.select(builder.icmp_signed(">=", args[0], args[1]), args[2], args[3])
+
+    return shorts(a, b, x, y), generate
+
+
+@intrinsic
+def pair_sums(typing: Any, a: Any, b: Any) -> Any:
+    """Sixteen int32: the sums of the products of neighbouring lanes."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        if permutes_bytes():
+            return _call(builder, "llvm.x86.avx512.pmaddw.d.512", _INDICES, args)
+        products = builder.mul(*(builder.sext(x, _WIDE) for x in args))
+        even, odd = (
+            builder.shuffle_vector(products, products, ir.Constant(_INDICES, [2 * k + side for k in range(16)])) for side in (0, 1)
+        )
+        return builder.add(even, odd)
+
+    return indices(shorts, shorts), generate
+
+
+@intrinsic
+def total16(typing: Any, a: Any) -> Any:
+    """Sum of sixteen int32."""
+    return types.int32(indices), lambda context, builder, sig, args: _call(builder, "llvm.vector.reduce.add.v16i32", _I32, args)
+
+
+@intrinsic
+def load16(typing: Any, array: Any, index: Any) -> Any:
+    """Thirty-two elements of an int16 array from `index` on, at any alignment."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.load(_address(context, builder, sig, args, _SHORTS), align=2)
+
+    return shorts(array, index), generate
+
+
+@intrinsic
+def store16(typing: Any, array: Any, index: Any, value: Any) -> Any:
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        builder.store(args[2], _address(context, builder, sig, args, _SHORTS), align=2)
+        return context.get_dummy_value()
+
+    return types.void(array, index, value), generate
+
+
+@intrinsic
+def load_fixed(typing: Any, array: Any, index: Any) -> Any:
+    """Sixteen fixed-point numbers as float32 multiples of 1/16384: what stands in the array."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        narrow = builder.load(_address(context, builder, sig, args, _HALF_SHORTS), align=2)
+        return builder.sitofp(builder.sext(narrow, _INDICES), _VECTOR)
+
+    return vector(array, index), generate
+
+
+@intrinsic
+def as_floats(typing: Any, a: Any) -> Any:
+    """The lower and the upper sixteen as float32 multiples of 1/16384."""
+    result = types.UniTuple(vector, 2)
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        halves = []
+        for start in (0, 16):
+            part = builder.shuffle_vector(args[0], args[0], ir.Constant(_INDICES, list(range(start, start + 16))))
+            halves.append(builder.sitofp(builder.sext(part, _INDICES), _VECTOR))
+        return context.make_tuple(builder, sig.return_type, halves)
+
+    return result(a), generate
+
+
+@intrinsic
+def store_fixed(typing: Any, array: Any, index: Any, value: Any) -> Any:
+    """Write sixteen float32 in (-2, 2), rounded to fixed point."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        # Added to 1.5 * 2^23, a small number leaves its rounded value in the lowest bits.
+        scaled = builder.fmul(args[2], ir.Constant(_VECTOR, [float(ONE)] * 16), flags=("contract",))
+        moved = builder.fadd(scaled, ir.Constant(_VECTOR, [12582912.0] * 16), flags=("contract",))
+        narrow = builder.trunc(builder.bitcast(moved, _INDICES), _HALF_SHORTS)
+        builder.store(narrow, _address(context, builder, sig, args, _HALF_SHORTS), align=2)
+        return context.get_dummy_value()
+
+    return types.void(array, index, value), generate
