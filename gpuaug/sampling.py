@@ -27,11 +27,10 @@ def philox4x32(counter: npt.NDArray[np.uint64], key: tuple[int, int]) -> npt.NDA
     """
     c0, c1, c2, c3 = counter
     k0, k1 = key
-    low = np.uint64(0xFFFFFFFF)
-    half = np.uint64(32)
+    low, half = np.uint64(0xFFFFFFFF), np.uint64(32)
+    first, second = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
     for _ in range(10):
-        a = c0 * np.uint64(0xD2511F53)
-        b = c2 * np.uint64(0xCD9E8D57)
+        a, b = c0 * first, c2 * second
         c0, c1, c2, c3 = (b >> half) ^ c1 ^ np.uint64(k0), b & low, (a >> half) ^ c3 ^ np.uint64(k1), a & low
         k0, k1 = (k0 + 0x9E3779B9) & 0xFFFFFFFF, (k1 + 0xBB67AE85) & 0xFFFFFFFF
     return np.stack([c0, c1, c2, c3])
@@ -109,9 +108,12 @@ def sample(policy: Policy, index: int | Sequence[int] | range | Array, seed: int
 
 def needed(ops: Sequence[Op]) -> int:
     """How many uniform numbers a list of ops takes per image."""
-    return sum(
-        op.uniforms + (0 if probability(op) is None else 1) + sum(needed(b) for b in getattr(op, "branches", ())) for op in ops
-    )
+    count = 0
+    for op in ops:
+        count += op.uniforms + (probability(op) is not None)
+        for branch in getattr(op, "branches", ()):
+            count += needed(branch)
+    return count
 
 
 def probability(op: Op) -> float | None:

@@ -90,20 +90,25 @@ def fit_boxes(
     draws: OpDraws, area: Array, max_height: Array, max_width: Array, smallest: int = 1
 ) -> tuple[Array, Array, Array]:
     """Height and width of the first of ten drawn boxes that fits, and whether any did; all (B,), float64 and bool."""
-    h, w = np.zeros_like(area), np.zeros_like(area)
-    found = np.zeros(len(area), dtype=bool)
-    todo = np.arange(len(area))
-    for k in range(draws["area"].shape[1]):
-        target = area[todo] * draws["area"][todo, k]
-        ratio = np.exp(draws["log_ratio"][todo, k].astype(np.float64))
-        box_w, box_h = np.rint(np.sqrt(target * ratio)), np.rint(np.sqrt(target / ratio))
-        fits = (box_w <= max_width[todo]) & (box_h <= max_height[todo]) & (np.minimum(box_w, box_h) >= smallest)
-        hit = todo[fits]
-        h[hit], w[hit], found[hit] = box_h[fits], box_w[fits], True
-        todo = todo[~fits]
-        if not len(todo):
-            break
+    h, w, found = tried(draws, slice(0, 1), area, max_height, max_width, smallest)
+    rest = np.flatnonzero(~found)
+    if len(rest):
+        late = {name: draws[name][rest] for name in ("area", "log_ratio")}
+        h[rest], w[rest], found[rest] = tried(late, slice(1, None), area[rest], max_height[rest], max_width[rest], smallest)
     return h, w, found
+
+
+def tried(
+    draws: OpDraws, tries: slice, area: Array, max_height: Array, max_width: Array, smallest: int
+) -> tuple[Array, Array, Array]:
+    """The same for some of the tries; where none fits, height and width are 0."""
+    target = area[:, None] * draws["area"][:, tries]
+    ratio = np.exp(draws["log_ratio"][:, tries].astype(np.float64))
+    w, h = np.rint(np.sqrt(target * ratio)), np.rint(np.sqrt(target / ratio))
+    fits = (w <= max_width[:, None]) & (h <= max_height[:, None]) & (np.minimum(w, h) >= smallest)
+    first = (np.arange(len(area)), fits.argmax(axis=1))
+    found = fits[first]
+    return np.where(found, h[first], 0.0), np.where(found, w[first], 0.0), found
 
 
 def place(u: Array, free: Array) -> Array:

@@ -118,16 +118,16 @@ def tables(batch: Any, ops: Sequence[Op], draws: Sequence[OpDraws]) -> Tables:
         else:
             if isinstance(o, op.GaussianBlur):
                 blurs, radius = blurs + 1, max(radius, *(side // 2 for side in o.kernel))
-            for code, values in INSTRUCTIONS[type(o)](o, d, count, size):
-                codes.append(np.where(apply, code, NOTHING).astype(np.uint8))
-                arguments.append(values)
+            code, values = INSTRUCTIONS[type(o)](o, d, count, size)
+            codes.append(np.where(apply[:, None], code, np.uint8(NOTHING)))
+            arguments.append(values)
     return Tables(
         size,
         boxes,
         flips,
         cubic,
-        np.stack(codes, axis=1) if codes else np.zeros((count, 0), dtype=np.uint8),
-        np.stack(arguments, axis=1) if arguments else np.zeros((count, 0, ARGUMENTS), dtype=np.float32),
+        np.concatenate(codes, axis=1) if codes else np.zeros((count, 0), dtype=np.uint8),
+        np.concatenate(arguments, axis=1) if arguments else np.zeros((count, 0, ARGUMENTS), dtype=np.float32),
         scale,
         bias,
         radius,
@@ -163,77 +163,77 @@ def affine(o: op.Normalize) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.flo
     return (1 / std).astype(np.float32), (-np.array(o.mean) / std).astype(np.float32)
 
 
-Instruction = tuple[Any, Array]
-"""A code, or codes (B,), and its arguments (B, 8)."""
+Instructions = tuple[Any, Array]
+"""Of one op, n of them: codes, (n,) or (B, n) uint8, and arguments (B, n, 8)."""
 
 
-def with_values(count: int, *values: Any) -> Array:
-    """Arguments (B, 8) float32 from numbers and columns (B,)."""
-    out = np.zeros((count, ARGUMENTS), dtype=np.float32)
+def one(code: int, count: int, *values: Any) -> Instructions:
+    """One instruction, its arguments from numbers and columns (B,)."""
+    arguments = np.zeros((count, 1, ARGUMENTS), dtype=np.float32)
     for k, value in enumerate(values):
-        out[:, k] = value
-    return out
+        arguments[:, 0, k] = value
+    return np.array([code], dtype=np.uint8), arguments
 
 
-def jitter(o: op.ColorJitter, d: OpDraws, count: int, size: Size) -> list[Instruction]:
+def jitter(o: op.ColorJitter, d: OpDraws, count: int, size: Size) -> Instructions:
     """Four instructions in the drawn order; argument: the factor, or the shift of the hue in turns.
 
     The other parts clamp to [0, 1]; a hue that comes before them may meet values beyond, from a cubic filter.
     """
     code = np.array([k if part in d else NOTHING for k, part in enumerate(PARTS, start=1)], dtype=np.uint8)
-    factor = np.stack([d.get(part, np.zeros(count, dtype=np.float32)) for part in PARTS], axis=1)
+    factor = np.zeros((count, 4), dtype=np.float32)
+    for k, part in enumerate(PARTS):
+        if part in d:
+            factor[:, k] = d[part]
     order = ORDERS[d["order"]]
-    rows = np.arange(count)
-    out: list[Instruction] = []
-    clamped = np.zeros(count, dtype=np.bool_)
-    for k in range(4):
-        what = code[order[:, k]]
-        out.append((np.where((what == HUE) & ~clamped, HUE_OF_ANY, what), with_values(count, factor[rows, order[:, k]])))
-        clamped |= (what != HUE) & (what != NOTHING)
-    return out
+    codes = code[order]
+    first_hue = (codes == HUE) & ~np.logical_or.accumulate((codes != HUE) & (codes != NOTHING), axis=1)
+    arguments = np.zeros((count, 4, ARGUMENTS), dtype=np.float32)
+    arguments[:, :, 0] = np.take_along_axis(factor, order, axis=1)
+    return np.where(first_hue, np.uint8(HUE_OF_ANY), codes), arguments
 
 
-def blur(o: op.GaussianBlur, d: OpDraws, count: int, size: Size) -> list[Instruction]:
+def blur(o: op.GaussianBlur, d: OpDraws, count: int, size: Size) -> Instructions:
     """Arguments: sigma, radius across, radius down. Raises ValueError for a view too small to reflect."""
     o.output_size(size)
     width, height = o.kernel
-    return [(BLUR, with_values(count, d["sigma"], width // 2, height // 2))]
+    return one(BLUR, count, d["sigma"], width // 2, height // 2)
 
 
-def noise(o: op.GaussianNoise, d: OpDraws, count: int, size: Size) -> list[Instruction]:
+def noise(o: op.GaussianNoise, d: OpDraws, count: int, size: Size) -> Instructions:
     """Arguments: mean, sigma; the last two are the words of the key."""
-    return [(CLIPPED_NOISE if o.clip else NOISE, with_key(with_values(count, o.mean, o.sigma), d))]
+    return with_key(one(CLIPPED_NOISE if o.clip else NOISE, count, o.mean, o.sigma), d)
 
 
-def erasing(o: op.RandomErasing, d: OpDraws, count: int, size: Size) -> list[Instruction]:
+def erasing(o: op.RandomErasing, d: OpDraws, count: int, size: Size) -> Instructions:
     """Arguments: top, left, height, width of the box, then three values; or, last, the words of the key."""
     box = o.boxes(d, np.full(count, size[0]), np.full(count, size[1]))
     if isinstance(o.value, str):
-        return [(ERASE_WITH_NOISE, with_key(with_values(count, *box.T), d))]
-    return [(ERASE, with_values(count, *box.T, *cast(tuple[float, ...], o.value)))]
+        return with_key(one(ERASE_WITH_NOISE, count, *box.T), d)
+    return one(ERASE, count, *box.T, *cast(tuple[float, ...], o.value))
 
 
-def with_key(arguments: Array, d: OpDraws) -> Array:
-    arguments.view(np.uint32)[:, 6:] = d["key"]
-    return arguments
+def with_key(made: Instructions, d: OpDraws) -> Instructions:
+    made[1].view(np.uint32)[:, 0, 6:] = d["key"]
+    return made
 
 
-def normalize(o: op.Normalize, d: OpDraws, count: int, size: Size) -> list[Instruction]:
+def normalize(o: op.Normalize, d: OpDraws, count: int, size: Size) -> Instructions:
     """Arguments: three factors, three summands."""
     scale, bias = affine(o)
-    return [(AFFINE, with_values(count, *scale, *bias))]
+    return one(AFFINE, count, *scale, *bias)
 
 
 INSTRUCTIONS: dict[type[Op], Any] = {
     op.ColorJitter: jitter,
-    op.RandomGrayscale: lambda o, d, count, size: [(GRAY, with_values(count))],
+    op.RandomGrayscale: lambda o, d, count, size: one(GRAY, count),
     op.GaussianBlur: blur,
     op.GaussianNoise: noise,
-    op.RandomSolarize: lambda o, d, count, size: [(SOLARIZE, with_values(count, o.threshold))],
-    op.RandomPosterize: lambda o, d, count, size: [(POSTERIZE, with_values(count, 2**o.bits))],
-    op.RandomInvert: lambda o, d, count, size: [(INVERT, with_values(count))],
+    op.RandomSolarize: lambda o, d, count, size: one(SOLARIZE, count, o.threshold),
+    op.RandomPosterize: lambda o, d, count, size: one(POSTERIZE, count, 2**o.bits),
+    op.RandomInvert: lambda o, d, count, size: one(INVERT, count),
     op.RandomErasing: erasing,
     op.Normalize: normalize,
-    op.ToDtype: lambda o, d, count, size: [],
+    op.ToDtype: lambda o, d, count, size: (np.zeros(0, dtype=np.uint8), np.zeros((count, 0, ARGUMENTS), dtype=np.float32)),
 }
-"""Op -> its instructions: (op, draws, B, size of the view) -> list of (code, arguments)."""
+"""Op -> its instructions: (op, draws, B, size of the view) -> codes and arguments."""
