@@ -13,7 +13,7 @@ import torch
 from . import backends
 from .backends import Batch, Given
 from .images import Images
-from .ops import Op, OpDraws, Size, ToDtype
+from .ops import ColorJitter, GaussianBlur, Op, OpDraws, Size, ToDtype
 from .ops.filter import DTYPES
 from .policy import Policy, View
 from .sampling import Draws
@@ -96,10 +96,37 @@ class Augmenter:
         for (view, plan), same in groupby(zip(self.policy.views, self.plan, strict=True)):
             height, width = view.size
             dtype = str(self.dtype or output_dtype(view)).removeprefix("torch.")
+            moved = [traffic(view, stage, self.dtype or output_dtype(view)) for stage in plan]
+            perfect = 3 * height * width * (1 + (self.dtype or output_dtype(view)).itemsize)
             lines.append(f"  {len(list(same))} x {height}x{width} {dtype}")
-            for k, stage in enumerate(plan, start=1):
+            for k, (stage, (read, written)) in enumerate(zip(plan, moved, strict=True), start=1):
                 lines.append(f"    {k}. {stage.backend}: " + " -> ".join(type(o).__name__ for o in stage.ops))
+                lines.append(f"       a view reads {kilobytes(read)}, writes {kilobytes(written)}")
+            share = perfect / sum(read + written for read, written in moved)
+            lines.append(f"    one perfect pass would move {kilobytes(perfect)}, {share:.0%} of this")
         return "\n".join(lines)
+
+
+def kilobytes(count: float) -> str:
+    return f"{count / 1e3:,.0f} kB"
+
+
+def traffic(view: View, stage: Stage, dtype: torch.dtype) -> tuple[float, float]:
+    """Bytes that a stage reads and writes a view, on average over its draws, for a source with as many pixels as the view.
+
+    A perfect pass reads 8-bit pixels once and writes the view once. A fused stage does that, and takes the view into a float32
+    buffer and out again for each contrast and blur. Any other reads and writes the view in float32 once an op, at least.
+    """
+    values = 3 * view.size[0] * view.size[1]
+    first, last = stage.first == 0, stage.first + len(stage.ops) == len(view.steps)
+    between = 4 * values * (inner_passes(stage.ops) if stage.backend == "fused" else len(stage.ops) - 1)
+    return values * (1 if first else 4) + between, values * (dtype.itemsize if last else 4) + between
+
+
+def inner_passes(ops: Sequence[Op]) -> float:
+    """How often, on average, a fused stage needs the whole view before it can go on: for each contrast and each blur."""
+    contrast = (op.p for op in ops if isinstance(op, ColorJitter) and op.limits("contrast") is not None)
+    return sum(contrast) + sum(op.p for op in ops if isinstance(op, GaussianBlur))
 
 
 def canonical(device: torch.device | str) -> torch.device:

@@ -13,6 +13,7 @@ from PIL import Image
 
 import gpuaug
 from gpuaug import augmenter, backends
+from gpuaug.augmenter import Stage, traffic
 from gpuaug.backends import kornia, torchvision
 
 GENERATOR = np.random.default_rng(0)
@@ -236,10 +237,26 @@ def test_print_shows_the_plan() -> None:
         "Augmenter(backend='torchvision', device='of the images')",
         "  2 x 16x16 bfloat16",
         f"    1. torchvision: RandomResizedCrop -> RandomHorizontalFlip -> {colour}",
+        "       a view reads 19 kB, writes 20 kB",
+        "    one perfect pass would move 2 kB, 6% of this",
         "  1 x 8x12 bfloat16",
         "    1. torchvision: Resize -> RandomCrop -> GaussianNoise",
+        "       a view reads 3 kB, writes 3 kB",
+        "    one perfect pass would move 1 kB, 16% of this",
     ]
     assert "device='cpu'" in str(gpuaug.Augmenter(POLICY, device="cpu"))
+
+
+def test_the_plan_counts_bytes() -> None:
+    """Values of a view: 3 * 16 * 16 = 768. A fused stage reads bytes, writes the view, and goes twice through a float buffer."""
+    crop, jitter, blur = gpuaug.RandomResizedCrop(), gpuaug.ColorJitter(contrast=0.5, p=0.8), gpuaug.GaussianBlur(5, p=0.5)
+    view = gpuaug.View(16, crop, jitter, blur)
+    fused, kornia = Stage("fused", 0, view.steps), Stage("kornia", 0, view.steps)
+    assert traffic(view, fused, torch.float16) == (768 * (1 + 4 * 1.3), 768 * (2 + 4 * 1.3))
+    assert traffic(view, kornia, torch.float32) == (768 * (1 + 4 * 2), 768 * (4 + 4 * 2))
+    assert traffic(view, Stage("kornia", 1, view.steps[1:2]), torch.float32) == (768 * 4, 768 * 4)
+    bright = gpuaug.View(16, crop, gpuaug.ColorJitter(brightness=0.5))
+    assert traffic(bright, Stage("fused", 0, bright.steps), torch.float32) == (768, 768 * 4)
 
 
 def put(monkeypatch: pytest.MonkeyPatch, **modules: Any) -> None:

@@ -186,8 +186,8 @@ def compare(
 
     Where the truth itself jumps (a pixel at solarize's threshold, at a level of posterize or equalize), rounding decides the
     side. A pixel whose error is above the tolerance is left out, and counted, if it lies at a jump: if the truth there changes
-    by more than the tolerance when the input of every op moves by the backend's NUDGE, up, down, or either way at random; or if a
-    nearest-neighbour warp reads it within a thousandth of a pixel of the edge between two.
+    by more than the tolerance when the input of every op moves by the backend's NUDGE, up, down, or either way at random; or
+    if a nearest-neighbour warp reads it within a thousandth of a pixel of the edge between two.
     """
     limit = TOLERANCE[backend] if tolerance is None else tolerance
     made, truth = made_by(backend, batch, ops, draws), made_by(TRUTH, batch, ops, draws)

@@ -17,11 +17,11 @@ import torch
 
 from ...images import Images
 from . import kernels
-from .strips import Source, Target, Work
-from .plan import BLUR, CONTRAST, Tables
 from .output import BFLOAT16, FLOAT16, FLOAT32
+from .plan import BLUR, CONTRAST, Tables
 from .resize import SLACK
 from .simd import LANES
+from .strips import Source, Target, Work
 
 FORMS = {torch.float32: FLOAT32, torch.float16: FLOAT16, torch.bfloat16: BFLOAT16}
 NO_BYTES, NO_FLOATS, NO_WORDS = (np.empty(0, dtype=kind) for kind in (np.uint8, np.float32, np.uint16))
@@ -107,7 +107,18 @@ def dimensions(tables: Tables) -> tuple[int, ...]:
     taps_y, taps_x = (beyond(2 * support * max(1.0, scale) + 1) for scale in (scale_y, scale_x))
     ring = beyond(2 * support * max(1.0, scale_y) + 1 + (deep - 1) * scale_y)
     row_bytes = beyond(3 * int(boxes[:, 3].max()) + SLACK + 6 * taps_x)
-    return (height, width, deep, taps_y, taps_x, ring, row_bytes, tables.radius, int(blur_precedes_barrier(tables.codes)), tables.codes.shape[1])
+    return (
+        height,
+        width,
+        deep,
+        taps_y,
+        taps_x,
+        ring,
+        row_bytes,
+        tables.radius,
+        int(blur_precedes_barrier(tables.codes)),
+        tables.codes.shape[1],
+    )
 
 
 def beyond(number: float) -> int:
@@ -123,7 +134,16 @@ def blur_precedes_barrier(codes: npt.NDArray[np.uint8]) -> bool:
 
 
 def buffers(
-    height: int, width: int, deep: int, taps_y: int, taps_x: int, ring: int, row_bytes: int, radius: int, second: int, steps: int
+    height: int,
+    width: int,
+    deep: int,
+    taps_y: int,
+    taps_x: int,
+    ring: int,
+    row_bytes: int,
+    radius: int,
+    second: int,
+    steps: int,
 ) -> Any:
     stride, margin, rows = up(width), up(max(radius, 1)), up(height)
     pitch = -(-width // 32) * 32

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from .jit import kernel, pasted
-from .plan import BLUR, BRIGHTNESS, CONTRAST, GRAY, HUE, HUE_OF_ANY, NOTHING, SATURATION, SOLARIZE
+from .plan import BLUR, BRIGHTNESS, CONTRAST, GRAY, HUE, HUE_OF_ANY, SATURATION, SOLARIZE
 from .simd import splat, stream
 from .simd16 import (
     LANES,
@@ -18,7 +18,6 @@ from .simd16 import (
     if_ge,
     least,
     load16,
-    load_fixed,
     magnitude,
     most,
     pair_sums,
@@ -55,7 +54,7 @@ def fits(code, arg, steps, count):
 
 @kernel
 def arguments(code, arg, steps, count, fixed):
-    """The arguments as integers: a factor minus 1; a threshold; for a hue, whole thirds of a turn and the sixths beyond, halved."""
+    """The arguments as integers: a factor minus 1; a threshold; of a hue, thirds of a turn and half the sixths beyond."""
     for k in range(count):
         n = steps[k]
         what, f = code[n], arg[n, 0]

@@ -132,7 +132,8 @@ def pair_sums(typing: Any, a: Any, b: Any) -> Any:
             return _call(builder, "llvm.x86.avx512.pmaddw.d.512", _INDICES, args)
         products = builder.mul(*(builder.sext(x, _WIDE) for x in args))
         even, odd = (
-            builder.shuffle_vector(products, products, ir.Constant(_INDICES, [2 * k + side for k in range(16)])) for side in (0, 1)
+            builder.shuffle_vector(products, products, ir.Constant(_INDICES, [2 * k + side for k in range(16)]))
+            for side in (0, 1)
         )
         return builder.add(even, odd)
 

@@ -18,8 +18,8 @@ Source = namedtuple("Source", "pixels offsets pitches floats")
 
 Work = namedtuple(
     "Work",
-    "strip line image image2 inside strip16 line16 image16 image16_next inside16 bytes ring weights_x weights_y pairs index first "
-    "count start norm half half16 above below steps values spare spare16 margin",
+    "strip line image image2 inside strip16 line16 image16 image16_next inside16 bytes ring weights_x weights_y pairs index "
+    "first count start norm half half16 above below steps values spare spare16 margin",
 )
 """Buffers of one thread; see `cpu.buffers`."""
 

@@ -52,7 +52,11 @@ def hue(r, g, b, shift, any_value):
     blue = minimum(maximum(absolute(h - chroma) - chroma, zero), chroma)
     r, g, b = low + red, low + green, low + blue
     if any_value:
-        r, g, b = where_ge(red, chroma, high, clamp(r)), where_ge(green, chroma, high, clamp(g)), where_ge(blue, chroma, high, clamp(b))
+        r, g, b = (
+            where_ge(red, chroma, high, clamp(r)),
+            where_ge(green, chroma, high, clamp(g)),
+            where_ge(blue, chroma, high, clamp(b)),
+        )
     return r, g, b
 
 

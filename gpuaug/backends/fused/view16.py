@@ -79,7 +79,18 @@ def make(source, b, box_width, flip, code, arg, steps, programmed, pairs, reach,
                     emit(work, target, b, y, here, float_plane, stride)
                 else:
                     fixed.across(
-                        strip, plane, pitch, width, here, next_radius, weights[0], work.line16, work.margin, into, image_plane, row
+                        strip,
+                        plane,
+                        pitch,
+                        width,
+                        here,
+                        next_radius,
+                        weights[0],
+                        work.line16,
+                        work.margin,
+                        into,
+                        image_plane,
+                        row,
                     )
         if barrier == BLUR:
             image, image_next = image_next, image
