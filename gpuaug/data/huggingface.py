@@ -52,7 +52,7 @@ class HuggingFaceSource:
             name = column("label", label, features, is_label, is_integer)
             self.classes = list(getattr(features[name], "names", None) or [])
             values = plain.select_columns([name]).with_format("arrow")[:].column(name)
-            self.targets = values.fill_null(-1).to_numpy().astype(np.int64)
+            self.targets = values.cast("int64").fill_null(-1).to_numpy()
         self.files = plain.select_columns([self.image]).cast_column(self.image, undecoded())
         self.kind = kind
 

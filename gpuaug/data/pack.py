@@ -28,7 +28,7 @@ from .decode import decode
 from .given import from_path
 from .packed import MANIFEST, PIXELS, PROGRESS, TARGETS, VERSION
 from .source import Encoded, Index
-from .stored import Part, RowWriter, ShardWriter, Writer, in_tar, jpeg, square
+from .stored import Part, RowWriter, ShardWriter, Writer, in_tar, jpeg, npy, square
 from .tarindex import SUFFIX
 
 T = TypeVar("T")
@@ -123,7 +123,7 @@ def describe(source: Encoded, targets: Index, packing: Packing) -> dict[str, Any
     about = {"version": VERSION, **asdict(packing), "count": len(source)}
     if packing.format == "raw":
         del about["quality"]
-        about["targets_sha256"] = hashlib.sha256(targets.tobytes()).hexdigest()
+        about["targets_sha256"] = hashlib.sha256(npy(targets)).hexdigest()
     return {**about, "classes": list(getattr(source, "classes", ())), "source": checksum.hexdigest()}
 
 
@@ -145,7 +145,7 @@ def begun(dst: Path, manifest: dict[str, Any]) -> list[Part] | None:
     try:
         earlier = json.loads(journal.read_text(encoding="utf-8"))
         parts = cast("list[Part]", earlier.pop("parts"))
-    except (ValueError, KeyError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise FileExistsError(f"{journal}: was not written by `gpuaug pack`; give a new or an empty folder") from error
     if differ := [key for key in {**manifest, **earlier} if manifest.get(key) != earlier.get(key)]:
         told = ", ".join(f"{key} {earlier.get(key)}" for key in OPTIONS if key in differ and key in earlier)

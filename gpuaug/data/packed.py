@@ -6,9 +6,10 @@ import json
 import mmap
 import os
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from ..images import Images
 from .shards import ShardSource
@@ -19,6 +20,7 @@ PROGRESS = "packing.json"
 """What stands in place of the manifest until all is packed."""
 PIXELS, TARGETS = "pixels.npy", "targets.npy"
 VERSION = 1
+FIELDS = {"format": str, "version": int, "count": int, "size": int, "classes": list}
 
 
 class PackedSource(ArraySource):
@@ -37,11 +39,10 @@ class PackedSource(ArraySource):
             raise ValueError(
                 f"{self.folder / MANIFEST}: holds format {manifest['format']!r}, not 'raw'; give the folder's path"
             )
-        super().__init__(np.load(self.folder / PIXELS, mmap_mode="r"), np.load(self.folder / TARGETS))
+        count, size = manifest["count"], manifest["size"]
+        pixels = array(self.folder / PIXELS, np.uint8, (count, size, size, 3), "r")
+        super().__init__(pixels, array(self.folder / TARGETS, np.int64, (count,)))
         self.classes: list[str] = manifest["classes"]
-        expected = (manifest["count"], manifest["size"], manifest["size"], 3)
-        if self.images.shape != expected:
-            raise ValueError(f"{self.folder / PIXELS}: shape {self.images.shape}, but {MANIFEST} says {expected}; pack again")
 
     def name(self, i: int) -> str:
         return f"{self.folder / PIXELS}: image {i}"
@@ -73,6 +74,22 @@ class PackedSource(ArraySource):
         return f"PackedSource({len(self)} images of {height}x{width})"
 
 
+def array(
+    place: Path, dtype: type[np.generic], shape: tuple[int, ...], mmap_mode: Literal["r"] | None = None
+) -> npt.NDArray[Any]:
+    """An array in a `.npy` file. Raises FileNotFoundError, and ValueError naming a file that is damaged or of another kind."""
+    try:
+        found = np.load(place, mmap_mode=mmap_mode)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{place}: no such file; pack again") from error
+    except Exception as error:  # its header is Python source, and raises whatever parsing that does
+        raise ValueError(f"{place}: damaged, or not a NumPy array: {error}") from error
+    if found.dtype != dtype or found.shape != shape:
+        kind = f"{found.dtype} of shape {found.shape}"
+        raise ValueError(f"{place}: holds {kind}, but {MANIFEST} asks for {np.dtype(dtype)} of shape {shape}; pack again")
+    return cast("npt.NDArray[Any]", found)
+
+
 def read_manifest(folder: Path) -> dict[str, Any]:
     """What a packed folder says of itself. Raises FileNotFoundError or ValueError naming the file."""
     place = folder / MANIFEST
@@ -82,11 +99,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"{place}: no such file; `gpuaug pack SRC {folder}` writes it")
     try:
         manifest = json.loads(place.read_text(encoding="utf-8"))
-        version = manifest["version"]
+        found = {name: type(manifest[name]) for name in FIELDS}
+        files = [part["name"] for part in manifest["parts"]] if manifest["format"] == "jpeg" else []
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{place}: not a manifest of `gpuaug pack`: {error}") from error
-    if version != VERSION:
-        raise ValueError(f"{place}: version {version!r}; this gpuaug reads version {VERSION}, pack again or upgrade it")
+        raise ValueError(f"{place}: not a manifest of `gpuaug pack`: {type(error).__name__} {error}") from error
+    if found != FIELDS or manifest["format"] not in ("raw", "jpeg") or not all(isinstance(name, str) for name in files):
+        raise ValueError(f"{place}: not a manifest of `gpuaug pack`: a field is not as `gpuaug.data.PackedSource` says")
+    if manifest["version"] != VERSION:
+        raise ValueError(f"{place}: version {manifest['version']}; this gpuaug reads version {VERSION}; pack again, or upgrade")
     return cast("dict[str, Any]", manifest)
 
 

@@ -100,7 +100,10 @@ def in_tar(data: int, labelled: bool) -> int:
 
 
 class RowWriter:
-    """Parts are ranges of rows of one array, which has a temporary name until all of them are there."""
+    """Parts are ranges of rows of one array, which has a temporary name until all of them are there.
+
+    A part's checksum is that of its bytes in the file; the header of the array belongs to the first.
+    """
 
     def __init__(self, dst: Path, targets: npt.NDArray[np.int64], size: int) -> None:
         self.final, self.targets_file = dst / PIXELS, dst / TARGETS
@@ -117,7 +120,9 @@ class RowWriter:
     def write(self, number: int, rows: range, items: Iterable[bytes]) -> Part:
         checksum = hashlib.sha256()
         with self.growing.open("r+b" if self.growing.exists() else "xb") as file:
-            file.write(self.header)
+            if number == 0:
+                file.write(self.header)
+                checksum.update(self.header)
             file.seek(len(self.header) + rows.start * int(np.prod(self.shape[1:])))
             for _, data in zip(rows, items, strict=True):
                 file.write(data)
@@ -127,9 +132,16 @@ class RowWriter:
 
     def finish(self) -> None:
         with atomic(self.targets_file) as file:
-            np.save(file, self.targets)
+            file.write(npy(self.targets))
         if self.growing.exists():
             self.growing.replace(self.final)
+
+
+def npy(array: npt.NDArray[np.int64]) -> bytes:
+    """An array as a `.npy` file."""
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
 
 
 def digest(place: Path) -> str:

@@ -106,7 +106,7 @@ def places(path: str) -> list[Path]:
 def load(place: Path, stamp: str) -> Shard | None:
     """A cached index, or None where there is none, or one of another version of the shard."""
     try:
-        with np.load(place) as arrays:
+        with place.open("rb") as file, np.load(file) as arrays:  # given a name, np.load leaves a damaged file open
             if str(arrays["stamp"]) != stamp:
                 return None
             return Shard(**{name: arrays[name] for name in Shard.__dataclass_fields__})
