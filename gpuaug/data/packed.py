@@ -54,8 +54,8 @@ class PackedSource(ArraySource):
     def will_need(self, index: Index) -> None:
         """Ask the system for the rows of a batch at once, rather than page by page as they are touched.
 
-        From a cold disk this is 24 times as quick at 256 x 256 and 130 times at 32 x 32; it costs a microsecond an image
-        (benchmarked on one core and a virtual disk).
+        From a cold disk that is 13 times as quick at 256 x 256 and 100 times at 32 x 32; rows that are in memory already cost
+        2 us more each (one core, a virtual disk).
         """
         mapped = cast(Any, self.images).base
         if not (isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_WILLNEED")):  # Windows has no such call
