@@ -68,9 +68,11 @@ def pack(src: str, dst: Path, packing: Packing, workers: int = 1, say: Callable[
     """
     if not is_integer(workers) or workers < 1:
         raise ValueError(f"pack: workers must be an integer of at least 1, got {workers!r}")
+    dst = dst.expanduser().absolute()
+    if Path(src).expanduser().resolve() in dst.resolve().parents:
+        raise ValueError(f"{dst}: lies in {src}, and would be taken for a class of it; give a folder elsewhere")
     source = encoded(src)
     targets = source.target(np.arange(len(source))).numpy()
-    dst = dst.expanduser().absolute()
     manifest = describe(source, targets, packing)
     parts = begun(dst, manifest)
     if parts is None:

@@ -46,6 +46,12 @@ class Shard:
     ends: Int64s
     names: npt.NDArray[np.uint8]
 
+    @classmethod
+    def of(cls, columns: Int64s, names: npt.NDArray[np.uint8]) -> Shard:
+        """From (4, N) offsets, sizes, targets and ends."""
+        offsets, sizes, targets, ends = columns
+        return cls(offsets, sizes, targets, ends, names)
+
     def __len__(self) -> int:
         return len(self.offsets)
 
@@ -109,15 +115,16 @@ def load(place: Path, stamp: str) -> Shard | None:
         with place.open("rb") as file, np.load(file) as arrays:  # given a name, np.load leaves a damaged file open
             if str(arrays["stamp"]) != stamp:
                 return None
-            return Shard(**{name: arrays[name] for name in Shard.__dataclass_fields__})
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # a file of something else counts as none
+            return Shard.of(arrays["columns"], arrays["names"])
+    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile):  # a file of something else counts as none
         return None
 
 
 def save(shard: Shard, place: Path, stamp: str) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     with atomic(place) as file:
-        np.savez(file, stamp=np.array(stamp), **vars(shard))
+        columns = np.stack([shard.offsets, shard.sizes, shard.targets, shard.ends])
+        np.savez(file, stamp=np.array(stamp), columns=columns, names=shard.names)
 
 
 def scan(path: str) -> Shard:
@@ -144,8 +151,8 @@ def scan(path: str) -> Shard:
             targets.append(label(file, path, dict(sample)))
             names.append(os.fsencode(image.name))
     ends = np.cumsum([len(name) for name in names])
-    columns = np.array([offsets, sizes, targets, ends], dtype=np.int64).reshape(4, -1)
-    return Shard(columns[0], columns[1], columns[2], columns[3], np.frombuffer(b"".join(names), dtype=np.uint8))
+    columns = np.array([offsets, sizes, targets, ends], dtype=np.int64)
+    return Shard.of(columns, np.frombuffer(b"".join(names), dtype=np.uint8))
 
 
 def open_for_scan(path: str) -> IO[bytes]:

@@ -198,6 +198,12 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path, folder, name):
     assert content(tmp_path / "p") == {name: b""}
 
 
+def test_a_folder_inside_the_source_is_refused(folder):
+    with pytest.raises(ValueError, match=r"ant/p: lies in .*, and would be taken for a class of it"):
+        quiet(folder, folder / "ant" / "p", Packing())
+    assert len(FolderSource(folder)) == 70
+
+
 def test_a_file_in_place_of_the_folder(tmp_path, folder):
     (tmp_path / "p").write_bytes(b"")
     with pytest.raises(FileExistsError, match="is a file; give a new folder"):
