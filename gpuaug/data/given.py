@@ -36,7 +36,7 @@ def as_source(given: Any, policy_given: bool) -> tuple[Source, Any]:
     """
     if isinstance(given, (str, os.PathLike)):
         return from_path(os.fspath(given)), None
-    if isinstance(given, (tuple, list)) and given and all(isinstance(path, (str, os.PathLike)) for path in given):
+    if type(given) in (tuple, list) and given and all(isinstance(path, (str, os.PathLike)) for path in given):  # no Dataset
         return ShardSource(given), None
     if isinstance(given, (tuple, list)) and len(given) == 2 and hasattr(given[0], "shape"):
         return ArraySource(*given), None

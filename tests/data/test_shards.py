@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import gpuaug
-from gpuaug.data import DecodeError, FolderSource, ShardSource, shards, tarindex
+from gpuaug.data import DatasetSource, DecodeError, FolderSource, ShardSource, shards, tarindex
 
 
 @pytest.fixture(autouse=True)
@@ -311,6 +311,17 @@ def test_a_tar_beside_class_folders_is_not_the_data(tmp_path, folder, plain):
     (tmp_path / "ant").symlink_to(folder / "ant")
     tar(tmp_path / "devkit.tar", [("1.png", b"x")])
     assert isinstance(gpuaug.DataLoader(tmp_path, plain).source, FolderSource)
+
+
+class Words(list):
+    """A Dataset that is a list of something else."""
+
+    def __getitem__(self, i):
+        return Image.new("RGB", (8, 8)), i
+
+
+def test_a_dataset_that_is_a_list_of_words_is_no_list_of_shards(plain):
+    assert isinstance(gpuaug.DataLoader(Words(["a", "b"]), plain).source, DatasetSource)
 
 
 def test_shards_say_what_they_are(tmp_path):
