@@ -1,8 +1,9 @@
-"""The command `gpuaug`: show, policies, doctor."""
+"""The command `gpuaug`: show, policies, pack, doctor."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import sys
 from collections.abc import Sequence
@@ -15,22 +16,23 @@ from . import backends
 from .augmenter import Augmenter
 from .catalog import policies, policy
 from .data.decode import decode
+from .data.pack import Packing, pack
+from .data.verify import verify
 from .gallery import contact_sheet
 from .policy import Policy
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status: 0, 2 for bad input, 130 when interrupted."""
+    """Run the command line; returns the exit status: 0, 1 for damaged data, 2 for bad input, 130 when interrupted."""
     options = parser().parse_args(argv)
     try:
-        options.run(options)
+        return options.run(options) or 0
     except (ValueError, TypeError, OSError, ImportError) as error:
         print(f"gpuaug: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("gpuaug: interrupted", file=sys.stderr)
         return 130
-    return 0
 
 
 def parser() -> argparse.ArgumentParser:
@@ -50,6 +52,17 @@ def parser() -> argparse.ArgumentParser:
     table = commands.add_parser("policies", help="list the named policies, or print some in full")
     table.add_argument("names", metavar="POLICY", nargs="*", help="print these in full")
     table.set_defaults(run=run_policies)
+
+    pack = commands.add_parser("pack", help="decode and resize a data set once, into tar shards of JPEG or raw pixels")
+    pack.add_argument("src", metavar="SRC", nargs="?", help="an image folder, or tar shards")
+    pack.add_argument("dst", metavar="DST", nargs="?", type=Path, help="a new folder, or one to go on with")
+    pack.add_argument("--verify", metavar="DST", type=Path, help="check a packed folder instead; status 1 if it is damaged")
+    pack.add_argument("--size", type=int, default=Packing.size, help="shorter edge in pixels (default: %(default)s)")
+    pack.add_argument("--format", default=Packing.format, choices=["jpeg", "raw"], help="default: %(default)s")
+    pack.add_argument("--quality", type=int, default=Packing.quality, help="of JPEG, 1 to 100 (default: %(default)s)")
+    pack.add_argument("--shard-size", type=int, default=Packing.shard_size, help="images a shard (default: %(default)s)")
+    pack.add_argument("--workers", type=int, default=cores(), help="threads (default: %(default)s, the cores at hand)")
+    pack.set_defaults(run=run_pack)
 
     doctor = commands.add_parser("doctor", help="devices, versions, and which backend would run")
     doctor.set_defaults(run=run_doctor)
@@ -87,6 +100,22 @@ def run_policies(options: argparse.Namespace) -> None:
         views = " + ".join(f"{sizes.count(size)}x{size}" for size in dict.fromkeys(sizes))
         print(f"{name:<18} {views:<14} {made.source}")
     print("\nPrint one in full: gpuaug policies NAME. Look at one: gpuaug show NAME photo.jpg")
+
+
+def run_pack(options: argparse.Namespace) -> int:
+    if (options.dst is None) == (options.verify is None) or (options.verify and options.src):
+        raise ValueError("pack takes SRC and DST, or --verify DST alone")
+    if options.verify is None:
+        packing = Packing(options.format, options.size, options.quality, options.shard_size)
+        pack(options.src, options.dst, packing, options.workers, lambda line: print(line, flush=True))
+        return 0
+    problems = verify(options.verify, options.workers)
+    print("\n".join(problems) if problems else f"{options.verify}: all is as it was written")
+    return 1 if problems else 0
+
+
+def cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 PACKAGES = ("torch", "torchvision", "kornia", "numpy", "pillow")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +37,7 @@ class Images:
     def from_list(cls, images: Iterable[Any]) -> Images:
         """Copy a list of images into one batch on the CPU.
 
-        Each is a PIL image (converted to RGB), or a uint8 array or tensor of shape (H, W), (H, W, 1), (H, W, 3), (3, H, W)
+        Each is a PIL image (see `rgb`), or a uint8 array or tensor of shape (H, W), (H, W, 1), (H, W, 3), (3, H, W)
         or (1, H, W). Raises TypeError for other dtypes and ValueError for other shapes, naming the image's position.
         """
         arrays = [as_rgb(image, k) for k, image in enumerate(images)]
@@ -106,7 +109,7 @@ class Images:
 def as_rgb(image: Any, position: int = 0) -> npt.NDArray[np.uint8]:
     """One image as a contiguous uint8 (H, W, 3) array; see `Images.from_list`."""
     if hasattr(image, "convert") and hasattr(image, "getbands"):  # a PIL image; PIL itself need not be imported
-        image = np.asarray(image.convert("RGB"))
+        image = rgb(image)
     if isinstance(image, torch.Tensor):
         image = image.detach().cpu().numpy()
     if not isinstance(image, np.ndarray):
@@ -123,3 +126,17 @@ def as_rgb(image: Any, position: int = 0) -> npt.NDArray[np.uint8]:
             f"got {tuple(image.shape)}"
         )
     return np.ascontiguousarray(np.broadcast_to(image, (*image.shape[:2], 3)))
+
+
+def rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """A PIL image of any mode as uint8 (H, W, 3).
+
+    Alpha is dropped, the colours under it stay. 16-bit gray is divided by 257 and rounded, where PIL's own conversion would
+    clip it to white. Everything else is PIL's `convert("RGB")`.
+    """
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        gray = (np.asarray(image).astype(np.int64).clip(0, 65535) + 128) // 257
+        return np.repeat(gray.astype(np.uint8)[:, :, None], 3, axis=2)
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")  # PIL warns on the direct way; the colours are the same
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))

@@ -55,6 +55,19 @@ def test_pil_modes_are_converted_to_rgb() -> None:
     assert np.array_equal(pixels.numpy(), np.asarray(palette.convert("RGB")))
 
 
+def test_16_bit_gray_is_scaled_not_clipped() -> None:
+    (pixels,) = Images.from_list([Image.fromarray(np.array([[0, 32896, 65535]], np.uint16))])
+    assert pixels[0, :, 0].tolist() == [0, 128, 255]
+
+
+def test_a_transparent_palette_keeps_its_colours() -> None:
+    palette = Image.fromarray(RGB).quantize(16)
+    expected = np.asarray(palette.convert("RGB"))
+    palette.info["transparency"] = bytes(16)
+    (pixels,) = Images.from_list([palette])
+    assert np.array_equal(pixels.numpy(), expected)
+
+
 SHAPES = st.tuples(st.integers(1, 9), st.integers(4, 9), st.just(3))
 
 

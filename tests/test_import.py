@@ -39,6 +39,8 @@ def added() -> dict[str, set[str]]:
         "numba",
         "torchvision",
         "webdataset",
+        "datasets",
+        "pyarrow",
         "matplotlib",
         "scipy",
         "skimage",

@@ -5,7 +5,20 @@ source --bytes--> decode --Images--> device --> Augmenter --> bounded queue --> 
 
 from .decode import DecodeError, decode
 from .folder import FolderSource
+from .huggingface import HuggingFaceSource
 from .loader import DataLoader
+from .packed import PackedSource
+from .shards import ShardSource
 from .source import ArraySource, DatasetSource
 
-__all__ = ["ArraySource", "DataLoader", "DatasetSource", "DecodeError", "FolderSource", "decode"]
+__all__ = [
+    "ArraySource",
+    "DataLoader",
+    "DatasetSource",
+    "DecodeError",
+    "FolderSource",
+    "HuggingFaceSource",
+    "PackedSource",
+    "ShardSource",
+    "decode",
+]

@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
+from ..images import rgb
+
 Pixels = npt.NDArray[np.uint8]
 
 ORIENTATION_TAG = 0x0112
@@ -52,17 +54,3 @@ def orientation(image: Image.Image) -> int:
         return int(image.getexif().get(ORIENTATION_TAG, 1))
     except Exception:  # as above: whatever Pillow's parsers of a damaged file raise
         return 1
-
-
-def rgb(image: Image.Image) -> Pixels:
-    """A PIL image of any mode as uint8 (H, W, 3).
-
-    Alpha is dropped, the colours under it stay. 16-bit gray is divided by 257 and rounded, where PIL's own conversion would
-    clip it to white. Everything else is PIL's `convert("RGB")`.
-    """
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        gray = (np.asarray(image).astype(np.int64).clip(0, 65535) + 128) // 257
-        return np.repeat(gray.astype(np.uint8)[:, :, None], 3, axis=2)
-    if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")  # PIL warns on the direct way; the colours are the same
-    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))

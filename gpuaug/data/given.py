@@ -5,13 +5,18 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch.utils.data import IterableDataset
 
+from . import packed
 from .folder import FolderSource
+from .huggingface import HuggingFaceSource, is_huggingface
+from .shards import ShardSource
 from .source import ArraySource, DatasetSource, Selected, Source
+from .tarindex import is_remote
 
 T = TypeVar("T")
 
@@ -26,16 +31,40 @@ ARRAYS = {
 def as_source(given: Any, policy_given: bool) -> tuple[Source, Any]:
     """The source of what the user gave, and the torchvision transform that was inside it, or None.
 
-    given: path, pair of arrays, map-style Dataset, or a source. policy_given: whether the user names a policy, which then
-    takes the place of a torchvision dataset's transform.
+    given: path or URL (see `from_path`), list of shards, pair of arrays, map-style Dataset, or a source. policy_given:
+    whether the user names a policy, which then takes the place of a torchvision dataset's transform.
     """
     if isinstance(given, (str, os.PathLike)):
-        return FolderSource(given), None
+        return from_path(os.fspath(given)), None
+    if type(given) in (tuple, list) and given and all(isinstance(path, (str, os.PathLike)) for path in given):  # no Dataset
+        return ShardSource(given), None
     if isinstance(given, (tuple, list)) and len(given) == 2 and hasattr(given[0], "shape"):
         return ArraySource(*given), None
     if getattr(given, "workers", None) in ("threads", "processes", "none") and hasattr(given, "name"):
         return given, None
     return from_dataset(given, policy_given)
+
+
+def from_path(path: str) -> Source:
+    """The source at a path: a tar shard, a pattern of shards, a URL of either, or a folder.
+
+    A folder is what `gpuaug pack` made, where its manifest is there; shards, where it holds `.tar` files and no folder; and
+    else an image folder.
+    """
+    if path.endswith(".tar"):
+        return ShardSource(path)
+    if is_remote(path):
+        raise ValueError(f"{path}: a URL must name .tar shards, one or a pattern such as train-{{000000..000009}}.tar")
+    folder = Path(path).expanduser()
+    if (folder / packed.MANIFEST).exists() or (folder / packed.PROGRESS).exists():
+        return packed.source_of(folder)
+    if folder.is_dir():
+        with os.scandir(folder) as entries:
+            found = list(entries)
+        shards = sorted(entry.path for entry in found if entry.name.endswith(".tar"))
+        if shards and not any(entry.is_dir() for entry in found):
+            return ShardSource(shards)
+    return FolderSource(path)
 
 
 def from_dataset(dataset: Any, policy_given: bool) -> tuple[Source, Any]:
@@ -44,6 +73,8 @@ def from_dataset(dataset: Any, policy_given: bool) -> tuple[Source, Any]:
     A torchvision dataset loses its `transform` always, since a policy takes its place. Another Dataset loses an attribute
     `transform` only to be converted; with a policy it is used as it is.
     """
+    if is_huggingface(dataset):
+        return HuggingFaceSource(dataset), None
     check(dataset)
     if getitem(dataset) == "torch.utils.data.dataset.Subset":
         inner, transform = from_dataset(dataset.dataset, policy_given)
@@ -67,7 +98,7 @@ def check(dataset: Any) -> None:
         )
     if isinstance(dataset, (Mapping, torch.Tensor)) or not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")):
         raise TypeError(
-            "DataLoader: source must be a folder's path, a map-style Dataset of (image, target), or a pair of arrays "
+            "DataLoader: source must be a path, a map-style Dataset of (image, target), or a pair of arrays "
             f"(images, targets), got {type(dataset).__name__}"
         )
 

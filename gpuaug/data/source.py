@@ -13,11 +13,10 @@ from typing import Any, Protocol, cast
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 from torch.utils.data import default_collate
 
 from ..images import Images, as_rgb
-from .decode import Pixels, decode, rgb
+from .decode import Pixels, decode
 from .target import collate_targets
 
 Index = npt.NDArray[np.int64]
@@ -135,7 +134,7 @@ class DatasetSource:
             raise TypeError(f"{self.name(i)} must be a pair (image, target), got {type(item).__name__}")
         image, target = item
         try:
-            return (rgb(image) if isinstance(image, Image.Image) else as_rgb(image)), target
+            return as_rgb(image), target
         except (TypeError, ValueError) as error:
             reason = str(error).removeprefix("Images: image 0 ")
             raise type(error)(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from gpuaug.data import DecodeError, decode
-from gpuaug.data.decode import rgb
+from gpuaug.images import rgb
 
 RNG = np.random.default_rng(1)
 COLOUR = RNG.integers(0, 256, (9, 7, 3), dtype=np.uint8)

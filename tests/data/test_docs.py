@@ -1,15 +1,27 @@
-"""The page on data is true: its code runs, from the first block to the last."""
+"""The page on data is true: its code and its commands run, from the first block to the last."""
 
 import re
+import shlex
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
+from gpuaug import cli
 
 PAGE = Path(__file__).parents[2] / "docs" / "data.md"
 
 
 def test_the_code_in_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
-    assert blocks
-    exec(compile("\n".join(blocks), str(PAGE), "exec"), {"__name__": "page"})
+    blocks = re.findall(r"```(python|sh)\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert {language for language, _ in blocks} == {"python", "sh"}
+    names: dict[str, object] = {"__name__": "page"}
+    for language, code in blocks:
+        if language == "sh":
+            for line in code.splitlines():
+                program, *arguments = shlex.split(line)
+                assert program == "gpuaug"
+                assert cli.main(arguments) == 0
+        elif find_spec("datasets") or "from datasets import" not in code:  # which is no requirement of gpuaug
+            exec(compile(code, str(PAGE), "exec"), names)

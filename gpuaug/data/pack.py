@@ -1,0 +1,224 @@
+"""Packing: a data set is decoded and resized once, into WebDataset shards of JPEG or one array of raw pixels.
+
+Work is done part by part: a shard of JPEG, or a range of rows. A finished part is on the disk and in the journal before the
+next is begun, so that a packing that was interrupted goes on there, and ends in the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numpy as np
+from tqdm import tqdm
+
+from ..ops.base import is_integer
+from .atomic import TEMPORARY, atomic
+from .decode import decode
+from .given import from_path
+from .packed import MANIFEST, PIXELS, PROGRESS, TARGETS, VERSION
+from .source import Encoded, Index
+from .stored import Part, RowWriter, ShardWriter, Writer, in_tar, jpeg, npy, square
+from .tarindex import SUFFIX
+
+T = TypeVar("T")
+OPTIONS = ("format", "size", "quality", "shard_size", "count")
+PROBES = 16
+"""Images a thread that the estimate is made from."""
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How to pack.
+
+    format: "jpeg", with a shorter edge of at most `size` pixels, or "raw", all `size` x `size`. quality: of JPEG, 1..100.
+    shard_size: images in a part, which is a shard or a range of rows with a checksum of its own.
+    """
+
+    format: str = "jpeg"
+    size: int = 256
+    quality: int = 90
+    shard_size: int = 4096
+
+    def __post_init__(self) -> None:
+        if self.format not in ("jpeg", "raw"):
+            raise ValueError(f"pack: format must be jpeg or raw, got {self.format!r}")
+        for name, high in (("size", 2**15), ("quality", 100), ("shard_size", 2**31)):
+            value = getattr(self, name)
+            if not is_integer(value) or not 1 <= value <= high:
+                raise ValueError(f"pack: {name.replace('_', '-')} must be an integer in 1..{high}, got {value!r}")
+
+
+def pack(src: str, dst: Path, packing: Packing, workers: int = 1, say: Callable[[str], None] = print) -> None:
+    """Pack what lies at a path (see `given.from_path`) into a folder, or go on where an earlier run ended.
+
+    workers: threads that read, decode and encode. say: told what is to come, before it begins.
+    Raises ValueError for an option out of range or a source that is packed raw already, FileExistsError for a folder that
+    holds something else, DecodeError naming an image that cannot be decoded, and OSError where the disk is too small.
+    """
+    if not is_integer(workers) or workers < 1:
+        raise ValueError(f"pack: workers must be an integer of at least 1, got {workers!r}")
+    dst = dst.expanduser().absolute()
+    if Path(src).expanduser().resolve() in dst.resolve().parents:
+        raise ValueError(f"{dst}: lies in {src}, and would be taken for a class of it; give a folder elsewhere")
+    source = encoded(src)
+    targets = source.target(np.arange(len(source))).numpy()
+    manifest = describe(source, targets, packing)
+    parts = begun(dst, manifest)
+    if parts is None:
+        say(f"{dst}: is packed already; `gpuaug pack --verify {dst}` checks it")
+        return
+    raw = packing.format == "raw"
+    writer: Writer = RowWriter(dst, targets, packing.size) if raw else ShardWriter(dst, targets)
+    ranges = [range(k, min(k + packing.shard_size, len(targets))) for k in range(0, len(targets), packing.shard_size)]
+    done = next((k for k, part in enumerate(parts) if not writer.usable(k, part)), len(parts))
+    parts = parts[:done]
+    todo = range(ranges[done].start, len(targets)) if done < len(ranges) else range(0)
+
+    def make(i: int) -> bytes:
+        name = source.name(i)
+        pixels = decode(source.read(i), name)
+        return square(pixels, packing.size).tobytes() if raw else jpeg(pixels, packing.size, packing.quality, name)
+
+    with ThreadPoolExecutor(workers) as pool:
+        if todo:
+            announce(pool, make, targets, todo, packing, workers, dst, say)
+        dst.mkdir(parents=True, exist_ok=True)
+        for left in dst.glob(f".*{TEMPORARY}"):  # by a run that was killed
+            left.unlink()
+        save(dst / PROGRESS, {**manifest, "parts": parts})
+        with tqdm(total=len(targets), initial=len(targets) - len(todo), desc="packing", unit=" images") as bar:
+            items = counted(ordered(pool, make, todo, 4 * workers), bar)
+            for k in range(done, len(ranges)):
+                parts.append(writer.write(k, ranges[k], islice(items, len(ranges[k]))))
+                save(dst / PROGRESS, {**manifest, "parts": parts})
+    writer.finish()
+    save(dst / MANIFEST, {**manifest, "parts": parts})
+    (dst / PROGRESS).unlink()
+
+
+def encoded(src: str) -> Encoded:
+    """The source at a path, if it can be packed."""
+    source = from_path(src)
+    if not len(source):
+        raise ValueError(f"{src}: there are no images in it")
+    if source.workers != "threads":
+        raise ValueError(f"{src}: holds raw pixels already; pack what it was made from")
+    return cast(Encoded, source)
+
+
+def describe(source: Encoded, targets: Index, packing: Packing) -> dict[str, Any]:
+    """The manifest but for its parts. source: a checksum of all samples' names (file and folder alone) and classes."""
+    checksum = hashlib.sha256(targets.tobytes())
+    for i in range(len(source)):
+        checksum.update("/".join(source.name(i).split("/")[-2:]).encode(errors="surrogateescape") + b"\0")
+    about = {"version": VERSION, **asdict(packing), "count": len(source)}
+    if packing.format == "raw":
+        del about["quality"]
+        about["targets_sha256"] = hashlib.sha256(npy(targets)).hexdigest()
+    return {**about, "classes": list(getattr(source, "classes", ())), "source": checksum.hexdigest()}
+
+
+def begun(dst: Path, manifest: dict[str, Any]) -> list[Part] | None:
+    """The parts that an earlier run of the same packing has finished; None where it has finished them all.
+
+    Raises FileExistsError where the folder holds anything else.
+    """
+    if dst.exists() and not dst.is_dir():
+        raise FileExistsError(f"{dst}: is a file; give a new folder")
+    names = {path.name for path in dst.iterdir()} if dst.exists() else set()
+    ours = rf"{re.escape(dst.name)}-\d{{6,}}\.tar({re.escape(SUFFIX)})?|{PIXELS}({TEMPORARY})?|{TARGETS}|{MANIFEST}|{PROGRESS}"
+    journal = next((dst / name for name in (PROGRESS, MANIFEST) if name in names), None)
+    pattern = re.compile(rf"\..*{TEMPORARY}" if journal is None else rf"\..*{TEMPORARY}|{ours}")
+    if foreign := sorted(name for name in names if not pattern.fullmatch(name)):
+        raise FileExistsError(f"{dst}: holds something else, such as {foreign[0]}; give a new or an empty folder")
+    if journal is None:
+        return []
+    try:
+        earlier = json.loads(journal.read_text(encoding="utf-8"))
+        parts = cast("list[Part]", earlier.pop("parts"))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise FileExistsError(f"{journal}: was not written by `gpuaug pack`; give a new or an empty folder") from error
+    if differ := [key for key in {**manifest, **earlier} if manifest.get(key) != earlier.get(key)]:
+        told = ", ".join(f"{key} {earlier.get(key)}" for key in OPTIONS if key in differ and key in earlier)
+        raise FileExistsError(f"{dst}: holds a packing of {told or 'other samples'}; pack like that, or into another folder")
+    return None if journal.name == MANIFEST else parts
+
+
+def announce(
+    pool: ThreadPoolExecutor,
+    make: Callable[[int], bytes],
+    targets: Index,
+    todo: range,
+    packing: Packing,
+    workers: int,
+    dst: Path,
+    say: Callable[[str], None],
+) -> None:
+    """Say what is to come, judged by a few samples. Raises OSError where the disk has too little room for it."""
+    probes = np.unique(np.linspace(todo.start, todo.stop - 1, min(len(todo), PROBES * workers)).astype(int)).tolist()
+    make(probes[0])  # what is loaded with the first image is not counted
+    start = time.perf_counter()
+    sizes = [len(data) for data in pool.map(make, probes)]
+    rate = len(sizes) / (time.perf_counter() - start)
+    if packing.format == "jpeg":
+        sizes = [in_tar(size, targets[i] != -1) for size, i in zip(sizes, probes, strict=True)]
+    total = int(np.mean(sizes) * len(targets))
+    shape = f"{packing.size} x {packing.size}"
+    if packing.format == "jpeg":
+        shape = f"shorter edge at most {packing.size}, quality {packing.quality}"
+    say(f"{len(targets):,} images as {packing.format}, {shape}")
+    say(f"expected: {readable(total)} in {dst}; {rate:.0f} images/s on {workers} threads, {duration(len(todo) / rate)}")
+    if len(todo) < len(targets):
+        say(f"going on after {len(targets) - len(todo):,} images")
+    room = shutil.disk_usage(next(folder for folder in (dst, *dst.parents) if folder.exists())).free
+    if (needed := int(np.mean(sizes) * len(todo))) > room:
+        raise OSError(f"{dst}: needs about {readable(needed)} more, but the disk has {readable(room)} left")
+
+
+def ordered(pool: ThreadPoolExecutor, make: Callable[[int], T], order: Iterable[int], ahead: int) -> Iterator[T]:
+    """`make(i)` for each i in order, in the pool's threads, at most `ahead` of them before the consumer."""
+    rest, pending = iter(order), deque[Future[T]]()
+    try:
+        while True:
+            pending.extend(pool.submit(make, i) for i in islice(rest, ahead - len(pending)))
+            if not pending:
+                return
+            yield pending.popleft().result()
+    finally:
+        for future in pending:
+            future.cancel()
+
+
+def counted(items: Iterable[T], bar: tqdm[Any]) -> Iterator[T]:
+    for item in items:
+        bar.update()
+        yield item
+
+
+def save(place: Path, content: dict[str, Any]) -> None:
+    with atomic(place) as file:
+        file.write((json.dumps(content, indent=1) + "\n").encode())
+
+
+def readable(size: float) -> str:
+    """Bytes in decimal units, as disks are sold."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"
+
+
+def duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

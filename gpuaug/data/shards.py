@@ -1,0 +1,104 @@
+"""WebDataset shards: plain tar files of encoded images, each sample read where it lies, in any order."""
+
+from __future__ import annotations
+
+import os
+import re
+from bisect import bisect_right
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from tqdm import tqdm
+
+from . import tarindex
+from .decode import DecodeError
+from .target import collate_targets
+
+RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
+INDEXERS = 8
+"""Threads that index; they wait for a disk or a server more than they work."""
+
+
+class ShardSource:
+    """The samples of tar shards, shard after shard, each in the order of its tar.
+
+    shards: a path, a pattern such as `train-{000000..000009}.tar`, or several of them. One with a scheme (`s3://`,
+        `https://`) is read by way of fsspec, which asks for a package of its own for most schemes.
+    classes: names of the classes, where they are known.
+    targets: (N,) int64: what a sample's `.cls` holds, or the field `label` of its `.json`; -1 where it has neither.
+
+    Each shard is indexed once, in `SHARD.index.npz` beside it (or in the user's cache folder, where that cannot be written),
+    and again when its size or time of change differ. No file stays open: a read opens its shard, which costs 3 us.
+    Raises FileNotFoundError for a shard that is not there, and ValueError naming shard and member for a damaged one.
+    """
+
+    workers = "threads"
+
+    def __init__(self, shards: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], classes: Iterable[str] = ()) -> None:
+        given = [shards] if isinstance(shards, (str, os.PathLike)) else list(shards)
+        self.paths = [path for pattern in given for path in expand(os.fspath(pattern))]
+        self.classes = list(classes)
+        with ThreadPoolExecutor(INDEXERS) as pool:
+            found = pool.map(tarindex.index, self.paths)
+            self.shards = list(tqdm(found, "indexing", len(self.paths), unit=" shards", disable=None, delay=2, leave=False))
+        self.starts = np.cumsum([0, *(len(shard) for shard in self.shards)]).tolist()
+        self.targets = np.concatenate([np.empty(0, np.int64), *(shard.targets for shard in self.shards)])
+
+    def __len__(self) -> int:
+        return cast(int, self.starts[-1])
+
+    def locate(self, i: int) -> tuple[int, int]:
+        """The shard of sample i, and its place in it."""
+        shard = bisect_right(self.starts, i) - 1
+        return shard, i - self.starts[shard]
+
+    def name(self, i: int) -> str:
+        """`SHARD: MEMBER` of a sample's image."""
+        shard, k = self.locate(i)
+        return f"{self.paths[shard]}: {self.shards[shard].name(k)}"
+
+    def read(self, i: int) -> bytes:
+        """An image file. Raises DecodeError naming it where the shard cannot be read or is not as it was indexed."""
+        shard, k = self.locate(i)
+        start, size = int(self.shards[shard].offsets[k]), int(self.shards[shard].sizes[k])
+        try:
+            data = read_range(self.paths[shard], start, size)
+        except Exception as error:  # remote file systems raise what their clients do
+            raise DecodeError(f"{self.name(i)}: cannot be read: {error or type(error).__name__}") from error
+        if len(data) != size:
+            raise DecodeError(f"{self.name(i)}: the shard ends within it; it was cut short since it was indexed")
+        return data
+
+    def target(self, index: tarindex.Int64s) -> Any:
+        """Targets of a batch: int64 (B,)."""
+        return collate_targets(self.targets, index, None)
+
+    def __repr__(self) -> str:
+        return f"ShardSource({len(self)} samples in {len(self.paths)} shards)"
+
+
+def expand(pattern: str) -> list[str]:
+    """The paths of a pattern: `{08..11}` counts from 08 to 11, with as many digits; a pattern without one is a path."""
+    match = RANGE.search(pattern)
+    if match is None:
+        return [pattern if tarindex.is_remote(pattern) else str(Path(pattern).expanduser())]
+    first, last = match.groups()
+    if int(first) > int(last):
+        raise ValueError(f"{pattern}: {match[0]} counts down; write the smaller number first")
+    numbers = [f"{k:0{len(first)}}" for k in range(int(first), int(last) + 1)]
+    return [path for number in numbers for path in expand(pattern[: match.start()] + number + pattern[match.end() :])]
+
+
+def read_range(path: str, start: int, size: int) -> bytes:
+    """`size` bytes from `start`, fewer where the file ends; safe from several threads, as nothing is shared."""
+    if tarindex.is_remote(path):
+        fs, inside = tarindex.filesystem(path)
+        return cast(bytes, fs.cat_file(inside, start=start, end=start + size))
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        return os.pread(descriptor, size, start)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,150 @@
+"""What packing stores: the pixels of an image made smaller, as JPEG in tar shards or as rows of one array."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from .atomic import TEMPORARY, atomic, sync
+from .decode import Pixels
+from .packed import PIXELS, TARGETS
+
+Part = dict[str, Any]
+"""What the manifest says of a part: count and sha256, of a shard also name and bytes."""
+
+
+def jpeg(pixels: Pixels, size: int, quality: int, name: str) -> bytes:
+    """A JPEG file with the shorter edge `size`, by PIL's antialiased bicubic filter; a smaller picture keeps its size."""
+    image = Image.fromarray(pixels) if min(pixels.shape[:2]) <= size else resized(pixels, size)
+    file = io.BytesIO()
+    try:
+        image.save(file, "JPEG", quality=quality)
+    except OSError as error:  # an edge of more than 65500 pixels
+        raise ValueError(f"{name}: {image.width} x {image.height} pixels cannot be a JPEG ({error}); use raw") from error
+    return file.getvalue()
+
+
+def square(pixels: Pixels, size: int) -> Pixels:
+    """The middle of the picture resized to a shorter edge of `size`, uint8 (size, size, 3)."""
+    image = resized(pixels, size)
+    left, top = round((image.width - size) / 2), round((image.height - size) / 2)  # as torchvision's CenterCrop
+    return np.asarray(image.crop((left, top, left + size, top + size)))
+
+
+def resized(pixels: Pixels, size: int) -> Image.Image:
+    height, width = pixels.shape[:2]
+    short = min(height, width)
+    edges = size * width // short, size * height // short  # rounded down, as torchvision's Resize
+    return Image.fromarray(pixels).resize(edges, Image.Resampling.BICUBIC)
+
+
+class Writer(Protocol):
+    def usable(self, number: int, part: Part) -> bool:
+        """Whether a part that the journal names is there still."""
+        ...
+
+    def write(self, number: int, rows: range, items: Iterable[bytes]) -> Part:
+        """Store the samples `rows`, whose data `items` yields, so that they survive a crash."""
+        ...
+
+    def finish(self) -> None:
+        """All parts are written."""
+        ...
+
+
+class ShardWriter:
+    """Parts are tar shards `FOLDER-000000.tar` with members `00000000.jpg` and, where there is a class, `00000000.cls`.
+
+    Members have no date and no owner, so that the same data give the same bytes.
+    """
+
+    def __init__(self, dst: Path, targets: npt.NDArray[np.int64]) -> None:
+        self.dst = dst
+        self.targets = targets
+
+    def usable(self, number: int, part: Part) -> bool:
+        place = self.dst / part["name"]
+        return place.exists() and bool(place.stat().st_size == part["bytes"])
+
+    def write(self, number: int, rows: range, items: Iterable[bytes]) -> Part:
+        place = self.dst / f"{self.dst.name}-{number:06}.tar"
+        with atomic(place) as file, tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+            for i, data in zip(rows, items, strict=True):
+                add(tar, f"{i:08}.jpg", data)
+                if self.targets[i] != -1:  # which is what a sample without a class has
+                    add(tar, f"{i:08}.cls", b"%d" % self.targets[i])
+        return {"name": place.name, "count": len(rows), "bytes": place.stat().st_size, "sha256": digest(place)}
+
+    def finish(self) -> None:
+        pass
+
+
+def add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.size = len(data)
+    tar.addfile(member, io.BytesIO(data))
+
+
+def in_tar(data: int, labelled: bool) -> int:
+    """Bytes that a sample takes in a shard: members are padded to whole blocks, each after a block of its own."""
+    block = tarfile.BLOCKSIZE
+    return block + -(-data // block) * block + 2 * block * labelled
+
+
+class RowWriter:
+    """Parts are ranges of rows of one array, which has a temporary name until all of them are there.
+
+    A part's checksum is that of its bytes in the file; the header of the array belongs to the first.
+    """
+
+    def __init__(self, dst: Path, targets: npt.NDArray[np.int64], size: int) -> None:
+        self.final, self.targets_file = dst / PIXELS, dst / TARGETS
+        self.growing = dst / (PIXELS + TEMPORARY)
+        self.targets = targets
+        self.shape = (len(targets), size, size, 3)
+        header = io.BytesIO()
+        np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": self.shape})
+        self.header = header.getvalue()
+
+    def usable(self, number: int, part: Part) -> bool:
+        return self.growing.exists() or self.final.exists()
+
+    def write(self, number: int, rows: range, items: Iterable[bytes]) -> Part:
+        checksum = hashlib.sha256()
+        with self.growing.open("r+b" if self.growing.exists() else "xb") as file:
+            if number == 0:
+                file.write(self.header)
+                checksum.update(self.header)
+            file.seek(len(self.header) + rows.start * int(np.prod(self.shape[1:])))
+            for _, data in zip(rows, items, strict=True):
+                file.write(data)
+                checksum.update(data)
+            sync(file)
+        return {"count": len(rows), "sha256": checksum.hexdigest()}
+
+    def finish(self) -> None:
+        with atomic(self.targets_file) as file:
+            file.write(npy(self.targets))
+        if self.growing.exists():
+            self.growing.replace(self.final)
+
+
+def npy(array: npt.NDArray[np.int64]) -> bytes:
+    """An array as a `.npy` file."""
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+def digest(place: Path) -> str:
+    """SHA-256 of a file, as `sha256sum` prints it."""
+    with place.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

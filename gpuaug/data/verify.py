@@ -1,0 +1,88 @@
+"""Verifying packed data: whether all that the manifest names is there, as it was written, and decodes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from .decode import DecodeError, decode
+from .pack import ordered
+from .packed import MANIFEST, PIXELS, TARGETS, PackedSource, read_manifest
+from .shards import read_range
+from .stored import Part, digest
+from .tarindex import scan
+
+BLOCK = 256
+"""Rows that are read at once."""
+
+
+def verify(dst: Path, workers: int = 1) -> list[str]:
+    """What is wrong with a packed folder, each named; nothing where all is well. Raises what `read_manifest` does."""
+    dst = dst.expanduser()
+    manifest = read_manifest(dst)
+    problems = []
+    if sum(part["count"] for part in manifest.get("parts", [])) != manifest["count"]:  # or others wrote it
+        problems.append(f"{dst / MANIFEST}: the counts of its parts do not add up to {manifest['count']}")
+    with tqdm(total=manifest["count"], desc="verifying", unit=" images") as bar:
+        if manifest["format"] == "raw":
+            return problems + list(wrong_rows(dst, manifest, bar))
+        with ThreadPoolExecutor(workers) as pool:
+            for part in manifest.get("parts", []):
+                problems += wrong_shard(dst / part["name"], part, pool, 4 * workers)
+                bar.update(part["count"])
+    return problems
+
+
+def wrong_shard(place: Path, part: Part, pool: ThreadPoolExecutor, ahead: int) -> Iterator[str]:
+    if not place.exists():
+        yield f"{place}: is not there"
+        return
+    if (size := place.stat().st_size) != part["bytes"]:
+        yield f"{place}: has {size} bytes, {part['bytes']} were written"
+    elif digest(place) != part["sha256"]:
+        yield f"{place}: its bytes are not those that were written (SHA-256)"
+    try:
+        shard = scan(str(place))  # not the cached index, which a changed byte need not outdate
+    except ValueError as error:
+        yield str(error)
+        return
+    if len(shard) != part["count"]:
+        yield f"{place}: has {len(shard)} samples, {part['count']} were written"
+
+    def problem(k: int) -> str | None:
+        try:
+            decode(read_range(str(place), int(shard.offsets[k]), int(shard.sizes[k])), f"{place}: {shard.name(k)}")
+        except DecodeError as error:
+            return str(error)
+        return None
+
+    yield from filter(None, ordered(pool, problem, range(len(shard)), ahead))
+
+
+def wrong_rows(dst: Path, manifest: dict[str, Any], bar: tqdm[Any]) -> Iterator[str]:
+    try:
+        source = PackedSource(dst)
+    except (OSError, ValueError) as error:
+        yield str(error)
+        return
+    if digest(dst / TARGETS) != manifest.get("targets_sha256"):
+        yield f"{dst / TARGETS}: its bytes are not those that were written (SHA-256)"
+    row = source.images[0].nbytes
+    first = 0
+    with (dst / PIXELS).open("rb") as file:
+        checksum = hashlib.sha256(file.read((dst / PIXELS).stat().st_size - len(source) * row))  # the header
+        for part in manifest.get("parts", []):
+            for k in range(0, part["count"], BLOCK):
+                count = min(BLOCK, part["count"] - k)
+                checksum.update(file.read(count * row))
+                bar.update(count)
+            if checksum.hexdigest() != part["sha256"]:
+                last = first + part["count"] - 1
+                yield f"{dst / PIXELS}: images {first} to {last} are not those that were written (SHA-256)"
+            checksum = hashlib.sha256()
+            first += part["count"]

@@ -1,0 +1,167 @@
+"""Hugging Face datasets: files undecoded, columns found by their features, errors that name the columns.
+
+`datasets` is no requirement of gpuaug, and brings pyarrow and pandas with it; without it there is nothing to test here.
+"""
+
+import io
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import gpuaug
+from gpuaug.data import DecodeError, FolderSource, HuggingFaceSource
+from gpuaug.data.huggingface import is_huggingface
+
+datasets = pytest.importorskip("datasets")
+
+INTEGER = datasets.Value("int64")
+NAMES = datasets.ClassLabel(names=["ant", "bee", "cat"])
+
+
+@pytest.fixture(scope="module")
+def hugging(folder):
+    """The folder's files as a data set."""
+    source = FolderSource(folder)
+    rows = {
+        "photo": [{"bytes": source.read(i), "path": None} for i in range(len(source))],
+        "kind": source.targets.tolist(),
+        "text": ["x"] * len(source),
+    }
+    features = datasets.Features({"text": datasets.Value("string"), "photo": datasets.Image(), "kind": NAMES})
+    return datasets.Dataset.from_dict(rows, features=features)
+
+
+def epoch(source, policy, **options):
+    batches = list(gpuaug.DataLoader(source, policy, batch_size=9, **options))
+    return torch.cat([torch.stack(views) for views, _ in batches], 1), torch.cat([t for _, t in batches])
+
+
+@pytest.mark.parametrize("workers", [0, 3])
+def test_it_gives_the_views_of_the_folder_of_the_same_files(hugging, folder, policy, workers):
+    views, targets = epoch(hugging, policy, num_workers=workers)
+    expected, numbers = epoch(folder, policy)
+    assert torch.equal(views, expected)
+    assert torch.equal(targets, numbers)
+
+
+def test_files_come_as_they_are(hugging, folder):
+    loader = gpuaug.DataLoader(hugging, "byol")
+    assert isinstance(loader.source, HuggingFaceSource)
+    assert loader.source.workers == "threads"
+    assert loader.source.classes == ["ant", "bee", "cat"]
+    assert loader.source.read(7) == Path(FolderSource(folder).name(7)).read_bytes()
+    assert loader.dataset is hugging
+    assert hugging.features["photo"] == datasets.Image()  # the user's own still decodes
+    assert isinstance(hugging[0]["photo"], Image.Image)
+
+
+def test_selected_and_shuffled_rows(hugging, plain):
+    part = hugging.shuffle(seed=1).select(range(20, 40))
+    source = HuggingFaceSource(part)
+    assert source.targets.tolist() == part["kind"][:]
+    raw = part.cast_column("photo", datasets.Image(decode=False))
+    assert [source.read(i) for i in range(20)] == [raw[i]["photo"]["bytes"] for i in range(20)]
+    half = torch.utils.data.Subset(part, [3, 5])
+    _, target = next(iter(gpuaug.DataLoader(half, plain, batch_size=2)))
+    assert target.tolist() == [part[3]["kind"], part[5]["kind"]]
+
+
+def test_a_format_or_a_transform_does_not_matter(hugging):
+    for changed in (hugging.with_format("torch"), hugging.with_transform(lambda rows: {"nothing": [0] * len(rows["kind"])})):
+        source = HuggingFaceSource(changed)
+        assert source.read(3) == HuggingFaceSource(hugging).read(3)
+        assert source.targets.tolist() == HuggingFaceSource(hugging).targets.tolist()
+
+
+def test_images_in_files(folder, plain):
+    local = FolderSource(folder)
+    rows = {"image": [local.name(i) for i in range(5)], "label": [0, None, 2, 3, 4]}
+    found = datasets.Dataset.from_dict(rows, features=datasets.Features({"image": datasets.Image(), "label": INTEGER}))
+    source = HuggingFaceSource(found)
+    assert [source.read(i) for i in range(5)] == [local.read(i) for i in range(5)]
+    assert source.targets.tolist() == [0, -1, 2, 3, 4]
+
+
+def empty(**features):
+    return datasets.Dataset.from_dict({name: [] for name in features}, features=datasets.Features(features))
+
+
+PHOTO = datasets.Image()
+
+
+@pytest.mark.parametrize(
+    ("features", "options", "message"),
+    [
+        (
+            {"label": NAMES, "text": datasets.Value("string")},
+            {},
+            r"no column of label, text can be the image; use .*image=\.\.\.",
+        ),
+        ({"a": PHOTO, "b": PHOTO, "label": NAMES}, {}, r"columns a, b may each be the image"),
+        ({"image": PHOTO}, {}, r"no column of image can be the label; use .*label=\.\.\., or labelled=False"),
+        ({"image": PHOTO, "fine": NAMES, "coarse": NAMES}, {}, "columns fine, coarse may each be the label"),
+        ({"image": PHOTO, "x": INTEGER, "y": INTEGER}, {}, "columns x, y may each be the label"),
+        ({"image": PHOTO, "label": NAMES}, {"image": "img"}, "image='img' is no column; the columns are image, label"),
+        ({"image": PHOTO, "label": NAMES}, {"image": "label"}, "column 'label' cannot be the image, its feature is ClassLabel"),
+        ({"image": PHOTO, "label": datasets.Value("float32")}, {"label": "label"}, "column 'label' cannot be the label"),
+    ],
+)
+def test_columns_that_do_not_fit_are_named(features, options, message):
+    with pytest.raises(ValueError, match=message):
+        HuggingFaceSource(empty(**features), **options)
+
+
+@pytest.mark.parametrize(
+    ("features", "options"),
+    [
+        ({"image": PHOTO, "id": INTEGER, "label": NAMES}, {}),
+        ({"image": PHOTO, "score": datasets.Value("float32"), "number": datasets.Value("uint8")}, {}),
+        ({"image": PHOTO, "fine": NAMES, "coarse": NAMES}, {"label": "coarse"}),
+        ({"a": PHOTO, "b": PHOTO}, {"image": "b", "labelled": False}),
+    ],
+)
+def test_columns_that_fit(features, options):
+    assert len(HuggingFaceSource(empty(**features), **options)) == 0
+
+
+def test_without_labels_every_target_is_minus_one(hugging, plain):
+    source = HuggingFaceSource(hugging, labelled=False)
+    _, target = next(iter(gpuaug.DataLoader(source, plain, batch_size=4)))
+    assert target.tolist() == [-1] * 4
+    assert repr(source) == "HuggingFaceSource(70 rows, image 'photo', 0 classes)"
+
+
+def test_splits_and_streams_are_refused(hugging, plain):
+    with pytest.raises(TypeError, match=r"DatasetDict has several splits; give one, such as dataset\['train'\]"):
+        gpuaug.DataLoader(datasets.DatasetDict(train=hugging), plain)
+    for stream in (hugging.to_iterable_dataset(), hugging.to_iterable_dataset().with_format("torch")):
+        with pytest.raises(TypeError, match=r"IterableDataset is a stream; load it with streaming=False"):
+            gpuaug.DataLoader(stream, plain)
+
+
+def test_rows_that_hold_no_image_are_named(plain):
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(file, "png")
+    rows = {"image": [{"bytes": file.getvalue()}, None, {"bytes": b"x"}, {"path": "gone.png"}]}
+    found = datasets.Dataset.from_dict(rows, features=datasets.Features({"image": PHOTO}))
+    source = HuggingFaceSource(found, labelled=False)
+    for i, message in ((1, "there is no image"), (2, "not an image"), (3, "No such file")):
+        with pytest.raises(DecodeError, match=f"row {i} of the Dataset, column image: .*{message}"):
+            next(iter(gpuaug.DataLoader(source, plain, sampler=[i])))
+
+
+def test_a_pickled_source_reads_the_same(hugging):
+    source = HuggingFaceSource(hugging)
+    again = pickle.loads(pickle.dumps(source))
+    assert again.read(5) == source.read(5)
+    assert np.array_equal(again.targets, source.targets)
+
+
+def test_ones_own_class_of_that_name_is_not_mistaken(hugging):
+    assert is_huggingface(hugging)
+    for module in ("datasets", "datasets.pets", "my.datasets.arrow_dataset"):
+        assert not is_huggingface(type("Dataset", (list,), {"__module__": module})())

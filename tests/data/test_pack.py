@@ -1,0 +1,389 @@
+"""Packing: the same samples, made smaller, in the same bytes however often it was interrupted; and what verifying finds."""
+
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from torchvision.transforms import v2
+
+import gpuaug
+from gpuaug import cli
+from gpuaug.data import DecodeError, FolderSource, PackedSource, ShardSource, decode, stored
+from gpuaug.data.pack import Packing, duration, pack, readable
+from gpuaug.data.packed import MANIFEST, PROGRESS
+from gpuaug.data.verify import verify
+
+FORMATS = ("jpeg", "raw")
+ROOT = Path(__file__).parents[2]
+
+
+def quiet(src: Path | str, dst: Path, packing: Packing, workers: int = 1) -> list[str]:
+    """Pack, and return what was said."""
+    said: list[str] = []
+    pack(str(src), dst, packing, workers, said.append)
+    return said
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if not path.name.endswith(".npz")}
+
+
+def pixels_of(source, i: int) -> np.ndarray:
+    return decode(source.read(i), source.name(i))
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_raw_holds_what_the_function_gives(tmp_path, folder, workers):
+    source = FolderSource(folder)
+    quiet(folder, tmp_path / "p", Packing("raw", 12, shard_size=16), workers)
+    packed = PackedSource(tmp_path / "p")
+    assert np.array_equal(packed.images, [stored.square(pixels_of(source, i), 12) for i in range(len(source))])
+    assert np.array_equal(packed.targets, source.targets)
+    assert packed.classes == source.classes
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_shards_hold_what_the_function_gives(tmp_path, folder, workers):
+    source = FolderSource(folder)
+    quiet(folder, tmp_path / "p", Packing("jpeg", 12, 80, shard_size=16), workers)
+    packed = gpuaug.DataLoader(tmp_path / "p", "byol").source
+    assert isinstance(packed, ShardSource)
+    assert packed.shards[0].name(1) == "00000001.jpg"
+    assert [len(shard) for shard in packed.shards] == [16, 16, 16, 16, 6]
+    assert [packed.read(i) for i in range(70)] == [stored.jpeg(pixels_of(source, i), 12, 80, "") for i in range(70)]
+    assert np.array_equal(packed.targets, source.targets)
+    assert packed.classes == source.classes
+
+
+@settings(deadline=None)
+@given(height=st.integers(1, 60), width=st.integers(1, 60), size=st.integers(1, 40))
+def test_sizes_and_pixels_are_those_of_torchvision(height, width, size):
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    picture = Image.fromarray(pixels)
+    resize = v2.Resize(size, v2.InterpolationMode.BICUBIC)
+    assert np.array_equal(stored.square(pixels, size), np.asarray(v2.CenterCrop(size)(resize(picture))))
+    expected = resize(picture) if min(height, width) > size else picture
+    file = io.BytesIO()
+    expected.save(file, "JPEG", quality=77)
+    assert stored.jpeg(pixels, size, 77, "") == file.getvalue()
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_the_loader_gives_the_views_of_the_stored_pixels(tmp_path, folder, policy, kind):
+    source = FolderSource(folder)
+    quiet(folder, tmp_path / "p", Packing(kind, 16, shard_size=30))
+    packed = gpuaug.DataLoader(tmp_path / "p", policy, batch_size=16, shuffle=True, num_workers=2)
+    pixels = []
+    for i in range(70):
+        made = pixels_of(source, i)
+        pixels.append(stored.square(made, 16) if kind == "raw" else decode(stored.jpeg(made, 16, 90, ""), ""))
+    augment = gpuaug.Augmenter(policy)
+    for views, target in packed:
+        expected = augment([pixels[i] for i in packed.index], packed.draws)
+        assert all(torch.equal(a, b) for a, b in zip(views, expected, strict=True))
+        assert target.tolist() == source.targets[packed.index].tolist()
+
+
+def test_shards_are_packed_too_and_samples_without_a_class_stay_so(tmp_path):
+    file = io.BytesIO()
+    Image.new("RGB", (20, 30), (1, 2, 3)).save(file, "png")
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for name, data in (("1.png", file.getvalue()), ("2.png", file.getvalue()), ("2.cls", b"5")):
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    for kind in FORMATS:
+        quiet(tmp_path / "a.tar", tmp_path / kind, Packing(kind, 10))
+        assert gpuaug.DataLoader(tmp_path / kind, "byol").source.targets.tolist() == [-1, 5]
+        assert verify(tmp_path / kind) == []
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_the_same_data_give_the_same_bytes(tmp_path, folder, kind):
+    for k in range(2):
+        quiet(folder, tmp_path / str(k) / "p", Packing(kind, 12, shard_size=16), workers=k + 1)
+    assert content(tmp_path / "0" / "p") == content(tmp_path / "1" / "p")
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_packing_goes_on_after_kills_and_ends_in_the_same_bytes(tmp_path, folder, kind):
+    packing = Packing(kind, 64, shard_size=5)
+    quiet(folder, tmp_path / "whole" / "p", packing)
+    dst = tmp_path / "killed" / "p"
+    command = [sys.executable, "-m", "gpuaug.cli", "pack", folder, dst, "--format", kind, "--size=64", "--shard-size=5"]
+    rng = np.random.default_rng()  # another point each time
+    for parts in sorted(rng.integers(0, 12, 2).tolist()):
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and finished(dst) <= parts:
+            time.sleep(0.001)
+        time.sleep(rng.uniform(0, 0.01))
+        process.kill()
+        process.wait()
+        if finished(dst) < 14:
+            with pytest.raises(ValueError, match="packing has not finished; run the same `gpuaug pack` again"):
+                gpuaug.DataLoader(dst, "byol")
+    quiet(folder, dst, packing, workers=2)
+    assert content(dst) == content(tmp_path / "whole" / "p")
+    assert verify(dst) == []
+
+
+def finished(dst: Path) -> int:
+    """Parts in the journal; all 14 where the manifest stands in its place."""
+    try:
+        return len(json.loads((dst / PROGRESS).read_bytes())["parts"])
+    except FileNotFoundError:
+        return 14 if (dst / MANIFEST).exists() else 0
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_finished_parts_are_not_made_again(tmp_path, folder, kind):
+    packing = Packing(kind, 12, shard_size=16)
+    broken = tmp_path / "set"
+    for i, path in enumerate(sorted(folder.rglob("*.png"))):
+        copy = broken / path.relative_to(folder)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(b"" if i == 40 else path.read_bytes())
+    with pytest.raises(DecodeError, match=r"040\.png: the file is empty"):
+        quiet(broken, tmp_path / "p", packing)
+    assert finished(tmp_path / "p") == 2
+    (broken / "bee" / "040.png").write_bytes((folder / "bee" / "040.png").read_bytes())
+    (broken / "ant" / "000.png").write_bytes(b"")  # is in a finished part
+    said = quiet(broken, tmp_path / "p", packing)
+    assert said[-1] == "going on after 32 images"
+    quiet(folder, tmp_path / "whole" / "p", packing)
+    before, after = content(tmp_path / "whole" / "p"), content(tmp_path / "p")
+    assert before == after
+
+
+def test_a_finished_shard_that_is_lost_is_made_again(tmp_path, folder):
+    packing = Packing("jpeg", 12, shard_size=16)
+    quiet(folder, tmp_path / "p", packing)
+    whole = content(tmp_path / "p")
+    (tmp_path / "p" / MANIFEST).rename(tmp_path / "p" / PROGRESS)
+    (tmp_path / "p" / "p-000003.tar").unlink()
+    assert quiet(folder, tmp_path / "p", packing)[-1] == "going on after 48 images"
+    assert content(tmp_path / "p") == whole
+
+
+def test_a_packed_folder_is_left_alone(tmp_path, folder):
+    packing = Packing("jpeg", 12, shard_size=50)
+    quiet(folder, tmp_path / "p", packing)
+    assert "is packed already" in quiet(folder, tmp_path / "p", packing)[0]
+    for other, told in ((Packing("jpeg", 13, shard_size=50), "size 12"), (Packing("raw", 12), "format jpeg, .*shard_size 50")):
+        with pytest.raises(FileExistsError, match=f"holds a packing of {told}"):
+            quiet(folder, tmp_path / "p", other)
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "p-000000.tar", "pixels.npy", ".git"])
+def test_a_folder_that_holds_something_else_is_refused(tmp_path, folder, name):
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / name).write_bytes(b"")
+    with pytest.raises(
+        FileExistsError, match=f"holds something else, such as {re.escape(name)}; give a new or an empty folder"
+    ):
+        quiet(folder, tmp_path / "p", Packing())
+    assert content(tmp_path / "p") == {name: b""}
+
+
+def test_a_folder_inside_the_source_is_refused(folder):
+    with pytest.raises(ValueError, match=r"ant/p: lies in .*, and would be taken for a class of it"):
+        quiet(folder, folder / "ant" / "p", Packing())
+    assert len(FolderSource(folder)) == 70
+
+
+def test_a_file_in_place_of_the_folder(tmp_path, folder):
+    (tmp_path / "p").write_bytes(b"")
+    with pytest.raises(FileExistsError, match="is a file; give a new folder"):
+        quiet(folder, tmp_path / "p", Packing())
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]"])
+def test_a_journal_of_something_else(tmp_path, folder, text):
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / "packed.json").write_text(text)
+    with pytest.raises(FileExistsError, match=r"packed.json: was not written by `gpuaug pack`"):
+        quiet(folder, tmp_path / "p", Packing())
+
+
+def test_other_samples_are_refused(tmp_path, folder):
+    quiet(folder, tmp_path / "p", Packing("raw", 12))
+    for name in ("ant", "bee", "dog"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+    for i, path in enumerate(sorted(folder.rglob("*.png"))):
+        (tmp_path / "set" / ("ant", "bee", "dog")[i * 3 // 70] / path.name).write_bytes(path.read_bytes())
+    with pytest.raises(FileExistsError, match="holds a packing of other samples"):
+        quiet(tmp_path / "set", tmp_path / "p", Packing("raw", 12))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"format": "png"}, "format must be jpeg or raw, got 'png'"),
+        ({"size": 0}, r"size must be an integer in 1\.\.32768, got 0"),
+        ({"quality": 101}, r"quality must be an integer in 1\.\.100, got 101"),
+        ({"shard_size": 0}, r"shard-size must be an integer in 1\.\.\d+, got 0"),
+    ],
+)
+def test_options_out_of_range(options, message):
+    with pytest.raises(ValueError, match=message):
+        Packing(**options)
+
+
+def test_sources_that_cannot_be_packed(tmp_path, folder):
+    quiet(folder, tmp_path / "p", Packing("raw", 8))
+    with pytest.raises(ValueError, match="holds raw pixels already; pack what it was made from"):
+        quiet(tmp_path / "p", tmp_path / "q", Packing())
+    with tarfile.open(tmp_path / "empty.tar", "w"):
+        pass
+    with pytest.raises(ValueError, match=r"empty.tar: there are no images in it"):
+        quiet(tmp_path / "empty.tar", tmp_path / "q", Packing())
+    with pytest.raises(ValueError, match="workers must be an integer of at least 1, got 0"):
+        quiet(folder, tmp_path / "q", Packing(), workers=0)
+    assert not (tmp_path / "q").exists()
+
+
+def test_an_image_too_long_for_jpeg_is_named(tmp_path):
+    (tmp_path / "set" / "a").mkdir(parents=True)
+    Image.new("L", (65600, 1)).save(tmp_path / "set" / "a" / "long.png")
+    with pytest.raises(ValueError, match=r"long.png: 65600 x 1 pixels cannot be a JPEG .*use raw"):
+        quiet(tmp_path / "set", tmp_path / "p", Packing())
+
+
+def test_a_disk_too_small_is_known_before_it_begins(tmp_path, folder, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=100_000))  # no test can fill a disk
+    with pytest.raises(OSError, match=r"/p: needs about 215 kB more, but the disk has 100 kB left"):
+        quiet(folder, tmp_path / "p", Packing("raw", 32))
+    assert not (tmp_path / "p").exists()
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_what_is_said_before_comes_true(tmp_path, folder, kind):
+    first, second = quiet(folder, tmp_path / "p", Packing(kind, 24, 85, shard_size=32), workers=2)
+    shape = "24 x 24" if kind == "raw" else "shorter edge at most 24, quality 85"
+    assert first == f"70 images as {kind}, {shape}"
+    told = re.fullmatch(r"expected: ([\d.]+) kB in .*/p; \d+ images/s on 2 threads, \d+ s", second)
+    assert told
+    size = sum(len(data) for name, data in content(tmp_path / "p").items() if name.endswith((".tar", "pixels.npy")))
+    assert float(told[1]) == pytest.approx(size / 1000, rel=0.2)  # a tar's end is rounded up to 10 kB
+
+
+@settings(deadline=None)
+@given(st.floats(0, 1e18))
+def test_sizes_are_told_in_three_digits(size):
+    number, unit = readable(size).split()
+    assert float(number) * {"B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}[unit] == pytest.approx(size, rel=0.005)
+
+
+def test_times_are_told_in_the_unit_that_suits():
+    assert [duration(seconds) for seconds in (5, 300, 86400)] == ["5 s", "5 min", "24.0 h"]
+
+
+# Verifying.
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory, folder):
+    """A packed folder of each format, with its bytes, to be damaged and mended."""
+    found = {}
+    for kind in FORMATS:
+        dst = tmp_path_factory.mktemp(kind) / "p"
+        quiet(folder, dst, Packing(kind, 12, shard_size=16))
+        found[kind] = (dst, content(dst))
+    return found
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@settings(deadline=None)
+@given(data=st.data())
+def test_a_flipped_bit_is_found_and_its_file_is_named(packed, kind, data):
+    dst, files = packed[kind]
+    name = data.draw(st.sampled_from([name for name in files if name != MANIFEST]))
+    place, bit = data.draw(st.integers(0, len(files[name]) - 1)), data.draw(st.integers(0, 7))
+    damaged = bytearray(files[name])
+    damaged[place] ^= 1 << bit
+    (dst / name).write_bytes(damaged)
+    try:
+        problems = verify(dst)
+    finally:
+        (dst / name).write_bytes(files[name])
+    assert problems
+    assert all(name in problem for problem in problems)
+    assert verify(dst) == []
+
+
+def test_the_range_of_rows_that_is_damaged_is_named(packed):
+    dst, files = packed["raw"]
+    damaged = bytearray(files["pixels.npy"])
+    damaged[128 + 20 * 12 * 12 * 3] ^= 1
+    (dst / "pixels.npy").write_bytes(damaged)
+    problems = verify(dst)
+    (dst / "pixels.npy").write_bytes(files["pixels.npy"])
+    assert problems == [f"{dst}/pixels.npy: images 16 to 31 are not those that were written (SHA-256)"]
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda data: None, [r"p-000002.tar: is not there"]),
+        (lambda data: data + b"\0", [r"has \d+ bytes, \d+ were written"]),
+        (lambda data: data[:5000], [r"has 5000 bytes, \d+ were written", r"damaged or cut short after 0000003\d"]),
+        (
+            lambda data: data.replace(b"\xff\xd8\xff", b"\xff\xff\xff", 1),
+            [r"its bytes are not those that were written", r"p-000002.tar: 00000032.jpg: not an image"],
+        ),
+    ],
+    ids=["lost", "longer", "cut short", "not an image"],
+)
+def test_what_is_wrong_with_a_shard_is_named(packed, change, expected):
+    dst, files = packed["jpeg"]
+    place = dst / "p-000002.tar"
+    changed = change(files[place.name])
+    place.unlink() if changed is None else place.write_bytes(changed)
+    problems = verify(dst, workers=2)
+    place.write_bytes(files[place.name])
+    assert len(problems) == len(expected)
+    assert all(re.search(pattern, problem) for pattern, problem in zip(expected, problems, strict=True))
+
+
+def test_a_manifest_whose_counts_do_not_agree(packed):
+    dst, files = packed["jpeg"]
+    manifest = json.loads(files[MANIFEST])
+    manifest["parts"][1]["count"] += 1
+    (dst / MANIFEST).write_text(json.dumps(manifest))
+    problems = verify(dst)
+    (dst / MANIFEST).write_bytes(files[MANIFEST])
+    assert problems == [
+        f"{dst}/packed.json: the counts of its parts do not add up to 70",
+        f"{dst}/p-000001.tar: has 16 samples, 17 were written",
+    ]
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_the_command(tmp_path, folder, kind, capsys):
+    dst = tmp_path / "p"
+    assert cli.main(["pack", str(folder), str(dst), "--format", kind, "--size", "12", "--workers", "1"]) == 0
+    assert capsys.readouterr().out.startswith(f"70 images as {kind}, ")
+    assert cli.main(["pack", "--verify", str(dst)]) == 0
+    assert capsys.readouterr().out == f"{dst}: all is as it was written\n"
+    (dst / ("targets.npy" if kind == "raw" else "p-000000.tar")).unlink()
+    assert cli.main(["pack", "--verify", str(dst)]) == 1
+    assert str(dst) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [[], ["a"], ["a", "--verify", "b"], ["a", "b", "--verify", "c"]])
+def test_the_command_takes_two_folders_or_one(arguments, capsys):
+    assert cli.main(["pack", *arguments]) == 2
+    assert capsys.readouterr().err == "gpuaug: pack takes SRC and DST, or --verify DST alone\n"
