@@ -148,7 +148,7 @@ def buffers(
     stride, margin, rows = up(width), up(max(radius, 1)), up(height)
     pitch = -(-width // 32) * 32
     longest = max(height, width)
-    inside = aligned(stride + LANES)
+    inside = aligned(stride)
     inside[:width] = 1
     return Work(
         strip=aligned(3 * deep * stride),
@@ -284,7 +284,7 @@ def compiling() -> Iterator[None]:
         yield
         return
     note = threading.Timer(
-        4.0, lambda: print("gpuaug: compiling the fused CPU kernels, once (about half a minute) ...", file=sys.stderr)
+        4.0, lambda: print("gpuaug: compiling the fused CPU kernels, once (about a minute) ...", file=sys.stderr)
     )
     note.daemon = True
     note.start()

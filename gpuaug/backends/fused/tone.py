@@ -20,7 +20,7 @@ from .plan import (
     SATURATION,
     SOLARIZE,
 )
-from .simd import LANES, absolute, floor, load, maximum, minimum, splat, store, stream, total, where_ge
+from .simd import LANES, absolute, floor, load, maximum, minimum, splat, store, total, where_ge
 
 RED, GREEN, BLUE = np.float32(0.2989), np.float32(0.587), np.float32(0.114)
 
@@ -118,77 +118,28 @@ def through(what, arg, r, g, b):
     return r, g, b
 
 
-# Each kernel takes two vectors of pixels at a time, whose chains of arithmetic then run side by side. The last vector of an odd
-# number is taken twice.
-
-
 @kernel
-def change(source, source_plane, at, count, strip, plane, code, arg, steps, first, last):
-    """From source[at] on, `count` pixels through a program into the strip, which may be the source."""
-    for x in range(0, count, 2 * LANES):
-        y = x + LANES if x + LANES < count else x
-        p, q = at + x, at + y
-        r0, g0, b0 = load(source, p), load(source, source_plane + p), load(source, 2 * source_plane + p)
-        r1, g1, b1 = load(source, q), load(source, source_plane + q), load(source, 2 * source_plane + q)
+def change(source, source_plane, at, count, into, plane, to, code, arg, steps, first, last):
+    """`count` pixels from source[at] on through a program, from into[to] on."""
+    for x in range(0, count, LANES):
+        p = at + x
+        r, g, b = load(source, p), load(source, source_plane + p), load(source, 2 * source_plane + p)
         for step in range(first, last):
             n = steps[step]
-            r0, g0, b0 = through(code[n], arg[n], r0, g0, b0)
-            r1, g1, b1 = through(code[n], arg[n], r1, g1, b1)
-        store(strip, x, r0)
-        store(strip, plane + x, g0)
-        store(strip, 2 * plane + x, b0)
-        store(strip, y, r1)
-        store(strip, plane + y, g1)
-        store(strip, 2 * plane + y, b1)
+            r, g, b = through(code[n], arg[n], r, g, b)
+        store(into, to + x, r)
+        store(into, plane + to + x, g)
+        store(into, 2 * plane + to + x, b)
 
 
 @kernel
-def finish(source, source_plane, at, count, out, plane, to, scale, bias, code, arg, steps, first, last):
-    """The same into the view, from out[to] on, past the caches, as x * scale + bias of each channel."""
-    f0, f1, f2 = splat(scale[0]), splat(scale[1]), splat(scale[2])
-    o0, o1, o2 = splat(bias[0]), splat(bias[1]), splat(bias[2])
-    for x in range(0, count, 2 * LANES):
-        y = x + LANES if x + LANES < count else x
-        p, q = at + x, at + y
-        r0, g0, b0 = load(source, p), load(source, source_plane + p), load(source, 2 * source_plane + p)
-        r1, g1, b1 = load(source, q), load(source, source_plane + q), load(source, 2 * source_plane + q)
-        for step in range(first, last):
-            n = steps[step]
-            r0, g0, b0 = through(code[n], arg[n], r0, g0, b0)
-            r1, g1, b1 = through(code[n], arg[n], r1, g1, b1)
-        stream(out, to + x, r0 * f0 + o0)
-        stream(out, to + y, r1 * f0 + o0)
-        stream(out, plane + to + x, g0 * f1 + o1)
-        stream(out, plane + to + y, g1 * f1 + o1)
-        stream(out, 2 * plane + to + x, b0 * f2 + o2)
-        stream(out, 2 * plane + to + y, b1 * f2 + o2)
-
-
-@kernel
-def keep(source, source_plane, at, rows, stride, image, image_plane, to, inside, code, arg, steps, first, last):
-    """The same into the image buffer, from image[to] on; returns the sum of the gray values, as float64.
-
-    inside: 1 for the pixels of a row that count, 0 for those beyond the width, and for a vector more.
-    """
+def gray_sum(source, plane, at, rows, stride, inside):
+    """Sum of the gray values of some rows, as float64; inside: 1 for the pixels of a row that count, else 0."""
     out = 0.0
-    for start in range(0, rows * stride, stride):
+    for start in range(at, at + rows * stride, stride):
         sums = splat(ZERO)
-        for x in range(0, stride, 2 * LANES):
-            y = x + LANES if x + LANES < stride else x
-            p, q = at + start + x, at + start + y
-            r0, g0, b0 = load(source, p), load(source, source_plane + p), load(source, 2 * source_plane + p)
-            r1, g1, b1 = load(source, q), load(source, source_plane + q), load(source, 2 * source_plane + q)
-            for step in range(first, last):
-                n = steps[step]
-                r0, g0, b0 = through(code[n], arg[n], r0, g0, b0)
-                r1, g1, b1 = through(code[n], arg[n], r1, g1, b1)
-            p, q = to + start + x, to + start + y
-            store(image, p, r0)
-            store(image, image_plane + p, g0)
-            store(image, 2 * image_plane + p, b0)
-            store(image, q, r1)
-            store(image, image_plane + q, g1)
-            store(image, 2 * image_plane + q, b1)
-            sums = sums + gray_of(r0, g0, b0) * load(inside, x) + gray_of(r1, g1, b1) * load(inside, x + LANES)
+        for x in range(0, stride, LANES):
+            p = start + x
+            sums = sums + gray_of(load(source, p), load(source, plane + p), load(source, 2 * plane + p)) * load(inside, x)
         out += total(sums)
     return out

@@ -47,28 +47,19 @@ def make(source, b, box_width, flip, code, arg, bits, steps, programmed, pairs, 
             next_radius = blur.gaussian(arg[steps[end], 0], int(arg[steps[end], 1]), BLUR_CUT, weights[0])
         into = image_next if barrier == BLUR else image
         backwards = flip[1] and begin < 0 and not from_floats  # resized rows come in the order of the pixels
-        first_step = begin if barrier == CONTRAST else begin + 1
-        direct = streams and ends and first_step == end
+        first = begin if barrier == CONTRAST else begin + 1
         gray = 0.0
         for s in range(0, height, deep):
             here = min(deep, height - s)
             y = height - s - here if backwards else s
-            row = y * stride
-            to = (np.int64(b) * 3 * height + y) * width
-            pixels, pixels_plane, pixels_at = strip, plane, 0
+            row, count = y * stride, here * stride
+            pixels, pixels_plane, at = strip, plane, 0
             if barrier == CONTRAST:
-                pixels, pixels_plane, pixels_at = image, image_plane, row
+                pixels, pixels_plane, at = image, image_plane, row
             elif barrier == BLUR:
-                if direct:
-                    blur.down_out(
-                        image, image_plane, y, height, stride, here, radius, weights[1], work.above, work.below,
-                        out, height * width, to, scale, bias,
-                    )  # fmt: skip
-                    continue
                 blur.down(
-                    image, image_plane, y, height, stride, here, radius, weights[1], work.above, work.below,
-                    strip, plane, 0, scale, bias,
-                )  # fmt: skip
+                    image, image_plane, y, height, stride, here, radius, weights[1], work.above, work.below, strip, plane
+                )
             elif from_floats:
                 for r in range(here):
                     n = height - 1 - y - r if flip[1] else y + r
@@ -76,43 +67,35 @@ def make(source, b, box_width, flip, code, arg, bits, steps, programmed, pairs, 
                     output.read_floats(source.floats, start, height * width, width, flip[0], strip, plane, r * stride)
             else:
                 ready = resized(source, b, pairs, reach, begin_at, box_width, ready, s, s + here - 1, work, mask)
-                top, count, weights_y = work.first[1], work.count[1], work.weights_y
-                if direct:
+                top, taps, weights_y = work.first[1], work.count[1], work.weights_y
+                if not programmed and streams:
+                    to = (np.int64(b) * 3 * height + y) * width
                     resize.down_out(
-                        work.ring, mask, top, count, weights_y, s, here, backwards, stride,
+                        work.ring, mask, top, taps, weights_y, s, here, backwards, stride,
                         out, height * width, to, stride, scale, bias,
                     )  # fmt: skip
                     continue
-                resize.down(
-                    work.ring, mask, top, count, weights_y, s, here, backwards, stride, strip, plane, 0, stride, scale, bias
-                )
-            step = first_step
+                resize.down(work.ring, mask, top, taps, weights_y, s, here, backwards, stride, strip, plane, 0, stride, scale, bias)
+            step = first
             marked = next_mark(code, steps, step, end)
             while marked < end:
-                tone.change(pixels, pixels_plane, pixels_at, here * stride, strip, plane, code, arg, steps, step, marked)
-                pixels, pixels_plane, pixels_at = strip, plane, 0
+                tone.change(pixels, pixels_plane, at, count, strip, plane, 0, code, arg, steps, step, marked)
+                pixels, pixels_plane, at = strip, plane, 0
                 n = steps[marked]
                 mark(code[n], arg[n], bits[n], strip, plane, stride, width, here, y, work.spare)
                 step = marked + 1
                 marked = next_mark(code, steps, step, end)
-            if ends and streams:
-                tone.finish(
-                    pixels, pixels_plane, pixels_at, here * stride, out, height * width, to, scale, bias,
-                    code, arg, steps, step, end,
-                )  # fmt: skip
-            elif ends:
-                tone.change(pixels, pixels_plane, pixels_at, here * stride, strip, plane, code, arg, steps, step, end)
-                emit(work, target, b, y, here, plane, stride)
-            elif next_is_blur:
-                tone.change(pixels, pixels_plane, pixels_at, here * stride, strip, plane, code, arg, steps, step, end)
-                blur.across(
-                    strip, plane, stride, width, here, next_radius, weights[0], work.line, work.margin, into, image_plane, row
-                )
+            if ends or next_is_blur:
+                tone.change(pixels, pixels_plane, at, count, strip, plane, 0, code, arg, steps, step, end)
+                if ends:
+                    emit(work, target, b, y, here, plane, stride)
+                else:
+                    blur.across(
+                        strip, plane, stride, width, here, next_radius, weights[0], work.line, work.margin, into, image_plane, row
+                    )
             else:
-                gray += tone.keep(
-                    pixels, pixels_plane, pixels_at, here, stride, into, image_plane, row, work.inside,
-                    code, arg, steps, step, end,
-                )  # fmt: skip
+                tone.change(pixels, pixels_plane, at, count, into, image_plane, row, code, arg, steps, step, end)
+                gray += tone.gray_sum(into, image_plane, row, here, stride, work.inside)
         if barrier == BLUR:
             image, image_next = image_next, image
         if not ends and not next_is_blur:
