@@ -248,7 +248,7 @@ def test_print_shows_the_plan() -> None:
 
 
 def test_the_plan_counts_bytes() -> None:
-    """Values of a view: 3 * 16 * 16 = 768. A fused stage reads bytes, writes the view, and goes twice through a float buffer."""
+    """768 values a view. A fused stage reads bytes, writes the view, and goes through a float buffer at each barrier."""
     crop, jitter, blur = gpuaug.RandomResizedCrop(), gpuaug.ColorJitter(contrast=0.5, p=0.8), gpuaug.GaussianBlur(5, p=0.5)
     view = gpuaug.View(16, crop, jitter, blur)
     fused, kornia = Stage("fused", 0, view.steps), Stage("kornia", 0, view.steps)

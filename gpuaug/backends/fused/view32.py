@@ -57,9 +57,7 @@ def make(source, b, box_width, flip, code, arg, bits, steps, programmed, pairs, 
             if barrier == CONTRAST:
                 pixels, pixels_plane, at = image, image_plane, row
             elif barrier == BLUR:
-                blur.down(
-                    image, image_plane, y, height, stride, here, radius, weights[1], work.above, work.below, strip, plane
-                )
+                blur.down(image, image_plane, y, height, stride, here, radius, weights[1], work.above, work.below, strip, plane)
             elif from_floats:
                 for r in range(here):
                     n = height - 1 - y - r if flip[1] else y + r
@@ -75,7 +73,9 @@ def make(source, b, box_width, flip, code, arg, bits, steps, programmed, pairs, 
                         out, height * width, to, stride, scale, bias,
                     )  # fmt: skip
                     continue
-                resize.down(work.ring, mask, top, taps, weights_y, s, here, backwards, stride, strip, plane, 0, stride, scale, bias)
+                resize.down(
+                    work.ring, mask, top, taps, weights_y, s, here, backwards, stride, strip, plane, 0, stride, scale, bias
+                )
             step = first
             marked = next_mark(code, steps, step, end)
             while marked < end:
@@ -91,7 +91,18 @@ def make(source, b, box_width, flip, code, arg, bits, steps, programmed, pairs, 
                     emit(work, target, b, y, here, plane, stride)
                 else:
                     blur.across(
-                        strip, plane, stride, width, here, next_radius, weights[0], work.line, work.margin, into, image_plane, row
+                        strip,
+                        plane,
+                        stride,
+                        width,
+                        here,
+                        next_radius,
+                        weights[0],
+                        work.line,
+                        work.margin,
+                        into,
+                        image_plane,
+                        row,
                     )
             else:
                 tone.change(pixels, pixels_plane, at, count, into, image_plane, row, code, arg, steps, step, end)
