@@ -23,6 +23,23 @@ def test_an_op_that_keeps_the_size_equals_the_truth(backend, name):
 
 
 @everywhere
+@pytest.mark.parametrize("crop", ["as it is", "bicubic"])
+@pytest.mark.parametrize(
+    "name", [name for name, op in MAPS.items() if not any(k in name for k in ("nearest", "Equal", "Auto"))]
+)
+def test_an_op_behind_a_crop_of_8_bit_images_equals_the_truth(backend, name, crop):
+    """Where a backend may go on from bytes in its own way: from values in [0, 1], and from a filter that overshoots.
+
+    Left out are the ops that jump by position, or spread what happens to one pixel over the whole image.
+    """
+    size = (HEIGHT, WIDTH) if crop == "as it is" else (64, 96)
+    images = Images.from_list([(image.permute(1, 2, 0) * 255).round().byte().numpy() for image in uniform()])
+    ops, draws = tables([gpuaug.Resize(size, "bilinear" if crop == "as it is" else crop), MAPS[name]], len(images), size)
+    result = compare(backend, images, ops, draws)
+    assert result.within(TOLERANCE[backend]), result
+
+
+@everywhere
 @pytest.mark.parametrize("name", CROPS)
 def test_a_crop_of_ragged_images_equals_the_truth(backend, name):
     """Among the images are one pixel, one of 3000 x 20 and one of 8 x 8 that is enlarged."""

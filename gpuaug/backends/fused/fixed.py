@@ -32,6 +32,7 @@ FRACTION = 32768
 """The integer that stands for 1 in a factor; 32767 is the most there is."""
 
 HALF = ONE // 2
+"""Half of 1; and, of half the sixths of a turn, one sixth."""
 
 
 @kernel
@@ -122,10 +123,19 @@ def shifted(r, g, b, thirds, beyond):
 
 @pasted
 def shifted_any(r, g, b, thirds, beyond):
-    """Hue of any values: all channels but the largest are clamped, as torchvision does."""
+    """Hue of any values: all channels but the largest are clamped, as torchvision does; of a gray, that of the shift alone."""
     high, low, c, red, green, blue = hue(r, g, b, thirds, beyond, 2)
     r, g, b = clamp(low + shift_left(red, 2)), clamp(low + shift_left(green, 2)), clamp(low + shift_left(blue, 2))
-    return if_ge(red, c, high, r), if_ge(green, c, high, g), if_ge(blue, c, high, b)
+    sector = 2 * thirds + (1 if beyond >= HALF else 0)
+    zero = all16(0)
+    if_red, if_green, if_blue = largest(c, zero, sector, 5, 0), largest(c, zero, sector, 1, 2), largest(c, zero, sector, 3, 4)
+    return if_ge(red, if_red, high, r), if_ge(green, if_green, high, g), if_ge(blue, if_blue, high, b)
+
+
+@pasted
+def largest(c, zero, sector, one, other):
+    """What a channel must reach to count as the largest: the chroma, or, of a gray, nothing in two of the six sectors."""
+    return if_ge(zero, c, all16(0 if sector in (one, other) else 1), c)
 
 
 @pasted

@@ -36,7 +36,7 @@ def hue(r, g, b, shift, any_value):
 
     With h in [-1, 5) sixths of a turn, the channels over the minimum are clamp(|h - 3| - 1), clamp(2 - |h - 2|) and
     clamp(|h - 1| - 1) of the chroma. any_value: the values may lie outside [0, 1], where a cubic filter has brought them;
-    torchvision then clamps all channels but the largest.
+    torchvision then clamps all channels but the largest, which in a gray is that of the shift alone.
     """
     turn = splat(np.float32(6) * (shift + ONE if shift < ZERO else shift))
     two, three, four, five, six = splat(2.0), splat(3.0), splat(4.0), splat(5.0), splat(6.0)
@@ -52,12 +52,18 @@ def hue(r, g, b, shift, any_value):
     blue = minimum(maximum(absolute(h - chroma) - chroma, zero), chroma)
     r, g, b = low + red, low + green, low + blue
     if any_value:
-        r, g, b = (
-            where_ge(red, chroma, high, clamp(r)),
-            where_ge(green, chroma, high, clamp(g)),
-            where_ge(blue, chroma, high, clamp(b)),
-        )
+        sector = int(np.float32(6) * (shift + ONE if shift < ZERO else shift))
+        if_red, if_green, if_blue = largest(chroma, sector, 5, 0), largest(chroma, sector, 1, 2), largest(chroma, sector, 3, 4)
+        r = where_ge(red, if_red, high, clamp(r))
+        g = where_ge(green, if_green, high, clamp(g))
+        b = where_ge(blue, if_blue, high, clamp(b))
     return r, g, b
+
+
+@pasted
+def largest(chroma, sector, one, other):
+    """What a channel must reach to count as the largest: the chroma, or, of a gray, nothing in two of the six sectors."""
+    return where_ge(splat(ZERO), chroma, splat(ZERO if sector in (one, other) else ONE), chroma)
 
 
 @pasted
