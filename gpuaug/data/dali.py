@@ -10,13 +10,14 @@ import os
 import threading
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
+from torch.utils.dlpack import from_dlpack
 
+from ..backends import DISTRIBUTIONS, findable
 from ..images import Images
 from .decode import DecodeError, Pixels, attempt, orientation
 
@@ -59,8 +60,8 @@ class DaliDecoder:
             raise ValueError(f'DaliDecoder: device must be "cpu" or "mixed", got {device!r}')
         if not 0 <= hw_decoder_load <= 1:
             raise ValueError(f"DaliDecoder: hw_decoder_load must be in [0, 1], got {hw_decoder_load}")
-        if find_spec("nvidia") is None or find_spec("nvidia.dali") is None:
-            raise ImportError("decoder 'dali' needs DALI; install it with: pip install nvidia-dali-cuda130")
+        if not findable("nvidia.dali"):
+            raise ImportError(f"DaliDecoder needs DALI; install it with: pip install {DISTRIBUTIONS['nvidia.dali']}")
         self.threads = threads
         self.device = device
         self.hw_decoder_load = hw_decoder_load
@@ -96,7 +97,7 @@ class DaliDecoder:
             if not where or (out := self.outputs([np.frombuffer(datas[k], np.uint8) for k in where])) is None:
                 return [], Images(torch.empty(0, dtype=torch.uint8), np.empty((0, 2), np.int32))
         shapes = np.array(out.shape(), dtype=np.int64)
-        flat = torch.from_dlpack(out.as_reshaped_tensor([int(shapes.prod(axis=1).sum())]))
+        flat = from_dlpack(out.as_reshaped_tensor([int(shapes.prod(axis=1).sum())]))
         return where, Images(flat, shapes[:, :2].astype(np.int32))
 
     def outputs(self, files: list[Pixels]) -> Any:
@@ -136,6 +137,7 @@ class DaliDecoder:
         return pipe
 
     def close(self) -> None:
-        """End DALI's threads; a later batch starts them again."""
-        with self.lock:
-            self.pipe = None
+        """End DALI's threads; a later batch starts them again. In a forked process, which has none, this does nothing."""
+        if self.owner == os.getpid():  # or it would wait for them
+            with self.lock:
+                self.pipe = None

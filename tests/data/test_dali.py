@@ -178,7 +178,7 @@ def test_images_of_odd_files_among_plain_ones(decoder):
 
 
 def test_images_raise_the_first_error(decoder):
-    with pytest.raises(DecodeError, match="^second: the file is empty"):
+    with pytest.raises(DecodeError, match=r"^second: the file is empty"):
         decoder.images([JPEG, b"", b"text"], ["first", "second", "third"])
     assert len(decoder.images([], [])) == 0
 
@@ -256,6 +256,7 @@ FORK = """
             used.decode_batch([file.getvalue()], ["x"])
         except RuntimeError as error:
             print(error, flush=True)
+        used.close()
         print(fresh.decode_batch([file.getvalue()], ["x"])[0].shape, flush=True)
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
@@ -303,7 +304,7 @@ def test_bad_options_are_named(options, message):
 
 
 def test_dali_missing_says_what_to_install(monkeypatch):
-    monkeypatch.setattr("gpuaug.data.dali.find_spec", lambda name: None)
+    monkeypatch.setattr("gpuaug.data.dali.findable", lambda module: False)
     with pytest.raises(ImportError, match="pip install nvidia-dali-cuda130"):
         DaliDecoder()
 

@@ -15,6 +15,7 @@ from .cases import (
     HEIGHT,
     MAPS,
     NUDGE,
+    REFUSES,
     TOLERANCE,
     TRUTH,
     WIDTH,
@@ -71,9 +72,15 @@ def rows(cases: Iterable[tuple[str, Callable[[str], Comparison]]]) -> str:
         "|---|" + "---:|" * (3 * len(names)),
     ]
     for label, measure in cases:
-        found = [measure(name) for name in names]
-        lines.append(f"| {label} |" + "".join(f" {c.largest:.1e} | {c.mean:.1e} | {share(c.exempt)} |" for c in found))
+        lines.append(f"| {label} |" + "".join(cells(label, measure, name) for name in names))
     return "\n".join(lines) + "\n"
+
+
+def cells(label: str, measure: Callable[[str], Comparison], backend: str) -> str:
+    if label.strip("`") in REFUSES.get(backend, ()):
+        return " refused | | |"
+    c = measure(backend)
+    return f" {c.largest:.1e} | {c.mean:.1e} | {share(c.exempt)} |"
 
 
 def share(value: float) -> str:
@@ -86,7 +93,8 @@ def measure_policy(backend: str, name: str) -> Comparison:
 
 
 def text() -> str:
-    packages = ("gpuaug", "torch", "torchvision", *(backends.requirement(name) for name in TOLERANCE))
+    modules = [str(backends.requirement(name)) for name in TOLERANCE]
+    packages = ("gpuaug", "torch", "torchvision", *(backends.DISTRIBUTIONS.get(module, module) for module in modules))
     head = HEAD.format(
         truth=TRUTH,
         tolerances=", ".join(f"`{name}` {value:g}" for name, value in TOLERANCE.items()),
