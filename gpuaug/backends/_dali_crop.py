@@ -80,10 +80,10 @@ def gains(length: Array, out: Array, interpolation: str) -> list[Array]:
 def kernel(x: Array, interpolation: str) -> Array:
     """DALI's filter at a distance x >= 0: exact for the triangle, between the points of its table for the cubic."""
     if interpolation == "bilinear":
-        return np.maximum(1 - x, 0)
+        return np.asarray(np.maximum(1 - x, 0))
     at = np.linspace(0, 2, 65)
     table = np.where(at < 1, (1.5 * at - 2.5) * at * at + 1, (((at - 5) * at + 8) * at - 4) * -0.5)
-    return np.interp(x, at, table, right=0.0)
+    return np.asarray(np.interp(x, at, table, right=0.0))
 
 
 def resample(x: Node, o: op.RandomResizedCrop | op.Resize, source: Source, unit: float) -> Node:

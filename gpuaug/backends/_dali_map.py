@@ -46,7 +46,7 @@ def jitter(x: Node, o: op.ColorJitter, source: Source) -> Node:
 def jitter_part(x: Node, part: Node, factor: Node) -> Node:
     """One part of a jitter, by its place in PARTS."""
     if part == 0:
-        x = math.clamp(x * factor, 0, 1)
+        x = clamp(x * factor)
     elif part == 1:
         mean = fn.reductions.mean(x, axes=AXES)
         x = blend(x, mean[0] * GRAY[0] + mean[1] * GRAY[1] + mean[2] * GRAY[2], factor)
@@ -58,7 +58,12 @@ def jitter_part(x: Node, part: Node, factor: Node) -> Node:
 
 
 def blend(x: Node, other: Node, factor: Node) -> Node:
-    return math.clamp(x * factor + other * (1 - factor), 0, 1)
+    return clamp(x * factor + other * (1 - factor))
+
+
+def clamp(x: Node, low: float = 0.0, high: float = 1.0) -> Node:
+    """DALI's own takes twice as long."""
+    return math.min(math.max(x, low), high)
 
 
 def hue(x: Node, shift: Node) -> Node:
@@ -77,8 +82,8 @@ def hue(x: Node, shift: Node) -> Node:
 
 def hue_channel(value: Node, chroma: Node, k: Node) -> Node:
     k = k - 6 * (k >= 6)
-    share = math.clamp(math.min(k, 4 - k), 0, 1)
-    moved = math.clamp(value - chroma * share, 0, 1)
+    share = clamp(math.min(k, 4 - k))
+    moved = clamp(value - chroma * share)
     return moved * (share > 0) + value * (share <= 0)
 
 
@@ -93,7 +98,7 @@ def solarize(x: Node, o: op.RandomSolarize, source: Source) -> Node:
 
 def posterize(x: Node, o: op.RandomPosterize, source: Source) -> Node:
     levels = float(1 << o.bits)
-    return math.clamp(math.floor(x * levels), 0.0, levels - 1) / levels
+    return clamp(math.floor(x * levels), 0.0, levels - 1) / levels
 
 
 def invert(x: Node, o: op.RandomInvert, source: Source) -> Node:
@@ -103,7 +108,7 @@ def invert(x: Node, o: op.RandomInvert, source: Source) -> Node:
 def autocontrast(x: Node, o: op.RandomAutocontrast, source: Source) -> Node:
     low, high = (reduce(x, axes=AXES, keep_dims=True) for reduce in (fn.reductions.min, fn.reductions.max))
     flat = low == high
-    return math.clamp((x - low * (low != high)) / (high - low + flat), 0, 1)
+    return clamp((x - low * (low != high)) / (high - low + flat))
 
 
 def feed_blur(o: op.GaussianBlur, d: op.OpDraws, sizes: Array) -> Feeds:

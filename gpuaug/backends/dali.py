@@ -38,8 +38,9 @@ KEPT = 16
 
 def exact(o: Op) -> bool:
     """Whether DALI can do an op as torchvision does."""
-    resized = isinstance(o, op.RandomResizedCrop | op.Resize)
-    return near(o) and not (resized and o.interpolation == "nearest")  # DALI takes the pixel at the centre, not before it
+    if isinstance(o, op.RandomResizedCrop | op.Resize):
+        return o.interpolation != "nearest"  # DALI takes the pixel at the centre, torch the one before it
+    return near(o)
 
 
 def near(o: Op) -> bool:
