@@ -15,6 +15,7 @@ def _threads():
     torch.set_num_threads(before)
 
 
+@pytest.mark.filterwarnings("ignore:The image decoding and encoding capabilities of TorchVision:DeprecationWarning")
 def test_all_decoders_give_pillows_pixels(tmp_path, monkeypatch, capsys):
     for k in range(3):
         pixels = np.random.default_rng(k).integers(0, 256, (40 + k, 50, 3), dtype=np.uint8)

@@ -46,8 +46,8 @@ pure colours and stripes of one pixel. Draws: seed 7.
 *left out* is the share of pixels where the truth itself jumps and rounding decides the side: the error is above the tolerance
 there, and the truth changes by more than it too when the input of every op moves by {nudge:.0e}, or a nearest-neighbour warp
 reads within a thousandth of a pixel of the edge between two. *refused*: the backend has no such function, and
-`Augmenter(..., backend=...)` says so. `dali` makes torchvision's functions of DALI's; its bicubic filter comes from a table, whence
-its tolerance: without a bicubic crop it stays within 2e-4 here.
+`Augmenter(..., backend=...)` says so. `dali` makes torchvision's functions of DALI's; its bicubic filter comes from a table,
+whence its tolerance: without a bicubic crop it stays within 2e-4 here.
 """
 
 OPS = """
