@@ -10,6 +10,7 @@
     draws   one dict of arrays a step (see `gpuaug.Draws`): NumPy, on the host.
 
 `apply` of the fused backend also takes the dtype and the memory format of the result, which it writes at no further cost.
+A backend may have a second of its kind, `APPROXIMATE`, which also takes what its library does in another way.
 A backend never imports another, and is imported when it is first asked for, so none of their libraries is required.
 """
 
