@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +47,19 @@ def decode(data: bytes, name: str) -> Pixels:
         raise DecodeError(f"{name}: not an image in a format that Pillow reads; it starts with {data[:8]!r}") from error
     except Exception as error:  # Pillow's plugins raise what their parsers do: OSError, SyntaxError, struct.error, ...
         raise DecodeError(f"{name}: cannot be decoded: {error or type(error).__name__}") from error
+
+
+def decode_batch(datas: Sequence[bytes], names: Sequence[str]) -> list[Pixels | DecodeError]:
+    """`decode` of each file, in order; a bad file's error stands in its place and costs no other file."""
+    return [attempt(data, name) for data, name in zip(datas, names, strict=True)]
+
+
+def attempt(data: bytes, name: str) -> Pixels | DecodeError:
+    """`decode`, its error returned rather than raised."""
+    try:
+        return decode(data, name)
+    except DecodeError as error:
+        return error
 
 
 def orientation(image: Image.Image) -> int:
