@@ -7,5 +7,6 @@ from .decode import DecodeError, decode
 from .folder import FolderSource
 from .loader import DataLoader
 from .source import ArraySource, DatasetSource
+from .stats import Stats
 
-__all__ = ["ArraySource", "DataLoader", "DatasetSource", "DecodeError", "FolderSource", "decode"]
+__all__ = ["ArraySource", "DataLoader", "DatasetSource", "DecodeError", "FolderSource", "Stats", "decode"]
