@@ -19,10 +19,11 @@ from ..sampling import Draws
 from .arguments import chosen, converted, integer, place, refuse, share, usable
 from .decode import MAX_PIXELS, decode_all
 from .faults import MODES, OnError, Tally
-from .fetch import Fetched, Workers, fetch
+from .fetch import fetch
 from .given import as_source
 from .order import EpochOrder, Index, batches, rest_of
 from .pipeline import Delivery, Early, Here, Producer, make
+from .reading import Fetched, Workers
 from .stats import Meter, Stats
 
 LOG = logging.getLogger("gpuaug")

@@ -19,7 +19,9 @@ import torch
 from ..augmenter import Augmenter
 from ..sampling import Draws, sample
 from .faults import Bad
-from .fetch import JOIN, Fetched, Fetcher, ProcessFetcher
+from .fetch import JOIN
+from .processes import ProcessFetcher
+from .reading import Fetched, Fetcher
 from .stats import Stamp, stamp
 from .target import tensors, to_device
 
