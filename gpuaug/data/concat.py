@@ -64,7 +64,7 @@ class Concatenated:
 def only(batch: Any) -> Any:
     """The target of a batch of one: default_collate undone."""
     if isinstance(batch, torch.Tensor):
-        return batch[0]
+        return int(batch[0]) if batch[0].ndim == 0 and batch.dtype == torch.int64 else batch[0]
     if isinstance(batch, Mapping):
         return {key: only(value) for key, value in batch.items()}
     if isinstance(batch, tuple) and hasattr(batch, "_fields"):

@@ -167,13 +167,12 @@ class DataLoader:
                 began = perf_counter()
                 pipeline.start()
                 delivery = pipeline.get(self.timeout)
-                if delivery is not None:
-                    tally.add(delivery.bad)
-                    if self.persistent_workers and pipeline.finished and self.upcoming == (epoch + 1, 0):
-                        self.begin(epoch + 1)
+                if pipeline.finished:
+                    self.begin(epoch + 1)
                 meter.waited(began)
                 if delivery is None:
                     break
+                tally.add(delivery.bad)
                 meter.add(len(delivery.draws), len(delivery.bad), delivery.read, delivery.decode, delivery.stamps)
                 position += delivery.asked * self.world_size
                 if delivery.views:
@@ -213,8 +212,10 @@ class DataLoader:
         )
 
     def begin(self, epoch: int) -> None:
-        """Let the threads of an epoch begin before it is asked for, where its order is known."""
-        if self.num_workers and isinstance(self.sampler, EpochOrder) and not self.early.has(epoch):
+        """Let the threads of an epoch begin before it is asked for, if it will be, and where its order is known."""
+        if not (self.persistent_workers and self.num_workers and self.upcoming == (epoch, 0)):
+            return
+        if isinstance(self.sampler, EpochOrder) and not self.early.has(epoch):
             self.early.begin(epoch, self.pipeline(epoch, rest_of(self.sampler, epoch, 0)))
 
     def deliver(self, delivery: Delivery, epoch: int, position: int) -> tuple[Any, Any]:
