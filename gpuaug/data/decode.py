@@ -37,7 +37,7 @@ Decoder: TypeAlias = Callable[[Sequence[bytes], Sequence[str]], list[Pixels | De
 """Encoded files and their names -> for each its pixels, or what is wrong with it. The place for a batch decoder."""
 
 
-def decode_all(data: Sequence[bytes], names: Sequence[str], max_pixels: int = MAX_PIXELS) -> list[Pixels | DecodeError]:
+def decode_batch(data: Sequence[bytes], names: Sequence[str], max_pixels: int = MAX_PIXELS) -> list[Pixels | DecodeError]:
     """The `Decoder` by Pillow: one file after the other."""
     return [attempt(one, name, max_pixels) for one, name in zip(data, names, strict=True)]
 

@@ -17,7 +17,7 @@ import torch
 from ..images import Images
 from ..policy import Policy
 from ..sampling import sample
-from .decode import decode_all
+from .decode import decode_batch
 from .loader import DataLoader
 from .reading import attempt
 from .source import Encoded, Index, Loaded
@@ -132,14 +132,14 @@ def of_files(
     """Rates of reading and decoding; the sound ones of the samples `index`, and which they are; mean bytes of a file."""
     found = [(i, attempt(source.read, i)) for i in index.tolist()]
     files = [(i, data) for i, data in found if not isinstance(data, OSError)]
-    pixels = decode_all([data for _, data in files], [source.name(i) for i, _ in files])
+    pixels = decode_batch([data for _, data in files], [source.name(i) for i, _ in files])
     good = [(i, data, one) for (i, data), one in zip(files, pixels, strict=True) if not isinstance(one, OSError)]
     if not good:
         raise next(one for one in [*pixels, *(data for _, data in found)] if isinstance(one, OSError))
     one_file = [([data], [source.name(i)]) for i, data, _ in good]
     rates = {
         "read": rate(partial(attempt, source.read), cycle(order.tolist()), workers, seconds),
-        "decode": rate(lambda file: decode_all(*file), cycle(one_file), workers, seconds),
+        "decode": rate(lambda file: decode_batch(*file), cycle(one_file), workers, seconds),
     }
     kept = np.array([i for i, _, _ in good], dtype=np.int64)
     return rates, Images.from_list([one for _, _, one in good]), kept, sum(len(data) for _, data, _ in good) / len(good)

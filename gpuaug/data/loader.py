@@ -17,7 +17,7 @@ from ..catalog import policy as named_policy
 from ..policy import Policy
 from ..sampling import Draws
 from .arguments import chosen, converted, integer, place, refuse, share, usable
-from .decode import MAX_PIXELS, decode_all
+from .decode import MAX_PIXELS, decode_batch
 from .faults import MODES, OnError, Tally
 from .fetch import fetch
 from .given import as_source
@@ -205,7 +205,7 @@ class DataLoader:
             self.prefetch_factor,
             self.timeout,
             (self.seed + epoch) % 2**63,  # of the workers' own generators, for Datasets that draw by themselves
-            partial(decode_all, max_pixels=self.max_pixels),
+            partial(decode_batch, max_pixels=self.max_pixels),
             OnError(self.on_error, self.seed, epoch, pool),
             self.worker_init_fn,
             self.multiprocessing_context,

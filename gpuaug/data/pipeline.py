@@ -80,13 +80,15 @@ class Here:
     def __init__(self, fetcher: Fetcher, make: Callable[[Fetched], Delivery]) -> None:
         self.fetcher = fetcher
         self.make = make
+        self.last: Fetched | None = None
 
     def start(self) -> None:
         pass
 
     def get(self, timeout: float) -> Delivery | None:
-        fetched = next(self.fetcher, None)
-        return None if fetched is None else self.make(fetched)
+        # The last batch stays until the next is made, or malloc would give memory back and fetch it again for every batch.
+        self.last = next(self.fetcher, None)
+        return None if self.last is None else self.make(self.last)
 
     def close(self) -> None:
         self.fetcher.close()
