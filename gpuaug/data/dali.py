@@ -19,7 +19,7 @@ from torch.utils.dlpack import from_dlpack
 
 from ..backends import DISTRIBUTIONS, findable
 from ..images import Images
-from .decode import DecodeError, Pixels, attempt, orientation
+from .decode import MAX_PIXELS, DecodeError, Decoder, Pixels, attempt, orientation
 
 START, END = b"\xff\xd8", b"\xff\xd9"
 """First and last bytes of a JPEG."""
@@ -28,8 +28,8 @@ ROOM = 64
 """Files a pipeline has room for at least; a larger batch makes a larger one, in about 20 ms."""
 
 
-def plain(data: bytes) -> bool:
-    """Whether DALI decodes a file as `decode` does: a JPEG in gray or RGB, upright and with its end.
+def plain(data: bytes, max_pixels: int = MAX_PIXELS) -> bool:
+    """Whether DALI decodes a file as `decode` does: a JPEG in gray or RGB, not too large, upright and with its end.
 
     Pillow reads the header, in about 70 us. A JPEG without its end is left to Pillow, which names it as truncated.
     """
@@ -37,7 +37,9 @@ def plain(data: bytes) -> bool:
         return False
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
-            return image.format == "JPEG" and image.mode in ("L", "RGB") and orientation(image) == 1
+            if image.format != "JPEG" or image.mode not in ("L", "RGB") or image.width * image.height > max_pixels:
+                return False
+            return orientation(image) == 1
     except Exception:  # as in `decode`, which will say what is wrong
         return False
 
@@ -53,7 +55,9 @@ class DaliDecoder:
     valid as long as they are referenced. Raises ImportError where DALI is missing, ValueError for an option outside its range.
     """
 
-    def __init__(self, threads: int = 1, device: str = "cpu", hw_decoder_load: float = 0.65) -> None:
+    def __init__(
+        self, threads: int = 1, device: str = "cpu", hw_decoder_load: float = 0.65, max_pixels: int = MAX_PIXELS
+    ) -> None:
         if threads < 1:
             raise ValueError(f"DaliDecoder: threads must be at least 1, got {threads}")
         if device not in ("cpu", "mixed"):
@@ -65,6 +69,7 @@ class DaliDecoder:
         self.threads = threads
         self.device = device
         self.hw_decoder_load = hw_decoder_load
+        self.max_pixels = max_pixels
         self.lock = threading.Lock()
         self.owner = os.getpid()
         self.pipe: Any = None
@@ -73,7 +78,10 @@ class DaliDecoder:
         """Each file's picture, uint8 (H, W, 3) on the host, or its DecodeError, in order."""
         where, batch = self.run(datas)
         done = {k: pixels.cpu().numpy() for k, pixels in zip(where, batch, strict=True)}
-        return [done[k] if k in done else attempt(data, name) for k, (data, name) in enumerate(zip(datas, names, strict=True))]
+        return [
+            done[k] if k in done else attempt(data, name, self.max_pixels)
+            for k, (data, name) in enumerate(zip(datas, names, strict=True))
+        ]
 
     def images(self, datas: Sequence[bytes], names: Sequence[str]) -> Images:
         """The pictures in one buffer, on the host or, if mixed, on the GPU; DALI's own, without a copy, if all are plain.
@@ -84,7 +92,7 @@ class DaliDecoder:
         if len(where) == len(datas):
             return batch
         done: dict[int, Any] = dict(zip(where, batch, strict=True))
-        found = [done[k] if k in done else attempt(datas[k], name) for k, name in enumerate(names)]
+        found = [done[k] if k in done else attempt(datas[k], name, self.max_pixels) for k, name in enumerate(names)]
         for image in found:
             if isinstance(image, DecodeError):
                 raise image
@@ -92,7 +100,7 @@ class DaliDecoder:
 
     def run(self, datas: Sequence[bytes]) -> tuple[list[int], Images]:
         """Which files DALI has decoded, and their pixels; none if one of them is damaged, since it then gives up on all."""
-        where = [k for k, data in enumerate(datas) if plain(data)]
+        where = [k for k, data in enumerate(datas) if plain(data, self.max_pixels)]
         with self.lock:
             if not where or (out := self.outputs([np.frombuffer(datas[k], np.uint8) for k in where])) is None:
                 return [], Images(torch.empty(0, dtype=torch.uint8), np.empty((0, 2), np.int32))
@@ -141,3 +149,16 @@ class DaliDecoder:
         if self.owner == os.getpid():  # or it would wait for them
             with self.lock:
                 self.pipe = None
+
+
+def per_thread(max_pixels: int = MAX_PIXELS) -> Decoder:
+    """A `Decoder` for many threads: each makes a `DaliDecoder` with its first batch, which ends with the thread."""
+    local = threading.local()
+
+    def decode(datas: Sequence[bytes], names: Sequence[str]) -> list[Pixels | DecodeError]:
+        if not hasattr(local, "decoder"):
+            local.decoder = DaliDecoder(max_pixels=max_pixels)
+        found: list[Pixels | DecodeError] = local.decoder.decode_batch(datas, names)
+        return found
+
+    return decode
