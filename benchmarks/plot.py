@@ -24,9 +24,9 @@ def plot(result: Result, path: Path) -> None:
     for axes, workload in zip(panels, result.workloads, strict=True):
         for y, name in enumerate(names):
             cell = result.cell(name, workload.name)
-            if cell is None or cell.views_per_s is None:
+            if cell is None or cell.figure is None:
                 continue
-            speed = cell.views_per_s
+            speed = cell.figure
             axes.barh(y, speed.median, color=OURS if name.startswith("gpuaug") else PEER, height=0.7)
             axes.plot([speed.low, speed.high], [y, y], color="black", linewidth=1.5)
             text = brief(speed.median) + "*" * bool(cell.deviations)

@@ -27,7 +27,7 @@ def maker(backend: str, threads: int = 1) -> Callable[[Policy, Photos, Setting],
     """threads: a multiple of the setting's, taken for the length of a call."""
 
     def prepare(policy: Policy, photos: Photos, setting: Setting) -> MakeViews:
-        augment = Augmenter(policy, backend=backend, device="cpu")
+        augment = Augmenter(policy, backend=backend, device="cpu", dtype=setting.dtype)
         images = Images.from_list(photos)
         index = range(len(photos))
         epochs = count()
@@ -47,7 +47,9 @@ def maker(backend: str, threads: int = 1) -> Callable[[Policy, Photos, Setting],
     return prepare
 
 
-def contender(name: str, backend: str, install: str, packages: tuple[str, ...], note: str, threads: int = 1) -> Contender:
+def contender(
+    name: str, backend: str, install: str, packages: tuple[str, ...], note: str, threads: int = 1, on_request: bool = False
+) -> Contender:
     return Contender(
         name=name,
         modules=packages,
@@ -59,6 +61,7 @@ def contender(name: str, backend: str, install: str, packages: tuple[str, ...], 
         prepare=maker(backend, threads),
         threads=threads,
         same_draws=True,
+        on_request=on_request,
     )
 
 
@@ -67,4 +70,5 @@ CONTENDERS = (
     contender(FUSED, "fused", "pip install numba", ("numba",), "memory of views is reused"),
     contender(f"{FUSED}-2x", "fused", "pip install numba", ("numba",), "twice the threads", threads=2),
     contender("gpuaug-kornia", "kornia", "pip install kornia", ("kornia",), ""),
+    contender("gpuaug-torchvision", "torchvision", "pip install torchvision", ("torchvision",), "the truth", on_request=True),
 )
