@@ -59,6 +59,18 @@ def parser() -> argparse.ArgumentParser:
     compare.add_argument("new", type=Path, metavar="NEW.json")
     compare.set_defaults(run=run_compare)
 
+    report = commands.add_parser("report", help="results as one HTML page")
+    report.add_argument("files", nargs="+", type=Path, metavar="FILE.json")
+    report.add_argument("-o", "--out", type=Path, default=Path("report.html"), help="default: %(default)s")
+    report.add_argument("--png", type=Path, metavar="DIR", help="write every chart here as well")
+    report.set_defaults(run=run_report)
+
+    readme = commands.add_parser("readme", help="write the README's table and picture from a result")
+    readme.add_argument("file", type=Path, metavar="FILE.json")
+    readme.add_argument("--check", action="store_true", help="only say whether they agree; status 1 where they do not")
+    readme.add_argument("--readme", type=Path, default=README, help="default: %(default)s")
+    readme.set_defaults(run=run_readme)
+
     table = commands.add_parser("list", help="workloads, contenders and targets")
     table.set_defaults(run=run_list)
     return top
@@ -84,7 +96,7 @@ def run_suites(options: argparse.Namespace) -> None:
             raise ValueError(f"--{name} must be at least {least}, got {value}")
     for variable in THREAD_VARIABLES:
         os.environ[variable] = str(options.threads)
-    from . import plot, result, table  # only now: OpenMP reads the variables when it is loaded
+    from . import charts, result, table  # only now: OpenMP reads the variables when it is loaded
     from .suites.common import Request
 
     o = options
@@ -100,7 +112,10 @@ def run_suites(options: argparse.Namespace) -> None:
     if o.json:
         print(f"benchmarks: wrote {result.place(done, o.json)}", file=sys.stderr)
     if o.plot:
-        plot.plot(done[0], o.plot)
+        found = charts.charts(done[0])
+        if not found:
+            raise ValueError("--plot: no contender was measured")
+        charts.png(next(iter(found.values())), done[0], o.plot)
 
 
 def run_compare(options: argparse.Namespace) -> int:
@@ -112,6 +127,32 @@ def run_compare(options: argparse.Namespace) -> int:
     losses = sum(len(comparison.losses) for _, _, comparison in found)
     print(f"\n{losses} of {sum(len(c.rows) for _, _, c in found)} cells lost speed beyond noise")
     return int(losses > 0)
+
+
+def run_report(options: argparse.Namespace) -> None:
+    from . import report, result
+
+    files = [(path.name, result.load(path)) for path in options.files]
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(report.page(files), encoding="utf-8")
+    print(f"benchmarks: wrote {options.out}", file=sys.stderr)
+    if options.png:
+        for path in report.pictures(files, options.png):
+            print(f"benchmarks: wrote {path}", file=sys.stderr)
+
+
+def run_readme(options: argparse.Namespace) -> int:
+    from . import readme, result
+
+    found = readme.augment_of(result.load(options.file), options.file)
+    wanted = readme.block(found, options.file, options.readme.parent)
+    if options.check:
+        differs = readme.stale(options.readme, wanted)
+        print(f"{options.readme} {'does not say what' if differs else 'agrees with'} {options.file}{' says' * differs}")
+        return int(differs)
+    readme.write(options.readme, wanted, found)
+    print(f"benchmarks: wrote {options.readme} and {options.readme.parent / readme.PICTURE}", file=sys.stderr)
+    return 0
 
 
 def run_list(options: argparse.Namespace) -> None:

@@ -1,9 +1,10 @@
 """Two result files, cell by cell: what became slower beyond the noise.
 
-A machine drifts between two runs, by tens of percents where others work on it, and everything drifts with it. So a cell's
-repeats are first divided by how the peers fared in the same round: the median over their cells of value / that cell's
-median in the old file. Peers are what the change under test cannot have touched: contenders that are not gpuaug's, with the
-same versions in both files; where there is none, values are compared as they are, and that is said.
+A machine drifts between two runs, by tens of percents where others work on it, and everything drifts with it. So the time
+in which other programs had the core is taken out of each repeat, as the kernel counted it; and each repeat is divided by how
+the peers fared in the same round: the median over their cells of value / that cell's median in the old file. Peers are what
+the change under test cannot have touched: contenders that are not gpuaug's, with the same versions in both files; where
+there is none, values are compared as they are, and that is said.
 
 A loss is beyond noise where three things hold: the notches of old and new (median +- 1.57 interquartile ranges / sqrt(n),
 McGill, Tukey and Larsen 1978) do not overlap, the ratio of the medians is beyond FLOOR, which the same code shows from one
@@ -20,7 +21,7 @@ from statistics import median
 import numpy as np
 
 from .peers.gpuaug import FUSED
-from .result import Result
+from .result import Cell, Result
 from .stats import Spread, brief, quartiles
 
 FLOOR = 0.10
@@ -106,11 +107,17 @@ def shared(old: Result, new: Result) -> list[Key]:
 
 def values(result: Result, keys: Sequence[Key]) -> dict[Key, np.ndarray]:
     """Each repeat's figure, such that more is better. Raises ValueError for one that is not above 0."""
-    cells = {(c.contender, c.workload): np.array(c.values) for c in result.cells}
+    cells = {(c.contender, c.workload): c for c in result.cells}
     for key in keys:
-        if not (cells[key] > 0).all():
-            raise ValueError(f"{result.suite}: {key[0]} on {key[1]}: values must be above 0, got {cells[key].min():g}")
-    return {key: 1 / cells[key] if result.better == "lower" else cells[key] for key in keys}
+        if not min(cells[key].values) > 0:
+            raise ValueError(f"{result.suite}: {key[0]} on {key[1]}: values must be above 0, got {min(cells[key].values):g}")
+    return {key: free(cells[key], result.better) for key in keys}
+
+
+def free(cell: Cell, better: str) -> np.ndarray:
+    """The values, more is better, as they would be had no other program taken the core."""
+    found = 1 / np.array(cell.values) if better == "lower" else np.array(cell.values)
+    return found / (1 - np.array(cell.waited)) if len(cell.waited) == len(found) else found
 
 
 def scatter(logs: Sequence[float]) -> float:

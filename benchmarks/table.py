@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 
+from .compare import OURS
 from .peers.gpuaug import FUSED
 from .result import Cell, Result, Verdict
 from .stats import Spread, brief, quartiles, shown
@@ -22,7 +23,8 @@ BUSY = 0.9
 
 def render(result: Result) -> str:
     """The whole report."""
-    sections = [head(result), speeds(result), ratios(result), bounds(result), prices(result), verdicts(result), notes(result)]
+    parts = (head, speeds, ratios, exponents, bounds, prices, verdicts, notes)
+    sections = [part(result) for part in parts]
     return "\n\n".join("\n".join(lines) for section in sections if (lines := list(section)))
 
 
@@ -73,6 +75,15 @@ def measured(result: Result) -> list[str]:
     return [c.name for c in result.contenders if any(cell.figure for cell in result.cells if cell.contender == c.name)]
 
 
+def is_ours(contender: str) -> bool:
+    return contender.startswith(OURS)
+
+
+def axes_of(result: Result) -> list[str]:
+    """What a suite varied, in its order."""
+    return list(dict.fromkeys(w.axis for w in result.workloads if w.axis is not None))
+
+
 def speeds(result: Result) -> Iterator[str]:
     def text(contender: str, workload: str) -> str:
         cell = result.cell(contender, workload)
@@ -98,6 +109,19 @@ def ratios(result: Result) -> Iterator[str]:
     if others and any(c.ratio for c in result.cells):
         title = f"{FUSED} / contender: median of the rounds' ratios, 95 % interval; = where that holds 1"
         yield from grid(title, others, names(result)[1], text)
+
+
+def exponents(result: Result) -> Iterator[str]:
+    found = {(f.contender, f.axis): f.exponent for f in result.fits}
+
+    def text(contender: str, axis: str) -> str:
+        e = found.get((contender, axis))
+        return f"{e.median:.2f} ±{(e.high - e.low) / 2:.2f}" if e else ""
+
+    if found:
+        yield from grid(
+            "time ~ x ^ exponent, ± half the 95 % interval of the line's slope", measured(result), axes_of(result), text
+        )
 
 
 def bounds(result: Result) -> Iterator[str]:
@@ -145,14 +169,19 @@ def verdicts(result: Result) -> Iterator[str]:
 
 
 def line(v: Verdict) -> str:
+    wanted, found, word = judged(v)
+    return f"  {v.target:45}{wanted:>8}   {found:18} {word}".rstrip() if found else f"  {v.target:45}{wanted:>8}   {word}"
+
+
+def judged(v: Verdict) -> tuple[str, str, str]:
+    """What was wanted, what was found, and the verdict in words."""
     limit = v.least if v.least is not None else v.most
     wanted = f"{'>=' if v.least is not None else '<='} {limit:g}"
     if v.measured is None or limit is None:
-        return f"  {v.target:45}{wanted:>8}   not measured"
+        return wanted, "", "not measured"
     m = v.measured
     unsure = ", within noise" if m.low <= limit <= m.high else ""
-    found = f"{brief(m.median)} ({brief(m.low)}-{brief(m.high)})"
-    return f"  {v.target:45}{wanted:>8}   {found:18} {'met' if v.met else 'MISSED'}{unsure}"
+    return wanted, f"{brief(m.median)} ({brief(m.low)}-{brief(m.high)})", f"{'met' if v.met else 'MISSED'}{unsure}"
 
 
 def notes(result: Result) -> Iterator[str]:

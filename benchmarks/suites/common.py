@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from statistics import median
 from pathlib import Path
+from statistics import median
 from typing import Protocol, TypeVar
 
 import torch
@@ -101,6 +101,7 @@ def timed(cell: Cell, lane: Lane, amount: float, fused: Lane | None = None) -> C
         cell,
         calls=lane.calls,
         values=values,
+        waited=tuple(lane.waited),
         figure=quartiles(values),
         cores=median(p / s for p, s in zip(lane.processor, lane.seconds, strict=True)),
         ratio=ratio(lane.seconds, fused.seconds) if fused is not None and fused.error is None else None,

@@ -102,6 +102,15 @@ def test_more_memory_is_a_loss_where_less_is_better():
     assert lost(old, new) == {(FUSED, "cifar")}
 
 
+def test_time_that_other_programs_had_is_no_loss():
+    """A burst that hit one cell alone, which no peer shows but the kernel counted."""
+    old, new = run(1), run(2, {(FUSED, "cifar"): 0.5})
+    other_programs = {(FUSED, "cifar"): 0.5}
+    cells = tuple(replace(c, waited=(other_programs.get((c.contender, c.workload), 0.0),) * ROUNDS) for c in new.cells)
+    assert lost(old, new) == {(FUSED, "cifar")}
+    assert lost(old, replace(new, cells=cells)) == set()
+
+
 def test_peers_that_scatter_raise_the_limit():
     rng = random.Random(0)
     loud = {(name, w): rng.uniform(0.6, 1.6) for name in ("torchvision", "albumentationsx", "dali") for w in WORKLOADS}
@@ -133,7 +142,7 @@ def test_the_command(tmp_path, capsys):
     assert "0 of 15 cells lost speed" in capsys.readouterr().out
     assert main(["compare", str(old), str(slow)]) == 1
     text = capsys.readouterr().out
-    assert [line for line in text.splitlines() if "LOSS" in line][0].startswith(f"  {FUSED} on cifar")
+    assert next(line for line in text.splitlines() if "LOSS" in line).startswith(f"  {FUSED} on cifar")
     assert "drift of the machine" in text
     assert "same machine and versions" in text
 
