@@ -1,4 +1,7 @@
-"""The command `python -m benchmarks`: run, list. Exit status: 0, 2 for bad input, 130 when interrupted."""
+"""The command `python -m benchmarks`: run, gpu-check, list.
+
+Exit status: 0; 1 where `gpu-check` found a failure; 2 for bad input; 130 when interrupted.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+
+from . import gpucheck
 
 LEAST_REPEATS = 10
 QUICK = 4
@@ -37,6 +42,8 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--plot", type=Path, metavar="FILE.png", help="write a picture of it here")
     run.set_defaults(run=run_suite)
 
+    gpucheck.add_command(commands)
+
     table = commands.add_parser("list", help="workloads, contenders and targets")
     table.set_defaults(run=run_list)
     return top
@@ -46,14 +53,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     options = parser().parse_args(argv)
     try:
-        options.run(options)
+        return int(options.run(options) or 0)
     except (ValueError, OSError, ImportError) as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("benchmarks: interrupted", file=sys.stderr)
         return 130
-    return 0
 
 
 def run_suite(options: argparse.Namespace) -> None:
