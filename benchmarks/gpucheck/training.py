@@ -66,12 +66,12 @@ def rows(setting: Setting) -> Iterator[Row]:
     cases = CASES if setting.cuda else [replace(c, batch=4, size=min(c.size, 64)) for c in CASES]
     with folder(setting) as root:
         for case in cases[-1:] if setting.quick else cases:
-            data = Data(case, str(root))
+            data = Data(setting, case, str(root))
             alone: float | None = None
             for name, feed in {
                 "replayed batch": replayed,
                 "gpuaug": ours,
-                "kornia": with_kornia_after,
+                "kornia": kornia_after,
                 "torchvision": theirs,
             }.items():
                 label = f"{case.name} / {name}"
@@ -84,32 +84,32 @@ def rows(setting: Setting) -> Iterator[Row]:
 
 
 class Data:
-    """What a case trains on: a folder of JPEGs, or small pictures in memory."""
+    """What a case trains on: small pictures in memory, or a folder of JPEGs.
 
-    def __init__(self, case: Case, root: str, count: int = 4096) -> None:
+    source: as gpuaug.DataLoader takes it. images: (PIL image, target) pairs, for torch's. order: samples, without an end.
+    """
+
+    def __init__(self, setting: Setting, case: Case, root: str) -> None:
         self.policy = gpuaug.policy(case.policy, size=case.size)
         self.small = case.size <= 32
+        self.source: Any = root
+        self.images: Any = None
         if self.small:
-            self.arrays = pictures(count, case.size, case.size).permute(0, 2, 3, 1).contiguous().numpy()
-        self.root = root
-
-    @property
-    def source(self) -> Any:
-        return (self.arrays, np.zeros(len(self.arrays), np.int64)) if self.small else self.root
-
-    @property
-    def images(self) -> Any:
-        """(PIL image, target) pairs."""
-        return [(Image.fromarray(a), 0) for a in self.arrays] if self.small else ImageFolder(self.root)
+            made = pictures(4096 if setting.cuda else 64, case.size, case.size)
+            arrays = made.permute(0, 2, 3, 1).contiguous().numpy()
+            self.source = (arrays, np.zeros(len(arrays), np.int64))
+            self.images = [(Image.fromarray(array), 0) for array in arrays]
+        else:
+            self.images = ImageFolder(root)
+        self.order = [k % len(self.images) for k in range(case.batch * 1000)]
 
 
 def loader(setting: Setting, case: Case, data: Data, policy: Policy, dtype: torch.dtype) -> gpuaug.DataLoader:
-    samples = len(data.images)
     return gpuaug.DataLoader(
         data.source,
         policy,
         case.batch,
-        sampler=[k % samples for k in range(case.batch * 1000)],
+        sampler=data.order,
         num_workers=cores(),
         device=setting.device,
         dtype=dtype,
@@ -132,7 +132,7 @@ def replayed(setting: Setting, case: Case, data: Data) -> Batches:
     return repeat([view.contiguous(memory_format=torch.channels_last) for view in views])
 
 
-def with_kornia_after(setting: Setting, case: Case, data: Data) -> Batches:
+def kornia_after(setting: Setting, case: Case, data: Data) -> Batches:
     all_in(kornia.TABLE, data.policy)
     side = case.size if data.small else round(case.size * 256 / 224)
     plain = Policy(View(side, Resize(side), CenterCrop()))
@@ -141,8 +141,7 @@ def with_kornia_after(setting: Setting, case: Case, data: Data) -> Batches:
 
 
 def theirs(setting: Setting, case: Case, data: Data) -> Batches:
-    order = [k % len(data.images) for k in range(case.batch * 1000)]
-    for views, _ in torchvision_loader(data.images, data.policy, case.batch, order, setting.device):
+    for views, _ in torchvision_loader(data.images, data.policy, case.batch, data.order, setting.device):
         yield [view.contiguous(memory_format=torch.channels_last) for view in views]
 
 
