@@ -13,7 +13,7 @@ test: $(READY)
 	$(BIN)/python -m coverage report --fail-under=90 --skip-covered
 
 # The oldest supported versions, in an environment of their own; on Python 3.12 where the machine has it.
-OLDEST_PYTHON ?= $(shell command -v python3.12 || echo $(PYTHON))
+OLDEST_PYTHON ?= $(shell python3.12 -c "" 2>/dev/null && echo python3.12 || echo $(PYTHON))
 OLDEST := .venv-oldest/bin
 
 test-oldest: .venv-oldest/.ready

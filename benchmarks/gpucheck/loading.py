@@ -26,6 +26,7 @@ from .augment import two_views
 from .peers_loader import torchvision_loader
 from .pixels import jpeg_folder
 from .steps import Row, Setting, attempt
+from .timing import synchronize
 
 SECONDS = 8.0
 """That a loader is measured, at most; decoding takes half of it."""
@@ -151,14 +152,13 @@ def loading(setting: Setting, name: str, make: Loader, batch: int) -> Iterator[R
 
 def speed(setting: Setting, name: str, batches: Iterator[Any], size: int, seconds: float, text: str) -> Row:
     """Images/s of as many batches as there is time for, and the spread of single batches."""
-    wait = torch.cuda.synchronize if setting.cuda else lambda: None
     seconds = min(1.0 if setting.quick else seconds, max(1.0, setting.left / 8))
     times: list[float] = []
-    wait()
+    synchronize(setting.device)
     begin = last = time.perf_counter()
     while last - begin < seconds or len(times) < 3:
         next(batches)
-        wait()
+        synchronize(setting.device)
         now = time.perf_counter()
         times.append(now - last)
         last = now

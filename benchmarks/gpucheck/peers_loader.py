@@ -35,7 +35,7 @@ def torchvision_loader(data: Any, policy: Policy, batch: int, order: Sequence[in
     loader = DataLoader(
         TwoViews(data, policy),
         batch,
-        sampler=order,  # type: ignore[arg-type]
+        sampler=order,
         num_workers=cores(),
         pin_memory=device == "cuda",
         drop_last=True,

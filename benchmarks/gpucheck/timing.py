@@ -35,13 +35,19 @@ def timed(make: Callable[[], object], calls: int, device: str) -> float:
         for _ in range(calls):
             make()
         return (time.perf_counter() - start) / calls
-    before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
     before.record()
     for _ in range(calls):
         make()
     after.record()
     after.synchronize()
-    return before.elapsed_time(after) / 1e3 / calls
+    return float(before.elapsed_time(after)) / 1e3 / calls
+
+
+def synchronize(device: str) -> None:
+    """Wait until the device has done all that it was given."""
+    if device == "cuda":
+        torch.cuda.synchronize()
 
 
 def rounds(lanes: Sequence[Lane], repeats: int, device: str, left: Callable[[], float], least: float = LEAST) -> None:

@@ -28,12 +28,14 @@ from ssl_train.losses import nt_xent
 from ssl_train.model import backbone
 
 from ..machine import cores
+from ..peers import kornia
 from ..stats import quartiles
-from .contenders import all_in, kornia, with_kornia
+from .contenders import all_in, with_kornia
 from .loading import folder
 from .peers_loader import torchvision_loader
 from .pixels import pictures
 from .steps import Row, Setting, attempt
+from .timing import synchronize
 
 SECONDS = 12.0
 """That one network is trained on one feed, at most."""
@@ -156,7 +158,8 @@ def measured(setting: Setting, case: Case, label: str, feed: Callable[[], Batche
     def step(views: list[torch.Tensor]) -> None:
         with torch.autocast(setting.device, torch.bfloat16):
             z = model(torch.cat(views))
-        loss = nt_xent(*z.chunk(2), 0.1)
+        z1, z2 = z.chunk(2)
+        loss = nt_xent(z1, z2, 0.1)
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()
@@ -173,11 +176,11 @@ def measured(setting: Setting, case: Case, label: str, feed: Callable[[], Batche
 def timed_steps(
     setting: Setting, case: Case, label: str, batches: Batches, step: Callable[[list[torch.Tensor]], None], alone: float | None
 ) -> Row:
-    wait = torch.cuda.synchronize if setting.cuda else lambda: None
     for _ in range(5 if setting.cuda else 1):  # cuDNN's choice, allocations, the loader's start
         step(next(batches))
-    wait()
-    times, waited, count = [], 0.0, 10 if setting.cuda else 2
+    synchronize(setting.device)
+    times: list[float] = []
+    waited, count = 0.0, 10 if setting.cuda else 2
     begin = last = time.perf_counter()
     limit = min(SECONDS, max(2.0, setting.left / 12))
     while not times or (last - begin < limit and len(times) < 20 and not (setting.quick and len(times) > 1)):
@@ -186,7 +189,7 @@ def timed_steps(
             views = next(batches)
             waited += time.perf_counter() - start
             step(views)
-        wait()
+        synchronize(setting.device)
         now = time.perf_counter()
         times.append(1e3 * (now - last) / count)
         last = now
