@@ -1,53 +1,64 @@
-"""The training loop: views -> embeddings -> loss -> step; measured, checkpointed, and resumable to the bit on a CPU.
+"""The training loop: views -> network and target -> loss -> step; measured, checkpointed, and resumable to the bit on a CPU.
 
 A run is a function of its settings alone: once the weights are drawn nothing reads torch's generators, and the views follow
-from (seed, epoch, image). So a checkpoint holds weights, optimizer, step and the loader's place, and needs no more.
+from (seed, epoch, image). So a checkpoint holds weights, targets, queues, optimizer, step and the loader's place, and no more.
 """
 
 from __future__ import annotations
 
 import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DistributedSampler
 from tqdm import tqdm
 
 import gpuaug
 
-from . import checkpoint, curves, run
+from . import checkpoint, curves, distributed, run
+from .criteria import CRITERIA, Memory, Step
 from .data import open_data
 from .errors import UserError
 from .evaluate import evaluation_policy, features, knn
+from .interrupts import held_interrupts, stoppable
 from .methods import METHODS
-from .model import JointEmbedding
-from .optim import OPTIMIZERS, groups, learning_rate
+from .model import JointEmbedding, follow
+from .optim import OPTIMIZERS, SCALING, groups, half_cosine, learning_rate, ramp
 from .run import Run
-from .settings import Settings, resolve
+from .settings import Settings, check, heads, queue_length, recipe, resolve
+from .views import run_policy
 
 
 def train(settings: Settings, progress: bool = True) -> Run:
     """Make, or continue, the run that the settings describe, in the folder `settings.out`.
 
-    Raises UserError for what the user can mend, and KeyboardInterrupt after Ctrl-C, a checkpoint having been written.
+    Under torchrun every process calls this; rank 0 alone evaluates, writes and shows its progress. Raises UserError for what
+    the user can mend, and KeyboardInterrupt after Ctrl-C, a checkpoint having been written.
     """
     s = resolve(settings)
+    s = replace(s, device=distributed.start(s.device))
+    check(s)
+    progress = progress and distributed.rank() == 0
     folder = Path(s.out or "")
-    loaders = Loaders(s, progress)
-    if not s.resume:
-        run.start(folder, s, str(loaders.policy))
+    trainer = Trainer(s, folder, Loaders(s, progress), progress)
     state = run.resume(folder, s) if s.resume else None
-    trainer = Trainer(s, folder, loaders, progress)
+    if not s.resume and distributed.rank() == 0:
+        run.start(folder, s, str(trainer.loaders.policy))
+    distributed.barrier()
     if state:
         trainer.load(state)
     with held_interrupts() as interrupted:
-        trainer.fit(interrupted)
+        trainer.fit(
+            lambda: distributed.any_rank(interrupted()) if trainer.step % 10 == 0 or distributed.world() == 1 else False
+        )
     return trainer.run
 
 
@@ -60,36 +71,47 @@ class Loaders:
         more: dict[str, Any] = {"num_workers": s.num_workers, "device": s.device, "seed": s.seed}
         more["memory_format"] = torch.channels_last  # as the network's
         try:
-            self.policy = gpuaug.policy(s.policy or "", size=s.size)
+            self.classes = data.classes
+            self.policy = run_policy(s.policy or "", s.size, s.multi_crop, s.local_size)
             self.bank = gpuaug.DataLoader(data.train, plain, batch_size=256, **more)
             self.queries = gpuaug.DataLoader(data.test, plain, batch_size=256, **more)
-            images = len(self.bank.dataset)
+            self.images = len(self.bank.dataset)
             for option, value in (("batch-size", s.batch_size), ("knn-k", s.knn_k if s.eval_every else 0)):
-                if value > images:
-                    raise UserError(f"--{option} {value}: {s.data} has only {images} training images")
-            self.views = gpuaug.DataLoader(
-                data.train, self.policy, batch_size=s.batch_size, shuffle=True, drop_last=True, **more
-            )
+                if value > self.images:
+                    raise UserError(f"--{option} {value}: {s.data} has only {self.images} training images")
+            if METHODS[s.method].views == 1:
+                self.policy = gpuaug.Policy(self.policy.views[0], name=self.policy.name, source=self.policy.source)
+            order: dict[str, Any] = {"shuffle": True}
+            if distributed.active():
+                everything: Any = range(self.images)
+                order = {"sampler": DistributedSampler(everything, seed=s.seed, drop_last=True)}
+            batch = s.batch_size // distributed.world()
+            self.views = gpuaug.DataLoader(data.train, self.policy, batch_size=batch, drop_last=True, **order, **more)
         except (ValueError, TypeError, KeyError, OSError, ImportError) as error:
             raise UserError(str(error)) from error
-        wanted = METHODS[s.method].views
-        if len(self.policy) != wanted or len({view.size for view in self.policy.views}) > 1:
-            raise UserError(f"--policy {s.policy}: it has {len(self.policy)} views, {s.method} takes {wanted} of one size")
 
 
 class Trainer:
-    """A network, its optimizer, and how far they are: `step` counts the steps made."""
+    """A network, its target, its optimizer, and how far they are: `step` counts the steps made."""
 
     def __init__(self, s: Settings, folder: Path, loaders: Loaders, progress: bool) -> None:
         self.s, self.loaders, self.progress = s, loaders, progress
-        self.method = METHODS[s.method]
+        self.recipe, self.criterion = recipe(s), CRITERIA[s.loss or ""]
         self.device = torch.device(s.device)
         self.epoch_steps = len(loaders.views)
         self.total = s.epochs * self.epoch_steps
         torch.manual_seed(s.seed)
-        model = JointEmbedding(s.backbone, s.size, self.method).to(self.device).to(memory_format=torch.channels_last)
-        self.forward: Callable[..., list[torch.Tensor]] = torch.compile(model) if s.compile else model
-        self.optimizer = OPTIMIZERS[s.optimizer](groups(model, s.weight_decay or 0.0), 0.0)
+        outputs = {"embeddings": 0, "prototypes": s.prototypes or 0, "classes": loaders.classes}[self.criterion.outputs]
+        model = JointEmbedding(s.backbone, s.size, *heads(s), outputs, self.criterion.outputs == "classes", s.probe)
+        model = distributed.synchronised(model.to(self.device).to(memory_format=torch.channels_last), self.device)
+        self.target = model.average() if s.momentum != "off" else None
+        self.memory = Memory(queue_length(s, loaders.images), model.embedding, outputs).to(self.device)
+        self.probe = nn.ModuleList(nn.Linear(width, loaders.classes) for width in model.layer_widths(s.probe)).to(self.device)
+        self.probe_optimizer = torch.optim.Adam(self.probe.parameters(), 1e-3) if len(self.probe) else None
+        whole = DistributedDataParallel(model, broadcast_buffers=False) if distributed.active() else model
+        self.forward: Callable[..., Any] = torch.compile(whole) if s.compile else whole
+        more = {"trust": self.recipe.trust, "clip": self.recipe.clip} if s.optimizer == "lars" else {}
+        self.optimizer = OPTIMIZERS[s.optimizer or ""](groups(model, s.weight_decay or 0.0), 0.0, **more)
         self.run = Run(folder, s, model)
         self.metrics = folder / "metrics.jsonl"
         self.rows: list[curves.Row] = []  # steps whose losses are still tensors on the device
@@ -133,9 +155,9 @@ class Trainer:
     def timed_step(self, batches: Iterator[Any], bar: tqdm[Any]) -> None:
         """One step, its row of the metrics, and the progress bar."""
         start = time.perf_counter()
-        views, _ = next(batches)
+        views, labels = next(batches)
         waited = time.perf_counter() - start
-        loss, rate = self.update(views)
+        loss, rate = self.update(views if isinstance(views, list) else [views], labels)
         shown = float(loss) if self.device.type == "cpu" or self.step % 10 == 0 else None  # reading it empties a GPU's queue
         passed = time.perf_counter() - start
         row = {"step": self.step, "epoch": self.step / self.epoch_steps, "loss": loss, "learning_rate": rate}
@@ -149,36 +171,111 @@ class Trainer:
             bar.set_postfix_str(text, refresh=False)
         bar.update()
 
-    def update(self, views: list[torch.Tensor]) -> tuple[torch.Tensor, float]:
-        """One optimizer step. Returns the loss, still on the device, and the learning rate."""
+    def update(self, views: list[torch.Tensor], labels: torch.Tensor) -> tuple[torch.Tensor, float]:
+        """One optimizer step. Returns the loss of the whole batch, still on the device, and the learning rate."""
+        rate = self.schedule()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.s.precision == "bf16"):
+            layers, outputs = self.outputs(views, labels)
+        loss = self.recipe.loss_scale * self.criterion.loss(outputs)
+        self.optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        if self.run.model.scores is not None and self.step < METHODS[self.s.method].frozen_epochs * self.epoch_steps:
+            for p in self.run.model.scores.parameters():
+                p.grad = None  # prototypes stand still at first, as in SwAV's and DINO's code
+        self.optimizer.step()
+        if self.target:
+            assert isinstance(self.s.momentum, float)
+            momentum = half_cosine(self.s.momentum, self.s.momentum_end or 0.0, self.step, self.total)
+            follow(self.target, self.run.model, momentum)
+        self.train_probe(layers, labels)
+        self.step += 1
+        return distributed.mean(loss.detach()), rate
+
+    def schedule(self) -> float:
+        """Set this step's learning rate, which is returned, and weight decay."""
         s = self.s
-        peak = (s.learning_rate or 0.0) * s.batch_size / 256
+        peak = (s.learning_rate or 0.0) * SCALING[s.scaling or "linear"](s.batch_size)
         rate = learning_rate(self.step, self.total, round((s.warmup_epochs or 0.0) * self.epoch_steps), peak)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=s.precision == "bf16"):
-            z = self.forward(views)
-        loss = self.method.loss(z, s.temperature or 0.0)
-        self.optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        self.optimizer.step()
-        self.step += 1
-        return loss.detach(), rate
+        decayed = self.optimizer.param_groups[0]
+        decayed["weight_decay"] = half_cosine(s.weight_decay or 0.0, s.weight_decay_end or 0.0, self.step, self.total)
+        return rate
+
+    def outputs(self, views: list[torch.Tensor], labels: torch.Tensor) -> tuple[list[torch.Tensor], Step]:
+        """What the network's layers give for the first view, and what the loss compares.
+
+        The network sees all views, but not the only target where it does not give that itself.
+        """
+        s = self.s
+        large = [i for i, view in enumerate(views) if view.shape == views[0].shape]
+        targets = large if s.symmetric == "on" else large[1:]
+        seen = [i for i in range(len(views)) if s.symmetric == "on" or not self.target or i not in targets]
+        layers, k, q = self.forward([views[i] for i in seen])
+        if self.target:
+            with torch.no_grad():
+                known = dict(zip(targets, self.target([views[j] for j in targets])[1], strict=True))
+        else:
+            online = dict(zip(seen, k, strict=True))
+            known = {j: online[j].detach() if s.stop_gradient == "on" else online[j] for j in targets}
+        start, end = self.recipe.target_temperature[0], s.target_temperature or 0.0
+        warmup = min(self.recipe.target_warmup, 0.3 * s.epochs) * self.epoch_steps
+        return layers, Step(
+            q=dict(zip(seen, q, strict=True)),
+            k=known,
+            target=labels,
+            memory=self.memory,
+            step=self.step,
+            seed=s.seed,
+            temperature=s.temperature or 0.0,
+            target_temperature=ramp(min(start, end), end, self.step, warmup),
+            same=not self.target and s.stop_gradient == "off" and s.predictor == "off",
+            loss_weight=self.recipe.loss_weight,
+        )
+
+    def train_probe(self, layers: list[torch.Tensor], labels: torch.Tensor) -> None:
+        """One step of the linear classifiers, on what every rank's images gave."""
+        if not self.probe_optimizer:
+            return
+        everyone = distributed.gather(labels)
+        self.probe_optimizer.zero_grad()
+        for classifier, layer in zip(self.probe, layers, strict=True):
+            torch.autograd.backward(F.cross_entropy(classifier(distributed.gather(layer.float())), everyone))
+        self.probe_optimizer.step()
 
     def evaluate(self, epoch: int, interrupted: Callable[[], bool]) -> None:
-        """kNN accuracy after `epoch` epochs, where it is due and not in the metrics yet."""
+        """kNN accuracy after `epoch` epochs, and the probes', where they are due and not in the metrics yet."""
         every = self.s.eval_every
         if not every or epoch in self.run.knn or (epoch % every and epoch != self.s.epochs):
             return
+        if distributed.rank() == 0:
+            self.measure(epoch, interrupted)
+        distributed.barrier()
+
+    def measure(self, epoch: int, interrupted: Callable[[], bool]) -> None:
         model = self.run.model.eval()
-        bank, queries = (
-            features(model.backbone, stoppable(readable(loader), interrupted), self.device)
-            for loader in (self.loaders.bank, self.loaders.queries)
+        bank = features(model.backbone, stoppable(readable(self.loaders.bank), interrupted), self.device)
+        x, y = features(
+            lambda view: torch.cat(model.layers(view, self.s.probe)[0], dim=1),
+            stoppable(readable(self.loaders.queries), interrupted),
+            self.device,
         )
-        self.run.knn[epoch] = knn(bank, queries, self.s.knn_k)
-        curves.append(self.metrics, {"step": self.step, "epoch": epoch, "knn": self.run.knn[epoch]})
+        layers = torch.split(x, [model.width, *model.layer_widths(self.s.probe)[1:]], dim=1)
+        row: curves.Row = {"step": self.step, "epoch": epoch, "knn": knn(bank, (layers[0], y), self.s.knn_k)}
+        if len(self.probe):
+            with torch.no_grad():
+                right = [(c(layer).argmax(dim=1) == y) for c, layer in zip(self.probe, layers, strict=True)]
+            row["probe"] = [float(r.double().mean()) for r in right]
+        self.remember(row)
+        curves.append(self.metrics, row)
         if self.progress:
-            tqdm.write(f"epoch {epoch}: kNN accuracy {self.run.knn[epoch]:.1%}")
+            probe = f", linear probe {row['probe'][0]:.1%}" if "probe" in row else ""
+            tqdm.write(f"epoch {epoch}: kNN accuracy {row['knn']:.1%}{probe}")
+
+    def remember(self, row: curves.Row) -> None:
+        self.run.knn[row["epoch"]] = row["knn"]
+        if "probe" in row:
+            self.run.probe[row["epoch"]] = row["probe"]
 
     def write_rows(self) -> None:
         """Bring the metrics up to date. Raises UserError where a loss is not finite."""
@@ -186,7 +283,8 @@ class Trainer:
             row["loss"] = float(row["loss"])
             if not math.isfinite(row["loss"]):
                 raise self.diverged(f"the loss is {row['loss']} at step {row['step']}")
-        curves.append(self.metrics, *self.rows)
+        if distributed.rank() == 0:
+            curves.append(self.metrics, *self.rows)
         self.rows = []
 
     def diverged(self, what: str) -> UserError:
@@ -195,28 +293,39 @@ class Trainer:
             f"the last good checkpoint, of step {self.saved}, is in {self.run.folder}"
         )
 
+    def parts(self) -> dict[str, Any]:
+        """Everything with a state of its own."""
+        found: dict[str, Any] = {"model": self.run.model, "target": self.target, "memory": self.memory, "probe": self.probe}
+        found |= {"optimizer": self.optimizer, "probe_optimizer": self.probe_optimizer}
+        return {name: part for name, part in found.items() if part is not None}
+
     def save(self) -> None:
         """Write a checkpoint, after the metrics up to it. Raises UserError, and writes none, where it would hold no numbers."""
         self.write_rows()
         if not all(bool(w.isfinite().all()) for w in self.run.model.parameters()):
             raise self.diverged(f"a weight is not finite after step {self.step}")
-        state = {
-            "model": self.run.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "step": self.step,
-            "loader": self.loaders.views.state_dict(),
-        }
-        checkpoint.save(self.run.folder / "checkpoint.pt", state)
+        place = self.loaders.views.state_dict()
+        place["position"] *= distributed.world()  # of the whole, so that a run may go on with another number of processes
+        state = {name: part.state_dict() for name, part in self.parts().items()} | {"step": self.step, "loader": place}
+        if distributed.rank() == 0:
+            checkpoint.save(self.run.folder / "checkpoint.pt", state)
         self.saved = self.step
 
     def load(self, state: dict[str, Any]) -> None:
         """Take up where a checkpoint was written."""
-        self.run.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for name, part in self.parts().items():
+            part.load_state_dict(state[name])
         self.step = self.saved = state["step"]
-        self.loaders.views.load_state_dict(state["loader"])
-        rows = curves.cut(self.metrics, self.step)
-        self.run.knn = {row["epoch"]: row["knn"] for row in rows if "knn" in row}
+        place = state["loader"]
+        try:
+            self.loaders.views.load_state_dict({**place, "position": place["position"] // distributed.world()})
+        except ValueError as error:
+            raise UserError(f"--resume: {error}; a run that torchrun began must be continued by torchrun") from None
+        if distributed.rank() == 0:
+            for row in curves.cut(self.metrics, self.step):
+                if "knn" in row:
+                    self.remember(row)
+        distributed.barrier()
 
 
 def readable(loader: gpuaug.DataLoader) -> Generator[Any, None, None]:
@@ -225,34 +334,3 @@ def readable(loader: gpuaug.DataLoader) -> Generator[Any, None, None]:
         yield from loader
     except OSError as error:  # gpuaug's DecodeError is one; it names the file
         raise UserError(str(error)) from error
-
-
-def stoppable(loader: Iterable[Any], interrupted: Callable[[], bool]) -> Iterator[Any]:
-    """The loader's batches; KeyboardInterrupt between two of them after Ctrl-C."""
-    for batch in loader:
-        if interrupted():
-            raise KeyboardInterrupt
-        yield batch
-
-
-@contextmanager
-def held_interrupts() -> Iterator[Callable[[], bool]]:
-    """Within, the first Ctrl-C is only noted, for a place where stopping is safe; a second one raises at once.
-
-    Gives a function that says whether there was one. In other threads than the main one nothing is held.
-    """
-    noted = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield noted.is_set
-        return
-
-    def note(number: int, frame: FrameType | None) -> None:
-        if noted.is_set():
-            raise KeyboardInterrupt
-        noted.set()
-
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield noted.is_set
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -6,13 +6,15 @@ import pytest
 import torch
 from torch import nn
 
-from ssl_train import BACKBONES, METHODS, JointEmbedding, backbone
+from ssl_train import BACKBONES, METHODS, Head, JointEmbedding, backbone
 
 WIDTHS = {"resnet18_quarter": 128, "resnet18": 512, "resnet34": 512, "resnet50": 2048}
+TRANSFORMERS = {"vit_nano": 64, "vit_tiny": 192, "vit_small": 384}
+SIMCLR = METHODS["simclr"].small.projector
 
 
 def test_every_backbone_is_tested() -> None:
-    assert set(WIDTHS) == set(BACKBONES)
+    assert set(WIDTHS) | set(TRANSFORMERS) == set(BACKBONES)
 
 
 @pytest.mark.parametrize("name", WIDTHS)
@@ -36,17 +38,18 @@ def test_a_quarter_of_the_channels_has_about_a_sixteenth_of_the_weights() -> Non
 
 def test_views_are_normalized_as_one_batch_and_come_back_in_order() -> None:
     torch.manual_seed(0)
-    model = JointEmbedding("resnet18_quarter", 16, METHODS["simclr"])
+    model = JointEmbedding("resnet18_quarter", 16, SIMCLR)
     views = list(torch.randn(2, 4, 3, 16, 16))
-    z = model(views)
+    _, k, z = model(views)
+    assert all(torch.equal(a, b) for a, b in zip(k, z, strict=True))
     assert [x.shape for x in z] == [(4, 128), (4, 128)]
     both = model.projector(model.backbone(torch.cat(views)))
     assert torch.allclose(torch.cat(z), both, atol=1e-5)
-    assert not torch.allclose(z[0], model(views[:1])[0], atol=1e-2)
+    assert not torch.allclose(z[0], model(views[:1])[2][0], atol=1e-2)
 
 
 def test_the_projector_ends_with_batchnorm_without_a_trained_bias() -> None:
-    *_, linear, norm = JointEmbedding("resnet18_quarter", 16, METHODS["simclr"]).projector
+    *_, linear, norm = JointEmbedding("resnet18_quarter", 16, SIMCLR).projector
     assert (linear.in_features, linear.out_features, linear.bias) == (128, 128, None)
     assert norm.weight.requires_grad
     assert not norm.bias.requires_grad
