@@ -36,7 +36,8 @@ class Recipe:
     learning_rate: for 256 images, scaled as `scaling` says. momentum: of the moving average, at the start; half a cosine takes
     it to momentum_end (None: constant), and the weight decay to weight_decay_end. target_temperature: of the target branch, at
     the start and after `target_warmup` epochs, or after 0.3 of a shorter run. outputs: prototypes. loss_weight: of the second
-    term of Barlow Twins or LeJEPA. loss_scale: of the whole loss, which LARS feels in biases and normalisation only. trust, clip: LARS's.
+    term of Barlow Twins or LeJEPA. loss_scale: of the whole loss, which LARS feels in biases and normalisation only. trust,
+    clip: LARS's.
     """
 
     policy: str

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from ssl_train import BACKBONES, METHODS, Head, JointEmbedding, backbone
+from ssl_train import BACKBONES, METHODS, JointEmbedding, backbone
 
 WIDTHS = {"resnet18_quarter": 128, "resnet18": 512, "resnet34": 512, "resnet50": 2048}
 TRANSFORMERS = {"vit_nano": 64, "vit_tiny": 192, "vit_small": 384}
