@@ -78,6 +78,15 @@ class Settings:
     """Of the loss."""
     target_temperature: float | None = None
     """Of the targets (DINO), after its warm-up."""
+    negatives: int | None = None
+    """Other images each view is told apart from (nt_xent, info_nce), e.g. 1. Default: all of the batch."""
+    weights: Literal["uniform", "score", "shuffled", "draws"] = "uniform"
+    """Of positive pairs (a reconstruction of ScoreCL): by the difference of their views' scores; the same, shuffled; or by that
+    of their draws' strengths, without a score network."""
+    score_epochs: int = 5
+    """Passes over the images to train the score network."""
+    grow_from: int | None = None
+    """Size of the views at the start, growing to --size in steps of 32 pixels, each for an equal share of the epochs."""
 
     optimizer: str | None = None
     """lars, adamw (better for short runs), or sgd."""
@@ -203,7 +212,14 @@ def check(s: Settings) -> None:
     """Raise UserError for numbers outside their range, switches that exclude each other, and devices that are not there."""
     least = {"size": 8, "batch_size": 2, "epochs": 1, "knn_k": 1, "num_workers": 0, "eval_every": 0, "checkpoint_every": 0}
     least |= {"seed": 0, "learning_rate": 0, "weight_decay": 0, "weight_decay_end": 0, "warmup_epochs": 0}
-    least |= {"multi_crop": 0, "local_size": 8, "projector_layers": 0, "projector_hidden": 0, "queue_size": 1}
+    least |= {
+        "multi_crop": 0,
+        "local_size": 8,
+        "score_epochs": 1,
+        "projector_layers": 0,
+        "projector_hidden": 0,
+        "queue_size": 1,
+    }
     for name, low in least.items():
         value = getattr(s, name)
         if value is not None and not (math.isfinite(value) and value >= low):
@@ -225,6 +241,13 @@ def check(s: Settings) -> None:
         )
     if s.predictor == "on" and not s.projector_layers:
         raise UserError("--predictor on: it needs a projector before it; give --projector-layers and --projector-dim")
+    criterion = CRITERIA[s.loss or ""]
+    if s.weights != "uniform" and not criterion.weighted:
+        raise UserError(f"--weights {s.weights}: the loss {s.loss} is no mean over images, so it takes --weights uniform")
+    if s.negatives is not None and not (criterion.negatives and 1 <= s.negatives < s.batch_size):
+        raise UserError(f"--negatives {s.negatives}: 1..{s.batch_size - 1}, with the losses nt_xent and info_nce")
+    if s.grow_from is not None and not (32 <= s.grow_from <= s.size and (s.size - s.grow_from) % 32 == 0):
+        raise UserError(f"--grow-from {s.grow_from}: it must be --size {s.size} less a multiple of 32, and at least 32")
     world = distributed.world()
     if s.batch_size % world or s.batch_size < 2 * world:
         raise UserError(

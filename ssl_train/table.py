@@ -77,9 +77,9 @@ def one_run(o: Options, data: Path, method: str, seed: int) -> dict[str, float]:
         return found
     s = Settings(method=method, data=str(data), policy=o.policy, backbone=o.backbone, size=o.size, batch_size=o.batch_size)
     s = replace(s, epochs=o.epochs, seed=seed, optimizer="adamw", device=o.device, num_workers=o.num_workers, knn_k=o.knn_k)
-    s = replace(s, eval_every=o.epochs, out=str(folder), resume=(folder / "checkpoint.pt").exists())
-    if method != "supervised":
-        s = replace(s, projector_hidden=o.projector_hidden)
+    s = replace(
+        s, projector_hidden=o.projector_hidden, eval_every=o.epochs, out=str(folder), resume=(folder / "checkpoint.pt").exists()
+    )
     run = train(s)
     loader = gpuaug.DataLoader(data / "train", evaluation_policy(o.size), batch_size=256, device=run.settings.device)
     x, _ = features(run.model.eval().backbone, loader, torch.device(run.settings.device))

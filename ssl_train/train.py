@@ -33,6 +33,7 @@ from .methods import METHODS
 from .model import JointEmbedding, follow
 from .optim import OPTIMIZERS, SCALING, groups, half_cosine, learning_rate, ramp
 from .run import Run
+from .score import ScoreNet, magnitude, pair_weights, strength, train_score
 from .settings import Settings, check, heads, queue_length, recipe, resolve
 from .views import run_policy
 
@@ -72,23 +73,36 @@ class Loaders:
         more["memory_format"] = torch.channels_last  # as the network's
         try:
             self.classes = data.classes
-            self.policy = run_policy(s.policy or "", s.size, s.multi_crop, s.local_size)
             self.bank = gpuaug.DataLoader(data.train, plain, batch_size=256, **more)
             self.queries = gpuaug.DataLoader(data.test, plain, batch_size=256, **more)
             self.images = len(self.bank.dataset)
             for option, value in (("batch-size", s.batch_size), ("knn-k", s.knn_k if s.eval_every else 0)):
                 if value > self.images:
                     raise UserError(f"--{option} {value}: {s.data} has only {self.images} training images")
-            if METHODS[s.method].views == 1:
-                self.policy = gpuaug.Policy(self.policy.views[0], name=self.policy.name, source=self.policy.source)
             order: dict[str, Any] = {"shuffle": True}
             if distributed.active():
                 everything: Any = range(self.images)
                 order = {"sampler": DistributedSampler(everything, seed=s.seed, drop_last=True)}
-            batch = s.batch_size // distributed.world()
-            self.views = gpuaug.DataLoader(data.train, self.policy, batch_size=batch, drop_last=True, **order, **more)
+            more |= order | {"batch_size": s.batch_size // distributed.world(), "drop_last": True}
+
+            def made(size: int) -> gpuaug.DataLoader:
+                policy = run_policy(s.policy or "", size, s.multi_crop, s.local_size if size == s.size else None)
+                if METHODS[s.method].views == 1:
+                    policy = gpuaug.Policy(policy.views[0], name=policy.name, source=policy.source)
+                return gpuaug.DataLoader(data.train, policy, **more)
+
+            sizes = range(s.grow_from or s.size, s.size + 1, 32)
+            self.stages = [made(size) for size in sizes]
+            self.share = s.epochs / len(self.stages)  # epochs a stage
+            self.policy = self.stages[-1].policy
         except (ValueError, TypeError, KeyError, OSError, ImportError) as error:
             raise UserError(str(error)) from error
+        self.views = self.stages[0]
+
+    def stage(self, epoch: int) -> gpuaug.DataLoader:
+        """Make `views` the loader of that epoch's size."""
+        self.views = self.stages[min(int(epoch / self.share), len(self.stages) - 1)]
+        return self.views
 
 
 class Trainer:
@@ -108,8 +122,9 @@ class Trainer:
         self.memory = Memory(queue_length(s, loaders.images), model.embedding, outputs).to(self.device)
         self.probe = nn.ModuleList(nn.Linear(width, loaders.classes) for width in model.layer_widths(s.probe)).to(self.device)
         self.probe_optimizer = torch.optim.Adam(self.probe.parameters(), 1e-3) if len(self.probe) else None
-        whole = DistributedDataParallel(model, broadcast_buffers=False) if distributed.active() else model
+        whole = DistributedDataParallel(model) if distributed.active() else model
         self.forward: Callable[..., Any] = torch.compile(whole) if s.compile else whole
+        self.score = ScoreNet().to(self.device) if s.weights in ("score", "shuffled") else None
         more = {"trust": self.recipe.trust, "clip": self.recipe.clip} if s.optimizer == "lars" else {}
         self.optimizer = OPTIMIZERS[s.optimizer or ""](groups(model, s.weight_decay or 0.0), 0.0, **more)
         self.run = Run(folder, s, model)
@@ -121,6 +136,8 @@ class Trainer:
     def fit(self, interrupted: Callable[[], bool]) -> None:
         """Train to the end, evaluating on the way. Raises KeyboardInterrupt once a checkpoint is written."""
         if not self.step:
+            if self.score:
+                train_score(self.score, self.loaders.bank, self.s.score_epochs, self.s.seed, self.device)
             self.save()
         with tqdm(
             total=self.total, initial=self.step, desc=self.s.method, unit="step", dynamic_ncols=True, disable=not self.progress
@@ -141,7 +158,7 @@ class Trainer:
     def train_epoch(self, epoch: int, interrupted: Callable[[], bool], bar: tqdm[Any]) -> None:
         """What is left of an epoch, then a checkpoint."""
         self.run.model.train()
-        self.loaders.views.set_epoch(epoch)  # which keeps a place within this epoch that a checkpoint gave
+        self.loaders.stage(epoch).set_epoch(epoch)  # which keeps a place within this epoch that a checkpoint gave
         with closing(readable(self.loaders.views)) as batches:
             while self.step < (epoch + 1) * self.epoch_steps:
                 self.timed_step(batches, bar)
@@ -176,6 +193,7 @@ class Trainer:
         rate = self.schedule()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.s.precision == "bf16"):
             layers, outputs = self.outputs(views, labels)
+        outputs.weights = self.weights(views, outputs)
         loss = self.recipe.loss_scale * self.criterion.loss(outputs)
         self.optimizer.zero_grad()
         torch.autograd.backward(loss)
@@ -231,7 +249,19 @@ class Trainer:
             target_temperature=ramp(min(start, end), end, self.step, warmup),
             same=not self.target and s.stop_gradient == "off" and s.predictor == "off",
             loss_weight=self.recipe.loss_weight,
+            negatives=s.negatives,
         )
+
+    def weights(self, views: list[torch.Tensor], outputs: Step) -> torch.Tensor | None:
+        """Of the images' terms, (B,), by the difference of the first two views (see ssl_train/score.py); None: all alike."""
+        if self.score:
+            w = pair_weights(magnitude(self.score, views[0]), magnitude(self.score, views[1]))
+            order = torch.randperm(len(w), generator=outputs.generator())
+            return w[order.to(w.device)] if self.s.weights == "shuffled" else w
+        if self.s.weights == "draws":
+            one, other = (torch.from_numpy(strength(self.loaders.views.draws, k)).to(self.device) for k in (0, 1))
+            return pair_weights(one, other)
+        return None
 
     def train_probe(self, layers: list[torch.Tensor], labels: torch.Tensor) -> None:
         """One step of the linear classifiers, on what every rank's images gave."""
@@ -296,7 +326,7 @@ class Trainer:
     def parts(self) -> dict[str, Any]:
         """Everything with a state of its own."""
         found: dict[str, Any] = {"model": self.run.model, "target": self.target, "memory": self.memory, "probe": self.probe}
-        found |= {"optimizer": self.optimizer, "probe_optimizer": self.probe_optimizer}
+        found |= {"score": self.score, "optimizer": self.optimizer, "probe_optimizer": self.probe_optimizer}
         return {name: part for name, part in found.items() if part is not None}
 
     def save(self) -> None:
@@ -318,7 +348,7 @@ class Trainer:
         self.step = self.saved = state["step"]
         place = state["loader"]
         try:
-            self.loaders.views.load_state_dict({**place, "position": place["position"] // distributed.world()})
+            self.loaders.stage(place["epoch"]).load_state_dict({**place, "position": place["position"] // distributed.world()})
         except ValueError as error:
             raise UserError(f"--resume: {error}; a run that torchrun began must be continued by torchrun") from None
         if distributed.rank() == 0:
