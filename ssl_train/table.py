@@ -46,6 +46,8 @@ class Options:
     """One for all methods. Default: each method's own."""
     projector_hidden: int = 512
     """Width of the heads' hidden layers: the published 2,048 to 8,192 would be most of the work beside so small a backbone."""
+    momentum: float = 0.99
+    """Of all moving averages: DINO's published 0.9995 hardly moves in so few steps."""
     knn_k: int = 20
     device: str = "auto"
     num_workers: int = 1
@@ -80,6 +82,8 @@ def one_run(o: Options, data: Path, method: str, seed: int) -> dict[str, float]:
     s = replace(
         s, projector_hidden=o.projector_hidden, eval_every=o.epochs, out=str(folder), resume=(folder / "checkpoint.pt").exists()
     )
+    if METHODS[method].target == "momentum":
+        s = replace(s, momentum=o.momentum)
     run = train(s)
     loader = gpuaug.DataLoader(data / "train", evaluation_policy(o.size), batch_size=256, device=run.settings.device)
     x, _ = features(run.model.eval().backbone, loader, torch.device(run.settings.device))

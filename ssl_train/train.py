@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -18,24 +18,20 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DistributedSampler
 from tqdm import tqdm
-
-import gpuaug
 
 from . import checkpoint, curves, distributed, run
 from .criteria import CRITERIA, Memory, Step
-from .data import open_data
 from .errors import UserError
-from .evaluate import evaluation_policy, features, knn
+from .evaluate import features, knn
 from .interrupts import held_interrupts, stoppable
+from .loaders import Loaders, readable
 from .methods import METHODS
 from .model import JointEmbedding, follow
 from .optim import OPTIMIZERS, SCALING, groups, half_cosine, learning_rate, ramp
 from .run import Run
 from .score import ScoreNet, magnitude, pair_weights, strength, train_score
 from .settings import Settings, check, heads, queue_length, recipe, resolve
-from .views import run_policy
 
 
 def train(settings: Settings, progress: bool = True) -> Run:
@@ -57,52 +53,8 @@ def train(settings: Settings, progress: bool = True) -> Run:
     if state:
         trainer.load(state)
     with held_interrupts() as interrupted:
-        trainer.fit(
-            lambda: distributed.any_rank(interrupted()) if trainer.step % 10 == 0 or distributed.world() == 1 else False
-        )
+        trainer.fit(interrupted)
     return trainer.run
-
-
-class Loaders:
-    """Views to train on (`views`), and both splits without augmentation to evaluate on (`bank`, `queries`)."""
-
-    def __init__(self, s: Settings, progress: bool) -> None:
-        data = open_data(s.data, progress)
-        plain = evaluation_policy(s.size)
-        more: dict[str, Any] = {"num_workers": s.num_workers, "device": s.device, "seed": s.seed}
-        more["memory_format"] = torch.channels_last  # as the network's
-        try:
-            self.classes = data.classes
-            self.bank = gpuaug.DataLoader(data.train, plain, batch_size=256, **more)
-            self.queries = gpuaug.DataLoader(data.test, plain, batch_size=256, **more)
-            self.images = len(self.bank.dataset)
-            for option, value in (("batch-size", s.batch_size), ("knn-k", s.knn_k if s.eval_every else 0)):
-                if value > self.images:
-                    raise UserError(f"--{option} {value}: {s.data} has only {self.images} training images")
-            order: dict[str, Any] = {"shuffle": True}
-            if distributed.active():
-                everything: Any = range(self.images)
-                order = {"sampler": DistributedSampler(everything, seed=s.seed, drop_last=True)}
-            more |= order | {"batch_size": s.batch_size // distributed.world(), "drop_last": True}
-
-            def made(size: int) -> gpuaug.DataLoader:
-                policy = run_policy(s.policy or "", size, s.multi_crop, s.local_size if size == s.size else None)
-                if METHODS[s.method].views == 1:
-                    policy = gpuaug.Policy(policy.views[0], name=policy.name, source=policy.source)
-                return gpuaug.DataLoader(data.train, policy, **more)
-
-            sizes = range(s.grow_from or s.size, s.size + 1, 32)
-            self.stages = [made(size) for size in sizes]
-            self.share = s.epochs / len(self.stages)  # epochs a stage
-            self.policy = self.stages[-1].policy
-        except (ValueError, TypeError, KeyError, OSError, ImportError) as error:
-            raise UserError(str(error)) from error
-        self.views = self.stages[0]
-
-    def stage(self, epoch: int) -> gpuaug.DataLoader:
-        """Make `views` the loader of that epoch's size."""
-        self.views = self.stages[min(int(epoch / self.share), len(self.stages) - 1)]
-        return self.views
 
 
 class Trainer:
@@ -162,10 +114,10 @@ class Trainer:
         with closing(readable(self.loaders.views)) as batches:
             while self.step < (epoch + 1) * self.epoch_steps:
                 self.timed_step(batches, bar)
-                due = self.s.checkpoint_every and self.step % self.s.checkpoint_every == 0
-                if due or interrupted():
+                stop = distributed.any_rank(interrupted()) if self.step % 10 == 0 or distributed.world() == 1 else False
+                if stop or (self.s.checkpoint_every and self.step % self.s.checkpoint_every == 0):
                     self.save()
-                if interrupted():
+                if stop:
                     raise KeyboardInterrupt
         self.save()
 
@@ -280,6 +232,7 @@ class Trainer:
             return
         if distributed.rank() == 0:
             self.measure(epoch, interrupted)
+        self.run.knn.setdefault(epoch, math.nan)  # the other ranks know that it was measured, not what
         distributed.barrier()
 
     def measure(self, epoch: int, interrupted: Callable[[], bool]) -> None:
@@ -352,15 +305,8 @@ class Trainer:
         except ValueError as error:
             raise UserError(f"--resume: {error}; a run that torchrun began must be continued by torchrun") from None
         if distributed.rank() == 0:
-            for row in curves.cut(self.metrics, self.step):
-                if "knn" in row:
-                    self.remember(row)
+            curves.cut(self.metrics, self.step)
         distributed.barrier()
-
-
-def readable(loader: gpuaug.DataLoader) -> Generator[Any, None, None]:
-    """The loader's batches. Raises UserError for a file that cannot be read or decoded."""
-    try:
-        yield from loader
-    except OSError as error:  # gpuaug's DecodeError is one; it names the file
-        raise UserError(str(error)) from error
+        for row in curves.read(self.metrics):
+            if "knn" in row:
+                self.remember(row)

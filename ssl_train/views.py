@@ -34,6 +34,8 @@ def run_policy(name: str, size: int, crops: int | None, local_size: int | None) 
     small = [view for view in policy.views if view.size != (size, size)]
     if len(large) == 1:
         large = large * 2
+    if crops and side >= size:
+        raise UserError(f"--local-size {side}: small views must be smaller than --size {size}")
     if crops is not None:
         small = [(small[0] if small else local_view(name, large[-1], side))] * crops
     return gpuaug.Policy(*large, *small, name=policy.name, source=policy.source)

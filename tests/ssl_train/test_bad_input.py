@@ -17,7 +17,7 @@ import torch
 from test_train import arguments, weights
 
 from ssl_train import Settings
-from ssl_train import train as module
+from ssl_train import loaders as module
 from ssl_train.__main__ import main
 from ssl_train.data import open_data
 from ssl_train.errors import UserError

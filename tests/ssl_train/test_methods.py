@@ -17,8 +17,9 @@ from test_train import ROOT, arguments, rows, same, weights
 
 from ssl_train import METHODS, Settings
 from ssl_train.__main__ import main
+from ssl_train.loaders import Loaders
 from ssl_train.settings import resolve
-from ssl_train.train import Loaders, Trainer, train
+from ssl_train.train import Trainer, train
 from ssl_train.views import local_side, run_policy
 
 
