@@ -138,11 +138,11 @@ METHODS = {
         source="Chen et al. 2021, arXiv 2104.02057",
     ),
     "byol": Method(
-        "cosine",
+        "cosine",  # its squared distances, summed over both directions, are 4 + 4 x the mean negative cosine
         target="momentum",
         predictor=Head(2, 4096, 256),
-        small=solo_lars("byol", Head(2, 4096, 256), 1.0, 1e-5),
-        large=lars("byol", Head(2, 4096, 256), 0.2, 1.5e-6, "arXiv 2006.07733, section 3.3", momentum=0.996),
+        small=solo_lars("byol", Head(2, 4096, 256), 1.0, 1e-5, loss_scale=4.0),
+        large=lars("byol", Head(2, 4096, 256), 0.2, 1.5e-6, "arXiv 2006.07733, section 3.3", momentum=0.996, loss_scale=4.0),
         source="Grill et al. 2020, arXiv 2006.07733",
     ),
     "simsiam": Method(

@@ -38,7 +38,8 @@ class ScoreNet(nn.Sequential):
 
 def denoising_loss(net: nn.Module, x: Tensor, noise: Tensor) -> Tensor:
     """Denoising score matching (Vincent 2011), mean over pixels of (sigma * s(x + sigma * noise) + noise)^2; 1 for s = 0."""
-    return (net(x + SIGMA * noise) + noise).square().mean()
+    error: Tensor = net(x + SIGMA * noise) + noise
+    return error.square().mean()
 
 
 def train_score(net: nn.Module, loader: Iterable[Any], epochs: int, seed: int, device: torch.device) -> list[float]:
@@ -62,7 +63,8 @@ def train_score(net: nn.Module, loader: Iterable[Any], epochs: int, seed: int, d
 @torch.no_grad()
 def magnitude(net: nn.Module, view: Tensor) -> Tensor:
     """q(v) = ||s(v)||_2 / sqrt(number of values), (B,)."""
-    return (net(view) / SIGMA).flatten(1).square().mean(dim=1).sqrt()
+    score: Tensor = net(view) / SIGMA
+    return score.flatten(1).square().mean(dim=1).sqrt()
 
 
 def strength(draws: gpuaug.Draws, view: int) -> np.ndarray[Any, np.dtype[np.float64]]:
