@@ -1,7 +1,7 @@
 """The command `python -m benchmarks`: run, compare, report, readme, gpu-check, list.
 
-Exit status: 0; 1 where `compare` finds a loss, `readme --check` a difference or `gpu-check` a failure; 2 for bad input; 130 when
-interrupted.
+Exit status: 0; 1 where `compare` finds a loss, `readme --check` a difference or `gpu-check` a failure; 2 for bad input; 130
+when interrupted.
 """
 
 from __future__ import annotations
