@@ -69,7 +69,7 @@ def linear_probe(train: Labelled, test: Labelled, epochs: int = 100, seed: int =
     x, queries = standardised(train[0], test[0])
     classes = int(torch.cat([train[1], test[1]]).max()) + 1
     generator = torch.Generator().manual_seed(seed)
-    classifier = nn.Linear(x.shape[1], classes).to(x.device)
+    classifier = nn.Linear(x.shape[1], classes).to(x)
     nn.init.zeros_(classifier.weight)
     nn.init.zeros_(classifier.bias)
     optimizer = torch.optim.SGD(classifier.parameters(), 0.1, momentum=0.9)
