@@ -82,7 +82,8 @@ def test_more_processes_make_the_same_weights(world: int, runs: list[Settings], 
     )
     assert done.returncode == 0, done.stderr[-3000:]
     for s in chosen:
-        losses = [[json.loads(row)["loss"] for row in Path(f"{s.out}-{n}", "metrics.jsonl").open()] for n in (1, world)]
+        files = [Path(f"{s.out}-{n}", "metrics.jsonl").read_text().splitlines() for n in (1, world)]
+        losses = [[json.loads(row)["loss"] for row in file] for file in files]
         assert losses[1][:3] == pytest.approx(losses[0][:3], rel=1e-4, abs=1e-6)
         if s.backbone == "vit_nano":  # while BatchNorm on so few pixels multiplies rounding errors tenfold a step
             one, many = (weights(f"{s.out}-{n}") for n in (1, world))
