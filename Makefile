@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test check format bench clean
+.PHONY: demo test test-oldest check format bench gpu-check clean
 
 demo: $(READY)
 	$(BIN)/python -m ssl_train.demo
@@ -11,6 +11,18 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m coverage run -m pytest
 	$(BIN)/python -m coverage report --fail-under=90 --skip-covered
+
+# The oldest supported versions, in an environment of their own; on Python 3.12 where the machine has it.
+OLDEST_PYTHON ?= $(shell python3.12 -c "" 2>/dev/null && echo python3.12 || echo $(PYTHON))
+OLDEST := .venv-oldest/bin
+
+test-oldest: .venv-oldest/.ready
+	$(OLDEST)/python -m pytest
+
+.venv-oldest/.ready: pyproject.toml oldest.txt
+	$(OLDEST_PYTHON) -m venv .venv-oldest
+	$(OLDEST)/python -m pip install --quiet --disable-pip-version-check --constraint oldest.txt --editable '.[dev]'
+	@touch $@
 
 check: $(READY)
 	$(BIN)/ruff format --check .
@@ -24,6 +36,9 @@ format: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks run augment --quick
 
+gpu-check: $(READY)
+	$(BIN)/python -m benchmarks gpu-check
+
 $(READY): pyproject.toml
 	@echo "Setting up .venv: this downloads PyTorch the first time (a few minutes)."
 	$(PYTHON) -m venv .venv
@@ -31,4 +46,4 @@ $(READY): pyproject.toml
 	@touch $(READY)
 
 clean:
-	rm -rf .venv demo build dist *.egg-info .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-oldest gpu-check.json gpu-check.png demo build dist *.egg-info .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis

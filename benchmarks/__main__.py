@@ -1,6 +1,7 @@
-"""The command `python -m benchmarks`: run, compare, report, readme, list.
+"""The command `python -m benchmarks`: run, compare, report, readme, gpu-check, list.
 
-Exit status: 0; 1 where `compare` finds a loss or `readme --check` a difference; 2 for bad input; 130 when interrupted.
+Exit status: 0; 1 where `compare` finds a loss, `readme --check` a difference or `gpu-check` a failure; 2 for bad input; 130
+when interrupted.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+
+from . import gpucheck
 
 LEAST_REPEATS = 10
 
@@ -70,6 +73,8 @@ def parser() -> argparse.ArgumentParser:
     readme.add_argument("--check", action="store_true", help="only say whether they agree; status 1 where they do not")
     readme.add_argument("--readme", type=Path, default=README, help="default: %(default)s")
     readme.set_defaults(run=run_readme)
+
+    gpucheck.add_command(commands)
 
     table = commands.add_parser("list", help="workloads, contenders and targets")
     table.set_defaults(run=run_list)

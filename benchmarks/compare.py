@@ -8,7 +8,7 @@ there is none, values are compared as they are, and that is said.
 
 A loss is beyond noise where three things hold: the notches of old and new (median +- 1.57 interquartile ranges / sqrt(n),
 McGill, Tukey and Larsen 1978) do not overlap, the ratio of the medians is beyond FLOOR, which the same code shows from one
-run to the next, and it is beyond three times the scatter that the peers' own ratios show in these two files.
+run to the next, and it is beyond twice the scatter that the peers' own ratios show in these two files.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .stats import Spread, brief, quartiles
 FLOOR = 0.10
 """Loss of speed that two runs of the same code may show: placement in memory and on cores, which no repeat averages out."""
 
-SCATTER = 3.0
+SCATTER = 2.0
 """Standard deviations of the peers' ratios."""
 
 OURS = FUSED.split("-")[0]

@@ -1,8 +1,9 @@
 """Joint-embedding self-supervised training on gpuaug's views: `python -m ssl_train --help`, or `ssl_train.train.train`."""
 
+from .criteria import CRITERIA
 from .losses import nt_xent
-from .methods import METHODS, Method
+from .methods import METHODS, Head, Method
 from .model import BACKBONES, JointEmbedding, backbone
 from .settings import Settings
 
-__all__ = ["BACKBONES", "JointEmbedding", "METHODS", "Method", "Settings", "backbone", "nt_xent"]
+__all__ = ["BACKBONES", "CRITERIA", "Head", "JointEmbedding", "METHODS", "Method", "Settings", "backbone", "nt_xent"]

@@ -18,6 +18,13 @@ class Data:
     train: Any
     test: Any
 
+    @property
+    def classes(self) -> int:
+        """How many there are in the training split."""
+        if isinstance(self.train, str):
+            return sum(path.is_dir() for path in Path(self.train).iterdir())
+        return int(max(self.train[1])) + 1
+
 
 def cache_folder() -> Path:
     """Where data sets are kept: $GPUAUG_DATA, else gpuaug in the user's cache folder."""

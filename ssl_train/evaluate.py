@@ -1,14 +1,28 @@
-"""Weighted k-nearest-neighbour accuracy, on backbone features or on any others."""
+"""`python -m ssl_train.evaluate CHECKPOINT`: what a run's features are worth; and the kNN accuracy that training reports."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
+import tyro
 
 import gpuaug
+
+from . import checkpoint, measures
+from .data import open_data
+from .errors import UserError
+from .model import JointEmbedding
+from .run import saved_settings
+from .settings import Settings, heads
+from .views import run_policy
 
 CHUNK = 1024
 """Queries at a time: 1024 x 50,000 similarities are 200 MB."""
@@ -49,3 +63,106 @@ def knn(
         votes.scatter_add_(1, labels[nearest], (similarity / temperature).exp())
         right += int((votes.argmax(dim=1) == y).sum())
     return right / len(test[0])
+
+
+@dataclass(frozen=True)
+class Options:
+    """Measure a run's backbone: kNN, logistic regression, a linear probe by SGD, RankMe, alignment and uniformity.
+
+    The result is printed, and written to evaluation.json beside the checkpoint, where the features are kept too.
+    """
+
+    checkpoint: tyro.conf.Positional[Path]
+    """A run's folder, or the checkpoint.pt in it."""
+    data: str | None = None
+    """photos, cifar10, or a folder that has train/ and test/. Default: what the run was trained on."""
+    device: str = "auto"
+    """auto (CUDA where there is one), cpu, cuda, cuda:1, mps."""
+    num_workers: int = 1
+    """The loader's workers."""
+    knn_k: int = 200
+    """Neighbours that vote; fewer training images take fewer."""
+    probe_epochs: int = 100
+    """Of the linear probe."""
+
+
+def checkpoint_of(run: Path) -> Path:
+    """The checkpoint in a run's folder, or the one given."""
+    return run / "checkpoint.pt" if run.is_dir() else run
+
+
+def load_run(path: Path) -> tuple[JointEmbedding, Settings]:
+    """The network of a checkpoint, on the CPU, and the settings in settings.json beside it. Raises UserError."""
+    settings = saved_settings(path.parent)
+    state = checkpoint.load(path)["model"]
+    scores = next((w for name, w in state.items() if name.startswith("scores.") and name.endswith("weight")), None)
+    classes = "scores.bias" in state
+    model = JointEmbedding(settings.backbone, settings.size, *heads(settings), 0 if scores is None else len(scores), classes)
+    model.load_state_dict(state)
+    return model.eval(), settings
+
+
+@torch.no_grad()
+def run_features(options: Options, device: torch.device) -> dict[str, torch.Tensor]:
+    """Features of both splits without augmentation, of two augmented views of the test images, and the projector's embeddings.
+
+    Kept in features-KEY.pt beside the checkpoint; KEY follows from the checkpoint's bytes and the data's name.
+    """
+    model, s = load_run(options.checkpoint)
+    data = options.data or s.data
+    key = hashlib.sha256(options.checkpoint.read_bytes() + data.encode()).hexdigest()[:12]
+    cache = options.checkpoint.with_name(f"features-{key}.pt")
+    if cache.exists():
+        return {name: x.to(device) for name, x in checkpoint.load(cache).items()}
+    model = model.to(device)
+    splits = open_data(data)
+    more: dict[str, Any] = {"batch_size": 256, "num_workers": options.num_workers, "device": device}
+    found: dict[str, torch.Tensor] = {}
+    for name, split in (("train", splits.train), ("test", splits.test)):
+        loader = gpuaug.DataLoader(split, evaluation_policy(s.size), **more)
+        found[f"{name}_x"], found[f"{name}_y"] = features(model.backbone, loader, device)
+        found[f"{name}_z"] = torch.cat([model.projector(x) for x in torch.split(found[f"{name}_x"], 1024)])
+    policy = run_policy(s.policy or "", s.size, 0, None)
+    for k, view in enumerate(policy.views[:2]):
+        one = gpuaug.DataLoader(splits.test, gpuaug.Policy(view), seed=k, **more)
+        found[f"view{k}"], _ = features(model.backbone, one, device)
+    checkpoint.save(cache, {name: x.cpu() for name, x in found.items()})
+    return found
+
+
+def evaluate(options: Options) -> dict[str, Any]:
+    """Everything that the command prints. Raises UserError for what the user can mend."""
+    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if options.device == "auto" else options.device
+    f = run_features(options, torch.device(chosen))
+    train, test = (f["train_x"], f["train_y"]), (f["test_x"], f["test_y"])
+    k = min(options.knn_k, len(train[0]))
+    return {
+        "checkpoint": str(options.checkpoint),
+        "images": {"train": len(train[0]), "test": len(test[0])},
+        "knn": {"accuracy": knn(train, test, k), "k": k},
+        "logistic": measures.logistic(train, test),
+        "linear_probe": {"accuracy": measures.linear_probe(train, test, options.probe_epochs), "epochs": options.probe_epochs},
+        "rankme": {name: measures.rankme(f[f"train_{x}"][:25_600]) for name, x in (("features", "x"), ("embeddings", "z"))},
+        "alignment": measures.alignment(f["view0"], f["view1"]),
+        "uniformity": measures.uniformity(f["test_x"]),
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    options = tyro.cli(Options, prog="python -m ssl_train.evaluate", args=argv)
+    options = replace(options, checkpoint=checkpoint_of(options.checkpoint))
+    try:
+        found = evaluate(options)
+        text = json.dumps(found, indent=2)
+        out = options.checkpoint.with_name("evaluation.json")
+        checkpoint.write_atomic(out, lambda file: file.write(text.encode()))
+    except (UserError, OSError, ValueError) as error:
+        print(f"ssl_train.evaluate: {error}", file=sys.stderr)
+        return 2
+    print(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

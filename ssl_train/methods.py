@@ -1,53 +1,228 @@
-"""Every method, a row of one table: views -> encoder -> projector -> loss (Morningstar et al. 2024, arXiv 2403.05726)."""
+"""Every method, a row of one table (the template of Morningstar et al. 2024, arXiv 2403.05726):
+
+    views -> backbone -> projector (-> predictor) (-> prototypes) -> loss against the target branch,
+
+which is the same branch, the same without gradient, or its moving average. Each column is a switch on the command line.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-import torch
+Norm = Literal["batch", "layer", "none"]
 
-from .losses import nt_xent
 
-Loss = Callable[[Sequence[torch.Tensor], float], torch.Tensor]
-"""Embeddings, one (B, D) tensor a view, and the temperature -> a scalar."""
+@dataclass(frozen=True)
+class Head:
+    """An MLP. layers: 0 is the identity. hidden: 0 is as wide as what comes in. out: its output's width.
+
+    norm: after each hidden layer, before the ReLU. last: what follows the last layer: "none", "scale" (normalisation with a
+    trained scale and no shift), "plain" (without either) or "full". gelu: instead of ReLU.
+    """
+
+    layers: int
+    hidden: int
+    out: int
+    norm: Norm = "batch"
+    last: Literal["none", "scale", "plain", "full"] = "none"
+    gelu: bool = False
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a method's authors publish for LARS: learning rate per 256 images, weight decay, temperature."""
+    """A method's settings at one image size.
 
+    learning_rate: for 256 images, scaled as `scaling` says. momentum: of the moving average, at the start; half a cosine takes
+    it to momentum_end (None: constant), and the weight decay to weight_decay_end. target_temperature: of the target branch, at
+    the start and after `target_warmup` epochs, or after 0.3 of a shorter run. outputs: prototypes. loss_weight: of the second
+    term of Barlow Twins or LeJEPA. loss_scale: of the whole loss, which LARS feels in biases and normalisation only. trust,
+    clip: LARS's.
+    """
+
+    policy: str
+    projector: Head
+    optimizer: str
     learning_rate: float
     weight_decay: float
-    temperature: float
+    source: str
+    temperature: float = 0.1
+    scaling: Literal["linear", "sqrt", "none"] = "linear"
+    momentum: float = 0.99
+    momentum_end: float | None = 1.0
+    weight_decay_end: float | None = None
+    target_temperature: tuple[float, float] = (0.04, 0.07)
+    target_warmup: float = 30.0
+    outputs: int = 0
+    loss_weight: float = 0.0
+    loss_scale: float = 1.0
+    trust: float = 1e-3
+    clip: bool = False
 
 
 @dataclass(frozen=True)
 class Method:
-    """A method.
+    """A method. loss: a name in `ssl_train.criteria.CRITERIA`.
 
-    views: how many its loss takes. projector_layers, projector_dim: the projector's depth and output width (its hidden
-    layers are as wide as the features). small, large: its authors' policy and settings at CIFAR's and at
-    ImageNet's size.
+    target: "shared" (with gradient), "stop" (the same without) or "momentum" (the moving average of the network).
+    symmetric: each of the two global views is predicted in turn; else only the second, which the network itself then never
+    sees. queue: its length as published, and the largest share of the training images it may hold. frozen_epochs: for which
+    the prototypes stand still. small, large: the recipes up to 64 pixels and above.
     """
 
-    views: int
-    loss: Loss
-    projector_layers: int
-    projector_dim: int
-    small: tuple[str, Recipe]
-    large: tuple[str, Recipe]
-    source: str
+    loss: str
+    small: Recipe
+    large: Recipe
+    predictor: Head | None = None
+    target: Literal["shared", "stop", "momentum"] = "shared"
+    symmetric: bool = True
+    views: int = 2
+    queue: tuple[int, float] = (0, 0.0)
+    frozen_epochs: int = 0
+    source: str = ""
+
+
+def solo(method: str) -> str:
+    return f"solo-learn scripts/pretrain/cifar/{method}.yaml"
+
+
+CIFAR = "simclr_cifar"
+"""The policy of every small recipe, so that methods differ by their algorithms alone."""
+
+
+def lars(policy: str, projector: Head, learning_rate: float, weight_decay: float, source: str, **more: object) -> Recipe:
+    return Recipe(policy, projector, "lars", learning_rate, weight_decay, source, **more)  # type: ignore[arg-type]
+
+
+def solo_lars(name: str, projector: Head, learning_rate: float, weight_decay: float, **more: object) -> Recipe:
+    """LARS as solo-learn uses it, with `eta` 0.02 and `clip_lr`."""
+    return lars(CIFAR, projector, learning_rate, weight_decay, solo(name), trust=0.02, clip=True, **more)
 
 
 METHODS = {
     "simclr": Method(
-        views=2,
-        loss=lambda z, temperature: nt_xent(z[0], z[1], temperature),
-        projector_layers=2,
-        projector_dim=128,
-        small=("simclr_cifar", Recipe(learning_rate=1.0, weight_decay=1e-6, temperature=0.5)),
-        large=("simclr", Recipe(learning_rate=0.3, weight_decay=1e-6, temperature=0.1)),
-        source="Chen et al. 2020, arXiv 2002.05709; commands in the README of google-research/simclr",
+        "nt_xent",
+        small=lars(CIFAR, Head(2, 0, 128, last="scale"), 1.0, 1e-6, "google-research/simclr README", temperature=0.5),
+        large=lars("simclr", Head(2, 0, 128, last="scale"), 0.3, 1e-6, "google-research/simclr README", temperature=0.1),
+        source="Chen et al. 2020, arXiv 2002.05709",
+    ),
+    "moco_v2": Method(
+        "moco_v2",
+        target="momentum",
+        symmetric=False,
+        queue=(65_536, 1 / 12),  # 4,096 for CIFAR-10's 50,000, as in the authors' notebook for it
+        small=Recipe(
+            CIFAR, Head(2, 0, 128, norm="none"), "sgd", 0.3, 1e-4, solo("mocov2plus"), temperature=0.2, momentum_end=0.999
+        ),
+        large=Recipe(
+            "moco_v2",
+            Head(2, 0, 128, norm="none"),
+            "sgd",
+            0.03,
+            1e-4,
+            "facebookresearch/moco README",
+            temperature=0.2,
+            momentum=0.999,
+            momentum_end=None,
+        ),
+        source="Chen et al. 2020, arXiv 2003.04297",
+    ),
+    "moco_v3": Method(
+        "info_nce",
+        target="momentum",
+        predictor=Head(2, 4096, 256),
+        small=solo_lars("mocov3", Head(2, 4096, 256, last="plain"), 0.3, 1e-6, temperature=0.2),
+        large=lars(
+            "byol", Head(2, 4096, 256, last="plain"), 0.6, 1.5e-6, "facebookresearch/moco-v3 CONFIG.md", temperature=1.0
+        ),
+        source="Chen et al. 2021, arXiv 2104.02057",
+    ),
+    "byol": Method(
+        "cosine",  # its squared distances, summed over both directions, are 4 + 4 x the mean negative cosine
+        target="momentum",
+        predictor=Head(2, 4096, 256),
+        small=solo_lars("byol", Head(2, 4096, 256), 1.0, 1e-5, loss_scale=4.0),
+        large=lars("byol", Head(2, 4096, 256), 0.2, 1.5e-6, "arXiv 2006.07733, section 3.3", momentum=0.996, loss_scale=4.0),
+        source="Grill et al. 2020, arXiv 2006.07733",
+    ),
+    "simsiam": Method(
+        "cosine",
+        target="stop",
+        predictor=Head(2, 512, 2048),
+        small=Recipe(CIFAR, Head(2, 2048, 2048, last="plain"), "sgd", 0.03, 5e-4, "arXiv 2011.10566, appendix D"),
+        large=Recipe("simsiam", Head(3, 2048, 2048, last="plain"), "sgd", 0.05, 1e-4, "facebookresearch/simsiam README"),
+        source="Chen and He 2021, arXiv 2011.10566",
+    ),
+    "swav": Method(
+        "swav",
+        frozen_epochs=1,
+        small=solo_lars("swav", Head(2, 2048, 128), 0.6, 1e-6, outputs=3000),
+        large=lars("swav", Head(2, 2048, 128), 0.3, 1e-6, "facebookresearch/swav swav_800ep_pretrain.sh", outputs=3000),
+        source="Caron et al. 2020, arXiv 2006.09882",
+    ),
+    "dino": Method(
+        "dino",
+        target="momentum",
+        frozen_epochs=1,
+        small=solo_lars("dino", Head(3, 2048, 256, norm="none", gelu=True), 0.3, 1e-6, momentum=0.9995, outputs=4096),
+        large=Recipe(
+            "dino",
+            Head(3, 2048, 256, norm="none", gelu=True),
+            "adamw",
+            5e-4,
+            0.04,
+            "facebookresearch/dino main_dino.py",
+            weight_decay_end=0.4,
+            momentum=0.996,
+            outputs=65_536,
+        ),
+        source="Caron et al. 2021, arXiv 2104.14294",
+    ),
+    "barlow_twins": Method(
+        "barlow_twins",
+        small=solo_lars("barlow", Head(3, 2048, 2048), 0.3, 1e-4, loss_weight=0.0051, loss_scale=0.1),
+        large=lars(
+            "barlow_twins",
+            Head(3, 8192, 8192),
+            0.2,
+            1e-6,
+            "facebookresearch/barlowtwins main.py",
+            loss_weight=0.0051,
+            loss_scale=0.024,
+        ),
+        source="Zbontar et al. 2021, arXiv 2103.03230",
+    ),
+    "vicreg": Method(
+        "vicreg",
+        small=solo_lars("vicreg", Head(3, 2048, 2048), 0.3, 1e-4),
+        large=lars("vicreg", Head(3, 8192, 8192), 0.2, 1e-6, "facebookresearch/vicreg README"),
+        source="Bardes et al. 2022, arXiv 2105.04906",
+    ),
+    "nnclr": Method(
+        "nnclr",
+        predictor=Head(2, 4096, 256),
+        queue=(98_304, 1.0),
+        small=solo_lars("nnclr", Head(2, 2048, 256), 0.4, 1e-5, temperature=0.2),
+        large=lars("byol", Head(3, 2048, 256, last="full"), 0.3, 1e-6, "arXiv 2104.14548, section 4", temperature=0.1),
+        source="Dwibedi et al. 2021, arXiv 2104.14548",
+    ),
+    "w_mse": Method(
+        "w_mse",
+        small=Recipe(CIFAR, Head(2, 1024, 64), "adamw", 2e-3, 1e-6, solo("wmse") + " (Adam there)", scaling="none"),
+        large=Recipe("simclr", Head(2, 1024, 128), "adamw", 2e-3, 1e-6, "arXiv 2007.06346, section 4 (Adam)", scaling="none"),
+        source="Ermolov et al. 2021, arXiv 2007.06346",
+    ),
+    "lejepa": Method(
+        "lejepa",
+        small=Recipe(CIFAR, Head(3, 2048, 128), "adamw", 2e-3, 5e-2, "rbalestr-lab/lejepa MINIMAL.md", loss_weight=0.02),
+        large=Recipe("lejepa", Head(3, 2048, 128), "adamw", 5e-4, 5e-2, "rbalestr-lab/lejepa README", loss_weight=0.05),
+        source="Balestriero and LeCun 2025, arXiv 2511.08544",
+    ),
+    "supervised": Method(
+        "cross_entropy",
+        views=1,
+        small=Recipe("supervised", Head(0, 0, 0), "sgd", 0.1, 5e-4, "He et al. 2016, arXiv 1512.03385, section 4.2"),
+        large=Recipe("supervised", Head(0, 0, 0), "sgd", 0.1, 1e-4, "torchvision references/classification"),
+        source="torchvision references/classification",
     ),
 }

@@ -17,13 +17,21 @@ class LARS(torch.optim.Optimizer):
 
         g <- g + weight_decay * w;  ratio = trust * |w| / |g|;  v <- momentum * v + lr * ratio * g;  w <- w - v
 
-    The ratio is 1 where either norm is 0. Groups without `adapt` should have no weight decay either; see `groups`.
+    The ratio is 1 where either norm is 0. With `clip` it is min(ratio / lr, 1), so that no layer moves faster than lr * g
+    (solo-learn's `clip_lr`, after LARC in NVIDIA's Apex). Groups without `adapt` should have no weight decay; see `groups`.
     """
 
     def __init__(
-        self, params: Iterable[Any], lr: float, weight_decay: float = 0.0, momentum: float = 0.9, trust: float = 1e-3
+        self,
+        params: Iterable[Any],
+        lr: float,
+        weight_decay: float = 0.0,
+        momentum: float = 0.9,
+        trust: float = 1e-3,
+        clip: bool = False,
     ) -> None:
-        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "trust": trust, "adapt": True})
+        defaults = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "trust": trust, "clip": clip, "adapt": True}
+        super().__init__(params, defaults)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
@@ -37,6 +45,8 @@ class LARS(torch.optim.Optimizer):
                 if group["adapt"]:
                     w_norm, g_norm = w.norm(), g.norm()
                     ratio = torch.where((w_norm > 0) & (g_norm > 0), group["trust"] * w_norm / g_norm, 1.0)
+                    if group["clip"] and group["lr"]:
+                        ratio = (ratio / group["lr"]).clamp(max=1.0)
                     g = g * ratio  # stays on the device: no synchronisation
                 v = self.state[w].setdefault("momentum", torch.zeros_like(w))
                 v.mul_(group["momentum"]).add_(g, alpha=group["lr"])
@@ -52,14 +62,31 @@ def groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     ]
 
 
-OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]], float], torch.optim.Optimizer]] = {
-    "lars": lambda params, lr: LARS(params, lr),
-    "adamw": lambda params, lr: torch.optim.AdamW(params, lr),
-    "sgd": lambda params, lr: torch.optim.SGD(params, lr, momentum=0.9, nesterov=True),
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "lars": LARS,
+    "adamw": torch.optim.AdamW,
+    "sgd": lambda params, lr: torch.optim.SGD(params, lr, momentum=0.9),
 }
 
 DEFAULTS = {"adamw": (1e-3, 1e-4), "sgd": (0.03, 5e-4)}
-"""Our own learning rate per 256 images and weight decay, where a method's authors publish only LARS's."""
+"""Our own learning rate per 256 images and weight decay, for methods that are published with another optimizer."""
+
+SCALING: dict[str, Callable[[int], float]] = {
+    "linear": lambda batch: batch / 256,
+    "sqrt": lambda batch: math.sqrt(batch / 256),
+    "none": lambda batch: 1.0,
+}
+"""By how much the learning rate for 256 images is multiplied at another batch size."""
+
+
+def half_cosine(start: float, end: float, step: int, total: int) -> float:
+    """From `start` at step 0 to `end` at step `total` along half a cosine (BYOL's momentum, DINO's weight decay)."""
+    return end - (end - start) * (1 + math.cos(math.pi * step / total)) / 2
+
+
+def ramp(start: float, end: float, step: int, steps: float) -> float:
+    """From `start` to `end` in a straight line over `steps` steps, then `end` (the temperature of DINO's teacher)."""
+    return end if step >= steps else start + (end - start) * step / steps
 
 
 def learning_rate(step: int, total: int, warmup: int, peak: float) -> float:

@@ -20,12 +20,17 @@ from .settings import Settings, check_same, from_saved
 
 @dataclass
 class Run:
-    """A run. knn: accuracy by epoch, 0 being the untrained network. images_per_s, data_wait: over all steps made here."""
+    """A run.
+
+    knn: accuracy by epoch, 0 being the untrained network; probe: of each linear probe. images_per_s, data_wait: over all
+    steps made here.
+    """
 
     folder: Path
     settings: Settings
     model: JointEmbedding
     knn: dict[int, float] = field(default_factory=dict)
+    probe: dict[int, list[float]] = field(default_factory=dict)
     images_per_s: float = math.nan
     data_wait: float = math.nan
 

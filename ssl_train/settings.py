@@ -8,46 +8,98 @@ from typing import Any, Literal
 
 import torch
 
+from . import distributed
+from .criteria import CRITERIA
 from .errors import UserError
-from .methods import METHODS
-from .model import BACKBONES, SMALL
-from .optim import DEFAULTS, OPTIMIZERS
+from .methods import METHODS, Head, Recipe
+from .model import SMALL
+from .optim import DEFAULTS, OPTIMIZERS, SCALING
 
 FREE = ("device", "num_workers", "eval_every", "checkpoint_every", "compile", "out", "resume")
 """What may change when a run is continued; all else would make it another run."""
 
+Switch = Literal["on", "off"]
+
 
 @dataclass(frozen=True)
 class Settings:
-    """Pretrain a backbone without labels, and measure its features by kNN.
+    """Pretrain a backbone without labels, and measure its features by kNN and a linear probe.
 
-    Options left at None take the method's published value for the image size, or ours for other optimizers than LARS.
+    Every option from --loss to --queue-size is one column of the method's row (ssl_train/methods.py) and can be switched by
+    itself. Options left at None take the published value of the method's recipe for the image size.
     """
 
     method: str = "simclr"
-    """The method; see ssl_train/methods.py."""
+    """simclr, moco_v2, moco_v3, byol, simsiam, swav, dino, barlow_twins, vicreg, nnclr, w_mse, lejepa, supervised."""
     data: str = "photos"
     """photos, cifar10, or the path of a folder that has train/ and test/ (or val/), each with one folder of images a class."""
     policy: str | None = None
-    """A named policy (`gpuaug policies` lists them) with as many views as the method takes."""
+    """A named policy; `gpuaug policies` lists them."""
+    multi_crop: int | None = None
+    """Small views besides the two large ones; 0 drops those of the policy. Default: as the policy has them."""
+    local_size: int | None = None
+    """Side of a small view. Default: the policy's at 224 pixels, and in proportion (up to a multiple of 8) at other sizes."""
     backbone: str = "resnet18"
-    """resnet18, resnet34, resnet50, or resnet18_quarter (a quarter of the channels, for CPUs)."""
+    """resnet18, resnet34, resnet50, resnet18_quarter (a quarter of the channels, for CPUs), vit_nano, vit_tiny, vit_small, or
+    any model of timm's."""
     size: int = 32
-    """Side of a view in pixels; up to 64 the backbone has the CIFAR stem."""
+    """Side of a view in pixels; up to 64 the backbone has the CIFAR stem, or patches of 4 pixels."""
     batch_size: int = 256
-    """Images a step."""
+    """Images a step, over all processes."""
     epochs: int = 100
     """Passes over the training images."""
-    optimizer: str = "lars"
-    """lars (as SimCLR), adamw (better for short runs), or sgd."""
-    learning_rate: float | None = None
-    """The peak for 256 images a batch; it is scaled linearly with the batch."""
-    weight_decay: float | None = None
-    """Not applied to biases and normalisation."""
-    warmup_epochs: float | None = None
-    """Default: 10, or a tenth of a run of under 100 epochs."""
+
+    loss: str | None = None
+    """nt_xent, info_nce, moco_v2, nnclr, cosine, swav, dino, barlow_twins, vicreg, w_mse, lejepa, cross_entropy."""
+    predictor: Switch | None = None
+    """A prediction network on the branch that is trained; `on` gives a method without one BYOL's."""
+    momentum: float | Literal["off"] | None = None
+    """Of the moving average that gives the targets, at the start; off: the network itself gives them."""
+    momentum_end: float | None = None
+    """Where half a cosine takes the momentum by the end of the run."""
+    stop_gradient: Switch | None = None
+    """Whether targets that the network itself gives are cut off from the gradient."""
+    symmetric: Switch | None = None
+    """Whether each of the two large views is a target in turn, or only the second."""
+    projector_layers: int | None = None
+    """Layers of the projector; 0: none."""
+    projector_hidden: int | None = None
+    """Width of its hidden layers, and of the predictor's; 0: that of what comes in."""
+    projector_dim: int | None = None
+    """Width of the embedding."""
+    head_norm: Literal["batch", "layer", "none"] | None = None
+    """Normalisation in projector and predictor."""
+    prototypes: int | None = None
+    """Their number, where the loss has any."""
+    queue_size: int | None = None
+    """Earlier embeddings kept, where the loss keeps any; rounded down to whole batches. Default: the published number, or less
+    for small data."""
     temperature: float | None = None
     """Of the loss."""
+    target_temperature: float | None = None
+    """Of the targets (DINO), after its warm-up."""
+    negatives: int | None = None
+    """Other images each view is told apart from (nt_xent, info_nce), e.g. 1. Default: all of the batch."""
+    weights: Literal["uniform", "score", "shuffled", "draws"] = "uniform"
+    """Of positive pairs (a reconstruction of ScoreCL): by the difference of their views' scores; the same, shuffled; or by that
+    of their draws' strengths, without a score network."""
+    score_epochs: int = 5
+    """Passes over the images to train the score network."""
+    grow_from: int | None = None
+    """Size of the views at the start, growing to --size in steps of 32 pixels, each for an equal share of the epochs."""
+
+    optimizer: str | None = None
+    """lars, adamw (better for short runs), or sgd."""
+    learning_rate: float | None = None
+    """The peak for 256 images a batch."""
+    scaling: str | None = None
+    """How the learning rate follows the batch size: linear, sqrt, none."""
+    weight_decay: float | None = None
+    """Not applied to biases and normalisation."""
+    weight_decay_end: float | None = None
+    """Where half a cosine takes it by the end of the run. Default: it stays (but for DINO above 64 pixels)."""
+    warmup_epochs: float | None = None
+    """Default: 10, or a tenth of a run of under 100 epochs."""
     seed: int = 0
     """Of the initial weights, the order of the images and the draws."""
     device: str = "auto"
@@ -62,6 +114,9 @@ class Settings:
     """Neighbours that vote in the evaluation."""
     eval_every: int = 10
     """Epochs between evaluations; the first and the last are always made. 0: none at all."""
+    probe: Literal["off", "backbone", "all"] = "backbone"
+    """Linear classifiers trained beside the network on its features, or on every layer of the projector too; no gradient of
+    theirs reaches the network."""
     checkpoint_every: int = 0
     """Steps between checkpoints, besides the one at the end of each epoch; 0: none."""
     out: str | None = None
@@ -70,51 +125,134 @@ class Settings:
     """Continue the run in --out, exactly where its last checkpoint was written."""
 
 
+def recipe(s: Settings) -> Recipe:
+    method = METHODS[s.method]
+    return method.small if s.size <= SMALL else method.large
+
+
 def resolve(settings: Settings) -> Settings:
-    """The settings with every None filled in. Raises UserError for values that cannot be."""
+    """The settings with every None filled in that does not depend on the data. Raises UserError for values that cannot be."""
     s = settings
+    known: Any
     for option, value, known in (
         ("method", s.method, METHODS),
-        ("backbone", s.backbone, BACKBONES),
+        ("loss", s.loss, CRITERIA),
         ("optimizer", s.optimizer, OPTIMIZERS),
+        ("scaling", s.scaling, SCALING),
         ("precision", s.precision, ("auto", "bf16", "float32")),
     ):
-        if value not in known:
+        if value is not None and value not in known:
             raise UserError(f"--{option} {value}: unknown; there are {', '.join(known)}")
-    method = METHODS[s.method]
-    policy, recipe = method.small if s.size <= SMALL else method.large
-    rate, decay = DEFAULTS.get(s.optimizer, (recipe.learning_rate, recipe.weight_decay))
-    chosen = "cuda" if torch.cuda.is_available() else "cpu"
-    device = chosen if s.device == "auto" else s.device
-    s = replace(
-        s,
-        policy=policy if s.policy is None else s.policy,
-        learning_rate=rate if s.learning_rate is None else s.learning_rate,
-        weight_decay=decay if s.weight_decay is None else s.weight_decay,
-        warmup_epochs=min(10.0, s.epochs / 10) if s.warmup_epochs is None else s.warmup_epochs,
-        temperature=recipe.temperature if s.temperature is None else s.temperature,
-        device=device,
-        precision=("bf16" if device.startswith("cuda") else "float32") if s.precision == "auto" else s.precision,
-        out=s.out or f"runs/{s.method}-{s.data.strip('/').split('/')[-1]}-{s.backbone}-{s.seed}",
-    )
+    method, published = METHODS[s.method], recipe(s)
+    optimizer = s.optimizer or published.optimizer
+    own = optimizer == published.optimizer
+    rate, decay = (published.learning_rate, published.weight_decay) if own else DEFAULTS.get(optimizer, (0.3, 1e-6))
+    loss = s.loss or method.loss
+    momentum = s.momentum if s.momentum is not None else published.momentum if method.target == "momentum" else "off"
+    device = ("cuda" if torch.cuda.is_available() else "cpu") if s.device == "auto" else s.device
+    given: dict[str, Any] = {name: value for name, value in vars(s).items() if value is not None}
+    prototypes = (published.outputs or 3000) if CRITERIA[loss].outputs == "prototypes" else 0
+    filled: dict[str, Any] = {
+        "policy": published.policy,
+        "loss": loss,
+        "predictor": "on" if method.predictor else "off",
+        "momentum": momentum,
+        "momentum_end": published.momentum_end if published.momentum_end is not None else momentum,
+        "stop_gradient": "on" if method.target == "stop" or method.target == "momentum" else "off",
+        "symmetric": "on" if method.symmetric else "off",
+        "projector_layers": published.projector.layers,
+        "projector_hidden": published.projector.hidden,
+        "projector_dim": published.projector.out,
+        "head_norm": published.projector.norm,
+        "prototypes": prototypes,
+        "temperature": published.temperature,
+        "target_temperature": published.target_temperature[1],
+        "optimizer": optimizer,
+        "learning_rate": rate,
+        "scaling": published.scaling if own else "linear",
+        "weight_decay": decay,
+        "weight_decay_end": (published.weight_decay_end if own else None) or given.get("weight_decay", decay),
+        "warmup_epochs": min(10.0, s.epochs / 10),
+        "out": f"runs/{s.method}-{s.data.strip('/').split('/')[-1]}-{s.backbone}-{s.seed}",
+    }
+    if filled["momentum_end"] == "off" or momentum == "off":
+        filled["momentum_end"] = 1.0
+    chosen = {**filled, **given, "device": device}
+    chosen["precision"] = ("bf16" if device.startswith("cuda") else "float32") if s.precision == "auto" else s.precision
+    s = replace(s, **chosen)
     check(s)
     return s
 
 
+def heads(s: Settings) -> tuple[Head, Head | None]:
+    """The projector and the predictor of resolved settings: the method's, with what was switched."""
+    assert s.projector_layers is not None
+    assert s.projector_hidden is not None
+    assert s.projector_dim is not None
+    assert s.head_norm is not None
+    base = recipe(s).projector
+    projector = replace(base, layers=s.projector_layers, hidden=s.projector_hidden, out=s.projector_dim, norm=s.head_norm)
+    if s.predictor == "off":
+        return projector, None
+    predictor = METHODS[s.method].predictor or Head(2, 4096, 256)
+    hidden = predictor.hidden if s.projector_hidden == base.hidden else s.projector_hidden
+    return projector, replace(predictor, hidden=hidden, out=s.projector_dim, norm=s.head_norm if base.layers else "batch")
+
+
+def queue_length(s: Settings, images: int) -> int:
+    """Of the loss's queue, in whole batches; 0 where it keeps none."""
+    if s.loss not in ("moco_v2", "nnclr"):
+        return 0
+    published, share = METHODS[s.method].queue if METHODS[s.method].queue[0] else METHODS[s.loss].queue
+    wanted = s.queue_size if s.queue_size is not None else min(published, int(images * share))
+    return max(1, wanted // s.batch_size) * s.batch_size
+
+
 def check(s: Settings) -> None:
-    """Raise UserError for numbers outside their range and devices that are not there."""
+    """Raise UserError for numbers outside their range, switches that exclude each other, and devices that are not there."""
     least = {"size": 8, "batch_size": 2, "epochs": 1, "knn_k": 1, "num_workers": 0, "eval_every": 0, "checkpoint_every": 0}
-    least |= {"seed": 0, "learning_rate": 0, "weight_decay": 0, "warmup_epochs": 0}
+    least |= {"seed": 0, "learning_rate": 0, "weight_decay": 0, "weight_decay_end": 0, "warmup_epochs": 0}
+    least |= {
+        "multi_crop": 0,
+        "local_size": 8,
+        "score_epochs": 1,
+        "projector_layers": 0,
+        "projector_hidden": 0,
+        "queue_size": 1,
+    }
     for name, low in least.items():
         value = getattr(s, name)
-        if not (math.isfinite(value) and value >= low):
+        if value is not None and not (math.isfinite(value) and value >= low):
             raise UserError(f"--{name.replace('_', '-')} {value}: it must be at least {low}")
-    assert s.temperature is not None
+    for name in ("temperature", "target_temperature"):
+        value = getattr(s, name)
+        if not (math.isfinite(value) and value > 0):
+            raise UserError(f"--{name.replace('_', '-')} {value}: it must be above 0")
+    for name in ("momentum", "momentum_end"):
+        value = getattr(s, name)
+        if value != "off" and not 0 <= value <= 1:
+            raise UserError(f"--{name.replace('_', '-')} {value}: it must be in 0..1, or --momentum off")
     assert s.warmup_epochs is not None
-    if not (math.isfinite(s.temperature) and s.temperature > 0):
-        raise UserError(f"--temperature {s.temperature}: it must be above 0")
     if s.warmup_epochs >= s.epochs:
         raise UserError(f"--warmup-epochs {s.warmup_epochs:g}: it must be below --epochs {s.epochs}")
+    if s.projector_layers and not s.projector_dim:
+        raise UserError(
+            f"--projector-dim {s.projector_dim}: with --projector-layers {s.projector_layers} it must be at least 1"
+        )
+    if s.predictor == "on" and not s.projector_layers:
+        raise UserError("--predictor on: it needs a projector before it; give --projector-layers and --projector-dim")
+    criterion = CRITERIA[s.loss or ""]
+    if s.weights != "uniform" and not criterion.weighted:
+        raise UserError(f"--weights {s.weights}: the loss {s.loss} is no mean over images, so it takes --weights uniform")
+    if s.negatives is not None and not (criterion.negatives and 1 <= s.negatives < s.batch_size):
+        raise UserError(f"--negatives {s.negatives}: 1..{s.batch_size - 1}, with the losses nt_xent and info_nce")
+    if s.grow_from is not None and not (32 <= s.grow_from <= s.size and (s.size - s.grow_from) % 32 == 0):
+        raise UserError(f"--grow-from {s.grow_from}: it must be --size {s.size} less a multiple of 32, and at least 32")
+    world = distributed.world()
+    if s.batch_size % world or s.batch_size < 2 * world:
+        raise UserError(
+            f"--batch-size {s.batch_size}: it must be a multiple of the {world} processes, two images each at least"
+        )
     try:
         torch.empty(0, device=s.device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:

@@ -1,49 +1,55 @@
-"""The training loop: views -> embeddings -> loss -> step; measured, checkpointed, and resumable to the bit on a CPU.
+"""The training loop: views -> network and target -> loss -> step; measured, checkpointed, and resumable to the bit on a CPU.
 
 A run is a function of its settings alone: once the weights are drawn nothing reads torch's generators, and the views follow
-from (seed, epoch, image). So a checkpoint holds weights, optimizer, step and the loader's place, and needs no more.
+from (seed, epoch, image). So a checkpoint holds weights, targets, queues, optimizer, step and the loader's place, and no more.
 """
 
 from __future__ import annotations
 
 import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-import gpuaug
-
-from . import checkpoint, curves, run
-from .data import open_data
+from . import checkpoint, curves, distributed, run
+from .criteria import CRITERIA, Memory, Step
 from .errors import UserError
-from .evaluate import evaluation_policy, features, knn
+from .evaluate import features, knn
+from .interrupts import held_interrupts, stoppable
+from .loaders import Loaders, readable
 from .methods import METHODS
-from .model import JointEmbedding
-from .optim import OPTIMIZERS, groups, learning_rate
+from .model import JointEmbedding, follow
+from .optim import OPTIMIZERS, SCALING, groups, half_cosine, learning_rate, ramp
 from .run import Run
-from .settings import Settings, resolve
+from .score import ScoreNet, magnitude, pair_weights, strength, train_score
+from .settings import Settings, check, heads, queue_length, recipe, resolve
 
 
 def train(settings: Settings, progress: bool = True) -> Run:
     """Make, or continue, the run that the settings describe, in the folder `settings.out`.
 
-    Raises UserError for what the user can mend, and KeyboardInterrupt after Ctrl-C, a checkpoint having been written.
+    Under torchrun every process calls this; rank 0 alone evaluates, writes and shows its progress. Raises UserError for what
+    the user can mend, and KeyboardInterrupt after Ctrl-C, a checkpoint having been written.
     """
     s = resolve(settings)
+    s = replace(s, device=distributed.start(s.device))
+    check(s)
+    progress = progress and distributed.rank() == 0
     folder = Path(s.out or "")
-    loaders = Loaders(s, progress)
-    if not s.resume:
-        run.start(folder, s, str(loaders.policy))
+    trainer = Trainer(s, folder, Loaders(s, progress), progress)
     state = run.resume(folder, s) if s.resume else None
-    trainer = Trainer(s, folder, loaders, progress)
+    if not s.resume and distributed.rank() == 0:
+        run.start(folder, s, str(trainer.loaders.policy))
+    distributed.barrier()
     if state:
         trainer.load(state)
     with held_interrupts() as interrupted:
@@ -51,45 +57,28 @@ def train(settings: Settings, progress: bool = True) -> Run:
     return trainer.run
 
 
-class Loaders:
-    """Views to train on (`views`), and both splits without augmentation to evaluate on (`bank`, `queries`)."""
-
-    def __init__(self, s: Settings, progress: bool) -> None:
-        data = open_data(s.data, progress)
-        plain = evaluation_policy(s.size)
-        more: dict[str, Any] = {"num_workers": s.num_workers, "device": s.device, "seed": s.seed}
-        more["memory_format"] = torch.channels_last  # as the network's
-        try:
-            self.policy = gpuaug.policy(s.policy or "", size=s.size)
-            self.bank = gpuaug.DataLoader(data.train, plain, batch_size=256, **more)
-            self.queries = gpuaug.DataLoader(data.test, plain, batch_size=256, **more)
-            images = len(self.bank.dataset)
-            for option, value in (("batch-size", s.batch_size), ("knn-k", s.knn_k if s.eval_every else 0)):
-                if value > images:
-                    raise UserError(f"--{option} {value}: {s.data} has only {images} training images")
-            self.views = gpuaug.DataLoader(
-                data.train, self.policy, batch_size=s.batch_size, shuffle=True, drop_last=True, **more
-            )
-        except (ValueError, TypeError, KeyError, OSError, ImportError) as error:
-            raise UserError(str(error)) from error
-        wanted = METHODS[s.method].views
-        if len(self.policy) != wanted or len({view.size for view in self.policy.views}) > 1:
-            raise UserError(f"--policy {s.policy}: it has {len(self.policy)} views, {s.method} takes {wanted} of one size")
-
-
 class Trainer:
-    """A network, its optimizer, and how far they are: `step` counts the steps made."""
+    """A network, its target, its optimizer, and how far they are: `step` counts the steps made."""
 
     def __init__(self, s: Settings, folder: Path, loaders: Loaders, progress: bool) -> None:
         self.s, self.loaders, self.progress = s, loaders, progress
-        self.method = METHODS[s.method]
+        self.recipe, self.criterion = recipe(s), CRITERIA[s.loss or ""]
         self.device = torch.device(s.device)
         self.epoch_steps = len(loaders.views)
         self.total = s.epochs * self.epoch_steps
         torch.manual_seed(s.seed)
-        model = JointEmbedding(s.backbone, s.size, self.method).to(self.device).to(memory_format=torch.channels_last)
-        self.forward: Callable[..., list[torch.Tensor]] = torch.compile(model) if s.compile else model
-        self.optimizer = OPTIMIZERS[s.optimizer](groups(model, s.weight_decay or 0.0), 0.0)
+        outputs = {"embeddings": 0, "prototypes": s.prototypes or 0, "classes": loaders.classes}[self.criterion.outputs]
+        model = JointEmbedding(s.backbone, s.size, *heads(s), outputs, self.criterion.outputs == "classes", s.probe)
+        model = distributed.synchronised(model.to(self.device).to(memory_format=torch.channels_last), self.device)
+        self.target = model.average() if s.momentum != "off" else None
+        self.memory = Memory(queue_length(s, loaders.images), model.embedding, outputs).to(self.device)
+        self.probe = nn.ModuleList(nn.Linear(width, loaders.classes) for width in model.layer_widths(s.probe)).to(self.device)
+        self.probe_optimizer = torch.optim.Adam(self.probe.parameters(), 1e-3) if len(self.probe) else None
+        whole = DistributedDataParallel(model) if distributed.active() else model
+        self.forward: Callable[..., Any] = torch.compile(whole) if s.compile else whole
+        self.score = ScoreNet().to(self.device) if s.weights in ("score", "shuffled") else None
+        more = {"trust": self.recipe.trust, "clip": self.recipe.clip} if s.optimizer == "lars" else {}
+        self.optimizer = OPTIMIZERS[s.optimizer or ""](groups(model, s.weight_decay or 0.0), 0.0, **more)
         self.run = Run(folder, s, model)
         self.metrics = folder / "metrics.jsonl"
         self.rows: list[curves.Row] = []  # steps whose losses are still tensors on the device
@@ -99,6 +88,8 @@ class Trainer:
     def fit(self, interrupted: Callable[[], bool]) -> None:
         """Train to the end, evaluating on the way. Raises KeyboardInterrupt once a checkpoint is written."""
         if not self.step:
+            if self.score:
+                train_score(self.score, self.loaders.bank, self.s.score_epochs, self.s.seed, self.device)
             self.save()
         with tqdm(
             total=self.total, initial=self.step, desc=self.s.method, unit="step", dynamic_ncols=True, disable=not self.progress
@@ -119,23 +110,23 @@ class Trainer:
     def train_epoch(self, epoch: int, interrupted: Callable[[], bool], bar: tqdm[Any]) -> None:
         """What is left of an epoch, then a checkpoint."""
         self.run.model.train()
-        self.loaders.views.set_epoch(epoch)  # which keeps a place within this epoch that a checkpoint gave
+        self.loaders.stage(epoch).set_epoch(epoch)  # which keeps a place within this epoch that a checkpoint gave
         with closing(readable(self.loaders.views)) as batches:
             while self.step < (epoch + 1) * self.epoch_steps:
                 self.timed_step(batches, bar)
-                due = self.s.checkpoint_every and self.step % self.s.checkpoint_every == 0
-                if due or interrupted():
+                stop = distributed.any_rank(interrupted()) if self.step % 10 == 0 or distributed.world() == 1 else False
+                if stop or (self.s.checkpoint_every and self.step % self.s.checkpoint_every == 0):
                     self.save()
-                if interrupted():
+                if stop:
                     raise KeyboardInterrupt
         self.save()
 
     def timed_step(self, batches: Iterator[Any], bar: tqdm[Any]) -> None:
         """One step, its row of the metrics, and the progress bar."""
         start = time.perf_counter()
-        views, _ = next(batches)
+        views, labels = next(batches)
         waited = time.perf_counter() - start
-        loss, rate = self.update(views)
+        loss, rate = self.update(views if isinstance(views, list) else [views], labels)
         shown = float(loss) if self.device.type == "cpu" or self.step % 10 == 0 else None  # reading it empties a GPU's queue
         passed = time.perf_counter() - start
         row = {"step": self.step, "epoch": self.step / self.epoch_steps, "loss": loss, "learning_rate": rate}
@@ -149,36 +140,125 @@ class Trainer:
             bar.set_postfix_str(text, refresh=False)
         bar.update()
 
-    def update(self, views: list[torch.Tensor]) -> tuple[torch.Tensor, float]:
-        """One optimizer step. Returns the loss, still on the device, and the learning rate."""
+    def update(self, views: list[torch.Tensor], labels: torch.Tensor) -> tuple[torch.Tensor, float]:
+        """One optimizer step. Returns the loss of the whole batch, still on the device, and the learning rate."""
+        rate = self.schedule()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.s.precision == "bf16"):
+            layers, outputs = self.outputs(views, labels)
+        outputs.weights = self.weights(views, outputs)
+        loss = self.recipe.loss_scale * self.criterion.loss(outputs)
+        self.optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        if self.run.model.scores is not None and self.step < METHODS[self.s.method].frozen_epochs * self.epoch_steps:
+            for p in self.run.model.scores.parameters():
+                p.grad = None  # prototypes stand still at first, as in SwAV's and DINO's code
+        self.optimizer.step()
+        if self.target:
+            assert isinstance(self.s.momentum, float)
+            momentum = half_cosine(self.s.momentum, self.s.momentum_end or 0.0, self.step, self.total)
+            follow(self.target, self.run.model, momentum)
+        self.train_probe(layers, labels)
+        self.step += 1
+        return distributed.mean(loss.detach()), rate
+
+    def schedule(self) -> float:
+        """Set this step's learning rate, which is returned, and weight decay."""
         s = self.s
-        peak = (s.learning_rate or 0.0) * s.batch_size / 256
+        peak = (s.learning_rate or 0.0) * SCALING[s.scaling or "linear"](s.batch_size)
         rate = learning_rate(self.step, self.total, round((s.warmup_epochs or 0.0) * self.epoch_steps), peak)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=s.precision == "bf16"):
-            z = self.forward(views)
-        loss = self.method.loss(z, s.temperature or 0.0)
-        self.optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        self.optimizer.step()
-        self.step += 1
-        return loss.detach(), rate
+        decayed = self.optimizer.param_groups[0]
+        decayed["weight_decay"] = half_cosine(s.weight_decay or 0.0, s.weight_decay_end or 0.0, self.step, self.total)
+        return rate
+
+    def outputs(self, views: list[torch.Tensor], labels: torch.Tensor) -> tuple[list[torch.Tensor], Step]:
+        """What the network's layers give for the first view, and what the loss compares.
+
+        The network sees all views, but not the only target where it does not give that itself.
+        """
+        s = self.s
+        large = [i for i, view in enumerate(views) if view.shape == views[0].shape]
+        targets = large if s.symmetric == "on" else large[1:]
+        seen = [i for i in range(len(views)) if s.symmetric == "on" or not self.target or i not in targets]
+        layers, k, q = self.forward([views[i] for i in seen])
+        if self.target:
+            with torch.no_grad():
+                known = dict(zip(targets, self.target([views[j] for j in targets])[1], strict=True))
+        else:
+            online = dict(zip(seen, k, strict=True))
+            known = {j: online[j].detach() if s.stop_gradient == "on" else online[j] for j in targets}
+        start, end = self.recipe.target_temperature[0], s.target_temperature or 0.0
+        warmup = min(self.recipe.target_warmup, 0.3 * s.epochs) * self.epoch_steps
+        return layers, Step(
+            q=dict(zip(seen, q, strict=True)),
+            k=known,
+            target=labels,
+            memory=self.memory,
+            step=self.step,
+            seed=s.seed,
+            temperature=s.temperature or 0.0,
+            target_temperature=ramp(min(start, end), end, self.step, warmup),
+            same=not self.target and s.stop_gradient == "off" and s.predictor == "off",
+            loss_weight=self.recipe.loss_weight,
+            negatives=s.negatives,
+        )
+
+    def weights(self, views: list[torch.Tensor], outputs: Step) -> torch.Tensor | None:
+        """Of the images' terms, (B,), by the difference of the first two views (see ssl_train/score.py); None: all alike."""
+        if self.score:
+            w = pair_weights(magnitude(self.score, views[0]), magnitude(self.score, views[1]))
+            order = torch.randperm(len(w), generator=outputs.generator())
+            return w[order.to(w.device)] if self.s.weights == "shuffled" else w
+        if self.s.weights == "draws":
+            one, other = (torch.from_numpy(strength(self.loaders.views.draws, k)).to(self.device) for k in (0, 1))
+            return pair_weights(one, other)
+        return None
+
+    def train_probe(self, layers: list[torch.Tensor], labels: torch.Tensor) -> None:
+        """One step of the linear classifiers, on what every rank's images gave."""
+        if not self.probe_optimizer:
+            return
+        everyone = distributed.gather(labels)
+        self.probe_optimizer.zero_grad()
+        for classifier, layer in zip(self.probe, layers, strict=True):
+            torch.autograd.backward(F.cross_entropy(classifier(distributed.gather(layer.float())), everyone))
+        self.probe_optimizer.step()
 
     def evaluate(self, epoch: int, interrupted: Callable[[], bool]) -> None:
-        """kNN accuracy after `epoch` epochs, where it is due and not in the metrics yet."""
+        """kNN accuracy after `epoch` epochs, and the probes', where they are due and not in the metrics yet."""
         every = self.s.eval_every
         if not every or epoch in self.run.knn or (epoch % every and epoch != self.s.epochs):
             return
+        if distributed.rank() == 0:
+            self.measure(epoch, interrupted)
+        self.run.knn.setdefault(epoch, math.nan)  # the other ranks know that it was measured, not what
+        distributed.barrier()
+
+    def measure(self, epoch: int, interrupted: Callable[[], bool]) -> None:
         model = self.run.model.eval()
-        bank, queries = (
-            features(model.backbone, stoppable(readable(loader), interrupted), self.device)
-            for loader in (self.loaders.bank, self.loaders.queries)
+        bank = features(model.backbone, stoppable(readable(self.loaders.bank), interrupted), self.device)
+        x, y = features(
+            lambda view: torch.cat(model.layers(view, self.s.probe)[0], dim=1),
+            stoppable(readable(self.loaders.queries), interrupted),
+            self.device,
         )
-        self.run.knn[epoch] = knn(bank, queries, self.s.knn_k)
-        curves.append(self.metrics, {"step": self.step, "epoch": epoch, "knn": self.run.knn[epoch]})
+        layers = torch.split(x, [model.width, *model.layer_widths(self.s.probe)[1:]], dim=1)
+        row: curves.Row = {"step": self.step, "epoch": epoch, "knn": knn(bank, (layers[0], y), self.s.knn_k)}
+        if len(self.probe):
+            with torch.no_grad():
+                right = [(c(layer).argmax(dim=1) == y) for c, layer in zip(self.probe, layers, strict=True)]
+            row["probe"] = [float(r.double().mean()) for r in right]
+        self.remember(row)
+        curves.append(self.metrics, row)
         if self.progress:
-            tqdm.write(f"epoch {epoch}: kNN accuracy {self.run.knn[epoch]:.1%}")
+            probe = f", linear probe {row['probe'][0]:.1%}" if "probe" in row else ""
+            tqdm.write(f"epoch {epoch}: kNN accuracy {row['knn']:.1%}{probe}")
+
+    def remember(self, row: curves.Row) -> None:
+        self.run.knn[row["epoch"]] = row["knn"]
+        if "probe" in row:
+            self.run.probe[row["epoch"]] = row["probe"]
 
     def write_rows(self) -> None:
         """Bring the metrics up to date. Raises UserError where a loss is not finite."""
@@ -186,7 +266,8 @@ class Trainer:
             row["loss"] = float(row["loss"])
             if not math.isfinite(row["loss"]):
                 raise self.diverged(f"the loss is {row['loss']} at step {row['step']}")
-        curves.append(self.metrics, *self.rows)
+        if distributed.rank() == 0:
+            curves.append(self.metrics, *self.rows)
         self.rows = []
 
     def diverged(self, what: str) -> UserError:
@@ -195,64 +276,37 @@ class Trainer:
             f"the last good checkpoint, of step {self.saved}, is in {self.run.folder}"
         )
 
+    def parts(self) -> dict[str, Any]:
+        """Everything with a state of its own."""
+        found: dict[str, Any] = {"model": self.run.model, "target": self.target, "memory": self.memory, "probe": self.probe}
+        found |= {"score": self.score, "optimizer": self.optimizer, "probe_optimizer": self.probe_optimizer}
+        return {name: part for name, part in found.items() if part is not None}
+
     def save(self) -> None:
         """Write a checkpoint, after the metrics up to it. Raises UserError, and writes none, where it would hold no numbers."""
         self.write_rows()
         if not all(bool(w.isfinite().all()) for w in self.run.model.parameters()):
             raise self.diverged(f"a weight is not finite after step {self.step}")
-        state = {
-            "model": self.run.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "step": self.step,
-            "loader": self.loaders.views.state_dict(),
-        }
-        checkpoint.save(self.run.folder / "checkpoint.pt", state)
+        place = self.loaders.views.state_dict()
+        place["position"] *= distributed.world()  # of the whole, so that a run may go on with another number of processes
+        state = {name: part.state_dict() for name, part in self.parts().items()} | {"step": self.step, "loader": place}
+        if distributed.rank() == 0:
+            checkpoint.save(self.run.folder / "checkpoint.pt", state)
         self.saved = self.step
 
     def load(self, state: dict[str, Any]) -> None:
         """Take up where a checkpoint was written."""
-        self.run.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for name, part in self.parts().items():
+            part.load_state_dict(state[name])
         self.step = self.saved = state["step"]
-        self.loaders.views.load_state_dict(state["loader"])
-        rows = curves.cut(self.metrics, self.step)
-        self.run.knn = {row["epoch"]: row["knn"] for row in rows if "knn" in row}
-
-
-def readable(loader: gpuaug.DataLoader) -> Generator[Any, None, None]:
-    """The loader's batches. Raises UserError for a file that cannot be read or decoded."""
-    try:
-        yield from loader
-    except OSError as error:  # gpuaug's DecodeError is one; it names the file
-        raise UserError(str(error)) from error
-
-
-def stoppable(loader: Iterable[Any], interrupted: Callable[[], bool]) -> Iterator[Any]:
-    """The loader's batches; KeyboardInterrupt between two of them after Ctrl-C."""
-    for batch in loader:
-        if interrupted():
-            raise KeyboardInterrupt
-        yield batch
-
-
-@contextmanager
-def held_interrupts() -> Iterator[Callable[[], bool]]:
-    """Within, the first Ctrl-C is only noted, for a place where stopping is safe; a second one raises at once.
-
-    Gives a function that says whether there was one. In other threads than the main one nothing is held.
-    """
-    noted = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield noted.is_set
-        return
-
-    def note(number: int, frame: FrameType | None) -> None:
-        if noted.is_set():
-            raise KeyboardInterrupt
-        noted.set()
-
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield noted.is_set
-    finally:
-        signal.signal(signal.SIGINT, before)
+        place = state["loader"]
+        try:
+            self.loaders.stage(place["epoch"]).load_state_dict({**place, "position": place["position"] // distributed.world()})
+        except ValueError as error:
+            raise UserError(f"--resume: {error}; a run that torchrun began must be continued by torchrun") from None
+        if distributed.rank() == 0:
+            curves.cut(self.metrics, self.step)
+        distributed.barrier()
+        for row in curves.read(self.metrics):
+            if "knn" in row:
+                self.remember(row)

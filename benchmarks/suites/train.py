@@ -18,6 +18,7 @@ from typing import Any, cast
 import torch
 
 import gpuaug
+from ssl_train.losses import nt_xent
 from ssl_train.methods import METHODS
 from ssl_train.model import BACKBONES, JointEmbedding
 from ssl_train.optim import OPTIMIZERS, groups
@@ -106,15 +107,14 @@ def obstacle(contender: FilePeer, network: str, policy: gpuaug.Policy) -> Cell:
 
 def stepper(network: str, size: int, settings: Run) -> Step:
     """A SimCLR step with LARS, as `python -m ssl_train` makes it."""
-    method = METHODS["simclr"]
     torch.manual_seed(settings.seed)
-    model = JointEmbedding(network, size, method)
+    model = JointEmbedding(network, size, METHODS["simclr"].small.projector)
     optimizer = OPTIMIZERS["lars"](groups(model, 1e-6), 0.1)
 
     def step(views: Views) -> float:
         with torch.autocast("cpu", torch.bfloat16, enabled=settings.dtype == "bfloat16"):
-            z = model(views)
-        loss = method.loss(z, TEMPERATURE)
+            _, z, _ = model(views)
+        loss = nt_xent(z[0], z[1], TEMPERATURE)
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()

@@ -17,7 +17,7 @@ import torch
 from test_train import arguments, weights
 
 from ssl_train import Settings
-from ssl_train import train as module
+from ssl_train import loaders as module
 from ssl_train.__main__ import main
 from ssl_train.data import open_data
 from ssl_train.errors import UserError
@@ -25,12 +25,18 @@ from ssl_train.train import train
 
 CASES = [
     ({"data": "no/such/folder"}, "--data no/such/folder: no such folder; give photos, cifar10, or a folder"),
-    ({"method": "byolo"}, "--method byolo: unknown; there are simclr"),
-    ({"backbone": "resnet19"}, "--backbone resnet19: unknown; there are resnet18_quarter, resnet18"),
+    ({"method": "byolo"}, "--method byolo: unknown; there are simclr, moco_v2"),
+    ({"backbone": "resnet19"}, "--backbone resnet19: "),
     ({"optimizer": "adam"}, "--optimizer adam: unknown; there are lars, adamw, sgd"),
     ({"policy": "simclr_cifer"}, "simclr_cifar"),
-    ({"policy": "mae"}, "--policy mae: it has 1 views, simclr takes 2 of one size"),
-    ({"policy": "dino"}, "--policy dino: it has 10 views, simclr takes 2 of one size"),
+    ({"loss": "nt_xen"}, "--loss nt_xen: unknown; there are nt_xent, info_nce"),
+    ({"scaling": "cubic"}, "--scaling cubic: unknown; there are linear, sqrt, none"),
+    ({"momentum": 1.5}, r"--momentum 1.5: it must be in 0..1, or --momentum off"),
+    ({"multi_crop": -1}, "--multi-crop -1: it must be at least 0"),
+    ({"policy": "gaussian_noise", "multi_crop": 2}, "--multi-crop: the policy gaussian_noise has no RandomResizedCrop"),
+    ({"projector_dim": 0}, "--projector-dim 0: with --projector-layers 2 it must be at least 1"),
+    ({"method": "byol", "projector_layers": 0}, "--predictor on: it needs a projector before it"),
+    ({"backbone": "vit_nano", "size": 30}, "--size 30: this backbone needs a multiple of its patch of 4 pixels"),
     ({"batch_size": 21}, "--batch-size 21: .* has only 20 training images"),
     ({"batch_size": 1}, "--batch-size 1: it must be at least 2"),
     ({"knn_k": 21}, "--knn-k 21: .* has only 20 training images"),

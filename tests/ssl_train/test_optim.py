@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ssl_train import METHODS, JointEmbedding
-from ssl_train.optim import LARS, groups, learning_rate
+from ssl_train.optim import LARS, SCALING, groups, half_cosine, learning_rate, ramp
 
 
 def test_lars_follows_its_formula_for_adapted_and_excluded_parameters() -> None:
@@ -54,7 +54,7 @@ def test_lars_skips_parameters_without_a_gradient() -> None:
 
 
 def test_biases_and_normalisation_are_excluded_and_nothing_is_left_out() -> None:
-    model = JointEmbedding("resnet18_quarter", 32, METHODS["simclr"])
+    model = JointEmbedding("resnet18_quarter", 32, METHODS["simclr"].small.projector)
     decayed, excluded = groups(model, 0.1)
     assert (decayed["weight_decay"], excluded["weight_decay"], excluded["adapt"]) == (0.1, 0.0, False)
     kinds = {id(p): type(m) for m in model.modules() for p in m.parameters(recurse=False)}
@@ -72,3 +72,19 @@ def test_schedule_values() -> None:
     assert 0 < rates[109] < 0.001
     assert learning_rate(110, total=110, warmup=10, peak=2.0) == pytest.approx(0.0)
     assert learning_rate(0, total=5, warmup=0, peak=2.0) == 2.0
+
+
+def test_lars_clipped_never_moves_a_layer_faster_than_its_gradient() -> None:
+    """With clip the ratio is min(trust |w| / |g| / lr, 1): here 0.02 * 2 / 1 / 0.5 = 0.08, and 1 for a tiny gradient."""
+    for size, ratio in ((1.0, 0.08), (1e-3, 1.0)):
+        w = nn.Parameter(torch.tensor([[2.0, 0.0]]))
+        w.grad = torch.tensor([[0.0, size]])
+        LARS([w], lr=0.5, trust=0.02, clip=True).step()
+        assert w.detach()[0, 1].item() == pytest.approx(-0.5 * ratio * size, rel=1e-5)
+
+
+def test_other_schedules() -> None:
+    assert [half_cosine(0.996, 1.0, k, 10) for k in (0, 5, 10)] == pytest.approx([0.996, 0.998, 1.0])
+    assert [ramp(0.04, 0.07, k, 30) for k in (0, 10, 30, 99)] == pytest.approx([0.04, 0.05, 0.07, 0.07])
+    assert ramp(0.04, 0.07, 0, 0) == 0.07
+    assert [SCALING[kind](1024) for kind in ("linear", "sqrt", "none")] == [4, 2, 1]

@@ -22,7 +22,7 @@ from ssl_train.run import Run
 from ssl_train.train import Trainer, train
 
 ROOT = Path(__file__).parents[2]
-UNTIMED = ("step", "epoch", "loss", "learning_rate", "knn")
+UNTIMED = ("step", "epoch", "loss", "learning_rate", "knn", "probe")
 
 
 def arguments(settings: Settings) -> list[str]:
@@ -98,7 +98,7 @@ def kill():
 
 if sys.argv[1] == "in a step":
     update = Trainer.update
-    Trainer.update = lambda self, views: kill() if self.step == 8 else update(self, views)
+    Trainer.update = lambda self, *given: kill() if self.step == 8 else update(self, *given)
 else:
     write = checkpoint.write_atomic
     def write_part(path, content):
@@ -141,10 +141,10 @@ def interrupt_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C while that step is under way."""
     update = Trainer.update
 
-    def interrupted(self: Trainer, views: list[torch.Tensor]) -> tuple[torch.Tensor, float]:
+    def interrupted(self: Trainer, *given: Any) -> tuple[torch.Tensor, float]:
         if self.step == step:
             signal.raise_signal(signal.SIGINT)
-        return update(self, views)
+        return update(self, *given)
 
     monkeypatch.setattr(Trainer, "update", interrupted)
 

@@ -1,0 +1,189 @@
+"""From a step's outputs to its loss: which pairs of views are compared, and the state (queue, centre) some losses keep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import nn
+
+from . import distributed, losses
+
+Tensor = torch.Tensor
+
+
+class Memory(nn.Module):
+    """What a loss remembers between steps, part of the checkpoint: a queue of unit vectors (K, D), a centre (outputs,)."""
+
+    queue: Tensor
+    centre: Tensor
+
+    def __init__(self, queue: int, width: int, outputs: int) -> None:
+        super().__init__()
+        self.register_buffer("queue", F.normalize(torch.randn(queue, width), dim=1))
+        self.register_buffer("centre", torch.zeros(outputs))
+
+    @torch.no_grad()
+    def push(self, keys: Tensor, step: int) -> None:
+        """Replace the oldest keys; the queue's length is a multiple of theirs, so the step says where."""
+        start = step * len(keys) % len(self.queue)
+        self.queue[start : start + len(keys)] = F.normalize(keys.float(), dim=1)
+
+
+@dataclass
+class Step:
+    """One step's outputs for this rank's images, (B, D) a view, by the view's place in the policy.
+
+    q: of the network: predictions, or scores. k: of the target branch, of the large views. same: q and k are the same tensors.
+    weights: (B,) for the images' terms.
+    """
+
+    q: dict[int, Tensor]
+    k: dict[int, Tensor]
+    target: Tensor
+    memory: Memory
+    step: int
+    seed: int
+    temperature: float
+    target_temperature: float
+    same: bool
+    loss_weight: float = 0.0
+    negatives: int | None = None
+    weights: Tensor | None = None
+
+    @property
+    def pairs(self) -> list[tuple[int, int]]:
+        """(view, target view), each view with every other one that is a target."""
+        return [(i, j) for j in self.k for i in self.q if i != j]
+
+    @property
+    def once(self) -> list[tuple[int, int]]:
+        """For losses that do not tell a pair's two sides apart: each pair once, where both branches are the same."""
+        return [(i, j) for i, j in self.pairs if i > j or not (self.same and i in self.k)]
+
+    def whole(self) -> tuple[dict[int, Tensor], dict[int, Tensor], Tensor | None]:
+        """q, k and weights of every rank's images."""
+        q = {i: distributed.gather(x) for i, x in self.q.items()}
+        k = q if self.same and q.keys() == self.k.keys() else {j: distributed.gather(x) for j, x in self.k.items()}
+        return q, k, None if self.weights is None else distributed.gather(self.weights)
+
+    def generator(self) -> torch.Generator:
+        """Random numbers that are a function of seed and step, the same on every rank and after a restart."""
+        return torch.Generator().manual_seed((self.seed << 32) + self.step)
+
+
+def average(terms: list[Tensor]) -> Tensor:
+    return torch.stack(terms).mean()
+
+
+def nt_xent(s: Step) -> Tensor:
+    """NT-Xent, both ways. With a target branch of its own, anchors are the network's and all keys the target's."""
+    q, k, w = s.whole()
+    return average(
+        [losses.info_nce(q[i], k[j], s.temperature, own=k.get(i), negatives=s.negatives, weights=w) for i, j in s.pairs]
+    )
+
+
+def info_nce(s: Step) -> Tensor:
+    """MoCo v3's sum over both directions, times 2 T; over more views, their mean times 2."""
+    q, k, w = s.whole()
+    terms = [losses.info_nce(q[i], k[j], s.temperature, negatives=s.negatives, weights=w) for i, j in s.pairs]
+    return 4 * s.temperature * average(terms)
+
+
+def moco_v2(s: Step) -> Tensor:
+    """Keys join the queue after they have been compared with it."""
+    queue = s.memory.queue.clone()  # which backward needs as it was
+    loss = average([losses.moco_v2(s.q[i], s.k[j], queue, s.temperature, s.weights) for i, j in s.pairs])
+    s.memory.push(distributed.gather(s.k[max(s.k)].detach()), s.step)
+    return loss
+
+
+def nnclr(s: Step) -> Tensor:
+    """The nearest earlier embeddings of one view must find the other view's predictions."""
+    q, k, w = s.whole()
+    terms = [losses.info_nce(losses.nearest(k[j], s.memory.queue), q[i], s.temperature, weights=w) for i, j in s.pairs]
+    loss = average(terms)
+    s.memory.push(k[min(k)].detach(), s.step)
+    return loss
+
+
+def cosine(s: Step) -> Tensor:
+    return average([losses.cosine(s.q[i], s.k[j], s.weights) for i, j in s.pairs])
+
+
+def swav(s: Step) -> Tensor:
+    """Codes are balanced over all ranks' images, of each global view by itself."""
+    codes = {}
+    for j, scores in s.k.items():
+        everyone = losses.sinkhorn(distributed.gather(scores.detach()))
+        codes[j] = everyone[distributed.rank() :: distributed.world()]
+    return average([losses.swav(s.q[i], codes[j], s.temperature, s.weights) for i, j in s.pairs])
+
+
+def dino(s: Step) -> Tensor:
+    """The centre is that before this step, and moves by a tenth afterwards."""
+    terms = [losses.dino(s.q[i], s.k[j], s.memory.centre, s.temperature, s.target_temperature, s.weights) for i, j in s.pairs]
+    batch = torch.cat([x.detach().float() for x in s.k.values()]).mean(dim=0)
+    s.memory.centre.lerp_(distributed.mean(batch), 0.1)
+    return average(terms)
+
+
+def barlow_twins(s: Step) -> Tensor:
+    q, k, _ = s.whole()
+    return average([losses.barlow_twins(q[i], k[j], s.loss_weight or 0.0051) for i, j in s.once])
+
+
+def vicreg(s: Step) -> Tensor:
+    q, k, w = s.whole()
+    return average([losses.vicreg(q[i], k[j], weights=w) for i, j in s.once])
+
+
+def w_mse(s: Step) -> Tensor:
+    """In pieces of twice the embedding's width, as large as it takes to be invertible; a batch that is smaller is shrunk."""
+    q, k, w = s.whole()
+    count, width = next(iter(q.values())).shape
+    order = torch.randperm(count, generator=s.generator()).to(s.target.device)
+    epsilon = 0.0 if count >= 2 * width else 0.1
+    return average([losses.w_mse(q[i], k[j], order, 2 * width, epsilon, w) for i, j in s.once])
+
+
+def lejepa(s: Step) -> Tensor:
+    """All views against 256 directions drawn anew each step; views that are no target count as local."""
+    q, k, _ = s.whole()
+    ordered = [q[i] for i in sorted(q, key=lambda i: (i not in k, i))]
+    directions = torch.randn(ordered[0].shape[1], 256, generator=s.generator()).to(ordered[0].device)
+    return losses.lejepa(ordered, len(k), directions, s.loss_weight or 0.05)
+
+
+def cross_entropy(s: Step) -> Tensor:
+    return average([losses.cross_entropy(q, s.target) for q in s.q.values()])
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """A loss as methods name it. outputs: what it compares: embeddings, scores against prototypes, or scores of classes.
+    weighted: its terms belong to images, so that weights make sense."""
+
+    loss: Callable[[Step], Tensor]
+    outputs: str = "embeddings"
+    weighted: bool = True
+    negatives: bool = False
+
+
+CRITERIA = {
+    "nt_xent": Criterion(nt_xent, negatives=True),
+    "info_nce": Criterion(info_nce, negatives=True),
+    "moco_v2": Criterion(moco_v2),
+    "nnclr": Criterion(nnclr),
+    "cosine": Criterion(cosine),
+    "swav": Criterion(swav, "prototypes"),
+    "dino": Criterion(dino, "prototypes"),
+    "barlow_twins": Criterion(barlow_twins, weighted=False),
+    "vicreg": Criterion(vicreg),
+    "w_mse": Criterion(w_mse),
+    "lejepa": Criterion(lejepa, weighted=False),
+    "cross_entropy": Criterion(cross_entropy, "classes", weighted=False),
+}

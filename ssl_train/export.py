@@ -1,0 +1,44 @@
+"""`python -m ssl_train.export RUN -o backbone.pt`: a run's backbone as a plain state dict of torchvision's or timm's names."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import tyro
+
+from . import checkpoint
+from .errors import UserError
+from .evaluate import checkpoint_of, load_run
+
+
+@dataclass(frozen=True)
+class Options:
+    """Write a run's backbone as a state dict for torchvision's (or timm's) model of that name, without its classifier."""
+
+    run: tyro.conf.Positional[Path]
+    """A run's folder, or the checkpoint.pt in it."""
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    """The file to write."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    options = tyro.cli(Options, prog="python -m ssl_train.export", args=argv)
+    try:
+        model, s = load_run(checkpoint_of(options.run))
+        state = {name: w.detach().contiguous() for name, w in model.backbone.state_dict().items()}
+        checkpoint.write_atomic(options.out, lambda file: torch.save(state, file))
+    except (UserError, OSError) as error:
+        print(f"ssl_train.export: {error}", file=sys.stderr)
+        return 2
+    print(f"{options.out}: {s.backbone} for {s.size} pixels, {len(state)} tensors, features of width {model.width}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
