@@ -1,6 +1,7 @@
-"""The command `python -m benchmarks`: run, gpu-check, list.
+"""The command `python -m benchmarks`: run, gpu-check, compare, report, readme, list.
 
-Exit status: 0; 1 where `gpu-check` found a failure; 2 for bad input; 130 when interrupted.
+Exit status: 0; 1 where `gpu-check` finds a failure, `compare` a loss or `readme --check` a difference; 2 for bad input; 130
+when interrupted.
 """
 
 from __future__ import annotations
@@ -9,19 +10,28 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 from . import gpucheck
 
 LEAST_REPEATS = 10
-QUICK = 4
-"""By which a quick run divides batches."""
 
 SECONDS = {False: 0.05, True: 0.005}
 """That a repeat lasts at least; less when quick."""
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+SUITES = {
+    "augment": "decoded images in memory -> views",
+    "scaling": "time against batch, image size, threads and views, and the exponent",
+    "memory": "peak memory of a batch of views",
+    "train": "a training step, and how long it waits for its data",
+    "decode": "image files -> pixels",
+    "loader": "image files, or arrays, -> batches of two views",
+}
+
+README = Path("README.md")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -29,18 +39,40 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", help="measure, and print a table")
-    run.add_argument("suite", choices=["augment"], help="augment: decoded images in memory -> views")
+    suites = "; ".join(f"{name}: {text}" for name, text in SUITES.items())
+    run.add_argument("suite", nargs="+", choices=SUITES, metavar="SUITE", help=suites)
     run.add_argument("--device", choices=["cpu"], default="cpu", help="default: %(default)s")
     run.add_argument("--threads", type=int, default=1, help="that each contender may use (default: %(default)s)")
+    run.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="of views (default: %(default)s)")
     run.add_argument("--policy", nargs="+", default=[], metavar="NAME", help="only these (default: those that `list` shows)")
-    run.add_argument("--contender", nargs="+", default=[], metavar="NAME", help="only these (default: all)")
+    run.add_argument("--contender", nargs="+", default=[], metavar="NAME", help="only these (default: those that `list` shows)")
     run.add_argument("--batch", type=int, help="images a call (default: the workload's)")
+    run.add_argument("--data", type=Path, metavar="FOLDER", help="images, one folder a class (default: some are made)")
     run.add_argument("--repeats", type=int, default=LEAST_REPEATS, help="timed rounds, 10 or more (default: %(default)s)")
     run.add_argument("--seed", type=int, default=0, help="of every contender's draws (default: %(default)s)")
     run.add_argument("--quick", action="store_true", help="small batches and short repeats: rough figures")
-    run.add_argument("--json", type=Path, metavar="FILE", help="write the result here")
-    run.add_argument("--plot", type=Path, metavar="FILE.png", help="write a picture of it here")
-    run.set_defaults(run=run_suite)
+    run.add_argument(
+        "--json", metavar="FILE", help="write the results here; auto: benchmarks/results/MACHINE--DEVICE--DATE.json"
+    )
+    run.add_argument("--plot", type=Path, metavar="FILE.png", help="write a picture of the first suite here")
+    run.set_defaults(run=run_suites)
+
+    compare = commands.add_parser("compare", help="two results, cell by cell; status 1 on a loss beyond noise")
+    compare.add_argument("old", type=Path, metavar="OLD.json")
+    compare.add_argument("new", type=Path, metavar="NEW.json")
+    compare.set_defaults(run=run_compare)
+
+    report = commands.add_parser("report", help="results as one HTML page")
+    report.add_argument("files", nargs="+", type=Path, metavar="FILE.json")
+    report.add_argument("-o", "--out", type=Path, default=Path("report.html"), help="default: %(default)s")
+    report.add_argument("--png", type=Path, metavar="DIR", help="write every chart here as well")
+    report.set_defaults(run=run_report)
+
+    readme = commands.add_parser("readme", help="write the README's table and picture from a result")
+    readme.add_argument("file", type=Path, metavar="FILE.json")
+    readme.add_argument("--check", action="store_true", help="only say whether they agree; status 1 where they do not")
+    readme.add_argument("--readme", type=Path, default=README, help="default: %(default)s")
+    readme.set_defaults(run=run_readme)
 
     gpucheck.add_command(commands)
 
@@ -62,43 +94,87 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def run_suite(options: argparse.Namespace) -> None:
+def run_suites(options: argparse.Namespace) -> None:
     for name, least in (("threads", 1), ("batch", 1), ("repeats", LEAST_REPEATS), ("seed", 0)):
         value = getattr(options, name)
         if value is not None and value < least:
             raise ValueError(f"--{name} must be at least {least}, got {value}")
     for variable in THREAD_VARIABLES:
         os.environ[variable] = str(options.threads)
-    from . import augment, peers, plot, result, table, workloads  # only now: OpenMP reads the variables when it is loaded
+    from . import charts, result, table  # only now: OpenMP reads the variables when it is loaded
+    from .suites.common import Request
 
-    chosen = workloads.choose(options.policy)
-    if options.batch or options.quick:
-        chosen = [replace(w, batch=options.batch or w.batch // QUICK) for w in chosen]
-    known = [c.name for c in peers.ALL]
-    unknown = [name for name in options.contender if name not in known]
-    if unknown:
-        raise ValueError(f"--contender: unknown {', '.join(unknown)}; one of {', '.join(known)}")
-    contenders = [c for c in peers.ALL if not options.contender or c.name in options.contender]
-    settings = result.Run(options.device, options.threads, options.repeats, options.seed, options.quick, SECONDS[options.quick])
-    done = augment.run(chosen, contenders, settings, lambda text: print(f"benchmarks: {text}", file=sys.stderr))
-    print(table.render(done))
-    if options.json:
-        result.save(done, options.json)
-    if options.plot:
-        plot.plot(done, options.plot)
+    o = options
+    settings = result.Run(o.device, o.threads, o.dtype, o.repeats, o.seed, o.quick, SECONDS[o.quick])
+    request = Request(settings, tuple(o.policy), tuple(o.contender), o.batch, o.data)
+    done: list[result.Result] = []
+    for name in dict.fromkeys(o.suite):
+        suite = import_module(f".suites.{name}", __package__)
+        done.append(suite.measure(request, lambda text, name=name: print(f"benchmarks: {name}: {text}", file=sys.stderr)))
+        print("\n\n" * (len(done) > 1) + table.render(done[-1]), flush=True)
+        if o.json:  # after each, so that an interrupted run keeps what it has
+            result.save(done, result.place(done, o.json))
+    if o.json:
+        print(f"benchmarks: wrote {result.place(done, o.json)}", file=sys.stderr)
+    if o.plot:
+        found = charts.charts(done[0])
+        if not found:
+            raise ValueError("--plot: no contender was measured")
+        charts.png(next(iter(found.values())), done[0], o.plot)
+
+
+def run_compare(options: argparse.Namespace) -> int:
+    from . import compare, result
+
+    old, new = result.load(options.old), result.load(options.new)
+    found = [(a, b, compare.compare(a, b)) for a, b in compare.pairs(old, new)]
+    print("\n\n".join("\n".join(compare.render(*one)) for one in found))
+    losses = sum(len(comparison.losses) for _, _, comparison in found)
+    print(f"\n{losses} of {sum(len(c.rows) for _, _, c in found)} cells lost speed beyond noise")
+    return int(losses > 0)
+
+
+def run_report(options: argparse.Namespace) -> None:
+    from . import report, result
+
+    files = [(path.name, result.load(path)) for path in options.files]
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(report.page(files), encoding="utf-8")
+    print(f"benchmarks: wrote {options.out}", file=sys.stderr)
+    if options.png:
+        for path in report.pictures(files, options.png):
+            print(f"benchmarks: wrote {path}", file=sys.stderr)
+
+
+def run_readme(options: argparse.Namespace) -> int:
+    from . import readme, result
+
+    found = readme.augment_of(result.load(options.file), options.file)
+    wanted = readme.block(found, options.file, options.readme.parent)
+    if options.check:
+        differs = readme.stale(options.readme, wanted)
+        print(f"{options.readme} {'does not say what' if differs else 'agrees with'} {options.file}{' says' * differs}")
+        return int(differs)
+    readme.write(options.readme, wanted, found)
+    print(f"benchmarks: wrote {options.readme} and {options.readme.parent / readme.PICTURE}", file=sys.stderr)
+    return 0
 
 
 def run_list(options: argparse.Namespace) -> None:
     from . import peers, table, targets, workloads
 
-    print("workloads of `run augment`")
+    print("suites")
+    for name, text in SUITES.items():
+        print(f"  {name:16}{text}")
+    print("\nworkloads of `run augment`")
     for w in workloads.DEFAULT:
         print(f"  {w.name:16}{w.policy:16}{w.image[1]}x{w.image[0]}, batch {w.batch}")
     print(table.wrapped(f"  other policies, from 256x256: {', '.join(more_policies())}", "    "))
     print("\ncontenders")
     for c in peers.ALL:
         versions = ", ".join(f"{name} {version}" for name, version in c.versions.items())
-        print(f"  {c.name:18}{versions if not c.missing else f'not installed: {c.install}'}")
+        asked = "only with --contender; " if c.on_request else ""
+        print(f"  {c.name:20}{asked}{versions if not c.missing else f'not installed: {c.install}'}")
         print(table.wrapped(f"    {c.regime}" + (f"; {c.note}" if c.note else ""), "    "))
     print("\ntargets, one thread")
     for target in targets.TARGETS:

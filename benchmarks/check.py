@@ -89,7 +89,7 @@ def pixels(views: torch.Tensor, policy: Policy) -> torch.Tensor:
 
 def features(views: torch.Tensor, policy: Policy) -> torch.Tensor:
     """(B, 3): each view's mean, its standard deviation, and its detail."""
-    x = pixels(views, policy)
+    x = pixels(views.float(), policy)
     return torch.stack([x.mean((1, 2, 3)), x.std((1, 2, 3)), detail(x)], dim=1)
 
 
@@ -109,7 +109,7 @@ def gather(make: MakeViews, policy: Policy, batch: int) -> tuple[torch.Tensor, t
 
 def truth(workload: Workload, photos: Photos, setting: Setting) -> Truth:
     policy = one_view(workload.policy)
-    prepare = maker("torchvision")
+    prepare, setting = maker("torchvision"), replace(setting, dtype=torch.float32)
     few = photos[:PROBE_PHOTOS]
     expected = {name: pixels(prepare(p, few, setting)(), p) for name, p in probes(policy, workload.image).items()}
     return Truth(*gather(prepare(policy, photos, setting), policy, workload.batch), expected)
@@ -125,13 +125,13 @@ def deviations(
     """
     policy = one_view(workload.policy)
     first, rows = gather(make, policy, workload.batch)
-    if first.shape != true.first.shape or first.dtype != torch.float32:
+    if first.shape != true.first.shape or first.dtype not in (torch.float32, setting.dtype):
         raise ValueError(f"made {first.dtype} {tuple(first.shape)}, expected float32 {tuple(true.first.shape)}")
     if not bool(first.isfinite().all()):
         raise ValueError("made values that are not finite")
     found = []
     if contender.same_draws:
-        off = float((pixels(first, policy) - pixels(true.first, policy)).abs().max())
+        off = float((pixels(first.float(), policy) - pixels(true.first, policy)).abs().max())
         found += [f"same draws {off:.3f} off"] if off > SAME_DRAWS_BOUND else []
     found += probe_deviations(contender, probes(policy, workload.image), photos[:PROBE_PHOTOS], setting, true.probes)
     return found + feature_deviations(rows, true.features)
@@ -144,7 +144,7 @@ def probe_deviations(
     inherited = 0.0  # what every other probe shows on account of its resize
     for name, probe in policies.items():
         try:
-            views = pixels(contender.prepare(probe, photos, setting)(), probe)
+            views = pixels((contender.probe or contender.prepare)(probe, photos, setting)().float(), probe)
             off = float((views - true[name]).abs().mean())
         except Exception as error:  # a library may raise anything
             found.append(f"{name} alone fails ({type(error).__name__})")

@@ -21,15 +21,16 @@ Photos = Sequence[npt.NDArray[np.uint8]]
 """Decoded images (H, W, 3) in memory."""
 
 MakeViews = Callable[[], torch.Tensor]
-"""Draws parameters and makes a whole batch's views, float32 (B, 3, H, W), once."""
+"""Draws parameters and makes a whole batch's views, floats (B, 3, H, W), once."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """threads: that a contender may use. seed: of its draws."""
+    """threads: that a contender may use. seed: of its draws. dtype: float32 or bfloat16, of the views."""
 
     threads: int = 1
     seed: int = 0
+    dtype: torch.dtype = torch.float32
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ class Contender:
     name: in tables. modules: that must be importable. install: the command that brings them. distributions: whose versions
     are recorded, where installed. regime: the form in which it takes images. note: what it does otherwise than the truth.
     supports: why it cannot do a policy, or None. prepare: everything that is done once, untimed. devices: where it runs.
-    threads: a multiple of the run's threads. same_draws: its first batch is made from the truth's draws.
+    threads: a multiple of the run's threads. same_draws: its first batch is made from the truth's draws. on_request: it is
+    run only where it is named. probe: takes the place of `prepare` where one op alone is checked against the truth.
     """
 
     name: str
@@ -53,6 +55,8 @@ class Contender:
     devices: tuple[str, ...] = ("cpu",)
     threads: int = 1
     same_draws: bool = False
+    on_request: bool = False
+    probe: Callable[[Policy, Photos, Setting], MakeViews] | None = None
 
     @property
     def missing(self) -> list[str]:

@@ -1,27 +1,38 @@
-"""The result of a run, and its JSON: the dataclasses are the schema, and reading checks every key and type."""
+"""The result of a suite, and its JSON: the dataclasses are the schema, and reading checks every key and type.
+
+A file holds one result or several, of different suites.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 import types
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from .machine import Machine
 from .stats import Spread
 
-SCHEMA = "gpuaug-benchmark/1"
+SCHEMA = "gpuaug-benchmark/2"
+
+RESULTS = Path(__file__).parent / "results"
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Run:
-    """The command's settings. seconds: that a repeat lasts at least, by calling a fast contender several times."""
+    """The command's settings.
+
+    dtype: of the views. seconds: that a repeat lasts at least, by calling a fast contender several times.
+    """
 
     device: str
     threads: int
+    dtype: str
     repeats: int
     seed: int
     quick: bool
@@ -30,14 +41,20 @@ class Run:
 
 @dataclass(frozen=True)
 class WorkloadRecord:
-    """image, view: (height, width) in pixels. perfect_bytes: a view's, each moved once."""
+    """What every contender is given.
+
+    image, view: (height, width) in pixels; () where they differ. batch: images a call. perfect_bytes: a view's, each moved
+    once; None where the suite has no such limit. axis, x: what is varied, and its value; None where nothing is.
+    """
 
     name: str
     policy: str
     image: tuple[int, ...]
     view: tuple[int, ...]
     batch: int
-    perfect_bytes: int
+    perfect_bytes: int | None = None
+    axis: str | None = None
+    x: float | None = None
 
 
 @dataclass(frozen=True)
@@ -53,9 +70,11 @@ class Cell:
     """One contender on one workload.
 
     status: "ok", "skipped" (not installed), "unsupported" or "error"; reason: why not ok. first_call_s: preparation and first
-    call, with any compilation. calls: in a repeat. seconds: of one call, each repeat's. views_per_s: median and quartiles.
-    cores: processor time over wall time. share: of the bound set by copy bandwidth. ratio: gpuaug-fused over this contender,
-    the median of the rounds' and its 95 % interval. deviations: from the truth.
+    call, with any compilation. calls: in a repeat. values: each repeat's, in the suite's unit, in the order of the rounds.
+    waited: share of each repeat that other programs had the core, () where nothing was timed. figure: the values' median
+    and quartiles. cores: processor time over wall time. share: of the bound set by copy bandwidth.
+    ratio: gpuaug-fused over this contender, the median of the rounds' and its 95 % interval. deviations: from the truth.
+    more: what else was found, by name.
     """
 
     workload: str
@@ -64,17 +83,28 @@ class Cell:
     reason: str | None = None
     first_call_s: float | None = None
     calls: int | None = None
-    seconds: tuple[float, ...] = ()
-    views_per_s: Spread | None = None
+    values: tuple[float, ...] = ()
+    waited: tuple[float, ...] = ()
+    figure: Spread | None = None
     cores: float | None = None
     share: float | None = None
     ratio: Spread | None = None
     deviations: tuple[str, ...] = ()
+    more: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Time grows as axis ** exponent: the slope of a line through the logarithms, with its 95 % interval."""
+
+    contender: str
+    axis: str
+    exponent: Spread
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A target and what was measured: views/s of one cell over another's; None where one of them is missing."""
+    """A target and what was measured: one cell over another, or one figure; None where it is missing."""
 
     target: str
     least: float | None
@@ -85,30 +115,39 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Result:
-    """bandwidth: bytes/s, read and written, of a large copy with the run's threads."""
+    """unit: of the cells' values. better: "higher" or "lower". bandwidth: bytes/s, read and written, of a large copy with
+    the run's threads; None where the suite does not measure it."""
 
-    schema: str
     suite: str
+    unit: str
+    better: str
     date: str
     run: Run
     machine: Machine
-    bandwidth: Spread
+    bandwidth: Spread | None
     workloads: tuple[WorkloadRecord, ...]
     contenders: tuple[ContenderRecord, ...]
     cells: tuple[Cell, ...]
-    targets: tuple[Verdict, ...]
+    fits: tuple[Fit, ...] = ()
+    targets: tuple[Verdict, ...] = ()
 
     def cell(self, contender: str, workload: str) -> Cell | None:
         return next((c for c in self.cells if (c.contender, c.workload) == (contender, workload)), None)
 
 
-def save(result: Result, path: Path) -> None:
+@dataclass(frozen=True)
+class File:
+    schema: str
+    results: tuple[Result, ...]
+
+
+def save(results: Sequence[Result], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(asdict(result), indent=1, allow_nan=False) + "\n")
+    path.write_text(json.dumps(asdict(File(SCHEMA, tuple(results))), indent=1, allow_nan=False) + "\n")
 
 
-def load(path: Path) -> Result:
-    """Raises ValueError naming the file and the key where it is not a result of this schema."""
+def load(path: Path) -> tuple[Result, ...]:
+    """Raises ValueError naming the file and the key where it does not hold results of this schema, OSError without it."""
 
     def refuse(constant: str) -> Any:
         raise ValueError(f"{constant} is not JSON")
@@ -117,9 +156,25 @@ def load(path: Path) -> Result:
         data = json.loads(path.read_text(), parse_constant=refuse)
         if isinstance(data, dict) and data.get("schema") != SCHEMA:
             raise ValueError(f"schema: expected {SCHEMA!r}, got {data.get('schema')!r}")
-        return cast(Result, read(Result, data))
+        found = cast(File, read(File, data, "file")).results
+        if not found:
+            raise ValueError("file.results: expected one result or more, got none")
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+    return found
+
+
+def file_name(results: Sequence[Result]) -> str:
+    """MACHINE--DEVICE--DATE.json: the processor, the device, the day, in letters that every file system takes."""
+    first = results[0]
+    machine = first.machine.cpu.split(" @")[0].split(" (")[0]
+    words = (machine.replace("(R)", "").replace("(TM)", ""), first.run.device, first.date[:10])
+    return "--".join(re.sub(r"[^a-z0-9.]+", "-", word.lower()).strip("-") for word in words) + ".json"
+
+
+def place(results: Sequence[Result], given: str) -> Path:
+    """Where a run is written: the path as given, or for "auto" the name above in the folder of committed results."""
+    return RESULTS / file_name(results) if given == "auto" else Path(given)
 
 
 def read(kind: Any, value: Any, where: str = "result") -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 
+from .compare import OURS
 from .peers.gpuaug import FUSED
 from .result import Cell, Result, Verdict
 from .stats import Spread, brief, quartiles, shown
@@ -22,7 +23,8 @@ BUSY = 0.9
 
 def render(result: Result) -> str:
     """The whole report."""
-    sections = [head(result), speeds(result), ratios(result), bounds(result), prices(result), verdicts(result), notes(result)]
+    parts = (head, speeds, ratios, exponents, bounds, prices, verdicts, notes)
+    sections = [part(result) for part in parts]
     return "\n\n".join("\n".join(lines) for section in sections if (lines := list(section)))
 
 
@@ -34,12 +36,14 @@ def head(result: Result) -> Iterator[str]:
     run, m = result.run, result.machine
     quick = ", quick (rough figures)" if run.quick else ""
     threads = f"{run.threads} thread{'s' * (run.threads > 1)}"
-    yield f"{result.suite} on {run.device}, {threads}, {run.repeats} interleaved repeats, seed {run.seed}{quick}"
+    dtype = "" if run.dtype == "float32" else f", {run.dtype}"
+    yield f"{result.suite} on {run.device}, {threads}{dtype}, {run.repeats} interleaved repeats, seed {run.seed}{quick}"
     load = " and ".join(f"{value:.1f}" for value in m.load)
     yield wrapped(f"{m.cpu}, {m.cores} cores, {m.memory / 2**30:.0f} GiB, {m.system}, load {load} before and after")
     versions = ", ".join(f"{name} {version}" for name, version in m.versions.items())
     yield wrapped(f"commit {m.commit or 'unknown'}, Python {m.python}, {versions}")
-    yield f"copy bandwidth {result.bandwidth.median / 1e9:.1f} GB/s ±{half_range(result.bandwidth)}, read and written"
+    if result.bandwidth:
+        yield f"copy bandwidth {result.bandwidth.median / 1e9:.1f} GB/s ±{half_range(result.bandwidth)}, read and written"
     starved = [c for c in result.cells if c.cores is not None and c.cores < BUSY]
     if starved:
         least = min(c.cores for c in starved if c.cores is not None)
@@ -68,18 +72,28 @@ def names(result: Result) -> tuple[list[str], list[str]]:
 
 def measured(result: Result) -> list[str]:
     """Contenders with a figure."""
-    return [c.name for c in result.contenders if any(cell.views_per_s for cell in result.cells if cell.contender == c.name)]
+    return [c.name for c in result.contenders if any(cell.figure for cell in result.cells if cell.contender == c.name)]
+
+
+def is_ours(contender: str) -> bool:
+    return contender.startswith(OURS)
+
+
+def axes_of(result: Result) -> list[str]:
+    """What a suite varied, in its order."""
+    return list(dict.fromkeys(w.axis for w in result.workloads if w.axis is not None))
 
 
 def speeds(result: Result) -> Iterator[str]:
     def text(contender: str, workload: str) -> str:
         cell = result.cell(contender, workload)
-        if cell is None or cell.views_per_s is None:
+        if cell is None or cell.figure is None:
             return INSTEAD[cell.status] if cell else ""
-        spread = cell.views_per_s
+        spread = cell.figure
         return f"{brief(spread.median)} ±{half_range(spread)}{'*' if cell.deviations else ' '}"
 
-    title = "views/s: median ± half the interquartile range; * not what the truth makes, see the notes"
+    title = f"{result.unit}: median ± half the interquartile range; * not what the truth makes, see the notes"
+    title = title if any(c.deviations for c in result.cells) else title.partition(";")[0]
     yield from grid(title, *names(result), text)
 
 
@@ -97,9 +111,24 @@ def ratios(result: Result) -> Iterator[str]:
         yield from grid(title, others, names(result)[1], text)
 
 
+def exponents(result: Result) -> Iterator[str]:
+    found = {(f.contender, f.axis): f.exponent for f in result.fits}
+
+    def text(contender: str, axis: str) -> str:
+        e = found.get((contender, axis))
+        return f"{e.median:.2f} ±{(e.high - e.low) / 2:.2f}" if e else ""
+
+    if found:
+        yield from grid(
+            "time ~ x ^ exponent, ± half the 95 % interval of the line's slope", measured(result), axes_of(result), text
+        )
+
+
 def bounds(result: Result) -> Iterator[str]:
-    perfect = {w.name: f"{w.perfect_bytes / 1000:,.0f} kB" for w in result.workloads}
+    perfect = {w.name: f"{(w.perfect_bytes or 0) / 1000:,.0f} kB" for w in result.workloads}
     row = "a perfect pass"
+    if not any(c.share for c in result.cells):
+        return
 
     def text(contender: str, workload: str) -> str:
         if contender == row:
@@ -116,7 +145,7 @@ def prices(result: Result) -> Iterator[str]:
 
     def text(contender: str, pair: str) -> str:
         strong, cheap = (result.cell(contender, name) for name in pair.split("/"))
-        return "" if not (strong and cheap and strong.seconds and cheap.seconds) else price(strong, cheap)
+        return "" if not (strong and cheap and strong.values and cheap.values) else price(strong, cheap)
 
     pairs = [f"{strong}/{cheap}" for strong, cheap in PAIRS if {strong, cheap} <= set(names(result)[1])]
     if pairs and (rows := measured(result)):
@@ -126,27 +155,33 @@ def prices(result: Result) -> Iterator[str]:
 
 
 def price(strong: Cell, cheap: Cell) -> str:
-    times = quartiles([a / b for a, b in zip(strong.seconds, cheap.seconds, strict=True)])
+    times = quartiles([b / a for a, b in zip(strong.values, cheap.values, strict=True)])
     return f"{brief(times.median)} ±{half_range(times)} "
 
 
 def verdicts(result: Result) -> Iterator[str]:
     if not result.targets:
-        yield "targets: they are for one thread, run with --threads 1"
+        if result.suite == "augment":
+            yield "targets: they are for one thread and float32, run with --threads 1"
         return
     yield "targets, one thread"
     yield from (line(v) for v in result.targets)
 
 
 def line(v: Verdict) -> str:
+    wanted, found, word = judged(v)
+    return f"  {v.target:45}{wanted:>8}   {found:18} {word}".rstrip() if found else f"  {v.target:45}{wanted:>8}   {word}"
+
+
+def judged(v: Verdict) -> tuple[str, str, str]:
+    """What was wanted, what was found, and the verdict in words."""
     limit = v.least if v.least is not None else v.most
     wanted = f"{'>=' if v.least is not None else '<='} {limit:g}"
     if v.measured is None or limit is None:
-        return f"  {v.target:45}{wanted:>8}   not measured"
+        return wanted, "", "not measured"
     m = v.measured
     unsure = ", within noise" if m.low <= limit <= m.high else ""
-    found = f"{brief(m.median)} ({brief(m.low)}-{brief(m.high)})"
-    return f"  {v.target:45}{wanted:>8}   {found:18} {'met' if v.met else 'MISSED'}{unsure}"
+    return wanted, f"{brief(m.median)} ({brief(m.low)}-{brief(m.high)})", f"{'met' if v.met else 'MISSED'}{unsure}"
 
 
 def notes(result: Result) -> Iterator[str]:

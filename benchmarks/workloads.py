@@ -80,11 +80,11 @@ def choose(policies: Sequence[str] = ()) -> list[Workload]:
     return [w for w in DEFAULT if w.policy in policies] + new
 
 
-def perfect_bytes(workload: Workload) -> int:
-    """Bytes that one view moves if each is moved once: the whole 8-bit image in, the float32 view out."""
+def perfect_bytes(workload: Workload, itemsize: int = 4) -> int:
+    """Bytes that one view moves if each is moved once: the whole 8-bit image in, the view's floats of `itemsize` bytes out."""
     height, width = workload.image
     out_height, out_width = one_view(workload.policy).views[0].size
-    return 3 * height * width + 4 * 3 * out_height * out_width
+    return 3 * height * width + itemsize * 3 * out_height * out_width
 
 
 def photographs(workload: Workload) -> Photos:

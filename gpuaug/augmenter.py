@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -35,10 +34,11 @@ class Augmenter:
     """Make views of images, given draws.
 
     policy: what the draws were made from. backend: "auto" takes the fastest that is installed, op by op; or "fused" (with
-    Kornia for what cannot be fused), "kornia", or "torchvision" (the truth, on the CPU). device: where views are made and
-    come out; images and device must agree, nothing is copied silently; None takes the images'. dtype: float32, float16 or
-    bfloat16 of the views; None takes the policy's ToDtype, else float32. memory_format: torch.contiguous_format (NCHW) or
-    torch.channels_last.
+    Kornia for what cannot be fused), "kornia", "torchvision" (the truth, on the CPU), or "dali" (on the CPU). device: where
+    views are made and come out; images and device must agree, nothing is copied silently; None takes the images'. dtype:
+    float32, float16 or bfloat16 of the views; None takes the policy's ToDtype, else float32. memory_format:
+    torch.contiguous_format (NCHW) or torch.channels_last. approximate: let "dali" do in its own way what it cannot do as
+    torchvision does; the other backends need no such leave.
 
     `augment(images, draws)` gives a list with one tensor (B, 3, H, W) a view. `print(augmenter)` shows the plan.
     Raises ValueError for an op that no chosen backend has, ImportError where a backend's package is missing.
@@ -51,6 +51,7 @@ class Augmenter:
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         memory_format: torch.memory_format = torch.contiguous_format,
+        approximate: bool = False,
     ) -> None:
         if not isinstance(policy, Policy):
             raise TypeError(f"Augmenter: policy must be a gpuaug.Policy, got {type(policy).__name__}")
@@ -63,7 +64,7 @@ class Augmenter:
         self.device = None if device is None else canonical(device)
         self.dtype = dtype
         self.memory_format = memory_format
-        self.modules = modules(backend, "cpu" if self.device is None else self.device.type)
+        self.modules = modules(backend, "cpu" if self.device is None else self.device.type, approximate)
         self.plan = tuple(stages(view.steps, self.modules) for view in policy.views)
 
     def __call__(self, images: Images | torch.Tensor | Sequence[Any], draws: Draws) -> list[torch.Tensor]:
@@ -135,18 +136,20 @@ def canonical(device: torch.device | str) -> torch.device:
     return torch.device("cuda", torch.cuda.current_device()) if str(device) == "cuda" else device
 
 
-def modules(backend: str, kind: str) -> dict[str, ModuleType]:
+def modules(backend: str, kind: str, approximate: bool = False) -> dict[str, Any]:
     """The backends to use on this type of device, best first."""
     if backend != "auto":
         names = [backend, *([FALLBACK[backend]] if backend in FALLBACK else [])]
-        return {name: backends.load(name, kind) for name in names}
-    found = {name: backends.load(name, kind) for name in backends.REQUIRES if backends.installed(name, kind)}
+        found = {name: backends.load(name, kind) for name in names}
+        return {name: getattr(module, "APPROXIMATE", module) if approximate else module for name, module in found.items()}
+    names = [name for name in backends.REQUIRES if name not in backends.ON_REQUEST and backends.installed(name, kind)]
+    found = {name: backends.load(name, kind) for name in names}
     if not found:
         raise ImportError(f"no backend for device {kind!r} is installed; install one with: pip install kornia")
     return found
 
 
-def stages(steps: Sequence[Op], found: dict[str, ModuleType], given: Given = "images") -> tuple[Stage, ...]:
+def stages(steps: Sequence[Op], found: dict[str, Any], given: Given = "images") -> tuple[Stage, ...]:
     """Runs of steps by backend, in order: each step goes to the first backend that takes it.
 
     given: what the first step starts from. Raises ValueError for a step that none takes.
@@ -158,7 +161,8 @@ def stages(steps: Sequence[Op], found: dict[str, ModuleType], given: Given = "im
         state = given if at == 0 else "ragged" if size is None and given == "images" else "floats"
         name = next((name for name, module in found.items() if module.take(steps[at:], state)), None)
         if name is None:
-            raise ValueError(f"Augmenter: no backend of {', '.join(found)} has {type(steps[at]).__name__}; use backend='auto'")
+            own = ", or approximate=True if DALI has one of its own that will do" if "dali" in found else ""
+            raise ValueError(f"Augmenter: no backend of {', '.join(found)} has {steps[at]}; use backend='auto'{own}")
         # The best backend takes all it can; the others one step at a time, so that the best may go on after it.
         best = name == next(iter(found))
         count = found[name].take(steps[at:], state) if best else 1
@@ -175,7 +179,7 @@ def stages(steps: Sequence[Op], found: dict[str, ModuleType], given: Given = "im
 def run(
     batch: Batch,
     plan: Sequence[Stage],
-    found: dict[str, ModuleType],
+    found: dict[str, Any],
     draws: Sequence[OpDraws],
     dtype: torch.dtype = torch.float32,
     memory_format: torch.memory_format = torch.contiguous_format,

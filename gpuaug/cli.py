@@ -16,6 +16,7 @@ from . import backends
 from .augmenter import Augmenter
 from .catalog import policies, policy
 from .data.decode import decode
+from .data.doctor import diagnose
 from .data.pack import Packing, pack
 from .data.verify import verify
 from .gallery import contact_sheet
@@ -64,7 +65,17 @@ def parser() -> argparse.ArgumentParser:
     pack.add_argument("--workers", type=int, default=cores(), help="threads (default: %(default)s, the cores at hand)")
     pack.set_defaults(run=run_pack)
 
-    doctor = commands.add_parser("doctor", help="devices, versions, and which backend would run")
+    doctor = commands.add_parser(
+        "doctor", help="devices, versions and backends; with a folder and a policy, what limits its DataLoader"
+    )
+    doctor.add_argument("path", metavar="PATH", nargs="?", type=Path, help="a folder with one folder of images a class")
+    doctor.add_argument("policy", metavar="POLICY", nargs="?", help="a name that `gpuaug policies` lists")
+    doctor.add_argument("--batch-size", type=int, default=64, help="default: %(default)s")
+    doctor.add_argument(
+        "--workers", type=int, default=os.cpu_count() or 1, help="num_workers (default: the cores, %(default)s)"
+    )
+    doctor.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default: %(default)s")
+    doctor.add_argument("--seconds", type=float, default=10.0, help="how long to measure (default: %(default)s)")
     doctor.set_defaults(run=run_doctor)
     return top
 
@@ -122,6 +133,16 @@ PACKAGES = ("torch", "torchvision", "kornia", "numpy", "pillow")
 
 
 def run_doctor(options: argparse.Namespace) -> None:
+    if options.path is None:
+        print_machine()
+        return
+    if options.policy is None:
+        raise ValueError(f"doctor: name a policy after {options.path}, such as simclr; `gpuaug policies` lists them")
+    o = options
+    print(diagnose(o.path, o.policy, o.batch_size, o.workers, o.device, o.seconds))
+
+
+def print_machine() -> None:
     print(f"python       {platform.python_version()} on {platform.system()} {platform.machine()}")
     for name in PACKAGES:
         try:

@@ -183,7 +183,11 @@ def test_images_on_another_device_are_refused() -> None:
     ("arguments", "error", "message"),
     [
         ({"policy": "simclr"}, TypeError, "policy must be a gpuaug.Policy, got str"),
-        ({"backend": "cuda"}, ValueError, "backend must be \"auto\" or one of 'fused', 'kornia', 'torchvision', got 'cuda'"),
+        (
+            {"backend": "cuda"},
+            ValueError,
+            "backend must be \"auto\" or one of 'fused', 'kornia', 'torchvision', 'dali', got 'cuda'",
+        ),
         ({"dtype": torch.uint8}, ValueError, "dtype must be float32, float16 or bfloat16, got torch.uint8"),
         ({"dtype": torch.float64}, ValueError, "dtype must be"),
         ({"memory_format": torch.preserve_format}, ValueError, "memory_format must be contiguous_format or channels_last"),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ..contender import Contender
-from . import albumentations, dali, gpuaug, kornia, torchvision, triton_augment
+from ..files import FilePeer
+from . import albumentations, dali, ffcv, gpuaug, kornia, torch_compile, torchvision, triton_augment, webdataset
 
 ALL: tuple[Contender, ...] = (
     *gpuaug.CONTENDERS,
@@ -11,6 +12,10 @@ ALL: tuple[Contender, ...] = (
     albumentations.CONTENDER,
     dali.CONTENDER,
     kornia.CONTENDER,
+    torch_compile.CONTENDER,
     triton_augment.CONTENDER,
 )
 """In the order of the tables."""
+
+FILES: tuple[FilePeer, ...] = (*gpuaug.FILES, torchvision.FILES, *dali.FILES, webdataset.FILES, ffcv.FILES)
+"""Those of the suites `decode` and `loader`."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,9 +12,10 @@ from torch.utils.dlpack import from_dlpack
 
 from gpuaug import ops as op
 from gpuaug.ops.base import Op
-from gpuaug.policy import Policy
+from gpuaug.policy import Policy, View
 
 from ..contender import Contender, MakeViews, Photos, Setting, factor, has_only
+from ..files import Epoch, FilePeer, Source, anything
 
 
 def uniform(lib: Any, limits: tuple[float, float]) -> Any:
@@ -50,11 +52,11 @@ TABLE: dict[type[Op], Callable[[Any, Any, Any], Any]] = {
 }
 
 
-def graph(lib: Any, x: Any, policy: Policy) -> Any:
-    """The policy's graph. Flip and Normalize become one op at its end, with the change of layout, which is the fastest."""
+def graph(lib: Any, x: Any, view: View) -> Any:
+    """The view's graph. Flip and Normalize become one op at its end, with the change of layout, which is the fastest."""
     mirror: Any = 0
     mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
-    for o in policy.views[0].ops:
+    for o in view.ops:
         if isinstance(o, op.RandomHorizontalFlip):
             mirror = lib.fn.random.coin_flip(probability=o.p)
         elif isinstance(o, op.Normalize):
@@ -82,10 +84,10 @@ def prepare(policy: Policy, photos: Photos, setting: Setting) -> MakeViews:
 
     def pipeline() -> Any:
         x = lib.fn.external_source(source=lambda: arrays, batch=True, no_copy=True, layout="HWC")
-        return graph(lib, x, policy)
+        return graph(lib, x, policy.views[0])
 
     # Not run ahead: a batch made in the background would be work outside the timed region.
-    built = lib.pipeline_def(
+    pipe = lib.pipeline_def(
         pipeline,
         enable_conditionals=True,
         exec_dynamic=False,
@@ -93,10 +95,10 @@ def prepare(policy: Policy, photos: Photos, setting: Setting) -> MakeViews:
         exec_pipelined=False,
         prefetch_queue_depth=1,
     )(batch_size=len(photos), num_threads=setting.threads, device_id=None, seed=setting.seed)
-    built.build()
+    pipe.build()
 
     def make() -> torch.Tensor:
-        (views,) = built.run()
+        (views,) = pipe.run()
         return from_dlpack(views.as_tensor())
 
     return make
@@ -111,4 +113,69 @@ CONTENDER = Contender(
     note="jitter in one fixed order, contrast about mid-gray, hue by a linear rotation; blur of 3 sigma; rounds to 8 bits",
     supports=has_only(TABLE),
     prepare=prepare,
+)
+
+
+def built(graph_of: Callable[[Any, Any], Any], batch: int, setting: Setting, **reader: Any) -> Any:
+    """A pipeline that reads files, decodes them and goes on as `graph_of` says; it runs ahead, as DALI does by default."""
+    lib = import_module("nvidia.dali")
+    import_module("nvidia.dali.fn")
+
+    def pipeline() -> Any:
+        encoded, _ = lib.fn.readers.file(random_shuffle=True, seed=setting.seed, name="files", **reader)
+        return graph_of(lib, lib.fn.decoders.image(encoded, device="cpu", output_type=lib.types.RGB))
+
+    made = lib.pipeline_def(pipeline, enable_conditionals=True, exec_dynamic=False)(
+        batch_size=batch, num_threads=setting.threads, device_id=None, seed=setting.seed
+    )
+    made.build()
+    return made
+
+
+def decode_all(files: Sequence[Path], setting: Setting) -> Callable[[], object]:
+    batch = min(16, len(files))
+    pipe = built(lambda lib, x: x, batch, setting, files=[str(path) for path in files])
+    return lambda: [pipe.run() for _ in range(len(files) // batch)]
+
+
+def load(source: Source, policy: Policy, batch: int, setting: Setting) -> Epoch:
+    def graph_of(lib: Any, x: Any) -> Any:
+        return tuple(graph(lib, x, view) for view in policy.views for _ in range(view.repeat))
+
+    pipe = built(graph_of, batch, setting, file_root=str(source))
+
+    def epoch() -> Iterator[Sequence[torch.Tensor]]:
+        for _ in range(pipe.epoch_size("files") // batch):
+            yield [from_dlpack(views.as_tensor()) for views in pipe.run()]
+
+    return epoch
+
+
+def load_pixels(source: Source, policy: Policy, batch: int, setting: Setting) -> Epoch:
+    """Decoded images of different sizes, of which only the number is kept."""
+    pipe = built(lambda lib, x: x, batch, setting, file_root=str(source))
+
+    def epoch() -> Iterator[Sequence[torch.Tensor]]:
+        for _ in range(pipe.epoch_size("files") // batch):
+            pipe.run()
+            yield [torch.empty(batch, 0)]
+
+    return epoch
+
+
+def files(name: str, **more: Any) -> FilePeer:
+    return FilePeer(
+        name=name,
+        modules=CONTENDER.modules,
+        install=CONTENDER.install,
+        distributions=CONTENDER.distributions,
+        regime="DALI's file reader and CPU decoder",
+        **more,
+    )
+
+
+AHEAD = "two batches are made before the clock starts"
+FILES = (
+    files("dali", note=f"{AHEAD}; {CONTENDER.note}", supports=has_only(TABLE), decode=decode_all, load=load),
+    files("dali-decode", note=f"{AHEAD}; pixels, no views", supports=anything, load=load_pixels),
 )

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
+from pathlib import Path
 
 import torch
 
-from gpuaug import Augmenter, Images, Policy, sample
+from gpuaug import Augmenter, DataLoader, Images, Policy, sample
+from gpuaug.data.decode import decode
 
 from ..contender import Contender, MakeViews, Photos, Setting
+from ..files import Epoch, FilePeer, Source
 
 
 def refusal(backend: str) -> Callable[[Policy], str | None]:
@@ -27,7 +31,7 @@ def maker(backend: str, threads: int = 1) -> Callable[[Policy, Photos, Setting],
     """threads: a multiple of the setting's, taken for the length of a call."""
 
     def prepare(policy: Policy, photos: Photos, setting: Setting) -> MakeViews:
-        augment = Augmenter(policy, backend=backend, device="cpu")
+        augment = Augmenter(policy, backend=backend, device="cpu", dtype=setting.dtype)
         images = Images.from_list(photos)
         index = range(len(photos))
         epochs = count()
@@ -47,7 +51,9 @@ def maker(backend: str, threads: int = 1) -> Callable[[Policy, Photos, Setting],
     return prepare
 
 
-def contender(name: str, backend: str, install: str, packages: tuple[str, ...], note: str, threads: int = 1) -> Contender:
+def contender(
+    name: str, backend: str, install: str, packages: tuple[str, ...], note: str, threads: int = 1, on_request: bool = False
+) -> Contender:
     return Contender(
         name=name,
         modules=packages,
@@ -59,6 +65,7 @@ def contender(name: str, backend: str, install: str, packages: tuple[str, ...], 
         prepare=maker(backend, threads),
         threads=threads,
         same_draws=True,
+        on_request=on_request,
     )
 
 
@@ -67,4 +74,39 @@ CONTENDERS = (
     contender(FUSED, "fused", "pip install numba", ("numba",), "memory of views is reused"),
     contender(f"{FUSED}-2x", "fused", "pip install numba", ("numba",), "twice the threads", threads=2),
     contender("gpuaug-kornia", "kornia", "pip install kornia", ("kornia",), ""),
+    contender("gpuaug-torchvision", "torchvision", "pip install torchvision", ("torchvision",), "the truth", on_request=True),
+)
+
+
+def decode_all(files: Sequence[Path], setting: Setting) -> Callable[[], object]:
+    pool = ThreadPoolExecutor(setting.threads)
+    return lambda: list(pool.map(lambda path: decode(path.read_bytes(), str(path)).shape, files))
+
+
+def load(source: Source, policy: Policy, batch: int, setting: Setting) -> Epoch:
+    workers = setting.threads if isinstance(source, Path) else 1  # arrays need no decoder beside the producer
+    loader = DataLoader(
+        source, policy, batch, shuffle=True, num_workers=workers, drop_last=True, seed=setting.seed, dtype=setting.dtype
+    )
+
+    def epoch() -> Iterator[Sequence[torch.Tensor]]:
+        for views, _ in loader:
+            yield views if isinstance(views, list) else [views]
+
+    return epoch
+
+
+FILES = (
+    FilePeer(
+        name=FUSED,
+        modules=("numba",),
+        install="pip install numba",
+        distributions=("gpuaug", "numba", "pillow"),
+        regime="gpuaug.DataLoader: files decoded by threads, views by the fused backend",
+        note="",
+        supports=refusal("fused"),
+        decode=decode_all,
+        load=load,
+        arrays=True,
+    ),
 )

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
+from torchvision.datasets import ImageFolder
+from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms import v2
 
 from gpuaug import ops as op
@@ -13,6 +18,7 @@ from gpuaug.ops.base import Op
 from gpuaug.policy import Policy
 
 from ..contender import Contender, MakeViews, Photos, Setting, collate, factor, has_only
+from ..files import Arrays, Epoch, FilePeer, Source
 
 
 def crop(o: op.RandomResizedCrop) -> Any:
@@ -55,6 +61,63 @@ def prepare(policy: Policy, photos: Photos, setting: Setting) -> MakeViews:
     images = [torch.from_numpy(photo).permute(2, 0, 1) for photo in photos]
     return lambda: collate([cast(torch.Tensor, transform(image)) for image in images])
 
+
+class Views:
+    """Every view of a policy of a PIL image or a uint8 array (H, W, 3); picklable, for worker processes."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.views = [v2.Compose([TABLE[type(o)](o) for o in view.ops]) for view in policy.views for _ in range(view.repeat)]
+
+    def __call__(self, image: Any) -> list[torch.Tensor]:
+        tensor = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+        return [make(tensor) for make in self.views]
+
+
+class InMemory(torch.utils.data.Dataset[Any]):
+    """Arrays as a Dataset."""
+
+    def __init__(self, arrays: Arrays, transform: Views) -> None:
+        self.arrays, self.transform = arrays, transform
+
+    def __len__(self) -> int:
+        return len(self.arrays[1])
+
+    def __getitem__(self, k: int) -> Any:
+        return self.transform(self.arrays[0][k]), int(self.arrays[1][k])
+
+
+def decode_all(files: Sequence[Path], setting: Setting) -> Callable[[], object]:
+    pool = ThreadPoolExecutor(setting.threads)
+    return lambda: list(pool.map(lambda path: decode_image(str(path), ImageReadMode.RGB).shape, files))
+
+
+def load(source: Source, policy: Policy, batch: int, setting: Setting) -> Epoch:
+    views = Views(policy)
+    dataset = ImageFolder(source, views) if isinstance(source, Path) else InMemory(source, views)
+    order = torch.Generator().manual_seed(setting.seed)
+    loader: Any = torch.utils.data.DataLoader(
+        dataset, batch, shuffle=True, num_workers=setting.threads, drop_last=True, generator=order, persistent_workers=True
+    )
+
+    def epoch() -> Iterator[Sequence[torch.Tensor]]:
+        for views, _ in loader:
+            yield views
+
+    return epoch
+
+
+FILES = FilePeer(
+    name="torchvision",
+    modules=("torchvision",),
+    install="pip install torchvision",
+    distributions=("torchvision", "torch", "pillow"),
+    regime="ImageFolder and torch's DataLoader, a worker process a thread; decode: torchvision.io",
+    note="rounds to 8 bits between steps",
+    supports=has_only(TABLE),
+    decode=decode_all,
+    load=load,
+    arrays=True,
+)
 
 CONTENDER = Contender(
     name="torchvision",

@@ -10,6 +10,7 @@
     draws   one dict of arrays a step (see `gpuaug.Draws`): NumPy, on the host.
 
 `apply` of the fused backend also takes the dtype and the memory format of the result, which it writes at no further cost.
+A backend may have a second of its kind, `APPROXIMATE`, which also takes what its library does in another way.
 A backend never imports another, and is imported when it is first asked for, so none of their libraries is required.
 """
 
@@ -33,19 +34,31 @@ REQUIRES: dict[str, dict[str, str]] = {
     "fused": {"cpu": "numba", "cuda": "triton"},
     "kornia": {"any": "kornia"},
     "torchvision": {"cpu": "torchvision"},
+    "dali": {"cpu": "nvidia.dali"},
 }
-"""Backend -> type of device it runs on -> package it needs there; best first, which is the order of "auto"."""
+"""Backend -> type of device it runs on -> module it needs there; best first, which is the order of "auto"."""
+
+ON_REQUEST = frozenset({"dali"})
+"""Backends that "auto" never takes."""
+
+DISTRIBUTIONS = {"nvidia.dali": "nvidia-dali-cuda130"}
+"""Module -> what pip calls it, where that is another name."""
 
 
 def requirement(name: str, kind: str = "cpu") -> str | None:
-    """The package that a backend needs on this type of device, None where it does not run there."""
+    """The module that a backend needs on this type of device, None where it does not run there."""
     return REQUIRES[name].get(kind) or REQUIRES[name].get("any")
 
 
 def installed(name: str, kind: str = "cpu") -> bool:
-    """Whether a backend runs on this type of device and its package can be found; it is not imported."""
-    package = requirement(name, kind)
-    return package is not None and importlib.util.find_spec(package) is not None
+    """Whether a backend runs on this type of device and its module can be found; it is not imported."""
+    module = requirement(name, kind)
+    return module is not None and findable(module)
+
+
+def findable(module: str) -> bool:
+    parent = module.rpartition(".")[0]
+    return (not parent or findable(parent)) and importlib.util.find_spec(module) is not None
 
 
 def load(name: str, kind: str = "cpu") -> ModuleType:
@@ -56,11 +69,12 @@ def load(name: str, kind: str = "cpu") -> ModuleType:
     """
     if name not in REQUIRES:
         raise ValueError(f'backend must be "auto" or one of {", ".join(map(repr, REQUIRES))}, got {name!r}')
-    package = requirement(name, kind)
-    if package is None:
+    module = requirement(name, kind)
+    if module is None:
         others = " or ".join(repr(other) for other in REQUIRES if requirement(other, kind))
         raise ValueError(f"backend {name!r} runs on {', '.join(REQUIRES[name])}, not on {kind}; use {others}")
     if not installed(name, kind):
+        package = DISTRIBUTIONS.get(module, module)
         raise ImportError(f"backend {name!r} needs {package}; install it with: pip install {package}")
     return importlib.import_module(f"{__name__}.{name}")
 

@@ -10,6 +10,7 @@ from .loader import DataLoader
 from .packed import PackedSource
 from .shards import ShardSource
 from .source import ArraySource, DatasetSource
+from .stats import Stats
 
 __all__ = [
     "ArraySource",
@@ -20,5 +21,6 @@ __all__ = [
     "HuggingFaceSource",
     "PackedSource",
     "ShardSource",
+    "Stats",
     "decode",
 ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -25,25 +27,52 @@ UPRIGHT = {
 """EXIF orientation -> what makes the picture upright (Exif 2.32, tag 0x0112)."""
 
 
+MAX_PIXELS = 178_956_970
+"""Most pixels of a picture unless `max_pixels` says otherwise: Pillow's own limit, 0.5 GB once decoded."""
+
+
 class DecodeError(OSError):
     """An image that cannot be read or decoded; the message names the file and the reason."""
 
 
-def decode(data: bytes, name: str) -> Pixels:
+Decoder: TypeAlias = Callable[[Sequence[bytes], Sequence[str]], list[Pixels | DecodeError]]
+"""Encoded files and their names -> for each its pixels, or what is wrong with it. The place for a batch decoder."""
+
+
+def decode_batch(data: Sequence[bytes], names: Sequence[str], max_pixels: int = MAX_PIXELS) -> list[Pixels | DecodeError]:
+    """The `Decoder` by Pillow: one file after the other."""
+    return [attempt(one, name, max_pixels) for one, name in zip(data, names, strict=True)]
+
+
+def attempt(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Pixels | DecodeError:
+    try:
+        return decode(data, name, max_pixels)
+    except DecodeError as error:
+        return error
+
+
+def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Pixels:
     """The picture in an encoded file, upright, as uint8 (H, W, 3); its content decides on the format, not its name.
 
-    Raises DecodeError naming `name` for an empty, truncated or damaged file, one that is no image, and one of more pixels
-    than twice PIL.Image.MAX_IMAGE_PIXELS.
+    Raises DecodeError naming `name` for an empty, truncated or damaged file, one that is no image, and one whose header
+    promises more than `max_pixels` pixels, or more than twice PIL.Image.MAX_IMAGE_PIXELS; the latter two are not decoded.
     """
     if not data:
         raise DecodeError(f"{name}: the file is empty")
     try:
         with Image.open(io.BytesIO(data)) as image:
+            if image.width * image.height > max_pixels:
+                raise DecodeError(
+                    f"{name}: {image.width} x {image.height} pixels are more than max_pixels={max_pixels}; raise max_pixels if "
+                    "the picture is meant, and memory suffices"
+                )
             image.load()
             turn = UPRIGHT.get(orientation(image))
             return rgb(image if turn is None else image.transpose(turn))
     except UnidentifiedImageError as error:
         raise DecodeError(f"{name}: not an image in a format that Pillow reads; it starts with {data[:8]!r}") from error
+    except DecodeError:
+        raise
     except Exception as error:  # Pillow's plugins raise what their parsers do: OSError, SyntaxError, struct.error, ...
         raise DecodeError(f"{name}: cannot be decoded: {error or type(error).__name__}") from error
 

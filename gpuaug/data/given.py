@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import IterableDataset
 
 from . import packed
+from .concat import Concatenated, common
 from .folder import FolderSource
 from .huggingface import HuggingFaceSource, is_huggingface
 from .shards import ShardSource
@@ -79,6 +80,9 @@ def from_dataset(dataset: Any, policy_given: bool) -> tuple[Source, Any]:
     if getitem(dataset) == "torch.utils.data.dataset.Subset":
         inner, transform = from_dataset(dataset.dataset, policy_given)
         return Selected(inner, dataset.indices), transform
+    if getitem(dataset) == "torch.utils.data.dataset.ConcatDataset":
+        parts, inside = zip(*(from_dataset(part, policy_given) for part in dataset.datasets), strict=True)
+        return Concatenated(parts), None if policy_given else common(inside)
     raw, transform = dataset, None
     if is_torchvision(dataset) or not policy_given:
         raw, transform = without_transform(dataset)

@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
+import logging
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sized
+from time import perf_counter
 from typing import Any
 
+import numpy as np
 import torch
 
-from ..augmenter import Augmenter, canonical
+from ..augmenter import Augmenter
 from ..catalog import policy as named_policy
-from ..convert import from_torchvision
-from ..ops.base import is_integer
 from ..policy import Policy
 from ..sampling import Draws
-from .fetch import Fetched, Workers, fetch
+from .arguments import DECODERS, chosen, converted, decoder_of, integer, place, refuse, share, usable
+from .decode import MAX_PIXELS
+from .faults import MODES, OnError, Tally
+from .fetch import fetch
 from .given import as_source
-from .order import EpochOrder, Index, batches, epoch_order
-from .pipeline import Delivery, Producer, make
+from .order import EpochOrder, Index, batches, rest_of
+from .pipeline import Delivery, Early, Here, Producer, make
+from .reading import Fetched, Workers
+from .stats import Meter, Stats
+
+LOG = logging.getLogger("gpuaug")
 
 
 class DataLoader:
     """Batches of views, made on the device: `for views, target in loader`.
 
-    source: path of an image folder (one folder a class, as torchvision's ImageFolder); a map-style Dataset of (image,
-        target), the image a PIL image or uint8 (H, W, 3) or (3, H, W); or a pair of arrays (images uint8 (N, H, W, 3) or
-        (N, 3, H, W), targets).
+    source: path of an image folder (one folder a class, as torchvision's ImageFolder), of tar shards, or of what `gpuaug pack`
+        made; a map-style Dataset of (image, target), the image a PIL image or uint8 (H, W, 3) or (3, H, W); a Hugging Face
+        data set; or a pair of arrays (images uint8 (N, H, W, 3) or (N, 3, H, W), targets).
     policy: a `Policy` or a policy's name. It takes the place of a torchvision dataset's transform; None converts that
         transform (see `gpuaug.from_torchvision`).
     batch_size, shuffle, sampler, num_workers, drop_last, worker_init_fn, multiprocessing_context: as torch's. Workers are
@@ -33,17 +42,29 @@ class DataLoader:
     backend, dtype, memory_format: as `gpuaug.Augmenter`.
     prefetch_factor: batches kept ready ahead of the consumer, and as many in the making; no effect without workers.
     timeout: seconds to wait for a batch before TimeoutError.
+    decoder: of files, "pillow" or "dali", which give the same pixels; "auto" takes DALI where it is installed.
+    on_error: "raise" for a sample that cannot be read or decoded, "skip" to leave it out of its batch, which gets smaller, or
+        "replace" to put another sample in its place, which follows from seed, epoch and index. max_bad: share of an epoch's
+        samples, 0..1, above which bad ones are an error all the same. max_pixels: of one picture, by its header.
+    rank, world_size: which share of the epoch this process takes; None takes torch.distributed's, if that is initialised.
+    persistent_workers: begin reading the next epoch while the last batches of one are used. pin_memory: taken and ignored;
+        staging memory is page-locked whenever device is CUDA.
 
     A batch is (views, target): views a list of (B, 3, H, W) tensors, one a view, or the tensor itself where the policy has
     one view; target int64 (B,), or what torch's default_collate makes of a Dataset's targets. Each `iter()` is the next
     epoch, from 0. A sample's views depend on (seed, epoch, sample index, view) alone.
 
     draws, index: `Draws` and sample indices (B,) int64 of the batch delivered last. dataset: the source as given.
+    bad_files: name -> reason of every bad sample so far, of all epochs.
     Raises ValueError or TypeError for an argument that cannot be, naming it, and what the source raises (see `gpuaug.data`).
     """
 
     draws: Draws
     index: Index
+    upcoming: tuple[int, int]
+    """Epoch and position of the next `iter()`."""
+    reached: tuple[int, int]
+    """Epoch and position of the batch delivered last."""
 
     def __init__(
         self,
@@ -64,7 +85,17 @@ class DataLoader:
         timeout: float = 300.0,
         worker_init_fn: Callable[[int], None] | None = None,
         multiprocessing_context: Any = None,
+        decoder: str = "auto",
+        on_error: str = "raise",
+        max_bad: float = 0.01,
+        max_pixels: int = MAX_PIXELS,
+        rank: int | None = None,
+        world_size: int | None = None,
+        persistent_workers: bool = False,
+        pin_memory: bool = False,
+        **refused: Any,
     ) -> None:
+        refuse(refused)
         self.batch_size = integer("batch_size", batch_size, 1)
         self.num_workers = integer("num_workers", num_workers, 0)
         self.prefetch_factor = integer("prefetch_factor", prefetch_factor, 1)
@@ -77,20 +108,34 @@ class DataLoader:
         self.drop_last = bool(drop_last)
         self.worker_init_fn = worker_init_fn
         self.multiprocessing_context = multiprocessing_context
+        self.persistent_workers = bool(persistent_workers)
+        self.pin_memory = bool(pin_memory)
+        self.decoder = chosen("decoder", decoder, DECODERS)
+        self.on_error = chosen("on_error", on_error, MODES)
+        self.max_bad = share("max_bad", max_bad)
+        self.max_pixels = integer("max_pixels", max_pixels, 1)
+        self.rank, self.world_size = place(rank, world_size, sampler is not None)
         self.device = usable(device)
-        chosen = named_policy(policy) if isinstance(policy, str) else policy
-        self.source, transform = as_source(source, chosen is not None)
+        own = named_policy(policy) if isinstance(policy, str) else policy
+        self.source, transform = as_source(source, own is not None)
         self.dataset = self.source if isinstance(source, (str, tuple, list)) or hasattr(source, "__fspath__") else source
-        self.policy = chosen if chosen is not None else converted(transform)
+        self.policy = own if own is not None else converted(transform)
         self.augment = Augmenter(self.policy, backend, self.device, dtype, memory_format)
         self.shuffle = bool(shuffle)
-        self.sampler = EpochOrder(len(self.source), self.shuffle, self.seed) if sampler is None else sampler
+        whole = EpochOrder(len(self.source), self.shuffle, self.seed, self.rank, self.world_size, self.drop_last)
+        self.sampler = whole if sampler is None else sampler
         self.check_length()
-        self.upcoming: tuple[int, int] = (0, 0)
-        self.reached: tuple[int, int] = (0, 0)
+        self.bad_files: dict[str, str] = {}
+        self.meter = Meter(0, self.num_workers)
+        self.go_to(0, 0)
+        self.reached = self.upcoming
+        self.early = Early()
+        weakref.finalize(self, self.early.close)
 
     def check_length(self) -> None:
         samples = len(self.sampler) if isinstance(self.sampler, Sized) else None
+        if samples is None and self.on_error == "replace":
+            raise ValueError(f"DataLoader: on_error='replace' needs a sampler with a length, which {self.sampler!r} has not")
         if samples == 0 or not len(self.source):
             raise ValueError("DataLoader: the source or the sampler has no samples")
         if samples is not None and self.drop_last and self.batch_size > samples:
@@ -100,67 +145,125 @@ class DataLoader:
             )
 
     def __len__(self) -> int:
-        """Batches of a whole epoch."""
+        """Batches of a whole epoch, on this rank."""
         if not isinstance(self.sampler, Sized):
             raise TypeError(f"DataLoader: {type(self.sampler).__name__} has no length, so the loader has none")
         samples = len(self.sampler)
         return samples // self.batch_size if self.drop_last else -(-samples // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        self.heed_sampler()
         epoch, start = self.reached = self.upcoming
-        self.upcoming = (epoch + 1, 0)
-        return self.run(epoch, start, epoch_order(self.sampler, epoch))
+        order = rest_of(self.sampler, epoch, start)
+        self.go_to(epoch + 1, 0)
+        return self.run(epoch, start, order)
 
-    def run(self, epoch: int, start: int, order: Iterable[int]) -> Iterator[tuple[Any, Any]]:
+    def run(self, epoch: int, start: int, order: Callable[[], Iterable[int]]) -> Iterator[tuple[Any, Any]]:
         """The batches of one epoch from its `start`-th sample on."""
+        self.meter = meter = Meter(epoch, self.num_workers)
+        tally = Tally(self.bad_files, self.max_bad, self.samples(), epoch)
+        position = start
+        pipeline = self.early.take(epoch, start) or self.pipeline(epoch, order)
+        try:
+            while True:
+                began = perf_counter()
+                pipeline.start()
+                delivery = pipeline.get(self.timeout)
+                if pipeline.finished:
+                    self.begin(epoch + 1)
+                meter.waited(began)
+                if delivery is None:
+                    break
+                tally.add(delivery.bad)
+                meter.add(len(delivery.draws), len(delivery.bad), delivery.read, delivery.decode, delivery.stamps)
+                position += delivery.asked * self.world_size
+                if delivery.views:
+                    yield self.deliver(delivery, epoch, position)
+        finally:
+            pipeline.close()
+        self.reached = (epoch + 1, 0)
+        LOG.info("%s", meter)
+
+    def pipeline(self, epoch: int, order: Callable[[], Iterable[int]]) -> Producer | Here:
+        """What makes the batches of an order; its threads begin with `start()`."""
 
         def augmented(fetched: Fetched) -> Delivery:
             return make(fetched, augment, device, seed, epoch)
 
         augment, device, seed = self.augment, self.device, self.seed  # the thread must not keep the loader alive
-        work = batches(order, start, self.batch_size, self.drop_last, len(self.source))
-        fetcher = fetch(self.source, work, self.workers(epoch))
-        position = start
+        work = batches(order, self.batch_size, self.drop_last, len(self.source))
+        fetcher = fetch(self.source, work, self.workers(epoch, order))
         if not self.num_workers:
-            for fetched in fetcher:
-                position += len(fetched.index)
-                yield self.deliver(augmented(fetched), epoch, position)
-        else:
-            threads = max(1, (torch.get_num_threads() - self.num_workers) // 2)  # half of what decoding leaves to the consumer
-            producer = Producer(fetcher, augmented, self.prefetch_factor, device, threads)
-            try:
-                while (delivery := producer.get(self.timeout)) is not None:
-                    position += len(delivery.draws)
-                    yield self.deliver(delivery, epoch, position)
-            finally:
-                producer.close()
-        self.reached = (epoch + 1, 0)
+            return Here(fetcher, augmented)
+        threads = max(1, (torch.get_num_threads() - self.num_workers) // 2)  # half of what decoding leaves to the consumer
+        return Producer(fetcher, augmented, self.prefetch_factor, device, threads)
 
-    def workers(self, epoch: int) -> Workers:
-        seed = (self.seed + epoch) % 2**63  # of the workers' own generators, for Datasets that draw by themselves
+    def workers(self, epoch: int, order: Callable[[], Iterable[int]]) -> Workers:
+        pool: range | Index = range(len(self.source))
+        if self.on_error == "replace" and not isinstance(self.sampler, EpochOrder):  # a sampler may leave samples out
+            pool = np.unique(np.asarray(order(), dtype=np.int64))
         return Workers(
-            self.num_workers, self.prefetch_factor, self.timeout, seed, self.worker_init_fn, self.multiprocessing_context
+            self.num_workers,
+            self.prefetch_factor,
+            self.timeout,
+            (self.seed + epoch) % 2**63,  # of the workers' own generators, for Datasets that draw by themselves
+            decoder_of(self.decoder, self.max_pixels),
+            OnError(self.on_error, self.seed, epoch, pool),
+            self.worker_init_fn,
+            self.multiprocessing_context,
         )
+
+    def begin(self, epoch: int) -> None:
+        """Let the threads of an epoch begin before it is asked for, if it will be, and where its order is known."""
+        if not (self.persistent_workers and self.num_workers and self.upcoming == (epoch, 0)):
+            return
+        if isinstance(self.sampler, EpochOrder) and not self.early.has(epoch):
+            self.early.begin(epoch, self.pipeline(epoch, rest_of(self.sampler, epoch, 0)))
 
     def deliver(self, delivery: Delivery, epoch: int, position: int) -> tuple[Any, Any]:
         delivery.receive()
         self.draws, self.index = delivery.draws, delivery.draws.index
+        if isinstance(self.sampler, EpochOrder):
+            position = min(position, self.sampler.samples)  # of an uneven end, ranks have had samples twice
         self.reached = (epoch, position)
         views = delivery.views
         return views if len(views) > 1 else views[0], delivery.target
 
+    def samples(self) -> int:
+        """Samples of a whole epoch on this rank; of the source, where the sampler has no length."""
+        return len(self.sampler) if isinstance(self.sampler, Sized) else len(self.source)
+
     def set_epoch(self, epoch: int) -> None:
         """The epoch of the next `iter()`; a sampler that has `set_epoch` is told at that time.
 
-        An epoch that `load_state_dict` has just restored keeps its position.
+        An epoch that `load_state_dict` has just restored keeps its position. `loader.sampler.set_epoch` does the same.
         """
         integer("epoch", epoch, 0, 2**32 - 1)
-        if epoch != self.upcoming[0]:
-            self.upcoming = (epoch, 0)
+        self.go_to(epoch, self.upcoming[1] if epoch == self.upcoming[0] else 0)
         self.reached = self.upcoming
 
+    def go_to(self, epoch: int, start: int) -> None:
+        self.upcoming = (epoch, start)
+        if isinstance(self.sampler, EpochOrder):
+            self.sampler.set_epoch(epoch)
+        self.told = getattr(self.sampler, "epoch", None)
+
+    def heed_sampler(self) -> None:
+        """Where the loop has called `loader.sampler.set_epoch` since the last epoch, that is the epoch to go to."""
+        epoch: Any = getattr(self.sampler, "epoch", None)
+        if epoch != self.told and hasattr(self.sampler, "set_epoch"):
+            self.set_epoch(epoch)
+
+    def stats(self) -> Stats:
+        """What the epoch that was begun last has spent its time on so far; see `gpuaug.data.Stats`."""
+        return self.meter.stats()
+
     def state_dict(self) -> dict[str, Any]:
-        """Where the iterator used last stands: delivered samples of its epoch; after its end, the start of the next."""
+        """Where the iterator used last stands; after its end, the start of the next epoch.
+
+        position: samples of the epoch that all ranks together have delivered, bad ones included, given that each has
+        delivered as many batches as this one. With a sampler of one's own, samples delivered by this rank.
+        """
         epoch, position = self.reached
         return {
             "seed": self.seed,
@@ -171,7 +274,7 @@ class DataLoader:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Make the next `iter()` yield the rest of the saved epoch, whatever the batch size and the number of workers.
+        """Make the next `iter()` yield the rest of the saved epoch, whatever the batch size, the workers and the ranks.
 
         Raises ValueError where seed, shuffle or the number of samples differ, since the rest would be another one. A sampler
         of one's own must give the same order again.
@@ -179,31 +282,11 @@ class DataLoader:
         for name, mine in (("seed", self.seed), ("samples", len(self.source)), ("shuffle", self.shuffle)):
             if state[name] != mine:
                 raise ValueError(f"DataLoader: the state was saved with {name}={state[name]}, this loader has {name}={mine}")
-        self.upcoming = self.reached = (int(state["epoch"]), int(state["position"]))
+        self.early.close()
+        self.go_to(int(state["epoch"]), int(state["position"]))
+        self.reached = self.upcoming
 
     def __repr__(self) -> str:
-        return f"DataLoader({self.source!r}, {self.policy.name or 'policy'!r}, batch_size={self.batch_size}, {self.device})"
-
-
-def integer(name: str, value: Any, low: int, high: int | None = None) -> int:
-    if not is_integer(value) or value < low or (high is not None and value > high):
-        allowed = f"at least {low}" if high is None else f"in {low}..{high}"
-        raise ValueError(f"DataLoader: {name} must be an integer {allowed}, got {value!r}")
-    return int(value)
-
-
-def usable(device: torch.device | str) -> torch.device:
-    """The device, checked now rather than at the first batch."""
-    kind = torch.device(device).type
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"DataLoader: device {str(device)!r} needs CUDA, which torch does not find here; use device='cpu'")
-    return canonical(device)
-
-
-def converted(transform: Any) -> Policy:
-    if transform is None:
-        raise ValueError(
-            "DataLoader: policy is missing; give a gpuaug.Policy, a policy's name (see `gpuaug policies`), or a Dataset with "
-            "a torchvision transform inside"
-        )
-    return from_torchvision(transform)
+        ranks = f", rank {self.rank} of {self.world_size}" if self.world_size > 1 else ""
+        name = self.policy.name or "policy"
+        return f"DataLoader({self.source!r}, {name!r}, batch_size={self.batch_size}, {self.device}{ranks})"

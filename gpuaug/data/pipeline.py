@@ -18,22 +18,35 @@ import torch
 
 from ..augmenter import Augmenter
 from ..sampling import Draws, sample
-from .fetch import JOIN, Fetched, Fetcher, ProcessFetcher
+from .faults import Bad
+from .fetch import JOIN
+from .processes import ProcessFetcher
+from .reading import Fetched, Fetcher
+from .stats import Stamp, stamp
 from .target import tensors, to_device
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """A batch ready for the consumer. done: recorded after the last kernel of the side stream that made it, or None."""
+    """A batch ready for the consumer; without views where every sample of it is bad.
+
+    asked, bad, read, decode: as in `Fetched`. stamps: before transfer, between, and after augmentation. done: recorded after
+    the last kernel of the side stream that made it, or None.
+    """
 
     views: list[torch.Tensor]
     target: Any
     draws: Draws
+    asked: int
+    bad: tuple[Bad, ...]
+    read: float
+    decode: float
+    stamps: tuple[Stamp, ...] = ()
     done: torch.cuda.Event | None = None
 
     def receive(self) -> None:
         """Make the consumer's stream wait for the side stream, and own the tensors from now on."""
-        if self.done is None:
+        if self.done is None or not self.views:
             return
         stream = torch.cuda.current_stream(self.views[0].device)
         stream.wait_event(self.done)
@@ -45,18 +58,46 @@ class Delivery:
 def make(fetched: Fetched, augment: Augmenter, device: torch.device, seed: int, epoch: int) -> Delivery:
     """Draw, transfer and augment one batch, on the device's current stream."""
     draws = sample(augment.policy, fetched.index, seed, epoch)
+    counts = (draws, fetched.asked, fetched.bad, fetched.read, fetched.decode)
+    if not len(draws):
+        return Delivery([], None, *counts)
     images, target = fetched.images, fetched.target
+    start = stamp(device)
     if device.type == "cuda":
         images = images.pin_memory()  # the copy then waits for nothing; torch keeps the staging until it is done
     if device.type != "cpu":
         images, target = images.to(device, non_blocking=True), to_device(target, device)
-    return Delivery(augment(images, draws), target, draws)
+    middle = stamp(device)
+    views = augment(images, draws)
+    return Delivery(views, target, *counts, stamps=(start, middle, stamp(device)))
+
+
+class Here:
+    """The pipeline without workers: everything happens in `get`."""
+
+    finished = False
+
+    def __init__(self, fetcher: Fetcher, make: Callable[[Fetched], Delivery]) -> None:
+        self.fetcher = fetcher
+        self.make = make
+        self.last: Fetched | None = None
+
+    def start(self) -> None:
+        pass
+
+    def get(self, timeout: float) -> Delivery | None:
+        # The last batch stays until the next is made, or malloc would give memory back and fetch it again for every batch.
+        self.last = next(self.fetcher, None)
+        return None if self.last is None else self.make(self.last)
+
+    def close(self) -> None:
+        self.fetcher.close()
 
 
 class Producer:
     """A thread that keeps up to `depth` deliveries ready. `close()` ends it and its fetcher; a second close does nothing.
 
-    threads: cores that its own torch operations may use, where the device is a CPU.
+    threads: cores that its own torch operations may use, where the device is a CPU. finished: it has fetched its last batch.
     """
 
     def __init__(
@@ -67,16 +108,22 @@ class Producer:
         self.depth = depth
         self.device = device
         self.ready: deque[Delivery | BaseException | None] = deque()
-        self.closed = False
+        self.closed = self.finished = False
         self.changed = threading.Condition()
         self.started = threading.Event()
         self.thread = threading.Thread(target=self.run, name="gpuaug-producer", daemon=True)
-        LIVE.add(self)
         self.threads = threads
+
+    def start(self) -> None:
+        """Begin, if that has not been done."""
+        if self.thread.ident is not None:
+            return
+        LIVE.add(self)
         before = torch.get_num_threads()
         self.thread.start()
         self.started.wait(JOIN)
-        torch.set_num_threads(before)  # `run` has lowered the default of threads yet to come, too
+        if self.device.type == "cpu":
+            torch.set_num_threads(before)  # `run` has lowered the default of threads yet to come, too
 
     def run(self) -> None:
         try:
@@ -90,6 +137,7 @@ class Producer:
                         delivery = replace(delivery, done=stream.record_event())
                     if not self.put(delivery):
                         return
+            self.finished = True
             self.put(None)
         except BaseException as error:
             self.put(error)
@@ -97,7 +145,8 @@ class Producer:
     def put(self, item: Delivery | BaseException | None) -> bool:
         """Wait for room, then add; False where the consumer has left."""
         with self.changed:
-            self.changed.wait_for(lambda: self.closed or len(self.ready) < self.depth)
+            while not (self.closed or len(self.ready) < self.depth):
+                self.changed.wait(PATIENCE)  # and look again, should Ctrl-C have kept `close` from its notice
             if not self.closed:
                 self.ready.append(item)
                 self.changed.notify_all()
@@ -120,10 +169,13 @@ class Producer:
         return item
 
     def close(self) -> None:
+        self.closed = True  # before the lock: Ctrl-C may strike in the next line
         with self.changed:
-            self.closed = True
             self.ready.clear()
             self.changed.notify_all()
+        if self.thread.ident is None:
+            self.fetcher.close()
+            return
         if self.thread is threading.current_thread():  # the garbage collector may run a generator's end in any thread
             return
         self.thread.join(PATIENCE)
@@ -132,6 +184,34 @@ class Producer:
         for _ in range(2):  # torch's signal handler may report the workers' death here
             with contextlib.suppress(RuntimeError):
                 self.thread.join(JOIN)
+
+
+class Early:
+    """The pipeline of an epoch that has begun before the loop asks for it; at most one."""
+
+    def __init__(self) -> None:
+        self.epoch: int | None = None
+        self.pipeline: Producer | Here | None = None
+
+    def has(self, epoch: int) -> bool:
+        return self.epoch == epoch
+
+    def begin(self, epoch: int, pipeline: Producer | Here) -> None:
+        self.close()
+        self.epoch, self.pipeline = epoch, pipeline
+        pipeline.start()
+
+    def take(self, epoch: int, start: int) -> Producer | Here | None:
+        """The pipeline of this epoch from its first sample on, or None; one of another epoch is ended."""
+        if start or self.epoch != epoch:
+            self.close()
+        pipeline, self.pipeline, self.epoch = self.pipeline, None, None
+        return pipeline
+
+    def close(self) -> None:
+        pipeline, self.pipeline, self.epoch = self.pipeline, None, None
+        if pipeline is not None:
+            pipeline.close()
 
 
 PATIENCE = 2.0

@@ -1,7 +1,7 @@
 """Sources: where samples lie. Each is a small class with a length, names for error messages, and one way to read.
 
 workers = "threads"     read(i) -> encoded bytes, target(index): decoded here, in threads (Pillow releases the GIL)
-workers = "processes"   load(index) -> (Images, target): a user's Python code, in worker processes
+workers = "processes"   load(index) -> (Images, target), item(i) -> (pixels, target): a user's Python code, in worker processes
 workers = "none"        load(index) -> (Images, target): a copy in memory, which workers would not speed up
 """
 
@@ -16,7 +16,7 @@ import torch
 from torch.utils.data import default_collate
 
 from ..images import Images, as_rgb
-from .decode import Pixels, decode
+from .decode import Pixels
 from .target import collate_targets
 
 Index = npt.NDArray[np.int64]
@@ -48,14 +48,16 @@ class Loaded(Source, Protocol):
     def load(self, index: Index) -> tuple[Images, Any]: ...
 
 
-def decoded(source: Encoded, index: Index, stop: Callable[[], bool] = lambda: False) -> list[Pixels]:
-    """Samples of an encoded source, each uint8 (H, W, 3); fewer where `stop()` turns true on the way."""
-    out = []
-    for i in index.tolist():
-        if stop():
-            break
-        out.append(decode(source.read(i), source.name(i)))
-    return out
+class Itemized(Loaded, Protocol):
+    """A source of single samples of decoded pixels; an OSError of one is its own affair, not the batch's."""
+
+    def item(self, i: int) -> tuple[Pixels, Any]: ...
+
+
+def collate(items: Sequence[tuple[Pixels, Any]]) -> tuple[Images, Any]:
+    """A batch of single samples; no target where there are none."""
+    target = default_collate([target for _, target in items]) if items else None
+    return Images.from_list([pixels for pixels, _ in items]), target
 
 
 class ArraySource:
@@ -125,10 +127,9 @@ class DatasetSource:
         return f"sample {i} of {type(self.dataset).__name__}"
 
     def load(self, index: Index) -> tuple[Images, Any]:
-        pairs = [self.item(i) for i in index.tolist()]
-        return Images.from_list([image for image, _ in pairs]), default_collate([target for _, target in pairs])
+        return collate([self.item(i) for i in index.tolist()])
 
-    def item(self, i: int) -> tuple[Any, Any]:
+    def item(self, i: int) -> tuple[Pixels, Any]:
         item = self.dataset[i]
         if not (isinstance(item, (tuple, list)) and len(item) == 2):
             raise TypeError(f"{self.name(i)} must be a pair (image, target), got {type(item).__name__}")
@@ -169,3 +170,6 @@ class Selected:
 
     def load(self, index: Index) -> tuple[Images, Any]:
         return cast(Loaded, self.source).load(self.indices[index])
+
+    def item(self, i: int) -> tuple[Pixels, Any]:
+        return cast(Itemized, self.source).item(int(self.indices[i]))

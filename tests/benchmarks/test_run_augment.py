@@ -31,15 +31,15 @@ def test_a_tiny_run_prints_its_table_and_writes_its_files(contenders, capsys, tm
     assert "not measured" in text
     assert png.read_bytes().startswith(b"\x89PNG")
 
-    found = load(json)
+    (found,) = load(json)
     cells = {cell.contender: cell for cell in found.cells}
     assert list(cells) == [c.name for c in contenders]
     assert [cells[c.name].status for c in contenders] == ["ok", "ok", "skipped", "error", "error", "unsupported"]
     assert cells["fleeting"].reason == "RuntimeError: out of memory"
     assert cells["triton-augment"].reason == "runs on cuda only"
     ok = cells["torchvision"]
-    assert len(ok.seconds) == found.run.repeats == 10
-    assert ok.views_per_s is not None
+    assert len(ok.values) == found.run.repeats == 10
+    assert ok.figure is not None
     assert ok.ratio is not None
     assert ok.share is not None
     assert ok.share > 0

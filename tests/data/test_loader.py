@@ -219,6 +219,28 @@ def test_arguments_are_checked_when_the_loader_is_made(name, plain):
             gpuaug.DataLoader(Numbered(), plain, **{name: value})
 
 
+@pytest.mark.parametrize(
+    ("option", "advice"),
+    [
+        ("collate_fn", "batch targets otherwise in the loop"),
+        ("generator", "give seed="),
+        ("batch_sampler", "give sampler=, the samples in order, and batch_size="),
+    ],
+)
+def test_arguments_of_torch_that_cannot_be_meant(option, advice, plain):
+    with pytest.raises(ValueError, match=f"{option} is not taken; .*{advice}"):
+        gpuaug.DataLoader(Numbered(), plain, **{option: torch.Generator()})
+    gpuaug.DataLoader(Numbered(), plain, **{option: None})
+    with pytest.raises(TypeError, match="unexpected argument batchsize"):
+        gpuaug.DataLoader(Numbered(), plain, batchsize=3)
+
+
+def test_arguments_of_torch_that_change_no_batch(plain):
+    loader = gpuaug.DataLoader(Numbered(), plain, 5, pin_memory=True, persistent_workers=True, num_workers=1)
+    assert (loader.pin_memory, loader.persistent_workers) == (True, True)
+    assert order(loader) == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9], [10, 11]]
+
+
 def test_shuffle_and_sampler_exclude_each_other(plain):
     with pytest.raises(ValueError, match="shuffle must stay False"):
         gpuaug.DataLoader(Numbered(), plain, shuffle=True, sampler=[1])

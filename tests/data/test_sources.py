@@ -345,3 +345,59 @@ def test_sources_may_be_given_themselves(folder, plain):
         loader = gpuaug.DataLoader(source, plain, batch_size=5)
         assert loader.source is source
         assert len(next(iter(loader))[0]) == 5
+
+
+def folder_dataset(folder, transform):
+    return datasets.ImageFolder(folder, transform=transform)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_parts_of_a_concatenation(folder, policy, workers):
+    """Folders, arrays and a Dataset of one's own, in any mixture, give what each gives alone."""
+    arrays = (PIXELS, np.arange(10))
+    parts = {
+        "threads": [folder_dataset(folder, CROP), folder_dataset(folder, CROP)],
+        "processes": [folder_dataset(folder, CROP), Listed(ITEMS["PIL"], CROP), Subset(folder_dataset(folder, CROP), [3, 1])],
+    }
+    for kind, these in parts.items():
+        alone = [everything(part, num_workers=0) for part in these]
+        loader = gpuaug.DataLoader(ConcatDataset(these), batch_size=4, num_workers=workers)
+        assert loader.source.workers == kind
+        views, targets = everything(ConcatDataset(these), num_workers=workers)
+        assert torch.equal(views, torch.cat([v for v, _ in alone]))
+        assert torch.equal(targets, torch.cat([t for _, t in alone]))
+        assert loader.source.name(len(these[0]) + 1) == gpuaug.DataLoader(these[1]).source.name(1)
+        assert all(part.transform is CROP for part in these if hasattr(part, "transform"))
+    assert arrays[0].shape[0] == 10
+
+
+def test_parts_in_memory(tmp_path, plain):
+    fakes = []
+    for k in range(2):
+        fake = datasets.MNIST.__new__(datasets.MNIST)
+        fake.data, fake.targets = torch.full((3, 8, 8), 10 * k + 1, dtype=torch.uint8), torch.arange(3) + 10 * k
+        fake.transform, fake.target_transform, fake.transforms = CROP, None, None
+        fakes.append(fake)
+    views, targets = everything(ConcatDataset(fakes))
+    assert targets.tolist() == [0, 1, 2, 10, 11, 12]
+    assert views[:, 0, 0, 0].tolist() == [1, 1, 1, 11, 11, 11]
+
+
+def test_parts_with_transforms(folder, plain):
+    again = v2.Compose([v2.CenterCrop(8), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
+    same = ConcatDataset([folder_dataset(folder, CROP), folder_dataset(folder, again)])
+    assert gpuaug.DataLoader(same).policy == gpuaug.from_torchvision(CROP)
+    for other in (v2.CenterCrop(9), None):
+        different = ConcatDataset([folder_dataset(folder, CROP), folder_dataset(folder, other)])
+        with pytest.raises(ValueError, match="parts 0 and 1 of the ConcatDataset have different transforms"):
+            gpuaug.DataLoader(different)
+        assert gpuaug.DataLoader(different, plain).policy == plain
+
+
+@pytest.mark.parametrize("target", [3, 0.5, "cat", (1, 2.0), {"a": 1, "b": "x"}])
+def test_a_target_out_of_its_batch(target):
+    from torch.utils.data import default_collate
+
+    from gpuaug.data.concat import only
+
+    assert str(default_collate([only(default_collate([target]))])) == str(default_collate([target]))

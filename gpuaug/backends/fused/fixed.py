@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from .jit import kernel, pasted
-from .plan import BLUR, BRIGHTNESS, CONTRAST, GRAY, HUE, HUE_OF_ANY, SATURATION, SOLARIZE
+from .plan import BLUR, BRIGHTNESS, CONTRAST, GRAY, HUE, SATURATION, SOLARIZE
 from .simd import splat, stream
 from .simd16 import (
     LANES,
@@ -22,7 +22,6 @@ from .simd16 import (
     most,
     pair_sums,
     plus_capped,
-    shift_left,
     shift_right,
     store16,
     total16,
@@ -32,7 +31,6 @@ FRACTION = 32768
 """The integer that stands for 1 in a factor; 32767 is the most there is."""
 
 HALF = ONE // 2
-"""Half of 1; and, of half the sixths of a turn, one sixth."""
 
 
 @kernel
@@ -48,7 +46,7 @@ def fits(code, arg, steps, count):
         if what in (BRIGHTNESS, CONTRAST, SATURATION):
             if f > 2:  # factors stand as f - 1
                 return False
-        elif what not in (HUE, HUE_OF_ANY, GRAY, BLUR, SOLARIZE):
+        elif what not in (HUE, GRAY, BLUR, SOLARIZE):  # HUE_OF_ANY jumps where the chroma is as small as the rounding here
             return False
     return True
 
@@ -63,7 +61,7 @@ def arguments(code, arg, steps, count, fixed):
             fixed[n, 0] = fraction(f - 1.0)
         elif what == SOLARIZE:
             fixed[n, 0] = int(np.floor(f * ONE + 0.5))
-        elif what in (HUE, HUE_OF_ANY):
+        elif what == HUE:
             sixths = 6.0 * (f + 1.0 if f < 0 else f)
             thirds = int(sixths * 0.5)
             fixed[n, 0] = thirds % 3
@@ -87,11 +85,11 @@ def toward(v, centre, d):
 
 
 @pasted
-def hue(r, g, b, thirds, beyond, bits):
+def hue(r, g, b, thirds, beyond):
     """See `tone.hue`. Thirds of a turn exchange channels; what is left of the shift is in [0, 2) sixths.
 
-    Hues stand in sixths of a turn times the chroma, from -3 to 3 with green at 0, at 1 / 2**bits of the pixels' scale so that
-    four chromas fit into sixteen bits.
+    Hues stand in sixths of a turn times the chroma, from -3 to 3 with green at 0, at half the pixels' scale so that four
+    chromas fit into sixteen bits.
     """
     if thirds == 1:
         r, g, b = b, r, g
@@ -99,43 +97,18 @@ def hue(r, g, b, thirds, beyond, bits):
         r, g, b = g, b, r
     high = most(most(r, g), b)
     low = least(least(r, g), b)
-    spread = high - low
-    c = least(shift_right(spread, bits), all16(8191))
+    c = least(shift_right(high - low, 1), all16(8191))
     two, three = c + c, c + c + c
-    if_red, if_green, if_blue = shift_right(g - b, bits) - two, shift_right(b - r, bits), shift_right(r - g, bits) + two
+    if_red, if_green, if_blue = shift_right(g - b, 1) - two, shift_right(b - r, 1), shift_right(r - g, 1) + two
     h = if_ge(r, high, if_red, if_ge(g, high, if_green, if_blue))
-    turn = shift_left(c, 1) * all16(beyond)
+    turn = two * all16(beyond)
     moved = h + turn
     h = if_ge(h, three - turn, moved - three - three, moved)
     zero = all16(0)
     red = least(most(magnitude(h - c) - c, zero), c)
     green = least(most(two - magnitude(h), zero), c)
     blue = least(most(magnitude(h + c) - c, zero), c)
-    return high, low, c, red, green, blue
-
-
-@pasted
-def shifted(r, g, b, thirds, beyond):
-    """Hue of values in [0, 1]."""
-    _high, low, _c, red, green, blue = hue(r, g, b, thirds, beyond, 1)
-    return low + shift_left(red, 1), low + shift_left(green, 1), low + shift_left(blue, 1)
-
-
-@pasted
-def shifted_any(r, g, b, thirds, beyond):
-    """Hue of any values: all channels but the largest are clamped, as torchvision does; of a gray, that of the shift alone."""
-    high, low, c, red, green, blue = hue(r, g, b, thirds, beyond, 2)
-    r, g, b = clamp(low + shift_left(red, 2)), clamp(low + shift_left(green, 2)), clamp(low + shift_left(blue, 2))
-    sector = 2 * thirds + (1 if beyond >= HALF else 0)
-    zero = all16(0)
-    if_red, if_green, if_blue = largest(c, zero, sector, 5, 0), largest(c, zero, sector, 1, 2), largest(c, zero, sector, 3, 4)
-    return if_ge(red, if_red, high, r), if_ge(green, if_green, high, g), if_ge(blue, if_blue, high, b)
-
-
-@pasted
-def largest(c, zero, sector, one, other):
-    """What a channel must reach to count as the largest: the chroma, or, of a gray, nothing in two of the six sectors."""
-    return if_ge(zero, c, all16(0 if sector in (one, other) else 1), c)
+    return low + red + red, low + green + green, low + blue + blue
 
 
 @pasted
@@ -152,9 +125,7 @@ def through(what, fixed, r, g, b):
         gray = gray_of(r, g, b)
         return toward(r, gray, d), toward(g, gray, d), toward(b, gray, d)
     if what == HUE:
-        return shifted(r, g, b, fixed[0], fixed[1])
-    if what == HUE_OF_ANY:
-        return shifted_any(r, g, b, fixed[0], fixed[1])
+        return hue(r, g, b, fixed[0], fixed[1])
     if what == GRAY:
         gray = gray_of(r, g, b)
         return gray, gray, gray

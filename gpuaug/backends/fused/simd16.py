@@ -102,18 +102,6 @@ def shift_right(typing: Any, a: Any, bits: Any) -> Any:
 
 
 @intrinsic
-def shift_left(typing: Any, a: Any, bits: Any) -> Any:
-    """a * 2**bits."""
-
-    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        value = builder.trunc(context.cast(builder, args[1], sig.args[1], types.int32), _I16)
-        one = builder.insert_element(ir.Constant(_SHORTS, ir.Undefined), value, ir.Constant(_I32, 0))
-        return builder.shl(args[0], builder.shuffle_vector(one, one, ir.Constant(_WIDE, [0] * LANES)))
-
-    return shorts(a, bits), generate
-
-
-@intrinsic
 def if_ge(typing: Any, a: Any, b: Any, x: Any, y: Any) -> Any:
     """x where a >= b, else y."""
 

@@ -73,7 +73,8 @@ def make(source, b, box_width, flip, code, arg, steps, programmed, pairs, reach,
                 fixed.change(pixels, pixels_plane, at, count, into, image_plane, row, code, values, steps, first, end)
                 gray += fixed.gray_sum(into, image_plane, row, here, pitch, work.inside16)
             else:
-                fixed.change(pixels, pixels_plane, at, count, strip, plane, 0, code, values, steps, first, end)
+                if first < end:
+                    fixed.change(pixels, pixels_plane, at, count, strip, plane, 0, code, values, steps, first, end)
                 if ends:
                     output.from_fixed(strip, plane, pitch, here, work.strip, float_plane, stride)
                     emit(work, target, b, y, here, float_plane, stride)

@@ -86,7 +86,8 @@ def make(source, b, box_width, flip, code, arg, bits, steps, programmed, pairs, 
                 step = marked + 1
                 marked = next_mark(code, steps, step, end)
             if ends or next_is_blur:
-                tone.change(pixels, pixels_plane, at, count, strip, plane, 0, code, arg, steps, step, end)
+                if step < end:
+                    tone.change(pixels, pixels_plane, at, count, strip, plane, 0, code, arg, steps, step, end)
                 if ends:
                     emit(work, target, b, y, here, plane, stride)
                 else:

@@ -3,36 +3,47 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
-from statistics import median
 
 import torch
 
-from . import check, machine, targets
-from .contender import Contender, Setting
-from .measure import Lane, rounds
-from .peers.gpuaug import FUSED
-from .result import SCHEMA, Cell, ContenderRecord, Result, Run, WorkloadRecord
-from .stats import Spread, quartiles, ratio
-from .workloads import Workload, one_view, perfect_bytes, photographs
+from .. import check, machine, peers, targets
+from ..contender import Contender, MakeViews, Setting
+from ..measure import Lane, rounds
+from ..peers.gpuaug import FUSED
+from ..result import Cell, Result, Run, WorkloadRecord
+from ..stats import Spread, quartiles, ratio
+from ..workloads import Workload, choose, one_view, perfect_bytes, photographs
+from . import common
+from .common import Progress, Request, failed
 
 COPY = {False: 2**28, True: 2**25}
 """Bytes of the copy whose bandwidth is measured: more than caches hold; fewer when quick."""
 
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
 Key = tuple[str, str]
+"""(contender, workload)."""
 
 
-def run(
-    workloads: Sequence[Workload], contenders: Sequence[Contender], settings: Run, progress: Callable[[str], None]
-) -> Result:
+QUICK = 4
+"""By which a quick run divides batches."""
+
+
+def measure(request: Request, progress: Progress) -> Result:
+    workloads = choose(request.policies)
+    if request.batch or request.settings.quick:
+        workloads = [replace(w, batch=request.batch or w.batch // QUICK) for w in workloads]
+    return run(workloads, common.chosen(peers.ALL, request.contenders), request.settings, progress)
+
+
+def run(workloads: Sequence[Workload], contenders: Sequence[Contender], settings: Run, progress: Progress) -> Result:
     """Check, then time, every contender on every workload."""
     before = machine.load()
     lanes: dict[Key, Lane] = {}
     cells: dict[Key, Cell] = {}
-    with threads(settings.threads):
+    with common.threads(settings.threads):
         copies = machine.copies(COPY[settings.quick])
         for workload in workloads:
             progress(f"{workload.name}: checking against the truth")
@@ -40,9 +51,12 @@ def run(
         rounds(list(lanes.values()), settings.repeats, settings.seconds, progress)
         bandwidth = quartiles(copies + machine.copies(COPY[settings.quick]))
     by_name = {w.name: w for w in workloads}
+    itemsize = DTYPES[settings.dtype].itemsize
     for (contender, name), lane in lanes.items():
-        fused = lanes.get((FUSED, name))
-        cells[contender, name] = finished(cells[contender, name], lane, by_name[name], bandwidth.median, fused)
+        cell = common.timed(cells[contender, name], lane, by_name[name].batch, lanes.get((FUSED, name)))
+        if cell.figure:
+            cell = replace(cell, share=cell.figure.median * perfect_bytes(by_name[name], itemsize) / bandwidth.median)
+        cells[contender, name] = cell
 
     def compare(of: Key, to: Key) -> Spread | None:
         if any(cells.get(key) is None or cells[key].status != "ok" for key in (of, to)):
@@ -50,33 +64,22 @@ def run(
         batches = by_name[of[1]].batch / by_name[to[1]].batch
         return ratio(lanes[to].seconds, lanes[of].seconds).scaled(batches)
 
-    return Result(
-        schema=SCHEMA,
-        suite="augment",
-        date=datetime.now(UTC).isoformat(timespec="seconds"),
-        run=settings,
-        machine=machine.record([name for c in contenders for name in c.distributions], before),
+    judged = settings.threads == 1 and settings.dtype == "float32"
+    return common.result(
+        "augment",
+        "views/s",
+        settings,
+        before,
+        [workload_record(w, itemsize) for w in workloads],
+        contenders,
+        [cells[c.name, w.name] for w in workloads for c in contenders],
         bandwidth=bandwidth,
-        workloads=tuple(workload_record(w) for w in workloads),
-        contenders=tuple(ContenderRecord(c.name, c.regime, c.note, c.versions) for c in contenders),
-        cells=tuple(cells[c.name, w.name] for w in workloads for c in contenders),
-        targets=targets.judge(compare) if settings.threads == 1 else (),
+        targets=targets.judge(compare) if judged else (),
     )
 
 
-def workload_record(w: Workload) -> WorkloadRecord:
-    return WorkloadRecord(w.name, w.policy, w.image, one_view(w.policy).views[0].size, w.batch, perfect_bytes(w))
-
-
-@contextmanager
-def threads(count: int) -> Iterator[None]:
-    """torch's threads; OpenCV's and DALI's are set by their contenders, OpenMP's in `__main__` before anything loads it."""
-    was = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(was)
+def workload_record(w: Workload, itemsize: int = 4) -> WorkloadRecord:
+    return WorkloadRecord(w.name, w.policy, w.image, one_view(w.policy).views[0].size, w.batch, perfect_bytes(w, itemsize))
 
 
 def prepare(
@@ -84,7 +87,7 @@ def prepare(
 ) -> None:
     """Fill in a lane for each contender that can be timed, and a cell for each contender."""
     photos = photographs(workload)
-    setting = Setting(settings.threads, settings.seed)
+    setting = Setting(settings.threads, settings.seed, DTYPES[settings.dtype])
     policy = one_view(workload.policy)
     true = check.truth(workload, photos, setting)
     for contender in contenders:
@@ -102,8 +105,13 @@ def prepare(
         except Exception as error:  # a library may raise anything; its cell says what
             cells[key] = failed(cell, error)
             continue
-        lanes[key] = Lane(fresh)
+        lanes[key] = Lane(converted(fresh, setting.dtype))
         cells[key] = replace(cell, first_call_s=first, deviations=tuple(found))
+
+
+def converted(make: MakeViews, dtype: torch.dtype) -> MakeViews:
+    """Views in the dtype that was asked for; what a contender does not make so itself is converted in the timed region."""
+    return make if dtype == torch.float32 else lambda: make().to(dtype)
 
 
 def obstacle(contender: Contender, workload: Workload, settings: Run) -> Cell:
@@ -112,30 +120,9 @@ def obstacle(contender: Contender, workload: Workload, settings: Run) -> Cell:
     if settings.device not in contender.devices:
         return replace(cell, status="unsupported", reason=f"runs on {', '.join(contender.devices)} only")
     if contender.missing:
-        return replace(cell, status="skipped", reason=f"not installed; install it with: {contender.install}")
+        return common.empty(workload.name, contender)
     if contender.threads * settings.threads > machine.cores():
         reason = f"needs {contender.threads * settings.threads} cores, this machine has {machine.cores()}"
         return replace(cell, status="unsupported", reason=reason)
     refused = contender.supports(one_view(workload.policy))
     return replace(cell, status="unsupported", reason=refused) if refused else cell
-
-
-def failed(cell: Cell, error: Exception) -> Cell:
-    text = " ".join(str(error).split())
-    return replace(cell, status="error", reason=f"{type(error).__name__}: {text[:300]}")
-
-
-def finished(cell: Cell, lane: Lane, workload: Workload, bandwidth: float, fused: Lane | None) -> Cell:
-    """The cell with what was measured."""
-    if lane.error is not None:
-        return failed(cell, lane.error)
-    speed = quartiles([workload.batch / s for s in lane.seconds])
-    return replace(
-        cell,
-        calls=lane.calls,
-        seconds=tuple(lane.seconds),
-        views_per_s=speed,
-        cores=median(p / s for p, s in zip(lane.processor, lane.seconds, strict=True)),
-        share=speed.median * perfect_bytes(workload) / bandwidth,
-        ratio=ratio(lane.seconds, fused.seconds) if fused is not None and fused.error is None else None,
-    )

@@ -1,0 +1,185 @@
+"""Two result files, cell by cell: what became slower beyond the noise.
+
+A machine drifts between two runs, by tens of percents where others work on it, and everything drifts with it. So the time
+in which other programs had the core is taken out of each repeat, as the kernel counted it; and each repeat is divided by how
+the peers fared in the same round: the median over their cells of value / that cell's median in the old file. Peers are what
+the change under test cannot have touched: contenders that are not gpuaug's, with the same versions in both files; where
+there is none, values are compared as they are, and that is said.
+
+A loss is beyond noise where three things hold: the notches of old and new (median +- 1.57 interquartile ranges / sqrt(n),
+McGill, Tukey and Larsen 1978) do not overlap, the ratio of the medians is beyond FLOOR, which the same code shows from one
+run to the next, and it is beyond three times the scatter that the peers' own ratios show in these two files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from math import exp, log
+from statistics import median
+
+import numpy as np
+
+from .peers.gpuaug import FUSED
+from .result import Cell, Result
+from .stats import Spread, brief, quartiles
+
+FLOOR = 0.10
+"""Loss of speed that two runs of the same code may show: placement in memory and on cores, which no repeat averages out."""
+
+SCATTER = 3.0
+"""Standard deviations of the peers' ratios."""
+
+OURS = FUSED.split("-")[0]
+COMPARABLE = ("device", "threads", "dtype", "quick")
+"""Settings that two runs must share."""
+
+Key = tuple[str, str]
+"""(contender, workload)."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """ratio: new over old, above 1 where the new one is better, with the interval that the notches leave. peer: not ours."""
+
+    suite: str
+    workload: str
+    contender: str
+    ratio: Spread
+    verdict: str
+    peer: bool
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """drift: how the peers fared, new over old; None without peers. limit: the ratio below which a cell is a loss."""
+
+    suite: str
+    rows: tuple[Row, ...]
+    drift: float | None
+    limit: float
+    peers: tuple[str, ...]
+
+    @property
+    def losses(self) -> list[Row]:
+        return [row for row in self.rows if row.verdict == "LOSS"]
+
+
+def compare(old: Result, new: Result) -> Comparison:
+    """Raises ValueError where the two cannot be compared, or share no cell."""
+    for name in COMPARABLE:
+        if getattr(old.run, name) != getattr(new.run, name):
+            raise ValueError(f"{old.suite}: --{name} was {getattr(old.run, name)}, now {getattr(new.run, name)}")
+    keys = shared(old, new)
+    if not keys:
+        raise ValueError(f"{old.suite}: no cell is measured in both files, with the same workload and batch")
+    before, after = (values(result, keys) for result in (old, new))
+    known = {c.name: c.versions for c in old.contenders}
+    same = {c.name for c in new.contenders if not c.name.startswith(OURS) and known.get(c.name) == c.versions}
+    peers = [key for key in keys if key[0] in same]
+    ratios = {key: log(median(after[key]) / median(before[key])) for key in keys}
+    limit = log(1 - FLOOR)
+    if len(peers) > 2:
+        limit = min(limit, -SCATTER * scatter([ratios[key] for key in peers]))
+    rows = []
+    for key in keys:
+        others = [peer for peer in peers if peer[0] != key[0]] or [peer for peer in peers if peer != key]
+        levels = {peer: median(before[peer]) for peer in others}
+        found = notched(steadied(after[key], after, levels), steadied(before[key], before, levels))
+        verdict = "LOSS" if found.high < 1 and log(found.median) < limit else "gain" if beyond(found, -limit) else ""
+        rows.append(Row(old.suite, key[1], key[0], found, verdict, key in peers))
+    drift = exp(median(ratios[key] for key in peers)) if peers else None
+    return Comparison(old.suite, tuple(rows), drift, exp(limit), tuple(dict.fromkeys(name for name, _ in peers)))
+
+
+def beyond(found: Spread, least: float) -> bool:
+    return found.low > 1 and log(found.median) > least
+
+
+def shared(old: Result, new: Result) -> list[Key]:
+    """Cells measured in both, whose workloads are the same in all that was asked for."""
+    same = {w.name for w in old.workloads} & {w.name for w in new.workloads if w in old.workloads}
+    old_keys, new_keys = ({(c.contender, c.workload) for c in r.cells if c.values} for r in (old, new))
+    return [
+        (c.contender, c.workload) for c in old.cells if c.workload in same and (c.contender, c.workload) in old_keys & new_keys
+    ]
+
+
+def values(result: Result, keys: Sequence[Key]) -> dict[Key, np.ndarray]:
+    """Each repeat's figure, such that more is better. Raises ValueError for one that is not above 0."""
+    cells = {(c.contender, c.workload): c for c in result.cells}
+    for key in keys:
+        if not min(cells[key].values) > 0:
+            raise ValueError(f"{result.suite}: {key[0]} on {key[1]}: values must be above 0, got {min(cells[key].values):g}")
+    return {key: free(cells[key], result.better) for key in keys}
+
+
+def free(cell: Cell, better: str) -> np.ndarray:
+    """The values, more is better, as they would be had no other program taken the core."""
+    found = 1 / np.array(cell.values) if better == "lower" else np.array(cell.values)
+    return found / (1 - np.array(cell.waited)) if len(cell.waited) == len(found) else found
+
+
+def scatter(logs: Sequence[float]) -> float:
+    """A robust standard deviation: 1.4826 times the median distance from the median."""
+    middle = median(logs)
+    return 1.4826 * median(abs(x - middle) for x in logs)
+
+
+def steadied(mine: np.ndarray, by: dict[Key, np.ndarray], levels: dict[Key, float]) -> np.ndarray:
+    """The repeats, each over how the peers fared in its round; over how they fared at large where rounds do not pair."""
+    if not levels:
+        return mine
+    relative = [by[peer] / level for peer, level in levels.items()]
+    if all(len(one) == len(mine) for one in relative):
+        return mine / np.median(relative, axis=0)
+    return mine / median(float(np.median(one)) for one in relative)
+
+
+def notched(new: np.ndarray, old: np.ndarray) -> Spread:
+    (a_low, a, a_high), (b_low, b, b_high) = notch(new), notch(old)
+    return Spread(a / b, a_low / b_high, a_high / b_low)
+
+
+def notch(x: np.ndarray) -> tuple[float, float, float]:
+    """The median's interval; where two do not overlap, the medians differ at about 95 %."""
+    q = quartiles(x.tolist())
+    half = min(1.57 * (q.high - q.low) / len(x) ** 0.5, 0.99 * q.median)
+    return q.median - half, q.median, q.median + half
+
+
+def pairs(old: Sequence[Result], new: Sequence[Result]) -> list[tuple[Result, Result]]:
+    """Results of the same suite. Raises ValueError where there is none."""
+    found = [(a, b) for a in old for b in new if a.suite == b.suite]
+    if not found:
+        suites = " and ".join(", ".join(r.suite for r in results) for results in (old, new))
+        raise ValueError(f"the files have no suite in common: {suites}")
+    return found
+
+
+def differences(old: Result, new: Result) -> Iterator[str]:
+    """What is not the same about the machines."""
+    a, b = asdict(old.machine), asdict(new.machine)
+    for name in ("cpu", "cores", "memory", "system", "python"):
+        if a[name] != b[name]:
+            yield f"{name}: {a[name]} -> {b[name]}"
+    for name in sorted({*a["versions"], *b["versions"]}):
+        before, after = a["versions"].get(name, "none"), b["versions"].get(name, "none")
+        if before != after:
+            yield f"{name}: {before} -> {after}"
+
+
+def render(old: Result, new: Result, found: Comparison) -> Iterator[str]:
+    yield f"{found.suite}, {old.unit}: commit {old.machine.commit or 'unknown'} -> {new.machine.commit or 'unknown'}"
+    other = list(differences(old, new))
+    yield "  the machines differ: " + "; ".join(other) if other else "  same machine and versions"
+    if found.drift is None:
+        yield "  no peers in both files: what the machine does is not told from what the code does"
+    else:
+        yield f"  drift of the machine: {found.drift:.2f}x, by {', '.join(found.peers)}; taken out of the ratios"
+    yield f"  a ratio below {found.limit:.2f} is a loss, where its interval lies below 1"
+    width = max(len(f"{row.contender} on {row.workload}") for row in found.rows)
+    for row in found.rows:
+        r = row.ratio
+        text = f"{brief(r.median)}x ({brief(r.low)}-{brief(r.high)})"
+        yield f"  {f'{row.contender} on {row.workload}':{width}}  {text:20} {'peer ' * row.peer}{row.verdict}".rstrip()

@@ -1,0 +1,62 @@
+"""WebDataset: a tar shard, read by torch's DataLoader, with torchvision's transforms."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from io import BytesIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+from gpuaug.policy import Policy
+
+from ..contender import Setting, has_only
+from ..files import Epoch, FilePeer, Source, images
+from .torchvision import TABLE, Views
+
+
+def shards(folder: Path, count: int, place: Path) -> list[str]:
+    """The folder's images in `count` tar files, a worker each."""
+    files = images(folder)
+    paths = [place / f"{k}.tar" for k in range(count)]
+    for k, path in enumerate(paths):
+        with tarfile.open(path, "w") as tar:
+            for file in files[k::count]:
+                tar.add(file, f"{file.parent.name}-{file.stem}.jpg")
+                info = tarfile.TarInfo(f"{file.parent.name}-{file.stem}.cls")
+                info.size = 1
+                tar.addfile(info, BytesIO(b"0"))
+    return [str(path) for path in paths]
+
+
+def load(source: Source, policy: Policy, batch: int, setting: Setting) -> Epoch:
+    wds = import_module("webdataset")
+    assert isinstance(source, Path)
+    place = TemporaryDirectory(prefix="benchmark-shards-")  # removed with the loader
+    urls = shards(source, setting.threads, Path(place.name))
+    dataset: Any = wds.WebDataset(urls, shardshuffle=False, empty_check=False).shuffle(1000, seed=setting.seed)
+    dataset = dataset.decode("pil").to_tuple("jpg", "cls").map_tuple(Views(policy), int).batched(batch, partial=False)
+    loader: Any = torch.utils.data.DataLoader(dataset, None, num_workers=setting.threads, persistent_workers=True)
+
+    def epoch() -> Iterator[Sequence[torch.Tensor]]:
+        assert place
+        for views, _ in loader:
+            yield [torch.stack(list(some)) for some in zip(*views, strict=True)]
+
+    return epoch
+
+
+FILES = FilePeer(
+    name="webdataset",
+    modules=("webdataset",),
+    install="pip install webdataset",
+    distributions=("webdataset", "torchvision", "torch"),
+    regime="tar shards and torch's DataLoader, a worker process a thread",
+    note="torchvision's transforms",
+    supports=has_only(TABLE),
+    load=load,
+)

@@ -1,0 +1,139 @@
+"""What every suite does alike: threads, obstacles, and cells made of timings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import Protocol, TypeVar
+
+import torch
+
+from .. import machine
+from ..measure import Lane
+from ..result import Cell, ContenderRecord, Fit, Result, Run, Verdict, WorkloadRecord
+from ..stats import Spread, quartiles, ratio
+
+Progress = Callable[[str], None]
+
+
+class Named(Protocol):
+    """What the records need to know of a contender, of whatever kind."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def regime(self) -> str: ...
+    @property
+    def note(self) -> str: ...
+    @property
+    def install(self) -> str: ...
+    @property
+    def missing(self) -> list[str]: ...
+    @property
+    def distributions(self) -> tuple[str, ...]: ...
+    @property
+    def versions(self) -> dict[str, str]: ...
+
+
+N = TypeVar("N", bound="Contends")
+
+
+class Contends(Named, Protocol):
+    @property
+    def on_request(self) -> bool: ...
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command asks of a suite: names of policies and contenders (none: the suite's own), images a call (None: the
+    suite's own), and a folder of images (None: one made from scikit-image's photographs)."""
+
+    settings: Run
+    policies: tuple[str, ...] = ()
+    contenders: tuple[str, ...] = ()
+    batch: int | None = None
+    data: Path | None = None
+
+
+def chosen(all_of_them: Sequence[N], names: Sequence[str]) -> list[N]:
+    """Those named; without names, those that need not be asked for. Raises ValueError for an unknown name."""
+    known = [c.name for c in all_of_them]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ValueError(f"--contender: unknown {', '.join(unknown)}; one of {', '.join(known)}")
+    return [c for c in all_of_them if c.name in names or not (names or c.on_request)]
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """torch's threads; OpenCV's and DALI's are set by their contenders, OpenMP's in `__main__` before anything loads it."""
+    was = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(was)
+
+
+def empty(workload: str, contender: Named) -> Cell:
+    """A cell to be filled in; "skipped" where the contender is not installed."""
+    cell = Cell(workload, contender.name, "ok")
+    if contender.missing:
+        return replace(cell, status="skipped", reason=f"not installed; install it with: {contender.install}")
+    return cell
+
+
+def failed(cell: Cell, error: Exception) -> Cell:
+    text = " ".join(str(error).split())
+    return replace(cell, status="error", reason=f"{type(error).__name__}: {text[:300]}")
+
+
+def timed(cell: Cell, lane: Lane, amount: float, fused: Lane | None = None) -> Cell:
+    """The cell with what was measured. amount: done by a call, in units of the figure, e.g. views. fused: gpuaug-fused's."""
+    if lane.error is not None:
+        return failed(cell, lane.error)
+    values = tuple(amount / s for s in lane.seconds)
+    return replace(
+        cell,
+        calls=lane.calls,
+        values=values,
+        waited=tuple(lane.waited),
+        figure=quartiles(values),
+        cores=median(p / s for p, s in zip(lane.processor, lane.seconds, strict=True)),
+        ratio=ratio(lane.seconds, fused.seconds) if fused is not None and fused.error is None else None,
+    )
+
+
+def result(
+    suite: str,
+    unit: str,
+    settings: Run,
+    before: float,
+    workloads: Sequence[WorkloadRecord],
+    contenders: Sequence[Named],
+    cells: Sequence[Cell],
+    *,
+    better: str = "higher",
+    bandwidth: Spread | None = None,
+    fits: Sequence[Fit] = (),
+    targets: Sequence[Verdict] = (),
+) -> Result:
+    """before: the machine's load when the suite began."""
+    return Result(
+        suite=suite,
+        unit=unit,
+        better=better,
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        run=settings,
+        machine=machine.record([name for c in contenders for name in c.distributions], before),
+        bandwidth=bandwidth,
+        workloads=tuple(workloads),
+        contenders=tuple(ContenderRecord(c.name, c.regime, c.note, c.versions) for c in contenders),
+        cells=tuple(cells),
+        fits=tuple(fits),
+        targets=tuple(targets),
+    )

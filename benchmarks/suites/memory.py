@@ -1,0 +1,97 @@
+"""The suite `memory`: the peak of host memory that a batch of views takes, in a child process for each contender.
+
+The child makes views of one image first, which loads libraries and compiles; what is resident then is the baseline, and the
+kernel's high-water mark is reset. Then it makes views of the whole batch three times. The peak over the baseline, views
+included, is divided by the batch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from .. import machine, peers
+from ..contender import Contender, Setting
+from ..result import Cell, Result, Run
+from ..stats import quartiles
+from ..workloads import Workload, choose, one_view, photographs
+from . import common
+from .augment import DTYPES, QUICK, obstacle, workload_record
+from .common import Progress, Request
+
+CHILDREN = {False: 3, True: 1}
+CALLS = 3
+PATIENCE = 600
+"""Seconds until a child is given up."""
+
+STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+def measure(request: Request, progress: Progress) -> Result:
+    if not STATUS.is_file():
+        raise ValueError("memory: reads /proc/self/status, which only Linux has")
+    before, settings = machine.load(), request.settings
+    workloads = choose(request.policies)
+    workloads = [replace(w, batch=request.batch or w.batch // (QUICK if settings.quick else 1)) for w in workloads]
+    contenders = [c for c in common.chosen(peers.ALL, request.contenders) if c.threads == 1]
+    cells = []
+    for workload in workloads:
+        for contender in contenders:
+            progress(f"{contender.name} on {workload.name}")
+            cells.append(peak_of(contender, workload, settings))
+    records = [workload_record(w, DTYPES[settings.dtype].itemsize) for w in workloads]
+    return common.result("memory", "MiB/view", settings, before, records, contenders, cells, better="lower")
+
+
+def peak_of(contender: Contender, workload: Workload, settings: Run) -> Cell:
+    cell = obstacle(contender, workload, settings)
+    if cell.status != "ok":
+        return cell
+    try:
+        peaks = [child(contender.name, workload, settings) for _ in range(CHILDREN[settings.quick])]
+    except (ValueError, subprocess.TimeoutExpired) as error:
+        return common.failed(cell, error)
+    values = tuple(max(peak, 4096) / 2**20 / workload.batch for peak in peaks)
+    return replace(cell, values=values, figure=quartiles(values))
+
+
+def child(name: str, workload: Workload, settings: Run) -> int:
+    """Bytes at the peak, over the baseline. Raises ValueError with the child's last words where it fails."""
+    task = json.dumps({"name": name, "workload": asdict(workload), "run": asdict(settings)})
+    done = subprocess.run(
+        [sys.executable, "-m", __name__, task], capture_output=True, text=True, timeout=PATIENCE, env=os.environ.copy()
+    )
+    if done.returncode:
+        raise ValueError((done.stderr.strip().splitlines() or ["no message"])[-1])
+    return int(done.stdout.strip().splitlines()[-1])
+
+
+def run_child(task: str) -> int:
+    given = json.loads(task)
+    settings = Run(**given["run"])
+    workload = Workload(**{**given["workload"], "image": tuple(given["workload"]["image"])})
+    contender = next(c for c in peers.ALL if c.name == given["name"])
+    setting = Setting(settings.threads, settings.seed, DTYPES[settings.dtype])
+    policy, photos = one_view(workload.policy), photographs(workload)
+    with common.threads(settings.threads):
+        contender.prepare(policy, photos[:1], setting)()
+        RESET.write_text("5")  # resets the high-water mark (proc(5))
+        baseline = resident("VmRSS")
+        make = contender.prepare(policy, photos, setting)
+        for _ in range(CALLS):
+            make()
+        return resident("VmHWM") - baseline
+
+
+def resident(field: str) -> int:
+    """Bytes, from /proc/self/status."""
+    line = next(line for line in STATUS.read_text().splitlines() if line.startswith(f"{field}:"))
+    return int(line.split()[1]) * 1024
+
+
+if __name__ == "__main__":
+    print(run_child(sys.argv[1]))

@@ -1,0 +1,130 @@
+"""The suite `scaling`: milliseconds a call against batch, image size, threads and views, one varied at a time.
+
+The exponent of each is the slope of a least-squares line through the logarithms, round by round; its interval is the 95 %
+interval of the rounds' slopes. It says how sure the slope is, not whether the points lie on a line: see the curves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from gpuaug import Policy, View
+
+from .. import machine, peers
+from ..contender import Contender, MakeViews, Setting
+from ..measure import Lane, rounds
+from ..peers.gpuaug import FUSED
+from ..result import Cell, Fit, Result, WorkloadRecord
+from ..stats import interval, quartiles
+from ..table import is_ours
+from ..workloads import Workload, one_view, photographs
+from . import common
+from .augment import DTYPES, QUICK, obstacle
+from .common import Progress, Request
+
+BATCHES, SIDES, VIEWS = (8, 16, 32, 64, 128), (64, 128, 256, 512), (1, 2, 4)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One thing varied to x, from a batch of 64 photographs of 256x256, the run's threads, one view."""
+
+    axis: str
+    x: int
+    workload: Workload
+    threads: int
+    views: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.axis}={self.x}"
+
+
+def points(policy: str, batch: int, settings_threads: int, quick: bool) -> Iterator[Point]:
+    base = Workload(policy, policy, (256, 256), batch)
+    for x in (b // QUICK if quick else b for b in BATCHES):
+        yield Point("batch", x, replace(base, batch=x), settings_threads, 1)
+    for x in SIDES:
+        yield Point("image side", x, replace(base, image=(x, x)), settings_threads, 1)
+    for x in sorted({2**k for k in range(machine.cores().bit_length())} | {machine.cores()}):
+        yield Point("threads", x, base, x, 1)
+    for x in VIEWS:
+        yield Point("views", x, base, settings_threads, x)
+
+
+def measure(request: Request, progress: Progress) -> Result:
+    before, settings = machine.load(), request.settings
+    if len(request.policies) > 1:
+        raise ValueError(f"--policy: scaling takes one, got {', '.join(request.policies)}")
+    contenders = common.chosen(peers.ALL, request.contenders or (FUSED,))
+    batch = request.batch or (64 // QUICK if settings.quick else 64)
+    made = list(points((request.policies or ("simclr",))[0], batch, settings.threads, settings.quick))
+    lanes: dict[tuple[str, str], Lane] = {}
+    cells: dict[tuple[str, str], Cell] = {}
+    with common.threads(settings.threads):
+        for point in made:
+            progress(f"{point.name}: first calls")
+            photos = photographs(point.workload)
+            for contender in contenders:
+                key = contender.name, point.name
+                cells[key] = replace(obstacle(contender, point.workload, settings), workload=point.name)
+                if cells[key].status == "ok":
+                    try:
+                        make = maker(contender, point, photos, Setting(settings.threads, settings.seed, DTYPES[settings.dtype]))
+                        make()
+                        lanes[key] = Lane(make)
+                    except Exception as error:  # a library may raise anything; its cell says what
+                        cells[key] = common.failed(cells[key], error)
+        rounds(list(lanes.values()), settings.repeats, settings.seconds, progress)
+    for key, lane in lanes.items():
+        cells[key] = milliseconds(common.timed(cells[key], lane, 1.0))
+    axes = list(dict.fromkeys(p.axis for p in made))
+    fits = [fit for c in contenders for axis in axes for fit in fitted(c.name, axis, made, cells)]
+    records, filled = [record(p) for p in made], list(cells.values())
+    return common.result("scaling", "ms", settings, before, records, contenders, filled, better="lower", fits=fits)
+
+
+def record(p: Point) -> WorkloadRecord:
+    w = p.workload
+    return WorkloadRecord(p.name, w.policy, w.image, one_view(w.policy).views[0].size, w.batch, None, p.axis, float(p.x))
+
+
+def milliseconds(cell: Cell) -> Cell:
+    if not cell.values:
+        return cell
+    values = tuple(1000 / v for v in cell.values)
+    return replace(cell, values=values, figure=quartiles(values))
+
+
+def maker(contender: Contender, point: Point, photos: Sequence[np.ndarray], setting: Setting) -> MakeViews:
+    """gpuaug makes all views of a policy in one call; the others are called once a view."""
+    view = one_view(point.workload.policy).views[0]
+    ours = is_ours(contender.name)
+    policy = Policy(View(view.size, *view.ops, repeat=point.views if ours else 1))
+    make = contender.prepare(policy, photos, replace(setting, threads=point.threads))
+
+    def call() -> torch.Tensor:
+        with common.threads(point.threads):
+            for _ in range(1 if ours else point.views):
+                views = make()
+        return views
+
+    return call
+
+
+def fitted(contender: str, axis: str, made: Sequence[Point], cells: dict[tuple[str, str], Cell]) -> Iterator[Fit]:
+    """Nothing where fewer than two points were measured."""
+    found = [(p.x, cells[contender, p.name].values) for p in made if p.axis == axis and cells[contender, p.name].values]
+    if len(found) > 1:
+        yield Fit(contender, axis, interval(slopes(np.array([x for x, _ in found]), np.array([values for _, values in found]))))
+
+
+def slopes(x: np.ndarray, times: np.ndarray) -> list[float]:
+    """x: (points,), times: (points, rounds). Returns the least-squares slope of log time on log x, a round each."""
+    u = np.log(x) - np.log(x).mean()
+    found: list[float] = (u @ np.log(times) / (u @ u)).tolist()
+    return found

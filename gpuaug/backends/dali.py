@@ -1,0 +1,184 @@
+"""The policy's ops in one NVIDIA DALI graph, on the CPU, fed with our draws: torchvision's functions, composed of DALI's.
+
+A graph is built once for a run of steps (about 50 ms) and kept; a batch of pixels goes in without a copy. `take` refuses what
+DALI has not, and what it has only as another function; `APPROXIMATE` takes the latter too.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from nvidia.dali import fn, pipeline_def
+from torch.utils.dlpack import from_dlpack
+
+from .. import ops as op
+from ..images import Images
+from ..ops import Op, OpDraws
+from ..ops.base import Array
+from . import Batch, Given
+from ._dali_crop import CUTS, Node, Source
+from ._dali_map import MAPS, finish
+
+OPS: frozenset[type[Op]] = frozenset({*CUTS, *MAPS})
+"""Ops that DALI can do; `exact` and `near` say with which arguments."""
+
+ROOM = 64
+"""Images that a graph has room for at least; a larger batch builds another, for twice as many."""
+
+KEPT = 16
+"""Graphs that are kept, the latest used: one for each kind of view and size of batch."""
+
+
+def exact(o: Op) -> bool:
+    """Whether DALI can do an op as torchvision does."""
+    if isinstance(o, op.RandomResizedCrop | op.Resize):
+        return o.interpolation != "nearest"  # DALI takes the pixel at the centre, torch the one before it
+    return near(o)
+
+
+def near(o: Op) -> bool:
+    """Whether DALI can do an op, if need be with neighbours of its own choice."""
+    if isinstance(o, op.RandomCrop):
+        return o.padding_mode == "constant"
+    return type(o) in OPS and not (isinstance(o, op.RandomErasing) and isinstance(o.value, str))
+
+
+def take(steps: Sequence[Op], given: Given) -> int:
+    return next((k for k, o in enumerate(steps) if not exact(o)), len(steps))
+
+
+def take_near(steps: Sequence[Op], given: Given) -> int:
+    return next((k for k, o in enumerate(steps) if not near(o)), len(steps))
+
+
+def apply(batch: Batch, ops: Sequence[Op], draws: Sequence[OpDraws]) -> Batch:
+    """Apply a run of steps in one graph; see `gpuaug.backends` for the shapes."""
+    pixels = arrays(batch)
+    feeds: dict[str, Any] = {}
+    sizes = np.array([x.shape[:2] for x in pixels], dtype=np.int64)
+    for k, (o, d) in enumerate(zip(ops, draws, strict=True)):
+        if type(o) in CUTS:
+            found, sizes = CUTS[type(o)][0](o, d, sizes)
+        else:
+            found = MAPS[type(o)][0](o, d, sizes)
+        feeds |= {f"{k} {name}": dense(value) for name, value in found.items()}
+        if "apply" in d and type(o) in MAPS:
+            feeds[f"{k} apply"] = dense(d["apply"])
+    marked = tuple(f"{k} apply" in feeds for k in range(len(ops)))
+    room = max(ROOM, 1 << (len(pixels) - 1).bit_length())
+    out = GRAPHS.find(Key(tuple(ops), marked, isinstance(batch, Images), room)).run({"pixels": pixels, **feeds})
+    same = bool((sizes == sizes[:1]).all())
+    return from_dlpack(out.as_tensor()) if same else [from_dlpack(out[k]) for k in range(len(pixels))]
+
+
+APPROXIMATE = SimpleNamespace(take=take_near, apply=apply, OPS=OPS)
+"""This backend with ops that DALI does in its own way: nearest-neighbour resizing."""
+
+
+def arrays(batch: Batch) -> list[Array]:
+    """Images (H, W, 3): uint8 that share memory with the batch, or float32."""
+    if isinstance(batch, Images):
+        return [image.numpy() for image in batch]
+    return [image.permute(1, 2, 0).contiguous().numpy() for image in batch]
+
+
+def dense(value: Any) -> Any:
+    """A feed as DALI takes it: without gaps in memory."""
+    return np.ascontiguousarray(value) if isinstance(value, np.ndarray) else [np.ascontiguousarray(row) for row in value]
+
+
+@dataclass(frozen=True)
+class Key:
+    """What a graph depends on. marked: ops applied to some images only. process: a fork leaves DALI's threads behind."""
+
+    ops: tuple[Op, ...]
+    marked: tuple[bool, ...]
+    as_bytes: bool
+    room: int
+    threads: int = field(default_factory=torch.get_num_threads)
+    process: int = field(default_factory=os.getpid)
+
+
+class Graph:
+    """A built pipeline, which several threads may use one after the other."""
+
+    def __init__(self, key: Key) -> None:
+        self.lock = threading.Lock()
+
+        def nodes() -> Node:
+            return compose(key.ops, key.marked, key.as_bytes)
+
+        make = pipeline_def(
+            nodes,
+            enable_conditionals=True,
+            exec_dynamic=True,  # its outputs own their memory; the older executor writes the next batch over them
+            exec_async=False,
+            exec_pipelined=False,
+            prefetch_queue_depth=1,
+        )
+        self.pipe: Any = make(batch_size=key.room, num_threads=key.threads, device_id=None)
+        self.pipe.build()
+
+    def run(self, feeds: dict[str, Any]) -> Any:
+        """DALI's list of outputs, in memory of its own, from one array or list of arrays a source."""
+        with self.lock:
+            for name, value in feeds.items():
+                self.pipe.feed_input(name, value)
+            (out,) = self.pipe.run()
+            return out
+
+
+class Graphs:
+    """The graphs used last. Another process's are never dropped: a pipeline's end would wait for threads that it has not."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.found: dict[Key, Graph] = {}
+
+    def find(self, key: Key) -> Graph:
+        with self.lock:
+            self.found[key] = graph = self.found.pop(key, None) or Graph(key)
+            mine = [other for other in self.found if other.process == key.process]
+            for oldest in mine[:-KEPT]:
+                del self.found[oldest]
+            return graph
+
+
+GRAPHS = Graphs()
+
+
+def compose(ops: tuple[Op, ...], marked: tuple[bool, ...], as_bytes: bool) -> Node:
+    x = fn.external_source(name="pixels", no_copy=True, layout="HWC")
+    unit = 255.0 if as_bytes else 1.0
+    if as_bytes and type(ops[0]) not in CUTS:
+        x, unit = x / unit, 1.0
+    for k, o in enumerate(ops):
+        last = k == len(ops) - 1
+        if type(o) in CUTS:
+            x, unit = CUTS[type(o)][1](x, o, source(k), unit), 1.0
+        elif last and isinstance(o, op.Normalize) and not marked[k]:
+            return finish(x, o.mean, o.std, "CHW")
+        elif marked[k]:
+            x = sometimes(x, o, source(k))
+        else:
+            x = MAPS[type(o)][1](x, o, source(k))
+    return finish(x, (0.0,) * 3, (1.0,) * 3, "CHW")
+
+
+def source(k: int) -> Source:
+    """The feeds of the k-th op."""
+    return lambda name: fn.external_source(name=f"{k} {name}")
+
+
+def sometimes(x: Node, o: Op, feed: Source) -> Node:
+    """An op on the images that draw it; DALI turns the `if` into a split of the batch and a merge."""
+    if feed("apply"):
+        x = MAPS[type(o)][1](x, o, feed)
+    return x

@@ -1,0 +1,164 @@
+"""Decoding by NVIDIA DALI: plain JPEGs go through its pipeline a batch at a time, every other file through `decode`.
+
+On the CPU both come to libjpeg-turbo, and the pixels are the same to the last bit (docs/data.md has the figures).
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.dlpack import from_dlpack
+
+from ..backends import DISTRIBUTIONS, findable
+from ..images import Images
+from .decode import MAX_PIXELS, DecodeError, Decoder, Pixels, attempt, orientation
+
+START, END = b"\xff\xd8", b"\xff\xd9"
+"""First and last bytes of a JPEG."""
+
+ROOM = 64
+"""Files a pipeline has room for at least; a larger batch makes a larger one, in about 20 ms."""
+
+
+def plain(data: bytes, max_pixels: int = MAX_PIXELS) -> bool:
+    """Whether DALI decodes a file as `decode` does: a JPEG in gray or RGB, not too large, upright and with its end.
+
+    Pillow reads the header, in about 70 us. A JPEG without its end is left to Pillow, which names it as truncated.
+    """
+    if not (data.startswith(START) and data.endswith(END)):
+        return False
+    try:
+        with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
+            if image.format != "JPEG" or image.mode not in ("L", "RGB") or image.width * image.height > max_pixels:
+                return False
+            return orientation(image) == 1
+    except Exception:  # as in `decode`, which will say what is wrong
+        return False
+
+
+class DaliDecoder:
+    """Decode batches of encoded files; a `decode_batch` that may be faster, with the same pixels and the same errors.
+
+    threads: of DALI's, which share a batch. device: "cpu", or "mixed" for nvJPEG on the current CUDA device, which rounds
+    otherwise; hw_decoder_load: the share of files, 0..1, that goes to its hardware decoder where it has one. The mixed path
+    has not been run yet: it was written without a GPU at hand.
+
+    Any thread may call it, one at a time. A process forked after the first batch needs a decoder of its own. Pixels stay
+    valid as long as they are referenced. Raises ImportError where DALI is missing, ValueError for an option outside its range.
+    """
+
+    def __init__(
+        self, threads: int = 1, device: str = "cpu", hw_decoder_load: float = 0.65, max_pixels: int = MAX_PIXELS
+    ) -> None:
+        if threads < 1:
+            raise ValueError(f"DaliDecoder: threads must be at least 1, got {threads}")
+        if device not in ("cpu", "mixed"):
+            raise ValueError(f'DaliDecoder: device must be "cpu" or "mixed", got {device!r}')
+        if not 0 <= hw_decoder_load <= 1:
+            raise ValueError(f"DaliDecoder: hw_decoder_load must be in [0, 1], got {hw_decoder_load}")
+        if not findable("nvidia.dali"):
+            raise ImportError(f"DaliDecoder needs DALI; install it with: pip install {DISTRIBUTIONS['nvidia.dali']}")
+        self.threads = threads
+        self.device = device
+        self.hw_decoder_load = hw_decoder_load
+        self.max_pixels = max_pixels
+        self.lock = threading.Lock()
+        self.owner = os.getpid()
+        self.pipe: Any = None
+
+    def decode_batch(self, datas: Sequence[bytes], names: Sequence[str]) -> list[Pixels | DecodeError]:
+        """Each file's picture, uint8 (H, W, 3) on the host, or its DecodeError, in order."""
+        where, batch = self.run(datas)
+        done = {k: pixels.cpu().numpy() for k, pixels in zip(where, batch, strict=True)}
+        return [
+            done[k] if k in done else attempt(data, name, self.max_pixels)
+            for k, (data, name) in enumerate(zip(datas, names, strict=True))
+        ]
+
+    def images(self, datas: Sequence[bytes], names: Sequence[str]) -> Images:
+        """The pictures in one buffer, on the host or, if mixed, on the GPU; DALI's own, without a copy, if all are plain.
+
+        Raises the first file's DecodeError.
+        """
+        where, batch = self.run(datas)
+        if len(where) == len(datas):
+            return batch
+        done: dict[int, Any] = dict(zip(where, batch, strict=True))
+        found = [done[k] if k in done else attempt(datas[k], name, self.max_pixels) for k, name in enumerate(names)]
+        for image in found:
+            if isinstance(image, DecodeError):
+                raise image
+        return Images.from_list(found).to(batch.device)
+
+    def run(self, datas: Sequence[bytes]) -> tuple[list[int], Images]:
+        """Which files DALI has decoded, and their pixels; none if one of them is damaged, since it then gives up on all."""
+        where = [k for k, data in enumerate(datas) if plain(data, self.max_pixels)]
+        with self.lock:
+            if not where or (out := self.outputs([np.frombuffer(datas[k], np.uint8) for k in where])) is None:
+                return [], Images(torch.empty(0, dtype=torch.uint8), np.empty((0, 2), np.int32))
+        shapes = np.array(out.shape(), dtype=np.int64)
+        flat = from_dlpack(out.as_reshaped_tensor([int(shapes.prod(axis=1).sum())]))
+        return where, Images(flat, shapes[:, :2].astype(np.int32))
+
+    def outputs(self, files: list[Pixels]) -> Any:
+        """DALI's list of pictures for a list of files, None if it fails."""
+        if self.pipe is not None and self.owner != os.getpid():
+            raise RuntimeError(
+                "DaliDecoder: its threads did not follow into this forked process; make a decoder in each worker"
+            )
+        if self.pipe is None or self.pipe.max_batch_size < len(files):
+            self.pipe = self.build(max(ROOM, len(files)))
+        try:
+            self.pipe.feed_input("files", files)
+            (out,) = self.pipe.run()
+        except RuntimeError:
+            self.pipe = None  # DALI: "Current pipeline object is no longer valid."
+            return None
+        return out
+
+    def build(self, room: int) -> Any:
+        """A pipeline for up to so many files."""
+        self.owner = os.getpid()
+        fn = import_module("nvidia.dali.fn")
+        mixed = {"hw_decoder_load": self.hw_decoder_load} if self.device == "mixed" else {}
+        pipe = import_module("nvidia.dali.pipeline").Pipeline(
+            batch_size=room,
+            num_threads=self.threads,
+            device_id=torch.cuda.current_device() if mixed else None,
+            prefetch_queue_depth=1,  # one batch in, one batch out
+            exec_async=False,
+            exec_pipelined=False,
+            exec_dynamic=True,  # its outputs own their memory; the older executor writes the next batch over them
+        )
+        with pipe:
+            files = fn.external_source(name="files")
+            pipe.set_outputs(fn.decoders.image(files, device=self.device, adjust_orientation=False, **mixed))
+        pipe.build()
+        return pipe
+
+    def close(self) -> None:
+        """End DALI's threads; a later batch starts them again. In a forked process, which has none, this does nothing."""
+        if self.owner == os.getpid():  # or it would wait for them
+            with self.lock:
+                self.pipe = None
+
+
+def per_thread(max_pixels: int = MAX_PIXELS) -> Decoder:
+    """A `Decoder` for many threads: each makes a `DaliDecoder` with its first batch, which ends with the thread."""
+    local = threading.local()
+
+    def decode(datas: Sequence[bytes], names: Sequence[str]) -> list[Pixels | DecodeError]:
+        if not hasattr(local, "decoder"):
+            local.decoder = DaliDecoder(max_pixels=max_pixels)
+        found: list[Pixels | DecodeError] = local.decoder.decode_batch(datas, names)
+        return found
+
+    return decode

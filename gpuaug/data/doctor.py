@@ -1,0 +1,194 @@
+"""Measuring what limits a loader: each stage alone, then the whole, on the user's own data and machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import cycle
+from time import perf_counter
+from typing import Any, TypeVar, cast
+
+import numpy as np
+import torch
+
+from ..images import Images
+from ..policy import Policy
+from ..sampling import sample
+from .decode import decode_batch
+from .loader import DataLoader
+from .reading import attempt
+from .source import Encoded, Index, Loaded
+
+T = TypeVar("T")
+
+WHOLE = "whole loader"
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Samples/s of each stage alone, and of the whole loader with a consumer that does nothing.
+
+    rates: stage -> samples/s; the last is the whole loader. size: mean bytes of a file, None where the source is not files.
+    bad: of the first batch's samples, those that could not be read or decoded.
+    """
+
+    rates: dict[str, float]
+    workers: int
+    device: torch.device
+    size: float | None
+    bad: int
+
+    @property
+    def limit(self) -> str:
+        """The stage that is slowest alone."""
+        return min((stage for stage in self.rates if stage != WHOLE), key=self.rates.__getitem__)
+
+    def __str__(self) -> str:
+        threads = f"{max(self.workers, 1)} thread{'s' * (self.workers > 1)}"
+        runs_in = {"read": threads, "decode": threads, "load": "1 process", "augment": str(self.device)}
+        lines = [f"{'stage':<14}{'samples/s':>11}   {'measured in'}"]
+        lines += [f"{stage:<14}{rate:>11,.0f}   {runs_in.get(stage, 'all of these')}" for stage, rate in self.rates.items()]
+        lines.append("")
+        if self.size is not None:
+            speed = self.rates["read"] * self.size / 1e6
+            lines.append(f"Files have {self.size / 1e3:,.0f} kB on average, so reading alone moves {speed:,.0f} MB/s.")
+        if self.bad:
+            lines.append(f"{self.bad} of the first batch are bad; see on_error in docs/data.md.")
+        return "\n".join([*lines, *self.words()])
+
+    def words(self) -> list[str]:
+        """What limits the loader, and what to change."""
+        cores = os.cpu_count() or 1
+        more = f"raise --workers (now {self.workers} for {cores} cores)"
+        if self.workers >= cores:
+            more = f"--workers {self.workers} already takes all {cores} cores"
+        change = {
+            "read": [f"{more},", "use a faster disk, or make fewer and larger files of the data.",
+                     "Files that were read before come from memory: the first epoch may be slower."],
+            "decode": [f"{more},", "or store pictures at about twice the size of the views."],
+            "load": ["That is the Dataset's own code, in one process;", f"{more}, or speed up its __getitem__."],
+            "augment": ["Use --device cuda, or a cheaper policy."],
+        }  # fmt: skip
+        slowest, whole = self.rates[self.limit], self.rates[WHOLE]
+        lines = [f"Slowest alone: {self.limit}, {slowest:,.0f} samples/s. To change that:"]
+        lines += [f"  {line}" for line in change[self.limit]]
+        if whole < 0.7 * slowest:
+            lines.append("The whole is slower than that: stages share this machine's cores,")
+            lines.append("so a saving in any of them helps.")
+        return [*lines, f"A training step that takes fewer than {whole:,.0f} samples/s never waits for data."]
+
+
+def diagnose(
+    source: Any,
+    policy: Policy | str,
+    batch_size: int = 64,
+    workers: int = 0,
+    device: torch.device | str = "cpu",
+    seconds: float = 10.0,
+) -> Diagnosis:
+    """Measure the stages of `DataLoader(source, policy, batch_size, num_workers=workers)` for about `seconds` in all.
+
+    Samples come in a shuffled order. Raises what DataLoader raises, ValueError for seconds that are not above 0, and
+    DecodeError where none of the first batch's samples is sound.
+    """
+    if not seconds > 0:
+        raise ValueError(f"doctor: seconds must be a number above 0, got {seconds!r}")
+    loader = DataLoader(
+        source,
+        policy,
+        batch_size,
+        shuffle=True,
+        num_workers=workers,
+        device=device,
+        on_error="skip",
+        max_bad=1.0,
+        rank=0,
+        world_size=1,
+        persistent_workers=True,
+    )
+    order = np.fromiter(loader.sampler, dtype=np.int64)
+    index = order[:batch_size]
+    rates: dict[str, float] = {}
+    size, bad = None, 0
+    if loader.source.workers == "threads":
+        rates, images, index, size = of_files(cast(Encoded, loader.source), order, index, workers, seconds / 4)
+        bad = len(order[:batch_size]) - len(index)
+    else:
+        load = cast(Loaded, loader.source).load
+        images, _ = load(index)
+        chunks = np.array_split(order, -(-len(order) // batch_size))
+        rates["load"] = rate(load, cycle(chunks), 1, seconds / 3) * len(order) / len(chunks)
+    rates["augment"] = augmenting(loader, images, index, seconds / 4)
+    rates[WHOLE] = looping(loader, seconds / 4)
+    return Diagnosis(rates, workers, loader.device, size, bad)
+
+
+def of_files(
+    source: Encoded, order: Index, index: Index, workers: int, seconds: float
+) -> tuple[dict[str, float], Images, Index, float]:
+    """Rates of reading and decoding; the sound ones of the samples `index`, and which they are; mean bytes of a file."""
+    found = [(i, attempt(source.read, i)) for i in index.tolist()]
+    files = [(i, data) for i, data in found if not isinstance(data, OSError)]
+    pixels = decode_batch([data for _, data in files], [source.name(i) for i, _ in files])
+    good = [(i, data, one) for (i, data), one in zip(files, pixels, strict=True) if not isinstance(one, OSError)]
+    if not good:
+        raise next(one for one in [*pixels, *(data for _, data in found)] if isinstance(one, OSError))
+    one_file = [([data], [source.name(i)]) for i, data, _ in good]
+    rates = {
+        "read": rate(partial(attempt, source.read), cycle(order.tolist()), workers, seconds),
+        "decode": rate(lambda file: decode_batch(*file), cycle(one_file), workers, seconds),
+    }
+    kept = np.array([i for i, _, _ in good], dtype=np.int64)
+    return rates, Images.from_list([one for _, _, one in good]), kept, sum(len(data) for _, data, _ in good) / len(good)
+
+
+def rate(task: Callable[[T], Any], items: Iterator[T], workers: int, seconds: float) -> float:
+    """Tasks a second, in so many threads."""
+    count = max(workers, 1)
+    began = perf_counter()
+
+    def work() -> int:
+        done = 0
+        while perf_counter() - began < seconds or not done:
+            task(next(items))
+            done += 1
+        return done
+
+    with ThreadPoolExecutor(count) as threads:
+        tasks = [threads.submit(work) for _ in range(count)]
+        total = sum(task.result() for task in tasks)
+    return total / (perf_counter() - began)
+
+
+def augmenting(loader: DataLoader, images: Images, index: Index, seconds: float) -> float:
+    """Samples a second through the policy alone, the pictures being on the device already."""
+    there = images.to(loader.device)
+    draws = sample(loader.policy, index, loader.seed)
+
+    def task(_: int) -> None:
+        loader.augment(there, draws)
+        synchronize(loader.device)
+
+    task(0)  # kernels are compiled by their first call
+    return rate(task, cycle([0]), 1, seconds) * len(index)
+
+
+def looping(loader: DataLoader, seconds: float) -> float:
+    """Samples a second out of the whole loader, from its second batch on, over as many epochs as it takes."""
+    began, count, since = perf_counter(), 0, 0.0
+    while True:
+        for _ in loader:
+            synchronize(loader.device)
+            if since:
+                count += len(loader.index)
+                if perf_counter() - began > seconds:
+                    return count / (perf_counter() - since)
+            since = since or perf_counter()
+
+
+def synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,141 @@
+"""Bad samples: which they are, what is done about them, and when there are too many."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from .decode import DecodeError
+from .order import Index
+
+T = TypeVar("T")
+
+MODES = ("raise", "skip", "replace")
+
+TRIES = 16
+"""Samples tried in place of a bad one, before that is an error."""
+
+LOG = logging.getLogger("gpuaug")
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A sample that could not be read, and the one that was put in its place, or None."""
+
+    name: str
+    reason: str
+    instead: str | None = None
+
+
+@dataclass(frozen=True)
+class OnError:
+    """What to do about bad samples. pool: the samples that replacements are taken from."""
+
+    mode: str
+    seed: int
+    epoch: int
+    pool: Sequence[int] | Index
+
+    def candidates(self, i: int) -> Iterator[int]:
+        """Samples to try in place of sample i, in order: they follow from seed, epoch, i and the pool alone."""
+        # Philox as in EpochOrder, whose counter stays below 2^192; each i has a counter of its own above.
+        counter = np.array([0, 0, i, 1], dtype=np.uint64)
+        numbers = np.random.Philox(key=np.array([self.seed, self.epoch], dtype=np.uint64), counter=counter)
+        for number in numbers.random_raw(TRIES).tolist():
+            other = int(self.pool[number % len(self.pool)])
+            if other != i:
+                yield other
+
+
+@dataclass(frozen=True)
+class Sound(Generic[T]):
+    """What was read: sample indices, the items of each, and the bad samples among those that were asked for."""
+
+    index: list[int] = field(default_factory=list)
+    items: list[T] = field(default_factory=list)
+    bad: list[Bad] = field(default_factory=list)
+
+
+def sound(
+    index: Sequence[int], read: Callable[[Sequence[int]], Sequence[T | OSError]], name: Callable[[int], str], on_error: OnError
+) -> Sound[T]:
+    """Read samples by `read`, which gives an item or an OSError for each; what is bad is raised, skipped or replaced.
+
+    The order stays. Raises the first OSError with mode "raise", and DecodeError where no replacement is sound either.
+    """
+    out: Sound[T] = Sound()
+    for i, item in zip(index, read(index), strict=True):
+        if not isinstance(item, OSError):
+            out.index.append(i)
+            out.items.append(item)
+        elif on_error.mode == "raise":
+            raise item
+        elif on_error.mode == "skip":
+            out.bad.append(Bad(name(i), reason(item, name(i))))
+        else:
+            other, found = replacement(i, item, read, name, on_error)
+            out.index.append(other)
+            out.items.append(found)
+            out.bad.append(Bad(name(i), reason(item, name(i)), name(other)))
+    return out
+
+
+def replacement(
+    i: int,
+    error: OSError,
+    read: Callable[[Sequence[int]], Sequence[T | OSError]],
+    name: Callable[[int], str],
+    on_error: OnError,
+) -> tuple[int, T]:
+    """The first sound sample among the candidates, and its item."""
+    tried = []
+    for other in on_error.candidates(i):
+        (found,) = read([other])
+        if not isinstance(found, OSError):
+            return other, found
+        tried.append(name(other))
+    raise DecodeError(
+        f"{name(i)}: {reason(error, name(i))}; nor can any of {len(tried)} samples be read that were tried in its place"
+        f"{': ' if tried else ''}{', '.join(tried[:3])}"
+    ) from error
+
+
+def reason(error: OSError, name: str) -> str:
+    """What an error says, without the name of the file if it begins with that."""
+    return str(error).removeprefix(f"{name}: ") or type(error).__name__
+
+
+class Tally:
+    """Bad samples of one epoch, counted as they reach the consumer.
+
+    files: path -> reason, of all epochs, added to. share: of the epoch's `samples`, above which counting stops with an error.
+    """
+
+    def __init__(self, files: dict[str, str], share: float, samples: int, epoch: int) -> None:
+        self.files = files
+        self.share = share
+        self.samples = samples
+        self.epoch = epoch
+        self.names: list[str] = []
+        self.count = 0
+
+    def add(self, found: Sequence[Bad]) -> None:
+        """Log each file once, and raise DecodeError once there are too many."""
+        for bad in found:
+            if bad.name not in self.files:
+                self.files[bad.name] = bad.reason
+                LOG.warning("%s: %s; %s", bad.name, bad.reason, f"replaced by {bad.instead}" if bad.instead else "skipped")
+            if len(self.names) < 3:
+                self.names.append(bad.name)
+        self.count += len(found)
+        if found and self.count > self.share * self.samples:
+            first = ", ".join(f"{name} ({self.files[name]})" for name in self.names)
+            raise DecodeError(
+                f"DataLoader: {self.count} of the {self.samples} samples of epoch {self.epoch} are bad by now, more than "
+                f"max_bad={self.share:g} of them; the first: {first}. Mend or remove the files that loader.bad_files lists, "
+                "or raise max_bad"
+            )

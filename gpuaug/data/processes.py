@@ -1,0 +1,97 @@
+"""Fetching by worker processes, for a user's Python code."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch.utils import data as torch_data
+
+from .faults import OnError
+from .reading import Fetched, Workers, load_batch
+from .source import Index, Itemized, Loaded
+from .target import each_tensor
+
+
+class ProcessFetcher:
+    """Worker processes, run by torch's DataLoader; each gives whole batches, their pixels in one buffer."""
+
+    def __init__(self, source: Itemized, batches: Iterator[Index], workers: Workers) -> None:
+        generator = torch.Generator().manual_seed(workers.seed)  # or torch would draw from its global one
+        loader: torch_data.DataLoader[Any] = torch_data.DataLoader(
+            Batches(source, workers.on_error),
+            batch_size=None,
+            sampler=Once(batches),
+            num_workers=workers.count,
+            prefetch_factor=workers.ahead,
+            collate_fn=unchanged,
+            generator=generator,
+            worker_init_fn=workers.init,
+            multiprocessing_context=workers.context,
+        )
+        with uninterrupted():  # torch cannot take back half of its processes
+            self.engine: Any = iter(loader)
+
+    def __iter__(self) -> Iterator[Fetched]:
+        return self
+
+    def __next__(self) -> Fetched:
+        fetched: Fetched = next(self.engine)
+        # A worker's tensors lie in shared memory, one open descriptor each: too many for who collects an epoch's targets.
+        return replace(fetched, target=each_tensor(fetched.target, torch.Tensor.clone))
+
+    def terminate(self) -> None:
+        """End the processes at once, so that a thread that waits for them wakes up with an error."""
+        for process in self.engine._workers:
+            with contextlib.suppress(RuntimeError):  # torch's signal handler reports the death that is meant
+                process.terminate()
+
+    def close(self) -> None:
+        self.engine._shutdown_workers()  # by name, since a traceback may keep the iterator alive
+
+
+class Batches(torch_data.Dataset[Any]):
+    """A Dataset whose items are batches, since torch's workers ask for one item at a time."""
+
+    def __init__(self, source: Loaded, on_error: OnError) -> None:
+        self.source = source
+        self.on_error = on_error
+
+    def __getitem__(self, index: Index) -> Fetched:
+        return load_batch(self.source, index, self.on_error)
+
+
+class Once(torch_data.Sampler[Index]):
+    """An iterator as a sampler, for one epoch."""
+
+    def __init__(self, batches: Iterator[Index]) -> None:
+        self.batches = batches
+
+    def __iter__(self) -> Iterator[Index]:
+        return self.batches
+
+
+def unchanged(batch: Any) -> Any:
+    return batch
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold Ctrl-C back until the block is left; only the main thread ever sees one."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or before is None:
+        yield
+        return
+    struck: list[Any] = []
+    signal.signal(signal.SIGINT, lambda *how: struck.append(how))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if struck:
+            signal.raise_signal(signal.SIGINT)

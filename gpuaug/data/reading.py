@@ -1,0 +1,118 @@
+"""Reading one batch, or a part of it, in whichever thread or process that is: bad samples are dealt with on the spot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any, Protocol, TypeVar, cast
+
+import numpy as np
+
+from ..images import Images
+from .decode import Decoder, Pixels
+from .faults import Bad, OnError, Sound, sound
+from .source import Encoded, Index, Itemized, Loaded, collate
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A decoded batch on the host: sample indices (B,), pixels, and targets as collated.
+
+    asked: samples that the order named, of which `bad` could not be read. read, decode: seconds, summed over workers; a
+    Dataset's own code counts as read.
+    """
+
+    index: Index
+    images: Images
+    target: Any
+    asked: int
+    bad: tuple[Bad, ...] = ()
+    read: float = 0.0
+    decode: float = 0.0
+
+
+@dataclass(frozen=True)
+class Workers:
+    """How to fetch. ahead: batches in the making at a time. timeout: seconds to wait for one. seed: of worker processes."""
+
+    count: int
+    ahead: int
+    timeout: float
+    seed: int
+    decode: Decoder
+    on_error: OnError
+    init: Callable[[int], None] | None = None
+    context: Any = None
+
+
+class Fetcher(Protocol):
+    def __iter__(self) -> Iterator[Fetched]: ...
+
+    def __next__(self) -> Fetched: ...
+
+    def close(self) -> None: ...
+
+
+def load_batch(source: Loaded, index: Index, on_error: OnError) -> Fetched:
+    """A batch of a source of pixels, sample by sample where a bad one among them shall not be an error."""
+    began = perf_counter()
+    if on_error.mode == "raise" or source.workers == "none":
+        images, target = source.load(index)
+        return Fetched(index, images, target, len(index), read=perf_counter() - began)
+    items = cast(Itemized, source)
+
+    def read(samples: Sequence[int]) -> list[tuple[Pixels, Any] | OSError]:
+        return [attempt(items.item, i) for i in samples]
+
+    found = sound(index.tolist(), read, source.name, on_error)
+    images, target = collate(found.items)
+    kept = np.array(found.index, dtype=np.int64)
+    return Fetched(kept, images, target, len(index), tuple(found.bad), perf_counter() - began)
+
+
+def attempt(read: Callable[[int], T], i: int) -> T | OSError:
+    try:
+        return read(i)
+    except OSError as error:
+        return error
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some samples of a batch as a thread has read and decoded them, and the seconds for each."""
+
+    found: Sound[Pixels]
+    read: float
+    decode: float
+
+
+def read_part(source: Encoded, index: Index, workers: Workers) -> Part:
+    """Read, then decode; what is bad is dealt with here, so that a replacement is read by the same thread."""
+    spent = [0.0, 0.0]
+
+    def pixels(samples: Sequence[int]) -> list[Pixels | OSError]:
+        began = perf_counter()
+        files = [attempt(source.read, i) for i in samples]
+        names = [source.name(i) for i in samples]
+        read = perf_counter()
+        whole = [(data, name) for data, name in zip(files, names, strict=True) if not isinstance(data, OSError)]
+        decoded = iter(workers.decode([data for data, _ in whole], [name for _, name in whole]))
+        out = [data if isinstance(data, OSError) else next(decoded) for data in files]
+        spent[0] += read - began
+        spent[1] += perf_counter() - read
+        return out
+
+    return Part(sound(index.tolist(), pixels, source.name, workers.on_error), *spent)
+
+
+def assembled(source: Encoded, index: Index, parts: Sequence[Part]) -> Fetched:
+    """A batch of its parts."""
+    kept = np.array([i for part in parts for i in part.found.index], dtype=np.int64)
+    images = Images.from_list([item for part in parts for item in part.found.items])
+    bad = tuple(bad for part in parts for bad in part.found.bad)
+    target = source.target(kept) if len(kept) else None
+    seconds = sum(part.read for part in parts), sum(part.decode for part in parts)
+    return Fetched(kept, images, target, len(index), bad, *seconds)

@@ -1,0 +1,167 @@
+"""What an epoch spent its time on, stage by stage, and what to change: counters without locks, read by the consumer."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TypeAlias
+
+import torch
+
+ENOUGH = 0.05
+"""Data wait below which nothing about the loader is worth a change."""
+
+Stamp: TypeAlias = "float | torch.cuda.Event"
+
+
+def stamp(device: torch.device) -> Stamp:
+    """A point in time: on CUDA in the current stream's, since its kernels run after the call that launched them."""
+    if device.type != "cuda":
+        return perf_counter()
+    event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+    event.record()
+    return event
+
+
+def seconds(first: Stamp, second: Stamp) -> float:
+    if isinstance(first, float) or isinstance(second, float):
+        return float(second) - float(first)  # type: ignore[arg-type]
+    return float(first.elapsed_time(second)) / 1e3
+
+
+@dataclass(frozen=True)
+class Stats:
+    """One epoch so far.
+
+    samples: delivered; bad: of which no view was made. workers: decoding in parallel; 0 is the consumer's own thread.
+    elapsed: seconds since the first `next()`. wait: seconds of these inside `next()`; first_wait: inside the first one.
+    read, decode, transfer, augment: seconds that a sample takes in each stage, of one worker; None where it was not measured
+    (a Dataset's own code counts as read; decode is then 0).
+    """
+
+    epoch: int
+    samples: int
+    bad: int
+    workers: int
+    elapsed: float
+    wait: float
+    first_wait: float
+    read: float | None
+    decode: float | None
+    transfer: float | None
+    augment: float | None
+
+    @property
+    def data_wait(self) -> float:
+        """Share of the time that the consumer spent waiting in `next()`, 0..1."""
+        return self.wait / self.elapsed if self.elapsed else 0.0
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """Stage -> samples/s that it alone would reach with these workers; a stage that takes no time is left out."""
+        cost = {"read": self.read, "decode": self.decode, "transfer": self.transfer, "augment": self.augment}
+        parallel = max(self.workers, 1)
+        return {k: (parallel if k in ("read", "decode") else 1) / c for k, c in cost.items() if c}
+
+    @property
+    def bottleneck(self) -> str:
+        """ "consumer" where it hardly waits; "start" where the first batch is most of the wait; else the slowest stage.
+
+        Reading and decoding share the workers, transfer and augmentation one thread; the slower pair is named by its
+        slower half.
+        """
+        if self.data_wait < ENOUGH or not self.rates:
+            return "consumer"
+        if self.workers and self.first_wait > self.wait / 2:
+            return "start"
+        pairs = [[k for k in pair if k in self.rates] for pair in (("read", "decode"), ("transfer", "augment"))]
+        slower = max((pair for pair in pairs if pair), key=lambda pair: sum(1 / self.rates[k] for k in pair))
+        return min(slower, key=self.rates.__getitem__)
+
+    @property
+    def advice(self) -> str:
+        """The bottleneck in words, and what to change."""
+        cores = os.cpu_count() or 1
+        workers = f"num_workers={self.workers}, {cores} cores"
+        more = f"raise num_workers ({workers})" if self.workers < cores else f"more workers will not help ({workers})"
+        return {
+            "consumer": "the loop itself; the loader keeps up",
+            "start": "the first batch; set persistent_workers=True, which begins an epoch while the one before ends",
+            "read": f"reading; {more}, put the data on a faster disk, or make fewer and larger files of it",
+            "decode": f"decoding; {more}, or store smaller pictures, since views are small",
+            "transfer": "the copy to the device; store smaller pictures, or use larger batches",
+            "augment": "augmentation; use device='cuda' or a cheaper policy (`print(loader.augment)` shows its cost)",
+        }[self.bottleneck]
+
+    def __str__(self) -> str:
+        speed = f" ({self.samples / self.elapsed:,.0f}/s)" if self.elapsed else ""
+        stages = ", ".join(f"{name} {rate:,.0f}" for name, rate in self.rates.items())
+        bad = f", {self.bad} bad" if self.bad else ""
+        return (
+            f"epoch {self.epoch}: {self.samples:,} samples in {self.elapsed:.1f} s{speed}{bad}; "
+            f"data wait {self.data_wait:.1%}, {self.first_wait:.2f} s of it for the first batch; "
+            f"samples/s by stage: {stages or 'none'}; limit: {self.advice}"
+        )
+
+
+class Meter:
+    """Counts one epoch, in the consumer's thread."""
+
+    def __init__(self, epoch: int, workers: int) -> None:
+        self.epoch = epoch
+        self.workers = workers
+        self.samples = self.bad = self.timed = 0
+        self.began: float | None = None
+        self.ended = self.wait = self.first_wait = 0.0
+        self.read = self.decode = self.transfer = self.augment = 0.0
+        self.pending: deque[tuple[int, Sequence[Stamp]]] = deque()
+
+    def waited(self, began: float) -> None:
+        """The consumer has come back from a `next()` that it entered at `began`."""
+        self.ended = perf_counter()
+        if self.began is None:
+            self.began, self.first_wait = began, self.ended - began
+        self.wait += self.ended - began
+
+    def add(self, samples: int, bad: int, read: float, decode: float, stamps: Sequence[Stamp]) -> None:
+        """A batch of `samples`. stamps: before transfer, between, and after augmentation."""
+        self.samples += samples
+        self.bad += bad
+        self.read += read
+        self.decode += decode
+        if samples:
+            self.pending.append((samples, stamps))
+        while self.pending and done(self.pending[0][1][-1]):
+            count, (start, middle, end) = self.pending.popleft()
+            self.timed += count
+            self.transfer += seconds(start, middle)
+            self.augment += seconds(middle, end)
+
+    def stats(self) -> Stats:
+        def each(total: float, count: int) -> float | None:
+            return total / count if count else None
+
+        n, timed = self.samples, self.timed
+        return Stats(
+            self.epoch,
+            n,
+            self.bad,
+            self.workers,
+            self.ended - self.began if self.began is not None else 0.0,
+            self.wait,
+            self.first_wait,
+            each(self.read, n),
+            each(self.decode, n),
+            each(self.transfer, timed),
+            each(self.augment, timed),
+        )
+
+    def __str__(self) -> str:
+        return str(self.stats())
+
+
+def done(stamp: Stamp) -> bool:
+    return isinstance(stamp, float) or bool(stamp.query())  # type: ignore[no-untyped-call]

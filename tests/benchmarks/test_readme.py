@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks import readme
+from benchmarks.__main__ import main
+from benchmarks.result import RESULTS, file_name, place, save
+from benchmarks.stats import Spread
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Path:
+    path = tmp_path / "README.md"
+    path.write_text(f"# title\n\n{readme.BEGIN}\nnothing yet\n{readme.END}\n\nthe rest\n")
+    return path
+
+
+def test_the_repository_says_what_its_result_file_says():
+    """Between the markers stands what the file named there makes; where none is named yet, there are no figures."""
+    named = readme.source(ROOT / "README.md")
+    if named is None:
+        found = readme.BETWEEN.search((ROOT / "README.md").read_text())
+        assert found
+        assert "|" not in found.group()
+    else:
+        assert main(["readme", str(named), "--check", "--readme", str(ROOT / "README.md")]) == 0
+
+
+def test_the_table_is_written_and_then_agrees(results, page, tmp_path):
+    save(results, tmp_path / "r.json")
+    arguments = ["readme", str(tmp_path / "r.json"), "--readme", str(page)]
+    assert main([*arguments, "--check"]) == 1
+    assert main(arguments) == 0
+    assert main([*arguments, "--check"]) == 0
+    text = page.read_text()
+    assert text.startswith("# title\n")
+    assert text.endswith("\n\nthe rest\n")
+    assert "| torchvision | 150* (50.0x) | 1,500 |" in text
+    assert "Targets missed: a / b." in text
+    assert "`r.json`" in text
+    assert readme.source(page) == page.parent / "r.json"
+    assert (tmp_path / "docs" / "benchmark.png").read_bytes().startswith(b"\x89PNG")
+    page.write_text(text.replace("150*", "160*"))
+    assert main([*arguments, "--check"]) == 1
+
+
+def test_losses_are_named(results):
+    slow = tuple(replace(c, ratio=Spread(0.8, 0.7, 0.9)) if c.contender == "torchvision" else c for c in results[0].cells)
+    assert "loses to torchvision on strong-256 (0.80x), torchvision on cheap" in readme.losses(replace(results[0], cells=slow))
+    assert readme.losses(results[0]) == "gpuaug-fused loses to none of them."
+
+
+def test_bad_input(results, page, tmp_path, capsys):
+    save(results[1:], tmp_path / "r.json")
+    assert main(["readme", str(tmp_path / "r.json"), "--readme", str(page)]) == 2
+    assert "the suite augment, which is not measured" in capsys.readouterr().err
+    save(results, tmp_path / "r.json")
+    (tmp_path / "deep").mkdir()
+    bare = tmp_path / "deep" / "README.md"
+    bare.write_text("no markers\n")
+    assert main(["readme", str(tmp_path / "r.json"), "--readme", str(bare)]) == 2
+    assert "lies in its repository" in capsys.readouterr().err
+    save(results, tmp_path / "deep" / "r.json")
+    assert main(["readme", str(tmp_path / "deep" / "r.json"), "--readme", str(bare)]) == 2
+    assert "lacks the markers" in capsys.readouterr().err
+
+
+def test_a_result_is_named_after_machine_device_and_day(results):
+    xeon = replace(results[0], machine=replace(results[0].machine, cpu="Intel(R) Xeon(R) Platinum 8480+ @ 2.0GHz (AVX512)"))
+    assert file_name([xeon]) == "intel-xeon-platinum-8480--cpu--2030-01-01.json"
+    assert place([xeon], "auto") == RESULTS / file_name([xeon])
+    assert place([xeon], "mine.json") == Path("mine.json")
