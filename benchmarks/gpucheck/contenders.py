@@ -130,7 +130,7 @@ def with_dali(policy: Policy, pictures: torch.Tensor) -> MakeViews:
         x = lib.fn.external_source(
             source=lambda: given, batch=True, no_copy=True, layout="HWC", device="gpu" if cuda else "cpu"
         )
-        return tuple(dali.graph(lib, x, Policy(view)) for view in policy.views)
+        return tuple(dali.graph(lib, x, view) for view in policy.views)
 
     # Not run ahead: a batch made in the background would be work outside the timed region.
     built = lib.pipeline_def(
