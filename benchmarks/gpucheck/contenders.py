@@ -81,13 +81,18 @@ def all_in(table: dict[Any, Any], policy: Policy) -> None:
         raise ValueError(f"has no {', '.join(sorted(lacking))}")
 
 
-def with_kornia(policy: Policy, pictures: torch.Tensor) -> MakeViews:
+def kornia_views(policy: Policy, device: torch.device | str) -> list[Callable[[torch.Tensor], torch.Tensor]]:
+    """Kornia's container for each view: float32 (B, 3, H, W) in [0, 1] -> a view in float32."""
     all_in(kornia.TABLE, policy)
     lib = import_module("kornia.augmentation")
-    views = [
-        lib.AugmentationSequential(*(kornia.TABLE[type(o)](lib, o) for o in view.ops), data_keys=["input"]).to(pictures.device)
+    return [
+        lib.AugmentationSequential(*(kornia.TABLE[type(o)](lib, o) for o in view.ops), data_keys=["input"]).to(device)
         for view in policy.views
     ]
+
+
+def with_kornia(policy: Policy, pictures: torch.Tensor) -> MakeViews:
+    views = kornia_views(policy, pictures.device)
     return lambda: [view(pictures.float().div_(255)).to(torch.bfloat16) for view in views]
 
 

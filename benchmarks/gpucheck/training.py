@@ -28,9 +28,8 @@ from ssl_train.losses import nt_xent
 from ssl_train.model import backbone
 
 from ..machine import cores
-from ..peers import kornia
 from ..stats import quartiles
-from .contenders import all_in, with_kornia
+from .contenders import kornia_views
 from .loading import folder
 from .peers_loader import torchvision_loader
 from .pixels import pictures
@@ -135,11 +134,11 @@ def replayed(setting: Setting, case: Case, data: Data) -> Batches:
 
 
 def kornia_after(setting: Setting, case: Case, data: Data) -> Batches:
-    all_in(kornia.TABLE, data.policy)
+    strong = kornia_views(data.policy, setting.device)
     side = case.size if data.small else round(case.size * 256 / 224)
     plain = Policy(View(side, Resize(side), CenterCrop()))
     for pixels, _ in loader(setting, case, data, plain, torch.float32):
-        yield list(with_kornia(data.policy, pixels.mul(255))())
+        yield [view(pixels).to(torch.bfloat16) for view in strong]
 
 
 def theirs(setting: Setting, case: Case, data: Data) -> Batches:

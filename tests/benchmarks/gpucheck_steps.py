@@ -25,7 +25,3 @@ def rows(setting: Setting) -> Iterator[Row]:
         os.kill(os.getpid(), signal.SIGSEGV)
     if setting.data == "infinite":
         yield Row("speed", value=float("inf"))
-    if setting.data == "linger":  # its rows are done, a thread of its own is not
-        import threading
-
-        threading.Thread(target=time.sleep, args=(600,)).start()
