@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import torch
@@ -13,7 +12,8 @@ from ..convert import from_torchvision
 from ..ops.base import is_integer
 from ..policy import Policy
 from .dali import per_thread
-from .decode import Decoder, decode_batch
+from .decode import decode_batch
+from .regions import Decoder
 
 REFUSED = {
     "collate_fn": "images are batched by the loader, which needs them as decoded; batch targets otherwise in the loop, or make "
@@ -31,7 +31,7 @@ def decoder_of(name: str, max_pixels: int) -> Decoder:
     """The decoder of that name. Raises ImportError where DALI is asked for and missing."""
     if name == "dali" or (name == "auto" and findable("nvidia.dali")):
         return per_thread(max_pixels)
-    return partial(decode_batch, max_pixels=max_pixels)
+    return lambda datas, names, _: list(decode_batch(datas, names, max_pixels))  # Pillow decodes whole pictures only
 
 
 def integer(name: str, value: Any, low: int, high: int | None = None) -> int:

@@ -19,7 +19,8 @@ from torch.utils.dlpack import from_dlpack
 
 from ..backends import DISTRIBUTIONS, findable
 from ..images import Images
-from .decode import MAX_PIXELS, DecodeError, Decoder, Pixels, attempt, orientation
+from .decode import MAX_PIXELS, DecodeError, Pixels, attempt, orientation
+from .regions import Boxes, Decoder, Region, Regional
 
 START, END = b"\xff\xd8", b"\xff\xd9"
 """First and last bytes of a JPEG."""
@@ -28,20 +29,29 @@ ROOM = 64
 """Files a pipeline has room for at least; a larger batch makes a larger one, in about 20 ms."""
 
 
-def plain(data: bytes, max_pixels: int = MAX_PIXELS) -> bool:
-    """Whether DALI decodes a file as `decode` does: a JPEG in gray or RGB, not too large, upright and with its end.
+def plain(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[int, int] | None:
+    """(height, width) of a file that DALI decodes as `decode` does, else None.
+
+    Such a file is a JPEG in gray or RGB, not too large, upright and with its end.
 
     Pillow reads the header, in about 70 us. A JPEG without its end is left to Pillow, which names it as truncated.
     """
     if not (data.startswith(START) and data.endswith(END)):
-        return False
+        return None
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
             if image.format != "JPEG" or image.mode not in ("L", "RGB") or image.width * image.height > max_pixels:
-                return False
-            return orientation(image) == 1
+                return None
+            return (image.height, image.width) if orientation(image) == 1 else None
     except Exception:  # as in `decode`, which will say what is wrong
-        return False
+        return None
+
+
+def whole_blocks(boxes: Boxes, shapes: Boxes) -> Boxes:
+    """Boxes (B, 4) widened to whole blocks of 16 columns, since libjpeg-turbo upsamples colour otherwise in a lone column."""
+    left = boxes[:, 1] // 16 * 16
+    right = np.minimum(-(-(boxes[:, 1] + boxes[:, 3]) // 16) * 16, shapes[:, 1])
+    return np.stack([boxes[:, 0], left, boxes[:, 2], right - left], axis=1)
 
 
 class DaliDecoder:
@@ -73,11 +83,21 @@ class DaliDecoder:
         self.lock = threading.Lock()
         self.owner = os.getpid()
         self.pipe: Any = None
+        self.regional = False
 
-    def decode_batch(self, datas: Sequence[bytes], names: Sequence[str]) -> list[Pixels | DecodeError]:
-        """Each file's picture, uint8 (H, W, 3) on the host, or its DecodeError, in order."""
-        where, batch = self.run(datas)
-        done = {k: pixels.cpu().numpy() for k, pixels in zip(where, batch, strict=True)}
+    def decode_batch(
+        self, datas: Sequence[bytes], names: Sequence[str], regional: Regional | None = None
+    ) -> list[Pixels | Region | DecodeError]:
+        """Each file's picture, uint8 (H, W, 3) on the host, or its DecodeError, in order.
+
+        regional: what of each is read; then there is a Region, no smaller than that, for each file that DALI decodes, and
+        damage outside of it goes unnoticed.
+        """
+        where, batch, frames = self.run(datas, regional)
+        pixels: list[Any] = [one.cpu().numpy() for one in batch]
+        if frames is not None:
+            pixels = [Region(one, tuple(frame)) for one, frame in zip(pixels, frames.tolist(), strict=True)]
+        done = dict(zip(where, pixels, strict=True))
         return [
             done[k] if k in done else attempt(data, name, self.max_pixels)
             for k, (data, name) in enumerate(zip(datas, names, strict=True))
@@ -88,7 +108,7 @@ class DaliDecoder:
 
         Raises the first file's DecodeError.
         """
-        where, batch = self.run(datas)
+        where, batch, _ = self.run(datas)
         if len(where) == len(datas):
             return batch
         done: dict[int, Any] = dict(zip(where, batch, strict=True))
@@ -98,34 +118,44 @@ class DaliDecoder:
                 raise image
         return Images.from_list(found).to(batch.device)
 
-    def run(self, datas: Sequence[bytes]) -> tuple[list[int], Images]:
-        """Which files DALI has decoded, and their pixels; none if one of them is damaged, since it then gives up on all."""
-        where = [k for k, data in enumerate(datas) if plain(data, self.max_pixels)]
+    def run(self, datas: Sequence[bytes], regional: Regional | None = None) -> tuple[list[int], Images, Boxes | None]:
+        """Which files DALI has decoded, their pixels, and the frames of regions.
+
+        None at all if one of them is damaged, since DALI then gives up on all.
+        """
+        sizes = {k: size for k, data in enumerate(datas) if (size := plain(data, self.max_pixels))}
+        where, wholes = list(sizes), np.array(list(sizes.values()), np.int32)
+        boxes = whole_blocks(regional(where, wholes), wholes) if regional and where else None
         with self.lock:
-            if not where or (out := self.outputs([np.frombuffer(datas[k], np.uint8) for k in where])) is None:
-                return [], Images(torch.empty(0, dtype=torch.uint8), np.empty((0, 2), np.int32))
+            if not where or (out := self.outputs([np.frombuffer(datas[k], np.uint8) for k in where], boxes)) is None:
+                return [], Images(torch.empty(0, dtype=torch.uint8), np.empty((0, 2), np.int32)), None
         shapes = np.array(out.shape(), dtype=np.int64)
         flat = from_dlpack(out.as_reshaped_tensor([int(shapes.prod(axis=1).sum())]))
-        return where, Images(flat, shapes[:, :2].astype(np.int32))
+        frames = None if boxes is None else np.concatenate([boxes[:, :2], wholes], axis=1)
+        return where, Images(flat, shapes[:, :2].astype(np.int32)), frames
 
-    def outputs(self, files: list[Pixels]) -> Any:
-        """DALI's list of pictures for a list of files, None if it fails."""
+    def outputs(self, files: list[Pixels], boxes: Boxes | None) -> Any:
+        """DALI's list of pictures for a list of files, None if it fails. boxes: what of each to decode."""
         if self.pipe is not None and self.owner != os.getpid():
             raise RuntimeError(
                 "DaliDecoder: its threads did not follow into this forked process; make a decoder in each worker"
             )
-        if self.pipe is None or self.pipe.max_batch_size < len(files):
-            self.pipe = self.build(max(ROOM, len(files)))
+        regional = boxes is not None
+        if self.pipe is None or self.pipe.max_batch_size < len(files) or self.regional != regional:
+            self.pipe, self.regional = self.build(max(ROOM, len(files)), regional), regional
         try:
             self.pipe.feed_input("files", files)
+            if boxes is not None:
+                self.pipe.feed_input("start", list(boxes[:, :2]))
+                self.pipe.feed_input("shape", list(boxes[:, 2:]))
             (out,) = self.pipe.run()
         except RuntimeError:
             self.pipe = None  # DALI: "Current pipeline object is no longer valid."
             return None
         return out
 
-    def build(self, room: int) -> Any:
-        """A pipeline for up to so many files."""
+    def build(self, room: int, regional: bool) -> Any:
+        """A pipeline for up to so many files, of which it decodes regions or the whole."""
         self.owner = os.getpid()
         fn = import_module("nvidia.dali.fn")
         mixed = {"hw_decoder_load": self.hw_decoder_load} if self.device == "mixed" else {}
@@ -140,7 +170,13 @@ class DaliDecoder:
         )
         with pipe:
             files = fn.external_source(name="files")
-            pipe.set_outputs(fn.decoders.image(files, device=self.device, adjust_orientation=False, **mixed))
+            options = {"device": self.device, "adjust_orientation": False, **mixed}
+            if regional:
+                start, shape = (fn.external_source(name=name) for name in ("start", "shape"))
+                out = fn.decoders.image_slice(files, start=start, shape=shape, axis_names="HW", **options)
+            else:
+                out = fn.decoders.image(files, **options)
+            pipe.set_outputs(out)
         pipe.build()
         return pipe
 
@@ -155,10 +191,10 @@ def per_thread(max_pixels: int = MAX_PIXELS) -> Decoder:
     """A `Decoder` for many threads: each makes a `DaliDecoder` with its first batch, which ends with the thread."""
     local = threading.local()
 
-    def decode(datas: Sequence[bytes], names: Sequence[str]) -> list[Pixels | DecodeError]:
+    def decode(datas: Sequence[bytes], names: Sequence[str], regional: Regional | None) -> list[Pixels | Region | DecodeError]:
         if not hasattr(local, "decoder"):
             local.decoder = DaliDecoder(max_pixels=max_pixels)
-        found: list[Pixels | DecodeError] = local.decoder.decode_batch(datas, names)
+        found: list[Pixels | Region | DecodeError] = local.decoder.decode_batch(datas, names, regional)
         return found
 
     return decode

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -35,12 +34,8 @@ class DecodeError(OSError):
     """An image that cannot be read or decoded; the message names the file and the reason."""
 
 
-Decoder: TypeAlias = Callable[[Sequence[bytes], Sequence[str]], list[Pixels | DecodeError]]
-"""Encoded files and their names -> for each its pixels, or what is wrong with it. The place for a batch decoder."""
-
-
 def decode_batch(data: Sequence[bytes], names: Sequence[str], max_pixels: int = MAX_PIXELS) -> list[Pixels | DecodeError]:
-    """The `Decoder` by Pillow: one file after the other."""
+    """Encoded files and their names -> for each its pixels, or what is wrong with it; by Pillow, one after the other."""
     return [attempt(one, name, max_pixels) for one, name in zip(data, names, strict=True)]
 
 

@@ -23,6 +23,7 @@ from .given import as_source
 from .order import EpochOrder, Index, batches, rest_of
 from .pipeline import Delivery, Early, Here, Producer, make
 from .reading import Fetched, Workers
+from .regions import Regions
 from .stats import Meter, Stats
 
 LOG = logging.getLogger("gpuaug")
@@ -209,6 +210,7 @@ class DataLoader:
             (self.seed + epoch) % 2**63,  # of the workers' own generators, for Datasets that draw by themselves
             decoder_of(self.decoder, self.max_pixels),
             OnError(self.on_error, self.seed, epoch, pool),
+            Regions.of(self.policy, self.seed, epoch),
             self.worker_init_fn,
             self.multiprocessing_context,
         )

@@ -22,6 +22,7 @@ from .faults import Bad
 from .fetch import JOIN
 from .processes import ProcessFetcher
 from .reading import Fetched, Fetcher
+from .regions import placed
 from .stats import Stamp, stamp
 from .target import tensors, to_device
 
@@ -68,7 +69,7 @@ def make(fetched: Fetched, augment: Augmenter, device: torch.device, seed: int, 
     if device.type != "cpu":
         images, target = images.to(device, non_blocking=True), to_device(target, device)
     middle = stamp(device)
-    views = augment(images, draws)
+    views = augment(images, draws if fetched.frames is None else placed(draws, fetched.frames))
     return Delivery(views, target, *counts, stamps=(start, middle, stamp(device)))
 
 

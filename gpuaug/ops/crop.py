@@ -71,7 +71,12 @@ class RandomResizedCrop(Sized):
         }
 
     def boxes(self, draws: OpDraws, height: Array, width: Array) -> Array:
-        """Crop boxes (B, 4) int32 as (top, left, height, width), for images of these heights and widths (B,)."""
+        """Crop boxes (B, 4) int32 as (top, left, height, width), for images of these heights and widths (B,).
+
+        Draws that hold `boxes` are placed already, since the images are parts of the pictures that they were drawn for.
+        """
+        if "boxes" in draws:
+            return draws["boxes"]
         height, width = height.astype(np.float64), width.astype(np.float64)
         h, w, found = fit_boxes(draws, height * width, height, width)
         if not found.all():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import multiprocessing
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,9 @@ import gpuaug
 
 SAMPLES = 70
 
+Holdings = tuple[list[str], int, int]
+"""Our threads, the number of child processes, and the number of open descriptors."""
+
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
@@ -22,6 +27,20 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def held() -> Callable[[], Holdings]:
+    """A function that counts what this process holds."""
+
+    def count() -> Holdings:
+        for thread in threading.enumerate():
+            if thread.name == "QueueFeederThread":  # a closed queue's thread closes its descriptor when it gets to it
+                thread.join(5.0)
+        names = sorted(t.name for t in threading.enumerate() if t.name.startswith("gpuaug"))
+        return names, len(multiprocessing.active_children()), len(list(Path("/proc/self/fd").iterdir()))
+
+    return count
 
 
 @pytest.fixture(scope="session")

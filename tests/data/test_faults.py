@@ -6,7 +6,6 @@ import logging
 import multiprocessing
 import os
 import signal
-import threading
 import time
 import traceback
 from pathlib import Path
@@ -303,12 +302,7 @@ def test_subsets_of_bad_data(damaged, plain):
         assert len(rows(loader)[0]) == 2
 
 
-def held():
-    names = sorted(t.name for t in threading.enumerate() if t.name.startswith("gpuaug"))
-    return names, len(multiprocessing.active_children()), len(list(Path("/proc/self/fd").iterdir()))
-
-
-def test_bad_samples_leave_nothing_behind(damaged, plain):
+def test_bad_samples_leave_nothing_behind(held, damaged, plain):
     def epoch():
         for source in (damaged, Pictures(damaged)):
             rows(lenient(source, plain, "skip", num_workers=2))
@@ -327,7 +321,7 @@ def test_bad_samples_leave_nothing_behind(damaged, plain):
 
 @pytest.mark.parametrize("kind", [lambda s: s, Pictures], ids=["folder", "dataset"])
 @pytest.mark.parametrize("persistent", [False, True], ids=["", "persistent"])
-def test_an_interrupt_at_any_moment(sound, plain, kind, persistent):
+def test_an_interrupt_at_any_moment(held, sound, plain, kind, persistent):
     """SIGINT after ever longer times into a loop; after each no thread, process or descriptor is left."""
     struck = []
 

@@ -1,7 +1,6 @@
 """However an epoch ends, no thread, process or file is left, and nothing hangs."""
 
 import gc
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -49,12 +48,6 @@ class Deadly(Squares):
         return super().__getitem__(i)
 
 
-def held() -> tuple[list[str], int, int]:
-    """Our threads, child processes, and open descriptors."""
-    names = sorted(t.name for t in threading.enumerate() if t.name.startswith("gpuaug"))
-    return names, len(multiprocessing.active_children()), len(list(Path("/proc/self/fd").iterdir()))
-
-
 @pytest.fixture(params=["folder", "arrays", "dataset"])
 def source(request, folder):
     if request.param == "folder":
@@ -75,7 +68,7 @@ def warm(source, policy):
     gc.collect()
 
 
-def test_nothing_is_left_after_an_epoch(source, plain):
+def test_nothing_is_left_after_an_epoch(held, source, plain):
     warm(source, plain)
     before = held()
     for _ in range(3):
@@ -83,7 +76,7 @@ def test_nothing_is_left_after_an_epoch(source, plain):
     assert held() == before == ([], 0, before[2])
 
 
-def test_nothing_is_left_after_a_break(source, plain):
+def test_nothing_is_left_after_a_break(held, source, plain):
     warm(source, plain)
     before = held()
     for _ in range(3):
@@ -93,7 +86,7 @@ def test_nothing_is_left_after_a_break(source, plain):
     assert held() == before
 
 
-def test_nothing_is_left_of_a_forgotten_iterator(source, plain):
+def test_nothing_is_left_of_a_forgotten_iterator(held, source, plain):
     warm(source, plain)
     before = held()
     batches = iter(gpuaug.DataLoader(source, plain, batch_size=4, num_workers=2))
@@ -105,14 +98,14 @@ def test_nothing_is_left_of_a_forgotten_iterator(source, plain):
     assert held() == before
 
 
-def test_nothing_is_left_of_an_iterator_that_was_never_used(source, plain):
+def test_nothing_is_left_of_an_iterator_that_was_never_used(held, source, plain):
     warm(source, plain)
     before = held()
     iter(gpuaug.DataLoader(source, plain, num_workers=2))
     assert held() == before
 
 
-def test_collected_targets_hold_no_descriptors(plain):
+def test_collected_targets_hold_no_descriptors(held, plain):
     warm(Squares(), plain)
     before = held()
     targets = [target for _, target in gpuaug.DataLoader(Squares(), plain, batch_size=2, num_workers=2)]
@@ -120,7 +113,7 @@ def test_collected_targets_hold_no_descriptors(plain):
     assert torch.cat(targets).tolist() == list(range(40))
 
 
-def test_nothing_is_left_after_an_error_in_the_consumer(source, plain):
+def test_nothing_is_left_after_an_error_in_the_consumer(held, source, plain):
     warm(source, plain)
     before = held()
 
@@ -136,7 +129,7 @@ def test_nothing_is_left_after_an_error_in_the_consumer(source, plain):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_an_error_in_the_dataset_comes_with_its_own_traceback(plain, workers):
+def test_an_error_in_the_dataset_comes_with_its_own_traceback(held, plain, workers):
     warm(Squares(), plain)
     before = held()
     batches = iter(gpuaug.DataLoader(Faulty(), plain, batch_size=4, num_workers=workers))
@@ -150,7 +143,7 @@ def test_an_error_in_the_dataset_comes_with_its_own_traceback(plain, workers):
     assert held() == before
 
 
-def test_an_error_in_a_thread_comes_with_its_own_traceback(tmp_path, folder, plain):
+def test_an_error_in_a_thread_comes_with_its_own_traceback(held, tmp_path, folder, plain):
     warm(folder, plain)
     before = held()
     (tmp_path / "a").mkdir()
@@ -164,7 +157,7 @@ def test_an_error_in_a_thread_comes_with_its_own_traceback(tmp_path, folder, pla
 
 
 @pytest.mark.parametrize("in_main_thread", [True, False])
-def test_a_killed_worker_is_an_error_not_a_hang(plain, in_main_thread):
+def test_a_killed_worker_is_an_error_not_a_hang(held, plain, in_main_thread):
     """In the main thread torch's signal handler reports it, elsewhere the wait for the batch does."""
     errors = []
 
@@ -200,7 +193,7 @@ class Stuck(FolderSource):
         return super().read(i)
 
 
-def test_a_file_that_hangs_is_a_timeout(folder, plain, monkeypatch):
+def test_a_file_that_hangs_is_a_timeout(held, folder, plain, monkeypatch):
     monkeypatch.setattr("gpuaug.data.fetch.JOIN", 0.1)
     monkeypatch.setattr("gpuaug.data.pipeline.JOIN", 0.1)
     monkeypatch.setattr("gpuaug.data.pipeline.PATIENCE", 0.1)
@@ -222,7 +215,7 @@ class Sleepy(Squares):
         return super().__getitem__(i)
 
 
-def test_a_dataset_that_hangs_is_a_timeout_and_its_workers_are_ended(plain, monkeypatch):
+def test_a_dataset_that_hangs_is_a_timeout_and_its_workers_are_ended(held, plain, monkeypatch):
     monkeypatch.setattr("gpuaug.data.pipeline.PATIENCE", 0.1)
     with pytest.raises(TimeoutError, match=r"no batch within 1 s"):
         list(gpuaug.DataLoader(Sleepy(), plain, batch_size=4, num_workers=1, timeout=1.0))
@@ -233,7 +226,7 @@ def living_tensors() -> int:
     return sum(issubclass(type(o), torch.Tensor) for o in gc.get_objects())
 
 
-def test_memory_and_descriptors_stay_flat(folder, plain):
+def test_memory_and_descriptors_stay_flat(held, folder, plain):
     warm(folder, plain)
     before = held()
     tensors = living_tensors()

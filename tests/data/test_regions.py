@@ -1,0 +1,150 @@
+"""Pictures decoded only where the views read them: the same pixels, the same views, the same bad files."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import gpuaug
+from gpuaug import CenterCrop, Images, Policy, RandomResizedCrop, View, sample
+from gpuaug.data import DecodeError, decode
+from gpuaug.data.regions import Region, Regions, placed
+
+HEIGHT, WIDTH = 67, 90
+PHOTO = np.kron(np.random.default_rng(0).integers(0, 256, (34, 45, 3), dtype=np.uint8), np.ones((2, 2, 1), np.uint8))[:HEIGHT]
+
+
+def jpeg(pixels=PHOTO, **options):
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "jpeg", **options)
+    return file.getvalue()
+
+
+JPEGS = {
+    "colour": jpeg(),
+    "full resolution": jpeg(subsampling=0),
+    "half resolution": jpeg(subsampling=1),
+    "progressive": jpeg(progressive=True),
+    "gray": jpeg(PHOTO[..., 0]),
+    "restart markers": jpeg(restart_marker_blocks=3),
+}
+
+
+@pytest.fixture(scope="module")
+def decoder():
+    pytest.importorskip("nvidia.dali", reason="DALI is for Linux")
+    from gpuaug.data.dali import DaliDecoder
+
+    made = DaliDecoder()
+    yield made
+    made.close()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data(), st.sampled_from(sorted(JPEGS)))
+def test_a_region_has_the_pixels_of_the_whole(decoder, data, kind):
+    top, left = data.draw(st.integers(0, HEIGHT - 1)), data.draw(st.integers(0, WIDTH - 1))
+    height, width = data.draw(st.integers(1, HEIGHT - top)), data.draw(st.integers(1, WIDTH - left))
+    box = np.array([[top, left, height, width]], np.int32)
+    (found,) = decoder.decode_batch([JPEGS[kind]], ["x"], lambda where, shapes: box)
+    assert isinstance(found, Region)
+    y, x, *size = found.frame
+    h, w, _ = found.pixels.shape
+    assert size == [HEIGHT, WIDTH]
+    assert y == top
+    assert h == height
+    assert left - 16 < x <= left
+    assert left + width <= x + w < left + width + 16
+    assert np.array_equal(found.pixels, decode(JPEGS[kind], "x")[y : y + h, x : x + w])
+
+
+def test_what_dali_does_not_decode_comes_whole(decoder):
+    png = io.BytesIO()
+    Image.fromarray(PHOTO).save(png, "png")
+    asked = []
+
+    def regional(where, shapes):
+        asked.append((list(where), shapes.tolist()))
+        return np.array([[1, 2, 3, 4]] * len(where), np.int32)
+
+    names = ["a.png", "b.jpg", "c.jpg", "d.txt"]
+    whole, cut, gray, wrong = decoder.decode_batch([png.getvalue(), JPEGS["colour"], JPEGS["gray"], b"text"], names, regional)
+    assert asked == [([1, 2], [[HEIGHT, WIDTH]] * 2)]
+    assert np.array_equal(whole, PHOTO)
+    assert cut.frame == gray.frame == (1, 0, HEIGHT, WIDTH)
+    assert cut.pixels.shape == gray.pixels.shape == (3, 16, 3)
+    assert isinstance(wrong, DecodeError)
+
+
+def test_regions_are_the_least_boxes_around_all_crops():
+    policy = gpuaug.policy("dino")
+    index, shapes = [3, 7, 2**40], np.array([[50, 60], [300, 20], [1, 1]], np.int32)
+    boxes = Regions.of(policy, 5, 2)(index, shapes)
+    draws = sample(policy, index, 5, 2)
+    crops = np.stack([v.steps[0].boxes(t[0], *shapes.T) for v, t in zip(policy.views, draws.tables, strict=True)])
+    assert np.array_equal(boxes[:, :2], crops[..., :2].min(axis=0))
+    assert np.array_equal(boxes[:, :2] + boxes[:, 2:], (crops[..., :2] + crops[..., 2:]).max(axis=0))
+    assert (boxes >= 0).all()
+    assert (boxes[:, :2] + boxes[:, 2:] <= shapes).all()
+
+
+def test_a_view_that_begins_otherwise_needs_the_whole():
+    crop = View(8, RandomResizedCrop())
+    assert Regions.of(Policy(crop, crop), 0, 0) is not None
+    assert Regions.of(Policy(crop, View(8, CenterCrop())), 0, 0) is None
+    assert Regions.of(Policy(View(8, CenterCrop(), RandomResizedCrop())), 0, 0) is None
+
+
+@pytest.mark.parametrize("backend", ["fused", "kornia", "torchvision"])
+@pytest.mark.parametrize("name", ["simclr", "dino", "byol"])
+def test_views_of_regions_are_the_views_of_the_whole(backend, name):
+    policy = gpuaug.policy(name, **({} if name == "dino" else {"size": 32}))
+    if name == "dino":
+        policy = Policy(policy.views[0], policy.views[-1])
+    rng = np.random.default_rng(1)
+    shapes = np.array([[40, 60], [90, 30], [33, 33]], np.int32)
+    pictures = [rng.integers(0, 256, (h, w, 3), dtype=np.uint8) for h, w in shapes.tolist()]
+    draws = sample(policy, range(3), 9, 1)
+    boxes = Regions.of(policy, 9, 1)(range(3), shapes)
+    cut = [p[t : t + h, x : x + w] for p, (t, x, h, w) in zip(pictures, boxes.tolist(), strict=True)]
+    frames = np.concatenate([boxes[:, :2], shapes], axis=1)
+    augment = gpuaug.Augmenter(policy, backend)
+    for part, whole in zip(augment(Images.from_list(cut), placed(draws, frames)), augment(pictures, draws), strict=True):
+        assert torch.equal(part, whole)
+
+
+@pytest.fixture
+def jpegs(tmp_path):
+    """Twelve JPEGs, of which the sixth is a PNG, and the ninth is broken."""
+    for k in range(12):
+        path = tmp_path / "a" / f"{k:02}.jpg"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(np.roll(PHOTO, 7 * k, axis=1)[: HEIGHT - k]).save(path, "png" if k == 5 else "jpeg")
+    path.with_name("08.jpg").write_bytes(b"broken")
+    return tmp_path
+
+
+@pytest.mark.parametrize("on_error", ["skip", "replace"])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_loader_gives_the_same_with_every_decoder(jpegs, on_error, workers):
+    pytest.importorskip("nvidia.dali", reason="DALI is for Linux")
+    policy = Policy(View(16, RandomResizedCrop(scale=(0.05, 0.3)), repeat=2))
+
+    def epochs(decoder):
+        loader = gpuaug.DataLoader(
+            jpegs, policy, 5, shuffle=True, num_workers=workers, on_error=on_error, max_bad=1.0, decoder=decoder
+        )
+        for _ in range(2):
+            for views, target in loader:
+                yield loader.index.tolist(), torch.stack(views), target
+                assert all("boxes" not in table[0] for table in loader.draws.tables)
+        assert [name[-6:] for name in loader.bad_files] == ["08.jpg"]
+
+    for (i, views, target), (j, others, likewise) in zip(epochs("dali"), epochs("pillow"), strict=True):
+        assert i == j
+        assert torch.equal(views, others)
+        assert torch.equal(target, likewise)
