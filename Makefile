@@ -9,8 +9,7 @@ demo: $(READY)
 	$(BIN)/python -m ssl_train.demo
 
 test: $(READY)
-	$(BIN)/python -m coverage run -m pytest
-	$(BIN)/python -m coverage report --fail-under=90 --skip-covered
+	$(BIN)/python -m pytest -n 2 --cov --cov-fail-under=90 --cov-report=term:skip-covered
 
 # The oldest supported versions, in an environment of their own; on Python 3.12 where the machine has it.
 OLDEST_PYTHON ?= $(shell python3.12 -c "" 2>/dev/null && echo python3.12 || echo $(PYTHON))

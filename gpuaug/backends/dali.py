@@ -1,7 +1,7 @@
 """The policy's ops in one NVIDIA DALI graph, on the CPU, fed with our draws: torchvision's functions, composed of DALI's.
 
-A graph is built once for a run of steps (about 50 ms) and kept; a batch of pixels goes in without a copy. `take` refuses what
-DALI has not, and what it has only as another function; `APPROXIMATE` takes the latter too.
+A graph is built once for a run of steps (SimCLR's in about half a second) and kept; a batch of pixels goes in without a copy.
+`take` refuses what DALI has not, and what it has only as another function; `APPROXIMATE` takes the latter too.
 """
 
 from __future__ import annotations
