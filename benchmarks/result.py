@@ -16,7 +16,7 @@ from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hin
 from .machine import Machine
 from .stats import Spread
 
-SCHEMA = "gpuaug-benchmark/2"
+SCHEMA = "gpuaug-benchmark/3"
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -71,8 +71,8 @@ class Cell:
 
     status: "ok", "skipped" (not installed), "unsupported" or "error"; reason: why not ok. first_call_s: preparation and first
     call, with any compilation. calls: in a repeat. values: each repeat's, in the suite's unit, in the order of the rounds.
-    waited: share of each repeat that other programs had the core, () where nothing was timed. figure: the values' median
-    and quartiles. cores: processor time over wall time. share: of the bound set by copy bandwidth.
+    processor: seconds of processor time a call, each repeat's; () where that is not the work of one thread of this process.
+    figure: the values' median and quartiles. cores: processor time over wall time. share: of the bound set by copy bandwidth.
     ratio: gpuaug-fused over this contender, the median of the rounds' and its 95 % interval. deviations: from the truth.
     more: what else was found, by name.
     """
@@ -84,7 +84,7 @@ class Cell:
     first_call_s: float | None = None
     calls: int | None = None
     values: tuple[float, ...] = ()
-    waited: tuple[float, ...] = ()
+    processor: tuple[float, ...] = ()
     figure: Spread | None = None
     cores: float | None = None
     share: float | None = None

@@ -31,11 +31,14 @@ QUICK = 4
 """By which a quick run divides batches."""
 
 
+def wanted(request: Request) -> list[Workload]:
+    quick = request.settings.quick
+    return [replace(w, batch=request.batch or w.batch // (QUICK if quick else 1)) for w in choose(request.policies, quick)]
+
+
 def measure(request: Request, progress: Progress) -> Result:
-    workloads = choose(request.policies)
-    if request.batch or request.settings.quick:
-        workloads = [replace(w, batch=request.batch or w.batch // QUICK) for w in workloads]
-    return run(workloads, common.chosen(peers.ALL, request.contenders), request.settings, progress)
+    contenders = common.chosen(peers.ALL, request.contenders, everything=not request.settings.quick)
+    return run(wanted(request), contenders, request.settings, progress)
 
 
 def run(workloads: Sequence[Workload], contenders: Sequence[Contender], settings: Run, progress: Progress) -> Result:
@@ -51,9 +54,12 @@ def run(workloads: Sequence[Workload], contenders: Sequence[Contender], settings
         rounds(list(lanes.values()), settings.repeats, settings.seconds, progress)
         bandwidth = quartiles(copies + machine.copies(COPY[settings.quick]))
     by_name = {w.name: w for w in workloads}
+    threads_of = {c.name: c.threads for c in contenders}
     itemsize = DTYPES[settings.dtype].itemsize
     for (contender, name), lane in lanes.items():
-        cell = common.timed(cells[contender, name], lane, by_name[name].batch, lanes.get((FUSED, name)))
+        alone = settings.threads * threads_of[contender] == 1
+        fused = lanes.get((FUSED, name))
+        cell = common.timed(cells[contender, name], lane, by_name[name].batch, fused, one_thread=alone)
         if cell.figure:
             cell = replace(cell, share=cell.figure.median * perfect_bytes(by_name[name], itemsize) / bandwidth.median)
         cells[contender, name] = cell
@@ -79,7 +85,8 @@ def run(workloads: Sequence[Workload], contenders: Sequence[Contender], settings
 
 
 def workload_record(w: Workload, itemsize: int = 4) -> WorkloadRecord:
-    return WorkloadRecord(w.name, w.policy, w.image, one_view(w.policy).views[0].size, w.batch, perfect_bytes(w, itemsize))
+    image = () if w.ragged else w.image
+    return WorkloadRecord(w.name, w.policy, image, one_view(w.policy).views[0].size, w.batch, perfect_bytes(w, itemsize))
 
 
 def prepare(

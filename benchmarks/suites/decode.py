@@ -30,6 +30,7 @@ def measure(request: Request, progress: Progress) -> Result:
                     cells[contender.name] = common.failed(cell, error)
         rounds(list(lanes.values()), settings.repeats, settings.seconds, progress)
         for contender_name, lane in lanes.items():
-            cells[contender_name] = common.timed(cells[contender_name], lane, len(files), lanes.get(peers.gpuaug.FUSED))
+            fused = lanes.get(peers.gpuaug.FUSED)
+            cells[contender_name] = common.timed(cells[contender_name], lane, len(files), fused)
         workload = WorkloadRecord(name, "none", (), (), len(files))
     return common.result("decode", "images/s", settings, before, [workload], contenders, list(cells.values()))

@@ -23,11 +23,12 @@ from .. import machine, peers
 from ..contender import Contender, Setting
 from ..result import Cell, Result, Run
 from ..stats import quartiles
-from ..workloads import Workload, choose, one_view, photographs
+from ..workloads import Workload, one_view, photographs
 from . import common
-from .augment import DTYPES, QUICK, obstacle, workload_record
+from .augment import DTYPES, obstacle, wanted, workload_record
 from .common import Progress, Request
 
+WORKLOADS = {False: ("strong-256", "cheap-256", "strong-500"), True: ("strong-256", "cheap-256")}
 CHILDREN = {False: 3, True: 1}
 CALLS = 3
 PATIENCE = 600
@@ -43,8 +44,7 @@ def measure(request: Request, progress: Progress) -> Result:
     if not STATUS.is_file():
         raise ValueError("memory: reads /proc/self/status, which only Linux has")
     before, settings = machine.load(), request.settings
-    workloads = choose(request.policies)
-    workloads = [replace(w, batch=request.batch or w.batch // (QUICK if settings.quick else 1)) for w in workloads]
+    workloads = [w for w in wanted(request) if request.policies or w.name in WORKLOADS[settings.quick]]
     contenders = [c for c in common.chosen(peers.ALL, request.contenders) if c.threads == 1]
     cells = []
     for workload in workloads:
