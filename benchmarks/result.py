@@ -44,7 +44,8 @@ class WorkloadRecord:
     """What every contender is given.
 
     image, view: (height, width) in pixels; () where they differ. batch: images a call. perfect_bytes: a view's, each moved
-    once; None where the suite has no such limit. axis, x: what is varied, and its value; None where nothing is.
+    once; None where the suite has no such limit. axis, x: what is varied, and its value; None where nothing is. decode: the
+    images/s of one thread that decodes such images from JPEG with Pillow; None where the suite does not measure it.
     """
 
     name: str
@@ -55,6 +56,7 @@ class WorkloadRecord:
     perfect_bytes: int | None = None
     axis: str | None = None
     x: float | None = None
+    decode: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from io import BytesIO
+from statistics import median
 
 import torch
+from PIL import Image
+
+from gpuaug.data.decode import decode
 
 from .. import check, machine, peers, targets
 from ..contender import Contender, MakeViews, Setting
-from ..measure import Lane, rounds
+from ..measure import Call, Lane, rounds
 from ..peers.gpuaug import FUSED
 from ..result import Cell, Result, Run, WorkloadRecord
 from ..stats import Spread, quartiles, ratio
@@ -26,6 +31,8 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 Key = tuple[str, str]
 """(contender, workload)."""
 
+
+DECODED = 8
 
 QUICK = 4
 """By which a quick run divides batches."""
@@ -46,12 +53,13 @@ def run(workloads: Sequence[Workload], contenders: Sequence[Contender], settings
     before = machine.load()
     lanes: dict[Key, Lane] = {}
     cells: dict[Key, Cell] = {}
+    decodes = {w.name: Lane(decoder(w)) for w in workloads}
     with common.threads(settings.threads):
         copies = machine.copies(COPY[settings.quick])
         for workload in workloads:
             progress(f"{workload.name}: checking against the truth")
             prepare(workload, contenders, settings, lanes, cells)
-        rounds(list(lanes.values()), settings.repeats, settings.seconds, progress)
+        rounds([*lanes.values(), *decodes.values()], settings.repeats, settings.seconds, progress)
         bandwidth = quartiles(copies + machine.copies(COPY[settings.quick]))
     by_name = {w.name: w for w in workloads}
     threads_of = {c.name: c.threads for c in contenders}
@@ -76,12 +84,21 @@ def run(workloads: Sequence[Workload], contenders: Sequence[Contender], settings
         "views/s",
         settings,
         before,
-        [workload_record(w, itemsize) for w in workloads],
+        [replace(workload_record(w, itemsize), decode=DECODED / median(decodes[w.name].seconds)) for w in workloads],
         contenders,
         [cells[c.name, w.name] for w in workloads for c in contenders],
         bandwidth=bandwidth,
         targets=targets.judge(compare) if judged else (),
     )
+
+
+def decoder(workload: Workload) -> Call:
+    """Decodes the first DECODED photographs, from JPEGs of quality 90."""
+    files = []
+    for photo in photographs(replace(workload, batch=DECODED)):
+        Image.fromarray(photo).save(file := BytesIO(), "JPEG", quality=90)
+        files.append(file.getvalue())
+    return lambda: [decode(file, "").shape for file in files]
 
 
 def workload_record(w: Workload, itemsize: int = 4) -> WorkloadRecord:
