@@ -15,9 +15,9 @@ from pathlib import Path
 
 from . import gpucheck
 
-LEAST_REPEATS = 10
+LEAST_REPEATS, REPEATS = 10, 20
 
-SECONDS = {False: 0.05, True: 0.005}
+SECONDS = {False: 0.05, True: 0.02}
 """That a repeat lasts at least; less when quick."""
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--contender", nargs="+", default=[], metavar="NAME", help="only these (default: those that `list` shows)")
     run.add_argument("--batch", type=int, help="images a call (default: the workload's)")
     run.add_argument("--data", type=Path, metavar="FOLDER", help="images, one folder a class (default: some are made)")
-    run.add_argument("--repeats", type=int, default=LEAST_REPEATS, help="timed rounds, 10 or more (default: %(default)s)")
+    run.add_argument("--repeats", type=int, default=REPEATS, help="timed rounds, 10 or more (default: %(default)s)")
     run.add_argument("--seed", type=int, default=0, help="of every contender's draws (default: %(default)s)")
     run.add_argument("--quick", action="store_true", help="small batches and short repeats: rough figures")
     run.add_argument(
@@ -166,14 +166,15 @@ def run_list(options: argparse.Namespace) -> None:
     print("suites")
     for name, text in SUITES.items():
         print(f"  {name:16}{text}")
-    print("\nworkloads of `run augment`")
+    print(f"\nworkloads of `run augment`; the first {len(workloads.CORE)} with --quick")
     for w in workloads.DEFAULT:
-        print(f"  {w.name:16}{w.policy:16}{w.image[1]}x{w.image[0]}, batch {w.batch}")
+        sizes = " ".join(f"{width}x{height}" for height, width in w.sizes)
+        print(f"  {w.name:16}{w.policy:16}{sizes}, batch {w.batch}")
     print(table.wrapped(f"  other policies, from 256x256: {', '.join(more_policies())}", "    "))
     print("\ncontenders")
     for c in peers.ALL:
         versions = ", ".join(f"{name} {version}" for name, version in c.versions.items())
-        asked = "only with --contender; " if c.on_request else ""
+        asked = "in full runs, or with --contender; " if c.on_request else ""
         print(f"  {c.name:20}{asked}{versions if not c.missing else f'not installed: {c.install}'}")
         print(table.wrapped(f"    {c.regime}" + (f"; {c.note}" if c.note else ""), "    "))
     print("\ntargets, one thread")

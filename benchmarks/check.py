@@ -110,9 +110,14 @@ def gather(make: MakeViews, policy: Policy, batch: int) -> tuple[torch.Tensor, t
 def truth(workload: Workload, photos: Photos, setting: Setting) -> Truth:
     policy = one_view(workload.policy)
     prepare, setting = maker("torchvision"), replace(setting, dtype=torch.float32)
-    few = photos[:PROBE_PHOTOS]
+    few = probe_photos(workload, photos)
     expected = {name: pixels(prepare(p, few, setting)(), p) for name, p in probes(policy, workload.image).items()}
     return Truth(*gather(prepare(policy, photos, setting), policy, workload.batch), expected)
+
+
+def probe_photos(workload: Workload, photos: Photos) -> Photos:
+    """Those of the size that the probes are made for."""
+    return [photo for photo in photos if photo.shape[:2] == workload.image][:PROBE_PHOTOS]
 
 
 def deviations(
@@ -133,7 +138,7 @@ def deviations(
     if contender.same_draws:
         off = float((pixels(first.float(), policy) - pixels(true.first, policy)).abs().max())
         found += [f"same draws {off:.3f} off"] if off > SAME_DRAWS_BOUND else []
-    found += probe_deviations(contender, probes(policy, workload.image), photos[:PROBE_PHOTOS], setting, true.probes)
+    found += probe_deviations(contender, probes(policy, workload.image), probe_photos(workload, photos), setting, true.probes)
     return found + feature_deviations(rows, true.features)
 
 

@@ -1,10 +1,11 @@
 """Two result files, cell by cell: what became slower beyond the noise.
 
-A machine drifts between two runs, by tens of percents where others work on it, and everything drifts with it. So the time
-in which other programs had the core is taken out of each repeat, as the kernel counted it; and each repeat is divided by how
-the peers fared in the same round: the median over their cells of value / that cell's median in the old file. Peers are what
-the change under test cannot have touched: contenders that are not gpuaug's, with the same versions in both files; where
-there is none, values are compared as they are, and that is said.
+A machine drifts between two runs, by tens of percents where others work on it, and everything drifts with it. So where a
+contender works in one thread, its processor time is compared, which others on the core do not lengthen as they do the time
+by the clock; and each repeat is divided by how the peers fared in the same round: the median over their cells of value /
+that cell's median in the old file. Peers are what the change under test cannot have touched: contenders that are not
+gpuaug's, with the same versions in both files. A peer that is slower is noise, and no loss. Where there is no peer, values
+are compared as they are, and that is said.
 
 A loss is beyond noise where three things hold: the notches of old and new (median +- 1.57 interquartile ranges / sqrt(n),
 McGill, Tukey and Larsen 1978) do not overlap, the ratio of the medians is beyond FLOOR, which the same code shows from one
@@ -13,7 +14,7 @@ run to the next, and it is beyond twice the scatter that the peers' own ratios s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import asdict, dataclass
 from math import exp, log
 from statistics import median
@@ -40,7 +41,10 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True)
 class Row:
-    """ratio: new over old, above 1 where the new one is better, with the interval that the notches leave. peer: not ours."""
+    """ratio: new over old, above 1 where the new one is better, with the interval that the notches leave. peer: see above.
+
+    verdict: "LOSS" or "gain" beyond noise, "noise" where a peer shows such a ratio, or "".
+    """
 
     suite: str
     workload: str
@@ -73,7 +77,8 @@ def compare(old: Result, new: Result) -> Comparison:
     keys = shared(old, new)
     if not keys:
         raise ValueError(f"{old.suite}: no cell is measured in both files, with the same workload and batch")
-    before, after = (values(result, keys) for result in (old, new))
+    timed = {key for key in keys if all(cells(result)[key].processor for result in (old, new))}
+    before, after = (values(result, keys, timed) for result in (old, new))
     known = {c.name: c.versions for c in old.contenders}
     same = {c.name for c in new.contenders if not c.name.startswith(OURS) and known.get(c.name) == c.versions}
     peers = [key for key in keys if key[0] in same]
@@ -86,14 +91,17 @@ def compare(old: Result, new: Result) -> Comparison:
         others = [peer for peer in peers if peer[0] != key[0]] or [peer for peer in peers if peer != key]
         levels = {peer: median(before[peer]) for peer in others}
         found = notched(steadied(after[key], after, levels), steadied(before[key], before, levels))
-        verdict = "LOSS" if found.high < 1 and log(found.median) < limit else "gain" if beyond(found, -limit) else ""
-        rows.append(Row(old.suite, key[1], key[0], found, verdict, key in peers))
+        rows.append(Row(old.suite, key[1], key[0], found, judged(found, limit, key in peers), key in peers))
     drift = exp(median(ratios[key] for key in peers)) if peers else None
     return Comparison(old.suite, tuple(rows), drift, exp(limit), tuple(dict.fromkeys(name for name, _ in peers)))
 
 
-def beyond(found: Spread, least: float) -> bool:
-    return found.low > 1 and log(found.median) > least
+def judged(found: Spread, limit: float, peer: bool) -> str:
+    lost = found.high < 1 and log(found.median) < limit
+    won = found.low > 1 and log(found.median) > -limit
+    if peer:
+        return "noise" if lost or won else ""
+    return "LOSS" if lost else "gain" if won else ""
 
 
 def shared(old: Result, new: Result) -> list[Key]:
@@ -105,19 +113,23 @@ def shared(old: Result, new: Result) -> list[Key]:
     ]
 
 
-def values(result: Result, keys: Sequence[Key]) -> dict[Key, np.ndarray]:
-    """Each repeat's figure, such that more is better. Raises ValueError for one that is not above 0."""
-    cells = {(c.contender, c.workload): c for c in result.cells}
+def cells(result: Result) -> dict[Key, Cell]:
+    return {(c.contender, c.workload): c for c in result.cells}
+
+
+def values(result: Result, keys: Sequence[Key], timed: Set[Key]) -> dict[Key, np.ndarray]:
+    """Each repeat's figure, such that more is better: calls per second of processor time where a key is in `timed`.
+
+    Raises ValueError for one that is not above 0.
+    """
+    found = {}
     for key in keys:
-        if not min(cells[key].values) > 0:
-            raise ValueError(f"{result.suite}: {key[0]} on {key[1]}: values must be above 0, got {min(cells[key].values):g}")
-    return {key: free(cells[key], result.better) for key in keys}
-
-
-def free(cell: Cell, better: str) -> np.ndarray:
-    """The values, more is better, as they would be had no other program taken the core."""
-    found = 1 / np.array(cell.values) if better == "lower" else np.array(cell.values)
-    return found / (1 - np.array(cell.waited)) if len(cell.waited) == len(found) else found
+        cell = cells(result)[key]
+        x = np.array(cell.processor if key in timed else cell.values)
+        if not x.min() > 0:
+            raise ValueError(f"{result.suite}: {key[0]} on {key[1]}: values must be above 0, got {x.min():g}")
+        found[key] = 1 / x if key in timed or result.better == "lower" else x
+    return found
 
 
 def scatter(logs: Sequence[float]) -> float:

@@ -41,7 +41,8 @@ class Contender:
     are recorded, where installed. regime: the form in which it takes images. note: what it does otherwise than the truth.
     supports: why it cannot do a policy, or None. prepare: everything that is done once, untimed. devices: where it runs.
     threads: a multiple of the run's threads. same_draws: its first batch is made from the truth's draws. on_request: it is
-    run only where it is named. probe: takes the place of `prepare` where one op alone is checked against the truth.
+    run only where it is named, and in a full run of `augment`. probe: takes the place of `prepare` where one op alone is
+    checked against the truth.
     """
 
     name: str

@@ -16,7 +16,7 @@ from PIL import Image
 from gpuaug import Policy
 
 from .contender import Setting, importable, version_of
-from .workloads import part
+from .workloads import RAGGED, part
 
 Arrays = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
 """Images (N, H, W, 3) and targets (N,)."""
@@ -26,9 +26,6 @@ Source = Path | Arrays
 
 Epoch = Callable[[], Iterator[Sequence[torch.Tensor]]]
 """Begins an epoch: batches of the policy's views, (B, 3, H, W) each; every image once, a last incomplete batch dropped."""
-
-SIZES = ((375, 500), (500, 375), (333, 500), (480, 640))
-"""(height, width) of the JPEGs that are made: ImageNet's most common."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +73,7 @@ def folder(given: Path | None, count: int) -> Iterator[Path]:
         for k in range(count):
             path = Path(made, f"class{k % 4}", f"{k:05}.jpg")
             path.parent.mkdir(exist_ok=True)
-            Image.fromarray(part(k, *SIZES[k % len(SIZES)])).save(path, quality=90)
+            Image.fromarray(part(k, *RAGGED[k % len(RAGGED)])).save(path, quality=90)
         yield Path(made)
 
 

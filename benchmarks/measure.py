@@ -8,49 +8,35 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import ceil
-from pathlib import Path
 
 WARM_UP = 2
 """Untimed calls before the rounds, besides the first call and those of the check."""
 
 MOST_CALLS = 1000
 
-QUEUE = Path("/proc/thread-self/schedstat")
-MOST_WAITED = 0.99
-
 Call = Callable[[], object]
 
 
 @dataclass
 class Lane:
-    """A contender on a workload, ready to be timed. calls: in a repeat. seconds, processor: of one call, each repeat's.
+    """A contender on a workload, ready to be timed.
 
-    waited: share of each repeat in which the calling thread had work but no core, because other programs had it.
+    calls: in a repeat. seconds, processor: of one call, by the clock and on the processor, each repeat's.
     """
 
     make: Call
     calls: int = 1
     seconds: list[float] = field(default_factory=list)
     processor: list[float] = field(default_factory=list)
-    waited: list[float] = field(default_factory=list)
     error: Exception | None = None
 
 
-def timed(make: Call, calls: int = 1) -> tuple[float, float, float]:
-    """Wall and processor seconds of one call, the mean of several in a row, and the share of the time without a core."""
-    queued, processor, start = in_queue(), time.process_time(), time.perf_counter()
+def timed(make: Call, calls: int = 1) -> tuple[float, float]:
+    """Seconds of one call, the mean of several in a row: by the clock, and on the processor by all of the process's threads."""
+    processor, start = time.process_time(), time.perf_counter()
     for _ in range(calls):
         make()
-    wall, processor, queued = time.perf_counter() - start, time.process_time() - processor, in_queue() - queued
-    return wall / calls, processor / calls, min(queued / wall, MOST_WAITED)
-
-
-def in_queue() -> float:
-    """Seconds that this thread has waited for a core while it had work (Linux, `sched-stats.rst`); 0 where unknown."""
-    try:
-        return int(QUEUE.read_text().split()[1]) / 1e9
-    except (OSError, IndexError):
-        return 0.0
+    return (time.perf_counter() - start) / calls, (time.process_time() - processor) / calls
 
 
 def rounds(lanes: Sequence[Lane], repeats: int, seconds: float, progress: Callable[[str], None]) -> None:
@@ -78,10 +64,9 @@ def calibrate(lane: Lane, seconds: float) -> None:
 
 
 def repeat(lane: Lane) -> None:
-    wall, processor, waited = timed(lane.make, lane.calls)
+    wall, processor = timed(lane.make, lane.calls)
     lane.seconds.append(wall)
     lane.processor.append(processor)
-    lane.waited.append(waited)
 
 
 @contextmanager

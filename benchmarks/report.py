@@ -80,6 +80,9 @@ def figures(result: Result) -> Iterator[str]:
         ours = ' class="ours"' if is_ours(c.name) else ""
         cells = "".join(f"<td{ours}>{figure(result.cell(c.name, w.name))}</td>" for w in result.workloads)
         yield f"<tr><td{ours}>{escape(c.name)}</td>{cells}</tr>"
+    if any(w.decode for w in result.workloads):
+        yield "<tr><td>decoding the image, images/s</td>"
+        yield "".join(f"<td>{brief(w.decode) if w.decode else ''}</td>" for w in result.workloads) + "</tr>"
     yield "</table></div>"
     more = "; below, gpuaug-fused over it" if any(c.ratio for c in result.cells) else ""
     stars = "; * differs from the truth" if any(c.deviations for c in result.cells) else ""

@@ -16,7 +16,7 @@ from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hin
 from .machine import Machine
 from .stats import Spread
 
-SCHEMA = "gpuaug-benchmark/2"
+SCHEMA = "gpuaug-benchmark/3"
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -44,7 +44,8 @@ class WorkloadRecord:
     """What every contender is given.
 
     image, view: (height, width) in pixels; () where they differ. batch: images a call. perfect_bytes: a view's, each moved
-    once; None where the suite has no such limit. axis, x: what is varied, and its value; None where nothing is.
+    once; None where the suite has no such limit. axis, x: what is varied, and its value; None where nothing is. decode: the
+    images/s of one thread that decodes such images from JPEG with Pillow; None where the suite does not measure it.
     """
 
     name: str
@@ -55,6 +56,7 @@ class WorkloadRecord:
     perfect_bytes: int | None = None
     axis: str | None = None
     x: float | None = None
+    decode: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,8 @@ class Cell:
 
     status: "ok", "skipped" (not installed), "unsupported" or "error"; reason: why not ok. first_call_s: preparation and first
     call, with any compilation. calls: in a repeat. values: each repeat's, in the suite's unit, in the order of the rounds.
-    waited: share of each repeat that other programs had the core, () where nothing was timed. figure: the values' median
-    and quartiles. cores: processor time over wall time. share: of the bound set by copy bandwidth.
+    processor: seconds of processor time a call, each repeat's; () where that is not the work of one thread of this process.
+    figure: the values' median and quartiles. cores: processor time over wall time. share: of the bound set by copy bandwidth.
     ratio: gpuaug-fused over this contender, the median of the rounds' and its 95 % interval. deviations: from the truth.
     more: what else was found, by name.
     """
@@ -84,7 +86,7 @@ class Cell:
     first_call_s: float | None = None
     calls: int | None = None
     values: tuple[float, ...] = ()
-    waited: tuple[float, ...] = ()
+    processor: tuple[float, ...] = ()
     figure: Spread | None = None
     cores: float | None = None
     share: float | None = None

@@ -23,7 +23,7 @@ BUSY = 0.9
 
 def render(result: Result) -> str:
     """The whole report."""
-    parts = (head, speeds, ratios, exponents, bounds, prices, verdicts, notes)
+    parts = (head, speeds, ratios, waits, exponents, bounds, decodes, prices, verdicts, notes)
     sections = [part(result) for part in parts]
     return "\n\n".join("\n".join(lines) for section in sections if (lines := list(section)))
 
@@ -111,6 +111,15 @@ def ratios(result: Result) -> Iterator[str]:
         yield from grid(title, others, names(result)[1], text)
 
 
+def waits(result: Result) -> Iterator[str]:
+    def text(contender: str, workload: str) -> str:
+        cell = result.cell(contender, workload)
+        return f"{100 * cell.more['data_wait']:.2g} %" if cell and "data_wait" in cell.more else ""
+
+    if any("data_wait" in cell.more for cell in result.cells):
+        yield from grid("data wait: share of a step's time that passes before its batch is there", *names(result), text)
+
+
 def exponents(result: Result) -> Iterator[str]:
     found = {(f.contender, f.axis): f.exponent for f in result.fits}
 
@@ -138,6 +147,18 @@ def bounds(result: Result) -> Iterator[str]:
 
     title = "share of the memory bound: bytes of a perfect pass (whole image in, view out) x views/s over copy bandwidth"
     yield from grid(title, [row, *measured(result)], names(result)[1], text)
+
+
+def decodes(result: Result) -> Iterator[str]:
+    """What a view costs in units of what a loader pays anyway."""
+    rates = {w.name: w.decode for w in result.workloads if w.decode}
+
+    def text(contender: str, workload: str) -> str:
+        cell, rate = result.cell(contender, workload), rates.get(workload)
+        return "" if not (rate and cell and cell.figure) else brief(rate / cell.figure.median)
+
+    if rates and measured(result):
+        yield from grid("time of a view / of decoding its image from JPEG with Pillow", measured(result), list(rates), text)
 
 
 def prices(result: Result) -> Iterator[str]:

@@ -46,34 +46,56 @@ OWN = {"cheap": cheap, "simclr_bilinear": simclr_bilinear}
 
 
 def one_view(name: str) -> Policy:
-    """The first view of a policy of that name. Raises ValueError for an unknown name."""
-    policy = OWN[name]() if name in OWN else gpuaug.policy(name)
-    return Policy(policy.views[0], name=name, source=policy.source)
+    """One view of a policy: "byol" is BYOL's first, "byol:2" its second. Raises ValueError for an unknown name or view."""
+    base, _, number = name.partition(":")
+    policy = OWN[base]() if base in OWN else gpuaug.policy(base)
+    if number and not (number.isdecimal() and 1 <= int(number) <= len(policy.views)):
+        raise ValueError(f"unknown view {name!r}; {base} has {base}:1 to {base}:{len(policy.views)}")
+    return Policy(policy.views[int(number or 1) - 1], name=name, source=policy.source)
 
 
 @dataclass(frozen=True)
 class Workload:
-    """name: in tables. policy: of `one_view`. image: (height, width) in pixels. batch: images a call."""
+    """name: in tables. policy: of `one_view`. image: (height, width) in pixels. batch: images a call.
+
+    ragged: images are of the sizes RAGGED in turn, of which the first is `image`.
+    """
 
     name: str
     policy: str
     image: tuple[int, int]
     batch: int = 64
+    ragged: bool = False
+
+    @property
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        return RAGGED if self.ragged else (self.image,)
 
 
-DEFAULT = (
+RAGGED = ((375, 500), (500, 375), (333, 500), (500, 333))
+"""(height, width), ImageNet's most common."""
+
+CORE = (
     Workload("strong-256", "simclr", (256, 256)),
     Workload("cheap-256", "cheap", (256, 256)),
-    Workload("strong-500", "simclr", (375, 500)),
-    Workload("cheap-500", "cheap", (375, 500)),
+    Workload("strong-500", "simclr", RAGGED[0], ragged=True),
+    Workload("cheap-500", "cheap", RAGGED[0], ragged=True),
     Workload("cifar", "simclr_cifar", (32, 32), batch=512),
 )
+"""What a quick run measures, and what the README shows."""
+
+MORE = ("mae", "supervised", "spatial", "appearance", "moco_v2", "byol:1", "byol:2", "dino:1", "dino:2", "dino:3")
+"""Policies of a full run, from 256x256: every view that differs, so that a policy's price is the sum over its views."""
+
+if "randaugment" in gpuaug.policies:
+    MORE = (*MORE, "randaugment")
+DEFAULT = (*CORE, *(Workload(name, name, (256, 256)) for name in MORE))
 
 
-def choose(policies: Sequence[str] = ()) -> list[Workload]:
-    """The default workloads with these policies; a policy that has none gets one, from 256x256 photographs."""
+def choose(policies: Sequence[str] = (), quick: bool = False) -> list[Workload]:
+    """The default workloads (quick: CORE), or those with these policies; one that has none gets one, from 256x256."""
     if not policies:
-        return list(DEFAULT)
+        return list(CORE if quick else DEFAULT)
     for name in policies:
         one_view(name)  # raises for an unknown name
     new = [Workload(name, name, (256, 256)) for name in dict.fromkeys(policies) if name not in {w.policy for w in DEFAULT}]
@@ -82,15 +104,15 @@ def choose(policies: Sequence[str] = ()) -> list[Workload]:
 
 def perfect_bytes(workload: Workload, itemsize: int = 4) -> int:
     """Bytes that one view moves if each is moved once: the whole 8-bit image in, the view's floats of `itemsize` bytes out."""
-    height, width = workload.image
+    pixels = sum(height * width for height, width in workload.sizes) // len(workload.sizes)
     out_height, out_width = one_view(workload.policy).views[0].size
-    return 3 * height * width + itemsize * 3 * out_height * out_width
+    return 3 * pixels + itemsize * 3 * out_height * out_width
 
 
 def photographs(workload: Workload) -> Photos:
     """Parts of real photographs as uint8 arrays (H, W, 3), always the same ones. Raises ImportError without scikit-image."""
-    height, width = workload.image
-    return [part(k, height, width) for k in range(workload.batch)]
+    sizes = workload.sizes
+    return [part(k, *sizes[k % len(sizes)]) for k in range(workload.batch)]
 
 
 def part(k: int, height: int, width: int) -> npt.NDArray[np.uint8]:

@@ -30,7 +30,15 @@ def blur(lib: Any, o: op.GaussianBlur) -> Any:
     return lib.GaussianBlur(blur_range=(width, width), sigma_range=o.sigma, p=o.p)
 
 
+def resize(lib: Any, o: op.Resize) -> Any:
+    if isinstance(o.size, tuple):
+        return lib.Resize(*o.size, interpolation=INTERPOLATION[o.interpolation])
+    return lib.SmallestMaxSize(o.size, interpolation=INTERPOLATION[o.interpolation])
+
+
 TABLE: dict[type[Op], Callable[[Any, Any], Any]] = {
+    op.Resize: resize,
+    op.CenterCrop: lambda lib, o: lib.CenterCrop(*o.size),
     op.RandomResizedCrop: crop,
     op.RandomHorizontalFlip: lambda lib, o: lib.HorizontalFlip(p=o.p),
     op.ColorJitter: jitter,

@@ -23,15 +23,23 @@ def uniform(lib: Any, limits: tuple[float, float]) -> Any:
     return low if low == high else lib.fn.random.uniform(range=limits)
 
 
-def crop(lib: Any, x: Any, o: op.RandomResizedCrop) -> Any:
+def interpolation(lib: Any, name: str) -> Any:
     kinds = lib.types.DALIInterpType
-    names = {"nearest": kinds.INTERP_NN, "bilinear": kinds.INTERP_LINEAR, "bicubic": kinds.INTERP_CUBIC}
+    return {"nearest": kinds.INTERP_NN, "bilinear": kinds.INTERP_LINEAR, "bicubic": kinds.INTERP_CUBIC}[name]
+
+
+def resize(lib: Any, x: Any, o: op.Resize) -> Any:
+    size = {"size": o.size} if isinstance(o.size, tuple) else {"resize_shorter": float(o.size or 0)}
+    return lib.fn.resize(x, **size, interp_type=interpolation(lib, o.interpolation), antialias=True)
+
+
+def crop(lib: Any, x: Any, o: op.RandomResizedCrop) -> Any:
     return lib.fn.random_resized_crop(
         x,
         size=o.size,
         random_area=list(o.scale),
         random_aspect_ratio=list(o.ratio),
-        interp_type=names[o.interpolation],
+        interp_type=interpolation(lib, o.interpolation),
         antialias=True,
     )
 
@@ -43,6 +51,8 @@ def jitter(lib: Any, x: Any, o: op.ColorJitter) -> Any:
 
 
 TABLE: dict[type[Op], Callable[[Any, Any, Any], Any]] = {
+    op.Resize: resize,
+    op.CenterCrop: lambda lib, x, o: lib.fn.crop(x, crop=o.size),
     op.RandomResizedCrop: crop,
     op.RandomHorizontalFlip: lambda lib, x, o: x,  # see `graph`
     op.ColorJitter: jitter,

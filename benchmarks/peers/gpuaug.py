@@ -75,6 +75,7 @@ CONTENDERS = (
     contender(f"{FUSED}-2x", "fused", "pip install numba", ("numba",), "twice the threads", threads=2),
     contender("gpuaug-kornia", "kornia", "pip install kornia", ("kornia",), ""),
     contender("gpuaug-torchvision", "torchvision", "pip install torchvision", ("torchvision",), "the truth", on_request=True),
+    contender("gpuaug-dali", "dali", "pip install nvidia-dali-cuda130", ("nvidia.dali",), "", on_request=True),
 )
 
 

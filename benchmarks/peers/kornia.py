@@ -30,7 +30,13 @@ def blur(lib: Any, o: op.GaussianBlur) -> Any:
     return lib.RandomGaussianBlur((height, width), o.sigma, p=o.p)
 
 
+def resize(lib: Any, o: op.Resize) -> Any:
+    return lib.Resize(o.size, resample=o.interpolation, side="short", antialias=True)
+
+
 TABLE: dict[type[Op], Callable[[Any, Any], Any]] = {
+    op.Resize: resize,
+    op.CenterCrop: lambda lib, o: lib.CenterCrop(o.size),
     op.RandomResizedCrop: crop,
     op.RandomHorizontalFlip: lambda lib, o: lib.RandomHorizontalFlip(p=o.p),
     op.ColorJitter: jitter,
@@ -45,8 +51,15 @@ def prepare(policy: Policy, photos: Photos, setting: Setting) -> MakeViews:
     lib = import_module("kornia.augmentation")
     torch.manual_seed(setting.seed)
     transform = lib.AugmentationSequential(*(TABLE[type(o)](lib, o) for o in policy.views[0].ops), data_keys=["input"])
+
+    def views(images: torch.Tensor) -> torch.Tensor:
+        return cast(torch.Tensor, transform(images.float().div_(255)))
+
+    if len({photo.shape for photo in photos}) > 1:  # it takes no images of different sizes in one batch
+        ones = [torch.from_numpy(photo[None]).permute(0, 3, 1, 2).contiguous() for photo in photos]
+        return lambda: torch.cat([views(one) for one in ones])
     images = torch.from_numpy(np.stack(photos)).permute(0, 3, 1, 2).contiguous()
-    return lambda: cast(torch.Tensor, transform(images.float().div_(255)))
+    return lambda: views(images)
 
 
 CONTENDER = Contender(
@@ -54,7 +67,7 @@ CONTENDER = Contender(
     modules=("kornia",),
     install="pip install kornia",
     distributions=("kornia", "torch"),
-    regime="a float32 batch (B, 3, H, W), made from uint8 inside the timed region",
+    regime="a float32 batch (B, 3, H, W), made from uint8 inside the timed region; one by one where sizes differ",
     note="no antialiasing; one order of the jitter's parts a batch",
     supports=has_only(TABLE),
     prepare=prepare,

@@ -43,7 +43,13 @@ def normalize(o: op.Normalize) -> Any:
     return v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(o.mean, o.std)])
 
 
+def resize(o: op.Resize) -> Any:
+    return v2.Resize(o.size, interpolation=v2.InterpolationMode(o.interpolation), antialias=True)
+
+
 TABLE: dict[type[Op], Callable[[Any], Any]] = {
+    op.Resize: resize,
+    op.CenterCrop: lambda o: v2.CenterCrop(o.size),
     op.RandomResizedCrop: crop,
     op.RandomHorizontalFlip: lambda o: v2.RandomHorizontalFlip(o.p),
     op.ColorJitter: jitter,

@@ -5,12 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from io import BytesIO
+from statistics import median
 
 import torch
+from PIL import Image
+
+from gpuaug.data.decode import decode
 
 from .. import check, machine, peers, targets
 from ..contender import Contender, MakeViews, Setting
-from ..measure import Lane, rounds
+from ..measure import Call, Lane, rounds
 from ..peers.gpuaug import FUSED
 from ..result import Cell, Result, Run, WorkloadRecord
 from ..stats import Spread, quartiles, ratio
@@ -27,15 +32,20 @@ Key = tuple[str, str]
 """(contender, workload)."""
 
 
+DECODED = 8
+
 QUICK = 4
 """By which a quick run divides batches."""
 
 
+def wanted(request: Request) -> list[Workload]:
+    quick = request.settings.quick
+    return [replace(w, batch=request.batch or w.batch // (QUICK if quick else 1)) for w in choose(request.policies, quick)]
+
+
 def measure(request: Request, progress: Progress) -> Result:
-    workloads = choose(request.policies)
-    if request.batch or request.settings.quick:
-        workloads = [replace(w, batch=request.batch or w.batch // QUICK) for w in workloads]
-    return run(workloads, common.chosen(peers.ALL, request.contenders), request.settings, progress)
+    contenders = common.chosen(peers.ALL, request.contenders, everything=not request.settings.quick)
+    return run(wanted(request), contenders, request.settings, progress)
 
 
 def run(workloads: Sequence[Workload], contenders: Sequence[Contender], settings: Run, progress: Progress) -> Result:
@@ -43,17 +53,21 @@ def run(workloads: Sequence[Workload], contenders: Sequence[Contender], settings
     before = machine.load()
     lanes: dict[Key, Lane] = {}
     cells: dict[Key, Cell] = {}
+    decodes = {w.name: Lane(decoder(w)) for w in workloads}
     with common.threads(settings.threads):
         copies = machine.copies(COPY[settings.quick])
         for workload in workloads:
             progress(f"{workload.name}: checking against the truth")
             prepare(workload, contenders, settings, lanes, cells)
-        rounds(list(lanes.values()), settings.repeats, settings.seconds, progress)
+        rounds([*lanes.values(), *decodes.values()], settings.repeats, settings.seconds, progress)
         bandwidth = quartiles(copies + machine.copies(COPY[settings.quick]))
     by_name = {w.name: w for w in workloads}
+    threads_of = {c.name: c.threads for c in contenders}
     itemsize = DTYPES[settings.dtype].itemsize
     for (contender, name), lane in lanes.items():
-        cell = common.timed(cells[contender, name], lane, by_name[name].batch, lanes.get((FUSED, name)))
+        alone = settings.threads * threads_of[contender] == 1
+        fused = lanes.get((FUSED, name))
+        cell = common.timed(cells[contender, name], lane, by_name[name].batch, fused, one_thread=alone)
         if cell.figure:
             cell = replace(cell, share=cell.figure.median * perfect_bytes(by_name[name], itemsize) / bandwidth.median)
         cells[contender, name] = cell
@@ -70,7 +84,7 @@ def run(workloads: Sequence[Workload], contenders: Sequence[Contender], settings
         "views/s",
         settings,
         before,
-        [workload_record(w, itemsize) for w in workloads],
+        [replace(workload_record(w, itemsize), decode=DECODED / median(decodes[w.name].seconds)) for w in workloads],
         contenders,
         [cells[c.name, w.name] for w in workloads for c in contenders],
         bandwidth=bandwidth,
@@ -78,8 +92,18 @@ def run(workloads: Sequence[Workload], contenders: Sequence[Contender], settings
     )
 
 
+def decoder(workload: Workload) -> Call:
+    """Decodes the first DECODED photographs, from JPEGs of quality 90."""
+    files = []
+    for photo in photographs(replace(workload, batch=DECODED)):
+        Image.fromarray(photo).save(file := BytesIO(), "JPEG", quality=90)
+        files.append(file.getvalue())
+    return lambda: [decode(file, "").shape for file in files]
+
+
 def workload_record(w: Workload, itemsize: int = 4) -> WorkloadRecord:
-    return WorkloadRecord(w.name, w.policy, w.image, one_view(w.policy).views[0].size, w.batch, perfect_bytes(w, itemsize))
+    image = () if w.ragged else w.image
+    return WorkloadRecord(w.name, w.policy, image, one_view(w.policy).views[0].size, w.batch, perfect_bytes(w, itemsize))
 
 
 def prepare(

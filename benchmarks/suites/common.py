@@ -59,13 +59,13 @@ class Request:
     data: Path | None = None
 
 
-def chosen(all_of_them: Sequence[N], names: Sequence[str]) -> list[N]:
-    """Those named; without names, those that need not be asked for. Raises ValueError for an unknown name."""
+def chosen(all_of_them: Sequence[N], names: Sequence[str], everything: bool = False) -> list[N]:
+    """Those named; without names, those that need not be asked for, or all. Raises ValueError for an unknown name."""
     known = [c.name for c in all_of_them]
     unknown = [name for name in names if name not in known]
     if unknown:
         raise ValueError(f"--contender: unknown {', '.join(unknown)}; one of {', '.join(known)}")
-    return [c for c in all_of_them if c.name in names or not (names or c.on_request)]
+    return [c for c in all_of_them if c.name in names or not (names or (c.on_request and not everything))]
 
 
 @contextmanager
@@ -92,8 +92,12 @@ def failed(cell: Cell, error: Exception) -> Cell:
     return replace(cell, status="error", reason=f"{type(error).__name__}: {text[:300]}")
 
 
-def timed(cell: Cell, lane: Lane, amount: float, fused: Lane | None = None) -> Cell:
-    """The cell with what was measured. amount: done by a call, in units of the figure, e.g. views. fused: gpuaug-fused's."""
+def timed(cell: Cell, lane: Lane, amount: float, fused: Lane | None = None, *, one_thread: bool = False) -> Cell:
+    """The cell with what was measured.
+
+    amount: done by a call, in units of the figure, e.g. views. fused: gpuaug-fused's lane. one_thread: all work is done by
+    one thread of this process, so that processor time tells of the code alone.
+    """
     if lane.error is not None:
         return failed(cell, lane.error)
     values = tuple(amount / s for s in lane.seconds)
@@ -101,7 +105,7 @@ def timed(cell: Cell, lane: Lane, amount: float, fused: Lane | None = None) -> C
         cell,
         calls=lane.calls,
         values=values,
-        waited=tuple(lane.waited),
+        processor=tuple(lane.processor) if one_thread and min(lane.processor) > 0 else (),
         figure=quartiles(values),
         cores=median(p / s for p, s in zip(lane.processor, lane.seconds, strict=True)),
         ratio=ratio(lane.seconds, fused.seconds) if fused is not None and fused.error is None else None,

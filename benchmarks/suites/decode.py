@@ -10,6 +10,7 @@ from ..result import Cell, Result, WorkloadRecord
 from . import common
 from .common import Progress, Request
 
+BATCH = 16
 COUNT = {False: 512, True: 64}
 
 
@@ -19,7 +20,8 @@ def measure(request: Request, progress: Progress) -> Result:
     lanes: dict[str, Lane] = {}
     cells: dict[str, Cell] = {}
     with common.threads(settings.threads), folder(request.data, COUNT[settings.quick]) as root:
-        files = images(root)[: COUNT[settings.quick] // 16 * 16]  # whole batches of the peers that decode by batches
+        files = images(root)[: COUNT[settings.quick]]
+        files = files[: len(files) // BATCH * BATCH or len(files)]  # whole batches of the peers that decode by batches
         name = "jpeg"
         for contender in contenders:
             cells[contender.name] = cell = common.empty(name, contender)
@@ -30,6 +32,7 @@ def measure(request: Request, progress: Progress) -> Result:
                     cells[contender.name] = common.failed(cell, error)
         rounds(list(lanes.values()), settings.repeats, settings.seconds, progress)
         for contender_name, lane in lanes.items():
-            cells[contender_name] = common.timed(cells[contender_name], lane, len(files), lanes.get(peers.gpuaug.FUSED))
+            fused = lanes.get(peers.gpuaug.FUSED)
+            cells[contender_name] = common.timed(cells[contender_name], lane, len(files), fused)
         workload = WorkloadRecord(name, "none", (), (), len(files))
     return common.result("decode", "images/s", settings, before, [workload], contenders, list(cells.values()))

@@ -26,7 +26,9 @@ from . import common
 from .augment import DTYPES, QUICK, obstacle
 from .common import Progress, Request
 
-BATCHES, SIDES, VIEWS = (8, 16, 32, 64, 128), (64, 128, 256, 512), (1, 2, 4)
+BATCHES = {False: (1, 4, 16, 64, 256, 1024), True: (1, 4, 16)}
+SIDES = {False: (32, 64, 128, 256, 512), True: (64, 256)}
+VIEWS = {False: (1, 2, 4), True: (1, 2)}
 
 
 @dataclass(frozen=True)
@@ -46,13 +48,13 @@ class Point:
 
 def points(policy: str, batch: int, settings_threads: int, quick: bool) -> Iterator[Point]:
     base = Workload(policy, policy, (256, 256), batch)
-    for x in (b // QUICK if quick else b for b in BATCHES):
+    for x in BATCHES[quick]:
         yield Point("batch", x, replace(base, batch=x), settings_threads, 1)
-    for x in SIDES:
+    for x in SIDES[quick]:
         yield Point("image side", x, replace(base, image=(x, x)), settings_threads, 1)
     for x in sorted({2**k for k in range(machine.cores().bit_length())} | {machine.cores()}):
         yield Point("threads", x, base, x, 1)
-    for x in VIEWS:
+    for x in VIEWS[quick]:
         yield Point("views", x, base, settings_threads, x)
 
 
@@ -80,8 +82,10 @@ def measure(request: Request, progress: Progress) -> Result:
                     except Exception as error:  # a library may raise anything; its cell says what
                         cells[key] = common.failed(cells[key], error)
         rounds(list(lanes.values()), settings.repeats, settings.seconds, progress)
+    threads_of, ones = {p.name: p.threads for p in made}, {c.name: c.threads for c in contenders}
     for key, lane in lanes.items():
-        cells[key] = milliseconds(common.timed(cells[key], lane, 1.0))
+        alone = threads_of[key[1]] == 1 and ones[key[0]] == 1
+        cells[key] = milliseconds(common.timed(cells[key], lane, 1.0, one_thread=alone))
     axes = list(dict.fromkeys(p.axis for p in made))
     fits = [fit for c in contenders for axis in axes for fit in fitted(c.name, axis, made, cells)]
     records, filled = [record(p) for p in made], list(cells.values())

@@ -26,13 +26,12 @@ from ssl_train.optim import OPTIMIZERS, groups
 from .. import machine, peers
 from ..contender import Setting
 from ..files import Epoch, FilePeer, anything, folder, images
-from ..measure import in_queue
 from ..result import Cell, Result, Run, WorkloadRecord
 from ..stats import quartiles
 from . import common
 from .common import Progress, Request
 
-NETWORKS = {False: ("resnet18", "resnet50", "vit_s16"), True: ("resnet18",)}
+NETWORKS = {False: ("resnet18", "resnet50", "vit_small"), True: ("resnet18_quarter",)}
 SIZE, BATCH = {False: 96, True: 32}, {False: 32, True: 8}
 WARM, STEPS = 2, {False: 4, True: 2}
 """Steps of a repeat: unmeasured, measured."""
@@ -49,13 +48,12 @@ REPLAYED = FilePeer(
 
 @dataclass
 class Row:
-    """seconds, waited: of a step, each repeat's. queued: share of the repeat that other programs had the core."""
+    """seconds, waited: of a step, and of its wait for data, each repeat's."""
 
     epoch: Epoch
     step: Step
     seconds: list[float] = field(default_factory=list)
     waited: list[float] = field(default_factory=list)
-    queued: list[float] = field(default_factory=list)
 
 
 def measure(request: Request, progress: Progress) -> Result:
@@ -118,7 +116,7 @@ def stepper(network: str, size: int, settings: Run) -> Step:
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()
-        return float(loss)
+        return float(loss.detach())
 
     return step
 
@@ -136,16 +134,14 @@ def window(row: Row, steps: int) -> None:
     try:
         for _ in range(WARM):
             row.step(next(batches))
-        queued, start, waited = in_queue(), time.perf_counter(), 0.0
+        start, waited = time.perf_counter(), 0.0
         for _ in range(steps):
             begin = time.perf_counter()
             views = next(batches)
             waited += time.perf_counter() - begin
             row.step(views)
-        passed = time.perf_counter() - start
-        row.seconds.append(passed / steps)
+        row.seconds.append((time.perf_counter() - start) / steps)
         row.waited.append(waited / steps)
-        row.queued.append(min((in_queue() - queued) / passed, 0.99))
     finally:
         if hasattr(batches, "close"):
             batches.close()
@@ -154,4 +150,4 @@ def window(row: Row, steps: int) -> None:
 def finished(cell: Cell, row: Row, batch: int) -> Cell:
     values = tuple(batch / s for s in row.seconds)
     more = {"data_wait": sum(row.waited) / sum(row.seconds), "step_ms": 1000 * median(row.seconds)}
-    return replace(cell, calls=1, values=values, waited=tuple(row.queued), figure=quartiles(values), more=more)
+    return replace(cell, calls=1, values=values, figure=quartiles(values), more=more)

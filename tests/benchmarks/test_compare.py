@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.__main__ import main
-from benchmarks.compare import compare, differences
+from benchmarks.compare import OURS, compare, differences
 from benchmarks.machine import Machine
 from benchmarks.peers.gpuaug import FUSED
 from benchmarks.result import Cell, ContenderRecord, Result, Run, WorkloadRecord, save
@@ -62,26 +62,32 @@ def lost(old: Result, new: Result) -> set[tuple[str, str]]:
 seeds = st.integers(0, 10**6)
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=50, deadline=None, derandomize=True)
 @given(old=seeds, new=seeds)
 def test_two_runs_of_the_same_code_show_no_loss_though_the_machine_drifts(old, new):
     assert lost(run(old), run(new)) == set()
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=50, deadline=None, derandomize=True)
 @given(old=seeds, new=seeds, where=st.sampled_from([(name, w) for name in SPEEDS for w in WORKLOADS]))
-def test_a_fifth_more_time_in_any_one_cell_is_found_and_nothing_else(old, new, where):
-    assert lost(run(old), run(new, {where: 1 / 1.2})) == {where}
+def test_a_fifth_more_time_in_any_one_cell_of_ours_is_found_and_nothing_else(old, new, where):
+    assert lost(run(old), run(new, {where: 1 / 1.2})) == ({where} if where[0].startswith(OURS) else set())
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+def test_a_slower_peer_is_noise():
+    found = compare(run(1), run(2, {("dali", "cifar"): 0.5}))
+    assert {(row.contender, row.workload) for row in found.rows if row.verdict == "noise"} == {("dali", "cifar")}
+    assert not found.losses
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(old=seeds, new=seeds)
 def test_a_slower_gpuaug_is_found_in_all_its_cells_at_once(old, new):
     cells = {(name, w) for name in (FUSED, "gpuaug-kornia") for w in WORKLOADS}
     assert lost(run(old), run(new, dict.fromkeys(cells, 0.8))) == cells
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(old=seeds, new=seeds)
 def test_without_peers_a_quiet_machine_is_enough(old, new):
     quiet = {"wander": 0.0, "speeds": ALONE}
@@ -102,13 +108,18 @@ def test_more_memory_is_a_loss_where_less_is_better():
     assert lost(old, new) == {(FUSED, "cifar")}
 
 
+def with_processor(result: Result, values: Result) -> Result:
+    """The result, with the processor time that the other one's values tell of."""
+    pairs = zip(result.cells, values.cells, strict=True)
+    return replace(result, cells=tuple(replace(a, processor=tuple(1 / v for v in b.values)) for a, b in pairs))
+
+
 def test_time_that_other_programs_had_is_no_loss():
-    """A burst that hit one cell alone, which no peer shows but the kernel counted."""
+    """A burst that hit one cell alone, by the clock but not on the processor."""
     old, new = run(1), run(2, {(FUSED, "cifar"): 0.5})
-    other_programs = {(FUSED, "cifar"): 0.5}
-    cells = tuple(replace(c, waited=(other_programs.get((c.contender, c.workload), 0.0),) * ROUNDS) for c in new.cells)
     assert lost(old, new) == {(FUSED, "cifar")}
-    assert lost(old, replace(new, cells=cells)) == set()
+    assert lost(with_processor(old, run(1)), with_processor(new, run(2))) == set()
+    assert lost(with_processor(old, run(1)), with_processor(run(2), run(2, {(FUSED, "cifar"): 0.8}))) == {(FUSED, "cifar")}
 
 
 def test_peers_that_scatter_raise_the_limit():

@@ -24,7 +24,7 @@ def example() -> Result:
         bandwidth=spread,
         workloads=(WorkloadRecord("cifar", "simclr_cifar", (32, 32), (32, 32), 512, 15360),),
         contenders=(ContenderRecord("a", "uint8", "", {}),),
-        cells=(Cell("cifar", "a", "ok", None, 0.1, 3, (0.5, 0.25), (0.0, 0.1), spread, 1.0, 0.5, spread, ("hue 0.05 off",)),),
+        cells=(Cell("cifar", "a", "ok", None, 0.1, 3, (0.5, 0.25), (0.1, 0.2), spread, 1.0, 0.5, spread, ("hue 0.05 off",)),),
         targets=(Verdict("a / b", 2.0, None, None, None),),
     )
 

@@ -1,0 +1,105 @@
+"""Every suite but `augment` and `loader` runs to its end in the small, and its figures are possible."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from benchmarks.__main__ import main
+from benchmarks.peers.gpuaug import FUSED
+from benchmarks.result import Result, load
+from benchmarks.suites import scaling
+from benchmarks.table import WIDTH
+from benchmarks.workloads import part
+
+
+def run(suite: str, out: Path, *more: str) -> Result:
+    assert main(["run", suite, "--quick", "--repeats", "10", "--json", str(out / "r.json"), *more]) == 0
+    (found,) = load(out / "r.json")
+    return found
+
+
+@pytest.fixture
+def photos(tmp_path):
+    for k in range(20):
+        path = tmp_path / "photos" / f"class{k % 2}" / f"{k}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(part(k, 40, 60)).save(path)
+    return tmp_path / "photos"
+
+
+def test_scaling_fits_an_exponent_to_each_axis(contenders, tmp_path, capsys):
+    found = run("scaling", tmp_path, "--policy", "simclr_cifar", "--batch", "2", "--contender", FUSED, "torchvision")
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= WIDTH
+    assert "time ~ x ^ exponent" in text
+    assert (found.unit, found.better) == ("ms", "lower")
+    exponents = {(f.contender, f.axis): f.exponent for f in found.fits}
+    assert {"batch", "image side", "views"} <= {axis for _, axis in exponents}
+    assert exponents["torchvision", "batch"].median > 0.5  # it works image by image
+    batches = {w.name for w in found.workloads if w.axis == "batch"}
+    assert len(batches) == len(scaling.BATCHES[True])
+    assert all(cell.processor for cell in found.cells if cell.workload in batches)
+
+
+def test_scaling_takes_one_policy(capsys):
+    assert main(["run", "scaling", "--policy", "simclr", "byol"]) == 2
+    assert "scaling takes one" in capsys.readouterr().err
+
+
+def test_a_slope_is_found_again():
+    times = scaling.np.array([[1.0, 2.0], [2.0, 2.0], [4.0, 2.0]])
+    assert scaling.slopes(scaling.np.array([1, 2, 4]), times) == pytest.approx([1, 0])
+
+
+def test_memory_holds_the_views_at_least(tmp_path):
+    """Image by image, then stacked: the views twice, and little else."""
+    (cell,) = run("memory", tmp_path, "--policy", "mae", "--batch", "8", "--contender", "torchvision").cells
+    view = 3 * 224 * 224 * 4 / 2**20
+    assert cell.figure is not None
+    assert 1.9 * view < cell.figure.median < 4 * view
+
+
+def test_a_child_that_fails_is_a_cell_with_its_error(monkeypatch, tmp_path):
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "torch.py").write_text("raise RuntimeError('out of memory')\n")
+    found = run("memory", tmp_path, "--policy", "simclr_cifar", "--batch", "2", "--contender", "torchvision")
+    assert [c.status for c in found.cells] == ["error"]
+    assert "out of memory" in str(found.cells[0].reason)
+
+
+@pytest.mark.filterwarnings("ignore:The image decoding and encoding capabilities of TorchVision:DeprecationWarning")
+def test_decoders_decode_the_same_files(photos, tmp_path, capsys):
+    found = run("decode", tmp_path, "--data", str(photos))
+    assert found.workloads[0].batch == 16
+    assert {c.contender for c in found.cells if c.figure} == {FUSED, "torchvision", "dali"}
+    assert "images/s" in capsys.readouterr().out
+
+
+def test_a_folder_without_images_is_bad_input(tmp_path, capsys):
+    assert main(["run", "decode", "--data", str(tmp_path)]) == 2
+    assert "holds no .jpg" in capsys.readouterr().err
+
+
+def test_a_step_waits_for_its_data_but_not_for_a_replayed_batch(photos, tmp_path, capsys):
+    options = ["--data", str(photos), "--batch", "2", "--contender", FUSED, "torchvision", "replayed"]
+    found = run("train", tmp_path, *options)
+    wait = {c.contender: c.more["data_wait"] for c in found.cells}
+    assert set(wait) == {FUSED, "torchvision", "replayed"}
+    assert wait["replayed"] < 0.1
+    assert all(0 <= share < 1 for share in wait.values())
+    assert "data wait" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--policy", "dino"], "takes a policy of 2 views of one size"),
+        (["--batch", "16"], "20 images, train needs 96"),
+    ],
+)
+def test_what_train_cannot_do_is_bad_input(options, message, photos, capsys):
+    assert main(["run", "train", "--quick", "--data", str(photos), *options]) == 2
+    assert message in capsys.readouterr().err

@@ -1,0 +1,105 @@
+"""Does `compare` tell a planted slow-down from noise on this machine? By hand, since it is a matter of luck as well:
+
+    PYTHONPATH=. python tests/benchmarks/trial_compare.py [PAIRS] [--contender NAME...] [--json FOLDER]
+
+Each of the PAIRS (5) is three runs of `augment --quick`, each in a process of its own: `old`, `same` and `slow`. In `slow`
+every call of gpuaug-fused is followed by a busy loop of a fifth of its processor time: in pair 1 on every workload, in the
+others on those of a single policy. `compare` must stay silent on old and same, and find old and slow, in the planted cells
+and no other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+
+from benchmarks import peers, result
+from benchmarks.__main__ import SECONDS
+from benchmarks.compare import compare
+from benchmarks.contender import Contender, MakeViews
+from benchmarks.peers.gpuaug import FUSED
+from benchmarks.result import Result, Run
+from benchmarks.suites import augment
+from benchmarks.suites.common import Request, chosen
+from benchmarks.workloads import one_view
+
+SHARE = 0.2
+REPEATS = 20
+
+
+def slowed(make: MakeViews) -> MakeViews:
+    def call() -> torch.Tensor:
+        start = time.process_time()
+        views = make()
+        end = time.process_time()
+        while time.process_time() - end < SHARE * (end - start):
+            pass
+        return views
+
+    return call
+
+
+def planted(contender: Contender, policies: Sequence[str]) -> Contender:
+    """The contender, slowed down on these policies."""
+    if contender.name != FUSED:
+        return contender
+
+    def prepare(policy, photos, setting):  # type: ignore[no-untyped-def]
+        make = contender.prepare(policy, photos, setting)
+        return slowed(make) if policy.name in policies else make
+
+    return replace(contender, prepare=prepare)
+
+
+def measured(names: Sequence[str], policies: Sequence[str] = ()) -> Result:
+    """A run in a new process, whose memory lies elsewhere."""
+    with get_context("spawn").Pool(1) as pool:
+        return pool.apply(run_here, (names, policies))
+
+
+def run_here(names: Sequence[str], policies: Sequence[str]) -> Result:
+    run = Run("cpu", 1, "float32", REPEATS, 0, True, SECONDS[True])
+    workloads = augment.wanted(Request(run))
+    contenders = [planted(c, policies) for c in chosen(peers.ALL, names) if c.threads == 1]
+    return augment.run(workloads, contenders, run, lambda text: None)
+
+
+def losses(old: Result, new: Result) -> set[str]:
+    return {
+        row.workload if row.contender == FUSED else f"{row.contender} on {row.workload}" for row in compare(old, new).losses
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Try `compare` on planted slow-downs.")
+    parser.add_argument("pairs", type=int, nargs="?", default=5)
+    parser.add_argument("--contender", nargs="+", default=[], metavar="NAME", help="only these, gpuaug-fused among them")
+    parser.add_argument("--json", type=Path, help="keep the results in this folder")
+    options = parser.parse_args()
+    policies = list(dict.fromkeys(one_view(w.policy).name for w in augment.wanted(Request(Run("cpu", 1, "", 0, 0, True, 0)))))
+    silent = found = 0
+    for k in range(options.pairs):
+        at = policies if k == 0 else [policies[k % len(policies)]]
+        old, same, slow = (measured(options.contender, planted) for planted in ((), (), at))
+        if options.json:
+            for name, one in (("old", old), ("same", same), ("slow", slow)):
+                result.save([one], options.json / f"{k}-{name}.json")
+        expected = {w.name for w in slow.workloads if w.policy in at}
+        heard, seen = losses(old, same), losses(old, slow)
+        silent, found = silent + (not heard), found + (seen == expected)
+        load = " ".join(f"{one.machine.load[1]:.1f}" for one in (old, same, slow))
+        print(
+            f"pair {k + 1}, load {load}: same code: {sorted(heard) or 'silent'}; planted {sorted(expected)}: {sorted(seen)}",
+            flush=True,
+        )
+    print(f"silent on the same code {silent} of {options.pairs}; found the planted slow-down {found} of {options.pairs}")
+
+
+if __name__ == "__main__":
+    main()
