@@ -21,8 +21,22 @@ from .workloads import RAGGED, part
 Arrays = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
 """Images (N, H, W, 3) and targets (N,)."""
 
-Source = Path | Arrays
-"""A folder with one folder of images a class, or arrays in memory."""
+RAW = 256
+"""Edge of the images of a `Raw`, in pixels."""
+
+
+@dataclass(frozen=True)
+class Raw:
+    """A folder with one folder of images a class, to be written in the contender's own format: RAW x RAW pixels, not encoded.
+
+    That is done once, before the clock starts.
+    """
+
+    folder: Path
+
+
+Source = Path | Raw | Arrays
+"""A folder with one folder of images a class, the same to be prepared, or arrays in memory."""
 
 Epoch = Callable[[], Iterator[Sequence[torch.Tensor]]]
 """Begins an epoch: batches of the policy's views, (B, 3, H, W) each; every image once, a last incomplete batch dropped."""
@@ -33,7 +47,7 @@ class FilePeer:
     """One way from files to pixels or views.
 
     decode: given files, a function that decodes each once; None where it is not offered. load: an Epoch of a source; None
-    likewise. arrays: whether it takes arrays. supports: why it cannot do a policy, or None. The rest as in `Contender`.
+    likewise. takes: the types of its sources. supports: why it cannot do a policy, or None. The rest as in `Contender`.
     """
 
     name: str
@@ -45,7 +59,7 @@ class FilePeer:
     supports: Callable[[Policy], str | None]
     decode: Callable[[Sequence[Path], Setting], Callable[[], object]] | None = None
     load: Callable[[Source, Policy, int, Setting], Epoch] | None = None
-    arrays: bool = False
+    takes: tuple[type, ...] = (Path,)
     on_request: bool = False
 
     @property
@@ -74,6 +88,19 @@ def folder(given: Path | None, count: int) -> Iterator[Path]:
             path = Path(made, f"class{k % 4}", f"{k:05}.jpg")
             path.parent.mkdir(exist_ok=True)
             Image.fromarray(part(k, *RAGGED[k % len(RAGGED)])).save(path, quality=90)
+        yield Path(made)
+
+
+@contextmanager
+def repeated(root: Path, count: int) -> Iterator[Path]:
+    """A folder of `count` images: links to those of another, again and again; it is removed afterwards."""
+    found = images(root)
+    with tempfile.TemporaryDirectory(prefix="benchmark-links-") as made:
+        for k in range(count):
+            of = found[k % len(found)]
+            link = Path(made, of.parent.name, f"{k:06}.jpg")
+            link.parent.mkdir(exist_ok=True)
+            link.symlink_to(of.resolve())
         yield Path(made)
 
 

@@ -49,13 +49,12 @@ TARGETS = (
 
 def judge(compare: Callable[[Key, Key], Spread | None]) -> tuple[Verdict, ...]:
     """compare: views/s of one cell over another's, None where one is missing."""
-    return tuple(verdict(target, compare(target.of, target.to)) for target in TARGETS)
+    return tuple(judged(t.text, compare(t.of, t.to), t.least, t.most) for t in TARGETS)
 
 
-def verdict(target: Target, measured: Spread | None) -> Verdict:
+def judged(text: str, measured: Spread | None, least: float | None = None, most: float | None = None) -> Verdict:
+    """The verdict on a median; none where nothing was measured."""
     met = None
     if measured is not None:
-        met = (target.least is None or measured.median >= target.least) and (
-            target.most is None or measured.median <= target.most
-        )
-    return Verdict(target.text, target.least, target.most, measured, met)
+        met = (least is None or measured.median >= least) and (most is None or measured.median <= most)
+    return Verdict(text, least, most, measured, met)

@@ -2,21 +2,108 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from gpuaug import ops as op
+from gpuaug.data import FolderSource, decode
+from gpuaug.data.stored import square
 from gpuaug.policy import Policy
 
-from ..files import FilePeer
+from ..contender import Setting
+from ..files import RAW, Epoch, FilePeer, Raw, Source
+
+WIDEST, QUALITY = 500, 90
+"""Of the JPEGs that it writes: its own ImageNet recipe's longest edge, in pixels, and quality."""
 
 
-def lacking(policy: Policy) -> str | None:
-    return "has no jitter, gray or blur, and reads only files written in its own format"
+class Decoded:
+    """The images of a folder and their classes, in RAW x RAW pixels if so wanted."""
+
+    def __init__(self, folder: Path, raw: bool) -> None:
+        self.source = FolderSource(folder)
+        self.raw = raw
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, k: int) -> tuple[npt.NDArray[np.uint8], int]:
+        pixels = decode(self.source.read(k), self.source.name(k))
+        return square(pixels, RAW) if self.raw else pixels, int(self.source.target(np.array([k]))[0])
+
+
+def unsupported(policy: Policy) -> str | None:
+    """It crops, flips and normalizes, in this order, and makes one view."""
+    view, kinds = policy.views[0], (op.RandomResizedCrop, op.RandomHorizontalFlip, op.Normalize)
+    if len(policy.views) > 1:
+        return "makes one view an image"
+    lacking = [type(o).__name__ for o in view.ops if not isinstance(o, kinds)]
+    return f"has no {', '.join(lacking)}" if lacking else None
+
+
+def load(source: Source, policy: Policy, batch: int, setting: Setting) -> Epoch:
+    fields, decoders, transforms, loader, writer = (
+        import_module(f"ffcv.{name}") for name in ("fields", "fields.decoders", "transforms", "loader", "writer")
+    )
+    raw = isinstance(source, Raw)
+    folder = source.folder if isinstance(source, Raw) else source
+    assert isinstance(folder, Path)
+    place = TemporaryDirectory(prefix="benchmark-beton-")  # removed with the loader
+    path = str(Path(place.name, "images.beton"))
+    image = fields.RGBImageField(write_mode="raw" if raw else "jpg", max_resolution=WIDEST, jpeg_quality=QUALITY)
+    written = writer.DatasetWriter(path, {"image": image, "label": fields.IntField()}, num_workers=setting.threads)
+    written.from_indexed_dataset(Decoded(folder, raw))
+
+    def steps(o: op.Op) -> list[Any]:
+        if isinstance(o, op.RandomResizedCrop):
+            return [decoders.RandomResizedCropRGBImageDecoder(o.size, o.scale, o.ratio)]
+        if isinstance(o, op.RandomHorizontalFlip):
+            return [transforms.RandomHorizontalFlip(o.p)]
+        assert isinstance(o, op.Normalize)
+        mean, std = (255 * np.array(values) for values in (o.mean, o.std))
+        return [transforms.NormalizeImage(mean, std, np.float32)]
+
+    made = loader.Loader(
+        path,
+        batch_size=batch,
+        num_workers=setting.threads,
+        order=loader.OrderOption.RANDOM,
+        os_cache=True,
+        seed=setting.seed,
+        drop_last=True,
+        pipelines={
+            "image": [
+                *(step for o in policy.views[0].ops for step in steps(o)),
+                transforms.ToTensor(),
+                transforms.ToTorchImage(),
+            ],
+            "label": [decoders.IntDecoder(), transforms.ToTensor()],
+        },
+    )
+
+    def epoch() -> Iterator[Sequence[torch.Tensor]]:
+        assert place
+        for views, _ in made:
+            yield [views]
+
+    return epoch
 
 
 FILES = FilePeer(
     name="ffcv",
     modules=("ffcv",),
-    install="conda install ffcv -c conda-forge -c pytorch",
-    distributions=("ffcv",),
-    regime="its own .beton files",
-    note="",
-    supports=lacking,
+    install="apt install libturbojpeg0-dev libopencv-dev pkg-config && pip install --no-build-isolation ffcv",
+    distributions=("ffcv", "numba"),
+    regime=f"its own .beton files: JPEG of quality {QUALITY} and at most {WIDEST} pixels an edge, or {RAW} x {RAW} raw",
+    note="resizes by OpenCV's INTER_AREA, on 8 bits",
+    supports=unsupported,
+    load=load,
+    takes=(Path, Raw),
 )

@@ -6,14 +6,16 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 
 from gpuaug import Augmenter, DataLoader, Images, Policy, sample
 from gpuaug.data.decode import decode
+from gpuaug.data.pack import Packing, pack
 
 from ..contender import Contender, MakeViews, Photos, Setting
-from ..files import Epoch, FilePeer, Source
+from ..files import RAW, Epoch, FilePeer, Raw, Source
 
 
 def refusal(backend: str) -> Callable[[Policy], str | None]:
@@ -85,12 +87,22 @@ def decode_all(files: Sequence[Path], setting: Setting) -> Callable[[], object]:
 
 
 def load(source: Source, policy: Policy, batch: int, setting: Setting) -> Epoch:
-    workers = setting.threads if isinstance(source, Path) else 1  # arrays need no decoder beside the producer
+    place = TemporaryDirectory(prefix="benchmark-packed-")  # removed with the loader
+    if isinstance(source, Raw):
+        pack(str(source.folder), Path(place.name), Packing("raw", RAW), setting.threads, say=lambda text: None)
     loader = DataLoader(
-        source, policy, batch, shuffle=True, num_workers=workers, drop_last=True, seed=setting.seed, dtype=setting.dtype
+        Path(place.name) if isinstance(source, Raw) else source,
+        policy,
+        batch,
+        shuffle=True,
+        num_workers=setting.threads,
+        drop_last=True,
+        seed=setting.seed,
+        dtype=setting.dtype,
     )
 
     def epoch() -> Iterator[Sequence[torch.Tensor]]:
+        assert place
         for views, _ in loader:
             yield views if isinstance(views, list) else [views]
 
@@ -108,6 +120,6 @@ FILES = (
         supports=refusal("fused"),
         decode=decode_all,
         load=load,
-        arrays=True,
+        takes=(Path, Raw, tuple),
     ),
 )

@@ -18,7 +18,7 @@ from gpuaug.ops.base import Op
 from gpuaug.policy import Policy
 
 from ..contender import Contender, MakeViews, Photos, Setting, collate, factor, has_only
-from ..files import Arrays, Epoch, FilePeer, Source
+from ..files import Arrays, Epoch, FilePeer, Raw, Source
 
 
 def crop(o: op.RandomResizedCrop) -> Any:
@@ -99,6 +99,7 @@ def decode_all(files: Sequence[Path], setting: Setting) -> Callable[[], object]:
 
 def load(source: Source, policy: Policy, batch: int, setting: Setting) -> Epoch:
     views = Views(policy)
+    assert not isinstance(source, Raw)
     dataset = ImageFolder(source, views) if isinstance(source, Path) else InMemory(source, views)
     order = torch.Generator().manual_seed(setting.seed)
     loader: Any = torch.utils.data.DataLoader(
@@ -122,7 +123,7 @@ FILES = FilePeer(
     supports=has_only(TABLE),
     decode=decode_all,
     load=load,
-    arrays=True,
+    takes=(Path, tuple),
 )
 
 CONTENDER = Contender(

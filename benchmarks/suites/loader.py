@@ -1,6 +1,6 @@
-"""The suite `loader`: a folder of JPEGs, and small arrays in memory, -> batches of two views; an epoch a call.
+"""The suite `loader`: JPEGs, raw pixels on the disk, and small arrays in memory, -> batches of views; an epoch a call.
 
-Threads are what a loader may decode with: threads or worker processes, as each has them.
+Threads are what a loader may work with: threads or worker processes, as each has them.
 """
 
 from __future__ import annotations
@@ -14,24 +14,34 @@ import gpuaug
 
 from .. import machine, peers, targets
 from ..contender import Setting
-from ..files import Epoch, FilePeer, Source, folder, images, small_arrays
+from ..files import Epoch, FilePeer, Raw, Source, folder, images, repeated, small_arrays
 from ..measure import Lane, rounds
 from ..peers.gpuaug import FUSED
 from ..result import Cell, Result, Verdict, WorkloadRecord
-from ..stats import quartiles, ratio
-from . import common
+from ..stats import Spread, quartiles, ratio
+from . import common, endurance
 from .augment import DTYPES
 from .common import Progress, Request
 
 COUNT = {False: 512, True: 64}
-ARRAYS = {False: 2**15, True: 2**11}
-"""Images of a folder, and of an array."""
+RAW_COUNT = {False: 2**12, True: 2**8}
+ARRAY_COUNT = {False: 2**15, True: 2**11}
+"""Images of a folder, of a raw data set made of its images again and again, and of an array."""
 
-JPEG, CIFAR = "jpeg-folder", "arrays-cifar"
+STRONG, CHEAP = "simclr", "mae"
+JPEG, JPEG_CHEAP = f"jpeg-{STRONG}", f"jpeg-{CHEAP}"
+RAW, RAW_CHEAP = f"raw256-{STRONG}", f"raw256-{CHEAP}"
+ARRAYS = "arrays-cifar"
 
-RATIOS = (("dali-decode", 0.75), ("torchvision", 8.0), ("dali", 3.0))
-"""gpuaug-fused's least ratio to these on the folder with two threads: DALI's decode alone, a DataLoader of two workers, and a
-DALI pipeline of the same policy."""
+RATIOS = (
+    (JPEG, "dali-decode", JPEG, 0.75),
+    (JPEG, "torchvision", JPEG, 8.0),
+    (JPEG, "dali", JPEG, 3.0),
+    (RAW, "torchvision", JPEG, 10.0),
+    (RAW_CHEAP, "ffcv", RAW_CHEAP, 3.0),
+    (JPEG_CHEAP, "ffcv", JPEG_CHEAP, 1.0),
+)
+"""gpuaug-fused's workload, a peer and the peer's: the least ratio of images/s, with two threads."""
 
 ARRAYS_LEAST = 60_000.0
 """Images/s a core, two views each."""
@@ -51,31 +61,44 @@ class Task:
 def measure(request: Request, progress: Progress) -> Result:
     before, settings = machine.load(), request.settings
     contenders = [c for c in common.chosen(peers.FILES, request.contenders) if c.load or c.missing]
-    with common.threads(settings.threads), folder(request.data, COUNT[settings.quick]) as root:
-        made = tasks(request, root)
+    quick = settings.quick
+    with (
+        common.threads(settings.threads),
+        folder(request.data, COUNT[quick]) as root,
+        repeated(root, RAW_COUNT[quick]) as many,
+    ):
+        made = tasks(request, root, many)
         lanes, cells = prepare(made, contenders, request, progress)
         rounds(list(lanes.values()), settings.repeats, settings.seconds, progress)
         for (name, task), lane in lanes.items():
             count = next(t.count for t in made if t.name == task)
             cells[name, task] = common.timed(cells[name, task], lane, count, lanes.get((FUSED, task)))
+        counts = {t.name: t.count for t in made}
+        verdicts = [*judged(lanes, cells, counts, settings.threads), *endurance.verdicts(root, quick, progress)]
     records = [WorkloadRecord(t.name, t.policy, (), gpuaug.policy(t.policy).views[0].size, t.batch) for t in made]
-    verdicts = judged(lanes, cells, settings.threads)
     return common.result(
         "loader", "images/s", settings, before, records, contenders, list(cells.values()), targets=verdicts
     )  # fmt: skip
 
 
-def tasks(request: Request, root: Path) -> list[Task]:
+def tasks(request: Request, root: Path, many: Path) -> list[Task]:
+    """many: the folder's images again and again."""
     quick = request.settings.quick
     batch = request.batch or (16 if quick else 64)
     count = len(images(root)) // batch * batch
-    if not count:
+    raw_count = RAW_COUNT[quick] // batch * batch
+    if not (count and raw_count):
         raise ValueError(f"--batch {batch}: {root} has only {len(images(root))} images")
-    small = small_arrays(ARRAYS[quick], request.settings.seed)
-    found = [Task(JPEG, "simclr", root, batch, count), Task(CIFAR, "simclr_cifar", small, 512, ARRAYS[quick])]
-    if not request.policies:
-        return found
-    return [replace(found[0], name=f"{JPEG}-{name}", policy=name) for name in request.policies]
+    if request.policies:
+        return [Task(f"jpeg-{name}", name, root, batch, count) for name in request.policies]
+    small = small_arrays(ARRAY_COUNT[quick], request.settings.seed)
+    return [
+        Task(JPEG, STRONG, root, batch, count),
+        Task(JPEG_CHEAP, CHEAP, root, batch, count),
+        Task(RAW, STRONG, Raw(many), batch, raw_count),
+        Task(RAW_CHEAP, CHEAP, Raw(many), batch, raw_count),
+        Task(ARRAYS, "simclr_cifar", small, 512, ARRAY_COUNT[quick]),
+    ]
 
 
 def prepare(
@@ -91,8 +114,8 @@ def prepare(
             key = contender.name, task.name
             cells[key] = cell = common.empty(task.name, contender)
             refused = contender.supports(policy)
-            if task.name == CIFAR and not contender.arrays:
-                refused = "takes files only"
+            if not isinstance(task.source, contender.takes):
+                refused = "takes JPEGs only" if contender.takes == (Path,) else "takes no such source"
             if cell.status == "ok" and refused:
                 cells[key] = replace(cell, status="unsupported", reason=refused)
             elif cell.status == "ok" and contender.load:
@@ -119,18 +142,19 @@ def whole(epoch: Epoch, count: int) -> Callable[[], object]:
 
 
 def judged(
-    lanes: dict[tuple[str, str], Lane], cells: dict[tuple[str, str], Cell], threads: int
-) -> list[Verdict]:  # fmt: skip
+    lanes: dict[tuple[str, str], Lane], cells: dict[tuple[str, str], Cell], counts: dict[str, int], threads: int
+) -> list[Verdict]:
     """Ratios are for two threads; the arrays' target is for one core, and holds for any number."""
+
+    def seconds_an_image(peer: str, task: str) -> list[float] | None:
+        lane = lanes.get((peer, task))
+        return None if lane is None or lane.error else [s / counts[task] for s in lane.seconds]
+
     found = []
-    ours = lanes.get((FUSED, JPEG))
-    for peer, least in RATIOS if threads == 2 else ():
-        theirs = lanes.get((peer, JPEG))
-        both = ours and theirs and not (ours.error or theirs.error)
-        measured = ratio(theirs.seconds, ours.seconds) if both and ours and theirs else None
-        target = targets.Target(f"{JPEG}: {FUSED} / {peer}, 2 threads", (FUSED, JPEG), (peer, JPEG), least)
-        found.append(targets.verdict(target, measured))
-    cell = cells.get((FUSED, CIFAR))
-    a_core = quartiles([v / threads for v in cell.values]) if cell and cell.values else None
-    arrays = targets.Target(f"{CIFAR}: {FUSED}, images/s a core", (FUSED, CIFAR), (FUSED, CIFAR), ARRAYS_LEAST)
-    return [*found, targets.verdict(arrays, a_core)]
+    for task, peer, where, least in RATIOS if threads == 2 else ():
+        ours, theirs = seconds_an_image(FUSED, task), seconds_an_image(peer, where)
+        text = f"{task}: {FUSED} / {peer}" + (f" on {where}" if where != task else "")
+        found.append(targets.judged(text, ratio(theirs, ours) if ours and theirs else None, least=least))
+    cell = cells.get((FUSED, ARRAYS))
+    a_core: Spread | None = quartiles([v / threads for v in cell.values]) if cell and cell.values else None
+    return [*found, targets.judged(f"{ARRAYS}: {FUSED}, images/s a core", a_core, least=ARRAYS_LEAST)]

@@ -1,0 +1,107 @@
+"""What a loader must stand, each measured in a process of its own: many files, many entries, many epochs.
+
+A quick run measures the first batch alone: a million files take half a minute to make, and fifty epochs a minute or more.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import gpuaug
+from gpuaug.data import FolderSource
+
+from .. import targets
+from ..files import repeated
+from ..result import Verdict
+from ..stats import Spread, quartiles
+from .common import Progress
+
+FILES, ENTRIES, CLASSES, EPOCHS, EPOCH_FILES = 10_000, 1_000_000, 1000, 50, 250
+
+
+def verdicts(root: Path, quick: bool, progress: Progress) -> list[Verdict]:
+    """root: a folder of JPEGs."""
+    found: dict[str, list[float]] = {}
+    for name in ["first_batch"] if quick else MEASURES:
+        progress(f"endurance: {name.replace('_', ' ')}")
+        found[name] = in_child(name, root)
+
+    def one(name: str, k: int) -> Spread | None:
+        return quartiles([found[name][k]]) if name in found else None
+
+    return [
+        targets.judged(f"seconds from iter() to a batch, {FILES:,} files", one("first_batch", 0), most=2.0),
+        targets.judged(f"seconds to list {ENTRIES:,} entries", one("listing", 0), most=10.0),
+        targets.judged(f"MB to list {ENTRIES:,} entries", one("listing", 1), most=500.0),
+        targets.judged(f"memory after {EPOCHS} epochs / after the second", one("epochs", 0), most=1.02),
+        targets.judged(f"descriptors after {EPOCHS} epochs / after the second", one("epochs", 1), most=1.0),
+    ]
+
+
+def in_child(name: str, root: Path) -> list[float]:
+    command = [sys.executable, "-W", "ignore", "-m", __name__, name, str(root)]
+    found: list[float] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return found
+
+
+def first_batch(root: Path) -> Iterator[float]:
+    """Seconds from `iter()` to the first batch, of the second loader of a process: the first one's compiles the kernels."""
+    with repeated(root, FILES) as many:
+        for source in (root, many):
+            loader = gpuaug.DataLoader(source, "simclr", 64, shuffle=True, num_workers=2)
+            start = time.perf_counter()
+            next(iter(loader))
+            taken = time.perf_counter() - start
+        yield taken
+
+
+def listing(root: Path) -> Iterator[float]:
+    """Seconds to list a folder with many files, and MB that the list takes at most while it is made."""
+    with tempfile.TemporaryDirectory(prefix="benchmark-entries-") as made:
+        for k in range(CLASSES):
+            folder = Path(made, f"n{k:08}")
+            folder.mkdir()
+            for i in range(ENTRIES // CLASSES):
+                os.close(os.open(folder / f"n{k:08}_{i:05}.JPEG", os.O_CREAT | os.O_WRONLY))
+        Path("/proc/self/clear_refs").write_text("5")  # the peak from now on
+        before = resident()
+        start = time.perf_counter()
+        source = FolderSource(made)
+        yield time.perf_counter() - start
+        assert len(source) == ENTRIES
+        yield (resident("VmHWM") - before) / 1e6
+
+
+def epochs(root: Path) -> Iterator[float]:
+    """Memory and open descriptors, the most after any of the last ten epochs over those after the second."""
+    with repeated(root, EPOCH_FILES) as few:
+        loader = gpuaug.DataLoader(few, "simclr", 50, shuffle=True, num_workers=2)
+        held = []
+        for _ in range(EPOCHS):
+            for _ in loader:
+                pass
+            held.append((resident(), sum(1 for _ in Path("/proc/self/fd").iterdir())))
+    for kind in zip(*held, strict=True):
+        yield max(kind[-10:]) / kind[1]
+
+
+def resident(which: str = "VmRSS") -> int:
+    """Bytes of memory that this process holds, or VmHWM, the most that it has held (Linux, proc_pid_status(5))."""
+    found = re.search(rf"{which}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found
+    return int(found[1]) * 1024
+
+
+MEASURES: dict[str, Callable[[Path], Iterator[float]]] = {"first_batch": first_batch, "listing": listing, "epochs": epochs}
+
+
+if __name__ == "__main__":
+    json.dump(list(MEASURES[sys.argv[1]](Path(sys.argv[2]))), sys.stdout)
