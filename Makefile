@@ -33,7 +33,8 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 
 bench: $(READY)
-	$(BIN)/python -m benchmarks run augment --quick
+	$(BIN)/python -m benchmarks run augment scaling decode --quick --json bench/bench.json
+	$(BIN)/python -m benchmarks report bench/bench.json -o bench/report.html --png bench
 
 gpu-check: $(READY)
 	$(BIN)/python -m benchmarks gpu-check
@@ -45,4 +46,4 @@ $(READY): pyproject.toml
 	@touch $(READY)
 
 clean:
-	rm -rf .venv .venv-oldest gpu-check.json gpu-check.png demo build dist *.egg-info .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-oldest bench gpu-check.json gpu-check.png demo build dist *.egg-info .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -130,7 +130,7 @@ def run_compare(options: argparse.Namespace) -> int:
     found = [(a, b, compare.compare(a, b)) for a, b in compare.pairs(old, new)]
     print("\n\n".join("\n".join(compare.render(*one)) for one in found))
     losses = sum(len(comparison.losses) for _, _, comparison in found)
-    print(f"\n{losses} of {sum(len(c.rows) for _, _, c in found)} cells lost speed beyond noise")
+    print(f"\n{losses} of {sum(len(c.rows) for _, _, c in found)} rows lost speed beyond noise")
     return int(losses > 0)
 
 

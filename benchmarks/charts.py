@@ -94,7 +94,7 @@ def panels(result: Result, rows: int, count: int) -> tuple[Figure, list[Axes]]:
     from matplotlib.figure import Figure
 
     across, down = min(ACROSS, count), -(-count // ACROSS)
-    figure = Figure(figsize=(2.2 + 2.3 * across, (1.3 + 0.3 * rows) * down + 0.4), layout="constrained")
+    figure = Figure(figsize=(max(5.5, 2.2 + 2.3 * across), (1.3 + 0.3 * rows) * down + 0.4), layout="constrained")
     axes = list(figure.subplots(down, across, sharey=True, squeeze=False).flat)
     for spare in axes[count:]:
         spare.set_axis_off()
@@ -109,8 +109,10 @@ def title(w: WorkloadRecord) -> str:
     return f"{w.name}\n{w.policy}{from_}" if w.policy != w.name or from_ else w.name
 
 
-def horizontal(result: Result, value: Callable[[Cell], float | None], label: str, text: Callable[[Cell], str]) -> Figure:
-    """A panel a workload, a bar a contender, on a logarithmic scale."""
+def horizontal(
+    result: Result, value: Callable[[Cell], float | None], label: str, text: Callable[[Cell], str], share: bool = False
+) -> Figure:
+    """A panel a workload, a bar a contender; on a logarithmic scale, a share from 0 to 100 %."""
     names = measured(result)
     workloads = [w for w in result.workloads if w.axis is None]
     figure, axes = panels(result, len(names), len(workloads))
@@ -118,16 +120,19 @@ def horizontal(result: Result, value: Callable[[Cell], float | None], label: str
         for y, name in enumerate(names):
             cell = result.cell(name, workload.name)
             found = value(cell) if cell is not None and cell.figure is not None else None
-            if cell is None or cell.figure is None or not found:
+            if cell is None or cell.figure is None or found is None:
                 continue
             panel.barh(y, found, color=OURS if is_ours(name) else PEER, height=0.7)
-            scale = found / cell.figure.median
-            panel.plot([cell.figure.low * scale, cell.figure.high * scale], [y, y], color=INK, linewidth=1.5)
+            scale = 0.0 if share else found / cell.figure.median
+            if scale:
+                panel.plot([cell.figure.low * scale, cell.figure.high * scale], [y, y], color=INK, linewidth=1.5)
             end = (max(found, cell.figure.high * scale), y)
             panel.annotate(text(cell), end, xytext=(4, 0), textcoords="offset points", va="center", fontsize=8)
         panel.set_title(title(workload), fontsize=9)
-        panel.set_xscale("log")
-        plain(panel, [patch.get_width() for patch in panel.patches])  # type: ignore[attr-defined]
+        if share:
+            panel.set_xlim(0, 119)
+        else:
+            plain(panel, [patch.get_width() for patch in panel.patches])  # type: ignore[attr-defined]
         panel.set_xlabel(label, fontsize=8)
         panel.grid(axis="x")
     axes[0].set_yticks(range(len(names)), names)
@@ -137,11 +142,17 @@ def horizontal(result: Result, value: Callable[[Cell], float | None], label: str
 
 def plain(panel: Axes, widths: Sequence[float]) -> None:
     """From the power of ten below the shortest bar to beyond the label of the longest; ticks without exponents."""
+    panel.set_xscale("log")
     if widths:
         low, high = 10 ** floor(log10(min(widths) / 1.2)), max(widths)
         panel.set_xlim(low, high * (high / low) ** 0.35)
-    panel.xaxis.set_major_formatter(lambda value, _: brief(value))
+    panel.xaxis.set_major_formatter(tick)
     panel.xaxis.set_minor_formatter(lambda value, _: "")
+
+
+def tick(value: float, _: object = None) -> str:
+    """1, 2.5, 1,000: never an exponent or a needless zero."""
+    return f"{value:,.10g}"
 
 
 def bars(result: Result) -> Figure:
@@ -176,23 +187,33 @@ def pairs(result: Result) -> list[tuple[str, str]]:
     return [pair for pair in PAIRS if set(pair) <= names]
 
 
+def styles(result: Result) -> dict[str, Any]:
+    """How each contender's line is drawn: ours in one colour and different dashes, the others in different colours."""
+    ours = [name for name in measured(result) if is_ours(name)]
+    colours = dict(zip((name for name in measured(result) if name not in ours), LINES * 9, strict=False))
+    dashes = dict(zip(ours, ("-", "--", ":", "-.") * 9, strict=False))
+    return {
+        **{name: {"color": OURS, "linestyle": dash, "linewidth": 2.5} for name, dash in dashes.items()},
+        **{name: {"color": colour, "linewidth": 1.2} for name, colour in colours.items()},
+    }
+
+
 def slopes(result: Result) -> Figure:
     """What strong augmentation costs: a line a contender from cheap to strong; level is free."""
     found = pairs(result)
     figure, axes = panels(result, 12, len(found))
-    colours = dict(zip(measured(result), LINES * 9, strict=False))
     for panel, (strong, cheap) in zip(axes, found, strict=True):
-        for name, colour in colours.items():
+        for name, style in styles(result).items():
             ends = [result.cell(name, w) for w in (cheap, strong)]
             if not all(cell and cell.figure for cell in ends):
                 continue
             y = [cell.figure.median for cell in ends if cell and cell.figure]
-            ours = is_ours(name)
-            panel.plot([0, 1], y, color=OURS if ours else colour, marker="o", linewidth=2.5 if ours else 1.2, label=name)
+            panel.plot([0, 1], y, marker="o", label=name, **style)
             panel.annotate(f"{brief(y[0] / y[1])}x", (1, y[1]), xytext=(6, 0), textcoords="offset points", va="center")
         panel.set_xticks([0, 1], [cheap, strong])
         panel.set_xlim(-0.15, 1.35)
         panel.set_yscale("log")
+        panel.yaxis.set_major_formatter(tick)
         panel.grid(axis="y")
     axes[0].set_ylabel(result.unit)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=8)
@@ -204,17 +225,19 @@ def curves(result: Result) -> Figure:
     """Time against what is varied, both logarithmic; the exponent beside each line's name."""
     axes_found = axes_of(result)
     figure, axes = panels(result, 10, len(axes_found))
-    colours = dict(zip(measured(result), LINES * 9, strict=False))
     for panel, axis in zip(axes, axes_found, strict=True):
-        for name, colour in colours.items():
+        for name, style in styles(result).items():
             points = list(line(result, name, axis))
             fit = next((f for f in result.fits if (f.contender, f.axis) == (name, axis)), None)
             if not points:
                 continue
             label = f"{name} {fit.exponent.median:.2f}" if fit else name
-            panel.plot(*zip(*points, strict=True), color=colour, marker="o", markersize=4, label=label)
+            panel.plot(*zip(*points, strict=True), marker="o", markersize=4, label=label, **style)
         panel.set_xscale("log", base=2)
         panel.set_yscale("log")
+        for scale in (panel.xaxis, panel.yaxis):
+            scale.set_major_formatter(tick)
+            scale.set_minor_formatter(lambda value, _: "")
         panel.set_xlabel(axis)
         panel.grid(True)
         panel.legend(frameon=False, fontsize=6)
@@ -236,7 +259,8 @@ def waits(result: Result) -> Figure:
         result,
         lambda cell: 100 * cell.more["data_wait"] if "data_wait" in cell.more else None,
         "data wait, % of the step",
-        lambda cell: f"{100 * cell.more['data_wait']:.2g} %",
+        lambda cell: f"{100 * cell.more['data_wait']:.1f} %" if "data_wait" in cell.more else "",
+        share=True,
     )
     figure.supxlabel("nothing where a batch was replayed", fontsize=7)
     return figure

@@ -7,9 +7,13 @@ that cell's median in the old file. Peers are what the change under test cannot 
 gpuaug's, with the same versions in both files. A peer that is slower is noise, and no loss. Where there is no peer, values
 are compared as they are, and that is said.
 
-A loss is beyond noise where three things hold: the notches of old and new (median +- 1.57 interquartile ranges / sqrt(n),
-McGill, Tukey and Larsen 1978) do not overlap, the ratio of the medians is beyond FLOOR, which the same code shows from one
-run to the next, and it is beyond twice the scatter that the peers' own ratios show in these two files.
+What remains is noise that no repeat averages out: caches, placement, a contender that suffers from others more than the
+peers do. How large it is shows in the peers themselves: `scatter` is how far their ratios lie from the drift. A loss is
+
+- a contender over all its workloads: the geometric mean of its ratios is below FLOOR, and beyond twice the error that
+  scatter leaves in it, scatter x sqrt(1 / workloads + 1 / peers);
+- a cell: its ratio is below FLOOR and beyond three times scatter (three, since there are many cells to look at), and its
+  notches, median +- 1.57 interquartile ranges / sqrt(n) (McGill, Tukey and Larsen 1978), do not overlap.
 """
 
 from __future__ import annotations
@@ -25,11 +29,13 @@ from .peers.gpuaug import FUSED
 from .result import Cell, Result
 from .stats import Spread, brief, quartiles
 
-FLOOR = 0.10
-"""Loss of speed that two runs of the same code may show: placement in memory and on cores, which no repeat averages out."""
+FLOOR = 1.2**-0.5
+"""Half way, as a ratio, to the loss that must be found: a fifth more time. Less is taken for noise."""
 
-SCATTER = 2.0
-"""Standard deviations of the peers' ratios."""
+CELL, POOL = 3.0, 2.0
+"""Standard deviations that a cell, or a contender over all its workloads, must be beyond."""
+
+ALL = "all workloads"
 
 OURS = FUSED.split("-")[0]
 COMPARABLE = ("device", "threads", "dtype", "quick")
@@ -56,12 +62,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """drift: how the peers fared, new over old; None without peers. limit: the ratio below which a cell is a loss."""
+    """drift: how the peers fared, new over old; None without peers. limit, limit_all: ratios below which a cell, or a
+    contender over all its workloads, is a loss."""
 
     suite: str
     rows: tuple[Row, ...]
     drift: float | None
     limit: float
+    limit_all: float
     peers: tuple[str, ...]
 
     @property
@@ -83,25 +91,40 @@ def compare(old: Result, new: Result) -> Comparison:
     same = {c.name for c in new.contenders if not c.name.startswith(OURS) and known.get(c.name) == c.versions}
     peers = [key for key in keys if key[0] in same]
     ratios = {key: log(median(after[key]) / median(before[key])) for key in keys}
-    limit = log(1 - FLOOR)
-    if len(peers) > 2:
-        limit = min(limit, -SCATTER * scatter([ratios[key] for key in peers]))
+    noise = scatter([ratios[key] for key in peers]) if peers else 0.0
+    names, workloads = len({name for name, _ in peers}) or 1, len({workload for _, workload in keys})
+    limit = max(-log(FLOOR), CELL * noise)
+    limit_all = max(-log(FLOOR), POOL * noise * (1 / workloads + 1 / names) ** 0.5)
     rows = []
     for key in keys:
         others = [peer for peer in peers if peer[0] != key[0]] or [peer for peer in peers if peer != key]
         levels = {peer: median(before[peer]) for peer in others}
         found = notched(steadied(after[key], after, levels), steadied(before[key], before, levels))
         rows.append(Row(old.suite, key[1], key[0], found, judged(found, limit, key in peers), key in peers))
+    rows += pooled(rows, limit_all)
     drift = exp(median(ratios[key] for key in peers)) if peers else None
-    return Comparison(old.suite, tuple(rows), drift, exp(limit), tuple(dict.fromkeys(name for name, _ in peers)))
+    return Comparison(
+        old.suite, tuple(rows), drift, exp(-limit), exp(-limit_all), tuple(dict.fromkeys(name for name, _ in peers))
+    )
 
 
 def judged(found: Spread, limit: float, peer: bool) -> str:
-    lost = found.high < 1 and log(found.median) < limit
-    won = found.low > 1 and log(found.median) > -limit
+    """limit: of the ratio's logarithm, above 0."""
+    lost = found.high < 1 and log(found.median) < -limit
+    won = found.low > 1 and log(found.median) > limit
     if peer:
         return "noise" if lost or won else ""
     return "LOSS" if lost else "gain" if won else ""
+
+
+def pooled(rows: Sequence[Row], limit: float) -> Iterator[Row]:
+    """A row for each contender with several workloads: the geometric mean of its ratios, which is a loss beyond the limit."""
+    for name in dict.fromkeys(row.contender for row in rows):
+        mine = [row for row in rows if row.contender == name]
+        if len(mine) > 1:
+            mean = sum(log(row.ratio.median) for row in mine) / len(mine)
+            found = Spread(exp(mean), exp(mean - limit), exp(mean + limit))
+            yield Row(mine[0].suite, ALL, name, found, judged(found, limit, mine[0].peer), mine[0].peer)
 
 
 def shared(old: Result, new: Result) -> list[Key]:
@@ -133,9 +156,8 @@ def values(result: Result, keys: Sequence[Key], timed: Set[Key]) -> dict[Key, np
 
 
 def scatter(logs: Sequence[float]) -> float:
-    """A robust standard deviation: 1.4826 times the median distance from the median."""
-    middle = median(logs)
-    return 1.4826 * median(abs(x - middle) for x in logs)
+    """Root of the mean squared distance from the median."""
+    return float(np.sqrt(np.mean((np.array(logs) - median(logs)) ** 2)))
 
 
 def steadied(mine: np.ndarray, by: dict[Key, np.ndarray], levels: dict[Key, float]) -> np.ndarray:
@@ -189,7 +211,7 @@ def render(old: Result, new: Result, found: Comparison) -> Iterator[str]:
         yield "  no peers in both files: what the machine does is not told from what the code does"
     else:
         yield f"  drift of the machine: {found.drift:.2f}x, by {', '.join(found.peers)}; taken out of the ratios"
-    yield f"  a ratio below {found.limit:.2f} is a loss, where its interval lies below 1"
+    yield f"  a loss is a ratio below {found.limit:.2f} whose interval lies below 1, or {found.limit_all:.2f} over {ALL}"
     width = max(len(f"{row.contender} on {row.workload}") for row in found.rows)
     for row in found.rows:
         r = row.ratio

@@ -114,7 +114,7 @@ def ratios(result: Result) -> Iterator[str]:
 def waits(result: Result) -> Iterator[str]:
     def text(contender: str, workload: str) -> str:
         cell = result.cell(contender, workload)
-        return f"{100 * cell.more['data_wait']:.2g} %" if cell and "data_wait" in cell.more else ""
+        return f"{100 * cell.more['data_wait']:.1f} %" if cell and "data_wait" in cell.more else ""
 
     if any("data_wait" in cell.more for cell in result.cells):
         yield from grid("data wait: share of a step's time that passes before its batch is there", *names(result), text)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.__main__ import main
-from benchmarks.compare import OURS, compare, differences
+from benchmarks.compare import ALL, OURS, compare, differences
 from benchmarks.machine import Machine
 from benchmarks.peers.gpuaug import FUSED
 from benchmarks.result import Cell, ContenderRecord, Result, Run, WorkloadRecord, save
@@ -62,29 +62,29 @@ def lost(old: Result, new: Result) -> set[tuple[str, str]]:
 seeds = st.integers(0, 10**6)
 
 
-@settings(max_examples=50, deadline=None, derandomize=True)
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(old=seeds, new=seeds)
 def test_two_runs_of_the_same_code_show_no_loss_though_the_machine_drifts(old, new):
     assert lost(run(old), run(new)) == set()
 
 
-@settings(max_examples=50, deadline=None, derandomize=True)
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(old=seeds, new=seeds, where=st.sampled_from([(name, w) for name in SPEEDS for w in WORKLOADS]))
 def test_a_fifth_more_time_in_any_one_cell_of_ours_is_found_and_nothing_else(old, new, where):
     assert lost(run(old), run(new, {where: 1 / 1.2})) == ({where} if where[0].startswith(OURS) else set())
 
 
 def test_a_slower_peer_is_noise():
-    found = compare(run(1), run(2, {("dali", "cifar"): 0.5}))
-    assert {(row.contender, row.workload) for row in found.rows if row.verdict == "noise"} == {("dali", "cifar")}
+    found = compare(run(1), run(2, {("dali", w): 0.5 for w in WORKLOADS}))
+    assert [row.workload for row in found.rows if row.verdict == "noise" and row.contender == "dali"] == [ALL]
     assert not found.losses
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=10, deadline=None, derandomize=True)
 @given(old=seeds, new=seeds)
 def test_a_slower_gpuaug_is_found_in_all_its_cells_at_once(old, new):
     cells = {(name, w) for name in (FUSED, "gpuaug-kornia") for w in WORKLOADS}
-    assert lost(run(old), run(new, dict.fromkeys(cells, 0.8))) == cells
+    assert lost(run(old), run(new, dict.fromkeys(cells, 0.8))) == cells | {(FUSED, ALL), ("gpuaug-kornia", ALL)}
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)
@@ -95,6 +95,14 @@ def test_without_peers_a_quiet_machine_is_enough(old, new):
               (run(old, **quiet), run(new, **quiet), run(new, {(FUSED, "cifar"): 1 / 1.2}, **quiet))]  # fmt: skip
     assert lost(steady[0], steady[1]) == set()
     assert lost(steady[0], steady[2]) == {(FUSED, "cifar")}
+
+
+def test_a_loss_of_every_cell_is_found_where_none_of_them_is_beyond_noise():
+    rng = random.Random(1)
+    loud = {(name, w): rng.uniform(0.88, 1.12) for name in ("torchvision", "albumentationsx", "dali") for w in WORKLOADS}
+    slow = {(FUSED, w): 1 / 1.2 for w in WORKLOADS}
+    assert lost(run(1), run(2, loud)) == set()
+    assert lost(run(1), run(2, {**loud, **slow})) == {(FUSED, ALL)}
 
 
 def test_a_gain_is_no_loss():
@@ -150,7 +158,7 @@ def test_the_command(tmp_path, capsys):
     save([run(2)], same)
     save([run(3, {(FUSED, "cifar"): 0.8})], slow)
     assert main(["compare", str(old), str(same)]) == 0
-    assert "0 of 15 cells lost speed" in capsys.readouterr().out
+    assert "0 of 20 rows lost speed" in capsys.readouterr().out
     assert main(["compare", str(old), str(slow)]) == 1
     text = capsys.readouterr().out
     assert next(line for line in text.splitlines() if "LOSS" in line).startswith(f"  {FUSED} on cifar")

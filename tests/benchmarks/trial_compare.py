@@ -3,9 +3,8 @@
     PYTHONPATH=. python tests/benchmarks/trial_compare.py [PAIRS] [--contender NAME...] [--json FOLDER]
 
 Each of the PAIRS (5) is three runs of `augment --quick`, each in a process of its own: `old`, `same` and `slow`. In `slow`
-every call of gpuaug-fused is followed by a busy loop of a fifth of its processor time: in pair 1 on every workload, in the
-others on those of a single policy. `compare` must stay silent on old and same, and find old and slow, in the planted cells
-and no other.
+every call of gpuaug-fused is followed by a busy loop of a fifth of its processor time, on every workload, or on that of
+--policy alone. `compare` must stay silent on old and same, and find a loss in old and slow.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from benchmarks.peers.gpuaug import FUSED
 from benchmarks.result import Result, Run
 from benchmarks.suites import augment
 from benchmarks.suites.common import Request, chosen
-from benchmarks.workloads import one_view
+from benchmarks.workloads import CORE
 
 SHARE = 0.2
 REPEATS = 20
@@ -70,34 +69,29 @@ def run_here(names: Sequence[str], policies: Sequence[str]) -> Result:
     return augment.run(workloads, contenders, run, lambda text: None)
 
 
-def losses(old: Result, new: Result) -> set[str]:
-    return {
-        row.workload if row.contender == FUSED else f"{row.contender} on {row.workload}" for row in compare(old, new).losses
-    }
+def losses(old: Result, new: Result) -> list[str]:
+    return [f"{row.contender} on {row.workload} {row.ratio.median:.2f}x" for row in compare(old, new).losses]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Try `compare` on planted slow-downs.")
     parser.add_argument("pairs", type=int, nargs="?", default=5)
     parser.add_argument("--contender", nargs="+", default=[], metavar="NAME", help="only these, gpuaug-fused among them")
-    parser.add_argument("--json", type=Path, help="keep the results in this folder")
+    parser.add_argument("--policy", help="plant on this one's workloads alone")
+    parser.add_argument("--json", type=Path, metavar="FOLDER", help="keep the results here")
     options = parser.parse_args()
-    policies = list(dict.fromkeys(one_view(w.policy).name for w in augment.wanted(Request(Run("cpu", 1, "", 0, 0, True, 0)))))
+    at = [options.policy] if options.policy else sorted({w.policy for w in CORE})
     silent = found = 0
     for k in range(options.pairs):
-        at = policies if k == 0 else [policies[k % len(policies)]]
         old, same, slow = (measured(options.contender, planted) for planted in ((), (), at))
         if options.json:
             for name, one in (("old", old), ("same", same), ("slow", slow)):
-                result.save([one], options.json / f"{k}-{name}.json")
-        expected = {w.name for w in slow.workloads if w.policy in at}
+                result.save([one], options.json / f"{k + 1}-{name}.json")
         heard, seen = losses(old, same), losses(old, slow)
-        silent, found = silent + (not heard), found + (seen == expected)
+        silent, found = silent + (not heard), found + bool(seen)
         load = " ".join(f"{one.machine.load[1]:.1f}" for one in (old, same, slow))
-        print(
-            f"pair {k + 1}, load {load}: same code: {sorted(heard) or 'silent'}; planted {sorted(expected)}: {sorted(seen)}",
-            flush=True,
-        )
+        print(f"pair {k + 1}, load {load}\n  same code: {'; '.join(heard) or 'silent'}")
+        print(f"  planted: {'; '.join(seen) or 'silent'}", flush=True)
     print(f"silent on the same code {silent} of {options.pairs}; found the planted slow-down {found} of {options.pairs}")
 
 
