@@ -38,7 +38,8 @@ class DataLoader:
     policy: a `Policy` or a policy's name. It takes the place of a torchvision dataset's transform; None converts that
         transform (see `gpuaug.from_torchvision`).
     batch_size, shuffle, sampler, num_workers, drop_last, worker_init_fn, multiprocessing_context: as torch's. Workers are
-        threads for a folder and processes for a Dataset; with 0, all is done in `next()`.
+        threads that decode for a folder, processes for a Dataset, and threads that make views where pixels are in memory, or
+        packed raw; with 0, all is done in `next()`.
     device: where views and targets come out. seed: 0..2^64-1, of the order and of the draws.
     backend, dtype, memory_format: as `gpuaug.Augmenter`.
     prefetch_factor: batches kept ready ahead of the consumer, and as many in the making; no effect without workers.
@@ -197,6 +198,8 @@ class DataLoader:
         if not self.num_workers:
             return Here(fetcher, augmented)
         threads = max(1, (torch.get_num_threads() - self.num_workers) // 2)  # half of what decoding leaves to the consumer
+        if self.source.workers == "none":
+            threads = self.num_workers  # there is nothing to decode
         return Producer(fetcher, augmented, self.prefetch_factor, device, threads)
 
     def workers(self, epoch: int, order: Callable[[], Iterable[int]]) -> Workers:

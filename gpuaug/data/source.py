@@ -8,6 +8,7 @@ workers = "none"        load(index) -> (Images, target): a copy in memory, which
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -16,6 +17,7 @@ import torch
 from torch.utils.data import default_collate
 
 from ..images import Images, as_rgb
+from ..memory import POOL
 from .decode import Pixels
 from .target import collate_targets
 
@@ -98,9 +100,13 @@ class ArraySource:
         return f"image {i} of the array"
 
     def load(self, index: Index) -> tuple[Images, Any]:
-        batch = np.ascontiguousarray(self.images[index])
-        shapes = np.tile(np.array([batch.shape[1:3]], dtype=np.int32), (len(index), 1))
-        return Images(torch.from_numpy(batch.reshape(-1)), shapes), collate_targets(self.targets, index, self.target_transform)
+        if len(index) and not 0 <= int(index.min()) <= int(index.max()) < len(self):
+            raise IndexError(f"{self!r}: index must be in 0..{len(self) - 1}, got {int(index.min())}..{int(index.max())}")
+        shape = self.images.shape[1:]
+        buffer = POOL.take(len(index) * prod(shape))
+        np.take(self.images, index, axis=0, out=buffer.reshape(len(index), *shape), mode="clip")  # "raise" makes a copy more
+        shapes = np.tile(np.array([shape[:2]], dtype=np.int32), (len(index), 1))
+        return Images(torch.from_numpy(buffer), shapes), collate_targets(self.targets, index, self.target_transform)
 
     def __repr__(self) -> str:
         height, width = self.images.shape[1:3]

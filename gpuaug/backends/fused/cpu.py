@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 
 from ...images import Images
+from ...memory import POOL, SMALL, aligned
 from . import kernels
 from .output import BFLOAT16, FLOAT16, FLOAT32
 from .plan import BLUR, CONTRAST, Tables
@@ -86,14 +87,6 @@ STRIP = 1024
 
 def up(n: int) -> int:
     return -(-n // LANES) * LANES
-
-
-def aligned(count: int, dtype: Any = np.float32) -> npt.NDArray[Any]:
-    """Zeros at a multiple of 64 bytes."""
-    size = count * np.dtype(dtype).itemsize
-    raw = np.zeros(size + 64, dtype=np.uint8)
-    skip = -raw.ctypes.data % 64
-    return raw[skip : skip + size].view(dtype)
 
 
 def dimensions(tables: Tables) -> tuple[int, ...]:
@@ -183,30 +176,6 @@ def buffers(
     )
 
 
-class Pool:
-    """Memory of views that nobody holds any more, for views to come.
-
-    A fresh allocation of this size costs a page fault every 4 kB, which takes longer than making the view; torch keeps no
-    memory back on the CPU. Memory is free again when only the pool refers to it.
-    """
-
-    def __init__(self, keep: int) -> None:
-        self.keep = keep
-        self.lock = threading.Lock()
-        self.blocks: list[npt.NDArray[np.uint8]] = []
-
-    def take(self, size: int) -> npt.NDArray[np.uint8]:
-        with self.lock:
-            for k in range(len(self.blocks)):
-                # Two references: the list's, and that of the call to getrefcount.
-                if self.blocks[k].nbytes == size and sys.getrefcount(self.blocks[k]) == 2:
-                    self.blocks.append(self.blocks.pop(k))
-                    return self.blocks[-1]
-            block: npt.NDArray[np.uint8] = aligned(size, np.uint8)
-            self.blocks = [*self.blocks[-self.keep + 1 :], block]
-            return block
-
-
 class Scratch:
     """Buffers that no kernel uses at the moment, the newest first."""
 
@@ -228,9 +197,6 @@ class Scratch:
 
 
 SCRATCH = Scratch(keep=16)
-POOL = Pool(keep=16)
-SMALL = 1 << 16
-"""Bytes below which memory comes from torch, whose allocator reuses blocks of this size."""
 
 
 def empty(shape: tuple[int, ...], dtype: torch.dtype, memory_format: torch.memory_format) -> torch.Tensor:
