@@ -16,7 +16,7 @@ OLDEST_PYTHON ?= $(shell python3.12 -c "" 2>/dev/null && echo python3.12 || echo
 OLDEST := .venv-oldest/bin
 
 test-oldest: .venv-oldest/.ready
-	$(OLDEST)/python -m pytest
+	$(OLDEST)/python -m pytest -n 2
 
 .venv-oldest/.ready: pyproject.toml oldest.txt
 	$(OLDEST_PYTHON) -m venv .venv-oldest
