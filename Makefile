@@ -33,7 +33,7 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 
 bench: $(READY)
-	$(BIN)/python -m benchmarks run augment scaling decode --quick --json bench/bench.json
+	$(BIN)/python -m benchmarks run augment scaling decode --quick --repeats 10 --json bench/bench.json
 	$(BIN)/python -m benchmarks report bench/bench.json -o bench/report.html --png bench
 
 gpu-check: $(READY)

@@ -84,7 +84,18 @@ CORE = (
 )
 """What a quick run measures, and what the README shows."""
 
-MORE = ("mae", "supervised", "spatial", "appearance", "moco_v2", "byol:1", "byol:2", "dino:1", "dino:2", "dino:3")
+MORE: tuple[str, ...] = (
+    "mae",
+    "supervised",
+    "spatial",
+    "appearance",
+    "moco_v2",
+    "byol:1",
+    "byol:2",
+    "dino:1",
+    "dino:2",
+    "dino:3",
+)
 """Policies of a full run, from 256x256: every view that differs, so that a policy's price is the sum over its views."""
 
 if "randaugment" in gpuaug.policies:

@@ -106,7 +106,7 @@ def test_a_loss_of_every_cell_is_found_where_none_of_them_is_beyond_noise():
 
 
 def test_a_gain_is_no_loss():
-    found = compare(run(1), run(2, {(FUSED, "cifar"): 1.5}))
+    found = compare(run(1), run(2, {(FUSED, "cifar"): 1.25}))
     assert [(row.contender, row.workload) for row in found.rows if row.verdict == "gain"] == [(FUSED, "cifar")]
     assert not found.losses
 
@@ -124,7 +124,7 @@ def with_processor(result: Result, values: Result) -> Result:
 
 def test_time_that_other_programs_had_is_no_loss():
     """A burst that hit one cell alone, by the clock but not on the processor."""
-    old, new = run(1), run(2, {(FUSED, "cifar"): 0.5})
+    old, new = run(1), run(2, {(FUSED, "cifar"): 0.8})
     assert lost(old, new) == {(FUSED, "cifar")}
     assert lost(with_processor(old, run(1)), with_processor(new, run(2))) == set()
     assert lost(with_processor(old, run(1)), with_processor(run(2), run(2, {(FUSED, "cifar"): 0.8}))) == {(FUSED, "cifar")}

@@ -12,7 +12,7 @@ from benchmarks.stats import Spread
 from benchmarks.table import WIDTH, line
 from benchmarks.targets import TARGETS, judge
 
-TINY = ["run", "augment", "--quick", "--batch", "2", "--policy", "simclr_cifar"]
+TINY = ["run", "augment", "--quick", "--repeats", "10", "--batch", "2", "--policy", "simclr_cifar"]
 
 
 def silent(text: str) -> None:
@@ -56,7 +56,7 @@ def test_more_threads_have_no_targets(contenders, capsys):
 
 
 def test_strong_and_cheap_are_put_beside_each_other(contenders, capsys):
-    arguments = ["--policy", "simclr", "cheap", "--contender", FUSED, "--batch", "1"]
+    arguments = ["--policy", "simclr", "cheap", "--contender", FUSED, "--batch", "1", "--repeats", "10"]
     assert main(["run", "augment", "--quick", *arguments]) == 0
     text = capsys.readouterr().out
     assert "strong / cheap" in text
