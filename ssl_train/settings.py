@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, fields, replace
+from importlib.util import find_spec
 from typing import Any, Literal
 
 import torch
@@ -15,7 +16,7 @@ from .methods import METHODS, Head, Recipe
 from .model import SMALL
 from .optim import DEFAULTS, OPTIMIZERS, SCALING
 
-FREE = ("device", "num_workers", "eval_every", "checkpoint_every", "compile", "out", "resume")
+FREE = ("device", "num_workers", "eval_every", "checkpoint_every", "compile", "tensorboard", "out", "resume")
 """What may change when a run is continued; all else would make it another run."""
 
 Switch = Literal["on", "off"]
@@ -40,8 +41,8 @@ class Settings:
     local_size: int | None = None
     """Side of a small view. Default: the policy's at 224 pixels, and in proportion (up to a multiple of 8) at other sizes."""
     backbone: str = "resnet18"
-    """resnet18, resnet34, resnet50, resnet18_quarter (a quarter of the channels, for CPUs), vit_nano, vit_tiny, vit_small, or
-    any model of timm's."""
+    """resnet18, resnet34, resnet50, resnet18_quarter (a quarter of the channels, for CPUs), resnet10_quarter (half its
+    depth and resolution too), vit_nano, vit_tiny, vit_small, or any model of timm's."""
     size: int = 32
     """Side of a view in pixels; up to 64 the backbone has the CIFAR stem, or patches of 4 pixels."""
     batch_size: int = 256
@@ -99,7 +100,7 @@ class Settings:
     weight_decay_end: float | None = None
     """Where half a cosine takes it by the end of the run. Default: it stays (but for DINO above 64 pixels)."""
     warmup_epochs: float | None = None
-    """Default: 10, or a tenth of a run of under 100 epochs."""
+    """In which the learning rate rises. Default: 10 (none for MoCo v2 and SimSiam with SGD), at most a tenth of the run."""
     seed: int = 0
     """Of the initial weights, the order of the images and the draws."""
     device: str = "auto"
@@ -119,6 +120,8 @@ class Settings:
     theirs reaches the network."""
     checkpoint_every: int = 0
     """Steps between checkpoints, besides the one at the end of each epoch; 0: none."""
+    tensorboard: bool = False
+    """Write the metrics for TensorBoard too, to tensorboard/ in the run's folder."""
     out: str | None = None
     """The run's folder. Default: runs/METHOD-DATA-BACKBONE-seed."""
     resume: bool = False
@@ -172,7 +175,7 @@ def resolve(settings: Settings) -> Settings:
         "scaling": published.scaling if own else "linear",
         "weight_decay": decay,
         "weight_decay_end": (published.weight_decay_end if own else None) or given.get("weight_decay", decay),
-        "warmup_epochs": min(10.0, s.epochs / 10),
+        "warmup_epochs": min(published.warmup if own else 10.0, s.epochs / 10),
         "out": f"runs/{s.method}-{s.data.strip('/').split('/')[-1]}-{s.backbone}-{s.seed}",
     }
     if filled["momentum_end"] == "off" or momentum == "off":
@@ -248,6 +251,8 @@ def check(s: Settings) -> None:
         raise UserError(f"--negatives {s.negatives}: 1..{s.batch_size - 1}, with the losses nt_xent and info_nce")
     if s.grow_from is not None and not (32 <= s.grow_from <= s.size and (s.size - s.grow_from) % 32 == 0):
         raise UserError(f"--grow-from {s.grow_from}: it must be --size {s.size} less a multiple of 32, and at least 32")
+    if s.tensorboard and not find_spec("tensorboard"):
+        raise UserError("--tensorboard: it needs `pip install tensorboard`")
     world = distributed.world()
     if s.batch_size % world or s.batch_size < 2 * world:
         raise UserError(
