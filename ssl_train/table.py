@@ -7,6 +7,7 @@ import math
 import statistics
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -133,12 +134,13 @@ def measure(encode: Callable[[torch.Tensor], torch.Tensor], o: Options, data: Pa
 def trained(o: Options, data: Path, method: str, seed: int) -> Row:
     """Train a method and measure it."""
     folder = o.out / f"{method}-{seed}"
+    settings = run_settings(o, data, method, seed, folder)
     start = time.process_time()
-    run = train(run_settings(o, data, method, seed, folder))
-    spent = time.process_time() - start
+    run = train(settings)
+    spent = {} if settings.resume else {"cpu_s": time.process_time() - start}  # of a resumed run it would be a part
     losses = [json.loads(line)["loss"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
     found = measure(run.model.eval().backbone, o, data)
-    return found | {"first_loss": losses[0], "last_loss": losses[-1], "cpu_s": spent}
+    return found | {"first_loss": losses[0], "last_loss": losses[-1]} | spent
 
 
 def untrained(o: Options, data: Path, seed: int) -> Row:
@@ -194,10 +196,14 @@ def markdown(found: dict[str, Any]) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for name, seeds in found["rows"].items():
-        column = {key: [row[key] for row in seeds.values()] for key in next(iter(seeds.values()))}
+        column = defaultdict[str, list[float]](list)
+        for row in seeds.values():
+            for key, value in row.items():
+                column[key].append(value)
         cells = [str(len(seeds)), cell(column["knn"]), cell(column["linear"]), cell(column["rankme"], percent=False), "", ""]
-        if "cpu_s" in column:
+        if column["last_loss"]:
             cells[-2] = f"{statistics.fmean(column['first_loss']):.3g} to {statistics.fmean(column['last_loss']):.3g}"
+        if column["cpu_s"]:
             cells[-1] = f"{statistics.fmean(column['cpu_s']):.0f}"
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"

@@ -124,7 +124,7 @@ def test_killed_in_the_middle_of_an_epoch_and_resumed_the_weights_are_the_same(
 ) -> None:
     command = [sys.executable, "-c", KILLED, moment, *arguments(replace(tiny, checkpoint_every=3))]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # as here, see conftest.py
-    killed = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    killed = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert tiny.out is not None
     state = torch.load(Path(tiny.out) / "checkpoint.pt", weights_only=True)
