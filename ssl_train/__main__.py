@@ -10,7 +10,7 @@ from pathlib import Path
 
 import tyro
 
-from . import run
+from . import distributed, run
 from .errors import UserError
 from .settings import Settings, resolve
 from .train import train
@@ -34,6 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings = parse(argv)
         out = resolve(settings).out
         done = train(settings)
+        first_rank = distributed.rank() == 0
+        if first_rank:
+            done.draw()
     except (UserError, OSError) as error:  # an OSError: the disk is full, a folder has gone
         print(f"ssl_train: {error}", file=sys.stderr)
         return 2
@@ -44,6 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         print(f"ssl_train: interrupted{hint}", file=sys.stderr)
         return 130
+    distributed.stop()
+    if not first_rank:
+        return 0
     print(f"{done.folder}: settings.json, metrics.jsonl, checkpoint.pt, curves.png")
     if done.knn:
         first, last = min(done.knn), max(done.knn)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +32,26 @@ def append(path: Path, *rows: Row) -> None:
         file.write("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def plot(path: Path, rows: list[Row], title: str) -> None:
-    """Write a PNG: loss by step, kNN accuracy by epoch, data wait by step."""
+def board(folder: Path, step: int) -> Callable[..., None]:
+    """A function that writes rows as TensorBoard's events, in place of those after `step`."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)  # type: ignore[no-untyped-call]
+
+    def write(*rows: Row) -> None:
+        for row in rows:
+            for name in sorted(row.keys() & {"loss", "learning_rate", "images_per_s", "data_wait", "knn"}):
+                writer.add_scalar(name, row[name], row["step"])  # type: ignore[no-untyped-call]
+        writer.flush()  # type: ignore[no-untyped-call]
+
+    return write
+
+
+def plot(folder: Path, title: str) -> None:
+    """Write curves.png beside a metrics file: loss by step, kNN accuracy by epoch, data wait by step."""
     from matplotlib.figure import Figure  # a quarter of a second to import, so only here
 
+    rows = read(folder / "metrics.jsonl")
     steps = [row for row in rows if "loss" in row]
     found = [row for row in rows if "knn" in row]
     figure = Figure(figsize=(12, 3.6), layout="constrained")
@@ -49,4 +66,4 @@ def plot(path: Path, rows: list[Row], title: str) -> None:
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title)
-    write_atomic(path, lambda file: figure.savefig(file, format="png", dpi=110))
+    write_atomic(folder / "curves.png", lambda file: figure.savefig(file, format="png", dpi=110))

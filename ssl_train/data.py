@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from .errors import UserError
 
 @dataclass(frozen=True)
 class Data:
-    """For each split a folder with a folder a class, or (images, targets)."""
+    """For each split a folder with a folder a class, one that `gpuaug pack` made, or (images, targets)."""
 
     train: Any
     test: Any
@@ -22,6 +23,9 @@ class Data:
     def classes(self) -> int:
         """How many there are in the training split."""
         if isinstance(self.train, str):
+            packed = Path(self.train, "packed.json")
+            if packed.exists():
+                return len(json.loads(packed.read_text())["classes"])
             return sum(path.is_dir() for path in Path(self.train).iterdir())
         return int(max(self.train[1])) + 1
 

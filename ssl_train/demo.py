@@ -155,6 +155,7 @@ def demo(out: Path, epochs: int, seed: int) -> tuple[dict[str, float], Run]:
         out=str(out / "run"),
     )
     run = train(settings)
+    run.draw()
     accuracy = {"raw pixels": raw_pixel_accuracy(folder), "untrained network": run.knn[0], "after SimCLR": run.knn[epochs]}
     bars(out / "accuracy.png", accuracy)
     return accuracy, run

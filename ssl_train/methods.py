@@ -35,9 +35,9 @@ class Recipe:
 
     learning_rate: for 256 images, scaled as `scaling` says. momentum: of the moving average, at the start; half a cosine takes
     it to momentum_end (None: constant), and the weight decay to weight_decay_end. target_temperature: of the target branch, at
-    the start and after `target_warmup` epochs, or after 0.3 of a shorter run. outputs: prototypes. loss_weight: of the second
-    term of Barlow Twins or LeJEPA. loss_scale: of the whole loss, which LARS feels in biases and normalisation only. trust,
-    clip: LARS's.
+    the start and after `target_warmup` epochs, or after 0.3 of a shorter run. warmup: epochs in which the learning rate rises.
+    outputs: prototypes, which stand still for the first `frozen_epochs`. loss_weight: of the second term of Barlow Twins or
+    LeJEPA. loss_scale: of the whole loss, which LARS feels in biases and normalisation only. trust, clip: LARS's.
     """
 
     policy: str
@@ -53,6 +53,8 @@ class Recipe:
     weight_decay_end: float | None = None
     target_temperature: tuple[float, float] = (0.04, 0.07)
     target_warmup: float = 30.0
+    warmup: float = 10.0
+    frozen_epochs: int = 0
     outputs: int = 0
     loss_weight: float = 0.0
     loss_scale: float = 1.0
@@ -66,8 +68,8 @@ class Method:
 
     target: "shared" (with gradient), "stop" (the same without) or "momentum" (the moving average of the network).
     symmetric: each of the two global views is predicted in turn; else only the second, which the network itself then never
-    sees. queue: its length as published, and the largest share of the training images it may hold. frozen_epochs: for which
-    the prototypes stand still. small, large: the recipes up to 64 pixels and above.
+    sees. queue: its length as published, and the largest share of the training images it may hold.
+    small, large: the recipes up to 64 pixels and above.
     """
 
     loss: str
@@ -78,7 +80,6 @@ class Method:
     symmetric: bool = True
     views: int = 2
     queue: tuple[int, float] = (0, 0.0)
-    frozen_epochs: int = 0
     source: str = ""
 
 
@@ -102,8 +103,16 @@ def solo_lars(name: str, projector: Head, learning_rate: float, weight_decay: fl
 METHODS = {
     "simclr": Method(
         "nt_xent",
-        small=lars(CIFAR, Head(2, 0, 128, last="scale"), 1.0, 1e-6, "google-research/simclr README", temperature=0.5),
-        large=lars("simclr", Head(2, 0, 128, last="scale"), 0.3, 1e-6, "google-research/simclr README", temperature=0.1),
+        small=solo_lars("simclr", Head(2, 2048, 256, norm="none"), 0.4, 1e-4, temperature=0.2),
+        large=lars(
+            "simclr",
+            Head(2, 0, 128, last="scale"),
+            1.2,  # 0.075 x sqrt(256)
+            1e-4,
+            "google-research/simclr README",
+            temperature=0.1,
+            scaling="sqrt",
+        ),
         source="Chen et al. 2020, arXiv 2002.05709",
     ),
     "moco_v2": Method(
@@ -112,7 +121,7 @@ METHODS = {
         symmetric=False,
         queue=(65_536, 1 / 12),  # 4,096 for CIFAR-10's 50,000, as in the authors' notebook for it
         small=Recipe(
-            CIFAR, Head(2, 0, 128, norm="none"), "sgd", 0.3, 1e-4, solo("mocov2plus"), temperature=0.2, momentum_end=0.999
+            CIFAR, Head(2, 2048, 256, norm="none"), "sgd", 0.3, 1e-4, solo("mocov2plus"), temperature=0.2, momentum_end=0.999
         ),
         large=Recipe(
             "moco_v2",
@@ -124,6 +133,7 @@ METHODS = {
             temperature=0.2,
             momentum=0.999,
             momentum_end=None,
+            warmup=0.0,
         ),
         source="Chen et al. 2020, arXiv 2003.04297",
     ),
@@ -133,7 +143,12 @@ METHODS = {
         predictor=Head(2, 4096, 256),
         small=solo_lars("mocov3", Head(2, 4096, 256, last="plain"), 0.3, 1e-6, temperature=0.2),
         large=lars(
-            "byol", Head(2, 4096, 256, last="plain"), 0.6, 1.5e-6, "facebookresearch/moco-v3 CONFIG.md", temperature=1.0
+            "byol",
+            Head(2, 4096, 256, last="plain"),
+            0.6,
+            1e-6,
+            "facebookresearch/moco-v3 CONFIG.md, 100 epochs",
+            temperature=1.0,
         ),
         source="Chen et al. 2021, arXiv 2104.02057",
     ),
@@ -149,32 +164,43 @@ METHODS = {
         "cosine",
         target="stop",
         predictor=Head(2, 512, 2048),
-        small=Recipe(CIFAR, Head(2, 2048, 2048, last="plain"), "sgd", 0.03, 5e-4, "arXiv 2011.10566, appendix D"),
-        large=Recipe("simsiam", Head(3, 2048, 2048, last="plain"), "sgd", 0.05, 1e-4, "facebookresearch/simsiam README"),
+        small=Recipe(CIFAR, Head(2, 2048, 2048, last="plain"), "sgd", 0.03, 5e-4, "arXiv 2011.10566, appendix D", warmup=0.0),
+        large=Recipe(
+            "simsiam", Head(3, 2048, 2048, last="plain"), "sgd", 0.05, 1e-4, "facebookresearch/simsiam README", warmup=0.0
+        ),
         source="Chen and He 2021, arXiv 2011.10566",
     ),
     "swav": Method(
         "swav",
-        frozen_epochs=1,
-        small=solo_lars("swav", Head(2, 2048, 128), 0.6, 1e-6, outputs=3000),
-        large=lars("swav", Head(2, 2048, 128), 0.3, 1e-6, "facebookresearch/swav swav_800ep_pretrain.sh", outputs=3000),
+        small=solo_lars("swav", Head(2, 2048, 128), 0.6, 1e-6, outputs=3000, frozen_epochs=2),
+        large=lars(
+            "swav",
+            Head(2, 2048, 128),
+            0.3,
+            1e-6,
+            "facebookresearch/swav scripts/swav_800ep_pretrain.sh",
+            outputs=3000,
+            frozen_epochs=1,  # 313 steps of 4,096
+        ),
         source="Caron et al. 2020, arXiv 2006.09882",
     ),
     "dino": Method(
         "dino",
         target="momentum",
-        frozen_epochs=1,
-        small=solo_lars("dino", Head(3, 2048, 256, norm="none", gelu=True), 0.3, 1e-6, momentum=0.9995, outputs=4096),
+        small=solo_lars(
+            "dino", Head(3, 2048, 256, norm="none", gelu=True), 0.3, 1e-6, momentum=0.9995, outputs=4096, frozen_epochs=1
+        ),
         large=Recipe(
             "dino",
             Head(3, 2048, 256, norm="none", gelu=True),
             "adamw",
             5e-4,
             0.04,
-            "facebookresearch/dino main_dino.py",
+            "facebookresearch/dino main_dino.py; target temperature: README, ViT-S",
             weight_decay_end=0.4,
             momentum=0.996,
             outputs=65_536,
+            frozen_epochs=1,
         ),
         source="Caron et al. 2021, arXiv 2104.14294",
     ),
@@ -202,26 +228,35 @@ METHODS = {
         "nnclr",
         predictor=Head(2, 4096, 256),
         queue=(98_304, 1.0),
-        small=solo_lars("nnclr", Head(2, 2048, 256), 0.4, 1e-5, temperature=0.2),
+        small=solo_lars("nnclr", Head(3, 2048, 256, last="full"), 0.4, 1e-5, temperature=0.2),
         large=lars("byol", Head(3, 2048, 256, last="full"), 0.3, 1e-6, "arXiv 2104.14548, section 4", temperature=0.1),
         source="Dwibedi et al. 2021, arXiv 2104.14548",
     ),
     "w_mse": Method(
         "w_mse",
         small=Recipe(CIFAR, Head(2, 1024, 64), "adamw", 2e-3, 1e-6, solo("wmse") + " (Adam there)", scaling="none"),
-        large=Recipe("simclr", Head(2, 1024, 128), "adamw", 2e-3, 1e-6, "arXiv 2007.06346, section 4 (Adam)", scaling="none"),
+        large=Recipe(
+            "simclr",
+            Head(2, 1024, 128),
+            "adamw",
+            2e-3,
+            1e-6,
+            "htdt/self-supervised README, Tiny ImageNet (Adam)",
+            scaling="none",
+        ),
         source="Ermolov et al. 2021, arXiv 2007.06346",
     ),
     "lejepa": Method(
         "lejepa",
-        small=Recipe(CIFAR, Head(3, 2048, 128), "adamw", 2e-3, 5e-2, "rbalestr-lab/lejepa MINIMAL.md", loss_weight=0.02),
-        large=Recipe("lejepa", Head(3, 2048, 128), "adamw", 5e-4, 5e-2, "rbalestr-lab/lejepa README", loss_weight=0.05),
+        # Weight decay as for ResNets; ViTs have 5e-2.
+        small=Recipe(CIFAR, Head(3, 2048, 16), "adamw", 2e-3, 5e-4, "rbalestr-lab/lejepa MINIMAL.md", loss_weight=0.02),
+        large=Recipe("lejepa", Head(3, 2048, 128), "adamw", 5e-4, 5e-4, "rbalestr-lab/lejepa README", loss_weight=0.05),
         source="Balestriero and LeCun 2025, arXiv 2511.08544",
     ),
     "supervised": Method(
         "cross_entropy",
         views=1,
-        small=Recipe("supervised", Head(0, 0, 0), "sgd", 0.1, 5e-4, "He et al. 2016, arXiv 1512.03385, section 4.2"),
+        small=Recipe("supervised", Head(0, 0, 0), "sgd", 0.2, 1e-4, "He et al. 2016, arXiv 1512.03385, section 4.2"),
         large=Recipe("supervised", Head(0, 0, 0), "sgd", 0.1, 1e-4, "torchvision references/classification"),
         source="torchvision references/classification",
     ),

@@ -33,21 +33,24 @@ def resnet(name: str, size: int) -> tuple[nn.Module, int]:
     return net, width
 
 
-def resnet18_quarter(size: int) -> tuple[nn.Module, int]:
-    """ResNet-18 with a quarter of its channels (16, 32, 64, 128), a sixteenth of its work: for CPUs and demonstrations."""
+def narrow_resnet(blocks: int, stride: int, size: int) -> tuple[nn.Module, int]:
+    """A ResNet with a quarter of ResNet-18's channels (16, 32, 64, 128) and `blocks` blocks a stage, for CPUs.
+
+    stride: of the stem for small images; larger ones have torchvision's stem.
+    """
     stem: list[nn.Module] = (
-        [nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(inplace=True)]
+        [nn.Conv2d(3, 16, 3, stride, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU(inplace=True)]
         if size <= SMALL
         else [nn.Conv2d(3, 16, 7, 2, 3, bias=False), nn.BatchNorm2d(16), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)]
     )
-    blocks: list[nn.Module] = []
+    layers: list[nn.Module] = []
     width = 16
     for out in (16, 32, 64, 128):
-        stride = out // width
-        shortcut = nn.Sequential(nn.Conv2d(width, out, 1, stride, bias=False), nn.BatchNorm2d(out)) if stride > 1 else None
-        blocks += [BasicBlock(width, out, stride, shortcut), BasicBlock(out, out)]
+        step = out // width
+        shortcut = nn.Sequential(nn.Conv2d(width, out, 1, step, bias=False), nn.BatchNorm2d(out)) if step > 1 else None
+        layers += [BasicBlock(width, out, step, shortcut), *(BasicBlock(out, out) for _ in range(blocks - 1))]
         width = out
-    net = nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    net = nn.Sequential(*stem, *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -103,7 +106,8 @@ def timm_model(name: str, size: int) -> tuple[nn.Module, int]:
 
 
 BACKBONES: dict[str, Callable[[int], tuple[nn.Module, int]]] = {
-    "resnet18_quarter": resnet18_quarter,
+    "resnet18_quarter": partial(narrow_resnet, 2, 1),
+    "resnet10_quarter": partial(narrow_resnet, 1, 2),
     **{name: partial(resnet, name) for name in ("resnet18", "resnet34", "resnet50")},
     "vit_nano": partial(vit, 2, 2, 64),
     "vit_tiny": partial(vit, 12, 3, 192),

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from . import checkpoint
+from . import checkpoint, curves
 from .errors import UserError
 from .model import JointEmbedding
 from .settings import Settings, check_same, from_saved
@@ -33,6 +33,11 @@ class Run:
     probe: dict[int, list[float]] = field(default_factory=dict)
     images_per_s: float = math.nan
     data_wait: float = math.nan
+
+    def draw(self) -> None:
+        """Write curves.png: half a second, so only the commands do it."""
+        s = self.settings
+        curves.plot(self.folder, f"{s.method}, {s.backbone}, {s.data}, {s.policy} at {s.size} pixels")
 
 
 def start(folder: Path, settings: Settings, policy: str) -> None:

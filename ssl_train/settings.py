@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal
+from importlib.util import find_spec
+from typing import Annotated, Any, Literal
 
 import torch
+import tyro
 
 from . import distributed
 from .criteria import CRITERIA
 from .errors import UserError
-from .methods import METHODS, Head, Recipe
+from .methods import METHODS, Head, Norm, Recipe
 from .model import SMALL
 from .optim import DEFAULTS, OPTIMIZERS, SCALING
 
-FREE = ("device", "num_workers", "eval_every", "checkpoint_every", "compile", "out", "resume")
+FREE = ("device", "num_workers", "eval_every", "checkpoint_every", "compile", "tensorboard", "out", "resume")
 """What may change when a run is continued; all else would make it another run."""
 
 Switch = Literal["on", "off"]
+OwnInt = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")]
+OwnFloat = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")]
+OwnStr = Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")]
+OwnSwitch = Annotated[Switch | None, tyro.conf.arg(metavar="{on,off}", help_behavior_hint="")]
+"""Options that take the recipe's value where they are not given; the help page shows no default for them."""
 
 
 @dataclass(frozen=True)
@@ -26,22 +33,22 @@ class Settings:
     """Pretrain a backbone without labels, and measure its features by kNN and a linear probe.
 
     Every option from --loss to --queue-size is one column of the method's row (ssl_train/methods.py) and can be switched by
-    itself. Options left at None take the published value of the method's recipe for the image size.
+    itself. Options without a default take the published value of the method's recipe for the image size.
     """
 
     method: str = "simclr"
     """simclr, moco_v2, moco_v3, byol, simsiam, swav, dino, barlow_twins, vicreg, nnclr, w_mse, lejepa, supervised."""
     data: str = "photos"
     """photos, cifar10, or the path of a folder that has train/ and test/ (or val/), each with one folder of images a class."""
-    policy: str | None = None
+    policy: OwnStr = None
     """A named policy; `gpuaug policies` lists them."""
-    multi_crop: int | None = None
+    multi_crop: OwnInt = None
     """Small views besides the two large ones; 0 drops those of the policy. Default: as the policy has them."""
-    local_size: int | None = None
+    local_size: OwnInt = None
     """Side of a small view. Default: the policy's at 224 pixels, and in proportion (up to a multiple of 8) at other sizes."""
     backbone: str = "resnet18"
-    """resnet18, resnet34, resnet50, resnet18_quarter (a quarter of the channels, for CPUs), vit_nano, vit_tiny, vit_small, or
-    any model of timm's."""
+    """resnet18, resnet34, resnet50, resnet18_quarter (a quarter of the channels, for CPUs), resnet10_quarter (half its
+    depth and resolution too), vit_nano, vit_tiny, vit_small, or any model of timm's."""
     size: int = 32
     """Side of a view in pixels; up to 64 the backbone has the CIFAR stem, or patches of 4 pixels."""
     batch_size: int = 256
@@ -49,57 +56,57 @@ class Settings:
     epochs: int = 100
     """Passes over the training images."""
 
-    loss: str | None = None
+    loss: OwnStr = None
     """nt_xent, info_nce, moco_v2, nnclr, cosine, swav, dino, barlow_twins, vicreg, w_mse, lejepa, cross_entropy."""
-    predictor: Switch | None = None
+    predictor: OwnSwitch = None
     """A prediction network on the branch that is trained; `on` gives a method without one BYOL's."""
-    momentum: float | Literal["off"] | None = None
+    momentum: Annotated[float | Literal["off"] | None, tyro.conf.arg(metavar="{off}|FLOAT", help_behavior_hint="")] = None
     """Of the moving average that gives the targets, at the start; off: the network itself gives them."""
-    momentum_end: float | None = None
+    momentum_end: OwnFloat = None
     """Where half a cosine takes the momentum by the end of the run."""
-    stop_gradient: Switch | None = None
+    stop_gradient: OwnSwitch = None
     """Whether targets that the network itself gives are cut off from the gradient."""
-    symmetric: Switch | None = None
+    symmetric: OwnSwitch = None
     """Whether each of the two large views is a target in turn, or only the second."""
-    projector_layers: int | None = None
+    projector_layers: OwnInt = None
     """Layers of the projector; 0: none."""
-    projector_hidden: int | None = None
+    projector_hidden: OwnInt = None
     """Width of its hidden layers, and of the predictor's; 0: that of what comes in."""
-    projector_dim: int | None = None
+    projector_dim: OwnInt = None
     """Width of the embedding."""
-    head_norm: Literal["batch", "layer", "none"] | None = None
+    head_norm: Annotated[Norm | None, tyro.conf.arg(metavar="{batch,layer,none}", help_behavior_hint="")] = None
     """Normalisation in projector and predictor."""
-    prototypes: int | None = None
+    prototypes: OwnInt = None
     """Their number, where the loss has any."""
-    queue_size: int | None = None
+    queue_size: OwnInt = None
     """Earlier embeddings kept, where the loss keeps any; rounded down to whole batches. Default: the published number, or less
     for small data."""
-    temperature: float | None = None
+    temperature: OwnFloat = None
     """Of the loss."""
-    target_temperature: float | None = None
+    target_temperature: OwnFloat = None
     """Of the targets (DINO), after its warm-up."""
-    negatives: int | None = None
+    negatives: OwnInt = None
     """Other images each view is told apart from (nt_xent, info_nce), e.g. 1. Default: all of the batch."""
     weights: Literal["uniform", "score", "shuffled", "draws"] = "uniform"
     """Of positive pairs (a reconstruction of ScoreCL): by the difference of their views' scores; the same, shuffled; or by that
     of their draws' strengths, without a score network."""
     score_epochs: int = 5
     """Passes over the images to train the score network."""
-    grow_from: int | None = None
+    grow_from: OwnInt = None
     """Size of the views at the start, growing to --size in steps of 32 pixels, each for an equal share of the epochs."""
 
-    optimizer: str | None = None
+    optimizer: OwnStr = None
     """lars, adamw (better for short runs), or sgd."""
-    learning_rate: float | None = None
+    learning_rate: OwnFloat = None
     """The peak for 256 images a batch."""
-    scaling: str | None = None
+    scaling: OwnStr = None
     """How the learning rate follows the batch size: linear, sqrt, none."""
-    weight_decay: float | None = None
+    weight_decay: OwnFloat = None
     """Not applied to biases and normalisation."""
-    weight_decay_end: float | None = None
+    weight_decay_end: OwnFloat = None
     """Where half a cosine takes it by the end of the run. Default: it stays (but for DINO above 64 pixels)."""
-    warmup_epochs: float | None = None
-    """Default: 10, or a tenth of a run of under 100 epochs."""
+    warmup_epochs: OwnFloat = None
+    """In which the learning rate rises. Default: 10 (none for MoCo v2 and SimSiam with SGD), at most a tenth of the run."""
     seed: int = 0
     """Of the initial weights, the order of the images and the draws."""
     device: str = "auto"
@@ -119,7 +126,9 @@ class Settings:
     theirs reaches the network."""
     checkpoint_every: int = 0
     """Steps between checkpoints, besides the one at the end of each epoch; 0: none."""
-    out: str | None = None
+    tensorboard: bool = False
+    """Write the metrics for TensorBoard too, to tensorboard/ in the run's folder."""
+    out: OwnStr = None
     """The run's folder. Default: runs/METHOD-DATA-BACKBONE-seed."""
     resume: bool = False
     """Continue the run in --out, exactly where its last checkpoint was written."""
@@ -172,7 +181,7 @@ def resolve(settings: Settings) -> Settings:
         "scaling": published.scaling if own else "linear",
         "weight_decay": decay,
         "weight_decay_end": (published.weight_decay_end if own else None) or given.get("weight_decay", decay),
-        "warmup_epochs": min(10.0, s.epochs / 10),
+        "warmup_epochs": min(published.warmup if own else 10.0, s.epochs / 10),
         "out": f"runs/{s.method}-{s.data.strip('/').split('/')[-1]}-{s.backbone}-{s.seed}",
     }
     if filled["momentum_end"] == "off" or momentum == "off":
@@ -248,6 +257,8 @@ def check(s: Settings) -> None:
         raise UserError(f"--negatives {s.negatives}: 1..{s.batch_size - 1}, with the losses nt_xent and info_nce")
     if s.grow_from is not None and not (32 <= s.grow_from <= s.size and (s.size - s.grow_from) % 32 == 0):
         raise UserError(f"--grow-from {s.grow_from}: it must be --size {s.size} less a multiple of 32, and at least 32")
+    if s.tensorboard and not find_spec("tensorboard"):
+        raise UserError("--tensorboard: it needs `pip install tensorboard`")
     world = distributed.world()
     if s.batch_size % world or s.batch_size < 2 * world:
         raise UserError(

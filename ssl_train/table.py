@@ -1,4 +1,4 @@
-"""`python -m ssl_train.table`: every method on a small part of a data set, beside its untrained network and raw pixels."""
+"""`python -m ssl_train.table`: every method on a small part of a data set, beside the untrained network and raw pixels."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import json
 import math
 import statistics
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,93 +17,165 @@ import torch
 import tyro
 
 import gpuaug
+from gpuaug.cli import main as gpuaug_command
 
 from .checkpoint import write_atomic
 from .data import image_folder, open_data
 from .errors import UserError
 from .evaluate import evaluation_policy, features, knn
-from .measures import rankme
+from .measures import linear_probe, rankme
 from .methods import METHODS
-from .settings import Settings
+from .model import backbone
+from .run import versions
+from .settings import Settings, recipe
 from .train import train
+
+Row = dict[str, float]
 
 
 @dataclass(frozen=True)
 class Options:
-    """Train every method in the same small setting, with AdamW, and tabulate kNN accuracy and RankMe: mean and standard error
-    over the seeds. A run that is there already is not made again, so an interrupted table is continued by the same command."""
+    """Train every method in the same small setting, with AdamW, and tabulate what its features are worth: kNN and linear
+    accuracy and RankMe, mean and standard error over the seeds. The results so far are written after every run, and a run that
+    is there already is not made again: an interrupted table is continued by the same command."""
 
     data: str = "photos"
     """photos, or a folder that has train/ and test/, such as CIFAR-10's images."""
     methods: tuple[str, ...] = tuple(METHODS)
     """Which rows."""
     seeds: tuple[int, ...] = (0, 1, 2)
+    """All methods are trained with the first, then with the second ..."""
     images: int = 5000
-    """Training images, evenly over the classes; and at most as many test images."""
+    """Training images, evenly over the classes."""
+    test_images: int = 2000
+    stored: int = 32
+    """Side of the images that are kept, decoded; crops are taken from these."""
     epochs: int = 20
     batch_size: int = 128
     size: int = 32
-    backbone: str = "resnet18_quarter"
+    backbone: str = "resnet10_quarter"
     policy: str | None = None
     """One for all methods. Default: each method's own."""
-    projector_hidden: int = 512
-    """Width of the heads' hidden layers: the published 2,048 to 8,192 would be most of the work beside so small a backbone."""
+    projector: int = 512
+    """Most that the heads' layers are wide: the published 2,048 to 8,192 would be most of the work here."""
+    prototypes: int = 256
+    """SwAV's and DINO's: their published thousands are for at least ten times as many images."""
     momentum: float = 0.99
     """Of all moving averages: DINO's published 0.9995 hardly moves in so few steps."""
+    learning_rate: float = 4e-3
+    """AdamW's for 256 images."""
+    weight_decay: float = 1e-4
     knn_k: int = 20
-    device: str = "auto"
     num_workers: int = 1
     out: Path = Path("runs/table")
+    """A folder for the runs."""
+    results: Path = Path("runs/table/table.json")
+    """The results; beside them the same as Markdown."""
+    render: bool = False
+    """Only write the Markdown again from the results."""
 
 
-def subset(data: str, images: int, out: Path) -> Path:
-    """A folder of links to the first images of each class in both splits of an image folder; returns it."""
-    source = image_folder(Path(data)) if data not in ("photos", "cifar10") else open_data(data)
-    if not isinstance(source.train, str):
-        raise UserError(f"--data {data}: the table needs a folder of images; unpack them as train/CLASS/* and test/CLASS/*")
-    for split, folder in (("train", Path(source.train)), ("test", Path(source.test))):
-        classes = sorted(path for path in folder.iterdir() if path.is_dir())
+def subset(o: Options) -> Path:
+    """The first images of each class in both splits of an image folder, decoded once (`gpuaug pack`); returns their folder."""
+    source = open_data(o.data) if o.data == "photos" else image_folder(Path(o.data))
+    for split, folder, count in (("train", source.train, o.images), ("test", source.test, o.test_images)):
+        links, packed = o.out / "links" / split, o.out / "images" / split
+        classes = sorted(path for path in Path(folder).iterdir() if path.is_dir())
         for place in classes:
-            target = out / split / place.name
-            target.mkdir(parents=True, exist_ok=True)
-            for file in sorted(place.iterdir())[: images // len(classes)]:
-                if not (target / file.name).exists():
-                    (target / file.name).symlink_to(file.resolve())
-    return out
+            (links / place.name).mkdir(parents=True, exist_ok=True)
+            for file in sorted(place.iterdir())[: count // len(classes)]:
+                if not (links / place.name / file.name).exists():
+                    (links / place.name / file.name).symlink_to(file.resolve())
+        words = ["pack", str(links), str(packed), "--format", "raw", "--size", str(o.stored), "--workers", "1"]
+        if gpuaug_command(words):
+            raise UserError(f"--data {o.data}: could not be packed")
+    return o.out / "images"
 
 
-def one_run(o: Options, data: Path, method: str, seed: int) -> dict[str, float]:
-    """A method's row for one seed, from its file where it is there."""
-    folder = o.out / f"{method}-{seed}"
-    done = folder / "row.json"
-    if done.exists():
-        found: dict[str, float] = json.loads(done.read_text())
-        return found
-    s = Settings(method=method, data=str(data), policy=o.policy, backbone=o.backbone, size=o.size, batch_size=o.batch_size)
-    s = replace(s, epochs=o.epochs, seed=seed, optimizer="adamw", device=o.device, num_workers=o.num_workers, knn_k=o.knn_k)
-    s = replace(
-        s, projector_hidden=o.projector_hidden, eval_every=o.epochs, out=str(folder), resume=(folder / "checkpoint.pt").exists()
+def run_settings(o: Options, data: Path, method: str, seed: int, out: Path) -> Settings:
+    """A method's own recipe but for what the options name."""
+    own = recipe(Settings(method=method, size=o.size))
+    heads = {"projector_hidden": o.projector, "projector_dim": min(o.projector, own.projector.out)}
+    return Settings(
+        method=method,
+        data=str(data),
+        policy=o.policy,
+        backbone=o.backbone,
+        size=o.size,
+        batch_size=o.batch_size,
+        epochs=o.epochs,
+        seed=seed,
+        optimizer="adamw",
+        learning_rate=o.learning_rate,
+        weight_decay=o.weight_decay,
+        scaling="linear",
+        momentum=o.momentum if METHODS[method].target == "momentum" else None,
+        prototypes=o.prototypes if own.outputs else None,
+        device="cpu",
+        num_workers=o.num_workers,
+        eval_every=0,
+        probe="off",
+        out=str(out),
+        resume=(out / "checkpoint.pt").exists(),
+        **(heads if own.projector.layers else {}),
     )
-    if METHODS[method].target == "momentum":
-        s = replace(s, momentum=o.momentum)
-    run = train(s)
-    loader = gpuaug.DataLoader(data / "train", evaluation_policy(o.size), batch_size=256, device=run.settings.device)
-    x, _ = features(run.model.eval().backbone, loader, torch.device(run.settings.device))
-    steps = [row for row in map(json.loads, (folder / "metrics.jsonl").read_text().splitlines()) if "loss" in row]
-    row = {"untrained": run.knn[0], "knn": run.knn[o.epochs], "probe": run.probe[o.epochs][0], "rankme": rankme(x)}
-    row |= {"first_loss": steps[0]["loss"], "last_loss": steps[-1]["loss"]}
-    write_atomic(done, lambda file: file.write(json.dumps(row).encode()))
-    return row
 
 
-def pixels(o: Options, data: Path) -> float:
-    """kNN accuracy of the pixels themselves."""
-    device = torch.device("cpu")
+def measure(encode: Callable[[torch.Tensor], torch.Tensor], o: Options, data: Path) -> Row:
+    """What features are worth: kNN and linear accuracy on the test images, RankMe of the training images'."""
     bank, queries = (
-        features(lambda view: view, gpuaug.DataLoader(data / split, evaluation_policy(o.size), batch_size=256), device)
+        features(encode, gpuaug.DataLoader(data / split, evaluation_policy(o.size), batch_size=256), torch.device("cpu"))
         for split in ("train", "test")
     )
-    return knn(bank, queries, o.knn_k)
+    linear = linear_probe(bank, queries, epochs=20)
+    return {"knn": knn(bank, queries, o.knn_k), "linear": linear, "rankme": rankme(bank[0])}
+
+
+def trained(o: Options, data: Path, method: str, seed: int) -> Row:
+    """Train a method and measure it."""
+    folder = o.out / f"{method}-{seed}"
+    settings = run_settings(o, data, method, seed, folder)
+    start = time.process_time()
+    run = train(settings)
+    spent = {} if settings.resume else {"cpu_s": time.process_time() - start}  # of a resumed run it would be a part
+    losses = [json.loads(line)["loss"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    found = measure(run.model.eval().backbone, o, data)
+    return found | {"first_loss": losses[0], "last_loss": losses[-1]} | spent
+
+
+def untrained(o: Options, data: Path, seed: int) -> Row:
+    """Measure the network that every method starts from."""
+    torch.manual_seed(seed)
+    return measure(backbone(o.backbone, o.size)[0].eval(), o, data)
+
+
+def collect(o: Options) -> None:
+    """Make every run that is not in the results yet, and add it to them."""
+    unknown = [name for name in o.methods if name not in METHODS]
+    if unknown:
+        raise UserError(f"--methods {unknown[0]}: unknown; there are {', '.join(METHODS)}")
+    about = {**asdict(o), "data": Path(o.data).name}
+    about = {name: value for name, value in about.items() if name not in ("methods", "seeds", "out", "results", "render")}
+    found: dict[str, Any] = {"options": about, "versions": versions(), "rows": {}}
+    if o.results.exists():
+        found = json.loads(o.results.read_text())
+        changed = [name for name, value in about.items() if found["options"].get(name) != value]
+        if changed:
+            raise UserError(
+                f"--{changed[0].replace('_', '-')}: {o.results} was made with another value; choose another --results"
+            )
+    data = subset(o)
+    for seed in o.seeds:
+        for name in ("raw pixels", "untrained", *o.methods):
+            rows = found["rows"].setdefault(name, {})
+            if str(seed) in rows or (name == "raw pixels" and rows):
+                continue
+            if name == "raw pixels":
+                rows[str(seed)] = measure(lambda view: view, o, data)
+            else:
+                rows[str(seed)] = untrained(o, data, seed) if name == "untrained" else trained(o, data, name, seed)
+            text = json.dumps(found, indent=1)
+            write_atomic(o.results, lambda file, text=text: file.write(text.encode()))
 
 
 def cell(values: Sequence[float], percent: bool = True) -> str:
@@ -111,30 +185,36 @@ def cell(values: Sequence[float], percent: bool = True) -> str:
     return f"{scale * statistics.fmean(values):.1f}{error}"
 
 
-def table(o: Options) -> str:
-    """The table as Markdown, and all runs in table.json."""
-    unknown = [name for name in o.methods if name not in METHODS]
-    if unknown:
-        raise UserError(f"--methods {unknown[0]}: unknown; there are {', '.join(METHODS)}")
-    data = subset(o.data, o.images, o.out / "images")
-    rows: dict[str, list[dict[str, Any]]] = {m: [one_run(o, data, m, seed) for seed in o.seeds] for m in o.methods}
-    raw = pixels(o, data)
+def markdown(found: dict[str, Any]) -> str:
+    """The results as a table."""
+    o = found["options"]
     lines = [
-        f"kNN (k={o.knn_k}) on raw pixels: {100 * raw:.1f} %. {o.images} images, {o.epochs} epochs, {o.backbone}, AdamW,"
-        f" {len(o.seeds)} seeds.",
+        f"{o['images']} training and {o['test_images']} test images of {o['data']} at {o['size']} pixels, {o['epochs']} epochs"
+        f" of batches of {o['batch_size']}, {o['backbone']}, AdamW; kNN with k = {o['knn_k']}.",
         "",
-        "| method | kNN (%) | linear probe (%) | untrained kNN (%) | RankMe | loss, first to last |",
-        "|---|---|---|---|---|---|",
+        "| features | seeds | kNN (%) | linear (%) | RankMe | loss, first to last | CPU seconds |",
+        "|---|---|---|---|---|---|---|",
     ]
-    for name, found in rows.items():
-        column = {key: [row[key] for row in found] for key in found[0]}
-        loss = f"{statistics.fmean(column['first_loss']):.3g} to {statistics.fmean(column['last_loss']):.3g}"
-        cells = [cell(column["knn"]), cell(column["probe"]), cell(column["untrained"]), cell(column["rankme"], False), loss]
+    for name, seeds in found["rows"].items():
+        column = defaultdict[str, list[float]](list)
+        for row in seeds.values():
+            for key, value in row.items():
+                column[key].append(value)
+        cells = [str(len(seeds)), cell(column["knn"]), cell(column["linear"]), cell(column["rankme"], percent=False), "", ""]
+        if column["last_loss"]:
+            cells[-2] = f"{statistics.fmean(column['first_loss']):.3g} to {statistics.fmean(column['last_loss']):.3g}"
+        if column["cpu_s"]:
+            cells[-1] = f"{statistics.fmean(column['cpu_s']):.0f}"
         lines.append(f"| {name} | {' | '.join(cells)} |")
-    text = "\n".join(lines) + "\n"
-    about = json.dumps({"pixels": raw, "rows": rows}, indent=1)
-    write_atomic(o.out / "table.json", lambda file: file.write(about.encode()))
-    write_atomic(o.out / "table.md", lambda file: file.write(text.encode()))
+    return "\n".join(lines) + "\n"
+
+
+def table(o: Options) -> str:
+    """The table as Markdown, which is written beside the results."""
+    if not o.render:
+        collect(o)
+    text = markdown(json.loads(o.results.read_text()))
+    write_atomic(o.results.with_suffix(".md"), lambda file: file.write(text.encode()))
     return text
 
 

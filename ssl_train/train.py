@@ -26,7 +26,6 @@ from .errors import UserError
 from .evaluate import features, knn
 from .interrupts import held_interrupts, stoppable
 from .loaders import Loaders, readable
-from .methods import METHODS
 from .model import JointEmbedding, follow
 from .optim import OPTIMIZERS, SCALING, groups, half_cosine, learning_rate, ramp
 from .run import Run
@@ -81,12 +80,15 @@ class Trainer:
         self.optimizer = OPTIMIZERS[s.optimizer or ""](groups(model, s.weight_decay or 0.0), 0.0, **more)
         self.run = Run(folder, s, model)
         self.metrics = folder / "metrics.jsonl"
+        self.board: Callable[..., None] | None = None
         self.rows: list[curves.Row] = []  # steps whose losses are still tensors on the device
         self.step = self.saved = 0  # steps made, and made when the last checkpoint was written
         self.steps, self.waited, self.passed = 0, 0.0, 0.0  # steps made here, seconds in next(loader), seconds in all
 
     def fit(self, interrupted: Callable[[], bool]) -> None:
         """Train to the end, evaluating on the way. Raises KeyboardInterrupt once a checkpoint is written."""
+        if self.s.tensorboard and distributed.rank() == 0:
+            self.board = curves.board(self.run.folder, self.step)
         if not self.step:
             if self.score:
                 train_score(self.score, self.loaders.bank, self.s.score_epochs, self.s.seed, self.device)
@@ -101,11 +103,6 @@ class Trainer:
                 if self.step == self.total:
                     break
                 self.train_epoch(epoch, interrupted, bar)
-        curves.plot(
-            self.run.folder / "curves.png",
-            curves.read(self.metrics),
-            f"{self.s.method}, {self.s.backbone}, {self.s.data}, {self.s.policy} at {self.s.size} pixels",
-        )
 
     def train_epoch(self, epoch: int, interrupted: Callable[[], bool], bar: tqdm[Any]) -> None:
         """What is left of an epoch, then a checkpoint."""
@@ -149,7 +146,7 @@ class Trainer:
         loss = self.recipe.loss_scale * self.criterion.loss(outputs)
         self.optimizer.zero_grad()
         torch.autograd.backward(loss)
-        if self.run.model.scores is not None and self.step < METHODS[self.s.method].frozen_epochs * self.epoch_steps:
+        if self.run.model.scores is not None and self.step < self.recipe.frozen_epochs * self.epoch_steps:
             for p in self.run.model.scores.parameters():
                 p.grad = None  # prototypes stand still at first, as in SwAV's and DINO's code
         self.optimizer.step()
@@ -250,7 +247,7 @@ class Trainer:
                 right = [(c(layer).argmax(dim=1) == y) for c, layer in zip(self.probe, layers, strict=True)]
             row["probe"] = [float(r.double().mean()) for r in right]
         self.remember(row)
-        curves.append(self.metrics, row)
+        self.log(row)
         if self.progress:
             probe = f", linear probe {row['probe'][0]:.1%}" if "probe" in row else ""
             tqdm.write(f"epoch {epoch}: kNN accuracy {row['knn']:.1%}{probe}")
@@ -267,8 +264,13 @@ class Trainer:
             if not math.isfinite(row["loss"]):
                 raise self.diverged(f"the loss is {row['loss']} at step {row['step']}")
         if distributed.rank() == 0:
-            curves.append(self.metrics, *self.rows)
+            self.log(*self.rows)
         self.rows = []
+
+    def log(self, *rows: curves.Row) -> None:
+        curves.append(self.metrics, *rows)
+        if self.board:
+            self.board(*rows)
 
     def diverged(self, what: str) -> UserError:
         return UserError(

@@ -38,7 +38,7 @@ def tiny(image_folder: Path, tmp_path: Path) -> Settings:
     """5 steps an epoch, 2 epochs."""
     return Settings(
         data=str(image_folder),
-        backbone="resnet18_quarter",
+        backbone="resnet10_quarter",
         size=16,
         batch_size=4,
         epochs=2,

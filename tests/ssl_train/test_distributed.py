@@ -53,7 +53,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Settings]:
     )
     return [
         *several,
-        replace(base, backbone="resnet18_quarter", head_norm="batch", learning_rate=0.032, out=str(folder / "batchnorm")),
+        replace(base, backbone="resnet10_quarter", head_norm="batch", learning_rate=0.032, out=str(folder / "batchnorm")),
     ]
 
 

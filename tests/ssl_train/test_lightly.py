@@ -1,19 +1,14 @@
-"""Every loss that Lightly has too, against Lightly's, on the same random embeddings. Lightly is no dependency of gpuaug."""
+"""Every loss that Lightly has too, against Lightly's, on the same random embeddings."""
 
 from __future__ import annotations
-
-import warnings
 
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
+from lightly import loss as theirs
 from test_losses import embeddings
 
 from ssl_train import losses
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    theirs = pytest.importorskip("lightly.loss", reason="compares with Lightly's losses: pip install lightly")
 
 Z1, Z2 = (z.float() for z in embeddings(16, 6))
 

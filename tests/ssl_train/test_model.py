@@ -13,7 +13,7 @@ from ssl_train.model import Prototypes, follow, grouped
 
 WIDTHS = {"resnet18_quarter": 128, "resnet18": 512, "resnet34": 512, "resnet50": 2048}
 TRANSFORMERS = {"vit_nano": 64, "vit_tiny": 192, "vit_small": 384}
-SIMCLR = METHODS["simclr"].small.projector
+SIMCLR = METHODS["simclr"].large.projector
 
 
 def test_every_backbone_is_tested() -> None:

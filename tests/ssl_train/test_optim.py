@@ -54,7 +54,7 @@ def test_lars_skips_parameters_without_a_gradient() -> None:
 
 
 def test_biases_and_normalisation_are_excluded_and_nothing_is_left_out() -> None:
-    model = JointEmbedding("resnet18_quarter", 32, METHODS["simclr"].small.projector)
+    model = JointEmbedding("resnet18_quarter", 32, METHODS["simclr"].large.projector)
     decayed, excluded = groups(model, 0.1)
     assert (decayed["weight_decay"], excluded["weight_decay"], excluded["adapt"]) == (0.1, 0.0, False)
     kinds = {id(p): type(m) for m in model.modules() for p in m.parameters(recurse=False)}
