@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from multiprocessing.connection import wait
 from typing import Any
 
 import torch
@@ -16,6 +17,9 @@ from .faults import OnError
 from .reading import Fetched, Workers, load_batch
 from .source import Index, Itemized, Loaded
 from .target import each_tensor
+
+DYING = 1.0
+"""Seconds that a killed process may take to be gone."""
 
 
 class ProcessFetcher:
@@ -41,9 +45,19 @@ class ProcessFetcher:
         return self
 
     def __next__(self) -> Fetched:
-        fetched: Fetched = next(self.engine)
+        try:
+            fetched: Fetched = next(self.engine)
+        except (ConnectionError, EOFError, FileNotFoundError) as error:
+            # A batch's memory is asked for from its worker, which may die just then: torch looks whether it lives too early.
+            if "in DataLoader worker process" in str(error) or not wait(self.sentinels(), DYING):
+                raise
+            raise RuntimeError("DataLoader: a worker process died before it had handed over its batch") from error
         # A worker's tensors lie in shared memory, one open descriptor each: too many for who collects an epoch's targets.
         return replace(fetched, target=each_tensor(fetched.target, torch.Tensor.clone))
+
+    def sentinels(self) -> list[int]:
+        """What becomes ready when a worker has died."""
+        return [process.sentinel for process in self.engine._workers]
 
     def terminate(self) -> None:
         """End the processes at once, so that a thread that waits for them wakes up with an error."""

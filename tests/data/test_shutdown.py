@@ -1,5 +1,6 @@
 """However an epoch ends, no thread, process or file is left, and nothing hangs."""
 
+import contextlib
 import gc
 import os
 import signal
@@ -18,7 +19,11 @@ from torch.utils.data import Dataset
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 import gpuaug
-from gpuaug.data import DecodeError, FolderSource
+from gpuaug.data import DatasetSource, DecodeError, FolderSource
+from gpuaug.data.arguments import decoder_of
+from gpuaug.data.faults import OnError
+from gpuaug.data.processes import ProcessFetcher
+from gpuaug.data.reading import Workers
 
 LIMIT = 60.0
 """Seconds after which a test that waits counts as hanging."""
@@ -177,6 +182,43 @@ def test_a_killed_worker_is_an_error_not_a_hang(held, plain, in_main_thread):
         assert not thread.is_alive()
     assert len(errors) == 1
     assert "worker" in errors[0]
+    assert held()[:2] == ([], 0)
+
+
+class Fleeting(Squares):
+    """Its worker dies half a second after the batch with sample 13 is made."""
+
+    def __getitem__(self, i):
+        if i == 13:
+            threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGKILL)).start()
+        return super().__getitem__(i)
+
+
+@pytest.mark.parametrize("noticed", [True, False])
+def test_a_worker_killed_before_its_batch_is_taken_is_an_error_that_says_so(held, noticed, monkeypatch):
+    """torch asks whether the worker lives; the answer may come too early, when the kernel has not finished with it."""
+    workers = Workers(1, 2, 60.0, 0, decoder_of("pillow", 10**6), OnError("raise", 0, 0, range(40)))
+    fetcher = ProcessFetcher(DatasetSource(Fleeting()), iter([np.array([13])]), workers)
+    process = fetcher.engine._workers[0]
+    with contextlib.suppress(RuntimeError):  # torch's signal handler
+        process.join(LIMIT)
+    assert process.exitcode == -signal.SIGKILL
+    if not noticed:
+        monkeypatch.setattr(process, "is_alive", lambda: True)
+    with pytest.raises(RuntimeError, match=r"worker.* (died|exited unexpectedly)"):
+        next(fetcher)
+    fetcher.close()
+    assert held()[:2] == ([], 0)
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError, ConnectionResetError, EOFError])
+def test_a_dataset_may_raise_what_a_lost_worker_looks_like(held, plain, error):
+    class Lost(Squares):
+        def __getitem__(self, i):
+            raise error("of the Dataset's own")
+
+    with pytest.raises(error, match="of the Dataset's own"):
+        next(iter(gpuaug.DataLoader(Lost(), plain, num_workers=2)))
     assert held()[:2] == ([], 0)
 
 
