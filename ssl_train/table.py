@@ -96,6 +96,9 @@ def run_settings(o: Options, data: Path, method: str, seed: int, out: Path) -> S
     """A method's own recipe but for what the options name."""
     own = recipe(Settings(method=method, size=o.size))
     heads = own.projector.layers > 0
+    width = min(o.projector, own.projector.out)
+    if METHODS[method].loss == "w_mse":
+        width = min(width, o.batch_size // 2)  # with fewer images than twice its width, whitening hides a collapse
     return Settings(
         method=method,
         data=str(data),
@@ -118,7 +121,7 @@ def run_settings(o: Options, data: Path, method: str, seed: int, out: Path) -> S
         out=str(out),
         resume=(out / "checkpoint.pt").exists(),
         projector_hidden=o.projector if heads else None,
-        projector_dim=min(o.projector, own.projector.out) if heads else None,
+        projector_dim=width if heads else None,
     )
 
 
