@@ -36,13 +36,13 @@ def board(folder: Path, step: int) -> Callable[..., None]:
     """A function that writes rows as TensorBoard's events, in place of those after `step`."""
     from torch.utils.tensorboard import SummaryWriter
 
-    writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)  # type: ignore[no-untyped-call]
+    writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 
     def write(*rows: Row) -> None:
         for row in rows:
             for name in sorted(row.keys() & {"loss", "learning_rate", "images_per_s", "data_wait", "knn"}):
-                writer.add_scalar(name, row[name], row["step"])  # type: ignore[no-untyped-call]
-        writer.flush()  # type: ignore[no-untyped-call]
+                writer.add_scalar(name, row[name], row["step"])
+        writer.flush()
 
     return write
 

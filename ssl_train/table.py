@@ -95,7 +95,10 @@ def subset(o: Options) -> Path:
 def run_settings(o: Options, data: Path, method: str, seed: int, out: Path) -> Settings:
     """A method's own recipe but for what the options name."""
     own = recipe(Settings(method=method, size=o.size))
-    heads = {"projector_hidden": o.projector, "projector_dim": min(o.projector, own.projector.out)}
+    heads = own.projector.layers > 0
+    width = min(o.projector, own.projector.out)
+    if METHODS[method].loss == "w_mse":
+        width = min(width, o.batch_size // 2)  # with fewer images than twice its width, whitening hides a collapse
     return Settings(
         method=method,
         data=str(data),
@@ -117,7 +120,8 @@ def run_settings(o: Options, data: Path, method: str, seed: int, out: Path) -> S
         probe="off",
         out=str(out),
         resume=(out / "checkpoint.pt").exists(),
-        **(heads if own.projector.layers else {}),
+        projector_hidden=o.projector if heads else None,
+        projector_dim=width if heads else None,
     )
 
 
@@ -174,8 +178,7 @@ def collect(o: Options) -> None:
                 rows[str(seed)] = measure(lambda view: view, o, data)
             else:
                 rows[str(seed)] = untrained(o, data, seed) if name == "untrained" else trained(o, data, name, seed)
-            text = json.dumps(found, indent=1)
-            write_atomic(o.results, lambda file, text=text: file.write(text.encode()))
+            write_atomic(o.results, lambda file: file.write(json.dumps(found, indent=1).encode()))
 
 
 def cell(values: Sequence[float], percent: bool = True) -> str:
