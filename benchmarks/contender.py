@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,11 +27,13 @@ MakeViews = Callable[[], torch.Tensor]
 
 @dataclass(frozen=True)
 class Setting:
-    """threads: that a contender may use. seed: of its draws. dtype: float32 or bfloat16, of the views."""
+    """threads: that a contender may use. seed: of its draws. dtype: float32 or bfloat16, of the views. scratch: a folder that
+    what it writes may lie in; the suite removes it."""
 
     threads: int = 1
     seed: int = 0
     dtype: torch.dtype = torch.float32
+    scratch: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
@@ -55,8 +55,7 @@ def load(source: Source, policy: Policy, batch: int, setting: Setting) -> Epoch:
     raw = isinstance(source, Raw)
     folder = source.folder if isinstance(source, Raw) else source
     assert isinstance(folder, Path)
-    place = TemporaryDirectory(prefix="benchmark-beton-")  # removed with the loader
-    path = str(Path(place.name, "images.beton"))
+    path = str(Path(mkdtemp(dir=setting.scratch), "images.beton"))
     image = fields.RGBImageField(write_mode="raw" if raw else "jpg", max_resolution=WIDEST, jpeg_quality=QUALITY)
     written = writer.DatasetWriter(path, {"image": image, "label": fields.IntField()}, num_workers=setting.threads)
     written.from_indexed_dataset(Decoded(folder, raw))
@@ -89,7 +88,6 @@ def load(source: Source, policy: Policy, batch: int, setting: Setting) -> Epoch:
     )
 
     def epoch() -> Iterator[Sequence[torch.Tensor]]:
-        assert place
         for views, _ in made:
             yield [views]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 
 import torch
 
@@ -87,11 +87,12 @@ def decode_all(files: Sequence[Path], setting: Setting) -> Callable[[], object]:
 
 
 def load(source: Source, policy: Policy, batch: int, setting: Setting) -> Epoch:
-    place = TemporaryDirectory(prefix="benchmark-packed-")  # removed with the loader
     if isinstance(source, Raw):
-        pack(str(source.folder), Path(place.name), Packing("raw", RAW), setting.threads, say=lambda text: None)
+        packed = Path(mkdtemp(dir=setting.scratch))
+        pack(str(source.folder), packed, Packing("raw", RAW), setting.threads, say=lambda text: None)
+        source = packed
     loader = DataLoader(
-        Path(place.name) if isinstance(source, Raw) else source,
+        source,
         policy,
         batch,
         shuffle=True,
@@ -102,7 +103,6 @@ def load(source: Source, policy: Policy, batch: int, setting: Setting) -> Epoch:
     )
 
     def epoch() -> Iterator[Sequence[torch.Tensor]]:
-        assert place
         for views, _ in loader:
             yield views if isinstance(views, list) else [views]
 

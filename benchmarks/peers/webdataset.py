@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from typing import Any
 
 import torch
@@ -36,14 +36,12 @@ def shards(folder: Path, count: int, place: Path) -> list[str]:
 def load(source: Source, policy: Policy, batch: int, setting: Setting) -> Epoch:
     wds = import_module("webdataset")
     assert isinstance(source, Path)
-    place = TemporaryDirectory(prefix="benchmark-shards-")  # removed with the loader
-    urls = shards(source, setting.threads, Path(place.name))
+    urls = shards(source, setting.threads, Path(mkdtemp(dir=setting.scratch)))
     dataset: Any = wds.WebDataset(urls, shardshuffle=False, empty_check=False).shuffle(1000, seed=setting.seed)
     dataset = dataset.decode("pil").to_tuple("jpg", "cls").map_tuple(Views(policy), int).batched(batch, partial=False)
     loader: Any = torch.utils.data.DataLoader(dataset, None, num_workers=setting.threads, persistent_workers=True)
 
     def epoch() -> Iterator[Sequence[torch.Tensor]]:
-        assert place
         for views, _ in loader:
             yield [torch.stack(list(some)) for some in zip(*views, strict=True)]
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import gpuaug
 
@@ -66,9 +67,11 @@ def measure(request: Request, progress: Progress) -> Result:
         common.threads(settings.threads),
         folder(request.data, COUNT[quick]) as root,
         repeated(root, RAW_COUNT[quick]) as many,
+        TemporaryDirectory() as scratch,
     ):
         made = tasks(request, root, many)
-        lanes, cells = prepare(made, contenders, request, progress)
+        setting = Setting(settings.threads, settings.seed, DTYPES[settings.dtype], Path(scratch))
+        lanes, cells = prepare(made, contenders, setting, progress)
         rounds(list(lanes.values()), settings.repeats, settings.seconds, progress)
         for (name, task), lane in lanes.items():
             count = next(t.count for t in made if t.name == task)
@@ -102,11 +105,10 @@ def tasks(request: Request, root: Path, many: Path) -> list[Task]:
 
 
 def prepare(
-    made: Sequence[Task], contenders: Sequence[FilePeer], request: Request, progress: Progress
+    made: Sequence[Task], contenders: Sequence[FilePeer], setting: Setting, progress: Progress
 ) -> tuple[dict[tuple[str, str], Lane], dict[tuple[str, str], Cell]]:
     lanes: dict[tuple[str, str], Lane] = {}
     cells: dict[tuple[str, str], Cell] = {}
-    setting = Setting(request.settings.threads, request.settings.seed, DTYPES[request.settings.dtype])
     for task in made:
         policy = gpuaug.policy(task.policy)
         progress(f"{task.name}: first epochs")

@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import repeat as forever
+from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import torch
@@ -68,10 +70,10 @@ def measure(request: Request, progress: Progress) -> Result:
         raise ValueError(f"--policy {policy_name}: SimCLR's step takes a policy of {wanted} views of one size")
     cells: dict[tuple[str, str], Cell] = {}
     count = batch * (WARM + STEPS[s.quick] + 2)
-    with common.threads(s.threads), folder(request.data, count) as root:
+    with common.threads(s.threads), folder(request.data, count) as root, TemporaryDirectory() as scratch:
         if len(images(root)) < count:
             raise ValueError(f"--data {root}: {len(images(root))} images, train needs {count} for its steps of {batch}")
-        setting = Setting(s.threads, s.seed)
+        setting = Setting(s.threads, s.seed, scratch=Path(scratch))
         for network in networks:
             progress(f"{network}: first steps")
             rows = {}

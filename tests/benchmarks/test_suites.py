@@ -1,4 +1,4 @@
-"""Every suite but `augment` and `loader` runs to its end in the small, and its figures are possible."""
+"""Every suite but `augment` runs to its end in the small, and its figures are possible."""
 
 from __future__ import annotations
 
@@ -91,6 +91,24 @@ def test_a_step_waits_for_its_data_but_not_for_a_replayed_batch(photos, tmp_path
     assert wait["replayed"] < 0.1
     assert all(0 <= share < 1 for share in wait.values())
     assert "data wait" in capsys.readouterr().out
+
+
+def test_loaders_give_every_image_of_every_kind_of_source(photos, tmp_path, capsys):
+    found = run(
+        "loader", tmp_path, "--data", str(photos), "--batch", "8", "--threads", "2", "--contender", FUSED, "dali-decode"
+    )
+    cells = {(c.contender, c.workload): c for c in found.cells}
+    workloads = ["jpeg-simclr", "jpeg-mae", "raw256-simclr", "raw256-mae", "arrays-cifar"]
+    assert [w.name for w in found.workloads] == workloads
+    assert all(cells[FUSED, name].status == "ok" for name in workloads)
+    assert [cells["dali-decode", name].status for name in workloads] == ["ok", "ok", *["unsupported"] * 3]
+    targets = {v.target: v for v in found.targets}
+    assert targets["jpeg-simclr: gpuaug-fused / dali-decode"].measured is not None
+    assert targets["raw256-mae: gpuaug-fused / ffcv"].measured is None
+    first = targets["seconds from iter() to a batch, 10,000 files"].measured
+    assert first is not None
+    assert 0 < first.median < 60
+    assert "images/s a core" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
