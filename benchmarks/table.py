@@ -185,7 +185,7 @@ def verdicts(result: Result) -> Iterator[str]:
         if result.suite == "augment":
             yield "targets: they are for one thread and float32, run with --threads 1"
         return
-    yield "targets, one thread"
+    yield f"targets, {'one thread' if result.run.threads == 1 else f'{result.run.threads} threads'}"
     yield from (line(v) for v in result.targets)
 
 

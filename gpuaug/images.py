@@ -10,8 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from .memory import POOL
-
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -44,9 +42,7 @@ class Images:
         """
         arrays = [as_rgb(image, k) for k, image in enumerate(images)]
         shapes = np.array([a.shape[:2] for a in arrays], dtype=np.int32).reshape(-1, 2)
-        flat = POOL.take(sum(a.size for a in arrays))
-        if arrays:
-            np.concatenate([a.reshape(-1) for a in arrays], out=flat)
+        flat = np.concatenate([a.reshape(-1) for a in arrays]) if arrays else np.empty(0, dtype=np.uint8)
         return cls(torch.from_numpy(flat), shapes)
 
     @classmethod

@@ -6,6 +6,7 @@ import tarfile
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from io import BytesIO
+from itertools import chain
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -19,13 +20,14 @@ from ..files import Epoch, FilePeer, Source, images
 from .torchvision import TABLE, Views
 
 
-def shards(folder: Path, count: int, place: Path) -> list[str]:
-    """The folder's images in `count` tar files, a worker each."""
+def shards(folder: Path, count: int, batch: int, place: Path) -> list[str]:
+    """The folder's images in `count` tar files, a worker each, whole batches in each of them."""
     files = images(folder)
+    parts = [files[k : k + batch] for k in range(0, len(files) // batch * batch, batch)]
     paths = [place / f"{k}.tar" for k in range(count)]
     for k, path in enumerate(paths):
         with tarfile.open(path, "w") as tar:
-            for file in files[k::count]:
+            for file in chain.from_iterable(parts[k::count]):
                 tar.add(file, f"{file.parent.name}-{file.stem}.jpg")
                 info = tarfile.TarInfo(f"{file.parent.name}-{file.stem}.cls")
                 info.size = 1
@@ -36,7 +38,7 @@ def shards(folder: Path, count: int, place: Path) -> list[str]:
 def load(source: Source, policy: Policy, batch: int, setting: Setting) -> Epoch:
     wds = import_module("webdataset")
     assert isinstance(source, Path)
-    urls = shards(source, setting.threads, Path(mkdtemp(dir=setting.scratch)))
+    urls = shards(source, setting.threads, batch, Path(mkdtemp(dir=setting.scratch)))
     dataset: Any = wds.WebDataset(urls, shardshuffle=False, empty_check=False).shuffle(1000, seed=setting.seed)
     dataset = dataset.decode("pil").to_tuple("jpg", "cls").map_tuple(Views(policy), int).batched(batch, partial=False)
     loader: Any = torch.utils.data.DataLoader(dataset, None, num_workers=setting.threads, persistent_workers=True)

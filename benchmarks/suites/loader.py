@@ -26,7 +26,7 @@ from .common import Progress, Request
 
 COUNT = {False: 512, True: 64}
 RAW_COUNT = {False: 2**11, True: 2**8}
-ARRAY_COUNT = {False: 2**13, True: 2**11}
+ARRAY_COUNT = {False: 2**12, True: 2**11}
 """Images of a folder, of a raw data set made of its images again and again, and of an array."""
 
 STRONG, CHEAP = "simclr", "mae"

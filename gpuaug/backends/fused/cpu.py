@@ -243,10 +243,13 @@ def spread(part: Callable[[tuple[int, int]], None], spans: list[tuple[int, int]]
         raise errors[0]
 
 
+COMPILED = threading.Event()
+
+
 @contextmanager
 def compiling() -> Iterator[None]:
     """Tell the user when the kernels take their time because they are being compiled, which happens once a machine."""
-    if kernels.views.signatures:
+    if COMPILED.is_set():
         yield
         return
     note = threading.Timer(
@@ -256,5 +259,6 @@ def compiling() -> Iterator[None]:
     note.start()
     try:
         yield
+        COMPILED.set()
     finally:
         note.cancel()
