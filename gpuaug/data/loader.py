@@ -287,7 +287,7 @@ class DataLoader:
         for name, mine in (("seed", self.seed), ("samples", len(self.source)), ("shuffle", self.shuffle)):
             if state[name] != mine:
                 raise ValueError(f"DataLoader: the state was saved with {name}={state[name]}, this loader has {name}={mine}")
-        self.early.close()
+        self.early.discard()
         self.go_to(int(state["epoch"]), int(state["position"]))
         self.reached = self.upcoming
 

@@ -188,31 +188,43 @@ class Producer:
 
 
 class Early:
-    """The pipeline of an epoch that has begun before the loop asks for it; at most one."""
+    """The pipeline of an epoch that has begun before the loop asks for it, at most one, and the one that the loop has taken.
+
+    Ctrl-C may strike between any two lines, so a pipeline with running threads is referred to from here until it is closed.
+    """
 
     def __init__(self) -> None:
         self.epoch: int | None = None
         self.pipeline: Producer | Here | None = None
+        self.taken: Producer | Here | None = None
 
     def has(self, epoch: int) -> bool:
         return self.epoch == epoch
 
     def begin(self, epoch: int, pipeline: Producer | Here) -> None:
-        self.close()
+        self.discard()
         self.epoch, self.pipeline = epoch, pipeline
         pipeline.start()
 
     def take(self, epoch: int, start: int) -> Producer | Here | None:
         """The pipeline of this epoch from its first sample on, or None; one of another epoch is ended."""
         if start or self.epoch != epoch:
-            self.close()
-        pipeline, self.pipeline, self.epoch = self.pipeline, None, None
-        return pipeline
+            self.discard()
+        self.taken = self.pipeline
+        self.pipeline = self.epoch = None
+        return self.taken
+
+    def discard(self) -> None:
+        """End what was begun early."""
+        if self.pipeline is not None:
+            self.pipeline.close()
+        self.pipeline = self.epoch = None
 
     def close(self) -> None:
-        pipeline, self.pipeline, self.epoch = self.pipeline, None, None
-        if pipeline is not None:
-            pipeline.close()
+        """End all, when nobody will ask for more."""
+        self.discard()
+        if self.taken is not None:
+            self.taken.close()
 
 
 PATIENCE = 2.0
