@@ -6,6 +6,8 @@ longer than making the views; torch keeps no memory back on the CPU.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import sys
 import threading
 from typing import Any
@@ -61,6 +63,13 @@ class Pool:
             block = np.empty(room, np.uint8)
             self.blocks = [*self.blocks[-self.keep + 1 :], block]
             return inside(block, size)
+
+
+def trim() -> None:
+    """Give the system back what malloc keeps of freed batches: where their sizes differ, it would keep ever more, an eighth
+    in 25 epochs. With glibc; elsewhere it does nothing."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 POOL = Pool(keep=24)

@@ -11,7 +11,7 @@ from ..backends import findable
 from ..convert import from_torchvision
 from ..ops.base import is_integer
 from ..policy import Policy
-from .dali import per_thread
+from .dali import shared
 from .decode import decode_batch
 from .regions import Decoder
 
@@ -30,7 +30,7 @@ DECODERS = ("auto", "pillow", "dali")
 def decoder_of(name: str, max_pixels: int) -> Decoder:
     """The decoder of that name. Raises ImportError where DALI is asked for and missing."""
     if name == "dali" or (name == "auto" and findable("nvidia.dali")):
-        return per_thread(max_pixels)
+        return shared(max_pixels)
     return lambda datas, names, _: list(decode_batch(datas, names, max_pixels))  # Pillow decodes whole pictures only
 
 

@@ -5,9 +5,11 @@ On the CPU both come to libjpeg-turbo, and the pixels are the same to the last b
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import threading
+from collections import deque
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
@@ -180,6 +182,10 @@ class DaliDecoder:
         pipe.build()
         return pipe
 
+    def __del__(self) -> None:
+        if getattr(self, "pipe", None) is not None and self.owner != os.getpid():
+            ABANDONED.append(self.pipe)
+
     def close(self) -> None:
         """End DALI's threads; a later batch starts them again. In a forked process, which has none, this does nothing."""
         if self.owner == os.getpid():  # or it would wait for them
@@ -187,14 +193,30 @@ class DaliDecoder:
                 self.pipe = None
 
 
-def per_thread(max_pixels: int = MAX_PIXELS) -> Decoder:
-    """A `Decoder` for many threads: each makes a `DaliDecoder` with its first batch, which ends with the thread."""
-    local = threading.local()
+def shared(max_pixels: int = MAX_PIXELS) -> Decoder:
+    """A `Decoder` for many threads, with as many `DaliDecoder`s as were ever at work at once.
+
+    They are kept for the next epoch's threads: DALI does not give back all the memory of a pipeline that ends (7 MB here).
+    """
+    free: deque[DaliDecoder] = deque()
 
     def decode(datas: Sequence[bytes], names: Sequence[str], regional: Regional | None) -> list[Pixels | Region | DecodeError]:
-        if not hasattr(local, "decoder"):
-            local.decoder = DaliDecoder(max_pixels=max_pixels)
-        found: list[Pixels | Region | DecodeError] = local.decoder.decode_batch(datas, names, regional)
-        return found
+        decoder = take() or DaliDecoder(max_pixels=max_pixels)
+        try:
+            return decoder.decode_batch(datas, names, regional)
+        finally:
+            free.append(decoder)
+
+    def take() -> DaliDecoder | None:
+        """One that is free, and no other process's."""
+        while free:
+            with contextlib.suppress(IndexError):  # another thread was faster
+                if (decoder := free.pop()).owner == os.getpid():
+                    return decoder
+        return None
 
     return decode
+
+
+ABANDONED: list[Any] = []
+"""Pipelines of the process that this one was forked from: their end would wait for threads that are not here."""

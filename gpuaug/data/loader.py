@@ -13,6 +13,7 @@ import torch
 
 from ..augmenter import Augmenter
 from ..catalog import policy as named_policy
+from ..memory import trim
 from ..policy import Policy
 from ..sampling import Draws
 from .arguments import DECODERS, chosen, converted, decoder_of, integer, place, refuse, share, usable
@@ -116,6 +117,7 @@ class DataLoader:
         self.on_error = chosen("on_error", on_error, MODES)
         self.max_bad = share("max_bad", max_bad)
         self.max_pixels = integer("max_pixels", max_pixels, 1)
+        self.decode = decoder_of(self.decoder, self.max_pixels)
         self.rank, self.world_size = place(rank, world_size, sampler is not None)
         self.device = usable(device)
         own = named_policy(policy) if isinstance(policy, str) else policy
@@ -183,6 +185,8 @@ class DataLoader:
                     yield self.deliver(delivery, epoch, position)
         finally:
             pipeline.close()
+            if self.source.workers == "threads":  # then batches differ in size
+                trim()
         self.reached = (epoch + 1, 0)
         LOG.info("%s", meter)
 
@@ -211,7 +215,7 @@ class DataLoader:
             self.prefetch_factor,
             self.timeout,
             (self.seed + epoch) % 2**63,  # of the workers' own generators, for Datasets that draw by themselves
-            decoder_of(self.decoder, self.max_pixels),
+            self.decode,
             OnError(self.on_error, self.seed, epoch, pool),
             Regions.of(self.policy, self.seed, epoch),
             self.worker_init_fn,
