@@ -131,6 +131,8 @@ class Producer:
             if self.device.type == "cpu":
                 torch.set_num_threads(self.threads)  # of this thread
             self.started.set()
+            if self.closed:  # before this thread had begun: its fetcher is closed, and would wait for parts that nobody reads
+                return
             with contextlib.closing(self.fetcher), side_stream(self.device) as stream:
                 for fetched in self.fetcher:
                     delivery = self.make(fetched)

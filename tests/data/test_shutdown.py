@@ -118,6 +118,17 @@ def test_collected_targets_hold_no_descriptors(held, plain):
     assert torch.cat(targets).tolist() == list(range(40))
 
 
+def test_a_pipeline_closed_before_its_thread_has_begun_ends(held, folder, plain, monkeypatch):
+    """As Ctrl-C does that strikes while the thread is being started on a busy machine."""
+    loader = gpuaug.DataLoader(folder, plain, batch_size=4, num_workers=2)
+    producer = loader.pipeline(0, lambda: range(40))
+    begin = producer.thread.start
+    monkeypatch.setattr(producer.thread, "start", lambda: (producer.close(), begin()))
+    producer.start()
+    producer.thread.join(LIMIT)
+    assert held()[:2] == ([], 0)
+
+
 def test_nothing_is_left_after_an_error_in_the_consumer(held, source, plain):
     warm(source, plain)
     before = held()
