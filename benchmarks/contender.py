@@ -37,15 +37,12 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Contender:
-    """One way to make views.
+class Peer:
+    """What is compared with gpuaug, or gpuaug itself.
 
     name: in tables. modules: that must be importable. install: the command that brings them. distributions: whose versions
     are recorded, where installed. regime: the form in which it takes images. note: what it does otherwise than the truth.
-    supports: why it cannot do a policy, or None. prepare: everything that is done once, untimed. devices: where it runs.
-    threads: a multiple of the run's threads. same_draws: its first batch is made from the truth's draws. on_request: it is
-    run only where it is named, and in a full run of `augment`. probe: takes the place of `prepare` where one op alone is
-    checked against the truth.
+    supports: why it cannot do a policy, or None.
     """
 
     name: str
@@ -55,12 +52,6 @@ class Contender:
     regime: str
     note: str
     supports: Callable[[Policy], str | None]
-    prepare: Callable[[Policy, Photos, Setting], MakeViews]
-    devices: tuple[str, ...] = ("cpu",)
-    threads: int = 1
-    same_draws: bool = False
-    on_request: bool = False
-    probe: Callable[[Policy, Photos, Setting], MakeViews] | None = None
 
     @property
     def missing(self) -> list[str]:
@@ -70,6 +61,24 @@ class Contender:
     @property
     def versions(self) -> dict[str, str]:
         return {name: found for name in self.distributions if (found := version_of(name))}
+
+
+@dataclass(frozen=True)
+class Contender(Peer):
+    """One way to make views.
+
+    prepare: everything that is done once, untimed. devices: where it runs.
+    threads: a multiple of the run's threads. same_draws: its first batch is made from the truth's draws. on_request: it is
+    run only where it is named, and in a full run of `augment`. probe: takes the place of `prepare` where one op alone is
+    checked against the truth.
+    """
+
+    prepare: Callable[[Policy, Photos, Setting], MakeViews]
+    devices: tuple[str, ...] = ("cpu",)
+    threads: int = 1
+    same_draws: bool = False
+    on_request: bool = False
+    probe: Callable[[Policy, Photos, Setting], MakeViews] | None = None
 
 
 def importable(module: str) -> bool:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from gpuaug import Policy
 
-from .contender import Setting, importable, version_of
+from .contender import Peer, Setting
 from .workloads import RAGGED, part
 
 Arrays = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
@@ -43,32 +43,17 @@ Epoch = Callable[[], Iterator[Sequence[torch.Tensor]]]
 
 
 @dataclass(frozen=True)
-class FilePeer:
+class FilePeer(Peer):
     """One way from files to pixels or views.
 
     decode: given files, a function that decodes each once; None where it is not offered. load: an Epoch of a source; None
-    likewise. takes: the types of its sources. supports: why it cannot do a policy, or None. The rest as in `Contender`.
+    likewise. takes: the types of its sources. on_request: as in `Contender`.
     """
 
-    name: str
-    modules: tuple[str, ...]
-    install: str
-    distributions: tuple[str, ...]
-    regime: str
-    note: str
-    supports: Callable[[Policy], str | None]
     decode: Callable[[Sequence[Path], Setting], Callable[[], object]] | None = None
     load: Callable[[Source, Policy, int, Setting], Epoch] | None = None
     takes: tuple[type, ...] = (Path,)
     on_request: bool = False
-
-    @property
-    def missing(self) -> list[str]:
-        return [name for name in self.modules if not importable(name)]
-
-    @property
-    def versions(self) -> dict[str, str]:
-        return {name: found for name in self.distributions if (found := version_of(name))}
 
 
 def anything(policy: Policy) -> str | None:

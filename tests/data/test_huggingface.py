@@ -7,6 +7,7 @@ import io
 import pickle
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
 import torch
@@ -15,8 +16,6 @@ from PIL import Image
 import gpuaug
 from gpuaug.data import DecodeError, FolderSource, HuggingFaceSource
 from gpuaug.data.huggingface import is_huggingface
-
-datasets = pytest.importorskip("datasets")
 
 INTEGER = datasets.Value("int64")
 NAMES = datasets.ClassLabel(names=["ant", "bee", "cat"])

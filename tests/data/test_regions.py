@@ -12,6 +12,7 @@ from PIL import Image
 import gpuaug
 from gpuaug import CenterCrop, Images, Policy, RandomResizedCrop, View, sample
 from gpuaug.data import DecodeError, decode
+from gpuaug.data.dali import DaliDecoder
 from gpuaug.data.regions import Region, Regions, placed
 
 HEIGHT, WIDTH = 67, 90
@@ -36,9 +37,6 @@ JPEGS = {
 
 @pytest.fixture(scope="module")
 def decoder():
-    pytest.importorskip("nvidia.dali", reason="DALI is for Linux")
-    from gpuaug.data.dali import DaliDecoder
-
     made = DaliDecoder()
     yield made
     made.close()
@@ -131,7 +129,6 @@ def jpegs(tmp_path):
 @pytest.mark.parametrize("on_error", ["skip", "replace"])
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_loader_gives_the_same_with_every_decoder(jpegs, on_error, workers):
-    pytest.importorskip("nvidia.dali", reason="DALI is for Linux")
     policy = Policy(View(16, RandomResizedCrop(scale=(0.05, 0.3)), repeat=2))
 
     def epochs(decoder):

@@ -17,7 +17,6 @@ from gpuaug.backends.fused.triton_records import BASE, OFF, barriers, levels_of,
 
 from .triton_interpreter import CASES, LARGEST, MEAN, NARROW, photos
 
-pytest.importorskip("triton")
 TESTS = Path(__file__).parents[1]
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 

@@ -4,7 +4,6 @@ import pytest
 
 from gpuaug.backends.fused.resources import CAPABILITIES, resources, table, variants
 
-pytest.importorskip("triton")
 VARIANTS = {f"{v.kernel}, {v.name}": v for v in variants()}
 
 
