@@ -101,7 +101,7 @@ def timm_model(name: str, size: int) -> tuple[nn.Module, int]:
         net = timm.create_model(name, num_classes=0, img_size=size, dynamic_img_size=True)
     except TypeError:
         net = timm.create_model(name, num_classes=0)
-    width: int = net.num_features  # type: ignore[assignment]
+    width: int = net.num_features
     return net, width
 
 

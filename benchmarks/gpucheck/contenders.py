@@ -137,15 +137,9 @@ def with_dali(policy: Policy, pictures: torch.Tensor) -> MakeViews:
         )
         return tuple(dali.graph(lib, x, view) for view in policy.views)
 
-    # Not run ahead: a batch made in the background would be work outside the timed region.
-    built = lib.pipeline_def(
-        pipeline,
-        enable_conditionals=True,
-        exec_dynamic=False,
-        exec_async=False,
-        exec_pipelined=False,
-        prefetch_queue_depth=1,
-    )(batch_size=len(pictures), num_threads=torch.get_num_threads(), device_id=torch.cuda.current_device() if cuda else None)
+    built = lib.pipeline_def(pipeline, enable_conditionals=True, **dali.AT_ONCE)(
+        batch_size=len(pictures), num_threads=torch.get_num_threads(), device_id=torch.cuda.current_device() if cuda else None
+    )
     built.build()
     return lambda: [from_dlpack(view.as_tensor()).to(torch.bfloat16) for view in built.run()]
 
