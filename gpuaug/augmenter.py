@@ -12,6 +12,7 @@ import torch
 from . import backends
 from .backends import Batch, Given
 from .images import Images
+from .memory import uninitialised
 from .ops import ColorJitter, GaussianBlur, Op, OpDraws, Size, ToDtype
 from .ops.filter import DTYPES
 from .policy import Policy, View
@@ -67,11 +68,14 @@ class Augmenter:
         self.modules = modules(backend, "cpu" if self.device is None else self.device.type, approximate)
         self.plan = tuple(stages(view.steps, self.modules) for view in policy.views)
 
-    def __call__(self, images: Images | torch.Tensor | Sequence[Any], draws: Draws) -> list[torch.Tensor]:
+    def __call__(
+        self, images: Images | torch.Tensor | Sequence[Any], draws: Draws, out: Sequence[torch.Tensor] | None = None
+    ) -> list[torch.Tensor]:
         """Views of a batch.
 
         images: `Images`, a uint8 tensor (B, 3, H, W), or a list that `Images.from_list` takes. draws: of this policy, one
-        row an image. Raises ValueError where policy, batch size or device do not fit.
+        row an image. out: tensors to write the views into, as `empty` gives them, or rows of these. Raises ValueError where
+        policy, batch size or device do not fit.
         """
         batch = as_images(images)
         if draws.policy != self.policy:
@@ -82,15 +86,37 @@ class Augmenter:
             raise ValueError(f"Augmenter: {len(batch)} images but draws for {len(draws)}")
         if self.device is not None and batch.device != self.device:
             raise ValueError(f"Augmenter: images are on {batch.device}, the augmenter on {self.device}; use images.to(...)")
-        return [self.make_view(batch, v, draws.tables[v]) for v in range(len(self.policy.views))]
+        if out is not None:
+            self.check_room(out, batch)
+        return [
+            self.make_view(batch, v, draws.tables[v], None if out is None else out[v]) for v in range(len(self.policy.views))
+        ]
 
-    def make_view(self, images: Images, v: int, draws: Sequence[OpDraws]) -> torch.Tensor:
-        """One view of a batch, (B, 3, H, W)."""
+    def make_view(self, images: Images, v: int, draws: Sequence[OpDraws], out: torch.Tensor | None = None) -> torch.Tensor:
+        """One view of a batch, (B, 3, H, W), in `out` where it is given."""
         view = self.policy.views[v]
         dtype = self.dtype or output_dtype(view)
         if not len(images):
             return torch.empty((0, 3, *view.size), dtype=dtype, device=images.device)
-        return run(images, self.plan[v], self.modules, draws, dtype, self.memory_format)
+        return run(images, self.plan[v], self.modules, draws, dtype, self.memory_format, out)
+
+    def empty(self, count: int) -> list[torch.Tensor]:
+        """Room on the CPU for the views of so many images: tensors (count, 3, H, W) of any content.
+
+        It is the memory of earlier views where nobody holds these any more.
+        """
+        views = self.policy.views
+        return [uninitialised((count, 3, *v.size), self.dtype or output_dtype(v), self.memory_format) for v in views]
+
+    def check_room(self, out: Sequence[torch.Tensor], batch: Images) -> None:
+        if len(out) != len(self.policy.views):
+            raise ValueError(f"Augmenter: out has {len(out)} tensors, the policy {len(self.policy.views)} views")
+        for v, (tensor, view) in enumerate(zip(out, self.policy.views, strict=True)):
+            wanted = ((len(batch), 3, *view.size), self.dtype or output_dtype(view), batch.device)
+            if (given := (tuple(tensor.shape), tensor.dtype, tensor.device)) != wanted:
+                raise ValueError(f"Augmenter: out[{v}] must be {' '.join(map(str, wanted))}, got {' '.join(map(str, given))}")
+            if not tensor.is_contiguous(memory_format=self.memory_format):
+                raise ValueError(f"Augmenter: out[{v}] must be contiguous as {self.memory_format}; take rows of `empty`")
 
     def __str__(self) -> str:
         lines = [f"Augmenter(backend={self.backend!r}, device={str(self.device or 'of the images')!r})"]
@@ -183,14 +209,19 @@ def run(
     draws: Sequence[OpDraws],
     dtype: torch.dtype = torch.float32,
     memory_format: torch.memory_format = torch.contiguous_format,
+    out: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Apply the stages; the last gives the dtype and the memory format."""
+    """Apply the stages; the last gives the dtype and the memory format, and writes into `out` where it is given."""
     for stage in plan:
         steps = draws[stage.first : stage.first + len(stage.ops)]
         if stage.backend == "fused" and stage is plan[-1]:
-            return found["fused"].apply(batch, stage.ops, steps, dtype, memory_format)  # type: ignore[no-any-return]
+            return found["fused"].apply(batch, stage.ops, steps, dtype, memory_format, out)  # type: ignore[no-any-return]
+        if stage.backend != "fused" and isinstance(batch, Images):
+            batch = batch.packed()
         batch = found[stage.backend].apply(batch, stage.ops, steps)
     assert isinstance(batch, torch.Tensor)  # View has checked that its ops end at one size
+    if out is not None:
+        return out.copy_(batch)
     return batch.to(dtype).contiguous(memory_format=memory_format)
 
 

@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from .memory import POOL
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -18,20 +20,27 @@ if TYPE_CHECKING:
 class Images:
     """A batch of 8-bit RGB images, each of its own size, on one device.
 
-    buffer: uint8, one dimension: the pixels of every image, row by row, three bytes a pixel, one image after the other.
+    buffer: uint8, one dimension: the pixels of every image, row by row, three bytes a pixel.
     shapes: (B, 2) int32 NumPy array of heights and widths; it stays on the host, where crop boxes are computed.
+    starts: (B,) int64 NumPy array: where each image begins in the buffer, which may hold more. None: one after the other.
     """
 
     buffer: torch.Tensor
     shapes: npt.NDArray[np.int32]
+    starts: npt.NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         if self.buffer.dtype != torch.uint8 or self.buffer.ndim != 1:
             raise ValueError(f"Images: buffer must be a flat uint8 tensor, got {self.buffer.dtype} of {self.buffer.ndim} dims")
         if self.shapes.ndim != 2 or self.shapes.shape[1] != 2 or (self.shapes < 1).any():
             raise ValueError("Images: shapes must be (B, 2) heights and widths, each at least 1")
-        if int(self.sizes.sum()) != self.buffer.numel():
-            raise ValueError(f"Images: shapes need {int(self.sizes.sum())} bytes, the buffer has {self.buffer.numel()}")
+        if self.starts is None:
+            if int(self.sizes.sum()) != self.buffer.numel():
+                raise ValueError(f"Images: shapes need {int(self.sizes.sum())} bytes, the buffer has {self.buffer.numel()}")
+        elif self.starts.shape != (len(self),) or self.starts.dtype != np.int64:
+            raise ValueError(f"Images: starts must be ({len(self)},) int64, got {self.starts.shape} {self.starts.dtype}")
+        elif len(self) and not 0 <= self.starts.min() <= (self.starts + self.sizes).max() <= self.buffer.numel():
+            raise ValueError(f"Images: starts and shapes lead out of the buffer, which has {self.buffer.numel()} bytes")
 
     @classmethod
     def from_list(cls, images: Iterable[Any]) -> Images:
@@ -68,6 +77,8 @@ class Images:
     @property
     def offsets(self) -> npt.NDArray[np.int64]:
         """(B,) where each image starts in the buffer."""
+        if self.starts is not None:
+            return self.starts
         return np.concatenate([np.zeros(1, np.int64), np.cumsum(self.sizes)[:-1]])[: len(self)]
 
     @property
@@ -75,13 +86,30 @@ class Images:
         """Whether all images have one size."""
         return bool((self.shapes == self.shapes[:1]).all())
 
+    def packed(self) -> Images:
+        """The batch one image after the other, and nothing else in the buffer; a copy, unless it is so already."""
+        if self.starts is None:
+            return self
+        sizes, starts = self.sizes, self.starts
+        size = int(sizes[0]) if len(self) and self.uniform else 0
+        if size and self.buffer.device.type == "cpu" and not (starts % size).any():  # rows of a table of images
+            rows = self.buffer.numel() // size
+            out = POOL.take(len(self) * size)
+            table = self.buffer[: rows * size].view(rows, size).numpy()
+            np.take(table, starts // size, axis=0, out=out.reshape(len(self), size), mode="clip")  # "raise" copies once more
+            return Images(torch.from_numpy(out), self.shapes)
+        parts = [self.buffer[a : a + n] for a, n in zip(starts.tolist(), sizes.tolist(), strict=True)]
+        return Images(torch.cat(parts) if parts else self.buffer[:0], self.shapes)
+
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Images:
-        """The batch on another device."""
-        return Images(self.buffer.to(device, non_blocking=non_blocking), self.shapes)
+        """The batch on another device, where it is `packed`."""
+        if torch.device(device) == self.device:
+            return self
+        return Images(self.packed().buffer.to(device, non_blocking=non_blocking), self.shapes)
 
     def pin_memory(self) -> Images:
-        """The batch in page-locked memory, from which copies to a GPU need not wait."""
-        return Images(self.buffer.pin_memory(), self.shapes)
+        """The batch, `packed`, in page-locked memory, from which copies to a GPU need not wait."""
+        return Images(self.packed().buffer.pin_memory(), self.shapes)
 
     def __len__(self) -> int:
         return len(self.shapes)

@@ -10,10 +10,12 @@ import contextlib
 import ctypes
 import sys
 import threading
+from math import prod
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 SMALL = 1 << 16
 """Bytes below which malloc reuses blocks by itself."""
@@ -63,6 +65,18 @@ class Pool:
             block = np.empty(room, np.uint8)
             self.blocks = [*self.blocks[-self.keep + 1 :], block]
             return inside(block, size)
+
+
+def uninitialised(shape: tuple[int, ...], dtype: torch.dtype, memory_format: torch.memory_format) -> torch.Tensor:
+    """A tensor (B, C, H, W) of any content, from the pool; at a multiple of 64 bytes if it is not small."""
+    size = prod(shape) * dtype.itemsize
+    if size < SMALL:
+        return torch.empty(shape, dtype=dtype, memory_format=memory_format)
+    memory = torch.from_numpy(POOL.take(size)).view(dtype)
+    count, channels, height, width = shape
+    if memory_format == torch.channels_last:
+        return memory.view(count, height, width, channels).permute(0, 3, 1, 2)
+    return memory.view(shape)
 
 
 def trim() -> None:

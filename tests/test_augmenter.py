@@ -102,6 +102,44 @@ def test_an_images_view_does_not_depend_on_the_batch_it_is_in(backend: str) -> N
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_images_may_lie_anywhere_in_a_buffer(backend: str) -> None:
+    augment, images = gpuaug.Augmenter(POLICY, backend), gpuaug.Images.from_list(RAGGED)
+    order = np.array([2, 0, 1])
+    apart = gpuaug.Images(images.buffer, images.shapes[order], images.offsets[order])
+    for view, other in zip(augment(apart, draws_of().take(order)), augment(images, draws_of()), strict=True):
+        assert torch.equal(view, other[torch.from_numpy(order)])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_views_are_written_where_they_are_wanted(backend: str, memory_format: torch.memory_format, dtype: torch.dtype) -> None:
+    augment = gpuaug.Augmenter(POLICY, backend, dtype=dtype, memory_format=memory_format)
+    room = [view.fill_(7) for view in augment.empty(5)]
+    views = augment(RAGGED, draws_of(), [view[1:4] for view in room])
+    for view, whole, expected in zip(views, room, augment(RAGGED, draws_of()), strict=True):
+        assert view.data_ptr() == whole[1:].data_ptr()
+        assert whole.is_contiguous(memory_format=memory_format)
+        assert torch.equal(whole[1:4], expected)
+        assert (whole[[0, 4]] == 7).all()
+
+
+def test_room_that_does_not_fit_is_refused() -> None:
+    augment = gpuaug.Augmenter(POLICY)
+    room = augment.empty(3)
+    with pytest.raises(ValueError, match="out has 2 tensors, the policy 3 views"):
+        augment(RAGGED, draws_of(), room[:2])
+    for wrong, message in (
+        (augment.empty(4), r"out\[0\] must be \(3, .* got \(4, "),
+        ([view.half() for view in room], r"out\[0\] must be .* torch.float32 cpu, got .* torch.float16 cpu"),
+        ([view.to("meta") for view in room], r"out\[0\] must be .* cpu, got .* meta"),
+        ([view[::2] for view in augment.empty(6)], "must be contiguous as torch.contiguous_format; take rows of `empty`"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            augment(RAGGED, draws_of(), wrong)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_inputs_are_not_changed(backend: str) -> None:
     images, draws = gpuaug.Images.from_list(RAGGED), draws_of()
     pixels, shapes = images.buffer.clone(), images.shapes.copy()

@@ -184,6 +184,43 @@ def test_buffer_and_shapes_must_agree(buffer: torch.Tensor, shapes: Any, message
         Images(buffer, np.array(shapes, dtype=np.int32))
 
 
+@pytest.mark.parametrize(
+    ("starts", "message"),
+    [
+        (np.array([0, 1, 2]), r"starts must be \(2,\) int64, got \(3,\)"),
+        (np.array([0, 1], np.int32), r"starts must be \(2,\) int64, got \(2,\) int32"),
+        (np.array([-1, 0]), "lead out of the buffer, which has 30 bytes"),
+        (np.array([0, 19]), "lead out of the buffer, which has 30 bytes"),
+    ],
+)
+def test_starts_must_lie_in_the_buffer(starts: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Images(torch.zeros(30, dtype=torch.uint8), np.array([[2, 2], [2, 2]], np.int32), starts)
+
+
+@settings(deadline=None)
+@given(
+    shapes=st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), max_size=6),
+    uniform=st.booleans(),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_images_may_lie_anywhere_in_a_buffer(shapes: list[tuple[int, int]], uniform: bool, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    table = torch.from_numpy(rng.integers(0, 256, 1000, dtype=np.uint8))
+    sides = np.array(shapes[:1] * len(shapes) if uniform else shapes, np.int32).reshape(-1, 2)
+    sizes = 3 * sides.astype(np.int64).prod(axis=1)
+    starts = np.array([rng.integers(0, 1000 // n) * n if uniform else rng.integers(0, 1001 - n) for n in sizes], np.int64)
+    images = Images(table, sides, starts)
+    packed = images.packed()
+    assert packed.starts is None
+    assert len(packed) == len(images) == len(shapes)
+    for k, (start, size) in enumerate(zip(starts, sizes, strict=True)):
+        assert torch.equal(images[k].reshape(-1), table[start : start + size])
+        assert torch.equal(packed[k], images[k])
+    assert images.to("meta").buffer.numel() == sizes.sum()
+    assert packed.packed() is packed
+
+
 def test_to_another_device_keeps_the_shapes() -> None:
     images = Images.from_list([RGB, GRAY])
     moved = images.to("meta")

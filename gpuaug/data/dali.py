@@ -96,7 +96,11 @@ class DaliDecoder:
         damage outside of it goes unnoticed.
         """
         where, batch, frames = self.run(datas, regional)
-        pixels: list[Any] = [one.cpu().numpy() for one in batch]
+        flat = batch.buffer.cpu().numpy()
+        pixels: list[Any] = [
+            flat[start : start + size].reshape(*shape, 3)
+            for start, size, shape in zip(batch.offsets.tolist(), batch.sizes.tolist(), batch.shapes.tolist(), strict=True)
+        ]
         if frames is not None:
             pixels = [Region(one, tuple(frame)) for one, frame in zip(pixels, frames.tolist(), strict=True)]
         done = dict(zip(where, pixels, strict=True))

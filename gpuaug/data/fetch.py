@@ -8,15 +8,17 @@ from __future__ import annotations
 import queue
 import threading
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future
-from typing import cast
+from typing import TypeAlias, cast
 
 import numpy as np
+import torch
 
 from .processes import ProcessFetcher
 from .reading import Fetched, Fetcher, Part, Workers, assembled, load_batch, read_part
 from .source import Encoded, Index, Itemized, Loaded, Source
+from .threads import take_cores
 
 JOIN = 10.0
 """Seconds to wait for a thread that was told to end; one stuck in a dead file system is left behind, as a daemon."""
@@ -39,13 +41,26 @@ def here(source: Source, batches: Iterator[Index], workers: Workers) -> Generato
     for index in batches:
         if source.workers == "threads":
             encoded = cast(Encoded, source)
-            yield assembled(encoded, index, [read_part(encoded, index, workers)])
+            room = workers.maker.augment.empty(len(index)) if workers.views else None
+            yield assembled(encoded, index, [read_part(encoded, index, workers, room)], room)
         else:
             yield load_batch(cast(Loaded, source), index, workers.on_error)
 
 
+Room: TypeAlias = "list[torch.Tensor] | None"
+"""For the views of a batch or of a part of it; None where they are made later."""
+
+
+def divided(room: Room, parts: Sequence[Index]) -> Sequence[Room]:
+    """The rows of each part."""
+    if room is None:
+        return [None] * len(parts)
+    return [list(own) for own in zip(*(torch.split(view, [len(part) for part in parts]) for view in room), strict=True)]
+
+
 class ThreadFetcher:
-    """Threads that decode parts of batches: all work on the batch that is due first, so that it is ready soonest.
+    """Threads that decode parts of batches, and make their views: all work on the batch that is due first, so that it is
+    ready soonest.
 
     They start with the first batch asked for, so that a fetcher which nobody uses needs no end.
     """
@@ -54,21 +69,22 @@ class ThreadFetcher:
         self.source = source
         self.batches = batches
         self.workers = workers
-        self.pending: deque[tuple[Index, list[Future[Part]]]] = deque()
-        self.tasks: queue.SimpleQueue[tuple[Future[Part], Index] | None] = queue.SimpleQueue()
+        self.pending: deque[tuple[Index, list[Future[Part]], Room]] = deque()
+        self.tasks: queue.SimpleQueue[tuple[Future[Part], Index, Room] | None] = queue.SimpleQueue()
         self.stop = threading.Event()
         self.threads: list[threading.Thread] = []
 
     def work(self) -> None:
+        take_cores(1)
         while (task := self.tasks.get()) is not None:
             if self.stop.is_set():
                 continue
-            future, index = task
+            future, index, room = task
             try:
-                future.set_result(read_part(self.source, index, self.workers))
+                future.set_result(read_part(self.source, index, self.workers, room))
             except BaseException as error:
                 future.set_exception(error)
-            del task, future  # or the thread would keep the last part's pixels while it waits
+            del task, future, room  # or the thread would keep the last part's pixels while it waits
 
     def start(self) -> None:
         for k in range(self.workers.count):
@@ -83,14 +99,15 @@ class ThreadFetcher:
             self.start()
         while len(self.pending) < self.workers.ahead and (index := next(self.batches, None)) is not None:
             parts = np.array_split(index, max(-(-len(index) // PART), min(self.workers.count, len(index))))
+            room = self.workers.maker.augment.empty(len(index)) if self.workers.views else None
             futures: list[Future[Part]] = [Future() for _ in parts]
-            for task in zip(futures, parts, strict=True):
-                self.tasks.put(task)
-            self.pending.append((index, futures))
+            for future, part, own in zip(futures, parts, divided(room, parts), strict=True):
+                self.tasks.put((future, part, own))
+            self.pending.append((index, futures, room))
         if not self.pending:
             raise StopIteration
-        index, futures = self.pending.popleft()
-        return assembled(self.source, index, [self.result(future, index) for future in futures])
+        index, futures, room = self.pending.popleft()
+        return assembled(self.source, index, [self.result(future, index) for future in futures], room)
 
     def result(self, future: Future[Part], index: Index) -> Part:
         try:

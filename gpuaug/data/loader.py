@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sized
+from functools import cache, partial
 from time import perf_counter
 from typing import Any
 
@@ -21,10 +22,11 @@ from .decode import MAX_PIXELS
 from .faults import MODES, OnError, Tally
 from .fetch import fetch
 from .given import as_source
+from .making import Maker
 from .order import EpochOrder, Index, batches, rest_of
 from .pipeline import Delivery, Early, Here, Producer, make
 from .reading import Fetched, Workers
-from .regions import Regions
+from .regions import croppable
 from .stats import Meter, Stats
 
 LOG = logging.getLogger("gpuaug")
@@ -62,7 +64,6 @@ class DataLoader:
     Raises ValueError or TypeError for an argument that cannot be, naming it, and what the source raises (see `gpuaug.data`).
     """
 
-    draws: Draws
     index: Index
     upcoming: tuple[int, int]
     """Epoch and position of the next `iter()`."""
@@ -130,7 +131,10 @@ class DataLoader:
         self.sampler = whole if sampler is None else sampler
         self.check_length()
         self.bad_files: dict[str, str] = {}
-        self.meter = Meter(0, self.num_workers)
+        self.makers = 1  # threads that make views
+        if self.device.type == "cpu" and self.source.workers == "threads":
+            self.makers = max(1, self.num_workers)
+        self.meter = Meter(0, self.num_workers, self.makers)
         self.go_to(0, 0)
         self.reached = self.upcoming
         self.early = Early()
@@ -164,7 +168,7 @@ class DataLoader:
 
     def run(self, epoch: int, start: int, order: Callable[[], Iterable[int]]) -> Iterator[tuple[Any, Any]]:
         """The batches of one epoch from its `start`-th sample on."""
-        self.meter = meter = Meter(epoch, self.num_workers)
+        self.meter = meter = Meter(epoch, self.num_workers, self.makers)
         tally = Tally(self.bad_files, self.max_bad, self.samples(), epoch)
         position = start
         pipeline = self.early.take(epoch, start) or self.pipeline(epoch, order)
@@ -179,7 +183,7 @@ class DataLoader:
                 if delivery is None:
                     break
                 tally.add(delivery.bad)
-                meter.add(len(delivery.draws), len(delivery.bad), delivery.read, delivery.decode, delivery.stamps)
+                meter.add(len(delivery.index), len(delivery.bad), delivery.read, delivery.decode, delivery.stamps)
                 position += delivery.asked * self.world_size
                 if delivery.views:
                     yield self.deliver(delivery, epoch, position)
@@ -194,11 +198,11 @@ class DataLoader:
         """What makes the batches of an order; its threads begin with `start()`."""
 
         def augmented(fetched: Fetched) -> Delivery:
-            return make(fetched, augment, device, seed, epoch)
+            return make(fetched, maker, device)
 
-        augment, device, seed = self.augment, self.device, self.seed  # the thread must not keep the loader alive
+        maker, device = self.maker(epoch), self.device  # the thread must not keep the loader alive
         work = batches(order, self.batch_size, self.drop_last, len(self.source))
-        fetcher = fetch(self.source, work, self.workers(epoch, order))
+        fetcher = fetch(self.source, work, self.workers(maker, order))
         if not self.num_workers:
             return Here(fetcher, augmented)
         threads = max(1, (torch.get_num_threads() - self.num_workers) // 2)  # half of what decoding leaves to the consumer
@@ -206,7 +210,7 @@ class DataLoader:
             threads = self.num_workers  # there is nothing to decode
         return Producer(fetcher, augmented, self.prefetch_factor, device, threads)
 
-    def workers(self, epoch: int, order: Callable[[], Iterable[int]]) -> Workers:
+    def workers(self, maker: Maker, order: Callable[[], Iterable[int]]) -> Workers:
         pool: range | Index = range(len(self.source))
         if self.on_error == "replace" and not isinstance(self.sampler, EpochOrder):  # a sampler may leave samples out
             pool = np.unique(np.asarray(order(), dtype=np.int64))
@@ -214,10 +218,12 @@ class DataLoader:
             self.num_workers,
             self.prefetch_factor,
             self.timeout,
-            (self.seed + epoch) % 2**63,  # of the workers' own generators, for Datasets that draw by themselves
+            (self.seed + maker.epoch) % 2**63,  # of the workers' own generators, for Datasets that draw by themselves
             self.decode,
-            OnError(self.on_error, self.seed, epoch, pool),
-            Regions.of(self.policy, self.seed, epoch),
+            OnError(self.on_error, self.seed, maker.epoch, pool),
+            maker,
+            croppable(self.policy),
+            self.device.type == "cpu",
             self.worker_init_fn,
             self.multiprocessing_context,
         )
@@ -231,12 +237,21 @@ class DataLoader:
 
     def deliver(self, delivery: Delivery, epoch: int, position: int) -> tuple[Any, Any]:
         delivery.receive()
-        self.draws, self.index = delivery.draws, delivery.draws.index
+        self.index = delivery.index
+        self.drawn = cache(partial(self.maker(epoch).draws, delivery.index))
         if isinstance(self.sampler, EpochOrder):
             position = min(position, self.sampler.samples)  # of an uneven end, ranks have had samples twice
         self.reached = (epoch, position)
         views = delivery.views
         return views if len(views) > 1 else views[0], delivery.target
+
+    @property
+    def draws(self) -> Draws:
+        """Of the batch delivered last."""
+        return self.drawn()
+
+    def maker(self, epoch: int) -> Maker:
+        return Maker(self.augment, self.seed, epoch)
 
     def samples(self) -> int:
         """Samples of a whole epoch on this rank; of the source, where the sampler has no length."""

@@ -40,7 +40,7 @@ class PackedSource(ArraySource):
                 f"{self.folder / MANIFEST}: holds format {manifest['format']!r}, not 'raw'; give the folder's path"
             )
         count, size = manifest["count"], manifest["size"]
-        pixels = array(self.folder / PIXELS, np.uint8, (count, size, size, 3), "r")
+        pixels = array(self.folder / PIXELS, np.uint8, (count, size, size, 3), "c")
         super().__init__(pixels, array(self.folder / TARGETS, np.int64, (count,)))
         self.classes: list[str] = manifest["classes"]
 
@@ -75,7 +75,7 @@ class PackedSource(ArraySource):
 
 
 def array(
-    place: Path, dtype: type[np.generic], shape: tuple[int, ...], mmap_mode: Literal["r"] | None = None
+    place: Path, dtype: type[np.generic], shape: tuple[int, ...], mmap_mode: Literal["c"] | None = None
 ) -> npt.NDArray[Any]:
     """An array in a `.npy` file. Raises FileNotFoundError, and ValueError naming a file that is damaged or of another kind."""
     try:

@@ -1,6 +1,8 @@
 """The pipeline of one epoch: fetch -> transfer -> augment, in the consumer's thread or one batch or more ahead of it.
 
-fetcher --Fetched--> producer thread: draws, transfer, views (side stream) --Delivery--> bounded queue --> consumer
+fetcher --Fetched--> producer thread: transfer, views (side stream) --Delivery--> bounded queue --> consumer
+
+On the CPU, threads that decode make the views as well.
 """
 
 from __future__ import annotations
@@ -16,15 +18,15 @@ from typing import Any
 
 import torch
 
-from ..augmenter import Augmenter
-from ..sampling import Draws, sample
 from .faults import Bad
 from .fetch import JOIN
+from .making import Maker
+from .order import Index
 from .processes import ProcessFetcher
 from .reading import Fetched, Fetcher
-from .regions import placed
 from .stats import Stamp, stamp
 from .target import tensors, to_device
+from .threads import take_cores
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Delivery:
 
     views: list[torch.Tensor]
     target: Any
-    draws: Draws
+    index: Index
     asked: int
     bad: tuple[Bad, ...]
     read: float
@@ -56,20 +58,21 @@ class Delivery:
                 tensor.record_stream(stream)
 
 
-def make(fetched: Fetched, augment: Augmenter, device: torch.device, seed: int, epoch: int) -> Delivery:
-    """Draw, transfer and augment one batch, on the device's current stream."""
-    draws = sample(augment.policy, fetched.index, seed, epoch)
-    counts = (draws, fetched.asked, fetched.bad, fetched.read, fetched.decode)
-    if not len(draws):
+def make(fetched: Fetched, maker: Maker, device: torch.device) -> Delivery:
+    """Transfer and augment one batch, on the device's current stream, as far as that has not been done."""
+    counts = (fetched.index, fetched.asked, fetched.bad, fetched.read, fetched.decode)
+    if not len(fetched.index):
         return Delivery([], None, *counts)
     images, target = fetched.images, fetched.target
+    if fetched.views is not None:
+        return Delivery(fetched.views, target, *counts, stamps=(0.0, 0.0, fetched.augment))
     start = stamp(device)
     if device.type == "cuda":
         images = images.pin_memory()  # the copy then waits for nothing; torch keeps the staging until it is done
     if device.type != "cpu":
         images, target = images.to(device, non_blocking=True), to_device(target, device)
     middle = stamp(device)
-    views = augment(images, draws if fetched.frames is None else placed(draws, fetched.frames))
+    views = maker.views(images, maker.draws(fetched.index), fetched.frames)
     return Delivery(views, target, *counts, stamps=(start, middle, stamp(device)))
 
 
@@ -111,7 +114,6 @@ class Producer:
         self.ready: deque[Delivery | BaseException | None] = deque()
         self.closed = self.finished = False
         self.changed = threading.Condition()
-        self.started = threading.Event()
         self.thread = threading.Thread(target=self.run, name="gpuaug-producer", daemon=True)
         self.threads = threads
 
@@ -120,17 +122,12 @@ class Producer:
         if self.thread.ident is not None:
             return
         LIVE.add(self)
-        before = torch.get_num_threads()
         self.thread.start()
-        self.started.wait(JOIN)
-        if self.device.type == "cpu":
-            torch.set_num_threads(before)  # `run` has lowered the default of threads yet to come, too
 
     def run(self) -> None:
         try:
             if self.device.type == "cpu":
-                torch.set_num_threads(self.threads)  # of this thread
-            self.started.set()
+                take_cores(self.threads)
             if self.closed:  # before this thread had begun: its fetcher is closed, and would wait for parts that nobody reads
                 return
             with contextlib.closing(self.fetcher), side_stream(self.device) as stream:

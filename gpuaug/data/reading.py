@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from time import perf_counter
 from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
+import torch
 
 from ..images import Images
+from ..sampling import Draws
 from .decode import Pixels
 from .faults import Bad, OnError, Sound, sound
-from .regions import Boxes, Decoder, Region, Regions
+from .making import Maker
+from .regions import Boxes, Decoder, Region, Regional, read_by
 from .source import Encoded, Index, Itemized, Loaded, collate
 
 T = TypeVar("T")
@@ -22,8 +26,9 @@ T = TypeVar("T")
 class Fetched:
     """A decoded batch on the host: sample indices (B,), pixels, and targets as collated.
 
-    asked: samples that the order named, of which `bad` could not be read. read, decode: seconds, summed over workers; a
-    Dataset's own code counts as read. frames: (B, 4), a `Region`'s each, where images are parts of pictures.
+    asked: samples that the order named, of which `bad` could not be read. read, decode, augment: seconds, summed over workers;
+    a Dataset's own code counts as read. frames: (B, 4), a `Region`'s each, where images are parts of pictures. views: where
+    they were made by who had decoded the pixels, which are gone then.
     """
 
     index: Index
@@ -34,13 +39,16 @@ class Fetched:
     read: float = 0.0
     decode: float = 0.0
     frames: Boxes | None = None
+    views: list[torch.Tensor] | None = None
+    augment: float = 0.0
 
 
 @dataclass(frozen=True)
 class Workers:
     """How to fetch. ahead: batches in the making at a time. timeout: seconds to wait for one. seed: of worker processes.
 
-    regions: what of encoded pictures the views read; None where they read all.
+    maker: of the views. regions: whether views read but a part of a picture. views: whether to make them of decoded pixels
+    at once.
     """
 
     count: int
@@ -49,7 +57,9 @@ class Workers:
     seed: int
     decode: Decoder
     on_error: OnError
-    regions: Regions | None = None
+    maker: Maker
+    regions: bool
+    views: bool
     init: Callable[[int], None] | None = None
     context: Any = None
 
@@ -88,41 +98,92 @@ def attempt(read: Callable[[int], T], i: int) -> T | OSError:
 
 @dataclass(frozen=True)
 class Part:
-    """Some samples of a batch as a thread has read and decoded them, and the seconds for each."""
+    """Some samples of a batch as a thread has read them: which, and their pixels, or none where their views have been made.
 
-    found: Sound[Pixels | Region]
+    asked: samples that the order named. read, decode, augment: seconds.
+    """
+
+    index: list[int]
+    pixels: list[Pixels | Region]
+    bad: list[Bad]
+    asked: int
     read: float
     decode: float
+    augment: float = 0.0
 
 
-def read_part(source: Encoded, index: Index, workers: Workers) -> Part:
-    """Read, then decode; what is bad is dealt with here, so that a replacement is read by the same thread."""
+def read_part(source: Encoded, index: Index, workers: Workers, room: Sequence[torch.Tensor] | None = None) -> Part:
+    """Read and decode; what is bad is dealt with here, so that a replacement is read by the same thread.
+
+    room: for the views, if they are made here too: pixels are still in the cache then, and never copied into a batch.
+    """
     spent = [0.0, 0.0]
+    asked = index.tolist()
+
+    @cache
+    def draws(samples: tuple[int, ...]) -> Draws:
+        return workers.maker.draws(samples)
+
+    def regional(samples: tuple[int, ...]) -> Regional:
+        return lambda where, shapes: read_by(
+            draws(samples) if len(where) == len(samples) else draws(samples).take(where), shapes
+        )
 
     def pixels(samples: Sequence[int]) -> list[Pixels | Region | OSError]:
         began = perf_counter()
         files = [attempt(source.read, i) for i in samples]
         read = perf_counter()
         here = [(data, i) for data, i in zip(files, samples, strict=True) if not isinstance(data, OSError)]
-        regional = workers.regions.among([i for _, i in here]) if workers.regions else None
-        decoded = iter(workers.decode([data for data, _ in here], [source.name(i) for _, i in here], regional))
+        datas, names = [data for data, _ in here], [source.name(i) for _, i in here]
+        decoded = iter(workers.decode(datas, names, regional(tuple(i for _, i in here)) if workers.regions else None))
         out = [data if isinstance(data, OSError) else next(decoded) for data in files]
         spent[0] += read - began
         spent[1] += perf_counter() - read
         return out
 
-    return Part(sound(index.tolist(), pixels, source.name, workers.on_error), *spent)
+    found: Sound[Pixels | Region] = sound(asked, pixels, source.name, workers.on_error)
+    read, decode = spent
+    if room is None:
+        return Part(found.index, found.items, found.bad, len(asked), read, decode)
+    began = perf_counter()
+    if found.index:
+        images, frames = gathered(found.items)
+        workers.maker.views(images, draws(tuple(found.index)), frames, [view[: len(images)] for view in room])
+    return Part(found.index, [], found.bad, len(asked), read, decode, perf_counter() - began)
 
 
-def assembled(source: Encoded, index: Index, parts: Sequence[Part]) -> Fetched:
-    """A batch of its parts."""
-    kept = np.array([i for part in parts for i in part.found.index], dtype=np.int64)
-    found = [item for part in parts for item in part.found.items]
-    images = Images.from_list([item.pixels if isinstance(item, Region) else item for item in found])
-    frames = None
-    if any(isinstance(item, Region) for item in found):
-        frames = np.array([item.frame if isinstance(item, Region) else (0, 0, *item.shape[:2]) for item in found], np.int32)
-    bad = tuple(bad for part in parts for bad in part.found.bad)
+def gathered(items: Sequence[Pixels | Region]) -> tuple[Images, Boxes | None]:
+    """Pictures as a batch, and the frames of those that are regions, if any is."""
+    images = joined([item.pixels if isinstance(item, Region) else item for item in items])
+    if not any(isinstance(item, Region) for item in items):
+        return images, None
+    frames = [item.frame if isinstance(item, Region) else (0, 0, *item.shape[:2]) for item in items]
+    return images, np.array(frames, np.int32)
+
+
+def joined(pixels: Sequence[Pixels]) -> Images:
+    """Pictures as a batch; where all lie in one array, as those that DALI has decoded, without a copy."""
+    table = pixels[0].base if pixels else None
+    if not isinstance(table, np.ndarray) or table.ndim > 1 or any(one.base is not table for one in pixels):
+        return Images.from_list(pixels)
+    starts = np.array([one.__array_interface__["data"][0] for one in pixels], np.int64) - table.ctypes.data
+    return Images(torch.from_numpy(table), np.array([one.shape[:2] for one in pixels], np.int32), starts)
+
+
+def assembled(source: Encoded, index: Index, parts: Sequence[Part], room: Sequence[torch.Tensor] | None = None) -> Fetched:
+    """A batch of its parts, which have made their views in `room`, one part's rows after the other's, if that is given."""
+    kept = np.array([i for part in parts for i in part.index], dtype=np.int64)
+    images, frames = gathered([pixels for part in parts for pixels in part.pixels])
+    bad = tuple(bad for part in parts for bad in part.bad)
     target = source.target(kept) if len(kept) else None
-    seconds = sum(part.read for part in parts), sum(part.decode for part in parts)
-    return Fetched(kept, images, target, len(index), bad, *seconds, frames)
+    views = None if room is None else [rows(view, parts) for view in room]
+    read, decode, augment = (sum(getattr(part, name) for part in parts) for name in ("read", "decode", "augment"))
+    return Fetched(kept, images, target, len(index), bad, read, decode, frames, views, augment)
+
+
+def rows(view: torch.Tensor, parts: Sequence[Part]) -> torch.Tensor:
+    """The rows of a view (B, 3, H, W) that were made: all, unless samples were skipped."""
+    if all(len(part.index) == part.asked for part in parts):
+        return view
+    areas = torch.split(view, [part.asked for part in parts])
+    return torch.cat([area[: len(part.index)] for area, part in zip(areas, parts, strict=True)])

@@ -9,9 +9,9 @@ from typing import TypeAlias, cast
 import numpy as np
 import numpy.typing as npt
 
-from ..ops import RandomResizedCrop, Size
-from ..policy import Policy, View
-from ..sampling import Draws, sample
+from ..ops import RandomResizedCrop
+from ..policy import Policy
+from ..sampling import Draws
 from .decode import DecodeError, Pixels
 
 Boxes = npt.NDArray[np.int32]
@@ -33,35 +33,17 @@ Decoder: TypeAlias = Callable[[Sequence[bytes], Sequence[str], Regional | None],
 """Encoded files, their names, and what of them is read -> for each its pixels, no less than that, or what is wrong with it."""
 
 
-class Regions:
-    """The regions of an epoch: the smallest box around the crops that an image's views begin with.
+def croppable(policy: Policy) -> bool:
+    """Whether all views begin with a crop, so that there are regions to speak of."""
+    return all(isinstance(view.ops[0], RandomResizedCrop) for view in policy.views)
 
-    They follow from the draws, as the views do. `Regions.of` gives None for a policy with a view that begins otherwise.
-    """
 
-    def __init__(self, crops: Policy, seed: int, epoch: int) -> None:
-        self.crops = crops
-        self.seed = seed
-        self.epoch = epoch
-
-    @classmethod
-    def of(cls, policy: Policy, seed: int, epoch: int) -> Regions | None:
-        crops = [view.ops[0] for view in policy.views if isinstance(view.ops[0], RandomResizedCrop)]
-        if len(crops) < len(policy.views):
-            return None
-        # The first op's parameters are the same without the others, since numbers are dealt to ops in order.
-        return cls(Policy(*(View(cast(Size, crop.size), crop) for crop in crops)), seed, epoch)
-
-    def __call__(self, index: Sequence[int], shapes: Boxes) -> Boxes:
-        """Boxes (B, 4) of samples whose pictures are of these (height, width)."""
-        boxes = crop_boxes(sample(self.crops, index, self.seed, self.epoch), shapes)
-        low = boxes[:, :, :2].min(axis=0)
-        high = (boxes[:, :, :2] + boxes[:, :, 2:]).max(axis=0)
-        return np.concatenate([low, high - low], axis=1)
-
-    def among(self, index: Sequence[int]) -> Regional:
-        """The same for some samples, by their positions in a list."""
-        return lambda where, shapes: self([index[k] for k in where], shapes)
+def read_by(draws: Draws, shapes: Boxes) -> Boxes:
+    """The regions (B, 4) that views read of pictures of these (height, width): the smallest boxes around their crops."""
+    boxes = crop_boxes(draws, shapes)
+    low = boxes[:, :, :2].min(axis=0)
+    high = (boxes[:, :, :2] + boxes[:, :, 2:]).max(axis=0)
+    return np.concatenate([low, high - low], axis=1)
 
 
 def crop_boxes(draws: Draws, shapes: Boxes) -> Boxes:

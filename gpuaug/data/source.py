@@ -2,7 +2,7 @@
 
 workers = "threads"     read(i) -> encoded bytes, target(index): decoded here, in threads (Pillow releases the GIL)
 workers = "processes"   load(index) -> (Images, target), item(i) -> (pixels, target): a user's Python code, in worker processes
-workers = "none"        load(index) -> (Images, target): a copy in memory, which workers would not speed up
+workers = "none"        load(index) -> (Images, target): pixels in memory, referred to where they lie
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import torch
 from torch.utils.data import default_collate
 
 from ..images import Images, as_rgb
-from ..memory import POOL
 from .decode import Pixels
 from .target import collate_targets
 
@@ -90,6 +89,9 @@ class ArraySource:
         if labels.dtype.kind not in "iufb":
             raise TypeError(f"DataLoader: targets must be numbers, got {labels.dtype}")
         self.images = pixels
+        # Batches refer to these pixels, where they lie in rows that torch may refer to: it warns of read-only memory.
+        shared = pixels.flags.c_contiguous and pixels.flags.writeable
+        self.flat = torch.from_numpy(pixels.reshape(-1)) if shared else None
         self.targets = labels.astype(np.int64) if labels.dtype.kind in "iu" else labels
         self.target_transform = target_transform
 
@@ -103,10 +105,12 @@ class ArraySource:
         if len(index) and not 0 <= int(index.min()) <= int(index.max()) < len(self):
             raise IndexError(f"{self!r}: index must be in 0..{len(self) - 1}, got {int(index.min())}..{int(index.max())}")
         shape = self.images.shape[1:]
-        buffer = POOL.take(len(index) * prod(shape))
-        np.take(self.images, index, axis=0, out=buffer.reshape(len(index), *shape), mode="clip")  # "raise" makes a copy more
         shapes = np.tile(np.array([shape[:2]], dtype=np.int32), (len(index), 1))
-        return Images(torch.from_numpy(buffer), shapes), collate_targets(self.targets, index, self.target_transform)
+        if self.flat is not None:
+            images = Images(self.flat, shapes, index * prod(shape))
+        else:
+            images = Images(torch.from_numpy(self.images[index].reshape(-1)), shapes)
+        return images, collate_targets(self.targets, index, self.target_transform)
 
     def __repr__(self) -> str:
         height, width = self.images.shape[1:3]

@@ -36,7 +36,8 @@ def seconds(first: Stamp, second: Stamp) -> float:
 class Stats:
     """One epoch so far.
 
-    samples: delivered; bad: of which no view was made. workers: decoding in parallel; 0 is the consumer's own thread.
+    samples: delivered; bad: of which no view was made. workers: decoding in parallel; 0 is the consumer's own thread. makers:
+    threads that make views in parallel: on the CPU, those that decode.
     elapsed: seconds since the first `next()`. wait: seconds of these inside `next()`; first_wait: inside the first one.
     read, decode, transfer, augment: seconds that a sample takes in each stage, of one worker; None where it was not measured
     (a Dataset's own code counts as read; decode is then 0).
@@ -53,6 +54,7 @@ class Stats:
     decode: float | None
     transfer: float | None
     augment: float | None
+    makers: int = 1
 
     @property
     def data_wait(self) -> float:
@@ -63,22 +65,23 @@ class Stats:
     def rates(self) -> dict[str, float]:
         """Stage -> samples/s that it alone would reach with these workers; a stage that takes no time is left out."""
         cost = {"read": self.read, "decode": self.decode, "transfer": self.transfer, "augment": self.augment}
-        parallel = max(self.workers, 1)
-        return {k: (parallel if k in ("read", "decode") else 1) / c for k, c in cost.items() if c}
+        parallel = {"read": max(self.workers, 1), "decode": max(self.workers, 1), "transfer": 1, "augment": self.makers}
+        return {k: parallel[k] / c for k, c in cost.items() if c}
 
     @property
     def bottleneck(self) -> str:
         """ "consumer" where it hardly waits; "start" where the first batch is most of the wait; else the slowest stage.
 
-        Reading and decoding share the workers, transfer and augmentation one thread; the slower pair is named by its
-        slower half.
+        Reading and decoding share the workers, transfer and augmentation one thread, unless all share the workers; the
+        slower group is named by its slowest stage.
         """
         if self.data_wait < ENOUGH or not self.rates:
             return "consumer"
         if self.workers and self.first_wait > self.wait / 2:
             return "start"
-        pairs = [[k for k in pair if k in self.rates] for pair in (("read", "decode"), ("transfer", "augment"))]
-        slower = max((pair for pair in pairs if pair), key=lambda pair: sum(1 / self.rates[k] for k in pair))
+        groups = [["read", "decode"], ["transfer", "augment"]] if self.makers == 1 else [list(self.rates)]
+        found = [[k for k in group if k in self.rates] for group in groups]
+        slower = max((group for group in found if group), key=lambda group: sum(1 / self.rates[k] for k in group))
         return min(slower, key=self.rates.__getitem__)
 
     @property
@@ -110,9 +113,10 @@ class Stats:
 class Meter:
     """Counts one epoch, in the consumer's thread."""
 
-    def __init__(self, epoch: int, workers: int) -> None:
+    def __init__(self, epoch: int, workers: int, makers: int = 1) -> None:
         self.epoch = epoch
         self.workers = workers
+        self.makers = makers
         self.samples = self.bad = self.timed = 0
         self.began: float | None = None
         self.ended = self.wait = self.first_wait = 0.0
@@ -157,6 +161,7 @@ class Meter:
             each(self.decode, n),
             each(self.transfer, timed),
             each(self.augment, timed),
+            self.makers,
         )
 
     def __str__(self) -> str:

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -295,6 +296,8 @@ def test_torchs_thread_count_is_left_alone(folder, policy):
     torch.set_num_threads(3)
     for _ in gpuaug.DataLoader(folder, policy, batch_size=16, num_workers=2):
         assert torch.get_num_threads() == 3
+        with ThreadPoolExecutor(1) as mine:  # a thread yet to come gets torch's default
+            assert mine.submit(torch.get_num_threads).result() == 3
 
 
 def seeded(worker: int) -> None:

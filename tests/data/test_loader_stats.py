@@ -51,9 +51,10 @@ def test_counts_add_up(folder, policy, workers):
     assert stats.samples == 70
     assert 0 < stats.first_wait <= stats.wait <= stats.elapsed <= passed
     assert 0 < stats.data_wait <= 1
-    assert set(stats.rates) == {"read", "decode", "transfer", "augment"}
+    assert set(stats.rates) == {"read", "decode", "augment"}  # nothing is copied to a CPU
     assert stats.augment is not None
-    assert stats.augment * 70 < passed
+    assert stats.augment * 70 < passed * max(1, workers)
+    assert stats.makers == max(1, workers)
     next(iter(loader))
     assert (loader.stats().epoch, loader.stats().samples) == (1, 16)
 

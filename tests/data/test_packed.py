@@ -38,7 +38,7 @@ def test_a_packed_folder_gives_the_views_of_its_arrays(tmp_path, policy, workers
 
 def first_and_last(source: PackedSource, queue) -> None:
     images, targets = source.load(np.array([0, 11]))
-    queue.put((images.buffer.numpy().tobytes(), targets.tolist()))
+    queue.put((images.packed().buffer.numpy().tobytes(), targets.tolist()))
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])

@@ -13,7 +13,7 @@ import gpuaug
 from gpuaug import CenterCrop, Images, Policy, RandomResizedCrop, View, sample
 from gpuaug.data import DecodeError, decode
 from gpuaug.data.dali import DaliDecoder
-from gpuaug.data.regions import Region, Regions, placed
+from gpuaug.data.regions import Region, croppable, placed, read_by
 
 HEIGHT, WIDTH = 67, 90
 PHOTO = np.kron(np.random.default_rng(0).integers(0, 256, (34, 45, 3), dtype=np.uint8), np.ones((2, 2, 1), np.uint8))[:HEIGHT]
@@ -81,8 +81,8 @@ def test_what_dali_does_not_decode_comes_whole(decoder):
 def test_regions_are_the_least_boxes_around_all_crops():
     policy = gpuaug.policy("dino")
     index, shapes = [3, 7, 2**40], np.array([[50, 60], [300, 20], [1, 1]], np.int32)
-    boxes = Regions.of(policy, 5, 2)(index, shapes)
     draws = sample(policy, index, 5, 2)
+    boxes = read_by(draws, shapes)
     crops = np.stack([v.steps[0].boxes(t[0], *shapes.T) for v, t in zip(policy.views, draws.tables, strict=True)])
     assert np.array_equal(boxes[:, :2], crops[..., :2].min(axis=0))
     assert np.array_equal(boxes[:, :2] + boxes[:, 2:], (crops[..., :2] + crops[..., 2:]).max(axis=0))
@@ -92,9 +92,9 @@ def test_regions_are_the_least_boxes_around_all_crops():
 
 def test_a_view_that_begins_otherwise_needs_the_whole():
     crop = View(8, RandomResizedCrop())
-    assert Regions.of(Policy(crop, crop), 0, 0) is not None
-    assert Regions.of(Policy(crop, View(8, CenterCrop())), 0, 0) is None
-    assert Regions.of(Policy(View(8, CenterCrop(), RandomResizedCrop())), 0, 0) is None
+    assert croppable(Policy(crop, crop))
+    assert not croppable(Policy(crop, View(8, CenterCrop())))
+    assert not croppable(Policy(View(8, CenterCrop(), RandomResizedCrop())))
 
 
 @pytest.mark.parametrize("backend", ["fused", "kornia", "torchvision"])
@@ -107,7 +107,7 @@ def test_views_of_regions_are_the_views_of_the_whole(backend, name):
     shapes = np.array([[40, 60], [90, 30], [33, 33]], np.int32)
     pictures = [rng.integers(0, 256, (h, w, 3), dtype=np.uint8) for h, w in shapes.tolist()]
     draws = sample(policy, range(3), 9, 1)
-    boxes = Regions.of(policy, 9, 1)(range(3), shapes)
+    boxes = read_by(draws, shapes)
     cut = [p[t : t + h, x : x + w] for p, (t, x, h, w) in zip(pictures, boxes.tolist(), strict=True)]
     frames = np.concatenate([boxes[:, :2], shapes], axis=1)
     augment = gpuaug.Augmenter(policy, backend)

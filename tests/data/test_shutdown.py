@@ -22,6 +22,7 @@ import gpuaug
 from gpuaug.data import DatasetSource, DecodeError, FolderSource
 from gpuaug.data.arguments import decoder_of
 from gpuaug.data.faults import OnError
+from gpuaug.data.making import Maker
 from gpuaug.data.processes import ProcessFetcher
 from gpuaug.data.reading import Workers
 
@@ -206,9 +207,10 @@ class Fleeting(Squares):
 
 
 @pytest.mark.parametrize("noticed", [True, False])
-def test_a_worker_killed_before_its_batch_is_taken_is_an_error_that_says_so(held, noticed, monkeypatch):
+def test_a_worker_killed_before_its_batch_is_taken_is_an_error_that_says_so(held, plain, noticed, monkeypatch):
     """torch asks whether the worker lives; the answer may come too early, when the kernel has not finished with it."""
-    workers = Workers(1, 2, 60.0, 0, decoder_of("pillow", 10**6), OnError("raise", 0, 0, range(40)))
+    on_error, maker = OnError("raise", 0, 0, range(40)), Maker(gpuaug.Augmenter(plain), seed=0, epoch=0)
+    workers = Workers(1, 2, 60.0, 0, decoder_of("pillow", 10**6), on_error, maker, regions=False, views=False)
     fetcher = ProcessFetcher(DatasetSource(Fleeting()), iter([np.array([13])]), workers)
     process = fetcher.engine._workers[0]
     with contextlib.suppress(RuntimeError):  # torch's signal handler
@@ -290,7 +292,10 @@ def test_memory_and_descriptors_stay_flat(held, folder, plain):
 
 
 PROGRAM = """
+    import signal
     import numpy as np, gpuaug
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what runs in the background without it
 
     class Squares(list):
         def __getitem__(self, i):
@@ -320,7 +325,10 @@ def test_a_program_ends_at_once_with_iterators_alive(interrupted):
         assert process.stdout.readline() == "running\n"
         if interrupted:
             process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=LIMIT)
+        try:
+            _, errors = process.communicate(timeout=LIMIT)
+        finally:
+            process.kill()  # or leaving the block would wait for it
     if interrupted:
         assert process.returncode in (1, -signal.SIGINT, 130)
         assert errors.count("Traceback") == 1

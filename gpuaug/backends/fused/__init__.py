@@ -24,14 +24,19 @@ def apply(
     draws: Sequence[OpDraws],
     dtype: torch.dtype = torch.float32,
     memory_format: torch.memory_format = torch.contiguous_format,
+    out: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Make a view (B, 3, H, W) of a run of steps that `take` has allowed; see `gpuaug.backends` for the shapes."""
+    """Make a view (B, 3, H, W) of a run of steps that `take` has allowed; see `gpuaug.backends` for the shapes.
+
+    out: where to write it, of that dtype and contiguous in that memory format.
+    """
     assert isinstance(batch, (Images, torch.Tensor))  # `take` refuses a list
     plan = tables(batch, ops, draws)
     if batch.device.type == "cuda":
         from . import cuda
 
-        return cuda.make_view(batch, plan, dtype, memory_format)
+        view = cuda.make_view(batch, plan, dtype, memory_format)
+        return view if out is None else out.copy_(view)
     from . import cpu
 
-    return cpu.make_view(batch, plan, dtype, memory_format)
+    return cpu.make_view(batch, plan, dtype, memory_format, out)

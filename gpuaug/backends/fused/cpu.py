@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
-from math import ceil, prod
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 
 from ...images import Images
-from ...memory import POOL, SMALL, aligned
+from ...memory import aligned, uninitialised
 from . import kernels
 from .output import BFLOAT16, FLOAT16, FLOAT32
 from .plan import BLUR, CONTRAST, Tables
@@ -29,13 +29,21 @@ NO_BYTES, NO_FLOATS, NO_WORDS = (np.empty(0, dtype=kind) for kind in (np.uint8, 
 NO_OFFSETS = np.empty(0, dtype=np.int64)
 
 
-def make_view(batch: Any, tables: Tables, dtype: torch.dtype, memory_format: torch.memory_format) -> torch.Tensor:
+def make_view(
+    batch: Any,
+    tables: Tables,
+    dtype: torch.dtype,
+    memory_format: torch.memory_format,
+    out: torch.Tensor | None = None,
+) -> torch.Tensor:
     """The view (B, 3, H, W) that the tables describe, of `Images` or of floats (B, 3, H, W) on the CPU.
 
+    out: where to write it, of that dtype and contiguous in that memory format.
     Uses torch.get_num_threads() threads; an image's view is the same bits for any number of them.
     """
     count = len(tables.codes)
-    out = empty((count, 3, *tables.size), dtype, memory_format)
+    if out is None:
+        out = uninitialised((count, 3, *tables.size), dtype, memory_format)
     if isinstance(batch, Images):
         pitches = batch.shapes[:, 1].astype(np.int64) * 3
         source = Source(batch.buffer.numpy(), batch.offsets, pitches, NO_FLOATS)
@@ -196,19 +204,7 @@ class Scratch:
             self.free.appendleft((key, work))
 
 
-SCRATCH = Scratch(keep=16)
-
-
-def empty(shape: tuple[int, ...], dtype: torch.dtype, memory_format: torch.memory_format) -> torch.Tensor:
-    """An uninitialised tensor (B, 3, H, W) at a multiple of 64 bytes."""
-    size = prod(shape) * dtype.itemsize
-    if size < SMALL:
-        return torch.empty(shape, dtype=dtype, memory_format=memory_format)
-    memory = torch.from_numpy(POOL.take(size)).view(dtype)
-    count, channels, height, width = shape
-    if memory_format == torch.channels_last:
-        return memory.view(count, height, width, channels).permute(0, 3, 1, 2)
-    return memory.view(shape)
+SCRATCH = Scratch(keep=64)
 
 
 # Threads and compilation.

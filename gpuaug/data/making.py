@@ -1,0 +1,32 @@
+"""Making the views of an epoch's samples: draw, then augment, in whichever thread has the pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from ..augmenter import Augmenter
+from ..images import Images
+from ..sampling import Draws, sample
+from .order import Index
+from .regions import Boxes, placed
+
+
+@dataclass(frozen=True)
+class Maker:
+    """What the views of a sample follow from, beside its pixels."""
+
+    augment: Augmenter
+    seed: int
+    epoch: int
+
+    def draws(self, index: Sequence[int] | Index) -> Draws:
+        return sample(self.augment.policy, index, self.seed, self.epoch)
+
+    def views(
+        self, images: Images, draws: Draws, frames: Boxes | None = None, out: Sequence[torch.Tensor] | None = None
+    ) -> list[torch.Tensor]:
+        """The views, in `out` where it is given. frames: (B, 4), a `Region`'s each, where images are parts of pictures."""
+        return self.augment(images, draws if frames is None else placed(draws, frames), out)
