@@ -26,8 +26,9 @@ from .common import Progress, Request
 
 COUNT = {False: 512, True: 64}
 RAW_COUNT = {False: 2**11, True: 2**8}
-ARRAY_COUNT = {False: 2**12, True: 2**11}
-"""Images of a folder, of a raw data set made of its images again and again, and of an array."""
+ARRAY_COUNT = {False: 2**15, True: 2**11}
+"""Images of a folder, made of those at hand again and again, of a raw data set, likewise, and of an array: enough that an
+epoch's beginning and end are a small part of it."""
 
 STRONG, CHEAP = "simclr", "mae"
 JPEG, JPEG_CHEAP = f"jpeg-{STRONG}", f"jpeg-{CHEAP}"
@@ -66,10 +67,11 @@ def measure(request: Request, progress: Progress) -> Result:
     with (
         common.threads(settings.threads),
         folder(request.data, COUNT[quick]) as root,
+        repeated(root, COUNT[quick]) as few,
         repeated(root, RAW_COUNT[quick]) as many,
         TemporaryDirectory() as scratch,
     ):
-        made = tasks(request, root, many)
+        made = tasks(request, few, many)
         setting = Setting(settings.threads, settings.seed, DTYPES[settings.dtype], Path(scratch))
         lanes, cells = prepare(made, contenders, setting, progress)
         rounds(list(lanes.values()), settings.repeats, settings.seconds, progress)
@@ -84,20 +86,20 @@ def measure(request: Request, progress: Progress) -> Result:
     )  # fmt: skip
 
 
-def tasks(request: Request, root: Path, many: Path) -> list[Task]:
-    """many: the folder's images again and again."""
+def tasks(request: Request, few: Path, many: Path) -> list[Task]:
+    """few, many: folders of JPEGs."""
     quick = request.settings.quick
     batch = request.batch or (16 if quick else 64)
-    count = len(images(root)) // batch * batch
+    count = len(images(few)) // batch * batch
     raw_count = RAW_COUNT[quick] // batch * batch
     if not (count and raw_count):
-        raise ValueError(f"--batch {batch}: {root} has only {len(images(root))} images")
+        raise ValueError(f"--batch {batch}: an epoch has only {len(images(few))} images")
     if request.policies:
-        return [Task(f"jpeg-{name}", name, root, batch, count) for name in request.policies]
+        return [Task(f"jpeg-{name}", name, few, batch, count) for name in request.policies]
     small = small_arrays(ARRAY_COUNT[quick], request.settings.seed)
     return [
-        Task(JPEG, STRONG, root, batch, count),
-        Task(JPEG_CHEAP, CHEAP, root, batch, count),
+        Task(JPEG, STRONG, few, batch, count),
+        Task(JPEG_CHEAP, CHEAP, few, batch, count),
         Task(RAW, STRONG, Raw(many), batch, raw_count),
         Task(RAW_CHEAP, CHEAP, Raw(many), batch, raw_count),
         Task(ARRAYS, "simclr_cifar", small, 512, ARRAY_COUNT[quick]),

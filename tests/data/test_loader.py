@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch.utils.data import DataLoader as TorchLoader
 from torch.utils.data import Dataset, DistributedSampler, RandomSampler, Sampler
 
 import gpuaug
+from gpuaug.data.threads import take_cores
 
 PIXELS = np.arange(12, dtype=np.uint8)[:, None, None, None] * np.ones((1, 8, 8, 3), np.uint8)
 
@@ -298,6 +300,22 @@ def test_torchs_thread_count_is_left_alone(folder, policy):
         assert torch.get_num_threads() == 3
         with ThreadPoolExecutor(1) as mine:  # a thread yet to come gets torch's default
             assert mine.submit(torch.get_num_threads).result() == 3
+
+
+def test_a_threads_own_number_of_cores_stays():
+    torch.set_num_threads(3)
+    taken = threading.Barrier(4)
+
+    def work() -> list[int]:
+        take_cores(1)
+        mine = torch.get_num_threads()
+        taken.wait(60)
+        return [mine, torch.get_num_threads()]
+
+    with ThreadPoolExecutor(4) as threads:
+        assert [task.result() for task in [threads.submit(work) for _ in range(4)]] == [[1, 1]] * 4
+    with ThreadPoolExecutor(1) as later:
+        assert later.submit(torch.get_num_threads).result() == torch.get_num_threads() == 3
 
 
 def seeded(worker: int) -> None:
