@@ -23,7 +23,7 @@ from .threads import take_cores
 JOIN = 10.0
 """Seconds to wait for a thread that was told to end; one stuck in a dead file system is left behind, as a daemon."""
 
-PART = 16
+PART = 32
 """Most samples that a thread takes at a time: few enough that threads come out even and end soon when told to."""
 
 

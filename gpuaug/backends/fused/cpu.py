@@ -52,8 +52,9 @@ def make_view(
     target = as_target(out, tables, memory_format)
     words = tables.arguments.view(np.uint32)
 
+    key = dimensions(tables)
+
     def part(span: tuple[int, int]) -> None:
-        key = dimensions(tables)
         work = SCRATCH.take(key)
         kernels.views(
             source, tables.boxes, tables.flips, tables.cubic, tables.codes, tables.arguments, words, work, target, *span
