@@ -149,7 +149,7 @@ def run_report(options: argparse.Namespace) -> None:
 def run_readme(options: argparse.Namespace) -> int:
     from . import readme, result
 
-    found = readme.augment_of(result.load(options.file), options.file)
+    found = readme.shown_of(result.load(options.file), options.file)
     wanted = readme.block(found, options.file, options.readme.parent)
     if options.check:
         differs = readme.stale(options.readme, wanted)

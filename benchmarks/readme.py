@@ -11,7 +11,7 @@ from . import charts
 from .peers.gpuaug import FUSED
 from .result import Cell, Result
 from .stats import brief, shown
-from .table import is_ours, measured
+from .table import is_ours, judged, measured
 from .workloads import CORE
 
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
@@ -19,24 +19,42 @@ PICTURE = Path("docs", "benchmark.png")
 BETWEEN = re.compile(f"{re.escape(BEGIN)}\n.*?{re.escape(END)}", flags=re.DOTALL)
 
 
-def augment_of(results: Sequence[Result], file: Path) -> Result:
-    """The file's suite augment with the core workloads, where it has any of them; cells of all, so that no loss is left out."""
-    found = next((r for r in results if r.suite == "augment" and measured(r)), None)
-    if found is None:
+def shown_of(results: Sequence[Result], file: Path) -> list[Result]:
+    """The file's suite augment with the core workloads, where it has any of them, and its suite loader, if that was run.
+
+    Cells are those of all workloads, so that no loss is left out.
+    """
+    found = {r.suite: r for r in results if measured(r)}
+    if "augment" not in found:
         raise ValueError(f"{file}: the README shows the suite augment, which is not measured in it; run augment --json")
-    names = {w.name for w in CORE}
-    return replace(found, workloads=tuple(w for w in found.workloads if w.name in names) or found.workloads)
+    augment, names = found["augment"], {w.name for w in CORE}
+    core = tuple(w for w in augment.workloads if w.name in names)
+    return [replace(augment, workloads=core or augment.workloads), *([found["loader"]] if "loader" in found else [])]
 
 
-def block(result: Result, file: Path, root: Path) -> str:
+def block(results: Sequence[Result], file: Path, root: Path) -> str:
     """The text between the markers, markers included. root: the README's folder, from which files are named."""
-    return "\n".join([BEGIN, *lines(result, file, root), END])
+    named = relative(file, root)
+    return "\n".join(
+        [
+            BEGIN,
+            f"![{results[0].unit} by contender and workload]({PICTURE.as_posix()})",
+            *(line for result in results for line in ["", *lines(result)]),
+            "",
+            f"From [`{named}`]({named}) by `python -m benchmarks readme {named}`.",
+            END,
+        ]
+    )
 
 
-def lines(result: Result, file: Path, root: Path) -> Iterator[str]:
+TITLES = {"augment": "Pixels in memory to views", "loader": "Files and arrays to batches of views"}
+
+
+def lines(result: Result) -> Iterator[str]:
     run, m = result.run, result.machine
     workloads = [w.name for w in result.workloads]
-    yield f"![{result.unit} by contender and workload]({PICTURE.as_posix()})"
+    threads = f"{run.threads} thread{'s' * (run.threads > 1)}"
+    yield f"{TITLES[result.suite]}, {threads}, in {result.unit}:"
     yield ""
     yield f"| {result.unit} | " + " | ".join(workloads) + " |"
     yield "|---" * (len(workloads) + 1) + "|"
@@ -44,15 +62,22 @@ def lines(result: Result, file: Path, root: Path) -> Iterator[str]:
         title = f"**{name}**" if is_ours(name) else name
         yield f"| {title} | " + " | ".join(text(result.cell(name, w)) for w in workloads) + " |"
     yield ""
-    threads = f"{run.threads} thread{'s' * (run.threads > 1)}"
     versions = ", ".join(f"{name} {version}" for name, version in m.versions.items())
-    yield f"{m.cpu}, {threads}, {run.dtype}, {result.date[:10]}, commit {m.commit or 'unknown'}; {versions}."
-    yield f"In brackets: {FUSED} over it, = where that is within noise. * differs from the truth." + quick(result)
-    yield losses(result)
-    missed = [v.target for v in result.targets if v.met is False]
-    yield f"Targets missed: {'; '.join(missed)}." if missed else "No target was missed."
-    named = relative(file, root)
-    yield f"From [`{named}`]({named}) by `python -m benchmarks readme {named}`."
+    yield f"- {m.cpu}, {run.dtype}, {result.date[:10]}, commit {m.commit or 'unknown'}; {versions}."
+    yield f"- In brackets: {FUSED} over it, = where that is within noise. * differs from the truth." + quick(result)
+    yield f"- {losses(result)}"
+    yield from notes(result)
+    missed = [
+        f"{v.target}: {found}, wanted {wanted}" for v in result.targets for wanted, found, _ in [judged(v)] if v.met is False
+    ]
+    yield f"- Targets missed: {'; '.join(missed)}." if missed else "- No target was missed."
+
+
+def notes(result: Result) -> Iterator[str]:
+    """What sets our variants apart."""
+    found = [f"{c.name}: {c.note}" for c in result.contenders if is_ours(c.name) and c.name in measured(result) and c.note]
+    if found:
+        yield f"- {'; '.join(found)}."
 
 
 def quick(result: Result) -> str:
@@ -91,11 +116,11 @@ def stale(readme: Path, wanted: str) -> bool:
     return found.group() != wanted
 
 
-def write(readme: Path, wanted: str, result: Result) -> None:
+def write(readme: Path, wanted: str, results: Sequence[Result]) -> None:
     if stale(readme, wanted):
         old = readme.read_text(encoding="utf-8")
         readme.write_text(BETWEEN.sub(lambda _: wanted, old, count=1), encoding="utf-8")
-    charts.png(charts.bars, result, readme.parent / PICTURE)
+    charts.png(charts.bars, results[0], readme.parent / PICTURE)
 
 
 def source(readme: Path) -> Path | None:

@@ -41,12 +41,23 @@ def test_the_table_is_written_and_then_agrees(results, page, tmp_path):
     assert text.startswith("# title\n")
     assert text.endswith("\n\nthe rest\n")
     assert "| torchvision | 150* (50.0x) | 1,500 |" in text
-    assert "Targets missed: a / b." in text
+    assert "- Targets missed: a / b: 1.50 (1.40-1.60), wanted >= 2." in text
     assert "`r.json`" in text
     assert readme.source(page) == page.parent / "r.json"
     assert (tmp_path / "docs" / "benchmark.png").read_bytes().startswith(b"\x89PNG")
     page.write_text(text.replace("150*", "160*"))
     assert main([*arguments, "--check"]) == 1
+
+
+def test_the_loader_has_a_table_of_its_own(results, page, tmp_path):
+    loader = replace(results[2], suite="loader", run=replace(results[2].run, threads=2))
+    save([results[0], loader], tmp_path / "r.json")
+    assert main(["readme", str(tmp_path / "r.json"), "--readme", str(page)]) == 0
+    text = page.read_text()
+    assert "Pixels in memory to views, 1 thread, in views/s:\n\n| views/s | strong-256 | cheap-256 |" in text
+    assert "Files and arrays to batches of views, 2 threads, in images/s:\n\n| images/s | resnet18 |" in text
+    assert "| torchvision | 50.0 |" in text
+    assert "gpuaug-fused: a note." in text
 
 
 def test_losses_are_named(results):
