@@ -20,24 +20,34 @@ PILLOW = {0: "nearest", 2: "bilinear", 3: "bicubic"}
 """Pillow's numbers of interpolation modes, which v2 keeps as they are given."""
 
 
-def from_torchvision(transform: Any, repeat: int = 1) -> Policy:
+def from_torchvision(transform: Any, repeat: int = 1, size: op.Size | None = None) -> Policy:
     """The policy that a torchvision transform describes.
 
     transform: a v2 or v1 `Compose`, one transform, or a sequence of them; `RandomApply`, `RandomChoice` and `Compose` may be
-    nested. repeat: how many views to make. Parameters keep their distributions, but are drawn per image, and pixels are
-    computed in float32 rather than rounded to 8 bits between steps. Raises ValueError naming a transform that cannot be
-    converted, or whose arguments cannot.
+    nested. repeat: how many views to make. size: (height, width) of the images, where all have one already; it matters if
+    no step brings them to one, and a `CenterCrop(size)` then comes first, which changes nothing. Parameters keep their
+    distributions, but are drawn per image, and pixels are computed in float32 rather than rounded to 8 bits between steps.
+    Raises ValueError naming a transform that cannot be converted, or whose arguments cannot.
     """
-    steps = flatten(transform)
-    ops = convert(steps)
+    ops = convert(flatten(transform))
+    reached = size_after(ops)
+    if reached is None and size is not None:
+        ops = [op.CenterCrop(size), *ops]
+        reached = size_after(ops)
+    if reached is None:
+        raise ValueError(
+            "from_torchvision: no step brings the images to one size; end with RandomResizedCrop, a crop, or Resize((h, w)), "
+            "or, if all have one already, with CenterCrop((h, w)) of that"
+        )
+    return Policy(View(reached, *ops, repeat=repeat), name="from_torchvision")
+
+
+def size_after(ops: Iterable[Op]) -> op.Size | None:
+    """The size that ops bring images to, None where they leave them at sizes of their own."""
     size: op.Size | None = None
     for o in ops:
         size = o.output_size(size)
-    if size is None:
-        raise ValueError(
-            "from_torchvision: no step brings the images to one size; end with RandomResizedCrop, a crop, or Resize((h, w))"
-        )
-    return Policy(View(size, *ops, repeat=repeat), name="from_torchvision")
+    return size
 
 
 def flatten(transform: Any) -> list[Any]:
@@ -167,7 +177,12 @@ def erasing(t: Any, white: float) -> list[Op]:
 def normalize(t: Any, white: float) -> list[Op]:
     if white == 255:
         raise ValueError("it stands before ToTensor or ToDtype(float32, scale=True); put it after")
-    return [op.Normalize(tuple(t.mean), tuple(t.std))]
+    return [op.Normalize(three(t.mean), three(t.std))]
+
+
+def three(values: Any) -> tuple[Any, ...]:
+    """One value a channel; torch broadcasts a single one."""
+    return tuple(values) * (3 if len(values) == 1 else 1)
 
 
 def grayscale(t: Any, white: float) -> list[Op]:

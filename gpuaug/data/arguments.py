@@ -9,6 +9,7 @@ import torch
 from ..augmenter import canonical
 from ..backends import findable
 from ..convert import from_torchvision
+from ..ops import Size
 from ..ops.base import is_integer
 from ..policy import Policy
 from .dali import shared
@@ -87,10 +88,11 @@ def usable(device: torch.device | str) -> torch.device:
     return canonical(device)
 
 
-def converted(transform: Any) -> Policy:
+def converted(transform: Any, size: Size | None) -> Policy:
+    """The policy of a transform that was found in a Dataset. size: (height, width) of all its images, or None."""
     if transform is None:
         raise ValueError(
             "DataLoader: policy is missing; give a gpuaug.Policy, a policy's name (see `gpuaug policies`), or a Dataset with "
             "a torchvision transform inside"
         )
-    return from_torchvision(transform)
+    return from_torchvision(transform, size=size)

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import torch
 from torch.utils.data import IterableDataset
 
+from ..ops import Size
 from . import packed
 from .concat import Concatenated, common
 from .folder import FolderSource
@@ -93,6 +94,16 @@ def from_dataset(dataset: Any, policy_given: bool) -> tuple[Source, Any]:
         pixels, targets = (getattr(raw, name) for name in ARRAYS[method])
         return ArraySource(pixels, targets, raw.target_transform), transform
     return DatasetSource(raw), transform
+
+
+def size_of(source: Source) -> Size | None:
+    """(height, width) of every image of a source, where it is known that they have but one."""
+    if isinstance(source, ArraySource):
+        return source.size
+    if isinstance(source, Selected):
+        return size_of(source.source)
+    sizes = {size_of(part) for part in source.parts} if isinstance(source, Concatenated) else {None}
+    return sizes.pop() if len(sizes) == 1 else None
 
 
 def check(dataset: Any) -> None:

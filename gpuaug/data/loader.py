@@ -21,7 +21,7 @@ from .arguments import DECODERS, chosen, converted, decoder_of, integer, place, 
 from .decode import MAX_PIXELS
 from .faults import MODES, OnError, Tally
 from .fetch import fetch
-from .given import as_source
+from .given import as_source, size_of
 from .making import Maker
 from .order import EpochOrder, Index, batches, rest_of
 from .pipeline import Delivery, Early, Here, Producer, make
@@ -124,7 +124,7 @@ class DataLoader:
         own = named_policy(policy) if isinstance(policy, str) else policy
         self.source, transform = as_source(source, own is not None)
         self.dataset = self.source if isinstance(source, (str, tuple, list)) or hasattr(source, "__fspath__") else source
-        self.policy = own if own is not None else converted(transform)
+        self.policy = own if own is not None else converted(transform, size_of(self.source))
         self.augment = Augmenter(self.policy, backend, self.device, dtype, memory_format)
         self.shuffle = bool(shuffle)
         whole = EpochOrder(len(self.source), self.shuffle, self.seed, self.rank, self.world_size, self.drop_last)

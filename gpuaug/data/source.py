@@ -17,6 +17,7 @@ import torch
 from torch.utils.data import default_collate
 
 from ..images import Images, as_rgb
+from ..ops import Size
 from .decode import Pixels
 from .target import collate_targets
 
@@ -98,6 +99,12 @@ class ArraySource:
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def size(self) -> Size:
+        """(height, width) of every image."""
+        height, width = self.images.shape[1:3]
+        return height, width
+
     def name(self, i: int) -> str:
         return f"image {i} of the array"
 
@@ -113,8 +120,7 @@ class ArraySource:
         return images, collate_targets(self.targets, index, self.target_transform)
 
     def __repr__(self) -> str:
-        height, width = self.images.shape[1:3]
-        return f"ArraySource({len(self)} images of {height}x{width})"
+        return f"ArraySource({len(self)} images of {self.size[0]}x{self.size[1]})"
 
 
 class DatasetSource:
