@@ -222,7 +222,7 @@ def test_the_scale_follows_the_pixels_through_uint8_and_pil() -> None:
     assert ops_of(*steps) == (gpuaug.RandomSolarize(0.2), gpuaug.Normalize(MEAN, STD))
     back = [v2.ToImage(), FLOAT, v2.RandomSolarize(0.2), v2.ToPILImage(), v2.RandomSolarize(51)]
     assert ops_of(*back) == (gpuaug.RandomSolarize(0.2), gpuaug.RandomSolarize(0.2))
-    again = [FLOAT, v2.ToDtype(torch.uint8, scale=True), v2.RandomSolarize(51)]
+    again = [FLOAT, v2.ToDtype(torch.uint8, scale=True), v2.RandomSolarize(51), FLOAT]
     assert ops_of(*again) == (gpuaug.RandomSolarize(0.2),)
 
 
@@ -267,6 +267,24 @@ def test_what_cannot_be_converted_is_an_error_that_names_it(transform: Any, mess
     with pytest.raises(ValueError, match=f"^from_torchvision: {message}" if " .step" in message else message) as error:
         from_torchvision(v2.Compose([CROP, transform]))
     assert str(error.value).startswith("from_torchvision: ")
+
+
+@pytest.mark.parametrize(
+    ("steps", "last"),
+    [
+        ([v1.PILToTensor()], "PILToTensor"),
+        ([v2.ToImage(), v2.RandomInvert()], "ToImage"),
+        ([v2.ToImage(), FLOAT, v2.Compose([v2.ToDtype(torch.uint8, scale=True)])], "ToDtype"),
+        ([v1.ToTensor(), v1.ConvertImageDtype(torch.uint8)], "ConvertImageDtype"),
+    ],
+    ids=lambda x: x if isinstance(x, str) else "",
+)
+def test_a_transform_that_ends_in_8_bit_tensors_is_refused(steps: list[Any], last: str) -> None:
+    """torch gives uint8 in 0..255 there, and the user's loop divides by 255."""
+    message = rf"ends in 8-bit pixels, after {last}, and gpuaug gives floats in 0\.\.1; append ToDtype\(torch.float32"
+    with pytest.raises(ValueError, match=f"^from_torchvision: the transform {message}"):
+        from_torchvision([CROP, *steps])
+    assert from_torchvision([CROP, *steps, FLOAT]).views[0].size == (32, 32)
 
 
 class RandomInvert:
