@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import torch
+from torch.utils.data import default_collate
 
 from ..augmenter import canonical
 from ..backends import findable
+from ..catalog import policy as named_policy
 from ..convert import from_torchvision
 from ..ops import Size
-from ..ops.base import is_integer
+from ..ops.base import is_integer, is_number
 from ..policy import Policy
 from .dali import shared
 from .decode import decode_batch
@@ -24,6 +27,9 @@ REFUSED = {
 }
 """Arguments of torch's DataLoader that cannot be meant here -> what to do instead."""
 
+IGNORED = ("pin_memory_device", "in_order")
+"""Arguments of torch's DataLoader that change no batch here: which memory is page-locked follows from device, and batches are
+always in order."""
 
 DECODERS = ("auto", "pillow", "dali")
 
@@ -54,12 +60,35 @@ def chosen(name: str, value: Any, allowed: tuple[str, ...]) -> str:
     return str(value)
 
 
+def seconds(name: str, value: Any) -> float:
+    """A time to wait; torch's 0, no limit, becomes the longest that Python can wait for, 49 days at least."""
+    if not is_number(value) or value < 0:
+        raise ValueError(f"DataLoader: {name} must be a number of seconds at least 0, which is no limit, got {value!r}")
+    return min(float(value), threading.TIMEOUT_MAX) or threading.TIMEOUT_MAX
+
+
+def source_and_policy(source: Any, dataset: Any, policy: Any) -> tuple[Any, Policy | None]:
+    """What was given as the source, or by torch's name for it, and the policy, by its name or itself."""
+    if source is not None and dataset is not None:
+        raise TypeError("DataLoader: dataset is another name of source; give one of them")
+    if isinstance(policy, str):
+        policy = named_policy(policy)
+    if policy is not None and not isinstance(policy, Policy):
+        raise TypeError(
+            f"DataLoader: policy must be a gpuaug.Policy, a policy's name or None, got {policy!r}; it is the second argument "
+            "here, so name those that come second in torch's DataLoader: batch_size=, shuffle="
+        )
+    return dataset if source is None else source, policy
+
+
 def refuse(given: dict[str, Any]) -> None:
-    """Raise for an argument that is not taken; None, torch's default, is let through for those that torch has."""
+    """Raise for an argument that is not taken; torch's defaults are let through for those that torch has."""
     for name, value in given.items():
+        if name in IGNORED:
+            continue
         if name not in REFUSED:
             raise TypeError(f"DataLoader: unexpected argument {name}; see help(gpuaug.DataLoader)")
-        if value is not None:
+        if value is not None and value is not default_collate:
             raise ValueError(f"DataLoader: {name} is not taken; {REFUSED[name]}")
 
 

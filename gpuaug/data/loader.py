@@ -13,11 +13,22 @@ import numpy as np
 import torch
 
 from ..augmenter import Augmenter
-from ..catalog import policy as named_policy
 from ..memory import trim
 from ..policy import Policy
 from ..sampling import Draws
-from .arguments import DECODERS, chosen, converted, decoder_of, integer, place, refuse, share, usable
+from .arguments import (
+    DECODERS,
+    chosen,
+    converted,
+    decoder_of,
+    integer,
+    place,
+    refuse,
+    seconds,
+    share,
+    source_and_policy,
+    usable,
+)
 from .decode import MAX_PIXELS
 from .faults import MODES, OnError, Tally
 from .fetch import fetch
@@ -37,7 +48,7 @@ class DataLoader:
 
     source: path of an image folder (one folder a class, as torchvision's ImageFolder), of tar shards, or of what `gpuaug pack`
         made; a map-style Dataset of (image, target), the image a PIL image or uint8 (H, W, 3) or (3, H, W); a Hugging Face
-        data set; or a pair of arrays (images uint8 (N, H, W, 3) or (N, 3, H, W), targets).
+        data set; or a pair of arrays (images uint8 (N, H, W, 3) or (N, 3, H, W), targets). dataset: another name of it, torch's.
     policy: a `Policy` or a policy's name. It takes the place of a torchvision dataset's transform; None converts that
         transform (see `gpuaug.from_torchvision`).
     batch_size, shuffle, sampler, num_workers, drop_last, worker_init_fn, multiprocessing_context: as torch's. Workers are
@@ -45,8 +56,8 @@ class DataLoader:
         packed raw; with 0, all is done in `next()`.
     device: where views and targets come out. seed: 0..2^64-1, of the order and of the draws.
     backend, dtype, memory_format: as `gpuaug.Augmenter`.
-    prefetch_factor: batches kept ready ahead of the consumer, and as many in the making; no effect without workers.
-    timeout: seconds to wait for a batch before TimeoutError.
+    prefetch_factor: batches kept ready ahead of the consumer, and as many in the making, 2 unless given; no effect without
+        workers. timeout: seconds to wait for a batch before TimeoutError; 0 is no limit.
     decoder: of files, "pillow" or "dali", which give the same pixels; "auto" takes DALI where it is installed.
     on_error: "raise" for a sample that cannot be read or decoded, "skip" to leave it out of its batch, which gets smaller, or
         "replace" to put another sample in its place, which follows from seed, epoch and index. max_bad: share of an epoch's
@@ -72,7 +83,7 @@ class DataLoader:
 
     def __init__(
         self,
-        source: Any,
+        source: Any = None,
         policy: Policy | str | None = None,
         batch_size: int = 1,
         shuffle: bool = False,
@@ -85,7 +96,7 @@ class DataLoader:
         backend: str = "auto",
         dtype: torch.dtype | None = None,
         memory_format: torch.memory_format = torch.contiguous_format,
-        prefetch_factor: int = 2,
+        prefetch_factor: int | None = None,
         timeout: float = 300.0,
         worker_init_fn: Callable[[int], None] | None = None,
         multiprocessing_context: Any = None,
@@ -97,18 +108,18 @@ class DataLoader:
         world_size: int | None = None,
         persistent_workers: bool = False,
         pin_memory: bool = False,
+        dataset: Any = None,
         **refused: Any,
     ) -> None:
         refuse(refused)
+        source, own = source_and_policy(source, dataset, policy)
         self.batch_size = integer("batch_size", batch_size, 1)
         self.num_workers = integer("num_workers", num_workers, 0)
-        self.prefetch_factor = integer("prefetch_factor", prefetch_factor, 1)
+        self.prefetch_factor = integer("prefetch_factor", 2 if prefetch_factor is None else prefetch_factor, 1)
         self.seed = integer("seed", seed, 0, 2**64 - 1)
-        if not timeout > 0:
-            raise ValueError(f"DataLoader: timeout must be a number of seconds above 0, got {timeout!r}")
         if sampler is not None and shuffle:
             raise ValueError("DataLoader: sampler decides on the order, so shuffle must stay False with it")
-        self.timeout = float(timeout)
+        self.timeout = seconds("timeout", timeout)
         self.drop_last = bool(drop_last)
         self.worker_init_fn = worker_init_fn
         self.multiprocessing_context = multiprocessing_context
@@ -121,7 +132,6 @@ class DataLoader:
         self.decode = decoder_of(self.decoder, self.max_pixels)
         self.rank, self.world_size = place(rank, world_size, sampler is not None)
         self.device = usable(device)
-        own = named_policy(policy) if isinstance(policy, str) else policy
         self.source, transform = as_source(source, own is not None)
         self.dataset = self.source if isinstance(source, (str, tuple, list)) or hasattr(source, "__fspath__") else source
         self.policy = own if own is not None else converted(transform, size_of(self.source))
