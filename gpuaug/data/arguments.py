@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from typing import Any
 
@@ -17,7 +18,10 @@ from ..ops.base import is_integer, is_number
 from ..policy import Policy
 from .dali import shared
 from .decode import decode_batch
+from .order import EpochOrder
 from .regions import Decoder
+
+LOG = logging.getLogger("gpuaug")
 
 REFUSED = {
     "collate_fn": "images are batched by the loader, which needs them as decoded; batch targets otherwise in the loop, or make "
@@ -107,6 +111,16 @@ def place(rank: int | None, world_size: int | None, own_sampler: bool) -> tuple[
     if own_sampler or not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return 0, 1
     return torch.distributed.get_rank(), torch.distributed.get_world_size()
+
+
+def tell_share(order: EpochOrder) -> None:
+    """Log that this process reads but a share of the source, where nobody has asked for that in so many words."""
+    LOG.warning(
+        "rank %d of %d reads %s of the %s samples of an epoch, since torch.distributed is initialised (torch's DataLoader "
+        "reads all without a sampler). For all, as in evaluation, give rank=0, world_size=1; where a share is meant, as in "
+        "training, rank=%d, world_size=%d says so without this warning",
+        *(order.rank, order.world_size, f"{len(order):,}", f"{order.samples:,}", order.rank, order.world_size),
+    )
 
 
 def usable(device: torch.device | str) -> torch.device:

@@ -27,6 +27,7 @@ from .arguments import (
     seconds,
     share,
     source_and_policy,
+    tell_share,
     usable,
 )
 from .decode import MAX_PIXELS
@@ -48,7 +49,7 @@ class DataLoader:
 
     source: path of an image folder (one folder a class, as torchvision's ImageFolder), of tar shards, or of what `gpuaug pack`
         made; a map-style Dataset of (image, target), the image a PIL image or uint8 (H, W, 3) or (3, H, W); a Hugging Face
-        data set; or a pair of arrays (images uint8 (N, H, W, 3) or (N, 3, H, W), targets). dataset: another name of it, torch's.
+        data set; or a pair of arrays (images uint8 (N, H, W, 3) or (N, 3, H, W), targets). dataset: torch's name for it.
     policy: a `Policy` or a policy's name. It takes the place of a torchvision dataset's transform; None converts that
         transform (see `gpuaug.from_torchvision`).
     batch_size, shuffle, sampler, num_workers, drop_last, worker_init_fn, multiprocessing_context: as torch's. Workers are
@@ -62,7 +63,8 @@ class DataLoader:
     on_error: "raise" for a sample that cannot be read or decoded, "skip" to leave it out of its batch, which gets smaller, or
         "replace" to put another sample in its place, which follows from seed, epoch and index. max_bad: share of an epoch's
         samples, 0..1, above which bad ones are an error all the same. max_pixels: of one picture, by its header.
-    rank, world_size: which share of the epoch this process takes; None takes torch.distributed's, if that is initialised.
+    rank, world_size: which share of the epoch this process takes; None takes torch.distributed's, if that is initialised, and
+        logs a warning, since torch's DataLoader takes all; 0 and 1 are the whole.
     persistent_workers: begin reading the next epoch while the last batches of one are used. pin_memory: taken and ignored;
         staging memory is page-locked whenever device is CUDA.
 
@@ -140,6 +142,8 @@ class DataLoader:
         whole = EpochOrder(len(self.source), self.shuffle, self.seed, self.rank, self.world_size, self.drop_last)
         self.sampler = whole if sampler is None else sampler
         self.check_length()
+        if rank is None and self.world_size > 1:
+            tell_share(whole)
         self.bad_files: dict[str, str] = {}
         self.makers = 1  # threads that make views
         if self.device.type == "cpu" and self.source.workers == "threads":
