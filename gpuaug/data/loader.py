@@ -35,7 +35,7 @@ from .faults import MODES, OnError, Tally
 from .fetch import fetch
 from .given import as_source, size_of
 from .making import Maker
-from .order import EpochOrder, Index, batches, rest_of
+from .order import EpochOrder, Index, Told, batches, rest_of
 from .pipeline import Delivery, Early, Here, Producer, make
 from .reading import Fetched, Workers
 from .regions import croppable
@@ -284,12 +284,17 @@ class DataLoader:
         self.upcoming = (epoch, start)
         if isinstance(self.sampler, EpochOrder):
             self.sampler.set_epoch(epoch)
-        self.told = getattr(self.sampler, "epoch", None)
+        self.told = self.epoch_of_sampler()
+
+    def epoch_of_sampler(self) -> tuple[Any, type]:
+        """The epoch that a sampler stands at, and its type, which is `Told` where a loader has set it."""
+        epoch = getattr(self.sampler, "epoch", None)
+        return epoch, type(epoch)
 
     def heed_sampler(self) -> None:
         """Where the loop has called `loader.sampler.set_epoch` since the last epoch, that is the epoch to go to."""
-        epoch: Any = getattr(self.sampler, "epoch", None)
-        if epoch != self.told and hasattr(self.sampler, "set_epoch"):
+        epoch, kind = self.epoch_of_sampler()
+        if (epoch, kind) != self.told and kind is not Told and hasattr(self.sampler, "set_epoch"):
             self.set_epoch(epoch)
 
     def stats(self) -> Stats:
