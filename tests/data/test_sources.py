@@ -208,6 +208,14 @@ def test_a_loader_of_ones_own_is_asked(folder, plain):
     assert (views * 255).round().unique().tolist() == [9]
 
 
+def test_a_loader_of_ones_own_with_torchvisions_name_is_asked(folder, plain):
+    def default_loader(path):
+        return Image.new("RGB", (8, 8), (9, 9, 9))
+
+    views, _ = next(iter(gpuaug.DataLoader(datasets.ImageFolder(folder, loader=default_loader), plain)))
+    assert (views * 255).round().unique().tolist() == [9]
+
+
 class Relabelled(datasets.ImageFolder):
     def __getitem__(self, i):
         return super().__getitem__(i)[0], 77
