@@ -123,6 +123,17 @@ def tell_share(order: EpochOrder) -> None:
     )
 
 
+def tell_unused(**options: Any) -> None:
+    """Log which options of worker processes were given, for a source that has none."""
+    for name, value in options.items():
+        if value is not None:
+            LOG.warning(
+                "DataLoader: %s is not used: threads of this process read this source, not worker processes, and the draws "
+                "follow from seed=; leave it out",
+                name,
+            )
+
+
 def usable(device: torch.device | str) -> torch.device:
     """The device, checked now rather than at the first batch."""
     kind = torch.device(device).type

@@ -28,6 +28,7 @@ from .arguments import (
     share,
     source_and_policy,
     tell_share,
+    tell_unused,
     usable,
 )
 from .decode import MAX_PIXELS
@@ -54,7 +55,7 @@ class DataLoader:
         transform (see `gpuaug.from_torchvision`).
     batch_size, shuffle, sampler, num_workers, drop_last, worker_init_fn, multiprocessing_context: as torch's. Workers are
         threads that decode for a folder, processes for a Dataset, and threads that make views where pixels are in memory, or
-        packed raw; with 0, all is done in `next()`.
+        packed raw; with 0, all is done in `next()`. The last two matter to processes alone; a warning is logged elsewhere.
     device: where views and targets come out. seed: 0..2^64-1, of the order and of the draws.
     backend, dtype, memory_format: as `gpuaug.Augmenter`.
     prefetch_factor: batches kept ready ahead of the consumer, and as many in the making, 2 unless given; no effect without
@@ -65,7 +66,8 @@ class DataLoader:
         samples, 0..1, above which bad ones are an error all the same. max_pixels: of one picture, by its header.
     rank, world_size: which share of the epoch this process takes; None takes torch.distributed's, if that is initialised, and
         logs a warning, since torch's DataLoader takes all; 0 and 1 are the whole.
-    persistent_workers: begin reading the next epoch while the last batches of one are used. pin_memory: taken and ignored;
+    persistent_workers: begin reading the next epoch while the last batches of one are used; a Dataset's processes are new ones
+        each epoch all the same, and what they keep, such as an open file, is made anew. pin_memory: taken and ignored;
         staging memory is page-locked whenever device is CUDA.
 
     A batch is (views, target): views a list of (B, 3, H, W) tensors, one a view, or the tensor itself where the policy has
@@ -136,6 +138,8 @@ class DataLoader:
         self.device = usable(device)
         self.source, transform = as_source(source, own is not None)
         self.dataset = self.source if isinstance(source, (str, tuple, list)) or hasattr(source, "__fspath__") else source
+        if self.num_workers and self.source.workers != "processes":
+            tell_unused(worker_init_fn=worker_init_fn, multiprocessing_context=multiprocessing_context)
         self.policy = own if own is not None else converted(transform, size_of(self.source))
         self.augment = Augmenter(self.policy, backend, self.device, dtype, memory_format)
         self.shuffle = bool(shuffle)

@@ -2,6 +2,7 @@
 
 import inspect
 import itertools
+import os
 import random
 from concurrent.futures import ThreadPoolExecutor
 
@@ -350,6 +351,31 @@ def test_workers_are_seeded_by_seed_and_epoch_and_may_be_initialised(plain):
     assert numbers(seed=1) != numbers(seed=2)
     random.seed("mine 0")
     assert numbers(worker_init_fn=seeded)[0][0][0] == random.random()
+
+
+def test_a_source_without_processes_says_what_it_does_not_use(folder, plain, caplog):
+    options = {"worker_init_fn": seeded, "multiprocessing_context": "spawn"}
+    for source in (folder, (PIXELS, range(12))):
+        caplog.clear()
+        gpuaug.DataLoader(source, plain, num_workers=1, **options)
+        assert [record.args[0] for record in caplog.records] == list(options)
+        assert "worker_init_fn is not used: threads of this process read this source" in caplog.text
+    caplog.clear()
+    gpuaug.DataLoader(folder, plain, num_workers=1)
+    gpuaug.DataLoader(folder, plain, **options)  # without workers torch is silent, too
+    gpuaug.DataLoader(Numbered(), plain, num_workers=1, **options)
+    assert not caplog.records
+
+
+class Where(Numbered):
+    def __getitem__(self, i):
+        return super().__getitem__(i)[0], os.getpid()
+
+
+def test_a_datasets_processes_are_new_each_epoch(plain):
+    """As the documentation of persistent_workers says."""
+    loader = gpuaug.DataLoader(Where(), plain, batch_size=12, num_workers=1, persistent_workers=True)
+    assert len({int(target[0]) for _ in range(3) for _, target in loader}) == 3
 
 
 def test_spawned_workers(plain):
