@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Iterable, Sequence, Sized
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,10 +18,10 @@ from ..convert import from_torchvision
 from ..ops import Size
 from ..ops.base import is_integer, is_number
 from ..policy import Policy
-from .dali import shared
-from .decode import decode_batch
+from .dali import SharedDecoder
+from .decode import DecodeError, Pixels, decode_batch
 from .order import EpochOrder
-from .regions import Decoder
+from .regions import Decoder, Region, Regional
 
 LOG = logging.getLogger("gpuaug")
 
@@ -41,8 +43,15 @@ DECODERS = ("auto", "pillow", "dali")
 def decoder_of(name: str, max_pixels: int) -> Decoder:
     """The decoder of that name. Raises ImportError where DALI is asked for and missing."""
     if name == "dali" or (name == "auto" and findable("nvidia.dali")):
-        return shared(max_pixels)
-    return lambda datas, names, _: list(decode_batch(datas, names, max_pixels))  # Pillow decodes whole pictures only
+        return SharedDecoder(max_pixels)
+    return partial(by_pillow, max_pixels)
+
+
+def by_pillow(
+    max_pixels: int, datas: Sequence[bytes], names: Sequence[str], regional: Regional | None
+) -> list[Pixels | Region | DecodeError]:
+    """Pillow decodes whole pictures only."""
+    return list(decode_batch(datas, names, max_pixels))
 
 
 def integer(name: str, value: Any, low: int, high: int | None = None) -> int:
@@ -111,6 +120,20 @@ def place(rank: int | None, world_size: int | None, own_sampler: bool) -> tuple[
     if own_sampler or not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return 0, 1
     return torch.distributed.get_rank(), torch.distributed.get_world_size()
+
+
+def check_length(sampler: Iterable[int], available: int, batch_size: int, drop_last: bool, on_error: str) -> None:
+    """Raise where there will be no batch, or where a replacement for a bad sample cannot be drawn."""
+    samples = len(sampler) if isinstance(sampler, Sized) else None
+    if samples is None and on_error == "replace":
+        raise ValueError(f"DataLoader: on_error='replace' needs a sampler with a length, which {sampler!r} has not")
+    if samples == 0 or not available:
+        raise ValueError("DataLoader: the source or the sampler has no samples")
+    if samples is not None and drop_last and batch_size > samples:
+        raise ValueError(
+            f"DataLoader: batch_size={batch_size} with drop_last=True leaves no batch of {samples} samples; "
+            f"lower batch_size to at most {samples}, or set drop_last=False"
+        )
 
 
 def tell_share(order: EpochOrder) -> None:

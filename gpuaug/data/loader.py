@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sized
-from functools import cache, partial
 from time import perf_counter
 from typing import Any
 
@@ -18,6 +17,7 @@ from ..policy import Policy
 from ..sampling import Draws
 from .arguments import (
     DECODERS,
+    check_length,
     chosen,
     converted,
     decoder_of,
@@ -35,8 +35,8 @@ from .decode import MAX_PIXELS
 from .faults import MODES, OnError, Tally
 from .fetch import fetch
 from .given import as_source, size_of
-from .making import Maker
-from .order import EpochOrder, Index, Told, batches, rest_of
+from .making import Drawing, Maker
+from .order import EpochOrder, Index, Told, batches, epoch_of, rest_of
 from .pipeline import Delivery, Early, Here, Producer, make
 from .reading import Fetched, Workers
 from .regions import croppable
@@ -75,7 +75,8 @@ class DataLoader:
     epoch, from 0. A sample's views depend on (seed, epoch, sample index, view) alone.
 
     draws, index: `Draws` and sample indices (B,) int64 of the batch delivered last. dataset: the source as given.
-    bad_files: name -> reason of every bad sample so far, of all epochs.
+    bad_files: name -> reason of every bad sample so far, of all epochs. A loader can be copied and pickled, if its source, its
+    sampler and its functions can.
     Raises ValueError or TypeError for an argument that cannot be, naming it, and what the source raises (see `gpuaug.data`).
     """
 
@@ -145,30 +146,30 @@ class DataLoader:
         self.shuffle = bool(shuffle)
         whole = EpochOrder(len(self.source), self.shuffle, self.seed, self.rank, self.world_size, self.drop_last)
         self.sampler = whole if sampler is None else sampler
-        self.check_length()
+        check_length(self.sampler, len(self.source), self.batch_size, self.drop_last, self.on_error)
         if rank is None and self.world_size > 1:
             tell_share(whole)
         self.bad_files: dict[str, str] = {}
         self.makers = 1  # threads that make views
         if self.device.type == "cpu" and self.source.workers == "threads":
             self.makers = max(1, self.num_workers)
-        self.meter = Meter(0, self.num_workers, self.makers)
         self.go_to(0, 0)
         self.reached = self.upcoming
+        self.at_rest()
+
+    def at_rest(self) -> None:
+        """Nothing runs, nothing is counted."""
+        self.meter = Meter(0, self.num_workers, self.makers)
         self.early = Early()
         weakref.finalize(self, self.early.close)
 
-    def check_length(self) -> None:
-        samples = len(self.sampler) if isinstance(self.sampler, Sized) else None
-        if samples is None and self.on_error == "replace":
-            raise ValueError(f"DataLoader: on_error='replace' needs a sampler with a length, which {self.sampler!r} has not")
-        if samples == 0 or not len(self.source):
-            raise ValueError("DataLoader: the source or the sampler has no samples")
-        if samples is not None and self.drop_last and self.batch_size > samples:
-            raise ValueError(
-                f"DataLoader: batch_size={self.batch_size} with drop_last=True leaves no batch of {samples} samples; "
-                f"lower batch_size to at most {samples}, or set drop_last=False"
-            )
+    def __getstate__(self) -> dict[str, Any]:
+        """All but what runs: a copy of the loader goes on at the epoch that comes next here."""
+        return {name: value for name, value in vars(self).items() if name not in ("meter", "early")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.at_rest()
 
     def __len__(self) -> int:
         """Batches of a whole epoch, on this rank."""
@@ -256,7 +257,7 @@ class DataLoader:
     def deliver(self, delivery: Delivery, epoch: int, position: int) -> tuple[Any, Any]:
         delivery.receive()
         self.index = delivery.index
-        self.drawn = cache(partial(self.maker(epoch).draws, delivery.index))
+        self.drawing = Drawing(self.maker(epoch), delivery.index)
         if isinstance(self.sampler, EpochOrder):
             position = min(position, self.sampler.samples)  # of an uneven end, ranks have had samples twice
         self.reached = (epoch, position)
@@ -266,7 +267,7 @@ class DataLoader:
     @property
     def draws(self) -> Draws:
         """Of the batch delivered last."""
-        return self.drawn()
+        return self.drawing.draws
 
     def maker(self, epoch: int) -> Maker:
         return Maker(self.augment, self.seed, epoch)
@@ -288,16 +289,11 @@ class DataLoader:
         self.upcoming = (epoch, start)
         if isinstance(self.sampler, EpochOrder):
             self.sampler.set_epoch(epoch)
-        self.told = self.epoch_of_sampler()
-
-    def epoch_of_sampler(self) -> tuple[Any, type]:
-        """The epoch that a sampler stands at, and its type, which is `Told` where a loader has set it."""
-        epoch = getattr(self.sampler, "epoch", None)
-        return epoch, type(epoch)
+        self.told = epoch_of(self.sampler)
 
     def heed_sampler(self) -> None:
         """Where the loop has called `loader.sampler.set_epoch` since the last epoch, that is the epoch to go to."""
-        epoch, kind = self.epoch_of_sampler()
+        epoch, kind = epoch_of(self.sampler)
         if (epoch, kind) != self.told and kind is not Told and hasattr(self.sampler, "set_epoch"):
             self.set_epoch(epoch)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -60,6 +61,12 @@ class EpochOrder:
 
 class Told(int):
     """An epoch that a loader has told a sampler: an equal number that is no Told, the loop has told it since then."""
+
+
+def epoch_of(sampler: Any) -> tuple[Any, type]:
+    """The epoch that a sampler stands at, None where it has none, and its type, which is `Told` where a loader has set it."""
+    epoch = getattr(sampler, "epoch", None)
+    return epoch, type(epoch)
 
 
 def rest_of(sampler: Iterable[int], epoch: int, start: int) -> Callable[[], Iterable[int]]:

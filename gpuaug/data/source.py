@@ -62,6 +62,13 @@ def collate(items: Sequence[tuple[Pixels, Any]]) -> tuple[Images, Any]:
     return Images.from_list([pixels for pixels, _ in items]), target
 
 
+def flat(pixels: Pixels) -> torch.Tensor | None:
+    """Pixels where they lie, for batches to refer to; None unless in rows that torch may refer to: it warns of read-only
+    memory."""
+    shared = pixels.flags.c_contiguous and pixels.flags.writeable
+    return torch.from_numpy(pixels.reshape(-1)) if shared else None
+
+
 class ArraySource:
     """Images of one size in memory, or in a memory map.
 
@@ -90,11 +97,16 @@ class ArraySource:
         if labels.dtype.kind not in "iufb":
             raise TypeError(f"DataLoader: targets must be numbers, got {labels.dtype}")
         self.images = pixels
-        # Batches refer to these pixels, where they lie in rows that torch may refer to: it warns of read-only memory.
-        shared = pixels.flags.c_contiguous and pixels.flags.writeable
-        self.flat = torch.from_numpy(pixels.reshape(-1)) if shared else None
+        self.flat = flat(pixels)
         self.targets = labels.astype(np.int64) if labels.dtype.kind in "iu" else labels
         self.target_transform = target_transform
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "flat": None}  # or a copy would have the pixels twice
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.flat = flat(self.images)
 
     def __len__(self) -> int:
         return len(self.images)
