@@ -41,7 +41,8 @@ class Augmenter:
     torch.contiguous_format (NCHW) or torch.channels_last. approximate: let "dali" do in its own way what it cannot do as
     torchvision does; the other backends need no such leave.
 
-    `augment(images, draws)` gives a list with one tensor (B, 3, H, W) a view. `print(augmenter)` shows the plan.
+    `augment(images, draws)` gives a list with one tensor (B, 3, H, W) a view. `print(augmenter)` shows the plan. A copy or a
+    pickle of it is its arguments.
     Raises ValueError for an op that no chosen backend has, ImportError where a backend's package is missing.
     """
 
@@ -65,8 +66,13 @@ class Augmenter:
         self.device = None if device is None else canonical(device)
         self.dtype = dtype
         self.memory_format = memory_format
+        self.approximate = approximate
         self.modules = modules(backend, "cpu" if self.device is None else self.device.type, approximate)
         self.plan = tuple(stages(view.steps, self.modules) for view in policy.views)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        arguments = (self.policy, self.backend, self.device, self.dtype, self.memory_format, self.approximate)
+        return type(self), arguments
 
     def __call__(
         self, images: Images | torch.Tensor | Sequence[Any], draws: Draws, out: Sequence[torch.Tensor] | None = None

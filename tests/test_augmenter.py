@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 from types import SimpleNamespace
 from typing import Any
@@ -46,6 +47,23 @@ def test_views_have_the_policys_sizes(backend: str, images: Any) -> None:
     assert [tuple(view.shape) for view in views] == [(3, 3, 16, 16), (3, 3, 16, 16), (3, 3, 8, 12)]
     assert {view.dtype for view in views} == {torch.float32}
     assert all(view.is_contiguous() and torch.isfinite(view).all() for view in views)
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["deepcopy", "pickle"])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_copy_is_its_arguments(backend: str, again: Any) -> None:
+    augment = gpuaug.Augmenter(POLICY, backend, "cpu", torch.bfloat16, torch.channels_last)
+    twin = again(augment)
+    assert str(twin) == str(augment)
+    for one, other in zip(twin(RAGGED, draws_of()), augment(RAGGED, draws_of()), strict=True):
+        assert torch.equal(one, other)
+        assert one.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_copy_approximates_as_it_does() -> None:
+    policy = gpuaug.Policy(gpuaug.View(16, gpuaug.RandomResizedCrop(), gpuaug.ColorJitter(hue=0.1)))
+    twin = copy.deepcopy(gpuaug.Augmenter(policy, "dali", approximate=True))
+    assert (twin.approximate, twin.plan[0][0].backend) == (True, "dali")
 
 
 def test_every_way_to_give_a_batch_gives_the_same_views() -> None:

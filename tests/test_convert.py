@@ -114,6 +114,19 @@ def test_the_views_size_is_the_one_that_the_steps_reach() -> None:
     assert from_torchvision([v2.Resize(256), v2.CenterCrop(224)]).views[0].size == (224, 224)
 
 
+def test_one_value_of_normalize_is_every_channels() -> None:
+    for t in (v1, v2):
+        assert ops_of(FLOAT, t.Normalize((0.5,), [0.25])) == (gpuaug.Normalize((0.5,) * 3, (0.25,) * 3),)
+        assert ops_of(FLOAT, t.Normalize((0.5,), STD)) == (gpuaug.Normalize((0.5,) * 3, STD),)
+
+
+def test_the_images_size_is_the_views_where_no_step_sets_another() -> None:
+    (view,) = from_torchvision([v1.RandomHorizontalFlip(), v1.ToTensor()], size=(30, 40)).views
+    assert (view.size, view.ops) == ((30, 40), (gpuaug.CenterCrop((30, 40)), gpuaug.RandomHorizontalFlip()))
+    assert from_torchvision(v2.Resize(15), size=(30, 40)).views[0].size == (15, 20)
+    assert from_torchvision(CROP, size=(30, 40)) == from_torchvision(CROP)
+
+
 def test_crop_arguments() -> None:
     made = from_torchvision(v2.RandomResizedCrop((24, 32), (0.1, 0.5), (0.5, 1.5), v2.InterpolationMode.BICUBIC))
     assert made.views[0].ops == (gpuaug.RandomResizedCrop((24, 32), (0.1, 0.5), (0.5, 1.5), "bicubic"),)
@@ -209,7 +222,7 @@ def test_the_scale_follows_the_pixels_through_uint8_and_pil() -> None:
     assert ops_of(*steps) == (gpuaug.RandomSolarize(0.2), gpuaug.Normalize(MEAN, STD))
     back = [v2.ToImage(), FLOAT, v2.RandomSolarize(0.2), v2.ToPILImage(), v2.RandomSolarize(51)]
     assert ops_of(*back) == (gpuaug.RandomSolarize(0.2), gpuaug.RandomSolarize(0.2))
-    again = [FLOAT, v2.ToDtype(torch.uint8, scale=True), v2.RandomSolarize(51)]
+    again = [FLOAT, v2.ToDtype(torch.uint8, scale=True), v2.RandomSolarize(51), FLOAT]
     assert ops_of(*again) == (gpuaug.RandomSolarize(0.2),)
 
 
@@ -236,7 +249,7 @@ REFUSED = [
     (v2.RandomRotation(5, v2.InterpolationMode.NEAREST_EXACT), "RandomRotation: interpolation must be one of"),
     (v2.Grayscale(1), "Grayscale .step 2.: num_output_channels must be 3"),
     (v2.Normalize(MEAN, STD), "Normalize .step 2.: it stands before ToTensor"),
-    (v2.Compose([FLOAT, v2.Normalize((0.5,), (0.5,))]), "Normalize .step 3.: Normalize: mean must be three numbers"),
+    (v2.Compose([FLOAT, v2.Normalize(MEAN[:2], STD)]), "Normalize .step 3.: Normalize: mean must be three numbers"),
     (v2.ToDtype(torch.float32), "ToDtype .step 2.: scale=False"),
     (v2.Compose([FLOAT, v2.ToDtype(torch.uint8)]), "ToDtype .step 3.: scale=False"),
     (v2.ToDtype(torch.float64, scale=True), "ToDtype .step 2.: ToDtype: dtype must be"),
@@ -256,6 +269,24 @@ def test_what_cannot_be_converted_is_an_error_that_names_it(transform: Any, mess
     assert str(error.value).startswith("from_torchvision: ")
 
 
+@pytest.mark.parametrize(
+    ("steps", "last"),
+    [
+        ([v1.PILToTensor()], "PILToTensor"),
+        ([v2.ToImage(), v2.RandomInvert()], "ToImage"),
+        ([v2.ToImage(), FLOAT, v2.Compose([v2.ToDtype(torch.uint8, scale=True)])], "ToDtype"),
+        ([v1.ToTensor(), v1.ConvertImageDtype(torch.uint8)], "ConvertImageDtype"),
+    ],
+    ids=lambda x: x if isinstance(x, str) else "",
+)
+def test_a_transform_that_ends_in_8_bit_tensors_is_refused(steps: list[Any], last: str) -> None:
+    """torch gives uint8 in 0..255 there, and the user's loop divides by 255."""
+    message = rf"ends in 8-bit pixels, after {last}, and gpuaug gives floats in 0\.\.1; append ToDtype\(torch.float32"
+    with pytest.raises(ValueError, match=f"^from_torchvision: the transform {message}"):
+        from_torchvision([CROP, *steps])
+    assert from_torchvision([CROP, *steps, FLOAT]).views[0].size == (32, 32)
+
+
 class RandomInvert:
     """A user's own class with a name that torchvision has too."""
 
@@ -272,7 +303,7 @@ def test_a_users_class_is_not_taken_for_torchvisions() -> None:
 
 @pytest.mark.parametrize("steps", [[v2.RandomInvert()], [v2.Resize(32)], []])
 def test_without_one_size_there_is_no_policy(steps: list[Any]) -> None:
-    with pytest.raises(ValueError, match="from_torchvision: no step brings the images to one size"):
+    with pytest.raises(ValueError, match=r"from_torchvision: no step brings the images to one size; .*with CenterCrop"):
         from_torchvision(steps)
 
 
@@ -304,6 +335,14 @@ def test_evaluation_pipelines_give_torchvisions_pixels(t: Any, interpolation: v2
     assert found.shape == (2, 3, 48, 48)
     for view, image in zip(found, (PHOTO, portrait), strict=True):
         assert torch.allclose(view, transform(image), atol=1e-6)
+
+
+@pytest.mark.parametrize("first", [v1.RandomHorizontalFlip(1.0), v1.Resize(120, antialias=True), v1.Compose([])])
+def test_a_pipeline_without_a_crop_gives_torchvisions_pixels(first: Any) -> None:
+    transform = v1.Compose([v1.ToTensor(), first, v1.Normalize((0.5,), (0.5,))])
+    made = from_torchvision(transform, size=(90, 130))
+    (view,) = gpuaug.Augmenter(made, backend="torchvision")([PHOTO], gpuaug.sample(made, [0]))
+    assert torch.allclose(view[0], transform(PHOTO), atol=1e-6)
 
 
 def test_resizing_before_to_tensor_differs_by_the_rounding_to_8_bits_alone() -> None:

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import logging
+import threading
+from collections.abc import Iterable, Sequence, Sized
+from functools import partial
 from typing import Any
 
 import torch
+from torch.utils.data import default_collate
 
 from ..augmenter import canonical
 from ..backends import findable
+from ..catalog import policy as named_policy
 from ..convert import from_torchvision
-from ..ops.base import is_integer
+from ..ops import Size
+from ..ops.base import is_integer, is_number
 from ..policy import Policy
-from .dali import shared
-from .decode import decode_batch
-from .regions import Decoder
+from .dali import SharedDecoder
+from .decode import DecodeError, Pixels, decode_batch
+from .order import EpochOrder
+from .regions import Decoder, Region, Regional
+
+LOG = logging.getLogger("gpuaug")
 
 REFUSED = {
     "collate_fn": "images are batched by the loader, which needs them as decoded; batch targets otherwise in the loop, or make "
@@ -23,6 +33,9 @@ REFUSED = {
 }
 """Arguments of torch's DataLoader that cannot be meant here -> what to do instead."""
 
+IGNORED = ("pin_memory_device", "in_order")
+"""Arguments of torch's DataLoader that change no batch here: which memory is page-locked follows from device, and batches are
+always in order."""
 
 DECODERS = ("auto", "pillow", "dali")
 
@@ -30,8 +43,15 @@ DECODERS = ("auto", "pillow", "dali")
 def decoder_of(name: str, max_pixels: int) -> Decoder:
     """The decoder of that name. Raises ImportError where DALI is asked for and missing."""
     if name == "dali" or (name == "auto" and findable("nvidia.dali")):
-        return shared(max_pixels)
-    return lambda datas, names, _: list(decode_batch(datas, names, max_pixels))  # Pillow decodes whole pictures only
+        return SharedDecoder(max_pixels)
+    return partial(by_pillow, max_pixels)
+
+
+def by_pillow(
+    max_pixels: int, datas: Sequence[bytes], names: Sequence[str], regional: Regional | None
+) -> list[Pixels | Region | DecodeError]:
+    """Pillow decodes whole pictures only."""
+    return list(decode_batch(datas, names, max_pixels))
 
 
 def integer(name: str, value: Any, low: int, high: int | None = None) -> int:
@@ -53,12 +73,35 @@ def chosen(name: str, value: Any, allowed: tuple[str, ...]) -> str:
     return str(value)
 
 
+def seconds(name: str, value: Any) -> float:
+    """A time to wait; torch's 0, no limit, becomes the longest that Python can wait for, 49 days at least."""
+    if not is_number(value) or value < 0:
+        raise ValueError(f"DataLoader: {name} must be a number of seconds at least 0, which is no limit, got {value!r}")
+    return min(float(value), threading.TIMEOUT_MAX) or threading.TIMEOUT_MAX
+
+
+def source_and_policy(source: Any, dataset: Any, policy: Any) -> tuple[Any, Policy | None]:
+    """What was given as the source, or by torch's name for it, and the policy, by its name or itself."""
+    if source is not None and dataset is not None:
+        raise TypeError("DataLoader: dataset is another name of source; give one of them")
+    if isinstance(policy, str):
+        policy = named_policy(policy)
+    if policy is not None and not isinstance(policy, Policy):
+        raise TypeError(
+            f"DataLoader: policy must be a gpuaug.Policy, a policy's name or None, got {policy!r}; it is the second argument "
+            "here, so name those that come second in torch's DataLoader: batch_size=, shuffle="
+        )
+    return dataset if source is None else source, policy
+
+
 def refuse(given: dict[str, Any]) -> None:
-    """Raise for an argument that is not taken; None, torch's default, is let through for those that torch has."""
+    """Raise for an argument that is not taken; torch's defaults are let through for those that torch has."""
     for name, value in given.items():
+        if name in IGNORED:
+            continue
         if name not in REFUSED:
             raise TypeError(f"DataLoader: unexpected argument {name}; see help(gpuaug.DataLoader)")
-        if value is not None:
+        if value is not None and value is not default_collate:
             raise ValueError(f"DataLoader: {name} is not taken; {REFUSED[name]}")
 
 
@@ -79,6 +122,41 @@ def place(rank: int | None, world_size: int | None, own_sampler: bool) -> tuple[
     return torch.distributed.get_rank(), torch.distributed.get_world_size()
 
 
+def check_length(sampler: Iterable[int], available: int, batch_size: int, drop_last: bool, on_error: str) -> None:
+    """Raise where there will be no batch, or where a replacement for a bad sample cannot be drawn."""
+    samples = len(sampler) if isinstance(sampler, Sized) else None
+    if samples is None and on_error == "replace":
+        raise ValueError(f"DataLoader: on_error='replace' needs a sampler with a length, which {sampler!r} has not")
+    if samples == 0 or not available:
+        raise ValueError("DataLoader: the source or the sampler has no samples")
+    if samples is not None and drop_last and batch_size > samples:
+        raise ValueError(
+            f"DataLoader: batch_size={batch_size} with drop_last=True leaves no batch of {samples} samples; "
+            f"lower batch_size to at most {samples}, or set drop_last=False"
+        )
+
+
+def tell_share(order: EpochOrder) -> None:
+    """Log that this process reads but a share of the source, where nobody has asked for that in so many words."""
+    LOG.warning(
+        "rank %d of %d reads %s of the %s samples of an epoch, since torch.distributed is initialised (torch's DataLoader "
+        "reads all without a sampler). For all, as in evaluation, give rank=0, world_size=1; where a share is meant, as in "
+        "training, rank=%d, world_size=%d says so without this warning",
+        *(order.rank, order.world_size, f"{len(order):,}", f"{order.samples:,}", order.rank, order.world_size),
+    )
+
+
+def tell_unused(**options: Any) -> None:
+    """Log which options of worker processes were given, for a source that has none."""
+    for name, value in options.items():
+        if value is not None:
+            LOG.warning(
+                "DataLoader: %s is not used: threads of this process read this source, not worker processes, and the draws "
+                "follow from seed=; leave it out",
+                name,
+            )
+
+
 def usable(device: torch.device | str) -> torch.device:
     """The device, checked now rather than at the first batch."""
     kind = torch.device(device).type
@@ -87,10 +165,11 @@ def usable(device: torch.device | str) -> torch.device:
     return canonical(device)
 
 
-def converted(transform: Any) -> Policy:
+def converted(transform: Any, size: Size | None) -> Policy:
+    """The policy of a transform that was found in a Dataset. size: (height, width) of all its images, or None."""
     if transform is None:
         raise ValueError(
             "DataLoader: policy is missing; give a gpuaug.Policy, a policy's name (see `gpuaug policies`), or a Dataset with "
             "a torchvision transform inside"
         )
-    return from_torchvision(transform)
+    return from_torchvision(transform, size=size)

@@ -22,7 +22,7 @@ from torch.utils.dlpack import from_dlpack
 from ..backends import DISTRIBUTIONS, findable
 from ..images import Images
 from .decode import MAX_PIXELS, DecodeError, Pixels, attempt, orientation
-from .regions import Boxes, Decoder, Region, Regional
+from .regions import Boxes, Region, Regional
 
 START, END = b"\xff\xd8", b"\xff\xd9"
 """First and last bytes of a JPEG."""
@@ -229,29 +229,36 @@ class DaliDecoder:
                 self.pipe = None
 
 
-def shared(max_pixels: int = MAX_PIXELS) -> Decoder:
+class SharedDecoder:
     """A `Decoder` for many threads, with as many `DaliDecoder`s as were ever at work at once.
 
     They are kept for the next epoch's threads: DALI does not give back all the memory of a pipeline that ends (7 MB here).
+    A copy has its own.
     """
-    free: deque[DaliDecoder] = deque()
 
-    def decode(datas: Sequence[bytes], names: Sequence[str], regional: Regional | None) -> list[Pixels | Region | DecodeError]:
-        decoder = take() or DaliDecoder(max_pixels=max_pixels)
+    def __init__(self, max_pixels: int = MAX_PIXELS) -> None:
+        self.max_pixels = max_pixels
+        self.free: deque[DaliDecoder] = deque()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return SharedDecoder, (self.max_pixels,)
+
+    def __call__(
+        self, datas: Sequence[bytes], names: Sequence[str], regional: Regional | None
+    ) -> list[Pixels | Region | DecodeError]:
+        decoder = self.take() or DaliDecoder(max_pixels=self.max_pixels)
         try:
             return decoder.decode_batch(datas, names, regional)
         finally:
-            free.append(decoder)
+            self.free.append(decoder)
 
-    def take() -> DaliDecoder | None:
+    def take(self) -> DaliDecoder | None:
         """One that is free, and no other process's."""
-        while free:
+        while self.free:
             with contextlib.suppress(IndexError):  # another thread was faster
-                if (decoder := free.pop()).owner == os.getpid():
+                if (decoder := self.free.pop()).owner == os.getpid():
                     return decoder
         return None
-
-    return decode
 
 
 ABANDONED: list[Any] = []

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import torch
 from torch.utils.data import IterableDataset
 
+from ..ops import Size
 from . import packed
 from .concat import Concatenated, common
 from .folder import FolderSource
@@ -87,12 +88,22 @@ def from_dataset(dataset: Any, policy_given: bool) -> tuple[Source, Any]:
     if is_torchvision(dataset) or not policy_given:
         raw, transform = without_transform(dataset)
     method = getitem(dataset)
-    if method == "torchvision.datasets.folder.DatasetFolder" and getattr(dataset.loader, "__name__", "") == "default_loader":
+    if method == "torchvision.datasets.folder.DatasetFolder" and dataset.loader is default_loader():
         return FolderSource.from_samples(raw.samples, raw.classes, raw.class_to_idx, raw.target_transform), transform
     if method in ARRAYS:
         pixels, targets = (getattr(raw, name) for name in ARRAYS[method])
         return ArraySource(pixels, targets, raw.target_transform), transform
     return DatasetSource(raw), transform
+
+
+def size_of(source: Source) -> Size | None:
+    """(height, width) of every image of a source, where it is known that they have but one."""
+    if isinstance(source, ArraySource):
+        return source.size
+    if isinstance(source, Selected):
+        return size_of(source.source)
+    sizes = {size_of(part) for part in source.parts} if isinstance(source, Concatenated) else {None}
+    return sizes.pop() if len(sizes) == 1 else None
 
 
 def check(dataset: Any) -> None:
@@ -132,6 +143,13 @@ def without_transform(dataset: T) -> tuple[T, Any]:
         raw.transforms = copy.copy(joint)
         raw.transforms.transform = identity
     return raw, transform
+
+
+def default_loader() -> Any:
+    """What torchvision's ImageFolder opens files with; to be asked where there is such a Dataset, hence torchvision."""
+    from torchvision.datasets import folder
+
+    return folder.default_loader
 
 
 def identity(image: T) -> T:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sized
-from functools import cache, partial
 from time import perf_counter
 from typing import Any
 
@@ -13,17 +12,31 @@ import numpy as np
 import torch
 
 from ..augmenter import Augmenter
-from ..catalog import policy as named_policy
 from ..memory import trim
 from ..policy import Policy
 from ..sampling import Draws
-from .arguments import DECODERS, chosen, converted, decoder_of, integer, place, refuse, share, usable
+from .arguments import (
+    DECODERS,
+    check_length,
+    chosen,
+    converted,
+    decoder_of,
+    integer,
+    place,
+    refuse,
+    seconds,
+    share,
+    source_and_policy,
+    tell_share,
+    tell_unused,
+    usable,
+)
 from .decode import MAX_PIXELS
 from .faults import MODES, OnError, Tally
 from .fetch import fetch
-from .given import as_source
-from .making import Maker
-from .order import EpochOrder, Index, batches, rest_of
+from .given import as_source, size_of
+from .making import Drawing, Maker
+from .order import EpochOrder, Index, Told, batches, epoch_of, rest_of
 from .pipeline import Delivery, Early, Here, Producer, make
 from .reading import Fetched, Workers
 from .regions import croppable
@@ -37,22 +50,24 @@ class DataLoader:
 
     source: path of an image folder (one folder a class, as torchvision's ImageFolder), of tar shards, or of what `gpuaug pack`
         made; a map-style Dataset of (image, target), the image a PIL image or uint8 (H, W, 3) or (3, H, W); a Hugging Face
-        data set; or a pair of arrays (images uint8 (N, H, W, 3) or (N, 3, H, W), targets).
+        data set; or a pair of arrays (images uint8 (N, H, W, 3) or (N, 3, H, W), targets). dataset: torch's name for it.
     policy: a `Policy` or a policy's name. It takes the place of a torchvision dataset's transform; None converts that
         transform (see `gpuaug.from_torchvision`).
     batch_size, shuffle, sampler, num_workers, drop_last, worker_init_fn, multiprocessing_context: as torch's. Workers are
         threads that decode for a folder, processes for a Dataset, and threads that make views where pixels are in memory, or
-        packed raw; with 0, all is done in `next()`.
+        packed raw; with 0, all is done in `next()`. The last two matter to processes alone; a warning is logged elsewhere.
     device: where views and targets come out. seed: 0..2^64-1, of the order and of the draws.
     backend, dtype, memory_format: as `gpuaug.Augmenter`.
-    prefetch_factor: batches kept ready ahead of the consumer, and as many in the making; no effect without workers.
-    timeout: seconds to wait for a batch before TimeoutError.
+    prefetch_factor: batches kept ready ahead of the consumer, and as many in the making, 2 unless given; no effect without
+        workers. timeout: seconds to wait for a batch before TimeoutError; 0 is no limit.
     decoder: of files, "pillow" or "dali", which give the same pixels; "auto" takes DALI where it is installed.
     on_error: "raise" for a sample that cannot be read or decoded, "skip" to leave it out of its batch, which gets smaller, or
         "replace" to put another sample in its place, which follows from seed, epoch and index. max_bad: share of an epoch's
         samples, 0..1, above which bad ones are an error all the same. max_pixels: of one picture, by its header.
-    rank, world_size: which share of the epoch this process takes; None takes torch.distributed's, if that is initialised.
-    persistent_workers: begin reading the next epoch while the last batches of one are used. pin_memory: taken and ignored;
+    rank, world_size: which share of the epoch this process takes; None takes torch.distributed's, if that is initialised, and
+        logs a warning, since torch's DataLoader takes all; 0 and 1 are the whole.
+    persistent_workers: begin reading the next epoch while the last batches of one are used; a Dataset's processes are new ones
+        each epoch all the same, and what they keep, such as an open file, is made anew. pin_memory: taken and ignored;
         staging memory is page-locked whenever device is CUDA.
 
     A batch is (views, target): views a list of (B, 3, H, W) tensors, one a view, or the tensor itself where the policy has
@@ -60,7 +75,8 @@ class DataLoader:
     epoch, from 0. A sample's views depend on (seed, epoch, sample index, view) alone.
 
     draws, index: `Draws` and sample indices (B,) int64 of the batch delivered last. dataset: the source as given.
-    bad_files: name -> reason of every bad sample so far, of all epochs.
+    bad_files: name -> reason of every bad sample so far, of all epochs. A loader can be copied and pickled, if its source, its
+    sampler and its functions can.
     Raises ValueError or TypeError for an argument that cannot be, naming it, and what the source raises (see `gpuaug.data`).
     """
 
@@ -72,7 +88,7 @@ class DataLoader:
 
     def __init__(
         self,
-        source: Any,
+        source: Any = None,
         policy: Policy | str | None = None,
         batch_size: int = 1,
         shuffle: bool = False,
@@ -85,7 +101,7 @@ class DataLoader:
         backend: str = "auto",
         dtype: torch.dtype | None = None,
         memory_format: torch.memory_format = torch.contiguous_format,
-        prefetch_factor: int = 2,
+        prefetch_factor: int | None = None,
         timeout: float = 300.0,
         worker_init_fn: Callable[[int], None] | None = None,
         multiprocessing_context: Any = None,
@@ -97,18 +113,18 @@ class DataLoader:
         world_size: int | None = None,
         persistent_workers: bool = False,
         pin_memory: bool = False,
+        dataset: Any = None,
         **refused: Any,
     ) -> None:
         refuse(refused)
+        source, own = source_and_policy(source, dataset, policy)
         self.batch_size = integer("batch_size", batch_size, 1)
         self.num_workers = integer("num_workers", num_workers, 0)
-        self.prefetch_factor = integer("prefetch_factor", prefetch_factor, 1)
+        self.prefetch_factor = integer("prefetch_factor", 2 if prefetch_factor is None else prefetch_factor, 1)
         self.seed = integer("seed", seed, 0, 2**64 - 1)
-        if not timeout > 0:
-            raise ValueError(f"DataLoader: timeout must be a number of seconds above 0, got {timeout!r}")
         if sampler is not None and shuffle:
             raise ValueError("DataLoader: sampler decides on the order, so shuffle must stay False with it")
-        self.timeout = float(timeout)
+        self.timeout = seconds("timeout", timeout)
         self.drop_last = bool(drop_last)
         self.worker_init_fn = worker_init_fn
         self.multiprocessing_context = multiprocessing_context
@@ -121,36 +137,39 @@ class DataLoader:
         self.decode = decoder_of(self.decoder, self.max_pixels)
         self.rank, self.world_size = place(rank, world_size, sampler is not None)
         self.device = usable(device)
-        own = named_policy(policy) if isinstance(policy, str) else policy
         self.source, transform = as_source(source, own is not None)
         self.dataset = self.source if isinstance(source, (str, tuple, list)) or hasattr(source, "__fspath__") else source
-        self.policy = own if own is not None else converted(transform)
+        if self.num_workers and self.source.workers != "processes":
+            tell_unused(worker_init_fn=worker_init_fn, multiprocessing_context=multiprocessing_context)
+        self.policy = own if own is not None else converted(transform, size_of(self.source))
         self.augment = Augmenter(self.policy, backend, self.device, dtype, memory_format)
         self.shuffle = bool(shuffle)
         whole = EpochOrder(len(self.source), self.shuffle, self.seed, self.rank, self.world_size, self.drop_last)
         self.sampler = whole if sampler is None else sampler
-        self.check_length()
+        check_length(self.sampler, len(self.source), self.batch_size, self.drop_last, self.on_error)
+        if rank is None and self.world_size > 1:
+            tell_share(whole)
         self.bad_files: dict[str, str] = {}
         self.makers = 1  # threads that make views
         if self.device.type == "cpu" and self.source.workers == "threads":
             self.makers = max(1, self.num_workers)
-        self.meter = Meter(0, self.num_workers, self.makers)
         self.go_to(0, 0)
         self.reached = self.upcoming
+        self.at_rest()
+
+    def at_rest(self) -> None:
+        """Nothing runs, nothing is counted."""
+        self.meter = Meter(0, self.num_workers, self.makers)
         self.early = Early()
         weakref.finalize(self, self.early.close)
 
-    def check_length(self) -> None:
-        samples = len(self.sampler) if isinstance(self.sampler, Sized) else None
-        if samples is None and self.on_error == "replace":
-            raise ValueError(f"DataLoader: on_error='replace' needs a sampler with a length, which {self.sampler!r} has not")
-        if samples == 0 or not len(self.source):
-            raise ValueError("DataLoader: the source or the sampler has no samples")
-        if samples is not None and self.drop_last and self.batch_size > samples:
-            raise ValueError(
-                f"DataLoader: batch_size={self.batch_size} with drop_last=True leaves no batch of {samples} samples; "
-                f"lower batch_size to at most {samples}, or set drop_last=False"
-            )
+    def __getstate__(self) -> dict[str, Any]:
+        """All but what runs: a copy of the loader goes on at the epoch that comes next here."""
+        return {name: value for name, value in vars(self).items() if name not in ("meter", "early")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.at_rest()
 
     def __len__(self) -> int:
         """Batches of a whole epoch, on this rank."""
@@ -238,7 +257,7 @@ class DataLoader:
     def deliver(self, delivery: Delivery, epoch: int, position: int) -> tuple[Any, Any]:
         delivery.receive()
         self.index = delivery.index
-        self.drawn = cache(partial(self.maker(epoch).draws, delivery.index))
+        self.drawing = Drawing(self.maker(epoch), delivery.index)
         if isinstance(self.sampler, EpochOrder):
             position = min(position, self.sampler.samples)  # of an uneven end, ranks have had samples twice
         self.reached = (epoch, position)
@@ -248,7 +267,7 @@ class DataLoader:
     @property
     def draws(self) -> Draws:
         """Of the batch delivered last."""
-        return self.drawn()
+        return self.drawing.draws
 
     def maker(self, epoch: int) -> Maker:
         return Maker(self.augment, self.seed, epoch)
@@ -270,12 +289,12 @@ class DataLoader:
         self.upcoming = (epoch, start)
         if isinstance(self.sampler, EpochOrder):
             self.sampler.set_epoch(epoch)
-        self.told = getattr(self.sampler, "epoch", None)
+        self.told = epoch_of(self.sampler)
 
     def heed_sampler(self) -> None:
         """Where the loop has called `loader.sampler.set_epoch` since the last epoch, that is the epoch to go to."""
-        epoch: Any = getattr(self.sampler, "epoch", None)
-        if epoch != self.told and hasattr(self.sampler, "set_epoch"):
+        epoch, kind = epoch_of(self.sampler)
+        if (epoch, kind) != self.told and kind is not Told and hasattr(self.sampler, "set_epoch"):
             self.set_epoch(epoch)
 
     def stats(self) -> Stats:

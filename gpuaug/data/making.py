@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
@@ -30,3 +31,15 @@ class Maker:
     ) -> list[torch.Tensor]:
         """The views, in `out` where it is given. frames: (B, 4), a `Region`'s each, where images are parts of pictures."""
         return self.augment(images, draws if frames is None else placed(draws, frames), out)
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """The draws of one batch: made when they are asked for, once."""
+
+    maker: Maker
+    index: Index
+
+    @cached_property
+    def draws(self) -> Draws:
+        return self.maker.draws(self.index)

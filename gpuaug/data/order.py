@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -58,6 +59,16 @@ class EpochOrder:
         return iter(self.shard(self.epoch).tolist())
 
 
+class Told(int):
+    """An epoch that a loader has told a sampler: an equal number that is no Told, the loop has told it since then."""
+
+
+def epoch_of(sampler: Any) -> tuple[Any, type]:
+    """The epoch that a sampler stands at, None where it has none, and its type, which is `Told` where a loader has set it."""
+    epoch = getattr(sampler, "epoch", None)
+    return epoch, type(epoch)
+
+
 def rest_of(sampler: Iterable[int], epoch: int, start: int) -> Callable[[], Iterable[int]]:
     """What gives an epoch's order from its `start`-th sample on.
 
@@ -67,7 +78,7 @@ def rest_of(sampler: Iterable[int], epoch: int, start: int) -> Callable[[], Iter
     if isinstance(sampler, EpochOrder):
         return lambda: sampler.shard(epoch, start)
     if hasattr(sampler, "set_epoch"):
-        sampler.set_epoch(epoch)
+        sampler.set_epoch(Told(epoch))
     if not hasattr(sampler, "__len__"):
         return lambda: islice(iter(sampler), start, None)
     order = np.array([int(i) for i in sampler], dtype=np.int64)

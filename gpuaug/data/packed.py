@@ -70,8 +70,7 @@ class PackedSource(ArraySource):
         return PackedSource, (self.folder,)
 
     def __repr__(self) -> str:
-        height, width = self.images.shape[1:3]
-        return f"PackedSource({len(self)} images of {height}x{width})"
+        return f"PackedSource({len(self)} images of {self.size[0]}x{self.size[1]})"
 
 
 def array(

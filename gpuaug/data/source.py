@@ -17,6 +17,7 @@ import torch
 from torch.utils.data import default_collate
 
 from ..images import Images, as_rgb
+from ..ops import Size
 from .decode import Pixels
 from .target import collate_targets
 
@@ -61,6 +62,13 @@ def collate(items: Sequence[tuple[Pixels, Any]]) -> tuple[Images, Any]:
     return Images.from_list([pixels for pixels, _ in items]), target
 
 
+def flat(pixels: Pixels) -> torch.Tensor | None:
+    """Pixels where they lie, for batches to refer to; None unless in rows that torch may refer to: it warns of read-only
+    memory."""
+    shared = pixels.flags.c_contiguous and pixels.flags.writeable
+    return torch.from_numpy(pixels.reshape(-1)) if shared else None
+
+
 class ArraySource:
     """Images of one size in memory, or in a memory map.
 
@@ -89,14 +97,25 @@ class ArraySource:
         if labels.dtype.kind not in "iufb":
             raise TypeError(f"DataLoader: targets must be numbers, got {labels.dtype}")
         self.images = pixels
-        # Batches refer to these pixels, where they lie in rows that torch may refer to: it warns of read-only memory.
-        shared = pixels.flags.c_contiguous and pixels.flags.writeable
-        self.flat = torch.from_numpy(pixels.reshape(-1)) if shared else None
+        self.flat = flat(pixels)
         self.targets = labels.astype(np.int64) if labels.dtype.kind in "iu" else labels
         self.target_transform = target_transform
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "flat": None}  # or a copy would have the pixels twice
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.flat = flat(self.images)
+
     def __len__(self) -> int:
         return len(self.images)
+
+    @property
+    def size(self) -> Size:
+        """(height, width) of every image."""
+        height, width = self.images.shape[1:3]
+        return height, width
 
     def name(self, i: int) -> str:
         return f"image {i} of the array"
@@ -113,8 +132,7 @@ class ArraySource:
         return images, collate_targets(self.targets, index, self.target_transform)
 
     def __repr__(self) -> str:
-        height, width = self.images.shape[1:3]
-        return f"ArraySource({len(self)} images of {height}x{width})"
+        return f"ArraySource({len(self)} images of {self.size[0]}x{self.size[1]})"
 
 
 class DatasetSource:

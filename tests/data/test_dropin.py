@@ -179,6 +179,10 @@ def test_distributed_data_parallel(folder, tmp_path):
         assert not set(shards[0]) & set(shards[1])
         assert sorted(shards[0] + shards[1]) == list(range(70))
     assert ranks[0]["epochs"][0] != ranks[0]["epochs"][1]
+    for rank in range(2):
+        assert done.stderr.count(f"rank {rank} of 2 reads 35 of the 70 samples of an epoch") == 1
+    assert done.stderr.count("For all, as in evaluation, give rank=0, world_size=1") == 2  # none for the loader that gives them
+    assert [rank["evaluated"] for rank in ranks] == [70, 70]
     assert ranks[0]["weights"] == ranks[1]["weights"]
     assert ranks[0]["state"] == ranks[1]["state"]
 

@@ -1,6 +1,8 @@
 """The habits of torch.utils.data.DataLoader: lengths, order, epochs, samplers, arguments."""
 
+import inspect
 import itertools
+import os
 import random
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader as TorchLoader
-from torch.utils.data import Dataset, DistributedSampler, RandomSampler, Sampler
+from torch.utils.data import Dataset, DistributedSampler, RandomSampler, Sampler, default_collate
 
 import gpuaug
 from gpuaug.data.threads import take_cores
@@ -203,9 +205,9 @@ def test_attributes(folder, plain):
 ARGUMENTS = {
     "batch_size": ([0, -1, 2.5, True, None], "batch_size must be an integer at least 1"),
     "num_workers": ([-1, 1.0], "num_workers must be an integer at least 0"),
-    "prefetch_factor": ([0], "prefetch_factor must be an integer at least 1"),
+    "prefetch_factor": ([0, 1.5], "prefetch_factor must be an integer at least 1"),
     "seed": ([-1, 2**64, 0.5], r"seed must be an integer in 0\.\.18446744073709551615"),
-    "timeout": ([0, -1.0, float("nan")], "timeout must be a number of seconds above 0"),
+    "timeout": ([-1.0, float("nan"), None, "9"], "timeout must be a number of seconds at least 0, which is no limit"),
     "device": (["cuda"], "device 'cuda' needs CUDA"),
     "sampler": ([[]], "no samples"),
     "backend": (["gpu"], "backend must be"),
@@ -242,6 +244,37 @@ def test_arguments_of_torch_that_change_no_batch(plain):
     loader = gpuaug.DataLoader(Numbered(), plain, 5, pin_memory=True, persistent_workers=True, num_workers=1)
     assert (loader.pin_memory, loader.persistent_workers) == (True, True)
     assert order(loader) == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9], [10, 11]]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_torchs_defaults_may_be_written_out(folder, plain, workers):
+    """As programs do that pass on every argument."""
+    defaults = {
+        name: parameter.default
+        for name, parameter in inspect.signature(TorchLoader).parameters.items()
+        if parameter.default is not parameter.empty and name != "num_workers"
+    }
+    assert {"timeout", "prefetch_factor", "in_order", "pin_memory_device", "collate_fn"} <= defaults.keys()
+    loader = gpuaug.DataLoader(dataset=folder, policy=plain, **{**defaults, "batch_size": 30}, num_workers=workers)
+    assert loader.prefetch_factor == 2
+    assert [len(target) for _, target in loader] == [30, 30, 10]
+
+
+def test_torchs_collate_function_is_what_batches_targets_anyway(plain):
+    loader = gpuaug.DataLoader(Numbered(), plain, 5, collate_fn=default_collate, timeout=1e12)
+    assert order(loader) == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9], [10, 11]]
+
+
+def test_the_source_by_torchs_name(plain):
+    dataset = Numbered()
+    assert gpuaug.DataLoader(dataset=dataset, policy=plain).dataset is dataset
+    with pytest.raises(TypeError, match="dataset is another name of source; give one of them"):
+        gpuaug.DataLoader(dataset, plain, dataset=dataset)
+
+
+def test_torchs_positions_are_met_with_ours():
+    with pytest.raises(TypeError, match=r"policy must be .*, got 4; it is the second argument here, .*batch_size=, shuffle="):
+        gpuaug.DataLoader(Numbered(), 4, True)
 
 
 def test_shuffle_and_sampler_exclude_each_other(plain):
@@ -336,6 +369,31 @@ def test_workers_are_seeded_by_seed_and_epoch_and_may_be_initialised(plain):
     assert numbers(seed=1) != numbers(seed=2)
     random.seed("mine 0")
     assert numbers(worker_init_fn=seeded)[0][0][0] == random.random()
+
+
+def test_a_source_without_processes_says_what_it_does_not_use(folder, plain, caplog):
+    options = {"worker_init_fn": seeded, "multiprocessing_context": "spawn"}
+    for source in (folder, (PIXELS, range(12))):
+        caplog.clear()
+        gpuaug.DataLoader(source, plain, num_workers=1, **options)
+        assert [record.args[0] for record in caplog.records] == list(options)
+        assert "worker_init_fn is not used: threads of this process read this source" in caplog.text
+    caplog.clear()
+    gpuaug.DataLoader(folder, plain, num_workers=1)
+    gpuaug.DataLoader(folder, plain, **options)  # without workers torch is silent, too
+    gpuaug.DataLoader(Numbered(), plain, num_workers=1, **options)
+    assert not caplog.records
+
+
+class Where(Numbered):
+    def __getitem__(self, i):
+        return super().__getitem__(i)[0], os.getpid()
+
+
+def test_a_datasets_processes_are_new_each_epoch(plain):
+    """As the documentation of persistent_workers says."""
+    loader = gpuaug.DataLoader(Where(), plain, batch_size=12, num_workers=1, persistent_workers=True)
+    assert len({int(target[0]) for _ in range(3) for _, target in loader}) == 3
 
 
 def test_spawned_workers(plain):

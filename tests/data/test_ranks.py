@@ -165,7 +165,7 @@ def test_a_samplers_epoch_may_be_set_on_the_sampler(plain):
     """As loops for torch do: `sampler.set_epoch(epoch)` before each epoch, and again after a restart."""
     sampler = DistributedSampler(Numbered(), num_replicas=2, rank=1, seed=3)
     loader = gpuaug.DataLoader(Numbered(), plain, 3, sampler=sampler)
-    for epoch in (0, 1, 5, 6):
+    for epoch in (0, 1, 5, 6, 6, 3, 3, 0, 0):
         sampler.set_epoch(epoch)
         seen = [i for _, target in loader for i in target.tolist()]
         assert loader.draws.epoch == epoch
@@ -175,6 +175,26 @@ def test_a_samplers_epoch_may_be_set_on_the_sampler(plain):
         ours.sampler.set_epoch(epoch)
         assert [target.tolist() for _, target in ours] == [ours.sampler.indices(epoch).tolist()]
         assert ours.draws.epoch == epoch
+
+
+def test_a_sampler_that_nobody_tells_counts_up(plain):
+    """So does one that was told once, and one that was told the epoch that was broken off begins it again."""
+    sampler = DistributedSampler(Numbered(), num_replicas=2, rank=1, seed=3)
+    loader = gpuaug.DataLoader(Numbered(), plain, 3, sampler=sampler)
+
+    def epochs(count):
+        seen = []
+        for _ in range(count):
+            next(iter(loader))
+            assert loader.draws.epoch == sampler.epoch
+            seen.append(sampler.epoch)
+        return seen
+
+    assert epochs(3) == [0, 1, 2]
+    sampler.set_epoch(2)
+    assert epochs(2) == [2, 3]
+    loader.set_epoch(300)
+    assert epochs(2) == [300, 301]
 
 
 def test_the_samplers_epoch_keeps_a_restored_position(plain):

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset, TensorDataset, random_split
 from torchvision import datasets
+from torchvision import transforms as v1
 from torchvision.transforms import v2
 
 import gpuaug
@@ -207,6 +208,14 @@ def test_a_loader_of_ones_own_is_asked(folder, plain):
     assert (views * 255).round().unique().tolist() == [9]
 
 
+def test_a_loader_of_ones_own_with_torchvisions_name_is_asked(folder, plain):
+    def default_loader(path):
+        return Image.new("RGB", (8, 8), (9, 9, 9))
+
+    views, _ = next(iter(gpuaug.DataLoader(datasets.ImageFolder(folder, loader=default_loader), plain)))
+    assert (views * 255).round().unique().tolist() == [9]
+
+
 class Relabelled(datasets.ImageFolder):
     def __getitem__(self, i):
         return super().__getitem__(i)[0], 77
@@ -299,6 +308,26 @@ def test_a_policy_must_come_from_somewhere(folder):
     for source in (folder, datasets.ImageFolder(folder), Listed(ITEMS["PIL"]), (PIXELS, range(10))):
         with pytest.raises(ValueError, match=r"policy is missing; give a gpuaug\.Policy, a policy's name"):
             gpuaug.DataLoader(source)
+
+
+@pytest.mark.parametrize("first", [v1.RandomHorizontalFlip(1.0), v1.Compose([])], ids=["flip", "nothing"])
+def test_a_transform_that_leaves_the_size_of_pixels_in_memory(first):
+    """Loaders for evaluation have ToTensor and Normalize, and no more."""
+    transform = v1.Compose([first, v1.ToTensor(), v1.Normalize((0.5,), (0.5,))])
+    dataset = in_memory(datasets.CIFAR10, PIXELS, targets=list(range(10)), transform=transform)
+    expected = torch.stack([transform(Image.fromarray(x)) for x in PIXELS])
+    wholes = {"alone": dataset, "part": Subset(dataset, range(10)), "twice": ConcatDataset([dataset, dataset])}
+    for name, whole in wholes.items():
+        views, _ = next(iter(gpuaug.DataLoader(whole, batch_size=10)))
+        assert torch.allclose(views, expected, atol=1e-6), name
+
+
+def test_a_transform_that_leaves_pictures_at_sizes_of_their_own(folder):
+    small = in_memory(datasets.CIFAR10, PIXELS[:, :4], targets=list(range(10)), transform=v1.ToTensor())
+    large = in_memory(datasets.CIFAR10, PIXELS, targets=list(range(10)), transform=small.transform)
+    for dataset in (datasets.ImageFolder(folder, transform=v1.ToTensor()), ConcatDataset([small, large])):
+        with pytest.raises(ValueError, match=r"no step brings the images to one size; .*CenterCrop"):
+            gpuaug.DataLoader(dataset)
 
 
 # Subsets.

@@ -1,6 +1,7 @@
 """A training program for two processes: torchrun --nproc-per-node 2 two_ranks.py FOLDER OUT
 
-Each rank trains a tiny model by DistributedDataParallel for two epochs, and writes which samples it had to OUT/RANK.json.
+Each rank trains a tiny model by DistributedDataParallel for two epochs, reads the whole for an evaluation, and writes
+which samples it had to OUT/RANK.json.
 """
 
 import json
@@ -31,6 +32,7 @@ for epoch in range(2):
         optimizer.step()
         epochs[-1] += loader.index.tolist()
 weights = [float(p.detach().double().sum()) for p in model.parameters()]
-report = {"epochs": epochs, "weights": weights, "batches": len(loader), "state": loader.state_dict()}
+evaluated = sum(len(target) for _, target in gpuaug.DataLoader(folder, policy, batch_size=8, rank=0, world_size=1))
+report = {"epochs": epochs, "evaluated": evaluated, "weights": weights, "batches": len(loader), "state": loader.state_dict()}
 Path(out, f"{torch.distributed.get_rank()}.json").write_text(json.dumps(report), encoding="utf-8")
 torch.distributed.destroy_process_group()
