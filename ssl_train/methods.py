@@ -36,8 +36,10 @@ class Recipe:
     learning_rate: for 256 images, scaled as `scaling` says. momentum: of the moving average, at the start; half a cosine takes
     it to momentum_end (None: constant), and the weight decay to weight_decay_end. target_temperature: of the target branch, at
     the start and after `target_warmup` epochs, or after 0.3 of a shorter run. warmup: epochs in which the learning rate rises.
-    outputs: prototypes, which stand still for the first `frozen_epochs`. loss_weight: of the second term of Barlow Twins or
-    LeJEPA. loss_scale: of the whole loss, which LARS feels in biases and normalisation only. trust, clip: LARS's.
+    steady_predictor: the predictor's learning rate stays at its peak. outputs: prototypes, which stand still for the first
+    `frozen_epochs`. queue_epoch: when SwAV's queue begins, or at 0.3 of a shorter run. loss_weight: of the second term of
+    Barlow Twins or LeJEPA. loss_scale: of the whole loss, which LARS feels in biases and normalisation only. trust, clip:
+    LARS's.
     """
 
     policy: str
@@ -54,8 +56,10 @@ class Recipe:
     target_temperature: tuple[float, float] = (0.04, 0.07)
     target_warmup: float = 30.0
     warmup: float = 10.0
-    frozen_epochs: int = 0
+    steady_predictor: bool = False
     outputs: int = 0
+    frozen_epochs: int = 0
+    queue_epoch: float = 15.0
     loss_weight: float = 0.0
     loss_scale: float = 1.0
     trust: float = 1e-3
@@ -68,7 +72,8 @@ class Method:
 
     target: "shared" (with gradient), "stop" (the same without) or "momentum" (the moving average of the network).
     symmetric: each of the two global views is predicted in turn; else only the second, which the network itself then never
-    sees. queue: its length as published, and the largest share of the training images it may hold.
+    sees. queue: its length as published, and the largest share of the training images it may hold (a twelfth keeps the
+    published 4,096 and 3,840 for CIFAR-10's 50,000).
     small, large: the recipes up to 64 pixels and above.
     """
 
@@ -119,7 +124,7 @@ METHODS = {
         "moco_v2",
         target="momentum",
         symmetric=False,
-        queue=(65_536, 1 / 12),  # 4,096 for CIFAR-10's 50,000, as in the authors' notebook for it
+        queue=(65_536, 1 / 12),
         small=Recipe(
             CIFAR, Head(2, 2048, 256, norm="none"), "sgd", 0.3, 1e-4, solo("mocov2plus"), temperature=0.2, momentum_end=0.999
         ),
@@ -157,28 +162,53 @@ METHODS = {
         target="momentum",
         predictor=Head(2, 4096, 256),
         small=solo_lars("byol", Head(2, 4096, 256), 1.0, 1e-5, loss_scale=4.0),
-        large=lars("byol", Head(2, 4096, 256), 0.2, 1.5e-6, "arXiv 2006.07733, section 3.3", momentum=0.996, loss_scale=4.0),
+        large=lars(
+            "byol",
+            Head(2, 4096, 256),
+            0.2,
+            1.5e-6,
+            "google-deepmind/deepmind-research byol/configs/byol.py, 1,000 epochs",
+            momentum=0.996,
+            loss_scale=4.0,
+        ),
         source="Grill et al. 2020, arXiv 2006.07733",
     ),
     "simsiam": Method(
         "cosine",
         target="stop",
         predictor=Head(2, 512, 2048),
-        small=Recipe(CIFAR, Head(2, 2048, 2048, last="plain"), "sgd", 0.03, 5e-4, "arXiv 2011.10566, appendix D", warmup=0.0),
+        small=Recipe(
+            CIFAR,
+            Head(2, 2048, 2048, last="plain"),
+            "sgd",
+            0.03,
+            5e-4,
+            "arXiv 2011.10566, appendix D; PatrickHua/SimSiam configs/simsiam_cifar.yaml (which has a warm-up)",
+            warmup=0.0,
+            steady_predictor=True,
+        ),
         large=Recipe(
-            "simsiam", Head(3, 2048, 2048, last="plain"), "sgd", 0.05, 1e-4, "facebookresearch/simsiam README", warmup=0.0
+            "simsiam",
+            Head(3, 2048, 2048, last="plain"),
+            "sgd",
+            0.05,
+            1e-4,
+            "facebookresearch/simsiam main_simsiam.py, --fix-pred-lr as in its README",
+            warmup=0.0,
+            steady_predictor=True,
         ),
         source="Chen and He 2021, arXiv 2011.10566",
     ),
     "swav": Method(
         "swav",
-        small=solo_lars("swav", Head(2, 2048, 128), 0.6, 1e-6, outputs=3000, frozen_epochs=2),
+        queue=(3840, 1 / 12),
+        small=solo_lars("swav", Head(2, 2048, 128), 0.6, 1e-6, outputs=3000, frozen_epochs=2, queue_epoch=50.0),
         large=lars(
             "swav",
             Head(2, 2048, 128),
             0.3,
             1e-6,
-            "facebookresearch/swav scripts/swav_800ep_pretrain.sh",
+            "facebookresearch/swav scripts/swav_800ep_pretrain.sh; the queue: swav_200ep_bs256_pretrain.sh",
             outputs=3000,
             frozen_epochs=1,  # 313 steps of 4,096
         ),
@@ -196,7 +226,7 @@ METHODS = {
             "adamw",
             5e-4,
             0.04,
-            "facebookresearch/dino main_dino.py; target temperature: README, ViT-S",
+            "facebookresearch/dino main_dino.py, vision_transformer.py; target temperature: README, ViT-S",
             weight_decay_end=0.4,
             momentum=0.996,
             outputs=65_536,
@@ -256,8 +286,18 @@ METHODS = {
     "supervised": Method(
         "cross_entropy",
         views=1,
-        small=Recipe("supervised", Head(0, 0, 0), "sgd", 0.2, 1e-4, "He et al. 2016, arXiv 1512.03385, section 4.2"),
-        large=Recipe("supervised", Head(0, 0, 0), "sgd", 0.1, 1e-4, "torchvision references/classification"),
-        source="torchvision references/classification",
+        small=Recipe(
+            "supervised",
+            Head(0, 0, 0),
+            "sgd",
+            0.2,
+            1e-4,
+            "akamaster/pytorch_resnet_cifar10 trainer.py, batches of 128",
+            warmup=0.0,
+        ),
+        large=Recipe(
+            "supervised", Head(0, 0, 0), "sgd", 0.1, 1e-4, "pytorch/vision references/classification/train.py", warmup=0.0
+        ),
+        source="He et al. 2016, arXiv 1512.03385",
     ),
 }

@@ -79,8 +79,8 @@ class Settings:
     prototypes: OwnInt = None
     """Their number, where the loss has any."""
     queue_size: OwnInt = None
-    """Earlier embeddings kept, where the loss keeps any; rounded down to whole batches. Default: the published number, or less
-    for small data."""
+    """Earlier embeddings kept, where the loss keeps any (moco_v2, nnclr, swav); rounded down to whole batches. Default: the
+    published number, or less for small data."""
     temperature: OwnFloat = None
     """Of the loss."""
     target_temperature: OwnFloat = None
@@ -209,12 +209,12 @@ def heads(s: Settings) -> tuple[Head, Head | None]:
 
 
 def queue_length(s: Settings, images: int) -> int:
-    """Of the loss's queue, in whole batches; 0 where it keeps none."""
-    if s.loss not in ("moco_v2", "nnclr"):
+    """Of the loss's queue, in whole batches; 0 where it keeps none, as SwAV in large batches."""
+    if s.loss not in ("moco_v2", "nnclr", "swav"):
         return 0
     published, share = METHODS[s.method].queue if METHODS[s.method].queue[0] else METHODS[s.loss].queue
     wanted = s.queue_size if s.queue_size is not None else min(published, int(images * share))
-    return max(1, wanted // s.batch_size) * s.batch_size
+    return max(s.loss != "swav", wanted // s.batch_size) * s.batch_size
 
 
 def check(s: Settings) -> None:
@@ -227,7 +227,7 @@ def check(s: Settings) -> None:
         "score_epochs": 1,
         "projector_layers": 0,
         "projector_hidden": 0,
-        "queue_size": 1,
+        "queue_size": 0 if s.loss == "swav" else 1,
     }
     for name, low in least.items():
         value = getattr(s, name)

@@ -70,14 +70,19 @@ class Trainer:
         model = JointEmbedding(s.backbone, s.size, *heads(s), outputs, self.criterion.outputs == "classes", s.probe)
         model = distributed.synchronised(model.to(self.device).to(memory_format=torch.channels_last), self.device)
         self.target = model.average() if s.momentum != "off" else None
-        self.memory = Memory(queue_length(s, loaders.images), model.embedding, outputs).to(self.device)
+        sizes = [view.size for view in loaders.policy.views]
+        large = [i for i, size in enumerate(sizes) if size == sizes[0]]
+        self.targets = large if s.symmetric == "on" else large[1:]  # the views that are predicted
+        queue = (queue_length(s, loaders.images), model.embedding)
+        self.memory = Memory((len(self.targets), *queue) if s.loss == "swav" else queue, outputs).to(self.device)
         self.probe = nn.ModuleList(nn.Linear(width, loaders.classes) for width in model.layer_widths(s.probe)).to(self.device)
         self.probe_optimizer = torch.optim.Adam(self.probe.parameters(), 1e-3) if len(self.probe) else None
         whole = DistributedDataParallel(model) if distributed.active() else model
         self.forward: Callable[..., Any] = torch.compile(whole) if s.compile else whole
         self.score = ScoreNet().to(self.device) if s.weights in ("score", "shuffled") else None
         more = {"trust": self.recipe.trust, "clip": self.recipe.clip} if s.optimizer == "lars" else {}
-        self.optimizer = OPTIMIZERS[s.optimizer or ""](groups(model, s.weight_decay or 0.0), 0.0, **more)
+        steady = model.predictor if self.recipe.steady_predictor else None
+        self.optimizer = OPTIMIZERS[s.optimizer or ""](groups(model, s.weight_decay or 0.0, steady), 0.0, **more)
         self.run = Run(folder, s, model)
         self.metrics = folder / "metrics.jsonl"
         self.board: Callable[..., None] | None = None
@@ -163,39 +168,43 @@ class Trainer:
         s = self.s
         peak = (s.learning_rate or 0.0) * SCALING[s.scaling or "linear"](s.batch_size)
         rate = learning_rate(self.step, self.total, round((s.warmup_epochs or 0.0) * self.epoch_steps), peak)
+        decay = half_cosine(s.weight_decay or 0.0, s.weight_decay_end or 0.0, self.step, self.total)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        decayed = self.optimizer.param_groups[0]
-        decayed["weight_decay"] = half_cosine(s.weight_decay or 0.0, s.weight_decay_end or 0.0, self.step, self.total)
+            group["lr"] = peak if group["steady"] else rate
+            group["weight_decay"] = decay if group["adapt"] else 0.0
         return rate
+
+    def steps_of(self, epochs: float) -> int:
+        """Steps in that many epochs, or in 0.3 of a shorter run."""
+        return round(min(epochs, 0.3 * self.s.epochs) * self.epoch_steps)
 
     def outputs(self, views: list[torch.Tensor], labels: torch.Tensor) -> tuple[list[torch.Tensor], Step]:
         """What the network's layers give for the first view, and what the loss compares.
 
         The network sees all views, but not the only target where it does not give that itself.
         """
-        s = self.s
-        large = [i for i, view in enumerate(views) if view.shape == views[0].shape]
-        targets = large if s.symmetric == "on" else large[1:]
+        s, targets, model = self.s, self.targets, self.run.model
         seen = [i for i in range(len(views)) if s.symmetric == "on" or not self.target or i not in targets]
-        layers, k, q = self.forward([views[i] for i in seen])
+        layers, z, q = self.forward([views[i] for i in seen])
         if self.target:
             with torch.no_grad():
-                known = dict(zip(targets, self.target([views[j] for j in targets])[1], strict=True))
+                _, z, k = self.target([views[j] for j in targets])
         else:
-            online = dict(zip(seen, k, strict=True))
-            known = {j: online[j].detach() if s.stop_gradient == "on" else online[j] for j in targets}
+            z = [z[seen.index(j)].detach() if s.stop_gradient == "on" else z[seen.index(j)] for j in targets]
+            k = [model.scores(x) for x in z] if model.scores else z
         start, end = self.recipe.target_temperature[0], s.target_temperature or 0.0
-        warmup = min(self.recipe.target_warmup, 0.3 * s.epochs) * self.epoch_steps
         return layers, Step(
             q=dict(zip(seen, q, strict=True)),
-            k=known,
+            k=dict(zip(targets, k, strict=True)),
+            z=dict(zip(targets, z, strict=True)),
+            prototypes=(self.target or model).scores,
             target=labels,
             memory=self.memory,
             step=self.step,
+            queue_age=self.step - self.steps_of(self.recipe.queue_epoch),
             seed=s.seed,
             temperature=s.temperature or 0.0,
-            target_temperature=ramp(min(start, end), end, self.step, warmup),
+            target_temperature=ramp(min(start, end), end, self.step, self.steps_of(self.recipe.target_warmup)),
             same=not self.target and s.stop_gradient == "off" and s.predictor == "off",
             loss_weight=self.recipe.loss_weight,
             negatives=s.negatives,
