@@ -18,10 +18,10 @@ import gpuaug
 
 from . import checkpoint, measures
 from .data import open_data
-from .errors import UserError
+from .errors import UserError, exit_status
 from .model import JointEmbedding
 from .run import saved_settings
-from .settings import Settings, heads
+from .settings import Settings, heads, known_device
 from .views import run_policy
 
 CHUNK = 1024
@@ -132,8 +132,7 @@ def run_features(options: Options, device: torch.device) -> dict[str, torch.Tens
 
 def evaluate(options: Options) -> dict[str, Any]:
     """Everything that the command prints. Raises UserError for what the user can mend."""
-    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if options.device == "auto" else options.device
-    f = run_features(options, torch.device(chosen))
+    f = run_features(options, torch.device(known_device(options.device)))
     train, test = (f["train_x"], f["train_y"]), (f["test_x"], f["test_y"])
     k = min(options.knn_k, len(train[0]))
     return {
@@ -152,16 +151,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     options = tyro.cli(Options, prog="python -m ssl_train.evaluate", args=argv)
     options = replace(options, checkpoint=checkpoint_of(options.checkpoint))
-    try:
-        found = evaluate(options)
-        text = json.dumps(found, indent=2)
-        out = options.checkpoint.with_name("evaluation.json")
-        checkpoint.write_atomic(out, lambda file: file.write(text.encode()))
-    except (UserError, OSError, ValueError) as error:
-        print(f"ssl_train.evaluate: {error}", file=sys.stderr)
-        return 2
-    print(text)
-    return 0
+
+    def work() -> None:
+        try:
+            text = json.dumps(evaluate(options), indent=2)
+        except ValueError as error:
+            raise UserError(str(error)) from error
+        checkpoint.write_atomic(options.checkpoint.with_name("evaluation.json"), lambda file: file.write(text.encode()))
+        print(text)
+
+    return exit_status("ssl_train.evaluate", work)
 
 
 if __name__ == "__main__":

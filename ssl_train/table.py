@@ -21,7 +21,7 @@ from gpuaug.cli import main as gpuaug_command
 
 from .checkpoint import write_atomic
 from .data import image_folder, open_data
-from .errors import UserError
+from .errors import UserError, exit_status
 from .evaluate import evaluation_policy, features, knn
 from .measures import linear_probe, rankme
 from .methods import METHODS
@@ -223,15 +223,8 @@ def table(o: Options) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    try:
-        print(table(tyro.cli(Options, prog="python -m ssl_train.table", args=argv)))
-    except (UserError, OSError) as error:
-        print(f"ssl_train.table: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("ssl_train.table: interrupted; the same command goes on", file=sys.stderr)
-        return 130
-    return 0
+    options = tyro.cli(Options, prog="python -m ssl_train.table", args=argv)
+    return exit_status("ssl_train.table", lambda: print(table(options)), lambda: "interrupted; the same command goes on")
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from .model import JointEmbedding, follow
 from .optim import OPTIMIZERS, SCALING, groups, half_cosine, learning_rate, ramp
 from .run import Run
 from .score import ScoreNet, magnitude, pair_weights, strength, train_score
-from .settings import Settings, check, heads, queue_length, recipe, resolve
+from .settings import Settings, check, heads, known_device, queue_length, recipe, resolve
 
 
 def train(settings: Settings, progress: bool = True) -> Run:
@@ -40,8 +40,8 @@ def train(settings: Settings, progress: bool = True) -> Run:
     the user can mend, and KeyboardInterrupt after Ctrl-C, a checkpoint having been written.
     """
     s = resolve(settings)
-    s = replace(s, device=distributed.start(s.device))
-    check(s)
+    s = replace(s, device=known_device(distributed.start(s.device)))
+    check(s)  # again, now that the number of processes is known
     progress = progress and distributed.rank() == 0
     folder = Path(s.out or "")
     trainer = Trainer(s, folder, Loaders(s, progress), progress)
