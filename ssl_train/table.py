@@ -54,8 +54,6 @@ class Options:
     batch_size: int = 128
     size: int = 32
     backbone: str = "resnet10_quarter"
-    policy: str | None = None
-    """One for all methods. Default: each method's own."""
     projector: int = 512
     """Most that the heads' layers are wide: the published 2,048 to 8,192 would be most of the work here."""
     prototypes: int = 256
@@ -64,7 +62,6 @@ class Options:
     """Of all moving averages: DINO's published 0.9995 hardly moves in so few steps."""
     learning_rate: float = 4e-3
     """AdamW's for 256 images."""
-    weight_decay: float = 1e-4
     knn_k: int = 20
     num_workers: int = 1
     out: Path = Path("runs/table")
@@ -99,29 +96,27 @@ def run_settings(o: Options, data: Path, method: str, seed: int, out: Path) -> S
     width = min(o.projector, own.projector.out)
     if METHODS[method].loss == "w_mse":
         width = min(width, o.batch_size // 2)  # with fewer images than twice its width, whitening hides a collapse
+    same: dict[str, Any] = {
+        name: getattr(o, name) for name in ("backbone", "size", "batch_size", "epochs", "learning_rate", "num_workers")
+    }
     return Settings(
         method=method,
         data=str(data),
-        policy=o.policy,
-        backbone=o.backbone,
-        size=o.size,
-        batch_size=o.batch_size,
-        epochs=o.epochs,
+        **same,
         seed=seed,
         optimizer="adamw",
-        learning_rate=o.learning_rate,
-        weight_decay=o.weight_decay,
+        weight_decay=1e-4,
         scaling="linear",
         momentum=o.momentum if METHODS[method].target == "momentum" else None,
+        target_temperature=own.target_temperature[0],  # so early in the published schedule it has hardly risen
         prototypes=o.prototypes if own.outputs else None,
+        projector_hidden=o.projector if heads else None,
+        projector_dim=width if heads else None,
         device="cpu",
-        num_workers=o.num_workers,
         eval_every=0,
         probe="off",
         out=str(out),
         resume=(out / "checkpoint.pt").exists(),
-        projector_hidden=o.projector if heads else None,
-        projector_dim=width if heads else None,
     )
 
 
