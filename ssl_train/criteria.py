@@ -181,14 +181,16 @@ def cross_entropy(s: Step) -> Tensor:
 @dataclass(frozen=True)
 class Criterion:
     """A loss as methods name it. outputs: what it compares: embeddings, scores against prototypes, or scores of classes.
-    weighted: its terms belong to images, so that weights make sense."""
+    weighted: its terms belong to images, so that weights make sense. cause: of a loss that is not finite, besides the rate."""
 
     loss: Callable[[Step], Tensor]
     outputs: str = "embeddings"
     weighted: bool = True
     negatives: bool = False
+    cause: str = ""
 
 
+SQUARES = ", and this loss grows with the embeddings' squares"
 CRITERIA = {
     "nt_xent": Criterion(nt_xent, negatives=True),
     "info_nce": Criterion(info_nce, negatives=True),
@@ -198,8 +200,8 @@ CRITERIA = {
     "swav": Criterion(swav, "prototypes"),
     "dino": Criterion(dino, "prototypes"),
     "barlow_twins": Criterion(barlow_twins, weighted=False),
-    "vicreg": Criterion(vicreg),
-    "w_mse": Criterion(w_mse),
-    "lejepa": Criterion(lejepa, weighted=False),
+    "vicreg": Criterion(vicreg, cause=SQUARES),
+    "w_mse": Criterion(w_mse, cause=", or --projector-dim is above half of --batch-size, and the covariance singular"),
+    "lejepa": Criterion(lejepa, weighted=False, cause=SQUARES),
     "cross_entropy": Criterion(cross_entropy, "classes", weighted=False),
 }

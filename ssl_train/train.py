@@ -148,7 +148,10 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.s.precision == "bf16"):
             layers, outputs = self.outputs(views, labels)
         outputs.weights = self.weights(views, outputs)
-        loss = self.recipe.loss_scale * self.criterion.loss(outputs)
+        try:
+            loss = self.recipe.loss_scale * self.criterion.loss(outputs)
+        except torch.linalg.LinAlgError:  # whitening embeddings that are not finite, or that have collapsed
+            raise self.diverged(f"the loss is not finite at step {self.step + 1}") from None
         self.optimizer.zero_grad()
         torch.autograd.backward(loss)
         if self.run.model.scores is not None and self.step < self.recipe.frozen_epochs * self.epoch_steps:
@@ -283,8 +286,8 @@ class Trainer:
 
     def diverged(self, what: str) -> UserError:
         return UserError(
-            f"{what}: most likely the learning rate is too high (--learning-rate is {self.s.learning_rate:g}); "
-            f"the last good checkpoint, of step {self.saved}, is in {self.run.folder}"
+            f"{what}: most likely the learning rate is too high (--learning-rate is {self.s.learning_rate:g})"
+            f"{self.criterion.cause}; the last good checkpoint, of step {self.saved}, is in {self.run.folder}"
         )
 
     def parts(self) -> dict[str, Any]:
