@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from . import checkpoint, curves, distributed, run
+from . import checkpoint, distributed, run
 from .criteria import CRITERIA, Memory, Step
 from .errors import UserError
 from .evaluate import features, knn
@@ -86,14 +86,14 @@ class Trainer:
         self.run = Run(folder, s, model)
         self.metrics = folder / "metrics.jsonl"
         self.board: Callable[..., None] | None = None
-        self.rows: list[curves.Row] = []  # steps whose losses are still tensors on the device
+        self.rows: list[run.Row] = []  # steps whose losses are still tensors on the device
         self.step = self.saved = 0  # steps made, and made when the last checkpoint was written
         self.steps, self.waited, self.passed = 0, 0.0, 0.0  # steps made here, seconds in next(loader), seconds in all
 
     def fit(self, interrupted: Callable[[], bool]) -> None:
         """Train to the end, evaluating on the way. Raises KeyboardInterrupt once a checkpoint is written."""
         if self.s.tensorboard and distributed.rank() == 0:
-            self.board = curves.board(self.run.folder, self.step)
+            self.board = run.board(self.run.folder, self.step)
         if not self.step:
             if self.score:
                 train_score(self.score, self.loaders.bank, self.s.score_epochs, self.s.seed, self.device)
@@ -253,7 +253,7 @@ class Trainer:
             self.device,
         )
         layers = torch.split(x, [model.width, *model.layer_widths(self.s.probe)[1:]], dim=1)
-        row: curves.Row = {"step": self.step, "epoch": epoch, "knn": knn(bank, (layers[0], y), self.s.knn_k)}
+        row: run.Row = {"step": self.step, "epoch": epoch, "knn": knn(bank, (layers[0], y), self.s.knn_k)}
         if len(self.probe):
             with torch.no_grad():
                 right = [(c(layer).argmax(dim=1) == y) for c, layer in zip(self.probe, layers, strict=True)]
@@ -264,7 +264,7 @@ class Trainer:
             probe = f", linear probe {row['probe'][0]:.1%}" if "probe" in row else ""
             tqdm.write(f"epoch {epoch}: kNN accuracy {row['knn']:.1%}{probe}")
 
-    def remember(self, row: curves.Row) -> None:
+    def remember(self, row: run.Row) -> None:
         self.run.knn[row["epoch"]] = row["knn"]
         if "probe" in row:
             self.run.probe[row["epoch"]] = row["probe"]
@@ -279,8 +279,8 @@ class Trainer:
             self.log(*self.rows)
         self.rows = []
 
-    def log(self, *rows: curves.Row) -> None:
-        curves.append(self.metrics, *rows)
+    def log(self, *rows: run.Row) -> None:
+        run.append_metrics(self.metrics, *rows)
         if self.board:
             self.board(*rows)
 
@@ -319,8 +319,8 @@ class Trainer:
         except ValueError as error:
             raise UserError(f"--resume: {error}; a run that torchrun began must be continued by torchrun") from None
         if distributed.rank() == 0:
-            curves.cut(self.metrics, self.step)
+            run.cut_metrics(self.metrics, self.step)
         distributed.barrier()
-        for row in curves.read(self.metrics):
+        for row in run.read_metrics(self.metrics):
             if "knn" in row:
                 self.remember(row)
