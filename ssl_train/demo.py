@@ -24,9 +24,9 @@ from gpuaug.gallery import contact_sheet
 
 from . import photos
 from .checkpoint import write_atomic
-from .data import cache_folder
+from .data import cache_folder, image_folder
 from .errors import UserError, exit_status
-from .evaluate import evaluation_policy, features, knn
+from .evaluate import features, knn, plain_loaders
 from .settings import Settings
 from .train import train
 
@@ -97,7 +97,7 @@ def print_speeds(speeds: dict[str, list[float]]) -> None:
 
 def raw_pixel_accuracy(folder: Path) -> float:
     """kNN on the pixels themselves, at the network's input size."""
-    loaders = [gpuaug.DataLoader(folder / split, evaluation_policy(SIZE), batch_size=256) for split in ("train", "test")]
+    loaders = plain_loaders(image_folder(folder), SIZE)
     bank, queries = (features(lambda view: view, loader, torch.device("cpu")) for loader in loaders)
     return knn(bank, queries, K)
 

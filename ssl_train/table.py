@@ -16,13 +16,12 @@ from typing import Any
 import torch
 import tyro
 
-import gpuaug
 from gpuaug.cli import main as gpuaug_command
 
 from .checkpoint import write_atomic
 from .data import image_folder, open_data
 from .errors import UserError, exit_status
-from .evaluate import evaluation_policy, features, knn
+from .evaluate import features, knn, plain_loaders
 from .measures import linear_probe, rankme
 from .methods import METHODS
 from .model import backbone
@@ -122,10 +121,7 @@ def run_settings(o: Options, data: Path, method: str, seed: int, out: Path) -> S
 
 def measure(encode: Callable[[torch.Tensor], torch.Tensor], o: Options, data: Path) -> Row:
     """What features are worth: kNN and linear accuracy on the test images, RankMe of the training images'."""
-    bank, queries = (
-        features(encode, gpuaug.DataLoader(data / split, evaluation_policy(o.size), batch_size=256), torch.device("cpu"))
-        for split in ("train", "test")
-    )
+    bank, queries = (features(encode, loader, torch.device("cpu")) for loader in plain_loaders(image_folder(data), o.size))
     linear = linear_probe(bank, queries, epochs=20)
     return {"knn": knn(bank, queries, o.knn_k), "linear": linear, "rankme": rankme(bank[0])}
 
