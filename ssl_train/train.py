@@ -150,7 +150,7 @@ class Trainer:
         outputs.weights = self.weights(views, outputs)
         try:
             loss = self.recipe.loss_scale * self.criterion.loss(outputs)
-        except torch.linalg.LinAlgError:  # whitening embeddings that are not finite, or that have collapsed
+        except torch.linalg.LinAlgError:  # type: ignore[attr-defined]  # embeddings to whiten are not finite, or collapsed
             raise self.diverged(f"the loss is not finite at step {self.step + 1}") from None
         self.optimizer.zero_grad()
         torch.autograd.backward(loss)
