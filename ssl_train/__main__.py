@@ -1,4 +1,4 @@
-"""The command `python -m ssl_train`. Exit status: 0, 2 for bad input, 130 when interrupted."""
+"""The command `python -m ssl_train`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import tyro
 
 from . import distributed, run
-from .errors import UserError
+from .errors import exit_status
 from .settings import Settings, resolve
 from .train import train
 
@@ -21,41 +21,34 @@ def parse(argv: Sequence[str] | None) -> Settings:
     settings = tyro.cli(Settings, prog="python -m ssl_train", args=argv)
     if not settings.resume:
         return settings
-    folder = resolve(settings).out
-    assert folder is not None
-    saved = replace(run.saved_settings(Path(folder)), out=folder)
-    return tyro.cli(Settings, prog="python -m ssl_train", args=argv, default=saved)
+    out = resolve(settings).out or ""
+    return tyro.cli(Settings, prog="python -m ssl_train", args=argv, default=replace(run.saved_settings(Path(out)), out=out))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    out = None
-    try:
+    folder = Path()
+
+    def work() -> None:
+        nonlocal folder
         settings = parse(argv)
-        out = resolve(settings).out
+        folder = Path(resolve(settings).out or "")
         done = train(settings)
-        first_rank = distributed.rank() == 0
-        if first_rank:
+        if distributed.rank() == 0:
             done.draw()
-    except (UserError, OSError) as error:  # an OSError: the disk is full, a folder has gone
-        print(f"ssl_train: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        begun = out is not None and (Path(out) / "checkpoint.pt").exists()
-        hint = (
-            f"; continue with: python -m ssl_train --resume --out {shlex.quote(str(out))}" if begun else ", nothing was begun"
-        )
-        print(f"ssl_train: interrupted{hint}", file=sys.stderr)
-        return 130
-    distributed.stop()
-    if not first_rank:
-        return 0
-    print(f"{done.folder}: settings.json, metrics.jsonl, checkpoint.pt, curves.png")
-    if done.knn:
-        first, last = min(done.knn), max(done.knn)
-        print(f"kNN accuracy: {done.knn[first]:.1%} untrained, {done.knn[last]:.1%} after {last} epochs")
-    print(f"{done.images_per_s:.0f} images/s, data wait {done.data_wait:.1%}")
-    return 0
+            print(f"{done.folder}: settings.json, metrics.jsonl, checkpoint.pt, curves.png")
+            if done.knn:
+                first, last = min(done.knn), max(done.knn)
+                print(f"kNN accuracy: {done.knn[first]:.1%} untrained, {done.knn[last]:.1%} after {last} epochs")
+            print(f"{done.images_per_s:.0f} images/s, data wait {done.data_wait:.1%}")
+        distributed.stop()
+
+    def interrupted() -> str:
+        begun = (folder / "checkpoint.pt").exists()
+        hint = f"; continue with: python -m ssl_train --resume --out {shlex.quote(str(folder))}"
+        return f"interrupted{hint if begun else ', nothing was begun'}"
+
+    return exit_status("ssl_train", work, interrupted)
 
 
 if __name__ == "__main__":

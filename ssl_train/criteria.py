@@ -15,36 +15,42 @@ Tensor = torch.Tensor
 
 
 class Memory(nn.Module):
-    """What a loss remembers between steps, part of the checkpoint: a queue of unit vectors (K, D), a centre (outputs,)."""
+    """What a loss remembers between steps, part of the checkpoint: a queue of unit vectors (K, D), or (views, K, D), and a
+    centre (outputs,)."""
 
     queue: Tensor
     centre: Tensor
 
-    def __init__(self, queue: int, width: int, outputs: int) -> None:
+    def __init__(self, queue: tuple[int, ...], outputs: int) -> None:
         super().__init__()
-        self.register_buffer("queue", F.normalize(torch.randn(queue, width), dim=1))
+        self.register_buffer("queue", F.normalize(torch.randn(queue), dim=-1))
         self.register_buffer("centre", torch.zeros(outputs))
 
     @torch.no_grad()
     def push(self, keys: Tensor, step: int) -> None:
         """Replace the oldest keys; the queue's length is a multiple of theirs, so the step says where."""
-        start = step * len(keys) % len(self.queue)
-        self.queue[start : start + len(keys)] = F.normalize(keys.float(), dim=1)
+        count = keys.shape[-2]
+        start = step * count % self.queue.shape[-2]
+        self.queue[..., start : start + count, :] = F.normalize(keys.float(), dim=-1)
 
 
 @dataclass
 class Step:
     """One step's outputs for this rank's images, (B, D) a view, by the view's place in the policy.
 
-    q: of the network: predictions, or scores. k: of the target branch, of the large views. same: q and k are the same tensors.
+    q: of the network: predictions, or scores. k: of the target branch, of the large views; z: the embeddings behind k, and
+    prototypes: what scores them. same: q and k are the same tensors. queue_age: steps since the queue began, below 0 before.
     weights: (B,) for the images' terms.
     """
 
     q: dict[int, Tensor]
     k: dict[int, Tensor]
+    z: dict[int, Tensor]
+    prototypes: nn.Module | None
     target: Tensor
     memory: Memory
     step: int
+    queue_age: int
     seed: int
     temperature: float
     target_temperature: float
@@ -115,11 +121,21 @@ def cosine(s: Step) -> Tensor:
 
 
 def swav(s: Step) -> Tensor:
-    """Codes are balanced over all ranks' images, of each global view by itself."""
+    """Codes are balanced over all ranks' images, of each global view by itself, and over its queue as soon as that is full.
+
+    Queued embeddings are scored anew, by the prototypes of this step.
+    """
+    assert s.prototypes
+    scores = {j: distributed.gather(k.detach()) for j, k in s.k.items()}
+    batch, length = len(next(iter(scores.values()))), s.memory.queue.shape[-2]
     codes = {}
-    for j, scores in s.k.items():
-        everyone = losses.sinkhorn(distributed.gather(scores.detach()))
+    for j, queue in zip(scores, s.memory.queue, strict=True):
+        full = length and s.queue_age * batch >= length
+        earlier = s.prototypes(queue).detach() if full else scores[j][:0]
+        everyone = losses.sinkhorn(torch.cat([earlier, scores[j]]))[-batch:]
         codes[j] = everyone[distributed.rank() :: distributed.world()]
+    if length and s.queue_age >= 0:
+        s.memory.push(torch.stack([distributed.gather(z.detach()) for z in s.z.values()]), s.step)
     return average([losses.swav(s.q[i], codes[j], s.temperature, s.weights) for i, j in s.pairs])
 
 
@@ -165,14 +181,16 @@ def cross_entropy(s: Step) -> Tensor:
 @dataclass(frozen=True)
 class Criterion:
     """A loss as methods name it. outputs: what it compares: embeddings, scores against prototypes, or scores of classes.
-    weighted: its terms belong to images, so that weights make sense."""
+    weighted: its terms belong to images, so that weights make sense. cause: of a loss that is not finite, besides the rate."""
 
     loss: Callable[[Step], Tensor]
     outputs: str = "embeddings"
     weighted: bool = True
     negatives: bool = False
+    cause: str = ""
 
 
+SQUARES = ", and this loss grows with the embeddings' squares"
 CRITERIA = {
     "nt_xent": Criterion(nt_xent, negatives=True),
     "info_nce": Criterion(info_nce, negatives=True),
@@ -182,8 +200,8 @@ CRITERIA = {
     "swav": Criterion(swav, "prototypes"),
     "dino": Criterion(dino, "prototypes"),
     "barlow_twins": Criterion(barlow_twins, weighted=False),
-    "vicreg": Criterion(vicreg),
-    "w_mse": Criterion(w_mse),
-    "lejepa": Criterion(lejepa, weighted=False),
+    "vicreg": Criterion(vicreg, cause=SQUARES),
+    "w_mse": Criterion(w_mse, cause=", or --projector-dim is above half of --batch-size, and the covariance singular"),
+    "lejepa": Criterion(lejepa, weighted=False, cause=SQUARES),
     "cross_entropy": Criterion(cross_entropy, "classes", weighted=False),
 }

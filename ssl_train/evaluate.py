@@ -17,11 +17,11 @@ import tyro
 import gpuaug
 
 from . import checkpoint, measures
-from .data import open_data
-from .errors import UserError
+from .data import Data, open_data
+from .errors import UserError, exit_status
 from .model import JointEmbedding
 from .run import saved_settings
-from .settings import Settings, heads
+from .settings import Settings, heads, known_device
 from .views import run_policy
 
 CHUNK = 1024
@@ -33,6 +33,13 @@ def evaluation_policy(size: int) -> gpuaug.Policy:
     edge = size if size <= 64 else round(size * 256 / 224)
     view = gpuaug.View(size, gpuaug.Resize(edge), gpuaug.CenterCrop(), gpuaug.Normalize())
     return gpuaug.Policy(view, name="evaluation")
+
+
+def plain_loaders(data: Data, size: int, **more: Any) -> tuple[gpuaug.DataLoader, gpuaug.DataLoader]:
+    """Loaders of the training and of the test images, without augmentation; `more` is for gpuaug.DataLoader."""
+    policy = evaluation_policy(size)
+    more["batch_size"] = 256
+    return gpuaug.DataLoader(data.train, policy, **more), gpuaug.DataLoader(data.test, policy, **more)
 
 
 @torch.no_grad()
@@ -116,15 +123,14 @@ def run_features(options: Options, device: torch.device) -> dict[str, torch.Tens
         return {name: x.to(device) for name, x in checkpoint.load(cache).items()}
     model = model.to(device)
     splits = open_data(data)
-    more: dict[str, Any] = {"batch_size": 256, "num_workers": options.num_workers, "device": device}
+    more: dict[str, Any] = {"num_workers": options.num_workers, "device": device}
     found: dict[str, torch.Tensor] = {}
-    for name, split in (("train", splits.train), ("test", splits.test)):
-        loader = gpuaug.DataLoader(split, evaluation_policy(s.size), **more)
+    for name, loader in zip(("train", "test"), plain_loaders(splits, s.size, **more), strict=True):
         found[f"{name}_x"], found[f"{name}_y"] = features(model.backbone, loader, device)
         found[f"{name}_z"] = torch.cat([model.projector(x) for x in torch.split(found[f"{name}_x"], 1024)])
     policy = run_policy(s.policy or "", s.size, 0, None)
     for k, view in enumerate(policy.views[:2]):
-        one = gpuaug.DataLoader(splits.test, gpuaug.Policy(view), seed=k, **more)
+        one = gpuaug.DataLoader(splits.test, gpuaug.Policy(view), batch_size=256, seed=k, **more)
         found[f"view{k}"], _ = features(model.backbone, one, device)
     checkpoint.save(cache, {name: x.cpu() for name, x in found.items()})
     return found
@@ -132,8 +138,7 @@ def run_features(options: Options, device: torch.device) -> dict[str, torch.Tens
 
 def evaluate(options: Options) -> dict[str, Any]:
     """Everything that the command prints. Raises UserError for what the user can mend."""
-    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if options.device == "auto" else options.device
-    f = run_features(options, torch.device(chosen))
+    f = run_features(options, torch.device(known_device(options.device)))
     train, test = (f["train_x"], f["train_y"]), (f["test_x"], f["test_y"])
     k = min(options.knn_k, len(train[0]))
     return {
@@ -152,16 +157,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     options = tyro.cli(Options, prog="python -m ssl_train.evaluate", args=argv)
     options = replace(options, checkpoint=checkpoint_of(options.checkpoint))
-    try:
-        found = evaluate(options)
-        text = json.dumps(found, indent=2)
-        out = options.checkpoint.with_name("evaluation.json")
-        checkpoint.write_atomic(out, lambda file: file.write(text.encode()))
-    except (UserError, OSError, ValueError) as error:
-        print(f"ssl_train.evaluate: {error}", file=sys.stderr)
-        return 2
-    print(text)
-    return 0
+
+    def work() -> None:
+        try:
+            text = json.dumps(evaluate(options), indent=2)
+        except ValueError as error:
+            raise UserError(str(error)) from error
+        checkpoint.write_atomic(options.checkpoint.with_name("evaluation.json"), lambda file: file.write(text.encode()))
+        print(text)
+
+    return exit_status("ssl_train.evaluate", work)
 
 
 if __name__ == "__main__":

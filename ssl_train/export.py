@@ -12,7 +12,7 @@ import torch
 import tyro
 
 from . import checkpoint
-from .errors import UserError
+from .errors import exit_status
 from .evaluate import checkpoint_of, load_run
 
 
@@ -26,18 +26,17 @@ class Options:
     """The file to write."""
 
 
+def export(options: Options) -> None:
+    model, s = load_run(checkpoint_of(options.run))
+    state = {name: w.detach().contiguous() for name, w in model.backbone.state_dict().items()}
+    checkpoint.write_atomic(options.out, lambda file: torch.save(state, file))
+    print(f"{options.out}: {s.backbone} for {s.size} pixels, {len(state)} tensors, features of width {model.width}")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     options = tyro.cli(Options, prog="python -m ssl_train.export", args=argv)
-    try:
-        model, s = load_run(checkpoint_of(options.run))
-        state = {name: w.detach().contiguous() for name, w in model.backbone.state_dict().items()}
-        checkpoint.write_atomic(options.out, lambda file: torch.save(state, file))
-    except (UserError, OSError) as error:
-        print(f"ssl_train.export: {error}", file=sys.stderr)
-        return 2
-    print(f"{options.out}: {s.backbone} for {s.size} pixels, {len(state)} tensors, features of width {model.width}")
-    return 0
+    return exit_status("ssl_train.export", lambda: export(options))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import gpuaug
 from . import distributed
 from .data import open_data
 from .errors import UserError
-from .evaluate import evaluation_policy
+from .evaluate import plain_loaders
 from .methods import METHODS
 from .settings import Settings
 from .views import run_policy
@@ -24,13 +24,11 @@ class Loaders:
 
     def __init__(self, s: Settings, progress: bool) -> None:
         data = open_data(s.data, progress)
-        plain = evaluation_policy(s.size)
         more: dict[str, Any] = {"num_workers": s.num_workers, "device": s.device, "seed": s.seed}
         more["memory_format"] = torch.channels_last  # as the network's
         try:
             self.classes = data.classes
-            self.bank = gpuaug.DataLoader(data.train, plain, batch_size=256, **more)
-            self.queries = gpuaug.DataLoader(data.test, plain, batch_size=256, **more)
+            self.bank, self.queries = plain_loaders(data, s.size, **more)
             self.images = len(self.bank.dataset)
             for option, value in (("batch-size", s.batch_size), ("knn-k", s.knn_k if s.eval_every else 0)):
                 if value > self.images:

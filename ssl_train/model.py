@@ -216,16 +216,14 @@ class JointEmbedding(nn.Module):
     def forward(self, views: Sequence[torch.Tensor]) -> tuple[list[torch.Tensor], list[torch.Tensor], list[torch.Tensor]]:
         """views: (B, 3, H, W) each; batch statistics are of all views of one size together.
 
-        Returns what the layers give for the first view, without gradient (see `layers`); and for each view targets k and
-        predictions q: k is the embedding and q the predictor's output, or both are these ones' scores.
+        Returns what the layers give for the first view, without gradient (see `layers`); and for each view the embedding z and
+        the prediction q: the predictor's output, or z itself, or the scores of either.
         """
         layers, z = self.project(grouped(self.backbone, views), self.probe)
-        k = self.scores(z) if self.scores else z
-        q = k
-        if self.predictor:
-            q = self.scores(self.predictor(z)) if self.scores else self.predictor(z)
+        q = self.predictor(z) if self.predictor else z
+        q = self.scores(q) if self.scores else q
         first = [layer[: len(views[0])].detach() for layer in layers]
-        return first, list(k.chunk(len(views))), list(q.chunk(len(views)))
+        return first, list(z.chunk(len(views))), list(q.chunk(len(views)))
 
     def average(self) -> JointEmbedding:
         """A copy to be the moving average of this network: no predictor, no gradients; `follow` moves it."""

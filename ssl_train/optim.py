@@ -54,13 +54,20 @@ class LARS(torch.optim.Optimizer):
                 w.sub_(v)
 
 
-def groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Parameters in two groups: biases and normalisation (one dimension) take neither decay nor LARS's ratio, as published."""
-    params = [p for p in model.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in params if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in params if p.ndim <= 1], "weight_decay": 0.0, "adapt": False},
-    ]
+def groups(model: nn.Module, weight_decay: float, steady: nn.Module | None = None) -> list[dict[str, Any]]:
+    """Parameters in two groups: biases and normalisation (one dimension) take neither decay nor LARS's ratio, as published.
+
+    steady: a part of the model whose learning rate stays at its peak; its parameters make two groups more.
+    """
+    apart = {id(p) for p in steady.parameters()} if steady else set()
+    found = []
+    for part in (False, True) if steady else (False,):
+        params = [p for p in model.parameters() if p.requires_grad and (id(p) in apart) == part]
+        found += [
+            {"params": [p for p in params if p.ndim > 1], "weight_decay": weight_decay, "adapt": True, "steady": part},
+            {"params": [p for p in params if p.ndim <= 1], "weight_decay": 0.0, "adapt": False, "steady": part},
+        ]
+    return found
 
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {

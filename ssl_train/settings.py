@@ -30,7 +30,9 @@ OwnSwitch = Annotated[Switch | None, tyro.conf.arg(metavar="{on,off}", help_beha
 
 @dataclass(frozen=True)
 class Settings:
-    """Pretrain a backbone without labels, and measure its features by kNN and a linear probe.
+    """Pretrain a backbone without labels, and measure its features by kNN and a linear probe. For instance, on a CPU:
+
+    python -m ssl_train --method simclr --data photos --backbone resnet18_quarter --optimizer adamw --epochs 10
 
     Every option from --loss to --queue-size is one column of the method's row (ssl_train/methods.py) and can be switched by
     itself. Options without a default take the published value of the method's recipe for the image size.
@@ -47,8 +49,7 @@ class Settings:
     local_size: OwnInt = None
     """Side of a small view. Default: the policy's at 224 pixels, and in proportion (up to a multiple of 8) at other sizes."""
     backbone: str = "resnet18"
-    """resnet18, resnet34, resnet50, resnet18_quarter (a quarter of the channels, for CPUs), resnet10_quarter (half its
-    depth and resolution too), vit_nano, vit_tiny, vit_small, or any model of timm's."""
+    """resnet18, resnet34, resnet50; for CPUs resnet18_quarter, resnet10_quarter; vit_nano, vit_tiny, vit_small; timm's."""
     size: int = 32
     """Side of a view in pixels; up to 64 the backbone has the CIFAR stem, or patches of 4 pixels."""
     batch_size: int = 256
@@ -79,8 +80,7 @@ class Settings:
     prototypes: OwnInt = None
     """Their number, where the loss has any."""
     queue_size: OwnInt = None
-    """Earlier embeddings kept, where the loss keeps any; rounded down to whole batches. Default: the published number, or less
-    for small data."""
+    """Earlier embeddings that moco_v2, nnclr and swav keep, in whole batches. Default: as published, or less for small data."""
     temperature: OwnFloat = None
     """Of the loss."""
     target_temperature: OwnFloat = None
@@ -88,8 +88,7 @@ class Settings:
     negatives: OwnInt = None
     """Other images each view is told apart from (nt_xent, info_nce), e.g. 1. Default: all of the batch."""
     weights: Literal["uniform", "score", "shuffled", "draws"] = "uniform"
-    """Of positive pairs (a reconstruction of ScoreCL): by the difference of their views' scores; the same, shuffled; or by that
-    of their draws' strengths, without a score network."""
+    """Of positive pairs, by the difference of their views' scores (ScoreCL, reconstructed), or of their draws' strengths."""
     score_epochs: int = 5
     """Passes over the images to train the score network."""
     grow_from: OwnInt = None
@@ -106,7 +105,7 @@ class Settings:
     weight_decay_end: OwnFloat = None
     """Where half a cosine takes it by the end of the run. Default: it stays (but for DINO above 64 pixels)."""
     warmup_epochs: OwnFloat = None
-    """In which the learning rate rises. Default: 10 (none for MoCo v2 and SimSiam with SGD), at most a tenth of the run."""
+    """In which the learning rate rises. Default: 10, or none where it is published so, and at most a tenth of the run."""
     seed: int = 0
     """Of the initial weights, the order of the images and the draws."""
     device: str = "auto"
@@ -122,8 +121,7 @@ class Settings:
     eval_every: int = 10
     """Epochs between evaluations; the first and the last are always made. 0: none at all."""
     probe: Literal["off", "backbone", "all"] = "backbone"
-    """Linear classifiers trained beside the network on its features, or on every layer of the projector too; no gradient of
-    theirs reaches the network."""
+    """Linear classifiers trained beside the network, on its features, or on every layer of the projector too."""
     checkpoint_every: int = 0
     """Steps between checkpoints, besides the one at the end of each epoch; 0: none."""
     tensorboard: bool = False
@@ -158,7 +156,7 @@ def resolve(settings: Settings) -> Settings:
     rate, decay = (published.learning_rate, published.weight_decay) if own else DEFAULTS.get(optimizer, (0.3, 1e-6))
     loss = s.loss or method.loss
     momentum = s.momentum if s.momentum is not None else published.momentum if method.target == "momentum" else "off"
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if s.device == "auto" else s.device
+    device = known_device(s.device)
     given: dict[str, Any] = {name: value for name, value in vars(s).items() if value is not None}
     prototypes = (published.outputs or 3000) if CRITERIA[loss].outputs == "prototypes" else 0
     filled: dict[str, Any] = {
@@ -209,26 +207,30 @@ def heads(s: Settings) -> tuple[Head, Head | None]:
 
 
 def queue_length(s: Settings, images: int) -> int:
-    """Of the loss's queue, in whole batches; 0 where it keeps none."""
-    if s.loss not in ("moco_v2", "nnclr"):
+    """Of the loss's queue, in whole batches; 0 where it keeps none, as SwAV in large batches."""
+    if s.loss not in ("moco_v2", "nnclr", "swav"):
         return 0
     published, share = METHODS[s.method].queue if METHODS[s.method].queue[0] else METHODS[s.loss].queue
     wanted = s.queue_size if s.queue_size is not None else min(published, int(images * share))
-    return max(1, wanted // s.batch_size) * s.batch_size
+    return max(s.loss != "swav", wanted // s.batch_size) * s.batch_size
+
+
+def known_device(name: str) -> str:
+    """The device of that name; for "auto" CUDA, where there is one. Raises UserError where it is not there."""
+    name = ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:  # torch raises either, and a subclass of RuntimeError, for what it lacks
+        raise UserError(f"--device {name}: not available here ({str(error).splitlines()[0][:100]})") from None
+    return name
 
 
 def check(s: Settings) -> None:
-    """Raise UserError for numbers outside their range, switches that exclude each other, and devices that are not there."""
+    """Raise UserError for numbers outside their range, and switches that exclude each other."""
     least = {"size": 8, "batch_size": 2, "epochs": 1, "knn_k": 1, "num_workers": 0, "eval_every": 0, "checkpoint_every": 0}
-    least |= {"seed": 0, "learning_rate": 0, "weight_decay": 0, "weight_decay_end": 0, "warmup_epochs": 0}
-    least |= {
-        "multi_crop": 0,
-        "local_size": 8,
-        "score_epochs": 1,
-        "projector_layers": 0,
-        "projector_hidden": 0,
-        "queue_size": 1,
-    }
+    least |= {"seed": 0, "learning_rate": 0, "weight_decay": 0, "weight_decay_end": 0, "warmup_epochs": 0, "multi_crop": 0}
+    least |= {"local_size": 8, "score_epochs": 1, "projector_layers": 0, "projector_hidden": 0}
+    least |= {"queue_size": 0 if s.loss == "swav" else 1}
     for name, low in least.items():
         value = getattr(s, name)
         if value is not None and not (math.isfinite(value) and value >= low):
@@ -264,10 +266,6 @@ def check(s: Settings) -> None:
         raise UserError(
             f"--batch-size {s.batch_size}: it must be a multiple of the {world} processes, two images each at least"
         )
-    try:
-        torch.empty(0, device=s.device)
-    except (RuntimeError, AssertionError) as error:  # torch raises either, and a subclass of RuntimeError, for what it lacks
-        raise UserError(f"--device {s.device}: not available here ({str(error).splitlines()[0][:100]})") from None
 
 
 def from_saved(saved: dict[str, Any]) -> Settings:

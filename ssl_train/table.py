@@ -16,13 +16,12 @@ from typing import Any
 import torch
 import tyro
 
-import gpuaug
 from gpuaug.cli import main as gpuaug_command
 
 from .checkpoint import write_atomic
 from .data import image_folder, open_data
-from .errors import UserError
-from .evaluate import evaluation_policy, features, knn
+from .errors import UserError, exit_status
+from .evaluate import features, knn, plain_loaders
 from .measures import linear_probe, rankme
 from .methods import METHODS
 from .model import backbone
@@ -54,8 +53,6 @@ class Options:
     batch_size: int = 128
     size: int = 32
     backbone: str = "resnet10_quarter"
-    policy: str | None = None
-    """One for all methods. Default: each method's own."""
     projector: int = 512
     """Most that the heads' layers are wide: the published 2,048 to 8,192 would be most of the work here."""
     prototypes: int = 256
@@ -64,7 +61,6 @@ class Options:
     """Of all moving averages: DINO's published 0.9995 hardly moves in so few steps."""
     learning_rate: float = 4e-3
     """AdamW's for 256 images."""
-    weight_decay: float = 1e-4
     knn_k: int = 20
     num_workers: int = 1
     out: Path = Path("runs/table")
@@ -99,38 +95,33 @@ def run_settings(o: Options, data: Path, method: str, seed: int, out: Path) -> S
     width = min(o.projector, own.projector.out)
     if METHODS[method].loss == "w_mse":
         width = min(width, o.batch_size // 2)  # with fewer images than twice its width, whitening hides a collapse
+    same: dict[str, Any] = {
+        name: getattr(o, name) for name in ("backbone", "size", "batch_size", "epochs", "learning_rate", "num_workers")
+    }
     return Settings(
         method=method,
         data=str(data),
-        policy=o.policy,
-        backbone=o.backbone,
-        size=o.size,
-        batch_size=o.batch_size,
-        epochs=o.epochs,
+        **same,
         seed=seed,
         optimizer="adamw",
-        learning_rate=o.learning_rate,
-        weight_decay=o.weight_decay,
+        weight_decay=1e-4,
         scaling="linear",
         momentum=o.momentum if METHODS[method].target == "momentum" else None,
+        target_temperature=own.target_temperature[0],  # so early in the published schedule it has hardly risen
         prototypes=o.prototypes if own.outputs else None,
+        projector_hidden=o.projector if heads else None,
+        projector_dim=width if heads else None,
         device="cpu",
-        num_workers=o.num_workers,
         eval_every=0,
         probe="off",
         out=str(out),
         resume=(out / "checkpoint.pt").exists(),
-        projector_hidden=o.projector if heads else None,
-        projector_dim=width if heads else None,
     )
 
 
 def measure(encode: Callable[[torch.Tensor], torch.Tensor], o: Options, data: Path) -> Row:
     """What features are worth: kNN and linear accuracy on the test images, RankMe of the training images'."""
-    bank, queries = (
-        features(encode, gpuaug.DataLoader(data / split, evaluation_policy(o.size), batch_size=256), torch.device("cpu"))
-        for split in ("train", "test")
-    )
+    bank, queries = (features(encode, loader, torch.device("cpu")) for loader in plain_loaders(image_folder(data), o.size))
     linear = linear_probe(bank, queries, epochs=20)
     return {"knn": knn(bank, queries, o.knn_k), "linear": linear, "rankme": rankme(bank[0])}
 
@@ -223,15 +214,8 @@ def table(o: Options) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    try:
-        print(table(tyro.cli(Options, prog="python -m ssl_train.table", args=argv)))
-    except (UserError, OSError) as error:
-        print(f"ssl_train.table: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("ssl_train.table: interrupted; the same command goes on", file=sys.stderr)
-        return 130
-    return 0
+    options = tyro.cli(Options, prog="python -m ssl_train.table", args=argv)
+    return exit_status("ssl_train.table", lambda: print(table(options)), lambda: "interrupted; the same command goes on")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from . import checkpoint, curves, distributed, run
+from . import checkpoint, distributed, run
 from .criteria import CRITERIA, Memory, Step
 from .errors import UserError
 from .evaluate import features, knn
@@ -30,7 +30,7 @@ from .model import JointEmbedding, follow
 from .optim import OPTIMIZERS, SCALING, groups, half_cosine, learning_rate, ramp
 from .run import Run
 from .score import ScoreNet, magnitude, pair_weights, strength, train_score
-from .settings import Settings, check, heads, queue_length, recipe, resolve
+from .settings import Settings, check, heads, known_device, queue_length, recipe, resolve
 
 
 def train(settings: Settings, progress: bool = True) -> Run:
@@ -40,8 +40,8 @@ def train(settings: Settings, progress: bool = True) -> Run:
     the user can mend, and KeyboardInterrupt after Ctrl-C, a checkpoint having been written.
     """
     s = resolve(settings)
-    s = replace(s, device=distributed.start(s.device))
-    check(s)
+    s = replace(s, device=known_device(distributed.start(s.device)))
+    check(s)  # again, now that the number of processes is known
     progress = progress and distributed.rank() == 0
     folder = Path(s.out or "")
     trainer = Trainer(s, folder, Loaders(s, progress), progress)
@@ -70,25 +70,30 @@ class Trainer:
         model = JointEmbedding(s.backbone, s.size, *heads(s), outputs, self.criterion.outputs == "classes", s.probe)
         model = distributed.synchronised(model.to(self.device).to(memory_format=torch.channels_last), self.device)
         self.target = model.average() if s.momentum != "off" else None
-        self.memory = Memory(queue_length(s, loaders.images), model.embedding, outputs).to(self.device)
+        sizes = [view.size for view in loaders.policy.views]
+        large = [i for i, size in enumerate(sizes) if size == sizes[0]]
+        self.targets = large if s.symmetric == "on" else large[1:]  # the views that are predicted
+        queue = (queue_length(s, loaders.images), model.embedding)
+        self.memory = Memory((len(self.targets), *queue) if s.loss == "swav" else queue, outputs).to(self.device)
         self.probe = nn.ModuleList(nn.Linear(width, loaders.classes) for width in model.layer_widths(s.probe)).to(self.device)
         self.probe_optimizer = torch.optim.Adam(self.probe.parameters(), 1e-3) if len(self.probe) else None
         whole = DistributedDataParallel(model) if distributed.active() else model
         self.forward: Callable[..., Any] = torch.compile(whole) if s.compile else whole
         self.score = ScoreNet().to(self.device) if s.weights in ("score", "shuffled") else None
         more = {"trust": self.recipe.trust, "clip": self.recipe.clip} if s.optimizer == "lars" else {}
-        self.optimizer = OPTIMIZERS[s.optimizer or ""](groups(model, s.weight_decay or 0.0), 0.0, **more)
+        steady = model.predictor if self.recipe.steady_predictor else None
+        self.optimizer = OPTIMIZERS[s.optimizer or ""](groups(model, s.weight_decay or 0.0, steady), 0.0, **more)
         self.run = Run(folder, s, model)
         self.metrics = folder / "metrics.jsonl"
         self.board: Callable[..., None] | None = None
-        self.rows: list[curves.Row] = []  # steps whose losses are still tensors on the device
+        self.rows: list[run.Row] = []  # steps whose losses are still tensors on the device
         self.step = self.saved = 0  # steps made, and made when the last checkpoint was written
         self.steps, self.waited, self.passed = 0, 0.0, 0.0  # steps made here, seconds in next(loader), seconds in all
 
     def fit(self, interrupted: Callable[[], bool]) -> None:
         """Train to the end, evaluating on the way. Raises KeyboardInterrupt once a checkpoint is written."""
         if self.s.tensorboard and distributed.rank() == 0:
-            self.board = curves.board(self.run.folder, self.step)
+            self.board = run.board(self.run.folder, self.step)
         if not self.step:
             if self.score:
                 train_score(self.score, self.loaders.bank, self.s.score_epochs, self.s.seed, self.device)
@@ -143,7 +148,10 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.s.precision == "bf16"):
             layers, outputs = self.outputs(views, labels)
         outputs.weights = self.weights(views, outputs)
-        loss = self.recipe.loss_scale * self.criterion.loss(outputs)
+        try:
+            loss = self.recipe.loss_scale * self.criterion.loss(outputs)
+        except torch.linalg.LinAlgError:  # type: ignore[attr-defined]  # embeddings to whiten are not finite, or collapsed
+            raise self.diverged(f"the loss is not finite at step {self.step + 1}") from None
         self.optimizer.zero_grad()
         torch.autograd.backward(loss)
         if self.run.model.scores is not None and self.step < self.recipe.frozen_epochs * self.epoch_steps:
@@ -163,39 +171,43 @@ class Trainer:
         s = self.s
         peak = (s.learning_rate or 0.0) * SCALING[s.scaling or "linear"](s.batch_size)
         rate = learning_rate(self.step, self.total, round((s.warmup_epochs or 0.0) * self.epoch_steps), peak)
+        decay = half_cosine(s.weight_decay or 0.0, s.weight_decay_end or 0.0, self.step, self.total)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        decayed = self.optimizer.param_groups[0]
-        decayed["weight_decay"] = half_cosine(s.weight_decay or 0.0, s.weight_decay_end or 0.0, self.step, self.total)
+            group["lr"] = peak if group["steady"] else rate
+            group["weight_decay"] = decay if group["adapt"] else 0.0
         return rate
+
+    def steps_of(self, epochs: float) -> int:
+        """Steps in that many epochs, or in 0.3 of a shorter run."""
+        return round(min(epochs, 0.3 * self.s.epochs) * self.epoch_steps)
 
     def outputs(self, views: list[torch.Tensor], labels: torch.Tensor) -> tuple[list[torch.Tensor], Step]:
         """What the network's layers give for the first view, and what the loss compares.
 
         The network sees all views, but not the only target where it does not give that itself.
         """
-        s = self.s
-        large = [i for i, view in enumerate(views) if view.shape == views[0].shape]
-        targets = large if s.symmetric == "on" else large[1:]
+        s, targets, model = self.s, self.targets, self.run.model
         seen = [i for i in range(len(views)) if s.symmetric == "on" or not self.target or i not in targets]
-        layers, k, q = self.forward([views[i] for i in seen])
+        layers, z, q = self.forward([views[i] for i in seen])
         if self.target:
             with torch.no_grad():
-                known = dict(zip(targets, self.target([views[j] for j in targets])[1], strict=True))
+                _, z, k = self.target([views[j] for j in targets])
         else:
-            online = dict(zip(seen, k, strict=True))
-            known = {j: online[j].detach() if s.stop_gradient == "on" else online[j] for j in targets}
+            z = [z[seen.index(j)].detach() if s.stop_gradient == "on" else z[seen.index(j)] for j in targets]
+            k = [model.scores(x) for x in z] if model.scores else z
         start, end = self.recipe.target_temperature[0], s.target_temperature or 0.0
-        warmup = min(self.recipe.target_warmup, 0.3 * s.epochs) * self.epoch_steps
         return layers, Step(
             q=dict(zip(seen, q, strict=True)),
-            k=known,
+            k=dict(zip(targets, k, strict=True)),
+            z=dict(zip(targets, z, strict=True)),
+            prototypes=(self.target or model).scores,
             target=labels,
             memory=self.memory,
             step=self.step,
+            queue_age=self.step - self.steps_of(self.recipe.queue_epoch),
             seed=s.seed,
             temperature=s.temperature or 0.0,
-            target_temperature=ramp(min(start, end), end, self.step, warmup),
+            target_temperature=ramp(min(start, end), end, self.step, self.steps_of(self.recipe.target_warmup)),
             same=not self.target and s.stop_gradient == "off" and s.predictor == "off",
             loss_weight=self.recipe.loss_weight,
             negatives=s.negatives,
@@ -241,7 +253,7 @@ class Trainer:
             self.device,
         )
         layers = torch.split(x, [model.width, *model.layer_widths(self.s.probe)[1:]], dim=1)
-        row: curves.Row = {"step": self.step, "epoch": epoch, "knn": knn(bank, (layers[0], y), self.s.knn_k)}
+        row: run.Row = {"step": self.step, "epoch": epoch, "knn": knn(bank, (layers[0], y), self.s.knn_k)}
         if len(self.probe):
             with torch.no_grad():
                 right = [(c(layer).argmax(dim=1) == y) for c, layer in zip(self.probe, layers, strict=True)]
@@ -252,7 +264,7 @@ class Trainer:
             probe = f", linear probe {row['probe'][0]:.1%}" if "probe" in row else ""
             tqdm.write(f"epoch {epoch}: kNN accuracy {row['knn']:.1%}{probe}")
 
-    def remember(self, row: curves.Row) -> None:
+    def remember(self, row: run.Row) -> None:
         self.run.knn[row["epoch"]] = row["knn"]
         if "probe" in row:
             self.run.probe[row["epoch"]] = row["probe"]
@@ -267,15 +279,15 @@ class Trainer:
             self.log(*self.rows)
         self.rows = []
 
-    def log(self, *rows: curves.Row) -> None:
-        curves.append(self.metrics, *rows)
+    def log(self, *rows: run.Row) -> None:
+        run.append_metrics(self.metrics, *rows)
         if self.board:
             self.board(*rows)
 
     def diverged(self, what: str) -> UserError:
         return UserError(
-            f"{what}: most likely the learning rate is too high (--learning-rate is {self.s.learning_rate:g}); "
-            f"the last good checkpoint, of step {self.saved}, is in {self.run.folder}"
+            f"{what}: most likely the learning rate is too high (--learning-rate is {self.s.learning_rate:g})"
+            f"{self.criterion.cause}; the last good checkpoint, of step {self.saved}, is in {self.run.folder}"
         )
 
     def parts(self) -> dict[str, Any]:
@@ -307,8 +319,8 @@ class Trainer:
         except ValueError as error:
             raise UserError(f"--resume: {error}; a run that torchrun began must be continued by torchrun") from None
         if distributed.rank() == 0:
-            curves.cut(self.metrics, self.step)
+            run.cut_metrics(self.metrics, self.step)
         distributed.barrier()
-        for row in curves.read(self.metrics):
+        for row in run.read_metrics(self.metrics):
             if "knn" in row:
                 self.remember(row)

@@ -119,10 +119,15 @@ def test_ctrl_c_before_the_first_checkpoint(
     assert capsys.readouterr().err == "ssl_train: interrupted, nothing was begun\n"
 
 
-def test_a_loss_that_is_not_finite_stops_and_the_checkpoint_is_good(tiny: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("method", ["simclr", "w_mse", "vicreg"])
+def test_a_loss_that_is_not_finite_stops_and_the_checkpoint_is_good(
+    tiny: Settings, method: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny = replace(tiny, method=method, projector_hidden=16, projector_dim=8)
     assert main([*arguments(replace(tiny, optimizer="sgd", epochs=20, eval_every=0)), "--learning-rate", "1e30"]) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert re.search(r"(the loss|a weight) is .* step \d+: .*--learning-rate is 1e\+30.* of step \d+, is in", error)
+    assert ("--projector-dim" in error, "squares" in error) == (method == "w_mse", method == "vicreg")
     assert all(torch.isfinite(w).all() for w in weights(tiny.out).values())
 
 

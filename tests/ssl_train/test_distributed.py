@@ -48,6 +48,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Settings]:
     several = [replace(base, method=name, out=str(folder / name)) for name in METHODS if name != "supervised"]
     several = [replace(s, learning_rate=0.032) if s.method == "vicreg" else s for s in several]  # its loss is 25 times as steep
     several = [replace(s, prototypes=12) if s.method in ("swav", "dino") else s for s in several]
+    several = [replace(s, queue_size=16) if s.method == "swav" else s for s in several]  # full from step 5 of 10
     several.append(
         replace(base, method="supervised", projector_hidden=None, projector_dim=None, out=str(folder / "supervised"))
     )

@@ -103,3 +103,5 @@ def test_the_command_measures_a_run_once_and_the_export_loads_into_torchvision(
 def test_no_run_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path)]) == 2
     assert f"there is no run in {tmp_path}" in capsys.readouterr().err
+    assert main([str(tmp_path), "--device", "gpu"]) == 2
+    assert "--device gpu: not available here" in capsys.readouterr().err

@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 import torch
 from test_train import ROOT, arguments, rows, same, weights
+from torch import nn
 
-from ssl_train import METHODS, Settings
+from ssl_train import METHODS, Settings, losses
 from ssl_train.__main__ import main
 from ssl_train.loaders import Loaders
-from ssl_train.settings import resolve
+from ssl_train.settings import queue_length, resolve
 from ssl_train.train import Trainer, train
 from ssl_train.views import local_side, run_policy
 
@@ -27,8 +28,9 @@ def small(tiny: Settings, method: str) -> Settings:
     """A row of the table with narrow heads, and multi-crop where it was published with it."""
     scores = {"swav": 12, "dino": 12}.get(method)
     crops = 2 if method in ("swav", "dino", "lejepa") else None
+    queue = 8 if method == "swav" else None  # full from step 5 of 10
     heads = {} if method == "supervised" else {"projector_hidden": 16, "projector_dim": 8}
-    return replace(tiny, method=method, prototypes=scores, multi_crop=crops, **heads)  # type: ignore[arg-type]
+    return replace(tiny, method=method, prototypes=scores, multi_crop=crops, queue_size=queue, **heads)  # type: ignore[arg-type]
 
 
 def trainer(s: Settings) -> Trainer:
@@ -110,6 +112,50 @@ def test_the_queue_holds_the_latest_keys_and_is_scaled_to_the_data(tiny: Setting
     torch.testing.assert_close(made.memory.queue.norm(dim=1), torch.ones(8))
     assert trainer(small(tiny, "nnclr")).memory.queue.shape == (20, 8)
     assert trainer(small(tiny, "simclr")).memory.queue.shape == (0, 8)
+
+
+def test_swavs_queue_begins_late_and_joins_the_codes_once_it_is_full(tiny: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """0.3 of 2 epochs of 5 steps: it is filled from step 3 on, and 2 batches of 4 are its length."""
+    balanced, balance = [], losses.sinkhorn
+
+    def sinkhorn(scores: torch.Tensor) -> torch.Tensor:
+        balanced.append(scores)
+        return balance(scores)
+
+    made = trainer(small(tiny, "swav"))
+    memory, scores = made.memory, made.run.model.scores
+    assert memory.queue.shape == (2, 8, 8)
+    assert scores is not None
+    monkeypatch.setattr(losses, "sinkhorn", sinkhorn)
+    batches = [batch for epoch in range(2) for batch in made.loaders.views]
+    for step, (views, labels) in enumerate(batches[:6]):
+        queue = memory.queue.clone()
+        with torch.no_grad():
+            earlier = scores(queue[1])
+        made.update(views, labels)
+        assert len(balanced) == 2 * (step + 1)
+        assert torch.equal(balanced[-1][:-4], earlier[: 8 if step >= 5 else 0])
+        changed = (memory.queue != queue).any(dim=2)
+        assert changed[0].tolist() == changed[1].tolist() == [step >= 3 and k // 4 == step % 2 for k in range(8)]
+    torch.testing.assert_close(memory.queue.norm(dim=2), torch.ones(2, 8))
+
+
+def test_swavs_queue_has_the_published_length_or_none_in_large_batches() -> None:
+    for batch, images, length in ((256, 50_000, 3840), (512, 50_000, 3584), (4096, 1_281_167, 0), (64, 5000, 384)):
+        assert queue_length(resolve(Settings(method="swav", batch_size=batch)), images) == length
+    assert queue_length(resolve(Settings(method="swav", queue_size=0)), 50_000) == 0
+
+
+def test_simsiams_predictor_keeps_its_learning_rate(tiny: Settings) -> None:
+    made = trainer(replace(small(tiny, "simsiam"), batch_size=4, learning_rate=0.64))
+    made.step = made.total // 2
+    rate = made.schedule()
+    assert rate == pytest.approx(0.01 * (1 + math.cos(math.pi * 4 / 9)) / 2)  # after a warm-up of 1 step of 10
+    predictor = {id(p) for p in (made.run.model.predictor or nn.Identity()).parameters()}
+    rates = {id(p): group["lr"] for group in made.optimizer.param_groups for p in group["params"]}
+    assert {rates[p] for p in predictor} == {0.01}
+    assert {r for p, r in rates.items() if p not in predictor} == {rate}
+    assert len(rates) == sum(p.requires_grad for p in made.run.model.parameters())
 
 
 def test_small_views_are_in_proportion() -> None:
