@@ -36,9 +36,9 @@ def evaluation_policy(size: int) -> gpuaug.Policy:
 
 
 def plain_loaders(data: Data, size: int, **more: Any) -> tuple[gpuaug.DataLoader, gpuaug.DataLoader]:
-    """Loaders of the training and of the test images, without augmentation; `more` is for gpuaug.DataLoader."""
+    """Loaders of all training and all test images, on every rank, without augmentation; `more` is for gpuaug.DataLoader."""
     policy = evaluation_policy(size)
-    more["batch_size"] = 256
+    more |= {"batch_size": 256, "rank": 0, "world_size": 1}
     return gpuaug.DataLoader(data.train, policy, **more), gpuaug.DataLoader(data.test, policy, **more)
 
 

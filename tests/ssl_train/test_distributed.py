@@ -25,12 +25,18 @@ import json, sys
 from dataclasses import replace
 import torch
 from ssl_train import Settings, distributed
+from ssl_train.data import open_data
+from ssl_train.evaluate import plain_loaders
 from ssl_train.train import train
 
 torch.set_num_threads(1)
-for given in json.loads(sys.argv[1]):
+for k, given in enumerate(json.loads(sys.argv[1])):
     s = Settings(**given)
     train(replace(s, out=f"{s.out}-{sys.argv[2]}"), progress=False)
+    if k == 0:  # the first rank evaluates, and on all images
+        assert torch.distributed.get_world_size() == int(sys.argv[2])
+        for loader in plain_loaders(open_data(s.data, False), s.size):
+            assert sum(len(target) for _, target in loader) == len(loader.dataset)
 distributed.stop()
 """
 
