@@ -157,9 +157,17 @@ def inner_passes(ops: Sequence[Op]) -> float:
 
 
 def canonical(device: torch.device | str) -> torch.device:
-    """The device with its index, so that "cuda" and "cuda:0" compare equal."""
-    device = torch.device(device)
-    return torch.device("cuda", torch.cuda.current_device()) if str(device) == "cuda" else device
+    """The device with its index, as its tensors bear it, so that "cuda" and "cuda:0" compare equal.
+
+    Raises ValueError for what is no device.
+    """
+    try:
+        found = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"device must be one of torch's, such as 'cpu', 'cuda' or 'cuda:0', got {device!r}") from error
+    if found.index is not None or found.type not in ("cuda", "mps"):
+        return found
+    return torch.device(found.type, torch.cuda.current_device() if found.type == "cuda" else 0)
 
 
 def modules(backend: str, kind: str, approximate: bool = False) -> dict[str, Any]:

@@ -220,6 +220,13 @@ def test_arguments_are_checked_when_the_loader_is_made(name, plain):
             gpuaug.DataLoader(Numbered(), plain, **{name: value})
 
 
+def test_a_gpu_that_is_not_there_is_named(plain, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(ValueError, match=r"device 'cuda:9' is not here; torch finds 'cuda:0' to 'cuda:0'"):
+        gpuaug.DataLoader(Numbered(), plain, device="cuda:9")
+
+
 @pytest.mark.parametrize(
     ("option", "advice"),
     [
