@@ -92,6 +92,12 @@ class Augmenter:
             self.make_view(batch, v, draws.tables[v], None if out is None else out[v]) for v in range(len(self.policy.views))
         ]
 
+    def prepare(self) -> None:
+        """Compile kernels for the CPU (about a minute, once a machine), or load them, as the first call would do."""
+        for name in {stage.backend for plan in self.plan for stage in plan}:
+            if hasattr(self.modules[name], "prepare"):
+                self.modules[name].prepare("cpu" if self.device is None else self.device.type)
+
     def make_view(self, images: Images, v: int, draws: Sequence[OpDraws], out: torch.Tensor | None = None) -> torch.Tensor:
         """One view of a batch, (B, 3, H, W), in `out` where it is given."""
         view = self.policy.views[v]

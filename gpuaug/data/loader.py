@@ -46,7 +46,7 @@ class DataLoader:
     device: where views and targets come out. seed: 0..2^64-1, of the order and of the draws.
     backend, dtype, memory_format: as `gpuaug.Augmenter`.
     prefetch_factor: batches kept ready ahead of the consumer, and as many in the making; no effect without workers.
-    timeout: seconds to wait for a batch before TimeoutError.
+    timeout: seconds to wait for a batch before TimeoutError; compiling kernels for the CPU, once a machine, does not count.
     decoder: of files, "pillow" or "dali", which give the same pixels; "auto" takes DALI where it is installed.
     on_error: "raise" for a sample that cannot be read or decoded, "skip" to leave it out of its batch, which gets smaller, or
         "replace" to put another sample in its place, which follows from seed, epoch and index. max_bad: share of an epoch's
@@ -173,6 +173,7 @@ class DataLoader:
         position = start
         pipeline = self.early.take(epoch, start) or self.pipeline(epoch, order)
         try:
+            self.augment.prepare()  # before the clock of `timeout` runs
             while True:
                 began = perf_counter()
                 pipeline.start()

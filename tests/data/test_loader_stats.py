@@ -208,8 +208,8 @@ def test_the_doctor_names_the_slowest_stage(folder, plain):
 
 
 @pytest.mark.parametrize("decoder", ["auto", "pillow"])
-def test_the_doctor_decodes_as_the_loader_does(folder, plain, decoder):
-    loader = gpuaug.DataLoader(folder, plain, 16, decoder=decoder)
+def test_the_doctor_decodes_as_the_loader_does(folder, decoder):
+    loader = gpuaug.DataLoader(folder, gpuaug.policy("mae", size=8), 16, decoder=decoder)
     views, _ = next(iter(loader))
     rates, pictures, index, size = of_files(loader, loader.index, loader.index, 0.01)
     images, frames = gathered(pictures)
