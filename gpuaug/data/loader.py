@@ -18,6 +18,7 @@ from ..memory import trim
 from ..policy import Policy
 from ..sampling import Draws
 from .arguments import DECODERS, chosen, converted, decoder_of, integer, place, refuse, share, usable
+from .concat import limit
 from .decode import MAX_PIXELS
 from .faults import MODES, OnError, Tally
 from .fetch import fetch
@@ -123,6 +124,7 @@ class DataLoader:
         self.device = usable(device)
         own = named_policy(policy) if isinstance(policy, str) else policy
         self.source, transform = as_source(source, own is not None)
+        limit(self.source, self.max_pixels)
         self.dataset = self.source if isinstance(source, (str, tuple, list)) or hasattr(source, "__fspath__") else source
         self.policy = own if own is not None else converted(transform)
         self.augment = Augmenter(self.policy, backend, self.device, dtype, memory_format)

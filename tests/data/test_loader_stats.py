@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.utils.data import Dataset
 
 import gpuaug
@@ -208,8 +209,11 @@ def test_the_doctor_names_the_slowest_stage(folder, plain):
 
 
 @pytest.mark.parametrize("decoder", ["auto", "pillow"])
-def test_the_doctor_decodes_as_the_loader_does(folder, decoder):
-    loader = gpuaug.DataLoader(folder, gpuaug.policy("mae", size=8), 16, decoder=decoder)
+def test_the_doctor_decodes_as_the_loader_does(tmp_path, pictures, decoder):
+    (tmp_path / "a").mkdir()
+    for i, pixels in enumerate(pictures[:20]):
+        Image.fromarray(pixels).save(tmp_path / "a" / f"{i:02}.jpg")
+    loader = gpuaug.DataLoader(tmp_path, gpuaug.policy("mae", size=8), 16, decoder=decoder)
     views, _ = next(iter(loader))
     rates, pictures, index, size = of_files(loader, loader.index, loader.index, 0.01)
     images, frames = gathered(pictures)
