@@ -341,3 +341,22 @@ def test_views_and_targets_come_out_on_the_gpu(folder, policy, workers):
         assert all(v.is_cuda and (v.cpu() - t).abs().max() <= 1 / 255 for v, t in zip(views, truth, strict=True))
         assert target.is_cuda
         assert torch.equal(target.cpu(), labels)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_epochs_and_loaders_share_one_stream_beside_the_consumers(folder, policy):
+    """Or torch's allocator would keep the memory of each of them."""
+    seen = []
+
+    class Watched(gpuaug.Augmenter):
+        def __call__(self, *arguments):
+            seen.append(torch.cuda.current_stream())
+            return super().__call__(*arguments)
+
+    for _ in range(2):
+        loader = gpuaug.DataLoader(folder, policy, batch_size=16, num_workers=1, device="cuda")
+        loader.augment = Watched(policy, device="cuda")
+        for _ in range(3):
+            list(loader)
+    assert len(set(seen)) == 1
+    assert seen[0] != torch.cuda.current_stream()
