@@ -171,7 +171,7 @@ def canonical(device: torch.device | str) -> torch.device:
         found = torch.device(device)
     except RuntimeError as error:
         raise ValueError(f"device must be one of torch's, such as 'cpu', 'cuda' or 'cuda:0', got {device!r}") from error
-    if found.index is not None or found.type not in ("cuda", "mps"):
+    if str(found) not in ("cuda", "mps"):  # it has an index, or its kind has none
         return found
     return torch.device(found.type, torch.cuda.current_device() if found.type == "cuda" else 0)
 

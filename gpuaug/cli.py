@@ -7,17 +7,19 @@ import os
 import platform
 import sys
 from collections.abc import Sequence
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
 import torch
+from PIL import Image
 
 from . import backends
 from .augmenter import Augmenter
 from .catalog import policies, policy
-from .data.decode import decode
+from .data.decode import MAX_PIXELS, decode
 from .data.doctor import diagnose
-from .data.pack import Packing, pack
+from .data.pack import ON_ERROR, Packing, pack
 from .data.tarindex import is_remote
 from .data.verify import verify
 from .gallery import contact_sheet
@@ -72,6 +74,10 @@ def parser() -> argparse.ArgumentParser:
     pack.add_argument("--quality", type=int, default=Packing.quality, help="of JPEG, 1 to 100 (default: %(default)s)")
     pack.add_argument("--shard-size", type=int, default=Packing.shard_size, help="images a shard (default: %(default)s)")
     pack.add_argument("--workers", type=int, default=cores(), help="threads (default: %(default)s, the cores at hand)")
+    pack.add_argument(
+        "--on-error", default="raise", choices=ON_ERROR, help="what an image that cannot be packed does (default: %(default)s)"
+    )
+    pack.add_argument("--max-pixels", type=int, default=MAX_PIXELS, help="of one picture, at most (default: %(default)s)")
     pack.set_defaults(run=run_pack)
 
     doctor = commands.add_parser(
@@ -132,11 +138,14 @@ def run_policies(options: argparse.Namespace) -> None:
 def run_pack(options: argparse.Namespace) -> int:
     if (options.dst is None) == (options.verify is None) or (options.verify and options.src):
         raise ValueError("pack takes SRC and DST, or --verify DST alone")
+    if options.max_pixels > MAX_PIXELS:  # which is Pillow's own limit, of twice this
+        Image.MAX_IMAGE_PIXELS = -(-options.max_pixels // 2)
     if options.verify is None:
         packing = Packing(options.format, options.size, options.quality, options.shard_size)
-        pack(options.src, options.dst, packing, options.workers, lambda line: print(line, flush=True))
+        say = partial(print, flush=True)
+        pack(options.src, options.dst, packing, options.workers, say, options.on_error, options.max_pixels)
         return 0
-    problems = verify(options.verify, options.workers)
+    problems = verify(options.verify, options.workers, options.max_pixels)
     print("\n".join(problems) if problems else f"{options.verify}: all is as it was written")
     return 1 if problems else 0
 
