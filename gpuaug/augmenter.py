@@ -98,6 +98,12 @@ class Augmenter:
             self.make_view(batch, v, draws.tables[v], None if out is None else out[v]) for v in range(len(self.policy.views))
         ]
 
+    def prepare(self) -> None:
+        """Compile kernels for the CPU (about a minute, once a machine), or load them, as the first call would do."""
+        for name in {stage.backend for plan in self.plan for stage in plan}:
+            if hasattr(self.modules[name], "prepare"):
+                self.modules[name].prepare("cpu" if self.device is None else self.device.type)
+
     def make_view(self, images: Images, v: int, draws: Sequence[OpDraws], out: torch.Tensor | None = None) -> torch.Tensor:
         """One view of a batch, (B, 3, H, W), in `out` where it is given."""
         view = self.policy.views[v]
@@ -163,9 +169,17 @@ def inner_passes(ops: Sequence[Op]) -> float:
 
 
 def canonical(device: torch.device | str) -> torch.device:
-    """The device with its index, so that "cuda" and "cuda:0" compare equal."""
-    device = torch.device(device)
-    return torch.device("cuda", torch.cuda.current_device()) if str(device) == "cuda" else device
+    """The device with its index, as its tensors bear it, so that "cuda" and "cuda:0" compare equal.
+
+    Raises ValueError for what is no device.
+    """
+    try:
+        found = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"device must be one of torch's, such as 'cpu', 'cuda' or 'cuda:0', got {device!r}") from error
+    if str(found) not in ("cuda", "mps"):  # it has an index, or its kind has none
+        return found
+    return torch.device(found.type, torch.cuda.current_device() if found.type == "cuda" else 0)
 
 
 def modules(backend: str, kind: str, approximate: bool = False) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 A policy is a function from sizes to a `Policy`, in the order of operations of the source. Where a source blurs with PIL
 (a stack of box filters) the policy has a Gaussian of 23 taps and the same range of sigma. Colour jitter draws the order of
-its parts per image throughout, as torchvision does.
+its parts per image throughout, as torchvision does. Sizes are in pixels, one number or (height, width); small views are by
+default as large to the others as their source's are at 224.
 """
 
 from __future__ import annotations
@@ -25,11 +26,20 @@ from .ops import (
     RandomSolarize,
     Resize,
 )
-from .policy import Policy, View
+from .ops.base import Size
+from .policy import Policy, View, as_pair
 
 
-def simclr(size: int = 224, strength: float = 1.0) -> Policy:
-    """SimCLR (Chen et al. 2020, arXiv 2002.05709; google-research/simclr `data_util.py`); blur width is a tenth of the size."""
+def local(given: int | Size | None, size: int | Size, published: int) -> Size:
+    """The size of small views: as given, else in the proportion to large ones that was published, for 224."""
+    if given is not None:
+        return as_pair(given)
+    height, width = (round(edge * published / 224) for edge in as_pair(size))
+    return height, width
+
+
+def simclr(size: int | Size = 224, strength: float = 1.0) -> Policy:
+    """SimCLR (Chen et al. 2020, arXiv 2002.05709; google-research/simclr `data_util.py`); blur a tenth of the height wide."""
     s = strength
     view = View(
         size,
@@ -37,14 +47,14 @@ def simclr(size: int = 224, strength: float = 1.0) -> Policy:
         RandomHorizontalFlip(),
         ColorJitter(0.8 * s, 0.8 * s, 0.8 * s, 0.2 * s, p=0.8),
         RandomGrayscale(0.2),
-        GaussianBlur(2 * (size // 10 // 2) + 1, p=0.5),
+        GaussianBlur(2 * (as_pair(size)[0] // 10 // 2) + 1, p=0.5),
         Normalize(),
         repeat=2,
     )
     return Policy(view, name="simclr", source="arXiv 2002.05709; google-research/simclr data_util.py")
 
 
-def simclr_cifar(size: int = 32) -> Policy:
+def simclr_cifar(size: int | Size = 32) -> Policy:
     """SimCLR for small images: strength 0.5, no blur (Chen et al. 2020, arXiv 2002.05709, appendix B.9)."""
     view = View(
         size,
@@ -58,7 +68,7 @@ def simclr_cifar(size: int = 32) -> Policy:
     return Policy(view, name="simclr_cifar", source="arXiv 2002.05709, appendix B.9; google-research/simclr data_util.py")
 
 
-def moco_v1(size: int = 224) -> Policy:
+def moco_v1(size: int | Size = 224) -> Policy:
     """MoCo v1 (He et al. 2020, arXiv 1911.05722; facebookresearch/moco `main_moco.py`)."""
     view = View(
         size,
@@ -72,7 +82,7 @@ def moco_v1(size: int = 224) -> Policy:
     return Policy(view, name="moco_v1", source="arXiv 1911.05722; facebookresearch/moco main_moco.py")
 
 
-def moco_v2(size: int = 224) -> Policy:
+def moco_v2(size: int | Size = 224) -> Policy:
     """MoCo v2 (Chen et al. 2020, arXiv 2003.04297; facebookresearch/moco `main_moco.py`)."""
     view = View(
         size,
@@ -87,13 +97,13 @@ def moco_v2(size: int = 224) -> Policy:
     return Policy(view, name="moco_v2", source="arXiv 2003.04297; facebookresearch/moco main_moco.py")
 
 
-def simsiam(size: int = 224) -> Policy:
+def simsiam(size: int | Size = 224) -> Policy:
     """SimSiam (Chen and He 2021, arXiv 2011.10566; facebookresearch/simsiam `main_simsiam.py`): MoCo v2's."""
     source = "arXiv 2011.10566; facebookresearch/simsiam main_simsiam.py"
     return Policy(*moco_v2(size).views, name="simsiam", source=source)
 
 
-def byol_view(size: int, blur: float, solarize: float) -> View:
+def byol_view(size: int | Size, blur: float, solarize: float) -> View:
     """One of BYOL's two distributions; an op of probability 0 is left out."""
     return View(
         size,
@@ -107,31 +117,31 @@ def byol_view(size: int, blur: float, solarize: float) -> View:
     )
 
 
-def byol(size: int = 224) -> Policy:
+def byol(size: int | Size = 224) -> Policy:
     """BYOL (Grill et al. 2020, arXiv 2006.07733; deepmind-research `byol/utils/augmentations.py`)."""
     source = "arXiv 2006.07733; deepmind-research byol/utils/augmentations.py"
     return Policy(byol_view(size, 1.0, 0.0), byol_view(size, 0.1, 0.2), name="byol", source=source)
 
 
-def barlow_twins(size: int = 224) -> Policy:
+def barlow_twins(size: int | Size = 224) -> Policy:
     """Barlow Twins (Zbontar et al. 2021, arXiv 2103.03230; facebookresearch/barlowtwins `main.py`): BYOL's."""
     source = "arXiv 2103.03230; facebookresearch/barlowtwins main.py"
     return Policy(*byol(size).views, name="barlow_twins", source=source)
 
 
-def vicreg(size: int = 224) -> Policy:
+def vicreg(size: int | Size = 224) -> Policy:
     """VICReg (Bardes et al. 2022, arXiv 2105.04906; facebookresearch/vicreg `augmentations.py`): BYOL's."""
     source = "arXiv 2105.04906; facebookresearch/vicreg augmentations.py"
     return Policy(*byol(size).views, name="vicreg", source=source)
 
 
-def swav(size: int = 224, local_size: int = 96) -> Policy:
+def swav(size: int | Size = 224, local_size: int | Size | None = None) -> Policy:
     """SwAV (Caron et al. 2020, arXiv 2006.09882; `multicropdataset.py`, `swav_800ep_pretrain.sh`).
 
     The source normalizes red by .228, a slip for .229, which is used here.
     """
 
-    def view(size: int, low: float, high: float, repeat: int) -> View:
+    def view(size: int | Size, low: float, high: float, repeat: int) -> View:
         return View(
             size,
             RandomResizedCrop(scale=(low, high)),
@@ -144,15 +154,20 @@ def swav(size: int = 224, local_size: int = 96) -> Policy:
         )
 
     source = "arXiv 2006.09882; facebookresearch/swav multicropdataset.py"
-    return Policy(view(size, 0.14, 1.0, 2), view(local_size, 0.05, 0.14, 6), name="swav", source=source)
+    return Policy(view(size, 0.14, 1.0, 2), view(local(local_size, size, 96), 0.05, 0.14, 6), name="swav", source=source)
 
 
 def dino_views(
-    size: int, local_size: int, split: float, kernel: int, blur: tuple[float, float, float], smallest: float = 0.05
+    size: int | Size,
+    local_size: int | Size,
+    split: float,
+    kernel: int,
+    blur: tuple[float, float, float],
+    smallest: float = 0.05,
 ) -> list[View]:
     """Two global views and eight local ones; `blur` is its probability on the first, the second and the local views."""
 
-    def view(size: int, scale: tuple[float, float], blur: float, solarize: float = 0.0, repeat: int = 1) -> View:
+    def view(size: int | Size, scale: tuple[float, float], blur: float, solarize: float = 0.0, repeat: int = 1) -> View:
         return View(
             size,
             RandomResizedCrop(scale=scale, interpolation="bicubic"),
@@ -173,41 +188,41 @@ def dino_views(
     ]
 
 
-def dino(size: int = 224, local_size: int = 96) -> Policy:
+def dino(size: int | Size = 224, local_size: int | Size | None = None) -> Policy:
     """DINO (Caron et al. 2021, arXiv 2104.14294; facebookresearch/dino `main_dino.py`)."""
-    views = dino_views(size, local_size, 0.4, 23, (1.0, 0.1, 0.5))
+    views = dino_views(size, local(local_size, size, 96), 0.4, 23, (1.0, 0.1, 0.5))
     return Policy(*views, name="dino", source="arXiv 2104.14294; facebookresearch/dino main_dino.py")
 
 
-def dinov2(size: int = 224, local_size: int = 98) -> Policy:
+def dinov2(size: int | Size = 224, local_size: int | Size | None = None) -> Policy:
     """DINOv2 as meant (Oquab et al. 2024, arXiv 2304.07193; facebookresearch/dinov2 `ssl_default_config.yaml`)."""
-    views = dino_views(size, local_size, 0.32, 9, (1.0, 0.1, 0.5))
+    views = dino_views(size, local(local_size, size, 98), 0.32, 9, (1.0, 0.1, 0.5))
     return Policy(*views, name="dinov2", source="arXiv 2304.07193; facebookresearch/dinov2 ssl_default_config.yaml")
 
 
-def dinov2_as_trained(size: int = 224, local_size: int = 98) -> Policy:
+def dinov2_as_trained(size: int | Size = 224, local_size: int | Size | None = None) -> Policy:
     """DINOv2 as its code runs, with the probability of blur inverted (arXiv 2304.07193; facebookresearch/dinov3 #286)."""
-    views = dino_views(size, local_size, 0.32, 9, (0.0, 0.9, 0.5))
+    views = dino_views(size, local(local_size, size, 98), 0.32, 9, (0.0, 0.9, 0.5))
     source = "arXiv 2304.07193; facebookresearch/dinov2 augmentations.py; facebookresearch/dinov3 #286"
     return Policy(*views, name="dinov2_as_trained", source=source)
 
 
-def mae(size: int = 224) -> Policy:
+def mae(size: int | Size = 224) -> Policy:
     """MAE (He et al. 2022, arXiv 2111.06377; facebookresearch/mae `main_pretrain.py`): the cheap policy."""
     view = View(size, RandomResizedCrop(scale=(0.2, 1.0), interpolation="bicubic"), RandomHorizontalFlip(), Normalize())
     return Policy(view, name="mae", source="arXiv 2111.06377; facebookresearch/mae main_pretrain.py")
 
 
-def ijepa(size: int = 224) -> Policy:
+def ijepa(size: int | Size = 224) -> Policy:
     """I-JEPA (Assran et al. 2023, arXiv 2301.08243; facebookresearch/ijepa `configs/in1k_vith14_ep300.yaml`)."""
     view = View(size, RandomResizedCrop(scale=(0.3, 1.0)), Normalize())
     return Policy(view, name="ijepa", source="arXiv 2301.08243; facebookresearch/ijepa configs/in1k_vith14_ep300.yaml")
 
 
-def lejepa(size: int = 224, local_size: int = 98) -> Policy:
+def lejepa(size: int | Size = 224, local_size: int | Size | None = None) -> Policy:
     """LeJEPA (Balestriero and LeCun 2025, arXiv 2511.08544; its README), solarized with the stated probability 0.2."""
 
-    def view(size: int, low: float, high: float, repeat: int) -> View:
+    def view(size: int | Size, low: float, high: float, repeat: int) -> View:
         return View(
             size,
             RandomResizedCrop(scale=(low, high)),
@@ -220,26 +235,31 @@ def lejepa(size: int = 224, local_size: int = 98) -> Policy:
             repeat=repeat,
         )
 
-    return Policy(view(size, 0.3, 1.0, 2), view(local_size, 0.05, 0.3, 6), name="lejepa", source="arXiv 2511.08544; its README")
+    return Policy(
+        view(size, 0.3, 1.0, 2),
+        view(local(local_size, size, 98), 0.05, 0.3, 6),
+        name="lejepa",
+        source="arXiv 2511.08544; its README",
+    )
 
 
-def supervised(size: int = 224) -> Policy:
+def supervised(size: int | Size = 224) -> Policy:
     """Supervised training (torchvision `references/classification/presets.py`)."""
     view = View(size, RandomResizedCrop(), RandomHorizontalFlip(), Normalize())
     return Policy(view, name="supervised", source="torchvision references/classification/presets.py")
 
 
-def spatial(size: int = 224) -> Policy:
+def spatial(size: int | Size = 224) -> Policy:
     """Spatial, or "ventral" (Ericsson et al. 2021, arXiv 2111.11398; linusericsson/ssl-invariances `main_moco.py`)."""
     view = View(size, RandomResizedCrop(scale=(0.2, 1.0)), RandomHorizontalFlip(), Normalize(), repeat=2)
     return Policy(view, name="spatial", source="arXiv 2111.11398; linusericsson/ssl-invariances main_moco.py")
 
 
-def appearance(size: int = 224) -> Policy:
+def appearance(size: int | Size = 224) -> Policy:
     """Appearance, or "dorsal" (Ericsson et al. 2021, arXiv 2111.11398); the resize is 256/224 of the size."""
     view = View(
         size,
-        Resize(round(size * 256 / 224)),
+        Resize(round(max(as_pair(size)) * 256 / 224)),
         CenterCrop(),
         ColorJitter(0.4, 0.4, 0.4, 0.1, p=0.8),
         RandomGrayscale(0.2),
@@ -250,16 +270,16 @@ def appearance(size: int = 224) -> Policy:
     return Policy(view, name="appearance", source="arXiv 2111.11398; linusericsson/ssl-invariances main_moco.py")
 
 
-def gaussian_noise(size: int = 224, sigma: float = 0.1) -> Policy:
+def gaussian_noise(size: int | Size = 224, sigma: float = 0.1) -> Policy:
     """Additive normal noise alone (Bordes et al. 2023, arXiv 2303.01986); no sigma is published, so it is a parameter.
 
     The whole image is kept, up to the centre crop that makes it square.
     """
-    view = View(size, Resize(size), CenterCrop(), GaussianNoise(sigma=sigma), Normalize(), repeat=2)
+    view = View(size, Resize(max(as_pair(size))), CenterCrop(), GaussianNoise(sigma=sigma), Normalize(), repeat=2)
     return Policy(view, name="gaussian_noise", source="arXiv 2303.01986, abstract")
 
 
-def ffcv_ssl(size: int = 224) -> Policy:
+def ffcv_ssl(size: int | Size = 224) -> Policy:
     """FFCV-SSL's distributions, without its faults (Bordes et al. 2023, arXiv 2303.01986; `examples/train_ssl.py`).
 
     Its kernel (5, 9) is torchvision's (width, height). The crop's aspect and the sign of the hue vary here as documented,
@@ -274,7 +294,7 @@ def ffcv_ssl(size: int = 224) -> Policy:
     return Policy(view(GaussianBlur((5, 9), p=1.0)), view(RandomSolarize(p=0.2)), name="ffcv_ssl", source=source)
 
 
-def three_augment(size: int = 224) -> Policy:
+def three_augment(size: int | Size = 224) -> Policy:
     """3-Augment (Touvron et al. 2022, arXiv 2204.07118; facebookresearch/deit `augment.py`)."""
     view = View(
         size,
@@ -315,10 +335,10 @@ policies: Mapping[str, Callable[..., Policy]] = MappingProxyType(
         )
     }
 )
-"""Name -> function that makes the policy; every one takes `size` in pixels."""
+"""Name -> function that makes the policy; every one takes `size`, in pixels."""
 
 
-def policy(name: str, **arguments: float) -> Policy:
+def policy(name: str, **arguments: float | Size) -> Policy:
     """A named policy, e.g. `policy("simclr", size=96)`. Raises ValueError for an unknown name, with the nearest ones."""
     if name not in policies:
         near = difflib.get_close_matches(str(name).lower(), policies, n=3, cutoff=0.4)

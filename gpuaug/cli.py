@@ -7,27 +7,38 @@ import os
 import platform
 import sys
 from collections.abc import Sequence
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
 import torch
+from PIL import Image
 
 from . import backends
 from .augmenter import Augmenter
 from .catalog import policies, policy
-from .data.decode import decode
+from .data.decode import MAX_PIXELS, decode
 from .data.doctor import diagnose
-from .data.pack import Packing, pack
+from .data.pack import ON_ERROR, Packing, pack
+from .data.tarindex import is_remote
 from .data.verify import verify
 from .gallery import contact_sheet
 from .policy import Policy
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status: 0, 1 for damaged data, 2 for bad input, 130 when interrupted."""
+    """Run the command line; returns the exit status.
+
+    0, 1 for damaged data, 2 for bad input, 130 when interrupted, 141 when what it prints to was closed, as by `head`.
+    """
     options = parser().parse_args(argv)
     try:
-        return options.run(options) or 0
+        status = options.run(options) or 0
+        sys.stdout.flush()
+        return int(status)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at the end would complain
+        return 141
     except (ValueError, TypeError, OSError, ImportError) as error:
         print(f"gpuaug: {error}", file=sys.stderr)
         return 2
@@ -43,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
     show = commands.add_parser("show", help="write a contact sheet: each image and its views, captioned with their draws")
     show.add_argument("policy", metavar="POLICY", help="a name that `gpuaug policies` lists")
     show.add_argument("images", metavar="IMAGE", nargs="+", type=Path, help="image files")
-    show.add_argument("-o", "--out", type=Path, default=Path("sheet.png"), help="the PNG to write (default: %(default)s)")
+    show.add_argument("-o", "--out", type=Path, default=Path("sheet.png"), help="the picture to write (default: %(default)s)")
     show.add_argument("--size", type=int, help="size of the views in pixels (default: the policy's)")
     show.add_argument("--seed", type=int, default=0, help="0 to 2^64-1 (default: %(default)s)")
     show.add_argument("--draws", type=int, default=1, help="how often to draw from the policy (default: %(default)s)")
@@ -56,19 +67,23 @@ def parser() -> argparse.ArgumentParser:
 
     pack = commands.add_parser("pack", help="decode and resize a data set once, into tar shards of JPEG or raw pixels")
     pack.add_argument("src", metavar="SRC", nargs="?", help="an image folder, or tar shards")
-    pack.add_argument("dst", metavar="DST", nargs="?", type=Path, help="a new folder, or one to go on with")
-    pack.add_argument("--verify", metavar="DST", type=Path, help="check a packed folder instead; status 1 if it is damaged")
+    pack.add_argument("dst", metavar="DST", nargs="?", type=local, help="a new folder, or one to go on with")
+    pack.add_argument("--verify", metavar="DST", type=local, help="check a packed folder instead; status 1 if it is damaged")
     pack.add_argument("--size", type=int, default=Packing.size, help="shorter edge in pixels (default: %(default)s)")
     pack.add_argument("--format", default=Packing.format, choices=["jpeg", "raw"], help="default: %(default)s")
     pack.add_argument("--quality", type=int, default=Packing.quality, help="of JPEG, 1 to 100 (default: %(default)s)")
     pack.add_argument("--shard-size", type=int, default=Packing.shard_size, help="images a shard (default: %(default)s)")
     pack.add_argument("--workers", type=int, default=cores(), help="threads (default: %(default)s, the cores at hand)")
+    pack.add_argument(
+        "--on-error", default="raise", choices=ON_ERROR, help="what an image that cannot be packed does (default: %(default)s)"
+    )
+    pack.add_argument("--max-pixels", type=int, default=MAX_PIXELS, help="of one picture, at most (default: %(default)s)")
     pack.set_defaults(run=run_pack)
 
     doctor = commands.add_parser(
         "doctor", help="devices, versions and backends; with a folder and a policy, what limits its DataLoader"
     )
-    doctor.add_argument("path", metavar="PATH", nargs="?", type=Path, help="a folder with one folder of images a class")
+    doctor.add_argument("path", metavar="PATH", nargs="?", help="an image folder, tar shards, or a packed folder")
     doctor.add_argument("policy", metavar="POLICY", nargs="?", help="a name that `gpuaug policies` lists")
     doctor.add_argument("--batch-size", type=int, default=64, help="default: %(default)s")
     doctor.add_argument(
@@ -78,6 +93,13 @@ def parser() -> argparse.ArgumentParser:
     doctor.add_argument("--seconds", type=float, default=10.0, help="how long to measure (default: %(default)s)")
     doctor.set_defaults(run=run_doctor)
     return top
+
+
+def local(path: str) -> Path:
+    """A path of this machine. Raises ArgumentTypeError for a URL."""
+    if is_remote(path):
+        raise argparse.ArgumentTypeError(f"{path}: must be a folder of this machine, not a URL; copy it there, or from there")
+    return Path(path)
 
 
 def run_show(options: argparse.Namespace) -> None:
@@ -116,11 +138,14 @@ def run_policies(options: argparse.Namespace) -> None:
 def run_pack(options: argparse.Namespace) -> int:
     if (options.dst is None) == (options.verify is None) or (options.verify and options.src):
         raise ValueError("pack takes SRC and DST, or --verify DST alone")
+    if options.max_pixels > MAX_PIXELS:  # which is Pillow's own limit, of twice this
+        Image.MAX_IMAGE_PIXELS = -(-options.max_pixels // 2)
     if options.verify is None:
         packing = Packing(options.format, options.size, options.quality, options.shard_size)
-        pack(options.src, options.dst, packing, options.workers, lambda line: print(line, flush=True))
+        say = partial(print, flush=True)
+        pack(options.src, options.dst, packing, options.workers, say, options.on_error, options.max_pixels)
         return 0
-    problems = verify(options.verify, options.workers)
+    problems = verify(options.verify, options.workers, options.max_pixels)
     print("\n".join(problems) if problems else f"{options.verify}: all is as it was written")
     return 1 if problems else 0
 

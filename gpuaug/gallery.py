@@ -31,13 +31,16 @@ MAX_COLUMNS = 9  # the original and eight views
 def contact_sheet(
     policy: Policy, images: Sequence[Any], path: str | Path, seed: int = 0, draws: int = 1, backend: str = "auto"
 ) -> None:
-    """Write a PNG with a block of rows an image: the original, then its views, each captioned with its draws.
+    """Write a picture with a block of rows an image: the original, then its views, each captioned with its draws.
 
-    images: as `Images.from_list` takes them. draws: how many times to draw from the policy (epochs 0, 1, ...).
-    Raises ValueError for no images, OSError, naming the path, where the picture cannot be written.
+    images: as `Images.from_list` takes them. path: its ending is the format, such as .png. draws: how many times to draw from
+    the policy (epochs 0, 1, ...).
+    Raises ValueError for no images or an ending of no format, OSError, naming the path, where the picture cannot be written.
     """
     if not len(images):
         raise ValueError("contact_sheet: give at least one image")
+    if Image.registered_extensions().get(Path(path).suffix.lower()) not in Image.SAVE:
+        raise ValueError(f"cannot write the contact sheet {path}: it must end in .png, .jpg or what else Pillow writes")
     batch = Images.from_list(images)
     augment = Augmenter(policy, backend=backend, dtype=torch.float32)
     cells: list[list[tuple[Image.Image, list[str]]]] = [[original(image)] for image in batch]
@@ -51,7 +54,7 @@ def contact_sheet(
     name = policy.name or "policy"
     title = f"{name}: {len(policy)} view{'s' * (len(policy) > 1)}, seed {seed}" + (f"  ({policy.source})" * bool(policy.source))
     try:
-        layout(title, cells).save(path, format="PNG")
+        layout(title, cells).save(path)
     except OSError as error:
         raise OSError(f"cannot write the contact sheet {path}: {error.strerror or error}") from error
 

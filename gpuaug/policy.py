@@ -11,6 +11,14 @@ from .ops import Normalize, Op, Size, ToDtype, leaves
 from .ops.base import is_integer
 
 
+def as_pair(size: int | Sequence[int]) -> Size:
+    """A view's size as (height, width). Raises ValueError for what is none."""
+    pair: Any = (size, size) if is_integer(size) else size
+    if not (isinstance(pair, (tuple, list)) and len(pair) == 2 and all(is_integer(n) and n >= 1 for n in pair)):
+        raise ValueError(f"View: size must be a positive integer or a pair (height, width) of them, got {size!r}")
+    return int(pair[0]), int(pair[1])
+
+
 @dataclass(frozen=True, init=False)
 class View:
     """One output of a policy: ops applied in order, giving images of one size.
@@ -25,15 +33,12 @@ class View:
     repeat: int = 1
 
     def __init__(self, size: int | Sequence[int], *ops: Op, repeat: int = 1) -> None:
-        pair: Any = (size, size) if is_integer(size) else size
-        if not (isinstance(pair, (tuple, list)) and len(pair) == 2 and all(is_integer(n) and n >= 1 for n in pair)):
-            raise ValueError(f"View: size must be a positive integer or a pair (height, width) of them, got {size!r}")
+        height, width = as_pair(size)
         if not all(isinstance(op, Op) for op in ops):
             wrong = next(op for op in ops if not isinstance(op, Op))
             raise TypeError(f"View: ops must be gpuaug ops, got {wrong!r}; convert torchvision's with from_torchvision")
         if not (is_integer(repeat) and repeat >= 1):
             raise ValueError(f"View: repeat must be an integer >= 1, got {repeat!r}")
-        height, width = (int(n) for n in pair)
         object.__setattr__(self, "size", (height, width))
         object.__setattr__(self, "ops", tuple(op.bind((height, width)) for op in ops))
         object.__setattr__(self, "repeat", int(repeat))

@@ -13,7 +13,7 @@ LOCAL_SCALE = (0.05, 0.25)
 
 
 def local_side(size: int, published: int = 96) -> int:
-    """Side of a small view at another size than 224: in proportion, up to a multiple of 8."""
+    """Side of a small view at another size than 224: in gpuaug's proportion, up to a multiple of 8."""
     return published if size == 224 else -(-size * published // (224 * 8)) * 8
 
 
@@ -25,8 +25,8 @@ def run_policy(name: str, size: int, crops: int | None, local_size: int | None) 
     """
     options = {"size": size}
     parameters = inspect.signature(gpuaug.policies[name]).parameters if name in gpuaug.policies else {}
-    own = parameters.get("local_size")
-    side = local_size or local_side(size, own.default if own else 96)
+    own = "local_size" in parameters
+    side = local_size or local_side(size, gpuaug.policy(name).views[-1].size[0] if own else 96)
     if own:
         options["local_size"] = side
     policy = gpuaug.policy(name, **options)

@@ -397,6 +397,12 @@ def test_a_cuda_device_has_an_index(monkeypatch: pytest.MonkeyPatch) -> None:
     assert augmenter.canonical("cuda") == torch.device("cuda:2")
     assert augmenter.canonical("cuda:0") == torch.device("cuda:0")
     assert augmenter.canonical("cpu") == torch.device("cpu")
+    assert augmenter.canonical("mps") == torch.device("mps:0")
+
+
+def test_what_is_no_device_is_named() -> None:
+    with pytest.raises(ValueError, match=r"device must be one of torch's, such as .* got 'gpu'"):
+        gpuaug.Augmenter(POLICY, device="gpu")
 
 
 # The truth's arithmetic, for the ops whose faults the field knows.

@@ -14,7 +14,7 @@ import pytest
 from scipy import stats
 
 import gpuaug
-from gpuaug import policies, policy
+from gpuaug import Augmenter, policies, policy, sample
 from gpuaug.ops.color import PARTS
 
 COUNT = 20_000
@@ -284,6 +284,27 @@ def test_every_policy_takes_a_size(name: str, size: int) -> None:
         assert {view.size[0] for view in policy(name, size=size, local_size=24).views} == {size, 24}
     else:
         assert {view.size for view in made.views} == {(size, size)}
+
+
+@pytest.mark.parametrize(
+    ("name", "at_224", "at_48"),
+    [("swav", 96, 21), ("dino", 96, 21), ("dinov2", 98, 21), ("dinov2_as_trained", 98, 21), ("lejepa", 98, 21)],
+)
+def test_small_views_are_in_the_published_proportion(name: str, at_224: int, at_48: int) -> None:
+    assert [policy(name, **given).views[-1].size[0] for given in ({}, {"size": 48})] == [at_224, at_48]
+    assert policy(name, size=48, local_size=40).views[-1].size == (40, 40)
+
+
+@pytest.mark.parametrize("name", policies)
+def test_every_policy_takes_a_height_and_a_width(name: str) -> None:
+    made = policy(name, size=(112, 80))
+    assert made.views[0].size == (112, 80)
+    assert made.views[-1].size in ((112, 80), (48, 34), (49, 35))
+    Augmenter(made, "torchvision")([np.zeros((20, 30, 3), np.uint8)], sample(made, [0]))
+    assert policy(name, size=(64, 64)) == policy(name, size=64)
+    for wrong in ("64", 64.0, (64,), 0):
+        with pytest.raises(ValueError, match="size must be a positive integer or a pair"):
+            policy(name, size=wrong)  # type: ignore[arg-type]
 
 
 def test_every_policy_of_the_published_table_is_there() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
 from importlib import metadata
@@ -16,6 +17,8 @@ from PIL import Image
 import gpuaug
 from gpuaug import cli
 from gpuaug.gallery import CELL, GAP
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture
@@ -187,15 +190,42 @@ def test_doctor_names_the_gpus(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     assert "device='cuda:0'" in out
 
 
-def test_the_module_runs_as_a_program(tmp_path: Path) -> None:
+def test_a_pipe_that_is_closed_ends_it_quietly() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "gpuaug", "policies"]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False, cwd=ROOT)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_the_sheets_format_is_its_names(photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "sheet.jpg"
+    assert cli.main(["show", "mae", str(photo), "-o", str(out), "--size", "32", "--backend", "torchvision"]) == 0
+    with Image.open(out) as image:
+        assert image.format == "JPEG"
+    capsys.readouterr()
+    for name in ("sheet", "sheet.txt"):
+        assert f"{name}: it must end in .png, .jpg or" in fails(capsys, "show", "mae", photo, "-o", tmp_path / name)
+
+
+@pytest.mark.parametrize("arguments", [["pack", "photos", "s3://bucket/packed"], ["pack", "--verify", "file:///packed"]])
+def test_a_url_is_no_folder_to_pack_into(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(arguments)
+    assert f"{arguments[-1]}: must be a folder of this machine" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("module", ["gpuaug", "gpuaug.cli"])
+def test_the_module_runs_as_a_program(module: str, tmp_path: Path) -> None:
     missing = tmp_path / "missing.jpg"
-    command = [sys.executable, "-m", "gpuaug.cli", "show", "simclr", str(missing)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parent.parent)
+    command = [sys.executable, "-m", module, "show", "simclr", str(missing)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 2
     assert done.stderr == f"gpuaug: [Errno 2] No such file or directory: '{missing}'\n"
 
 
 def test_the_installed_command_is_this_main() -> None:
-    text = (Path(__file__).parent.parent / "pyproject.toml").read_text()
+    text = (ROOT / "pyproject.toml").read_text()
     assert '[project.scripts]\ngpuaug = "gpuaug.cli:main"' in text
     assert callable(cli.main)

@@ -9,6 +9,7 @@
     ops     a run of steps of one view; `OPS` holds the type of each.
     draws   one dict of arrays a step (see `gpuaug.Draws`): NumPy, on the host.
 
+A backend may have `prepare(kind)`, which does beforehand, for a type of device, what its first `apply` would take long with.
 `apply` of the fused backend also takes the dtype and the memory format of the result, which it writes at no further cost.
 A backend may have a second of its kind, `APPROXIMATE`, which also takes what its library does in another way.
 A backend never imports another, and is imported when it is first asked for, so none of their libraries is required.

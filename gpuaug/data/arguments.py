@@ -159,10 +159,12 @@ def tell_unused(**options: Any) -> None:
 
 def usable(device: torch.device | str) -> torch.device:
     """The device, checked now rather than at the first batch."""
-    kind = torch.device(device).type
-    if kind == "cuda" and not torch.cuda.is_available():
+    if str(device).startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(f"DataLoader: device {str(device)!r} needs CUDA, which torch does not find here; use device='cpu'")
-    return canonical(device)
+    found = canonical(device)
+    if found.type == "cuda" and found.index >= (count := torch.cuda.device_count()):
+        raise ValueError(f"DataLoader: device {str(device)!r} is not here; torch finds 'cuda:0' to 'cuda:{count - 1}'")
+    return found
 
 
 def converted(transform: Any, size: Size | None) -> Policy:

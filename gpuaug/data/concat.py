@@ -11,8 +11,8 @@ from torch.utils.data import default_collate
 
 from ..convert import from_torchvision
 from ..images import Images
-from .decode import Pixels, decode
-from .source import Encoded, Index, Itemized, Loaded, Source, collate
+from .decode import MAX_PIXELS, Pixels, decode
+from .source import Encoded, Index, Itemized, Loaded, Selected, Source, collate
 
 
 class Concatenated:
@@ -23,6 +23,7 @@ class Concatenated:
         self.ends = np.cumsum([len(part) for part in self.parts])
         kinds = {part.workers for part in self.parts}
         self.workers = kinds.pop() if len(kinds) == 1 else "processes"
+        self.max_pixels = MAX_PIXELS
 
     def __len__(self) -> int:
         return int(self.ends[-1])
@@ -53,12 +54,22 @@ class Concatenated:
             return cast(Itemized, part).item(k)
         if part.workers == "threads":
             encoded = cast(Encoded, part)
-            return decode(encoded.read(k), encoded.name(k)), only(encoded.target(np.array([k])))
+            return decode(encoded.read(k), encoded.name(k), self.max_pixels), only(encoded.target(np.array([k])))
         images, target = cast(Loaded, part).load(np.array([k]))
         return images[0].numpy(), only(target)
 
     def __repr__(self) -> str:
         return f"Concatenated({', '.join(map(repr, self.parts))})"
+
+
+def limit(source: Source, max_pixels: int) -> None:
+    """Where a part is decoded by the source itself, among others of another kind, refuse larger pictures there too."""
+    if isinstance(source, Selected):
+        limit(source.source, max_pixels)
+    elif isinstance(source, Concatenated):
+        source.max_pixels = max_pixels
+        for part in source.parts:
+            limit(part, max_pixels)
 
 
 def only(batch: Any) -> Any:

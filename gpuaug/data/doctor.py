@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -16,10 +16,11 @@ import torch
 
 from ..images import Images
 from ..policy import Policy
-from ..sampling import sample
-from .decode import decode_batch
+from .decode import Pixels
+from .fetch import PART
 from .loader import DataLoader
-from .reading import attempt
+from .reading import attempt, gathered
+from .regions import Boxes, Region, croppable, read_by
 from .source import Encoded, Index, Loaded
 
 T = TypeVar("T")
@@ -112,37 +113,51 @@ def diagnose(
     order = np.fromiter(loader.sampler, dtype=np.int64)
     index = order[:batch_size]
     rates: dict[str, float] = {}
-    size, bad = None, 0
+    size, bad, frames = None, 0, None
     if loader.source.workers == "threads":
-        rates, images, index, size = of_files(cast(Encoded, loader.source), order, index, workers, seconds / 4)
+        rates, pictures, index, size = of_files(loader, order, index, seconds / 4)
+        images, frames = gathered(pictures)
         bad = len(order[:batch_size]) - len(index)
     else:
         load = cast(Loaded, loader.source).load
         images, _ = load(index)
         chunks = np.array_split(order, -(-len(order) // batch_size))
         rates["load"] = rate(load, cycle(chunks), 1, seconds / 3) * len(order) / len(chunks)
-    rates["augment"] = augmenting(loader, images, index, seconds / 4)
+    rates["augment"] = augmenting(loader, images, index, frames, seconds / 4)
     rates[WHOLE] = looping(loader, seconds / 4)
     return Diagnosis(rates, workers, loader.device, size, bad)
 
 
 def of_files(
-    source: Encoded, order: Index, index: Index, workers: int, seconds: float
-) -> tuple[dict[str, float], Images, Index, float]:
-    """Rates of reading and decoding; the sound ones of the samples `index`, and which they are; mean bytes of a file."""
+    loader: DataLoader, order: Index, index: Index, seconds: float
+) -> tuple[dict[str, float], list[Pixels | Region], Index, float]:
+    """Rates of reading and decoding; the pictures of the samples `index` that are sound, and which; mean bytes of a file."""
+    source = cast(Encoded, loader.source)
     found = [(i, attempt(source.read, i)) for i in index.tolist()]
     files = [(i, data) for i, data in found if not isinstance(data, OSError)]
-    pixels = decode_batch([data for _, data in files], [source.name(i) for i, _ in files])
-    good = [(i, data, one) for (i, data), one in zip(files, pixels, strict=True) if not isinstance(one, OSError)]
+    pictures = decoded(loader, files)
+    good = [(file, one) for file, one in zip(files, pictures, strict=True) if not isinstance(one, OSError)]
     if not good:
-        raise next(one for one in [*pixels, *(data for _, data in found)] if isinstance(one, OSError))
-    one_file = [([data], [source.name(i)]) for i, data, _ in good]
+        raise next(one for one in [*pictures, *(data for _, data in found)] if isinstance(one, OSError))
+    files = [file for file, _ in good]
+    parts = [files[k : k + PART] for k in range(0, len(files), PART)]
     rates = {
-        "read": rate(partial(attempt, source.read), cycle(order.tolist()), workers, seconds),
-        "decode": rate(lambda file: decode_batch(*file), cycle(one_file), workers, seconds),
+        "read": rate(partial(attempt, source.read), cycle(order.tolist()), loader.num_workers, seconds),
+        "decode": rate(partial(decoded, loader), cycle(parts), loader.num_workers, seconds) * len(files) / len(parts),
     }
-    kept = np.array([i for i, _, _ in good], dtype=np.int64)
-    return rates, Images.from_list([one for _, _, one in good]), kept, sum(len(data) for _, data, _ in good) / len(good)
+    kept = np.array([i for i, _ in files], dtype=np.int64)
+    return rates, [one for _, one in good], kept, sum(len(data) for _, data in files) / len(files)
+
+
+def decoded(loader: DataLoader, files: Sequence[tuple[int, bytes]]) -> list[Pixels | Region | OSError]:
+    """The pictures of samples' files, or the parts of them that views read, as the loader's threads decode them."""
+    samples = [i for i, _ in files]
+
+    def regional(where: Sequence[int], shapes: Boxes) -> Boxes:
+        return read_by(loader.maker(0).draws(samples).take(where), shapes)
+
+    names = [loader.source.name(i) for i in samples]
+    return [*loader.decode([data for _, data in files], names, regional if croppable(loader.policy) else None)]
 
 
 def rate(task: Callable[[T], Any], items: Iterator[T], workers: int, seconds: float) -> float:
@@ -163,13 +178,14 @@ def rate(task: Callable[[T], Any], items: Iterator[T], workers: int, seconds: fl
     return total / (perf_counter() - began)
 
 
-def augmenting(loader: DataLoader, images: Images, index: Index, seconds: float) -> float:
+def augmenting(loader: DataLoader, images: Images, index: Index, frames: Boxes | None, seconds: float) -> float:
     """Samples a second through the policy alone, the pictures being on the device already."""
     there = images.to(loader.device)
-    draws = sample(loader.policy, index, loader.seed)
+    maker = loader.maker(0)
+    draws = maker.draws(index)
 
     def task(_: int) -> None:
-        loader.augment(there, draws)
+        maker.views(there, draws, frames)
         synchronize(loader.device)
 
     task(0)  # kernels are compiled by their first call

@@ -31,6 +31,7 @@ from .arguments import (
     tell_unused,
     usable,
 )
+from .concat import limit
 from .decode import MAX_PIXELS
 from .faults import MODES, OnError, Tally
 from .fetch import fetch
@@ -59,7 +60,8 @@ class DataLoader:
     device: where views and targets come out. seed: 0..2^64-1, of the order and of the draws.
     backend, dtype, memory_format: as `gpuaug.Augmenter`.
     prefetch_factor: batches kept ready ahead of the consumer, and as many in the making, 2 unless given; no effect without
-        workers. timeout: seconds to wait for a batch before TimeoutError; 0 is no limit.
+        workers. timeout: seconds to wait for a batch before TimeoutError; 0 is no limit; compiling kernels for the CPU, once
+        a machine, does not count.
     decoder: of files, "pillow" or "dali", which give the same pixels; "auto" takes DALI where it is installed.
     on_error: "raise" for a sample that cannot be read or decoded, "skip" to leave it out of its batch, which gets smaller, or
         "replace" to put another sample in its place, which follows from seed, epoch and index. max_bad: share of an epoch's
@@ -138,6 +140,7 @@ class DataLoader:
         self.rank, self.world_size = place(rank, world_size, sampler is not None)
         self.device = usable(device)
         self.source, transform = as_source(source, own is not None)
+        limit(self.source, self.max_pixels)
         self.dataset = self.source if isinstance(source, (str, tuple, list)) or hasattr(source, "__fspath__") else source
         if self.num_workers and self.source.workers != "processes":
             tell_unused(worker_init_fn=worker_init_fn, multiprocessing_context=multiprocessing_context)
@@ -192,6 +195,7 @@ class DataLoader:
         position = start
         pipeline = self.early.take(epoch, start) or self.pipeline(epoch, order)
         try:
+            self.augment.prepare()  # before the clock of `timeout` runs
             while True:
                 began = perf_counter()
                 pipeline.start()

@@ -17,14 +17,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 import numpy as np
 from tqdm import tqdm
 
 from ..ops.base import is_integer
 from .atomic import TEMPORARY, atomic
-from .decode import decode
+from .decode import MAX_PIXELS, DecodeError, decode
 from .given import from_path
 from .packed import MANIFEST, PIXELS, PROGRESS, TARGETS, VERSION
 from .source import Encoded, Index
@@ -33,6 +33,13 @@ from .tarindex import SUFFIX
 
 T = TypeVar("T")
 OPTIONS = ("format", "size", "quality", "shard_size", "count")
+ON_ERROR = ("raise", "skip")
+Made: TypeAlias = bytes | OSError | ValueError
+"""The packed data of an image, or why it cannot be packed."""
+
+Skipped = dict[str, Any]
+"""What the manifest says of a sample that was left out: index in the source, name and reason."""
+
 PROBES = 16
 """Images a thread that the estimate is made from."""
 
@@ -59,15 +66,29 @@ class Packing:
                 raise ValueError(f"pack: {name.replace('_', '-')} must be an integer in 1..{high}, got {value!r}")
 
 
-def pack(src: str, dst: Path, packing: Packing, workers: int = 1, say: Callable[[str], None] = print) -> None:
+def pack(
+    src: str,
+    dst: Path,
+    packing: Packing,
+    workers: int = 1,
+    say: Callable[[str], None] = print,
+    on_error: str = "raise",
+    max_pixels: int = MAX_PIXELS,
+) -> None:
     """Pack what lies at a path (see `given.from_path`) into a folder, or go on where an earlier run ended.
 
-    workers: threads that read, decode and encode. say: told what is to come, before it begins.
+    workers: threads that read, decode and encode. say: told what is to come, before it begins, and what was skipped. on_error:
+    "raise" for an image that cannot be packed, or "skip" to leave it out and name it in the manifest; parts are of the same
+    samples either way, so that a packing which an error has ended goes on with "skip". max_pixels: of one picture.
     Raises ValueError for an option out of range or a source that is packed raw already, FileExistsError for a folder that
     holds something else, DecodeError naming an image that cannot be decoded, and OSError where the disk is too small.
     """
     if not is_integer(workers) or workers < 1:
         raise ValueError(f"pack: workers must be an integer of at least 1, got {workers!r}")
+    if on_error not in ON_ERROR:
+        raise ValueError(f"pack: on-error must be one of {', '.join(ON_ERROR)}, got {on_error!r}")
+    if not is_integer(max_pixels) or max_pixels < 1:
+        raise ValueError(f"pack: max-pixels must be an integer of at least 1, got {max_pixels!r}")
     dst = dst.expanduser().absolute()
     if Path(src).expanduser().resolve() in dst.resolve().parents:
         raise ValueError(f"{dst}: lies in {src}, and would be taken for a class of it; give a folder elsewhere")
@@ -79,16 +100,23 @@ def pack(src: str, dst: Path, packing: Packing, workers: int = 1, say: Callable[
         say(f"{dst}: is packed already; `gpuaug pack --verify {dst}` checks it")
         return
     raw = packing.format == "raw"
-    writer: Writer = RowWriter(dst, targets, packing.size) if raw else ShardWriter(dst, targets)
+    writer: Writer = RowWriter(dst, len(targets), packing.size) if raw else ShardWriter(dst, targets)
     ranges = [range(k, min(k + packing.shard_size, len(targets))) for k in range(0, len(targets), packing.shard_size)]
     done = next((k for k, part in enumerate(parts) if not writer.usable(k, part)), len(parts))
     parts = parts[:done]
     todo = range(ranges[done].start, len(targets)) if done < len(ranges) else range(0)
 
-    def make(i: int) -> bytes:
+    def make(i: int) -> Made:
         name = source.name(i)
-        pixels = decode(source.read(i), name)
-        return square(pixels, packing.size).tobytes() if raw else jpeg(pixels, packing.size, packing.quality, name)
+        try:
+            pixels = decode(source.read(i), name, max_pixels)
+            return square(pixels, packing.size).tobytes() if raw else jpeg(pixels, packing.size, packing.quality, name)
+        except (OSError, ValueError) as error:  # the latter of shapes that cannot be resized, or cannot be a JPEG
+            if on_error == "skip":
+                return error
+            if isinstance(error, DecodeError):
+                raise DecodeError(f"{error}; --on-error skip leaves such images out, and goes on from here") from error
+            raise
 
     with ThreadPoolExecutor(workers) as pool:
         if todo:
@@ -100,11 +128,32 @@ def pack(src: str, dst: Path, packing: Packing, workers: int = 1, say: Callable[
         with tqdm(total=len(targets), initial=len(targets) - len(todo), desc="packing", unit=" images") as bar:
             items = counted(ordered(pool, make, todo, 4 * workers), bar)
             for k in range(done, len(ranges)):
-                parts.append(writer.write(k, ranges[k], islice(items, len(ranges[k]))))
+                skipped: list[Skipped] = []
+                first = sum(part["count"] for part in parts)
+                part = writer.write(k, first, sound(ranges[k], islice(items, len(ranges[k])), source, skipped))
+                parts.append({**part, "skipped": skipped} if skipped else part)
                 save(dst / PROGRESS, {**manifest, "parts": parts})
-    writer.finish()
+    left_out = [one for part in parts for one in part.get("skipped", ())]
+    kept = np.delete(targets, [one["index"] for one in left_out])
+    writer.finish(kept, parts)
+    manifest["count"] = len(kept)
+    if raw:
+        manifest["targets_sha256"] = hashlib.sha256(npy(kept)).hexdigest()
     save(dst / MANIFEST, {**manifest, "parts": parts})
     (dst / PROGRESS).unlink()
+    if left_out:
+        say(f"{len(left_out):,} of {len(targets):,} images were left out:")
+    for one in left_out:
+        say(f"  {one['name']}: {one['reason']}")
+
+
+def sound(rows: range, items: Iterable[Made], source: Encoded, skipped: list[Skipped]) -> Iterator[tuple[int, bytes]]:
+    """Those of the samples that could be packed, and their numbers; the others are added to `skipped`."""
+    for i, made in zip(rows, items, strict=True):
+        if isinstance(made, bytes):
+            yield i, made
+        else:
+            skipped.append({"index": i, "name": short(source, i), "reason": str(made).removeprefix(f"{source.name(i)}: ")})
 
 
 def encoded(src: str) -> Encoded:
@@ -121,12 +170,16 @@ def describe(source: Encoded, targets: Index, packing: Packing) -> dict[str, Any
     """The manifest but for its parts. source: a checksum of all samples' names (file and folder alone) and classes."""
     checksum = hashlib.sha256(targets.tobytes())
     for i in range(len(source)):
-        checksum.update("/".join(source.name(i).split("/")[-2:]).encode(errors="surrogateescape") + b"\0")
+        checksum.update(short(source, i).encode(errors="surrogateescape") + b"\0")
     about = {"version": VERSION, **asdict(packing), "count": len(source)}
     if packing.format == "raw":
         del about["quality"]
-        about["targets_sha256"] = hashlib.sha256(npy(targets)).hexdigest()
     return {**about, "classes": list(getattr(source, "classes", ())), "source": checksum.hexdigest()}
+
+
+def short(source: Encoded, i: int) -> str:
+    """A sample's file and folder alone, which stay where a data set moves."""
+    return "/".join(source.name(i).split("/")[-2:])
 
 
 def begun(dst: Path, manifest: dict[str, Any]) -> list[Part] | None:
@@ -147,6 +200,9 @@ def begun(dst: Path, manifest: dict[str, Any]) -> list[Part] | None:
     try:
         earlier = json.loads(journal.read_text(encoding="utf-8"))
         parts = cast("list[Part]", earlier.pop("parts"))
+        if journal.name == MANIFEST:  # which counts what was stored
+            earlier["count"] += sum(len(part.get("skipped", ())) for part in parts)
+        earlier.pop("targets_sha256", None)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise FileExistsError(f"{journal}: was not written by `gpuaug pack`; give a new or an empty folder") from error
     if differ := [key for key in {**manifest, **earlier} if manifest.get(key) != earlier.get(key)]:
@@ -157,7 +213,7 @@ def begun(dst: Path, manifest: dict[str, Any]) -> list[Part] | None:
 
 def announce(
     pool: ThreadPoolExecutor,
-    make: Callable[[int], bytes],
+    make: Callable[[int], Made],
     targets: Index,
     todo: range,
     packing: Packing,
@@ -165,14 +221,20 @@ def announce(
     dst: Path,
     say: Callable[[str], None],
 ) -> None:
-    """Say what is to come, judged by a few samples. Raises OSError where the disk has too little room for it."""
+    """Say what is to come, judged by a few samples. Raises OSError where the disk has too little room for it.
+
+    Where none of these samples can be packed, the first one's error is raised, whatever on_error says.
+    """
     probes = np.unique(np.linspace(todo.start, todo.stop - 1, min(len(todo), PROBES * workers)).astype(int)).tolist()
     make(probes[0])  # what is loaded with the first image is not counted
     start = time.perf_counter()
-    sizes = [len(data) for data in pool.map(make, probes)]
-    rate = len(sizes) / (time.perf_counter() - start)
+    made = list(pool.map(make, probes))
+    rate = len(made) / (time.perf_counter() - start)
+    sizes = [len(data) if isinstance(data, bytes) else 0 for data in made]
+    if not any(sizes):
+        raise cast(Exception, made[0])
     if packing.format == "jpeg":
-        sizes = [in_tar(size, targets[i] != -1) for size, i in zip(sizes, probes, strict=True)]
+        sizes = [size and in_tar(size, targets[i] != -1) for size, i in zip(sizes, probes, strict=True)]
     total = int(np.mean(sizes) * len(targets))
     shape = f"{packing.size} x {packing.size}"
     if packing.format == "jpeg":

@@ -14,6 +14,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import torch
@@ -239,12 +240,22 @@ def close_all() -> None:
         producer.close()
 
 
+@cache
+def stream_of(device: torch.device) -> torch.cuda.Stream:
+    """The one stream of all epochs and loaders on a CUDA device.
+
+    torch's allocator gives memory out again only on the stream that it was freed on; torch has 32 streams a device, in turn,
+    so that with a new one each epoch 32 of them would each keep an epoch's memory.
+    """
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+
 @contextlib.contextmanager
 def side_stream(device: torch.device) -> Iterator[torch.cuda.Stream | None]:
-    """A CUDA stream of one's own, so that transfer and augmentation overlap the consumer's kernels; None elsewhere."""
+    """A CUDA stream beside the consumer's, so that transfer and augmentation overlap its kernels; None elsewhere."""
     if device.type != "cuda":
         yield None
         return
-    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    stream = stream_of(device)
     with torch.cuda.device(device), torch.cuda.stream(stream):
         yield stream

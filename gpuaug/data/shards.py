@@ -32,7 +32,8 @@ class ShardSource:
 
     Each shard is indexed once, in `SHARD.index.npz` beside it (or in the user's cache folder, where that cannot be written),
     and again when its size or time of change differ. No file stays open: a read opens its shard, which costs 3 us.
-    Raises FileNotFoundError for a shard that is not there, and ValueError naming shard and member for a damaged one.
+    Raises FileNotFoundError for a shard that is not there, and ValueError for a folder, or naming shard and member for a
+    damaged one.
     """
 
     workers = "threads"
@@ -41,6 +42,11 @@ class ShardSource:
         given = [shards] if isinstance(shards, (str, os.PathLike)) else list(shards)
         self.paths = [path for pattern in given for path in expand(os.fspath(pattern))]
         self.classes = list(classes)
+        if folder := next((path for path in self.paths if Path(path).is_dir()), None):
+            raise ValueError(
+                f"{folder}: is a folder, not a tar shard; give one folder by its path alone, and several as a ConcatDataset "
+                "of ImageFolders"
+            )
         with ThreadPoolExecutor(INDEXERS) as pool:
             found = pool.map(tarindex.index, self.paths)
             self.shards = list(tqdm(found, "indexing", len(self.paths), unit=" shards", disable=None, delay=2, leave=False))

@@ -158,7 +158,10 @@ class DatasetSource:
         return collate([self.item(i) for i in index.tolist()])
 
     def item(self, i: int) -> tuple[Pixels, Any]:
-        item = self.dataset[i]
+        try:
+            item = self.dataset[i]
+        except StopIteration as error:  # which would end the epoch without a word
+            raise RuntimeError(f"{self.name(i)}: the Dataset raised StopIteration") from error
         if not (isinstance(item, (tuple, list)) and len(item) == 2):
             raise TypeError(f"{self.name(i)} must be a pair (image, target), got {type(item).__name__}")
         image, target = item

@@ -18,7 +18,7 @@ from .decode import Pixels
 from .packed import PIXELS, TARGETS
 
 Part = dict[str, Any]
-"""What the manifest says of a part: count and sha256, of a shard also name and bytes."""
+"""What the manifest says of a part: count and sha256, of a shard also name and bytes; `skipped`, where samples were."""
 
 
 def jpeg(pixels: Pixels, size: int, quality: int, name: str) -> bytes:
@@ -51,12 +51,15 @@ class Writer(Protocol):
         """Whether a part that the journal names is there still."""
         ...
 
-    def write(self, number: int, rows: range, items: Iterable[bytes]) -> Part:
-        """Store the samples `rows`, whose data `items` yields, so that they survive a crash."""
+    def write(self, number: int, first: int, items: Iterable[tuple[int, bytes]]) -> Part:
+        """Store samples, each its number in the source and its data, so that they survive a crash.
+
+        first: how many were stored before.
+        """
         ...
 
-    def finish(self) -> None:
-        """All parts are written."""
+    def finish(self, targets: npt.NDArray[np.int64], parts: list[Part]) -> None:
+        """All parts are written. targets: of the samples that were stored."""
         ...
 
 
@@ -74,16 +77,17 @@ class ShardWriter:
         place = self.dst / part["name"]
         return place.exists() and bool(place.stat().st_size == part["bytes"])
 
-    def write(self, number: int, rows: range, items: Iterable[bytes]) -> Part:
-        place = self.dst / f"{self.dst.name}-{number:06}.tar"
+    def write(self, number: int, first: int, items: Iterable[tuple[int, bytes]]) -> Part:
+        count, place = 0, self.dst / f"{self.dst.name}-{number:06}.tar"
         with atomic(place) as file, tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-            for i, data in zip(rows, items, strict=True):
+            for i, data in items:
+                count += 1
                 add(tar, f"{i:08}.jpg", data)
                 if self.targets[i] != -1:  # which is what a sample without a class has
                     add(tar, f"{i:08}.cls", b"%d" % self.targets[i])
-        return {"name": place.name, "count": len(rows), "bytes": place.stat().st_size, "sha256": digest(place)}
+        return {"name": place.name, "count": count, "bytes": place.stat().st_size, "sha256": digest(place)}
 
-    def finish(self) -> None:
+    def finish(self, targets: npt.NDArray[np.int64], parts: list[Part]) -> None:
         pass
 
 
@@ -105,34 +109,47 @@ class RowWriter:
     A part's checksum is that of its bytes in the file; the header of the array belongs to the first.
     """
 
-    def __init__(self, dst: Path, targets: npt.NDArray[np.int64], size: int) -> None:
+    def __init__(self, dst: Path, count: int, size: int) -> None:
         self.final, self.targets_file = dst / PIXELS, dst / TARGETS
         self.growing = dst / (PIXELS + TEMPORARY)
-        self.targets = targets
-        self.shape = (len(targets), size, size, 3)
+        self.size, self.row = size, 3 * size * size
+        self.header = self.header_of(count)
+
+    def header_of(self, count: int) -> bytes:
+        """As long for any count: NumPy leaves room for its digits."""
         header = io.BytesIO()
-        np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": self.shape})
-        self.header = header.getvalue()
+        shape = (count, self.size, self.size, 3)
+        np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        return header.getvalue()
 
     def usable(self, number: int, part: Part) -> bool:
         return self.growing.exists() or self.final.exists()
 
-    def write(self, number: int, rows: range, items: Iterable[bytes]) -> Part:
-        checksum = hashlib.sha256()
+    def write(self, number: int, first: int, items: Iterable[tuple[int, bytes]]) -> Part:
+        count, checksum = 0, hashlib.sha256()
         with self.growing.open("r+b" if self.growing.exists() else "xb") as file:
             if number == 0:
                 file.write(self.header)
                 checksum.update(self.header)
-            file.seek(len(self.header) + rows.start * int(np.prod(self.shape[1:])))
-            for _, data in zip(rows, items, strict=True):
+            file.seek(len(self.header) + first * self.row)
+            for _, data in items:
+                count += 1
                 file.write(data)
                 checksum.update(data)
             sync(file)
-        return {"count": len(rows), "sha256": checksum.hexdigest()}
+        return {"count": count, "sha256": checksum.hexdigest()}
 
-    def finish(self) -> None:
+    def finish(self, targets: npt.NDArray[np.int64], parts: list[Part]) -> None:
+        if (header := self.header_of(len(targets))) != self.header:  # some were skipped
+            with (self.growing if self.growing.exists() else self.final).open("r+b") as pixels:
+                pixels.write(header)
+                pixels.truncate(len(header) + len(targets) * self.row)
+                pixels.seek(0)
+                first = pixels.read(len(header) + parts[0]["count"] * self.row)
+                sync(pixels)
+            parts[0]["sha256"] = hashlib.sha256(first).hexdigest()
         with atomic(self.targets_file) as file:
-            file.write(npy(self.targets))
+            file.write(npy(targets))
         if self.growing.exists():
             self.growing.replace(self.final)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from .decode import DecodeError, decode
+from .decode import MAX_PIXELS, DecodeError, decode
 from .pack import ordered
 from .packed import MANIFEST, PIXELS, TARGETS, PackedSource, read_manifest
 from .shards import read_range
@@ -21,8 +21,11 @@ BLOCK = 256
 """Rows that are read at once."""
 
 
-def verify(dst: Path, workers: int = 1) -> list[str]:
-    """What is wrong with a packed folder, each named; nothing where all is well. Raises what `read_manifest` does."""
+def verify(dst: Path, workers: int = 1, max_pixels: int = MAX_PIXELS) -> list[str]:
+    """What is wrong with a packed folder, each named; nothing where all is well. Raises what `read_manifest` does.
+
+    max_pixels: of one picture, as it was packed with.
+    """
     dst = dst.expanduser()
     manifest = read_manifest(dst)
     problems = []
@@ -33,12 +36,12 @@ def verify(dst: Path, workers: int = 1) -> list[str]:
             return problems + list(wrong_rows(dst, manifest, bar))
         with ThreadPoolExecutor(workers) as pool:
             for part in manifest.get("parts", []):
-                problems += wrong_shard(dst / part["name"], part, pool, 4 * workers)
+                problems += wrong_shard(dst / part["name"], part, pool, 4 * workers, max_pixels)
                 bar.update(part["count"])
     return problems
 
 
-def wrong_shard(place: Path, part: Part, pool: ThreadPoolExecutor, ahead: int) -> Iterator[str]:
+def wrong_shard(place: Path, part: Part, pool: ThreadPoolExecutor, ahead: int, max_pixels: int) -> Iterator[str]:
     if not place.exists():
         yield f"{place}: is not there"
         return
@@ -56,7 +59,8 @@ def wrong_shard(place: Path, part: Part, pool: ThreadPoolExecutor, ahead: int) -
 
     def problem(k: int) -> str | None:
         try:
-            decode(read_range(str(place), int(shard.offsets[k]), int(shard.sizes[k])), f"{place}: {shard.name(k)}")
+            data = read_range(str(place), int(shard.offsets[k]), int(shard.sizes[k]))
+            decode(data, f"{place}: {shard.name(k)}", max_pixels)
         except DecodeError as error:
             return str(error)
         return None

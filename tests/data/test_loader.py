@@ -224,6 +224,13 @@ def test_arguments_are_checked_when_the_loader_is_made(name, plain):
             gpuaug.DataLoader(Numbered(), plain, **{name: value})
 
 
+def test_a_gpu_that_is_not_there_is_named(plain, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(ValueError, match=r"device 'cuda:9' is not here; torch finds 'cuda:0' to 'cuda:0'"):
+        gpuaug.DataLoader(Numbered(), plain, device="cuda:9")
+
+
 @pytest.mark.parametrize(
     ("option", "advice"),
     [
@@ -410,3 +417,22 @@ def test_views_and_targets_come_out_on_the_gpu(folder, policy, workers):
         assert all(v.is_cuda and (v.cpu() - t).abs().max() <= 1 / 255 for v, t in zip(views, truth, strict=True))
         assert target.is_cuda
         assert torch.equal(target.cpu(), labels)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_epochs_and_loaders_share_one_stream_beside_the_consumers(folder, policy):
+    """Or torch's allocator would keep the memory of each of them."""
+    seen = []
+
+    class Watched(gpuaug.Augmenter):
+        def __call__(self, *arguments):
+            seen.append(torch.cuda.current_stream())
+            return super().__call__(*arguments)
+
+    for _ in range(2):
+        loader = gpuaug.DataLoader(folder, policy, batch_size=16, num_workers=1, device="cuda")
+        loader.augment = Watched(policy, device="cuda")
+        for _ in range(3):
+            list(loader)
+    assert len(set(seen)) == 1
+    assert seen[0] != torch.cuda.current_stream()

@@ -8,12 +8,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.utils.data import Dataset
 
 import gpuaug
 from gpuaug import cli
+from gpuaug.backends import findable
 from gpuaug.data import FolderSource, Stats
-from gpuaug.data.doctor import diagnose
+from gpuaug.data.doctor import diagnose, of_files
+from gpuaug.data.reading import gathered
 
 SLOW = 0.004
 """Seconds that a stage is made to take for each sample; everything else here is far quicker."""
@@ -205,6 +208,22 @@ def test_the_doctor_names_the_slowest_stage(folder, plain):
     assert "__getitem__" in str(found)
 
 
+@pytest.mark.parametrize("decoder", ["auto", "pillow"])
+def test_the_doctor_decodes_as_the_loader_does(tmp_path, pictures, decoder):
+    (tmp_path / "a").mkdir()
+    for i, pixels in enumerate(pictures[:20]):
+        Image.fromarray(pixels).save(tmp_path / "a" / f"{i:02}.jpg")
+    loader = gpuaug.DataLoader(tmp_path, gpuaug.policy("mae", size=8), 16, decoder=decoder)
+    views, _ = next(iter(loader))
+    rates, pictures, index, size = of_files(loader, loader.index, loader.index, 0.01)
+    images, frames = gathered(pictures)
+    assert (frames is not None) == (decoder == "auto" and findable("nvidia.dali"))
+    assert torch.equal(loader.maker(0).views(images, loader.draws, frames)[0], views)
+    assert index.tolist() == loader.index.tolist()
+    assert size == np.mean([len(loader.source.read(i)) for i in index])
+    assert min(rates.values()) > 0
+
+
 def test_the_doctors_command_fits_a_terminal(folder, capsys, tmp_path):
     options = ["--seconds", "0.4", "--workers", "2", "--device", "cpu", "--batch-size", "16"]
     assert cli.main(["doctor", str(folder), "simclr_cifar", *options]) == 0
@@ -214,6 +233,10 @@ def test_the_doctors_command_fits_a_terminal(folder, capsys, tmp_path):
     assert max(map(len, text.splitlines())) <= 80
     assert cli.main(["doctor", str(folder)]) == 2
     assert "name a policy after" in capsys.readouterr().err
+    assert cli.main(["doctor", str(folder), "simclr", "--device", "gpu"]) == 2
+    assert "device must be one of torch's, such as 'cpu', 'cuda' or 'cuda:0', got 'gpu'" in capsys.readouterr().err
+    assert cli.main(["doctor", "file:///somewhere", "simclr"]) == 2
+    assert "file:///somewhere: a URL must name .tar shards" in capsys.readouterr().err
     assert cli.main(["doctor", str(folder), "simclr", "--seconds", "0"]) == 2
     assert "seconds must be a number above 0" in capsys.readouterr().err
     (tmp_path / "a").mkdir()

@@ -291,6 +291,71 @@ def test_times_are_told_in_the_unit_that_suits():
     assert [duration(seconds) for seconds in (5, 300, 86400)] == ["5 s", "5 min", "24.0 h"]
 
 
+@pytest.mark.parametrize("kind", FORMATS)
+def test_bad_images_are_left_out_and_named_and_the_others_stored(tmp_path, folder, kind):
+    """Also where they stopped the packing at first; and the bytes are those of a packing that never stopped."""
+    bad = {31: b"no image", 40: b"", 68: b""}  # none of which the estimate is made from
+    broken = tmp_path / "set"
+    for i, path in enumerate(sorted(folder.rglob("*.png"))):
+        copy = broken / path.relative_to(folder)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(bad.get(i, path.read_bytes()))
+    packing = Packing(kind, 12, shard_size=8)
+    with pytest.raises(DecodeError, match=r"031\.png: .*; --on-error skip leaves such images out, and goes on"):
+        quiet(broken, tmp_path / "p", packing)
+    assert finished(tmp_path / "p") == 3
+    said: list[str] = []
+    for name in ("p", "whole/p"):
+        said = []
+        pack(str(broken), tmp_path / name, packing, 2, said.append, "skip")
+    assert said[-4:] == [
+        "3 of 70 images were left out:",
+        "  bee/031.png: not an image in a format that Pillow reads; it starts with b'no image'",
+        "  bee/040.png: the file is empty",
+        "  cat/068.png: the file is empty",
+    ]
+    assert content(tmp_path / "p") == content(tmp_path / "whole" / "p")
+    manifest = json.loads((tmp_path / "p" / MANIFEST).read_bytes())
+    assert manifest["count"] == 67
+    assert [part["count"] for part in manifest["parts"]] == [8, 8, 8, 7, 8, 7, 8, 8, 5]
+    assert manifest["parts"][3]["skipped"][0]["index"] == 31
+    assert verify(tmp_path / "p") == []
+    assert "is packed already" in quiet(broken, tmp_path / "p", packing)[0]
+    packed = gpuaug.DataLoader(tmp_path / "p", "byol").source
+    source = FolderSource(folder)
+    kept = [i for i in range(70) if i not in bad]
+    assert packed.targets.tolist() == source.targets[kept].tolist()
+    if kind == "raw":
+        assert np.array_equal(packed.images, [stored.square(pixels_of(source, i), 12) for i in kept])
+    else:
+        assert [packed.read(k) for k in range(67)] == [stored.jpeg(pixels_of(source, i), 12, 90, "") for i in kept]
+
+
+def test_a_source_without_a_sound_image_is_an_error(tmp_path):
+    (tmp_path / "set" / "a").mkdir(parents=True)
+    (tmp_path / "set" / "a" / "1.png").write_bytes(b"")
+    with pytest.raises(DecodeError, match=r"1\.png: the file is empty$"):
+        pack(str(tmp_path / "set"), tmp_path / "p", Packing(), on_error="skip")
+    assert not (tmp_path / "p").exists()
+
+
+def test_a_picture_may_be_as_large_as_max_pixels(tmp_path, folder, capsys):
+    command = ["pack", str(folder), str(tmp_path / "p"), "--size", "40", "--workers", "1", "--max-pixels"]
+    assert cli.main([*command, "50"]) == 2
+    assert "pixels are more than max_pixels=50" in capsys.readouterr().err
+    assert cli.main([*command, "2000"]) == 0
+    assert cli.main(["pack", "--verify", str(tmp_path / "p"), "--max-pixels", "50"]) == 1
+    assert "pixels are more than max_pixels=50" in capsys.readouterr().out
+    assert cli.main(["pack", "--verify", str(tmp_path / "p"), "--max-pixels", "2000"]) == 0
+    assert cli.main([*command, "0"]) == 2
+
+
+def test_a_picture_may_be_larger_than_pillows_own_limit(tmp_path, folder, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)  # so that it is put back
+    assert cli.main(["pack", str(folder), str(tmp_path / "p"), "--size", "8", "--max-pixels", "400000001"]) == 0
+    assert Image.MAX_IMAGE_PIXELS == 200_000_001
+
+
 # Verifying.
 
 

@@ -12,7 +12,7 @@ from torchvision import transforms as v1
 from torchvision.transforms import v2
 
 import gpuaug
-from gpuaug.data import ArraySource, DatasetSource, FolderSource
+from gpuaug.data import ArraySource, DatasetSource, DecodeError, FolderSource
 
 RNG = np.random.default_rng(2)
 PIXELS = RNG.integers(0, 256, (10, 8, 8, 3), dtype=np.uint8)
@@ -421,6 +421,29 @@ def test_parts_with_transforms(folder, plain):
         with pytest.raises(ValueError, match="parts 0 and 1 of the ConcatDataset have different transforms"):
             gpuaug.DataLoader(different)
         assert gpuaug.DataLoader(different, plain).policy == plain
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_picture_among_parts_that_differ_is_not_too_large_either(folder, plain, workers):
+    mixed = Subset(ConcatDataset([Listed(ITEMS["PIL"]), folder_dataset(folder, None)]), range(len(ITEMS["PIL"]) + 3))
+    with pytest.raises(DecodeError, match=r"000\.png: .* pixels are more than max_pixels=20"):
+        everything(mixed, plain, num_workers=workers, max_pixels=20)
+
+
+class Exhausted(Listed):
+    def __getitem__(self, i):
+        return next(iter(())) if i == 2 else super().__getitem__(i)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_stop_iteration_does_not_end_the_epoch(plain, workers):
+    with pytest.raises(RuntimeError, match="sample 2 of Exhausted: the Dataset raised StopIteration"):
+        everything(Exhausted(ITEMS["PIL"]), plain, num_workers=workers)
+
+
+def test_a_list_of_folders_is_refused(folder, plain):
+    with pytest.raises(ValueError, match=r"is a folder, not a tar shard; .* several as a ConcatDataset of ImageFolders"):
+        gpuaug.DataLoader([folder, folder], plain)
 
 
 @pytest.mark.parametrize("target", [3, 0.5, "cat", (1, 2.0), {"a": 1, "b": "x"}])

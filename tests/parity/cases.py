@@ -108,6 +108,7 @@ CROPS: dict[str, tuple[Op, ...]] = {
     "RandomCrop, padded always and if needed": (
         gpuaug.RandomCrop(padding=(3, 15, 7, 9), pad_if_needed=True, fill=(0.1, 0.5, 0.9)),
     ),
+    "RandomCrop, padding wider than the view": (gpuaug.RandomCrop(padding=100),),
     "RandomCrop, edge, padded if needed": (gpuaug.RandomCrop(pad_if_needed=True, padding_mode="edge"),),
 }
 """Steps that bring ragged images to 64 x 64."""

@@ -124,6 +124,15 @@ def at_every_border(device: str) -> Result:
     return compare(images, steps, draws, device)
 
 
+def beyond_every_border(device: str) -> Result:
+    """Crops that lie wholly in the padding, touch the image by a corner, or show it."""
+    images = Images.from_list([noise(20, 26)] * 25)
+    steps, draws = tables([gpuaug.RandomCrop(padding=30), gpuaug.RandomHorizontalFlip()], 25, 24)
+    share = np.linspace(0, 0.999, 5, dtype=np.float32)
+    draws[0]["top"], draws[0]["left"] = np.repeat(share, 5), np.tile(share, 5)
+    return compare(images, steps, draws, device)
+
+
 def named(name: str, device: str) -> Result:
     """Every kind of view of a named policy."""
     small = {"local_size": 16} if "local_size" in signature(gpuaug.policies[name]).parameters else {}
@@ -191,6 +200,7 @@ CASES: dict[str, Callable[[str], Result]] = {
     **{f"{name} alone": partial(alone, op) for name, op in FUSED.items()},
     **{name: partial(crop, ops) for name, ops in CROPS.items()},
     "RandomCrop at every border": at_every_border,
+    "RandomCrop beyond every border": beyond_every_border,
     **{f"policy {name}": partial(named, name) for name in gpuaug.policies},
     "several tiles, channels last": partial(several_tiles, torch.float32, torch.channels_last, (40, 70)),
     "several tiles, bfloat16": partial(several_tiles, torch.bfloat16, torch.contiguous_format, (20, 40)),

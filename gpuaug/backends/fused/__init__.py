@@ -12,10 +12,18 @@ from ...ops import Op, OpDraws
 from .. import Batch
 from .plan import FLIPS, GEOMETRY, INSTRUCTIONS, tables, take
 
-__all__ = ["OPS", "apply", "take"]
+__all__ = ["OPS", "apply", "prepare", "take"]
 
 OPS: frozenset[type[Op]] = frozenset({*GEOMETRY, *FLIPS, *INSTRUCTIONS, op.ToDtype})
 """Ops that can be fused; `take` says where."""
+
+
+def prepare(kind: str) -> None:
+    """Compile the kernels for the CPU, or load them; Triton's are compiled for what they are called with, so by their calls."""
+    if kind == "cpu":
+        from . import cpu
+
+        cpu.prepare()
 
 
 def apply(

@@ -19,7 +19,7 @@ from ...images import Images
 from ...memory import aligned, uninitialised
 from . import kernels
 from .output import BFLOAT16, FLOAT16, FLOAT32
-from .plan import BLUR, CONTRAST, Tables
+from .plan import ARGUMENTS, BLUR, CONTRAST, Tables
 from .resize import SLACK
 from .simd import LANES
 from .strips import Source, Target, Work
@@ -241,6 +241,17 @@ def spread(part: Callable[[tuple[int, int]], None], spans: list[tuple[int, int]]
 
 
 COMPILED = threading.Event()
+
+
+def prepare() -> None:
+    """Compile the kernels, or load them from Numba's cache, by a view of one pixel; they are the same for every view."""
+    if COMPILED.is_set():
+        return
+    whole, ones = np.array([[0, 0, 1, 1, 1, 1, 0, 0]], dtype=np.int32), np.ones(3, dtype=np.float32)
+    nothing = np.zeros((1, 0), dtype=np.uint8), np.zeros((1, 0, ARGUMENTS), dtype=np.float32)
+    tables = Tables((1, 1), whole, np.zeros((1, 2), dtype=np.bool_), False, *nothing, ones, ones, radius=0, blurs=0)
+    pixel = Images(torch.zeros(3, dtype=torch.uint8), np.ones((1, 2), dtype=np.int32))
+    make_view(pixel, tables, torch.float32, torch.contiguous_format)
 
 
 @contextmanager

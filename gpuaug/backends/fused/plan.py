@@ -152,8 +152,9 @@ def geometry(shapes: Array, ops: Sequence[Op], draws: Sequence[OpDraws]) -> tupl
             boxes[:, 6:8] = cast(Any, final).boxes(draws[1], boxes[:, 4], boxes[:, 5])[:, :2]
     else:
         crop = cast(Any, final).boxes(draws[0], height, width)
-        start = np.maximum(crop[:, :2], 0)
-        end = np.minimum(crop[:, :2] + crop[:, 2:], shapes)
+        # At least one pixel is read: of a crop that lies wholly in the padding, one that its view, all black, does not show.
+        start = np.clip(crop[:, :2], 0, shapes - 1)
+        end = np.clip(crop[:, :2] + crop[:, 2:], start + 1, shapes)
         boxes[:, :2], boxes[:, 2:4], boxes[:, 4:6], boxes[:, 6:8] = start, end - start, end - start, crop[:, :2] - start
     return size, boxes, cubic
 
