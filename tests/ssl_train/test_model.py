@@ -74,7 +74,6 @@ def test_transformers_are_torchvisions_and_take_other_sizes(name: str) -> None:
 
 
 def test_any_model_of_timm() -> None:
-    pytest.importorskip("timm", reason="backbones of timm: pip install timm")
     for name in ("resnet10t", "vit_tiny_patch16_224"):
         net, width = backbone(name, 32)
         with torch.no_grad():
