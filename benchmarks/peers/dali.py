@@ -140,6 +140,10 @@ def built(graph_of: Callable[[Any, Any], Any], batch: int, setting: Setting, **r
         batch_size=batch, num_threads=setting.threads, device_id=None, seed=setting.seed
     )
     made.build()
+    made.schedule_run()  # the first call schedules AHEAD runs, each later one a single run; nothing may be left in the making
+    for _ in range(AHEAD):
+        made.share_outputs()
+        made.release_outputs()
     return made
 
 

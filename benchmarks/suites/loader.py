@@ -25,9 +25,9 @@ from . import common, endurance
 from .augment import DTYPES
 from .common import Progress, Request
 
-COUNT = {False: 512, True: 64}
+COUNT = {False: 320, True: 64}
 RAW_COUNT = {False: 2**11, True: 2**8}
-ARRAY_COUNT = {False: 2**13, True: 2**11}
+ARRAY_COUNT = {False: 2**12, True: 2**11}
 """Images of a folder, made of those at hand again and again, of a raw data set, likewise, and of an array: enough that an
 epoch's beginning and end are a small part of it."""
 
