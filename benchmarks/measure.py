@@ -1,4 +1,4 @@
-"""Timing: interleaved rounds (A B C A B C ...), so that whatever drifts hits every contender alike."""
+"""Timing: interleaved rounds (A B C, C A B, ...), so that whatever drifts hits every contender alike."""
 
 from __future__ import annotations
 
