@@ -10,10 +10,12 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
 from . import gpucheck
+from .cores import cores
 
 LEAST_REPEATS, REPEATS = 10, 20
 
@@ -22,14 +24,25 @@ SECONDS = {False: 0.05, True: 0.02}
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
+
+@dataclass(frozen=True)
+class Suite:
+    """text: what it measures. cuda: whether on CUDA as well. feeds: whether it measures a loader, which gets all cores."""
+
+    text: str
+    cuda: bool = False
+    feeds: bool = False
+
+
 SUITES = {
-    "augment": "decoded images in memory -> views",
-    "scaling": "time against batch, image size, threads and views, and the exponent",
-    "memory": "peak memory of a batch of views",
-    "train": "a training step, and how long it waits for its data",
-    "decode": "image files -> pixels",
-    "loader": "image files, or arrays, -> batches of two views",
+    "augment": Suite("decoded images in memory -> views", cuda=True),
+    "scaling": Suite("time against batch, image size, threads and views, and the exponent", cuda=True),
+    "memory": Suite("peak memory of a batch of views", cuda=True),
+    "train": Suite("a training step, and how long it waits for its data", feeds=True),
+    "decode": Suite("image files -> pixels"),
+    "loader": Suite("image files, or arrays, -> batches of two views", feeds=True),
 }
+ALL = "all"
 
 README = Path("README.md")
 
@@ -39,10 +52,10 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", help="measure, and print a table")
-    suites = "; ".join(f"{name}: {text}" for name, text in SUITES.items())
-    run.add_argument("suite", nargs="+", choices=SUITES, metavar="SUITE", help=suites)
-    run.add_argument("--device", choices=["cpu"], default="cpu", help="default: %(default)s")
-    run.add_argument("--threads", type=int, default=1, help="that each contender may use (default: %(default)s)")
+    suites = "; ".join(f"{name}: {suite.text}" for name, suite in SUITES.items())
+    run.add_argument("suite", nargs="+", choices=[*SUITES, ALL], metavar="SUITE", help=f"{suites}; {ALL}: each of them")
+    run.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="default: %(default)s")
+    run.add_argument("--threads", type=int, help="that each contender may use (default: 1; all cores for train and loader)")
     run.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="of views (default: %(default)s)")
     run.add_argument("--policy", nargs="+", default=[], metavar="NAME", help="only these (default: those that `list` shows)")
     run.add_argument("--contender", nargs="+", default=[], metavar="NAME", help="only these (default: those that `list` shows)")
@@ -68,8 +81,8 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("--png", type=Path, metavar="DIR", help="write every chart here as well")
     report.set_defaults(run=run_report)
 
-    readme = commands.add_parser("readme", help="write the README's table and picture from a result")
-    readme.add_argument("file", type=Path, metavar="FILE.json")
+    readme = commands.add_parser("readme", help="write the README's tables and picture from results")
+    readme.add_argument("files", nargs="+", type=Path, metavar="FILE.json")
     readme.add_argument("--check", action="store_true", help="only say whether they agree; status 1 where they do not")
     readme.add_argument("--readme", type=Path, default=README, help="default: %(default)s")
     readme.set_defaults(run=run_readme)
@@ -99,16 +112,19 @@ def run_suites(options: argparse.Namespace) -> None:
         value = getattr(options, name)
         if value is not None and value < least:
             raise ValueError(f"--{name} must be at least {least}, got {value}")
-    for variable in THREAD_VARIABLES:
-        os.environ[variable] = str(options.threads)
-    from . import charts, result, table  # only now: OpenMP reads the variables when it is loaded
-    from .suites.common import Request
-
     o = options
-    settings = result.Run(o.device, o.threads, o.dtype, o.repeats, o.seed, o.quick, SECONDS[o.quick])
-    request = Request(settings, tuple(o.policy), tuple(o.contender), o.batch, o.data)
+    names = suites_of(o.suite, o.device)
+    threads = {name: threads_of(name, o.threads) for name in names}
+    for variable in THREAD_VARIABLES:
+        os.environ[variable] = str(max(threads.values()))
+    from . import charts, result, table  # only now: OpenMP reads the variables when it is loaded
+    from .suites.common import Request, usable
+
+    usable(o.device)
     done: list[result.Result] = []
-    for name in dict.fromkeys(o.suite):
+    for name in names:
+        settings = result.Run(o.device, threads[name], o.dtype, o.repeats, o.seed, o.quick, SECONDS[o.quick])
+        request = Request(settings, tuple(o.policy), tuple(o.contender), o.batch, o.data)
         suite = import_module(f".suites.{name}", __package__)
         done.append(suite.measure(request, lambda text, name=name: print(f"benchmarks: {name}: {text}", file=sys.stderr)))
         print("\n\n" * (len(done) > 1) + table.render(done[-1]), flush=True)
@@ -121,6 +137,20 @@ def run_suites(options: argparse.Namespace) -> None:
         if not found:
             raise ValueError("--plot: no contender was measured")
         charts.png(next(iter(found.values())), done[0], o.plot)
+
+
+def suites_of(names: Sequence[str], device: str) -> list[str]:
+    """The suites to run, each once, in SUITES' order for "all". Raises ValueError for one that has no such device."""
+    found = list(dict.fromkeys(name for given in names for name in (SUITES if given == ALL else [given])))
+    if device == "cuda" and (other := [name for name in found if not SUITES[name].cuda]):
+        able = ", ".join(name for name, suite in SUITES.items() if suite.cuda)
+        raise ValueError(f"--device cuda: {', '.join(other)} run on the CPU; on CUDA: {able}, and `gpu-check` for the rest")
+    return found
+
+
+def threads_of(suite: str, given: int | None) -> int:
+    """That a suite's contenders may use: as given, else one; all of the machine's where it feeds a step or an epoch."""
+    return given or (cores() if SUITES[suite].feeds else 1)
 
 
 def run_compare(options: argparse.Namespace) -> int:
@@ -149,11 +179,12 @@ def run_report(options: argparse.Namespace) -> None:
 def run_readme(options: argparse.Namespace) -> int:
     from . import readme, result
 
-    found = readme.shown_of(result.load(options.file), options.file)
-    wanted = readme.block(found, options.file, options.readme.parent)
+    found = [one for file in options.files for one in readme.shown_of(result.load(file), file)]
+    wanted = readme.block(found, options.files, options.readme.parent)
     if options.check:
         differs = readme.stale(options.readme, wanted)
-        print(f"{options.readme} {'does not say what' if differs else 'agrees with'} {options.file}{' says' * differs}")
+        files = ", ".join(map(str, options.files))
+        print(f"{options.readme} {'does not say what these say' if differs else 'agrees with'}: {files}")
         return int(differs)
     readme.write(options.readme, wanted, found)
     print(f"benchmarks: wrote {options.readme} and {options.readme.parent / readme.PICTURE}", file=sys.stderr)
@@ -164,8 +195,8 @@ def run_list(options: argparse.Namespace) -> None:
     from . import peers, table, targets, workloads
 
     print("suites")
-    for name, text in SUITES.items():
-        print(f"  {name:16}{text}")
+    for name, suite in SUITES.items():
+        print(f"  {name:16}{suite.text}{'; on CUDA as well' * suite.cuda}")
     print(f"\nworkloads of `run augment`; the first {len(workloads.CORE)} with --quick")
     for w in workloads.DEFAULT:
         sizes = " ".join(f"{width}x{height}" for height, width in w.sizes)

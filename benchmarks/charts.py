@@ -100,7 +100,9 @@ def panels(result: Result, rows: int, count: int) -> tuple[Figure, list[Axes]]:
         spare.set_axis_off()
     run = result.run
     threads = f"{run.threads} thread{'s' * (run.threads > 1)}"
-    figure.suptitle(f"{result.machine.cpu}, {threads}, {result.date[:10]}{', quick' * run.quick}", fontsize=10)
+    figure.suptitle(
+        f"{result.machine.gpu or result.machine.cpu}, {threads}, {result.date[:10]}{', quick' * run.quick}", fontsize=10
+    )
     return figure, axes[:count]
 
 

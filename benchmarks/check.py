@@ -89,7 +89,7 @@ def pixels(views: torch.Tensor, policy: Policy) -> torch.Tensor:
 
 def features(views: torch.Tensor, policy: Policy) -> torch.Tensor:
     """(B, 3): each view's mean, its standard deviation, and its detail."""
-    x = pixels(views.float(), policy)
+    x = pixels(views.cpu().float(), policy)
     return torch.stack([x.mean((1, 2, 3)), x.std((1, 2, 3)), detail(x)], dim=1)
 
 
@@ -99,8 +99,8 @@ def detail(x: torch.Tensor) -> torch.Tensor:
 
 
 def gather(make: MakeViews, policy: Policy, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The first batch, and the features of VIEWS views or more."""
-    first = make().clone()
+    """The first batch, on the CPU, and the features of VIEWS views or more."""
+    first = make().to("cpu", copy=True)
     rows = [features(first, policy)]
     while batch * len(rows) < VIEWS:
         rows.append(features(make(), policy))
@@ -109,7 +109,7 @@ def gather(make: MakeViews, policy: Policy, batch: int) -> tuple[torch.Tensor, t
 
 def truth(workload: Workload, photos: Photos, setting: Setting) -> Truth:
     policy = one_view(workload.policy)
-    prepare, setting = maker("torchvision"), replace(setting, dtype=torch.float32)
+    prepare, setting = maker("torchvision"), replace(setting, dtype=torch.float32, device="cpu")
     few = probe_photos(workload, photos)
     expected = {name: pixels(prepare(p, few, setting)(), p) for name, p in probes(policy, workload.image).items()}
     return Truth(*gather(prepare(policy, photos, setting), policy, workload.batch), expected)
@@ -149,7 +149,7 @@ def probe_deviations(
     inherited = 0.0  # what every other probe shows on account of its resize
     for name, probe in policies.items():
         try:
-            views = pixels((contender.probe or contender.prepare)(probe, photos, setting)().float(), probe)
+            views = pixels((contender.probe or contender.prepare)(probe, photos, setting)().cpu().float(), probe)
             off = float((views - true[name]).abs().mean())
         except Exception as error:  # a library may raise anything
             found.append(f"{name} alone fails ({type(error).__name__})")

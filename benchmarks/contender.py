@@ -21,6 +21,9 @@ from gpuaug.ops import Op
 Photos = Sequence[npt.NDArray[np.uint8]]
 """Decoded images (H, W, 3) in memory."""
 
+BOTH = ("cpu", "cuda")
+"""Devices of a contender that runs on either."""
+
 MakeViews = Callable[[], torch.Tensor]
 """Draws parameters and makes a whole batch's views, floats (B, 3, H, W), once."""
 
@@ -28,12 +31,13 @@ MakeViews = Callable[[], torch.Tensor]
 @dataclass(frozen=True)
 class Setting:
     """threads: that a contender may use. seed: of its draws. dtype: float32 or bfloat16, of the views. scratch: a folder that
-    what it writes may lie in; the suite removes it."""
+    what it writes may lie in; the suite removes it. device: "cpu" or "cuda", where images lie and views come out."""
 
     threads: int = 1
     seed: int = 0
     dtype: torch.dtype = torch.float32
     scratch: Path | None = None
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,10 @@
-"""What a figure was measured on: processor, memory, versions, commit, load, and how fast memory is copied."""
+"""What a figure was measured on: processor, GPU, memory, versions, commit, load, and how fast memory is copied."""
 
 from __future__ import annotations
 
 import os
 import platform
 import subprocess
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,39 +12,42 @@ from pathlib import Path
 import torch
 
 from .contender import version_of
+from .cores import cores
+from .measure import timed
 
 LIBRARIES = ("torch", "torchvision", "numpy", "numba", "kornia")
 
 
 @dataclass(frozen=True)
 class Machine:
-    """cores: that this process may use. memory: bytes. load: of the last minute, before and after the run."""
+    """cores: that this process may use. memory: bytes. gpu, driver: None where the run used none. load: of the last minute,
+    before and after the run."""
 
     cpu: str
     cores: int
     memory: int
     system: str
     python: str
+    gpu: str | None
+    driver: str | None
     versions: dict[str, str]
     commit: str | None
     load: tuple[float, ...]
 
 
-def record(distributions: Iterable[str], load_before: float) -> Machine:
+def record(distributions: Iterable[str], load_before: float, device: str = "cpu") -> Machine:
     return Machine(
         cpu=cpu(),
         cores=cores(),
         memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         python=platform.python_version(),
+        gpu=gpu() if device == "cuda" else None,
+        driver=driver() if device == "cuda" else None,
         versions={name: found for name in dict.fromkeys([*LIBRARIES, *distributions]) if (found := version_of(name))},
         commit=commit(),
         load=(load_before, load()),
     )
-
-
-def cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def load() -> float:
@@ -61,6 +63,22 @@ def cpu() -> str:
     return f"{name} ({torch.backends.cpu.get_cpu_capability()})"
 
 
+def gpu() -> str:
+    """The current CUDA device's name, with its capability, multiprocessors and memory."""
+    p = torch.cuda.get_device_properties(torch.cuda.current_device())
+    return f"{p.name} (sm_{p.major}{p.minor}, {p.multi_processor_count} multiprocessors, {p.total_memory / 2**30:.0f} GiB)"
+
+
+def driver() -> str:
+    """The NVIDIA driver's version, and the CUDA that torch was built for."""
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.split()
+    except (OSError, subprocess.SubprocessError) as error:
+        found = [f"unknown: nvidia-smi did not answer ({type(error).__name__})"]
+    return f"{found[0] if found else 'unknown'}; CUDA {torch.version.cuda} in torch"
+
+
 def commit() -> str | None:
     """The commit, with "+" where tracked files differ from it; None outside a checkout."""
     git = ["git", "-C", str(Path(__file__).parent)]
@@ -72,13 +90,9 @@ def commit() -> str | None:
     return head.stdout.strip() + "+" * changed
 
 
-def copies(size: int, repeats: int = 5) -> list[float]:
-    """Bytes/s, read and written, of copies of `size` bytes with torch's threads."""
-    source = torch.ones(size, dtype=torch.uint8)  # written, so that its pages are its own
-    target = torch.ones(size, dtype=torch.uint8)
-    found = []
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        target.copy_(source)
-        found.append(2 * size / (time.perf_counter() - start))
-    return found[1:]
+def copies(size: int, device: str = "cpu", repeats: int = 5) -> list[float]:
+    """Bytes/s, read and written, of copies of `size` bytes within the device's memory; on the CPU with torch's threads."""
+    source, target = (torch.ones(size, dtype=torch.uint8, device=device) for _ in range(2))  # written: the pages are its own
+    calls = 20 if device == "cuda" else 1  # a launch takes as long as a GPU copies tens of megabytes
+    found = [timed(lambda: target.copy_(source), calls, device)[0] for _ in range(repeats + 1)]
+    return [2 * size / seconds for seconds in found[1:]]

@@ -8,12 +8,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from math import ceil
+from math import ceil, inf
+
+import torch
 
 WARM_UP = 2
 """Untimed calls before the rounds, besides the first call and those of the check."""
 
 MOST_CALLS = 1000
+
+LEAST_ROUNDS = 3
+"""That are made however little time there is."""
 
 Call = Callable[[], object]
 
@@ -22,34 +27,54 @@ Call = Callable[[], object]
 class Lane:
     """A contender on a workload, ready to be timed.
 
-    calls: in a repeat. seconds, processor: of one call, by the clock and on the processor, each repeat's.
+    device: "cuda" where a call only begins work that must be waited for. calls: in a repeat. seconds, processor: of one call,
+    by the clock and on the processor, each repeat's.
     """
 
     make: Call
+    device: str = "cpu"
     calls: int = 1
     seconds: list[float] = field(default_factory=list)
     processor: list[float] = field(default_factory=list)
     error: Exception | None = None
 
 
-def timed(make: Call, calls: int = 1) -> tuple[float, float]:
-    """Seconds of one call, the mean of several in a row: by the clock, and on the processor by all of the process's threads."""
+def synchronize(device: str) -> None:
+    """Wait until the device has done all that it was given."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def timed(make: Call, calls: int = 1, device: str = "cpu") -> tuple[float, float]:
+    """Seconds of one call, the mean of several in a row: by the clock until the device has done them, and on the processor
+    by all of the process's threads."""
+    synchronize(device)
     processor, start = time.process_time(), time.perf_counter()
     for _ in range(calls):
         make()
+    synchronize(device)
     return (time.perf_counter() - start) / calls, (time.process_time() - processor) / calls
 
 
-def rounds(lanes: Sequence[Lane], repeats: int, seconds: float, progress: Callable[[str], None]) -> None:
+def rounds(
+    lanes: Sequence[Lane],
+    repeats: int,
+    seconds: float,
+    progress: Callable[[str], None],
+    left: Callable[[], float] = lambda: inf,
+) -> None:
     """Time every lane once a round, in another order each time, since a lane leaves the processor hot for the next.
 
-    A fast lane's repeat is as many calls as last `seconds`; a failing lane drops out.
+    A fast lane's repeat is as many calls as last `seconds`; a failing lane drops out. left: seconds that there are still;
+    rounds end early without.
     """
     turns = random.Random(0)
     with no_collection():
         for lane in lanes:
             guarded(lane, lambda lane: calibrate(lane, seconds))
         for k in range(repeats):
+            if k >= LEAST_ROUNDS and left() <= 0:
+                return
             progress(f"round {k + 1} of {repeats}")
             for lane in turns.sample(lanes, len(lanes)):
                 guarded(lane, repeat)
@@ -64,12 +89,12 @@ def guarded(lane: Lane, step: Callable[[Lane], None]) -> None:
 
 
 def calibrate(lane: Lane, seconds: float) -> None:
-    one = min(timed(lane.make)[0] for _ in range(WARM_UP))
+    one = min(timed(lane.make, device=lane.device)[0] for _ in range(WARM_UP))
     lane.calls = max(1, min(MOST_CALLS, ceil(seconds / one)))
 
 
 def repeat(lane: Lane) -> None:
-    wall, processor = timed(lane.make, lane.calls)
+    wall, processor = timed(lane.make, lane.calls, lane.device)
     lane.seconds.append(wall)
     lane.processor.append(processor)
 

@@ -1,4 +1,4 @@
-"""The README's table and picture, made from a result file, so that no figure in it is typed by hand."""
+"""The README's tables and picture, made from result files, so that no figure in it is typed by hand."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ def shown_of(results: Sequence[Result], file: Path) -> list[Result]:
     return [replace(augment, workloads=core or augment.workloads), *([found["loader"]] if "loader" in found else [])]
 
 
-def block(results: Sequence[Result], file: Path, root: Path) -> str:
+def block(results: Sequence[Result], files: Sequence[Path], root: Path) -> str:
     """The text between the markers, markers included. root: the README's folder, from which files are named."""
-    named = relative(file, root)
+    named = [relative(file, root) for file in files]
     return "\n".join(
         [
             BEGIN,
             f"![{results[0].unit} by contender and workload]({PICTURE.as_posix()})",
             *(line for result in results for line in ["", *lines(result)]),
             "",
-            f"From [`{named}`]({named}) by `python -m benchmarks readme {named}`.",
+            f"From {', '.join(f'[`{name}`]({name})' for name in named)} by `python -m benchmarks readme {' '.join(named)}`.",
             END,
         ]
     )
@@ -54,7 +54,7 @@ def lines(result: Result) -> Iterator[str]:
     run, m = result.run, result.machine
     workloads = [w.name for w in result.workloads]
     threads = f"{run.threads} thread{'s' * (run.threads > 1)}"
-    yield f"{TITLES[result.suite]}, {threads}, in {result.unit}:"
+    yield f"{TITLES[result.suite]}, {m.gpu or threads}, in {result.unit}:"
     yield ""
     yield f"| {result.unit} | " + " | ".join(workloads) + " |"
     yield "|---" * (len(workloads) + 1) + "|"
@@ -63,7 +63,8 @@ def lines(result: Result) -> Iterator[str]:
         yield f"| {title} | " + " | ".join(text(result.cell(name, w)) for w in workloads) + " |"
     yield ""
     versions = ", ".join(f"{name} {version}" for name, version in m.versions.items())
-    yield f"- {m.cpu}, {run.dtype}, {result.date[:10]}, commit {m.commit or 'unknown'}; {versions}."
+    processors = f"{m.gpu}, driver {m.driver}; {m.cpu}" if m.gpu else m.cpu
+    yield f"- {processors}, {run.dtype}, {result.date[:10]}, commit {m.commit or 'unknown'}; {versions}."
     yield f"- In brackets: {FUSED} over it, = where that is within noise. * differs from the truth." + quick(result)
     yield f"- {losses(result)}"
     yield from notes(result)
@@ -123,8 +124,8 @@ def write(readme: Path, wanted: str, results: Sequence[Result]) -> None:
     charts.png(charts.bars, results[0], readme.parent / PICTURE)
 
 
-def source(readme: Path) -> Path | None:
-    """The result file that the README says it was made from; None where it shows none yet."""
+def sources(readme: Path) -> list[Path]:
+    """The result files that the README says it was made from; none where it shows none yet."""
     found = BETWEEN.search(readme.read_text(encoding="utf-8"))
-    named = re.search(r"From \[`(.+?)`\]", found.group()) if found else None
-    return readme.parent / named.group(1) if named else None
+    named = re.search(r"by `python -m benchmarks readme (.+?)`", found.group()) if found else None
+    return [readme.parent / name for name in named.group(1).split()] if named else []

@@ -55,8 +55,9 @@ def section(result: Result, name: str, file: str) -> Iterator[str]:
     yield f"<h2>{escape(result.suite)}</h2>"
     quick = ", <strong>quick: rough figures</strong>" if run.quick else ""
     threads = f"{run.threads} thread{'s' * (run.threads > 1)}"
+    processors = f"{m.gpu}, driver {m.driver}; {m.cpu}" if m.gpu else m.cpu
     yield (
-        f"<p>{escape(m.cpu)}, {m.cores} cores, {m.memory / 2**30:.0f} GiB; {escape(run.device)}, {threads}, {run.dtype}, "
+        f"<p>{escape(processors)}, {m.cores} cores, {m.memory / 2**30:.0f} GiB; {escape(run.device)}, {threads}, {run.dtype}, "
         f"{run.repeats} interleaved repeats, seed {run.seed}{quick}; {escape(result.date[:10])}, commit "
         f"{escape(m.commit or 'unknown')}; load {' and '.join(map(str, m.load))} before and after<br><small>{escape(file)}; "
         f"Python {escape(m.python)}, {escape(', '.join(f'{k} {v}' for k, v in m.versions.items()))}</small></p>"

@@ -16,7 +16,7 @@ from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hin
 from .machine import Machine
 from .stats import Spread
 
-SCHEMA = "gpuaug-benchmark/3"
+SCHEMA = "gpuaug-benchmark/4"
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -167,9 +167,9 @@ def load(path: Path) -> tuple[Result, ...]:
 
 
 def file_name(results: Sequence[Result]) -> str:
-    """MACHINE--DEVICE--DATE.json: the processor, the device, the day, in letters that every file system takes."""
+    """MACHINE--DEVICE--DATE.json: the GPU or processor, the device, the day, in letters that every file system takes."""
     first = results[0]
-    machine = first.machine.cpu.split(" @")[0].split(" (")[0]
+    machine = (first.machine.gpu or first.machine.cpu).split(" @")[0].split(" (")[0]
     words = (machine.replace("(R)", "").replace("(TM)", ""), first.run.device, first.date[:10])
     return "--".join(re.sub(r"[^a-z0-9.]+", "-", word.lower()).strip("-") for word in words) + ".json"
 

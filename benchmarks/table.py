@@ -39,6 +39,8 @@ def head(result: Result) -> Iterator[str]:
     dtype = "" if run.dtype == "float32" else f", {run.dtype}"
     yield f"{result.suite} on {run.device}, {threads}{dtype}, {run.repeats} interleaved repeats, seed {run.seed}{quick}"
     load = " and ".join(f"{value:.1f}" for value in m.load)
+    if m.gpu:
+        yield wrapped(f"{m.gpu}, driver {m.driver}")
     yield wrapped(f"{m.cpu}, {m.cores} cores, {m.memory / 2**30:.0f} GiB, {m.system}, load {load} before and after")
     versions = ", ".join(f"{name} {version}" for name, version in m.versions.items())
     yield wrapped(f"commit {m.commit or 'unknown'}, Python {m.python}, {versions}")

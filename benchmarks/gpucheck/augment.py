@@ -9,18 +9,21 @@ import torch
 import gpuaug
 from gpuaug import Policy
 
+from ..measure import Lane, rounds
 from ..stats import quartiles
 from ..workloads import one_view
 from . import hardware
 from .contenders import ALL, Contender
 from .pixels import pictures
 from .steps import Row, Setting, words
-from .timing import LEAST, Lane, rounds
 
 GROUPS = (("simclr", "cheap"), ("byol", "dino"))
 """Policies whose rounds are interleaved: strong beside cheap."""
 
 SIDE = 256
+
+LEAST = 0.05
+"""Seconds that a round of a lane lasts on CUDA, by calling a fast one several times."""
 
 SPARE = 10.0
 """Seconds kept back for what follows the rounds."""
@@ -60,11 +63,10 @@ def rows(setting: Setting) -> Iterator[Row]:
                 except Exception as error:  # a library may raise anything; the others go on
                     yield Row(label, "failed", words(error))
                 else:
-                    lanes[name, contender] = Lane(label, make)
-        least = LEAST if setting.cuda else 0.0
-        rounds(list(lanes.values()), repeats, setting.device, lambda: setting.left - SPARE, least)
-        for (_, contender), lane in lanes.items():
-            yield row(setting, contender, lane, 2 * size, bandwidth)
+                    lanes[name, contender] = Lane(make, setting.device)
+        rounds(list(lanes.values()), repeats, LEAST if setting.cuda else 0.0, silent, lambda: setting.left - SPARE)
+        for (name, contender), lane in lanes.items():
+            yield row(setting, f"{name} / {contender.name}", contender.note, lane, 2 * size, bandwidth)
 
 
 def checked(views: Sequence[torch.Tensor], size: int) -> None:
@@ -77,18 +79,22 @@ def checked(views: Sequence[torch.Tensor], size: int) -> None:
             raise AssertionError("made values that are not finite")
 
 
-def row(setting: Setting, contender: Contender, lane: Lane, views: int, bandwidth: float) -> Row:
+def silent(text: str) -> None:
+    """No progress: rows are."""
+
+
+def row(setting: Setting, name: str, note: str, lane: Lane, views: int, bandwidth: float) -> Row:
     if lane.error is not None or not lane.seconds:
-        return Row(lane.name, "failed", words(lane.error) if lane.error else "no time left for a round")
+        return Row(name, "failed", words(lane.error) if lane.error else "no time left for a round")
     speeds = [views / seconds for seconds in lane.seconds]
     speed = quartiles(speeds)
     more = {"share": speed.median * perfect_bytes() / (1e9 * bandwidth), "ms a batch": 1e3 * views / speed.median}
     if setting.cuda:
         more |= launches(lane.make)
     return Row(
-        lane.name,
+        name,
         "ok",
-        contender.note,
+        note,
         speed.median,
         "views/s",
         speed.low,

@@ -20,13 +20,13 @@ from gpuaug import Policy
 from gpuaug.data.decode import decode
 
 from ..contender import importable
-from ..machine import cores
+from ..cores import cores
+from ..measure import synchronize
 from ..stats import quartiles
 from .augment import two_views
 from .peers_loader import torchvision_loader
 from .pixels import jpeg_folder
 from .steps import Row, Setting, attempt
-from .timing import synchronize
 
 SECONDS = 8.0
 """That a loader is measured, at most; decoding takes half of it."""

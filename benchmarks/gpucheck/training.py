@@ -27,14 +27,14 @@ from gpuaug import CenterCrop, Policy, Resize, View
 from ssl_train.losses import nt_xent
 from ssl_train.model import backbone
 
-from ..machine import cores
+from ..cores import cores
+from ..measure import synchronize
+from ..peers import kornia
 from ..stats import quartiles
-from .contenders import kornia_views
 from .loading import folder
 from .peers_loader import torchvision_loader
 from .pixels import pictures
 from .steps import Row, Setting, attempt
-from .timing import synchronize
 
 SECONDS = 12.0
 """That one network is trained on one feed, at most."""
@@ -134,7 +134,7 @@ def replayed(setting: Setting, case: Case, data: Data) -> Batches:
 
 
 def kornia_after(setting: Setting, case: Case, data: Data) -> Batches:
-    strong = kornia_views(data.policy, setting.device)
+    strong = [kornia.container(view, setting.device) for view in data.policy.views]
     side = case.size if data.small else round(case.size * 256 / 224)
     plain = Policy(View(side, Resize(side), CenterCrop()))
     for pixels, _ in loader(setting, case, data, plain, torch.float32):

@@ -1,4 +1,4 @@
-"""A DALI pipeline on the CPU, fed with decoded arrays from memory without a copy."""
+"""A DALI pipeline, fed with decoded images from the device's memory without a copy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gpuaug import ops as op
 from gpuaug.ops.base import Op
 from gpuaug.policy import Policy, View
 
-from ..contender import Contender, MakeViews, Photos, Setting, factor, has_only
+from ..contender import BOTH, Contender, MakeViews, Photos, Setting, factor, has_only
 from ..files import Epoch, FilePeer, Source, anything
 
 
@@ -97,14 +97,20 @@ AHEAD = 2
 def prepare(policy: Policy, photos: Photos, setting: Setting) -> MakeViews:
     lib = import_module("nvidia.dali")
     import_module("nvidia.dali.fn")  # becomes lib.fn
-    arrays = list(photos)
+    cuda = setting.device == "cuda"
+    images = [torch.from_numpy(photo).cuda() for photo in photos] if cuda else list(photos)
 
     def pipeline() -> Any:
-        x = lib.fn.external_source(source=lambda: arrays, batch=True, no_copy=True, layout="HWC")
+        x = lib.fn.external_source(
+            source=lambda: images, batch=True, no_copy=True, layout="HWC", device="gpu" if cuda else "cpu"
+        )
         return graph(lib, x, policy.views[0])
 
     pipe = lib.pipeline_def(pipeline, enable_conditionals=True, **AT_ONCE)(
-        batch_size=len(photos), num_threads=setting.threads, device_id=None, seed=setting.seed
+        batch_size=len(photos),
+        num_threads=setting.threads,
+        device_id=torch.cuda.current_device() if cuda else None,
+        seed=setting.seed,
     )
     pipe.build()
 
@@ -124,6 +130,7 @@ CONTENDER = Contender(
     note="jitter in one fixed order, contrast about mid-gray, hue by a linear rotation; blur of 3 sigma; rounds to 8 bits",
     supports=has_only(TABLE),
     prepare=prepare,
+    devices=BOTH,
 )
 
 

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 
 import torch
 
@@ -14,7 +15,7 @@ from gpuaug import Augmenter, DataLoader, Images, Policy, sample
 from gpuaug.data.decode import decode
 from gpuaug.data.pack import Packing, pack
 
-from ..contender import Contender, MakeViews, Photos, Setting
+from ..contender import BOTH, Contender, MakeViews, Photos, Setting
 from ..files import RAW, Epoch, FilePeer, Raw, Source
 
 
@@ -33,8 +34,8 @@ def maker(backend: str, threads: int = 1) -> Callable[[Policy, Photos, Setting],
     """threads: a multiple of the setting's, taken for the length of a call."""
 
     def prepare(policy: Policy, photos: Photos, setting: Setting) -> MakeViews:
-        augment = Augmenter(policy, backend=backend, device="cpu", dtype=setting.dtype)
-        images = Images.from_list(photos)
+        augment = Augmenter(policy, backend=backend, device=setting.device, dtype=setting.dtype)
+        images = Images.from_list(photos).to(setting.device)
         index = range(len(photos))
         epochs = count()
 
@@ -54,7 +55,7 @@ def maker(backend: str, threads: int = 1) -> Callable[[Policy, Photos, Setting],
 
 
 def contender(
-    name: str, backend: str, install: str, packages: tuple[str, ...], note: str, threads: int = 1, on_request: bool = False
+    name: str, backend: str, install: str, packages: tuple[str, ...], note: str = "", threads: int = 1, **more: Any
 ) -> Contender:
     return Contender(
         name=name,
@@ -67,17 +68,17 @@ def contender(
         prepare=maker(backend, threads),
         threads=threads,
         same_draws=True,
-        on_request=on_request,
+        **more,
     )
 
 
 FUSED = "gpuaug-fused"
 CONTENDERS = (
-    contender(FUSED, "fused", "pip install numba", ("numba",), "memory of views is reused"),
+    contender(FUSED, "fused", "pip install numba", ("numba",), "memory of views is reused", devices=BOTH),
     contender(f"{FUSED}-2x", "fused", "pip install numba", ("numba",), "twice the threads", threads=2),
-    contender("gpuaug-kornia", "kornia", "pip install kornia", ("kornia",), ""),
+    contender("gpuaug-kornia", "kornia", "pip install kornia", ("kornia",), devices=BOTH),
     contender("gpuaug-torchvision", "torchvision", "pip install torchvision", ("torchvision",), "the truth", on_request=True),
-    contender("gpuaug-dali", "dali", "pip install nvidia-dali-cuda130", ("nvidia.dali",), "", on_request=True),
+    contender("gpuaug-dali", "dali", "pip install nvidia-dali-cuda130", ("nvidia.dali",), on_request=True),
 )
 
 

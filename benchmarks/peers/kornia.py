@@ -11,9 +11,9 @@ import torch
 
 from gpuaug import ops as op
 from gpuaug.ops.base import Op
-from gpuaug.policy import Policy
+from gpuaug.policy import Policy, View
 
-from ..contender import Contender, MakeViews, Photos, Setting, factor, has_only
+from ..contender import BOTH, Contender, MakeViews, Photos, Setting, factor, has_only
 
 
 def jitter(lib: Any, o: op.ColorJitter) -> Any:
@@ -47,18 +47,24 @@ TABLE: dict[type[Op], Callable[[Any, Any], Any]] = {
 }
 
 
-def prepare(policy: Policy, photos: Photos, setting: Setting) -> MakeViews:
+def container(view: View, device: str) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Kornia's container for a view: float32 (B, 3, H, W) in [0, 1] on the device -> a view in float32."""
     lib = import_module("kornia.augmentation")
+    made = lib.AugmentationSequential(*(TABLE[type(o)](lib, o) for o in view.ops), data_keys=["input"])
+    return cast(Callable[[torch.Tensor], torch.Tensor], made.to(device))
+
+
+def prepare(policy: Policy, photos: Photos, setting: Setting) -> MakeViews:
     torch.manual_seed(setting.seed)
-    transform = lib.AugmentationSequential(*(TABLE[type(o)](lib, o) for o in policy.views[0].ops), data_keys=["input"])
+    transform = container(policy.views[0], setting.device)
 
     def views(images: torch.Tensor) -> torch.Tensor:
-        return cast(torch.Tensor, transform(images.float().div_(255)))
+        return transform(images.float().div_(255))
 
     if len({photo.shape for photo in photos}) > 1:  # it takes no images of different sizes in one batch
-        ones = [torch.from_numpy(photo[None]).permute(0, 3, 1, 2).contiguous() for photo in photos]
+        ones = [torch.from_numpy(photo[None]).permute(0, 3, 1, 2).contiguous().to(setting.device) for photo in photos]
         return lambda: torch.cat([views(one) for one in ones])
-    images = torch.from_numpy(np.stack(photos)).permute(0, 3, 1, 2).contiguous()
+    images = torch.from_numpy(np.stack(photos)).permute(0, 3, 1, 2).contiguous().to(setting.device)
     return lambda: views(images)
 
 
@@ -71,4 +77,5 @@ CONTENDER = Contender(
     note="no antialiasing; one order of the jitter's parts a batch",
     supports=has_only(TABLE),
     prepare=prepare,
+    devices=BOTH,
 )

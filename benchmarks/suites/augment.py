@@ -1,4 +1,4 @@
-"""The suite `augment`: decoded 8-bit photographs in memory -> views, on the CPU."""
+"""The suite `augment`: decoded 8-bit photographs in the device's memory -> views."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from PIL import Image
 from gpuaug.data.decode import decode
 
 from .. import check, machine, peers, targets
-from ..contender import Contender, MakeViews, Setting
-from ..measure import Call, Lane, rounds
+from ..contender import Contender, MakeViews
+from ..cores import cores
+from ..measure import Call, Lane, rounds, synchronize
 from ..peers.gpuaug import FUSED
 from ..result import Cell, Result, Run, WorkloadRecord
 from ..stats import Spread, quartiles, ratio
@@ -23,10 +24,8 @@ from ..workloads import Workload, choose, one_view, perfect_bytes, photographs
 from . import common
 from .common import Progress, Request, failed
 
-COPY = {False: 2**28, True: 2**25}
+COPY = {"cpu": {False: 2**28, True: 2**25}, "cuda": {False: 2**30, True: 2**28}}
 """Bytes of the copy whose bandwidth is measured: more than caches hold; fewer when quick."""
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 Key = tuple[str, str]
 """(contender, workload)."""
@@ -34,13 +33,15 @@ Key = tuple[str, str]
 
 DECODED = 8
 
-QUICK = 4
-"""By which a quick run divides batches."""
+QUICK, CUDA = 4, 4
+"""By which a quick run divides batches, and by which a run on CUDA multiplies them."""
 
 
 def wanted(request: Request) -> list[Workload]:
-    quick = request.settings.quick
-    return [replace(w, batch=request.batch or w.batch // (QUICK if quick else 1)) for w in choose(request.policies, quick)]
+    """The workloads, with the batches that this run gives them."""
+    s = request.settings
+    times, over = CUDA if s.device == "cuda" else 1, QUICK if s.quick else 1
+    return [replace(w, batch=request.batch or times * w.batch // over) for w in choose(request.policies, s.quick)]
 
 
 def measure(request: Request, progress: Progress) -> Result:
@@ -53,19 +54,20 @@ def run(workloads: Sequence[Workload], contenders: Sequence[Contender], settings
     before = machine.load()
     lanes: dict[Key, Lane] = {}
     cells: dict[Key, Cell] = {}
-    decodes = {w.name: Lane(decoder(w)) for w in workloads}
+    decodes = {w.name: Lane(decoder(w)) for w in workloads if settings.device == "cpu"}
+    size = COPY[settings.device][settings.quick]
     with common.threads(settings.threads):
-        copies = machine.copies(COPY[settings.quick])
+        copies = machine.copies(size, settings.device)
         for workload in workloads:
             progress(f"{workload.name}: checking against the truth")
             prepare(workload, contenders, settings, lanes, cells)
         rounds([*lanes.values(), *decodes.values()], settings.repeats, settings.seconds, progress)
-        bandwidth = quartiles(copies + machine.copies(COPY[settings.quick]))
+        bandwidth = quartiles(copies + machine.copies(size, settings.device))
     by_name = {w.name: w for w in workloads}
     threads_of = {c.name: c.threads for c in contenders}
-    itemsize = DTYPES[settings.dtype].itemsize
+    itemsize = common.DTYPES[settings.dtype].itemsize
     for (contender, name), lane in lanes.items():
-        alone = settings.threads * threads_of[contender] == 1
+        alone = settings.device == "cpu" and settings.threads * threads_of[contender] == 1
         fused = lanes.get((FUSED, name))
         cell = common.timed(cells[contender, name], lane, by_name[name].batch, fused, one_thread=alone)
         if cell.figure:
@@ -78,13 +80,14 @@ def run(workloads: Sequence[Workload], contenders: Sequence[Contender], settings
         batches = by_name[of[1]].batch / by_name[to[1]].batch
         return ratio(lanes[to].seconds, lanes[of].seconds).scaled(batches)
 
-    judged = settings.threads == 1 and settings.dtype == "float32"
+    judged = (settings.device, settings.threads, settings.dtype) == ("cpu", 1, "float32")
+    records = [workload_record(w, itemsize) for w in workloads]
     return common.result(
         "augment",
         "views/s",
         settings,
         before,
-        [replace(workload_record(w, itemsize), decode=DECODED / median(decodes[w.name].seconds)) for w in workloads],
+        [replace(r, decode=DECODED / median(decodes[r.name].seconds)) if r.name in decodes else r for r in records],
         contenders,
         [cells[c.name, w.name] for w in workloads for c in contenders],
         bandwidth=bandwidth,
@@ -111,7 +114,7 @@ def prepare(
 ) -> None:
     """Fill in a lane for each contender that can be timed, and a cell for each contender."""
     photos = photographs(workload)
-    setting = Setting(settings.threads, settings.seed, DTYPES[settings.dtype])
+    setting = common.setting(settings)
     policy = one_view(workload.policy)
     true = check.truth(workload, photos, setting)
     for contender in contenders:
@@ -123,13 +126,14 @@ def prepare(
             start = time.perf_counter()
             make = contender.prepare(policy, photos, setting)
             make()
+            synchronize(settings.device)
             first = time.perf_counter() - start
             fresh = contender.prepare(policy, photos, setting)  # with the first draws again
             found = check.deviations(contender, fresh, workload, photos, setting, true)
         except Exception as error:  # a library may raise anything; its cell says what
             cells[key] = failed(cell, error)
             continue
-        lanes[key] = Lane(converted(fresh, setting.dtype))
+        lanes[key] = Lane(converted(fresh, setting.dtype), settings.device)
         cells[key] = replace(cell, first_call_s=first, deviations=tuple(found))
 
 
@@ -145,8 +149,8 @@ def obstacle(contender: Contender, workload: Workload, settings: Run) -> Cell:
         return replace(cell, status="unsupported", reason=f"runs on {', '.join(contender.devices)} only")
     if contender.missing:
         return common.empty(workload.name, contender)
-    if contender.threads * settings.threads > machine.cores():
-        reason = f"needs {contender.threads * settings.threads} cores, this machine has {machine.cores()}"
+    if settings.device == "cpu" and contender.threads * settings.threads > cores():
+        reason = f"needs {contender.threads * settings.threads} cores, this machine has {cores()}"
         return replace(cell, status="unsupported", reason=reason)
     refused = contender.supports(one_view(workload.policy))
     return replace(cell, status="unsupported", reason=refused) if refused else cell

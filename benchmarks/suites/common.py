@@ -13,11 +13,14 @@ from typing import Protocol, TypeVar
 import torch
 
 from .. import machine
+from ..contender import Setting
 from ..measure import Lane
 from ..result import Cell, ContenderRecord, Fit, Result, Run, Verdict, WorkloadRecord
 from ..stats import Spread, quartiles, ratio
 
 Progress = Callable[[str], None]
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 class Named(Protocol):
@@ -68,6 +71,12 @@ def chosen(all_of_them: Sequence[N], names: Sequence[str], everything: bool = Fa
     return [c for c in all_of_them if c.name in names or not (names or (c.on_request and not everything))]
 
 
+def usable(device: str) -> None:
+    """Raises ValueError where this machine has no such device."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device cuda: torch finds no CUDA device here; use --device cpu")
+
+
 @contextmanager
 def threads(count: int) -> Iterator[None]:
     """torch's threads; OpenCV's and DALI's are set by their contenders, OpenMP's in `__main__` before anything loads it."""
@@ -77,6 +86,11 @@ def threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(was)
+
+
+def setting(run: Run, scratch: Path | None = None) -> Setting:
+    """What the run tells its contenders."""
+    return Setting(run.threads, run.seed, DTYPES[run.dtype], scratch, run.device)
 
 
 def empty(workload: str, contender: Named) -> Cell:
@@ -133,7 +147,7 @@ def result(
         better=better,
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         run=settings,
-        machine=machine.record([name for c in contenders for name in c.distributions], before),
+        machine=machine.record([name for c in contenders for name in c.distributions], before, settings.device),
         bandwidth=bandwidth,
         workloads=tuple(workloads),
         contenders=tuple(ContenderRecord(c.name, c.regime, c.note, c.versions) for c in contenders),

@@ -22,7 +22,6 @@ from ..peers.gpuaug import FUSED
 from ..result import Cell, Result, Verdict, WorkloadRecord
 from ..stats import Spread, quartiles, ratio
 from . import common, endurance
-from .augment import DTYPES
 from .common import Progress, Request
 
 COUNT = {False: 320, True: 64}
@@ -74,7 +73,7 @@ def measure(request: Request, progress: Progress) -> Result:
         TemporaryDirectory() as scratch,
     ):
         made = tasks(request, few, many)
-        setting = Setting(settings.threads, settings.seed, DTYPES[settings.dtype], Path(scratch))
+        setting = common.setting(settings, Path(scratch))
         lanes, cells = prepare(made, contenders, setting, progress)
         rounds(list(lanes.values()), settings.repeats, settings.seconds, progress)
         for (name, task), lane in lanes.items():

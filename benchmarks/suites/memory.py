@@ -1,8 +1,9 @@
-"""The suite `memory`: the peak of host memory that a batch of views takes, in a child process for each contender.
+"""The suite `memory`: the peak of memory that a batch of views takes, in a child process for each contender.
 
 The child makes views of one image first, which loads libraries and compiles; what is resident then is the baseline, and the
 kernel's high-water mark is reset. Then it makes views of the whole batch three times. The peak over the baseline, views
-included, is divided by the batch.
+included, is divided by the batch. On CUDA the figure is the device's memory that is free before less what is free after, since
+allocators keep what they took at their peak; images included, which lie there too. The host's peak is kept beside it.
 
 Memory that was freed but not given back to the system would hide in the baseline what is taken from it later: so glibc's
 malloc maps every block above 64 KiB by itself in a child, and the heap is trimmed before the baseline is read.
@@ -18,14 +19,17 @@ import subprocess
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
+from statistics import median
+
+import torch
 
 from .. import machine, peers
-from ..contender import Contender, Setting
+from ..contender import Contender
 from ..result import Cell, Result, Run
 from ..stats import quartiles
 from ..workloads import Workload, one_view, photographs
 from . import common
-from .augment import DTYPES, obstacle, wanted, workload_record
+from .augment import obstacle, wanted, workload_record
 from .common import Progress, Request
 
 WORKLOADS = {False: ("strong-256", "cheap-256", "strong-500"), True: ("strong-256", "cheap-256")}
@@ -51,7 +55,7 @@ def measure(request: Request, progress: Progress) -> Result:
         for contender in contenders:
             progress(f"{contender.name} on {workload.name}")
             cells.append(peak_of(contender, workload, settings))
-    records = [workload_record(w, DTYPES[settings.dtype].itemsize) for w in workloads]
+    records = [workload_record(w, common.DTYPES[settings.dtype].itemsize) for w in workloads]
     return common.result("memory", "MiB/view", settings, before, records, contenders, cells, better="lower")
 
 
@@ -60,45 +64,59 @@ def peak_of(contender: Contender, workload: Workload, settings: Run) -> Cell:
     if cell.status != "ok":
         return cell
     try:
-        peaks = [child(contender.name, workload, settings) for _ in range(CHILDREN[settings.quick])]
+        found = [child(contender.name, workload, settings) for _ in range(CHILDREN[settings.quick])]
     except (ValueError, subprocess.TimeoutExpired) as error:
         return common.failed(cell, error)
-    values = tuple(max(peak, 4096) / 2**20 / workload.batch for peak in peaks)
-    return replace(cell, values=values, figure=quartiles(values))
+    host, device = (tuple(max(taken, 4096) / 2**20 / workload.batch for taken in kind) for kind in zip(*found, strict=True))
+    values, more = (device, {"host": median(host)}) if settings.device == "cuda" else (host, {})
+    return replace(cell, values=values, figure=quartiles(values), more=more)
 
 
-def child(name: str, workload: Workload, settings: Run) -> int:
-    """Bytes at the peak, over the baseline. Raises ValueError with the child's last words where it fails."""
+def child(name: str, workload: Workload, settings: Run) -> tuple[int, int]:
+    """Bytes at the peak, over the baseline: of the host, and of the device.
+
+    Raises ValueError with the child's last words where it fails.
+    """
     task = json.dumps({"name": name, "workload": asdict(workload), "run": asdict(settings)})
     done = subprocess.run(
         [sys.executable, "-m", __name__, task], capture_output=True, text=True, timeout=PATIENCE, env={**os.environ, **MALLOC}
     )
     if done.returncode:
         raise ValueError((done.stderr.strip().splitlines() or ["no message"])[-1])
-    return int(done.stdout.strip().splitlines()[-1])
+    host, device = json.loads(done.stdout.strip().splitlines()[-1])
+    return host, device
 
 
-def run_child(task: str) -> int:
+def run_child(task: str) -> tuple[int, int]:
     given = json.loads(task)
     settings = Run(**given["run"])
     workload = Workload(**{**given["workload"], "image": tuple(given["workload"]["image"])})
     contender = next(c for c in peers.ALL if c.name == given["name"])
-    setting = Setting(settings.threads, settings.seed, DTYPES[settings.dtype])
+    setting = common.setting(settings)
     policy, photos = one_view(workload.policy), photographs(workload)
     with common.threads(settings.threads):
         contender.prepare(policy, photos[:1], setting)()
         trim()
         RESET.write_text("5")  # resets the high-water mark (proc(5))
-        baseline = resident("VmRSS")
+        baseline, free = resident("VmRSS"), free_on(settings.device)
         make = contender.prepare(policy, photos, setting)
         for _ in range(CALLS):
             make()
-        return resident("VmHWM") - baseline
+        return resident("VmHWM") - baseline, free - free_on(settings.device)
+
+
+def free_on(device: str) -> int:
+    """Bytes of the device's memory that nobody has; 0 of the CPU's."""
+    if device != "cuda":
+        return 0
+    torch.cuda.synchronize()
+    return int(torch.cuda.mem_get_info()[0])
 
 
 def trim() -> None:
-    """Give freed memory back to the system, where the C library can."""
+    """Give freed memory back to the system, where the C library can, and to the device."""
     gc.collect()
+    torch.cuda.empty_cache()  # does nothing where CUDA was not used
     if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
         libc.malloc_trim(0)
 
@@ -110,4 +128,4 @@ def resident(field: str) -> int:
 
 
 if __name__ == "__main__":
-    print(run_child(sys.argv[1]))
+    print(json.dumps(run_child(sys.argv[1])))

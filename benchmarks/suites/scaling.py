@@ -1,4 +1,4 @@
-"""The suite `scaling`: milliseconds a call against batch, image size, threads and views, one varied at a time.
+"""The suite `scaling`: milliseconds a call against batch, image size, threads (on the CPU) and views, one varied at a time.
 
 The exponent of each is the slope of a least-squares line through the logarithms, round by round; its interval is the 95 %
 interval of the rounds' slopes. It says how sure the slope is, not whether the points lie on a line: see the curves.
@@ -16,14 +16,15 @@ from gpuaug import Policy, View
 
 from .. import machine, peers
 from ..contender import Contender, MakeViews, Setting
+from ..cores import cores
 from ..measure import Lane, rounds
 from ..peers.gpuaug import FUSED
-from ..result import Cell, Fit, Result, WorkloadRecord
+from ..result import Cell, Fit, Result, Run, WorkloadRecord
 from ..stats import interval, quartiles
 from ..table import is_ours
 from ..workloads import Workload, one_view, photographs
 from . import common
-from .augment import DTYPES, QUICK, obstacle
+from .augment import QUICK, obstacle
 from .common import Progress, Request
 
 BATCHES = {False: (1, 4, 16, 64, 256, 1024), True: (1, 4, 16)}
@@ -46,16 +47,18 @@ class Point:
         return f"{self.axis}={self.x}"
 
 
-def points(policy: str, batch: int, settings_threads: int, quick: bool) -> Iterator[Point]:
+def points(policy: str, batch: int, settings: Run) -> Iterator[Point]:
+    quick, threads = settings.quick, settings.threads
     base = Workload(policy, policy, (256, 256), batch)
     for x in BATCHES[quick]:
-        yield Point("batch", x, replace(base, batch=x), settings_threads, 1)
+        yield Point("batch", x, replace(base, batch=x), threads, 1)
     for x in SIDES[quick]:
-        yield Point("image side", x, replace(base, image=(x, x)), settings_threads, 1)
-    for x in sorted({2**k for k in range(machine.cores().bit_length())} | {machine.cores()}):
+        yield Point("image side", x, replace(base, image=(x, x)), threads, 1)
+    all_cores = cores()
+    for x in sorted({2**k for k in range(all_cores.bit_length())} | {all_cores}) if settings.device == "cpu" else ():
         yield Point("threads", x, base, x, 1)
     for x in VIEWS[quick]:
-        yield Point("views", x, base, settings_threads, x)
+        yield Point("views", x, base, threads, x)
 
 
 def measure(request: Request, progress: Progress) -> Result:
@@ -64,7 +67,7 @@ def measure(request: Request, progress: Progress) -> Result:
         raise ValueError(f"--policy: scaling takes one, got {', '.join(request.policies)}")
     contenders = common.chosen(peers.ALL, request.contenders or (FUSED,))
     batch = request.batch or (64 // QUICK if settings.quick else 64)
-    made = list(points((request.policies or ("simclr",))[0], batch, settings.threads, settings.quick))
+    made = list(points((request.policies or ("simclr",))[0], batch, settings))
     lanes: dict[tuple[str, str], Lane] = {}
     cells: dict[tuple[str, str], Cell] = {}
     with common.threads(settings.threads):
@@ -76,15 +79,15 @@ def measure(request: Request, progress: Progress) -> Result:
                 cells[key] = replace(obstacle(contender, point.workload, settings), workload=point.name)
                 if cells[key].status == "ok":
                     try:
-                        make = maker(contender, point, photos, Setting(settings.threads, settings.seed, DTYPES[settings.dtype]))
+                        make = maker(contender, point, photos, common.setting(settings))
                         make()
-                        lanes[key] = Lane(make)
+                        lanes[key] = Lane(make, settings.device)
                     except Exception as error:  # a library may raise anything; its cell says what
                         cells[key] = common.failed(cells[key], error)
         rounds(list(lanes.values()), settings.repeats, settings.seconds, progress)
     threads_of, ones = {p.name: p.threads for p in made}, {c.name: c.threads for c in contenders}
     for key, lane in lanes.items():
-        alone = threads_of[key[1]] == 1 and ones[key[0]] == 1
+        alone = settings.device == "cpu" and threads_of[key[1]] == 1 and ones[key[0]] == 1
         cells[key] = milliseconds(common.timed(cells[key], lane, 1.0, one_thread=alone))
     axes = list(dict.fromkeys(p.axis for p in made))
     fits = [fit for c in contenders for axis in axes for fit in fitted(c.name, axis, made, cells)]

@@ -26,7 +26,6 @@ from ssl_train.model import BACKBONES, JointEmbedding
 from ssl_train.optim import OPTIMIZERS, groups
 
 from .. import machine, peers
-from ..contender import Setting
 from ..files import Epoch, FilePeer, anything, folder, images
 from ..result import Cell, Result, Run, WorkloadRecord
 from ..stats import quartiles
@@ -73,7 +72,7 @@ def measure(request: Request, progress: Progress) -> Result:
     with common.threads(s.threads), folder(request.data, count) as root, TemporaryDirectory() as scratch:
         if len(images(root)) < count:
             raise ValueError(f"--data {root}: {len(images(root))} images, train needs {count} for its steps of {batch}")
-        setting = Setting(s.threads, s.seed, scratch=Path(scratch))
+        setting = replace(common.setting(s, Path(scratch)), dtype=torch.float32)  # --dtype is that of the step
         for network in networks:
             progress(f"{network}: first steps")
             rows = {}

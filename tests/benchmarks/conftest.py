@@ -69,7 +69,7 @@ def results() -> list[Result]:
         better="higher",
         date="2030-01-01T00:00:00+00:00",
         run=Run("cpu", 1, "float32", 10, 0, False, 0.05),
-        machine=Machine("a processor", 2, 2**34, "Linux", "3.12", {"torch": "2.15"}, "abc", (0.5, 0.6)),
+        machine=Machine("a processor", 2, 2**34, "Linux", "3.12", None, None, {"torch": "2.15"}, "abc", (0.5, 0.6)),
         bandwidth=Spread(1e10, 9e9, 11e9),
         workloads=tuple(WorkloadRecord(n, n.partition("-")[0], perfect_bytes=1, **size) for n in ("strong-256", "cheap-256")),
         contenders=tuple(ContenderRecord(name, "arrays", "a note", {}) for name in names),

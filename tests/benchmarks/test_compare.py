@@ -47,7 +47,7 @@ def run(seed: int, change: Change | None = None, wander: float = 0.05, speeds: d
         better="higher",
         date="2030-01-01T00:00:00+00:00",
         run=Run("cpu", 1, "float32", ROUNDS, 0, False, 0.05),
-        machine=Machine("a processor", 2, 2**34, "Linux", "3.12", {"torch": "2.15"}, None, (0.5, 0.6)),
+        machine=Machine("a processor", 2, 2**34, "Linux", "3.12", None, None, {"torch": "2.15"}, None, (0.5, 0.6)),
         bandwidth=None,
         workloads=tuple(WorkloadRecord(name, "simclr", (256, 256), (224, 224), 64, 799_000) for name in WORKLOADS),
         contenders=tuple(ContenderRecord(name, "", "", {}) for name in speeds),

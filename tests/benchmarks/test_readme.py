@@ -22,13 +22,13 @@ def page(tmp_path: Path) -> Path:
 
 def test_the_repository_says_what_its_result_file_says():
     """Between the markers stands what the file named there makes; where none is named yet, there are no figures."""
-    named = readme.source(ROOT / "README.md")
-    if named is None:
+    named = readme.sources(ROOT / "README.md")
+    if not named:
         found = readme.BETWEEN.search((ROOT / "README.md").read_text())
         assert found
         assert "|" not in found.group()
     else:
-        assert main(["readme", str(named), "--check", "--readme", str(ROOT / "README.md")]) == 0
+        assert main(["readme", *map(str, named), "--check", "--readme", str(ROOT / "README.md")]) == 0
 
 
 def test_the_table_is_written_and_then_agrees(results, page, tmp_path):
@@ -43,7 +43,7 @@ def test_the_table_is_written_and_then_agrees(results, page, tmp_path):
     assert "| torchvision | 150* (50.0x) | 1,500 |" in text
     assert "- Targets missed: a / b: 1.50 (1.40-1.60), wanted >= 2." in text
     assert "`r.json`" in text
-    assert readme.source(page) == page.parent / "r.json"
+    assert readme.sources(page) == [page.parent / "r.json"]
     assert (tmp_path / "docs" / "benchmark.png").read_bytes().startswith(b"\x89PNG")
     page.write_text(text.replace("150*", "160*"))
     assert main([*arguments, "--check"]) == 1
@@ -58,6 +58,19 @@ def test_the_loader_has_a_table_of_its_own(results, page, tmp_path):
     assert "Files and arrays to batches of views, 2 threads, in images/s:\n\n| images/s | resnet18 |" in text
     assert "| torchvision | 50.0 |" in text
     assert "gpuaug-fused: a note." in text
+
+
+def test_several_files_stand_one_after_the_other(results, page, tmp_path):
+    gpu = replace(results[0].machine, gpu="a GPU (sm_90)", driver="600")
+    save(results, tmp_path / "cpu.json")
+    save([replace(results[0], run=replace(results[0].run, device="cuda"), machine=gpu)], tmp_path / "gpu.json")
+    arguments = ["readme", str(tmp_path / "cpu.json"), str(tmp_path / "gpu.json"), "--readme", str(page)]
+    assert main(arguments) == 0
+    assert main([*arguments, "--check"]) == 0
+    text = page.read_text()
+    assert text.index("to views, 1 thread") < text.index("to views, a GPU (sm_90), in views/s")
+    assert "- a GPU (sm_90), driver 600; a processor, float32" in text
+    assert readme.sources(page) == [tmp_path / "cpu.json", tmp_path / "gpu.json"]
 
 
 def test_losses_are_named(results):
@@ -85,4 +98,6 @@ def test_a_result_is_named_after_machine_device_and_day(results):
     xeon = replace(results[0], machine=replace(results[0].machine, cpu="Intel(R) Xeon(R) Platinum 8480+ @ 2.0GHz (AVX512)"))
     assert file_name([xeon]) == "intel-xeon-platinum-8480--cpu--2030-01-01.json"
     assert place([xeon], "auto") == RESULTS / file_name([xeon])
+    h100 = replace(xeon, run=replace(xeon.run, device="cuda"), machine=replace(xeon.machine, gpu="NVIDIA H100 (sm_90)"))
+    assert file_name([h100]) == "nvidia-h100--cuda--2030-01-01.json"
     assert place([xeon], "mine.json") == Path("mine.json")

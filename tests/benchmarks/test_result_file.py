@@ -20,7 +20,7 @@ def example() -> Result:
         better="higher",
         date="2030-01-01T00:00:00+00:00",
         run=Run("cpu", 1, "float32", 10, 0, False, 0.05),
-        machine=Machine("a processor", 2, 2**34, "Linux", "3.12", {"torch": "2.15"}, None, (0.5, 0.6)),
+        machine=Machine("a processor", 2, 2**34, "Linux", "3.12", None, None, {"torch": "2.15"}, None, (0.5, 0.6)),
         bandwidth=spread,
         workloads=(WorkloadRecord("cifar", "simclr_cifar", (32, 32), (32, 32), 512, 15360),),
         contenders=(ContenderRecord("a", "uint8", "", {}),),

@@ -3,8 +3,9 @@ from __future__ import annotations
 import gc
 
 import pytest
+import torch
 
-from benchmarks.__main__ import main
+from benchmarks.__main__ import SUITES, main, suites_of, threads_of
 from benchmarks.measure import Lane, rounds
 from benchmarks.peers.gpuaug import FUSED
 from benchmarks.result import Verdict, load
@@ -63,6 +64,17 @@ def test_strong_and_cheap_are_put_beside_each_other(contenders, capsys):
     assert max(map(len, text.splitlines())) <= WIDTH
 
 
+def test_threads_are_one_or_all_where_a_loader_is_fed(monkeypatch):
+    monkeypatch.setattr("benchmarks.__main__.cores", lambda: 7)
+    assert [threads_of(name, None) for name in ("augment", "loader", "train")] == [1, 7, 7]
+    assert threads_of("loader", 3) == 3
+
+
+def test_all_suites_are_run_in_order():
+    assert suites_of(["all"], "cpu") == list(SUITES)
+    assert suites_of(["loader", "all", "loader"], "cpu")[0] == "loader"
+
+
 def test_list_shows_workloads_contenders_and_targets(capsys):
     assert main(["list"]) == 0
     text = capsys.readouterr().out
@@ -78,6 +90,12 @@ def test_list_shows_workloads_contenders_and_targets(capsys):
         (["--batch", "0"], "--batch must be at least 1"),
         (["--contender", "slowlib"], "unknown slowlib; one of gpuaug-fused"),
         (["--policy", "simclrr"], "unknown policy 'simclrr'"),
+        (["loader", "--device", "cuda"], "loader run on the CPU; on CUDA: augment, scaling, memory, and `gpu-check`"),
+        pytest.param(
+            ["--device", "cuda"],
+            "torch finds no CUDA device here; use --device cpu",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="needs the absence of a GPU"),
+        ),
     ],
 )
 def test_bad_options_say_what_is_accepted(arguments, message, capsys):
