@@ -70,40 +70,26 @@ def replayed(policy: Policy, pictures: torch.Tensor) -> MakeViews:
     return make
 
 
-def of_peer(peer: Peer) -> Callable[[Policy, torch.Tensor], MakeViews]:
-    """The peer's own way to make a view, once for each of them."""
+def of_peer(peer: Peer, note: str, name: str = "") -> Contender:
+    """The peer's own way to make a view, once for each of them. note, name: in this table."""
 
     def prepare(policy: Policy, pictures: torch.Tensor) -> MakeViews:
-        if refused := peer.supports(policy):
+        views = [Policy(view) for view in policy.views]
+        if refused := next(filter(None, map(peer.supports, views)), None):
             raise ValueError(refused)
         photos = list(pictures.permute(0, 2, 3, 1).contiguous().cpu().numpy())
         setting = Setting(torch.get_num_threads(), dtype=torch.bfloat16, device=pictures.device.type)
-        makes = [peer.prepare(Policy(view), photos, setting) for view in policy.views]
+        makes = [peer.prepare(view, photos, setting) for view in views]
         return lambda: [make().to(torch.bfloat16) for make in makes]
 
-    return prepare
+    return Contender(name or peer.name, peer.modules, peer.install, note, prepare, cuda="cpu" not in peer.devices)
 
 
 ALL = (
     Contender(FUSED, (), "pip install gpuaug", "draws included", fused),
     Contender(REPLAYED, ("triton",), "pip install triton", "kernels alone, as a CUDA graph", replayed, cuda=True),
-    Contender(KORNIA, ("kornia",), "pip install kornia", "one order of the jitter's parts a batch", of_peer(kornia.CONTENDER)),
-    Contender(
-        "torchvision v2",
-        ("torchvision",),
-        "pip install torchvision",
-        "one draw a batch on CUDA",
-        of_peer(torchvision.CONTENDER),
-    ),
-    Contender(
-        "dali", ("nvidia.dali",), "pip install nvidia-dali-cuda130", "jitter in one order, other hue", of_peer(dali.CONTENDER)
-    ),
-    Contender(
-        "triton-augment",
-        ("triton_augment",),
-        "pip install triton-augment",
-        "less work: a crop without resize, no hue, no blur, no solarize",
-        of_peer(triton_augment.CONTENDER),
-        cuda=True,
-    ),
+    of_peer(kornia.CONTENDER, "one order of the jitter's parts a batch"),
+    of_peer(torchvision.CONTENDER, "one draw a batch on CUDA", "torchvision v2"),
+    of_peer(dali.CONTENDER, "jitter in one order, other hue"),
+    of_peer(triton_augment.CONTENDER, triton_augment.CONTENDER.note),
 )

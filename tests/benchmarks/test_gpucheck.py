@@ -6,11 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from benchmarks.__main__ import main
 from benchmarks.gpucheck import report, runner, text, verdicts
-from benchmarks.gpucheck.contenders import FUSED, KORNIA, REPLAYED
+from benchmarks.gpucheck.augment import two_views
+from benchmarks.gpucheck.contenders import FUSED, KORNIA, REPLAYED, of_peer
+from benchmarks.gpucheck.pixels import pictures
 from benchmarks.gpucheck.steps import STEPS, Row, Setting, Step, choose
+from benchmarks.peers import dali, torchvision
 
 BAD = Step("bad", "a step of the tests", "gpucheck_steps", 1.0, small=True)
 
@@ -189,3 +193,10 @@ def test_the_command_runs_here_in_the_small(capsys, tmp_path):
     groups = {row["name"].partition(" / ")[0] for row in found["steps"][1]["rows"] if row["status"] == "ok"}
     assert {"triton interpreted", "facts", "fused float32, ops", "fused bfloat16, policies", "kornia float32, ops"} <= groups
     assert [v["kept"] for v in found["verdicts"]] == [None] * 5 + [True]
+
+
+def test_a_peer_makes_every_view_of_a_policy_or_says_what_it_lacks():
+    views = of_peer(torchvision.CONTENDER, "").prepare(two_views("byol"), pictures(2, 256, 256))()
+    assert [(view.shape, view.dtype) for view in views] == [((2, 3, 224, 224), torch.bfloat16)] * 2
+    with pytest.raises(ValueError, match="has no RandomSolarize"):  # which only BYOL's second view has
+        of_peer(dali.CONTENDER, "").prepare(two_views("byol"), pictures(2, 256, 256))
