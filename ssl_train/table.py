@@ -179,12 +179,15 @@ def cell(values: Sequence[float], percent: bool = True) -> str:
     return f"{scale * statistics.fmean(values):.1f}{error}"
 
 
-def markdown(found: dict[str, Any]) -> str:
-    """The results as a table."""
+def markdown(found: dict[str, Any], source: str) -> str:
+    """The results as a table. source: the name of their file."""
     o = found["options"]
     lines = [
+        "# All methods, on a small budget",
+        "",
         f"{o['images']} training and {o['test_images']} test images of {o['data']} at {o['size']} pixels, {o['epochs']} epochs"
         f" of batches of {o['batch_size']}, {o['backbone']}, AdamW; kNN with k = {o['knn_k']}.",
+        f"Mean and standard error over seeds, from [{source}]({source}).",
         "",
         "| features | seeds | kNN (%) | linear (%) | RankMe | loss, first to last | CPU seconds |",
         "|---|---|---|---|---|---|---|",
@@ -207,7 +210,7 @@ def table(o: Options) -> str:
     """The table as Markdown, which is written beside the results."""
     if not o.render:
         collect(o)
-    text = markdown(json.loads(o.results.read_text()))
+    text = markdown(json.loads(o.results.read_text()), o.results.name)
     write_atomic(o.results.with_suffix(".md"), lambda file: file.write(text.encode()))
     return text
 

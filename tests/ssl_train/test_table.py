@@ -56,4 +56,4 @@ def test_unknown_methods_are_named(image_folder: Path, tmp_path: Path, capsys: p
 
 def test_the_documented_table_is_that_of_the_committed_results() -> None:
     found = json.loads((DOCS / "methods.json").read_text())
-    assert markdown(found) == (DOCS / "methods.md").read_text()
+    assert markdown(found, "methods.json") == (DOCS / "methods.md").read_text()
