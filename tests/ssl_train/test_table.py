@@ -23,7 +23,7 @@ def test_a_row_a_method_and_a_second_call_makes_nothing_again(
     assert main(arguments) == 0
     shown = (tmp_path / "table.md").read_text()
     assert shown in capsys.readouterr().out
-    assert [line.split(" | ")[0] for line in shown.splitlines()[4:]] == ["| raw pixels", "| untrained", "| simclr", "| byol"]
+    assert [line.split(" | ")[0] for line in shown.splitlines()[7:]] == ["| raw pixels", "| untrained", "| simclr", "| byol"]
     rows = json.loads((tmp_path / "table.json").read_text())["rows"]
     assert {name: list(seeds) for name, seeds in rows.items()} == {
         "raw pixels": ["0"],
