@@ -19,7 +19,7 @@ from .cores import cores
 
 LEAST_REPEATS, REPEATS = 10, 20
 
-SECONDS = {False: 0.05, True: 0.02}
+SECONDS = {False: 0.1, True: 0.06}
 """That a repeat lasts at least; less when quick."""
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")

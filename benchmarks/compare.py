@@ -10,10 +10,10 @@ are compared as they are, and that is said.
 What remains is noise that no repeat averages out: caches, placement, a contender that suffers from others more than the
 peers do. How large it is shows in the peers themselves: `scatter` is how far their ratios lie from the drift. A loss is
 
+- a cell: its ratio is below FLOOR, and beyond three times its error (three, since there are many cells to look at): scatter,
+  and the error of its own two medians, 0.93 interquartile ranges / sqrt(n), that of a normal distribution;
 - a contender over all its workloads: the geometric mean of its ratios is below FLOOR, and beyond twice the error that
-  scatter leaves in it, scatter x sqrt(1 / workloads + 1 / peers);
-- a cell: its ratio is below FLOOR and beyond three times scatter (three, since there are many cells to look at), and its
-  notches, median +- 1.57 interquartile ranges / sqrt(n) (McGill, Tukey and Larsen 1978), do not overlap.
+  scatter leaves in it, scatter x sqrt(1 / workloads + 1 / peers).
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import asdict, dataclass
 from math import exp, log
-from statistics import median
+from statistics import fmean, median
 
 import numpy as np
 
 from .peers.gpuaug import FUSED
 from .result import Cell, Result
-from .stats import Spread, brief, quartiles
+from .stats import quartiles
 
 FLOOR = 1.2**-0.5
 """Half way, as a ratio, to the loss that must be found: a fifth more time. Less is taken for noise."""
@@ -47,7 +47,7 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True)
 class Row:
-    """ratio: new over old, above 1 where the new one is better, with the interval that the notches leave. peer: see above.
+    """ratio: new over old, above 1 where the new one is better. limit: below which it is a loss. peer: see above.
 
     verdict: "LOSS" or "gain" beyond noise, "noise" where a peer shows such a ratio, or "".
     """
@@ -55,21 +55,26 @@ class Row:
     suite: str
     workload: str
     contender: str
-    ratio: Spread
-    verdict: str
+    ratio: float
+    limit: float
     peer: bool
+
+    @property
+    def verdict(self) -> str:
+        lost, won = self.ratio < self.limit, self.ratio > 1 / self.limit
+        if self.peer:
+            return "noise" if lost or won else ""
+        return "LOSS" if lost else "gain" if won else ""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """drift: how the peers fared, new over old; None without peers. limit, limit_all: ratios below which a cell, or a
-    contender over all its workloads, is a loss."""
+    """drift: how the peers fared, new over old; None without peers. scatter: of their ratios about it, in logarithms."""
 
     suite: str
     rows: tuple[Row, ...]
     drift: float | None
-    limit: float
-    limit_all: float
+    scatter: float
     peers: tuple[str, ...]
 
     @property
@@ -92,39 +97,32 @@ def compare(old: Result, new: Result) -> Comparison:
     peers = [key for key in keys if key[0] in same]
     ratios = {key: log(median(after[key]) / median(before[key])) for key in keys}
     noise = scatter([ratios[key] for key in peers]) if peers else 0.0
-    names, workloads = len({name for name, _ in peers}) or 1, len({workload for _, workload in keys})
-    limit = max(-log(FLOOR), CELL * noise)
-    limit_all = max(-log(FLOOR), POOL * noise * (1 / workloads + 1 / names) ** 0.5)
     rows = []
     for key in keys:
         others = [peer for peer in peers if peer[0] != key[0]] or [peer for peer in peers if peer != key]
         levels = {peer: median(before[peer]) for peer in others}
-        found = notched(steadied(after[key], after, levels), steadied(before[key], before, levels))
-        rows.append(Row(old.suite, key[1], key[0], found, judged(found, limit, key in peers), key in peers))
-    rows += pooled(rows, limit_all)
+        (a, a_error), (b, b_error) = (level(steadied(x[key], x, levels)) for x in (after, before))
+        error = (noise**2 + a_error**2 + b_error**2) ** 0.5
+        rows.append(Row(old.suite, key[1], key[0], a / b, limit(CELL * error), key in peers))
+    rows += pooled(rows, noise)
     drift = exp(median(ratios[key] for key in peers)) if peers else None
-    return Comparison(
-        old.suite, tuple(rows), drift, exp(-limit), exp(-limit_all), tuple(dict.fromkeys(name for name, _ in peers))
-    )
+    return Comparison(old.suite, tuple(rows), drift, noise, tuple(dict.fromkeys(name for name, _ in peers)))
 
 
-def judged(found: Spread, limit: float, peer: bool) -> str:
-    """limit: of the ratio's logarithm, above 0."""
-    lost = found.high < 1 and log(found.median) < -limit
-    won = found.low > 1 and log(found.median) > limit
-    if peer:
-        return "noise" if lost or won else ""
-    return "LOSS" if lost else "gain" if won else ""
+def limit(error: float) -> float:
+    """The ratio below which there is a loss. error: of a ratio's logarithm."""
+    return min(FLOOR, exp(-error))
 
 
-def pooled(rows: Sequence[Row], limit: float) -> Iterator[Row]:
-    """A row for each contender with several workloads: the geometric mean of its ratios, which is a loss beyond the limit."""
+def pooled(rows: Sequence[Row], noise: float) -> Iterator[Row]:
+    """A row for each contender with several workloads: the geometric mean of its ratios. noise: the peers' scatter."""
+    peers = len({row.contender for row in rows if row.peer}) or 1
     for name in dict.fromkeys(row.contender for row in rows):
         mine = [row for row in rows if row.contender == name]
         if len(mine) > 1:
-            mean = sum(log(row.ratio.median) for row in mine) / len(mine)
-            found = Spread(exp(mean), exp(mean - limit), exp(mean + limit))
-            yield Row(mine[0].suite, ALL, name, found, judged(found, limit, mine[0].peer), mine[0].peer)
+            error = noise * (1 / len(mine) + 1 / peers) ** 0.5
+            mean = exp(fmean(log(row.ratio) for row in mine))
+            yield Row(mine[0].suite, ALL, name, mean, limit(POOL * error), mine[0].peer)
 
 
 def shared(old: Result, new: Result) -> list[Key]:
@@ -170,16 +168,10 @@ def steadied(mine: np.ndarray, by: dict[Key, np.ndarray], levels: dict[Key, floa
     return mine / median(float(np.median(one)) for one in relative)
 
 
-def notched(new: np.ndarray, old: np.ndarray) -> Spread:
-    (a_low, a, a_high), (b_low, b, b_high) = notch(new), notch(old)
-    return Spread(a / b, a_low / b_high, a_high / b_low)
-
-
-def notch(x: np.ndarray) -> tuple[float, float, float]:
-    """The median's interval; where two do not overlap, the medians differ at about 95 %."""
+def level(x: np.ndarray) -> tuple[float, float]:
+    """The median, and the standard error of its logarithm."""
     q = quartiles(x.tolist())
-    half = min(1.57 * (q.high - q.low) / len(x) ** 0.5, 0.99 * q.median)
-    return q.median - half, q.median, q.median + half
+    return q.median, 0.93 * (q.high - q.low) / q.median / len(x) ** 0.5
 
 
 def pairs(old: Sequence[Result], new: Sequence[Result]) -> list[tuple[Result, Result]]:
@@ -211,9 +203,8 @@ def render(old: Result, new: Result, found: Comparison) -> Iterator[str]:
         yield "  no peers in both files: what the machine does is not told from what the code does"
     else:
         yield f"  drift of the machine: {found.drift:.2f}x, by {', '.join(found.peers)}; taken out of the ratios"
-    yield f"  a loss is a ratio below {found.limit:.2f} whose interval lies below 1, or {found.limit_all:.2f} over {ALL}"
+        yield f"  scatter of the peers about it: {100 * found.scatter:.1f} %"
     width = max(len(f"{row.contender} on {row.workload}") for row in found.rows)
     for row in found.rows:
-        r = row.ratio
-        text = f"{brief(r.median)}x ({brief(r.low)}-{brief(r.high)})"
-        yield f"  {f'{row.contender} on {row.workload}':{width}}  {text:20} {'peer ' * row.peer}{row.verdict}".rstrip()
+        text = f"{row.ratio:.2f}x, loss below {row.limit:.2f}"
+        yield f"  {f'{row.contender} on {row.workload}':{width}}  {text:24} {'peer ' * row.peer}{row.verdict}".rstrip()

@@ -1,10 +1,11 @@
 """Does `compare` tell a planted slow-down from noise on this machine? By hand, since it is a matter of luck as well:
 
-    PYTHONPATH=. python tests/benchmarks/trial_compare.py [PAIRS] [--contender NAME...] [--json FOLDER]
+    PYTHONPATH=. python tests/benchmarks/trial_compare.py [PAIRS] [--contender NAME...] [--json FOLDER] [--judge]
 
 Each of the PAIRS (5) is three runs of `augment --quick`, each in a process of its own: `old`, `same` and `slow`. In `slow`
 every call of gpuaug-fused is followed by a busy loop of a fifth of its processor time, on every workload, or on that of
---policy alone. `compare` must stay silent on old and same, and find a loss in old and slow.
+--policy alone. `compare` must stay silent on old and same, and find a loss in old and slow. --judge measures nothing, and
+compares again what lies in FOLDER.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def run_here(names: Sequence[str], policies: Sequence[str]) -> Result:
 
 
 def losses(old: Result, new: Result) -> list[str]:
-    return [f"{row.contender} on {row.workload} {row.ratio.median:.2f}x" for row in compare(old, new).losses]
+    return [f"{row.contender} on {row.workload} {row.ratio:.2f}x" for row in compare(old, new).losses]
 
 
 def main() -> None:
@@ -79,14 +80,20 @@ def main() -> None:
     parser.add_argument("--contender", nargs="+", default=[], metavar="NAME", help="only these, gpuaug-fused among them")
     parser.add_argument("--policy", help="plant on this one's workloads alone")
     parser.add_argument("--json", type=Path, metavar="FOLDER", help="keep the results here")
+    parser.add_argument("--judge", action="store_true", help="compare the results in FOLDER")
     options = parser.parse_args()
+    if options.judge and not options.json:
+        parser.error("--judge: name the folder with --json")
     at = [options.policy] if options.policy else sorted({w.policy for w in CORE})
     silent = found = 0
     for k in range(options.pairs):
-        old, same, slow = (measured(options.contender, planted) for planted in ((), (), at))
-        if options.json:
-            for name, one in (("old", old), ("same", same), ("slow", slow)):
-                result.save([one], options.json / f"{k + 1}-{name}.json")
+        runs = []
+        for name, planted in (("old", ()), ("same", ()), ("slow", at)):
+            file = options.json and options.json / f"{k + 1}-{name}.json"
+            runs.append(result.load(file)[0] if options.judge else measured(options.contender, planted))
+            if file and not options.judge:
+                result.save(runs[-1:], file)
+        old, same, slow = runs
         heard, seen = losses(old, same), losses(old, slow)
         silent, found = silent + (not heard), found + bool(seen)
         load = " ".join(f"{one.machine.load[1]:.1f}" for one in (old, same, slow))
