@@ -88,9 +88,9 @@ def main() -> None:
     silent = found = 0
     for k in range(options.pairs):
         runs = []
-        for name, planted in (("old", ()), ("same", ()), ("slow", at)):
+        for name, policies in (("old", ()), ("same", ()), ("slow", at)):
             file = options.json and options.json / f"{k + 1}-{name}.json"
-            runs.append(result.load(file)[0] if options.judge else measured(options.contender, planted))
+            runs.append(result.load(file)[0] if options.judge else measured(options.contender, policies))
             if file and not options.judge:
                 result.save(runs[-1:], file)
         old, same, slow = runs
