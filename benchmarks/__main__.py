@@ -53,7 +53,9 @@ def parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", help="measure, and print a table")
     suites = "; ".join(f"{name}: {suite.text}" for name, suite in SUITES.items())
-    run.add_argument("suite", nargs="+", choices=[*SUITES, ALL], metavar="SUITE", help=f"{suites}; {ALL}: each of them")
+    run.add_argument(
+        "suite", nargs="+", choices=[*SUITES, ALL], metavar="SUITE", help=f"{suites}; {ALL}: each that has the device"
+    )
     run.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="default: %(default)s")
     run.add_argument("--threads", type=int, help="that each contender may use (default: 1; all cores for train and loader)")
     run.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="of views (default: %(default)s)")
@@ -140,11 +142,13 @@ def run_suites(options: argparse.Namespace) -> None:
 
 
 def suites_of(names: Sequence[str], device: str) -> list[str]:
-    """The suites to run, each once, in SUITES' order for "all". Raises ValueError for one that has no such device."""
-    found = list(dict.fromkeys(name for given in names for name in (SUITES if given == ALL else [given])))
-    if device == "cuda" and (other := [name for name in found if not SUITES[name].cuda]):
-        able = ", ".join(name for name, suite in SUITES.items() if suite.cuda)
-        raise ValueError(f"--device cuda: {', '.join(other)} run on the CPU; on CUDA: {able}, and `gpu-check` for the rest")
+    """The suites to run, each once; for "all" those that have the device. Raises ValueError for one that does not."""
+    able = [name for name, suite in SUITES.items() if suite.cuda or device == "cpu"]
+    found = list(dict.fromkeys(name for given in names for name in (able if given == ALL else [given])))
+    if other := [name for name in found if name not in able]:
+        raise ValueError(
+            f"--device {device}: {', '.join(other)} run on the CPU; on CUDA: {', '.join(able)}, and `gpu-check` for the rest"
+        )
     return found
 
 

@@ -186,7 +186,7 @@ def pairs(old: Sequence[Result], new: Sequence[Result]) -> list[tuple[Result, Re
 def differences(old: Result, new: Result) -> Iterator[str]:
     """What is not the same about the machines."""
     a, b = asdict(old.machine), asdict(new.machine)
-    for name in ("cpu", "cores", "memory", "system", "python"):
+    for name in ("cpu", "cores", "memory", "gpu", "driver", "system", "python"):
         if a[name] != b[name]:
             yield f"{name}: {a[name]} -> {b[name]}"
     for name in sorted({*a["versions"], *b["versions"]}):

@@ -73,6 +73,7 @@ def test_threads_are_one_or_all_where_a_loader_is_fed(monkeypatch):
 def test_all_suites_are_run_in_order():
     assert suites_of(["all"], "cpu") == list(SUITES)
     assert suites_of(["loader", "all", "loader"], "cpu")[0] == "loader"
+    assert suites_of(["all"], "cuda") == ["augment", "scaling", "memory"]
 
 
 def test_list_shows_workloads_contenders_and_targets(capsys):
