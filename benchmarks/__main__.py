@@ -209,7 +209,7 @@ def run_list(options: argparse.Namespace) -> None:
     print("\ncontenders")
     for c in peers.ALL:
         versions = ", ".join(f"{name} {version}" for name, version in c.versions.items())
-        asked = "in full runs, or with --contender; " if c.on_request else ""
+        asked = f"with --contender, or on the first {len(workloads.CORE)} of a full run; " if c.on_request else ""
         print(f"  {c.name:20}{asked}{versions if not c.missing else f'not installed: {c.install}'}")
         print(table.wrapped(f"    {c.regime}" + (f"; {c.note}" if c.note else ""), "    "))
     print("\ntargets, one thread")

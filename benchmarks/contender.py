@@ -73,8 +73,8 @@ class Contender(Peer):
 
     prepare: everything that is done once, untimed. devices: where it runs.
     threads: a multiple of the run's threads. same_draws: its first batch is made from the truth's draws. on_request: it is
-    run only where it is named, and in a full run of `augment`. probe: takes the place of `prepare` where one op alone is
-    checked against the truth.
+    run only where it is named, and on the core workloads of a full run of `augment`. probe: takes the place of `prepare` where
+    one op alone is checked against the truth.
     """
 
     prepare: Callable[[Policy, Photos, Setting], MakeViews]

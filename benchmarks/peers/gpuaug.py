@@ -61,7 +61,7 @@ def contender(
         name=name,
         modules=packages,
         install=install,
-        distributions=("gpuaug", *packages),
+        distributions=("gpuaug", *(p.replace("nvidia.dali", "nvidia-dali-cuda130") for p in packages)),
         regime="uint8 images in one flat buffer (gpuaug.Images)",
         note=note,
         supports=refusal(backend),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from io import BytesIO
 from statistics import median
@@ -20,7 +20,7 @@ from ..measure import Call, Lane, rounds, synchronize
 from ..peers.gpuaug import FUSED
 from ..result import Cell, Result, Run, WorkloadRecord
 from ..stats import Spread, quartiles, ratio
-from ..workloads import Workload, choose, one_view, perfect_bytes, photographs
+from ..workloads import CORE, Workload, choose, one_view, perfect_bytes, photographs
 from . import common
 from .common import Progress, Request, failed
 
@@ -46,11 +46,18 @@ def wanted(request: Request) -> list[Workload]:
 
 def measure(request: Request, progress: Progress) -> Result:
     contenders = common.chosen(peers.ALL, request.contenders, everything=not request.settings.quick)
-    return run(wanted(request), contenders, request.settings, progress)
+    core = () if request.contenders else {w.name for w in CORE}
+    return run(wanted(request), contenders, request.settings, progress, core)
 
 
-def run(workloads: Sequence[Workload], contenders: Sequence[Contender], settings: Run, progress: Progress) -> Result:
-    """Check, then time, every contender on every workload."""
+def run(
+    workloads: Sequence[Workload],
+    contenders: Sequence[Contender],
+    settings: Run,
+    progress: Progress,
+    core: Collection[str] = (),
+) -> Result:
+    """Check, then time, every contender on every workload; those on request on the core ones alone, where these are named."""
     before = machine.load()
     lanes: dict[Key, Lane] = {}
     cells: dict[Key, Cell] = {}
@@ -60,7 +67,8 @@ def run(workloads: Sequence[Workload], contenders: Sequence[Contender], settings
         copies = machine.copies(size, settings.device)
         for workload in workloads:
             progress(f"{workload.name}: checking against the truth")
-            prepare(workload, contenders, settings, lanes, cells)
+            some = [c for c in contenders if not (c.on_request and core and workload.name not in core)]
+            prepare(workload, some, settings, lanes, cells)
         rounds([*lanes.values(), *decodes.values()], settings.repeats, settings.seconds, progress)
         bandwidth = quartiles(copies + machine.copies(size, settings.device))
     by_name = {w.name: w for w in workloads}
@@ -89,7 +97,7 @@ def run(workloads: Sequence[Workload], contenders: Sequence[Contender], settings
         before,
         [replace(r, decode=DECODED / median(decodes[r.name].seconds)) if r.name in decodes else r for r in records],
         contenders,
-        [cells[c.name, w.name] for w in workloads for c in contenders],
+        [cells[c.name, w.name] for w in workloads for c in contenders if (c.name, w.name) in cells],
         bandwidth=bandwidth,
         targets=targets.judge(compare) if judged else (),
     )

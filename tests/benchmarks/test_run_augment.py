@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,10 +9,12 @@ import torch
 from benchmarks.__main__ import SUITES, main, suites_of, threads_of
 from benchmarks.measure import Lane, rounds
 from benchmarks.peers.gpuaug import FUSED
-from benchmarks.result import Verdict, load
+from benchmarks.result import Run, Verdict, load
 from benchmarks.stats import Spread
+from benchmarks.suites import augment
 from benchmarks.table import WIDTH, line
 from benchmarks.targets import TARGETS, judge
+from benchmarks.workloads import DEFAULT
 
 TINY = ["run", "augment", "--quick", "--repeats", "10", "--batch", "2", "--policy", "simclr_cifar"]
 
@@ -49,6 +52,15 @@ def test_a_tiny_run_prints_its_table_and_writes_its_files(contenders, capsys, tm
     assert {v.met for v in found.targets if v.measured is None} == {None}
     measured = [v for v in found.targets if v.measured is not None]
     assert [v.target for v in measured] == [f"cifar: {FUSED} / torchvision"]
+
+
+def test_what_is_on_request_takes_the_core_workloads_alone(contenders):
+    asked = replace(contenders[1], on_request=True)
+    workloads = [replace(w, batch=1) for w in DEFAULT if w.name in ("cifar", "mae")]
+    settings = Run("cpu", 1, "float32", 1, 0, True, 0.0)
+    for core, expected in ((["cifar"], {"cifar"}), ([], {"cifar", "mae"})):
+        found = augment.run(workloads, [asked], settings, silent, core)
+        assert {cell.workload for cell in found.cells} == expected
 
 
 def test_more_threads_have_no_targets(contenders, capsys):
