@@ -4,7 +4,8 @@
 
 Each of the PAIRS (5) is three runs of `augment --quick`, each in a process of its own: `old`, `same` and `slow`. In `slow`
 every call of gpuaug-fused is followed by a busy loop of a fifth of its processor time, on every workload, or on that of
---policy alone. `compare` must stay silent on old and same, and find a loss in old and slow. --judge measures nothing, and
+--policy alone. `compare` must stay silent on old and same, and find a loss in old and slow. At the end every run is compared
+with every other one, both ways. --judge measures nothing, and
 compares again what lies in FOLDER.
 """
 
@@ -14,6 +15,7 @@ import argparse
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import permutations
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -86,6 +88,8 @@ def main() -> None:
         parser.error("--judge: name the folder with --json")
     at = [options.policy] if options.policy else sorted({w.policy for w in CORE})
     silent = found = 0
+    unchanged: list[Result] = []
+    changed: list[Result] = []
     for k in range(options.pairs):
         runs = []
         for name, policies in (("old", ()), ("same", ()), ("slow", at)):
@@ -94,12 +98,18 @@ def main() -> None:
             if file and not options.judge:
                 result.save(runs[-1:], file)
         old, same, slow = runs
+        unchanged += [old, same]
+        changed += [slow]
         heard, seen = losses(old, same), losses(old, slow)
         silent, found = silent + (not heard), found + bool(seen)
         load = " ".join(f"{one.machine.load[1]:.1f}" for one in (old, same, slow))
         print(f"pair {k + 1}, load {load}\n  same code: {'; '.join(heard) or 'silent'}")
         print(f"  planted: {'; '.join(seen) or 'silent'}", flush=True)
     print(f"silent on the same code {silent} of {options.pairs}; found the planted slow-down {found} of {options.pairs}")
+    alike = [losses(a, b) for a, b in permutations(unchanged, 2)]
+    slower = [losses(a, b) for a in unchanged for b in changed]
+    print(f"each with each: a loss in {sum(map(bool, alike))} of {len(alike)} comparisons of the same code,", end=" ")
+    print(f"in {sum(map(bool, slower))} of {len(slower)} with the planted slow-down")
 
 
 if __name__ == "__main__":
