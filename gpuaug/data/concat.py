@@ -11,6 +11,7 @@ from torch.utils.data import default_collate
 
 from ..convert import from_torchvision
 from ..images import Images
+from ..policy import Policy
 from .decode import MAX_PIXELS, Pixels, decode
 from .source import Encoded, Index, Itemized, Loaded, Selected, Source, collate
 
@@ -89,9 +90,14 @@ def common(transforms: Sequence[Any]) -> Any:
     for k, other in enumerate(transforms[1:], 1):
         if other is first:
             continue
-        if first is None or other is None or from_torchvision(other) != from_torchvision(first):
+        if first is None or other is None or described(other) != described(first):
             raise ValueError(
                 f"DataLoader: parts 0 and {k} of the ConcatDataset have different transforms, {first} and {other}; give them "
                 "the same, or give a policy, which takes their place"
             )
     return first
+
+
+def described(transform: Any) -> Policy:
+    """What a transform does to images of some size: of which, is the same for all, and told from the images later."""
+    return from_torchvision(transform, size=(256, 256))

@@ -316,7 +316,10 @@ def test_a_transform_that_leaves_the_size_of_pixels_in_memory(first):
     transform = v1.Compose([first, v1.ToTensor(), v1.Normalize((0.5,), (0.5,))])
     dataset = in_memory(datasets.CIFAR10, PIXELS, targets=list(range(10)), transform=transform)
     expected = torch.stack([transform(Image.fromarray(x)) for x in PIXELS])
-    wholes = {"alone": dataset, "part": Subset(dataset, range(10)), "twice": ConcatDataset([dataset, dataset])}
+    again = v1.Compose([first, v1.ToTensor(), v1.Normalize((0.5,), (0.5,))])
+    equal = in_memory(datasets.CIFAR10, PIXELS, targets=list(range(10)), transform=again)
+    parts = {"twice": ConcatDataset([dataset, dataset]), "equal": ConcatDataset([dataset, equal])}
+    wholes = {"alone": dataset, "part": Subset(dataset, range(10)), **parts}
     for name, whole in wholes.items():
         views, _ = next(iter(gpuaug.DataLoader(whole, batch_size=10)))
         assert torch.allclose(views, expected, atol=1e-6), name
