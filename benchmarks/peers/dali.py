@@ -155,14 +155,30 @@ def built(graph_of: Callable[[Any, Any], Any], batch: int, setting: Setting, **r
 
 
 def outputs(pipe: Any, count: int) -> Iterator[Any]:
-    """The outputs of so many runs, AHEAD of which are in the making; all of the work is done between the first and the last."""
-    for _ in range(min(AHEAD, count)):
+    """The outputs of so many runs, AHEAD of which are in the making; all of the work is done between the first and the last.
+
+    Where the caller breaks off, what is in the making is waited for and let go, or a later run would wait for it forever.
+    """
+    making = min(AHEAD, count)
+    held = False
+    for _ in range(making):
         pipe.schedule_run()
-    for k in range(count):
-        yield pipe.share_outputs()
-        pipe.release_outputs()
-        if k + AHEAD < count:
-            pipe.schedule_run()
+    try:
+        for k in range(count):
+            found, held = pipe.share_outputs(), True
+            yield found
+            pipe.release_outputs()
+            making, held = making - 1, False
+            if k + AHEAD < count:
+                pipe.schedule_run()
+                making += 1
+    finally:
+        if held:
+            pipe.release_outputs()
+            making -= 1
+        for _ in range(making):
+            pipe.share_outputs()
+            pipe.release_outputs()
 
 
 def decode_all(files: Sequence[Path], setting: Setting) -> Callable[[], object]:

@@ -8,11 +8,14 @@ import pytest
 from PIL import Image
 
 from benchmarks.__main__ import main
+from benchmarks.contender import Setting
+from benchmarks.peers import dali
 from benchmarks.peers.gpuaug import FUSED
 from benchmarks.result import Result, load
 from benchmarks.suites import scaling
 from benchmarks.table import WIDTH
 from benchmarks.workloads import part
+from gpuaug import policy
 
 
 def run(suite: str, out: Path, *more: str) -> Result:
@@ -91,6 +94,15 @@ def test_a_step_waits_for_its_data_but_not_for_a_replayed_batch(photos, tmp_path
     assert wait["replayed"] < 0.1
     assert all(0 <= share < 1 for share in wait.values())
     assert "data wait" in capsys.readouterr().out
+
+
+def test_an_epoch_of_dali_that_is_broken_off_leaves_nothing_in_the_making(photos):
+    epoch = dali.load(photos, policy("mae", size=32), 4, Setting())
+    for _ in range(5):  # more often than it has buffers
+        batches = epoch()
+        next(batches)
+        batches.close()
+    assert sum(len(views) for (views,) in epoch()) == 20
 
 
 def test_loaders_give_every_image_of_every_kind_of_source(photos, tmp_path, capsys):
