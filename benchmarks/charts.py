@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .result import Cell, Result, WorkloadRecord
 from .stats import brief
-from .table import PAIRS, axes_of, is_ours, measured
+from .table import axes_of, is_ours, measured, priced
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,7 +50,7 @@ def charts(result: Result) -> dict[str, Callable[[Result], Figure]]:
         found["speeds"] = bars
     if any(cell.share for cell in cells):
         found["limit"] = shares
-    if pairs(result):
+    if priced(result):
         found["strong-cheap"] = slopes
     if axes_of(result):
         found["curves"] = curves
@@ -184,11 +184,6 @@ def shares(result: Result) -> Figure:
     return figure
 
 
-def pairs(result: Result) -> list[tuple[str, str]]:
-    names = {w.name for w in result.workloads}
-    return [pair for pair in PAIRS if set(pair) <= names]
-
-
 def styles(result: Result) -> dict[str, Any]:
     """How each contender's line is drawn: ours in one colour and different dashes, the others in different colours."""
     ours = [name for name in measured(result) if is_ours(name)]
@@ -202,7 +197,7 @@ def styles(result: Result) -> dict[str, Any]:
 
 def slopes(result: Result) -> Figure:
     """What strong augmentation costs: a line a contender from cheap to strong; level is free."""
-    found = pairs(result)
+    found = priced(result)
     figure, axes = panels(result, 12, len(found))
     for panel, (strong, cheap) in zip(axes, found, strict=True):
         for name, style in styles(result).items():

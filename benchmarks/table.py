@@ -163,6 +163,12 @@ def decodes(result: Result) -> Iterator[str]:
         yield from grid("time of a view / of decoding its image from JPEG with Pillow", measured(result), list(rates), text)
 
 
+def priced(result: Result) -> list[tuple[str, str]]:
+    """The pairs of workloads, strong and cheap, whose speeds the result has both of."""
+    workloads = {w.name for w in result.workloads}
+    return [pair for pair in PAIRS if set(pair) <= workloads and result.unit == "views/s"]
+
+
 def prices(result: Result) -> Iterator[str]:
     """What strong costs in units of cheap."""
 
@@ -170,7 +176,7 @@ def prices(result: Result) -> Iterator[str]:
         strong, cheap = (result.cell(contender, name) for name in pair.split("/"))
         return "" if not (strong and cheap and strong.values and cheap.values) else price(strong, cheap)
 
-    pairs = [f"{strong}/{cheap}" for strong, cheap in PAIRS if {strong, cheap} <= set(names(result)[1])]
+    pairs = ["/".join(pair) for pair in priced(result)]
     if pairs and (rows := measured(result)):
         head, *lines = grid("", rows, ["256", "500"][: len(pairs)], lambda row, name: text(row, pairs[name == "500"]))
         yield "strong / cheap: time of a view" + head

@@ -56,6 +56,7 @@ def measure(request: Request, progress: Progress) -> Result:
             progress(f"{contender.name} on {workload.name}")
             cells.append(peak_of(contender, workload, settings))
     records = [workload_record(w, common.DTYPES[settings.dtype].itemsize) for w in workloads]
+    settings = replace(settings, repeats=CHILDREN[settings.quick])
     return common.result("memory", "MiB/view", settings, before, records, contenders, cells, better="lower")
 
 

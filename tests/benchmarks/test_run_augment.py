@@ -12,7 +12,7 @@ from benchmarks.peers.gpuaug import FUSED
 from benchmarks.result import Run, Verdict, load
 from benchmarks.stats import Spread
 from benchmarks.suites import augment
-from benchmarks.table import WIDTH, line
+from benchmarks.table import WIDTH, line, render
 from benchmarks.targets import TARGETS, judge
 from benchmarks.workloads import DEFAULT
 
@@ -86,6 +86,11 @@ def test_all_suites_are_run_in_order():
     assert suites_of(["all"], "cpu") == list(SUITES)
     assert suites_of(["loader", "all", "loader"], "cpu")[0] == "loader"
     assert suites_of(["all"], "cuda") == ["augment", "scaling", "memory"]
+
+
+def test_strong_costs_more_than_cheap_in_time_alone(results):
+    assert "strong / cheap" in render(results[0])
+    assert "strong / cheap" not in render(replace(results[0], suite="memory", unit="MiB/view", better="lower"))
 
 
 def test_list_shows_workloads_contenders_and_targets(capsys):
