@@ -47,13 +47,15 @@ class FilePeer(Peer):
     """One way from files to pixels or views.
 
     decode: given files, a function that decodes each once; None where it is not offered. load: an Epoch of a source; None
-    likewise. takes: the types of its sources. on_request: as in `Contender`.
+    likewise. takes: the types of its sources. on_request: as in `Contender`. processes: whether its work is done in worker
+    processes, whose processor time is not known.
     """
 
     decode: Callable[[Sequence[Path], Setting], Callable[[], object]] | None = None
     load: Callable[[Source, Policy, int, Setting], Epoch] | None = None
     takes: tuple[type, ...] = (Path,)
     on_request: bool = False
+    processes: bool = False
 
 
 def anything(policy: Policy) -> str | None:

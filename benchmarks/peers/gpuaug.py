@@ -12,11 +12,12 @@ from typing import Any
 import torch
 
 from gpuaug import Augmenter, DataLoader, Images, Policy, sample
-from gpuaug.data.decode import decode
+from gpuaug.data.arguments import decoder_of
+from gpuaug.data.decode import MAX_PIXELS, DecodeError
 from gpuaug.data.pack import Packing, pack
 
 from ..contender import BOTH, Contender, MakeViews, Photos, Setting
-from ..files import RAW, Epoch, FilePeer, Raw, Source
+from ..files import RAW, Epoch, FilePeer, Raw, Source, anything
 
 
 def refusal(backend: str) -> Callable[[Policy], str | None]:
@@ -82,9 +83,24 @@ CONTENDERS = (
 )
 
 
-def decode_all(files: Sequence[Path], setting: Setting) -> Callable[[], object]:
-    pool = ThreadPoolExecutor(setting.threads)
-    return lambda: list(pool.map(lambda path: decode(path.read_bytes(), str(path)).shape, files))
+PART = 16
+"""Files that a thread decodes in a call."""
+
+
+def decode_with(name: str) -> Callable[[Sequence[Path], Setting], Callable[[], object]]:
+    """name: of the loader's decoder."""
+
+    def prepare(files: Sequence[Path], setting: Setting) -> Callable[[], object]:
+        pool, decoder = ThreadPoolExecutor(setting.threads), decoder_of(name, MAX_PIXELS)
+
+        def one(part: Sequence[Path]) -> None:
+            for found in decoder([path.read_bytes() for path in part], [str(path) for path in part], None):
+                if isinstance(found, DecodeError):
+                    raise found
+
+        return lambda: list(pool.map(one, [files[k : k + PART] for k in range(0, len(files), PART)]))
+
+    return prepare
 
 
 def load(source: Source, policy: Policy, batch: int, setting: Setting) -> Epoch:
@@ -115,12 +131,22 @@ FILES = (
         name=FUSED,
         modules=("numba",),
         install="pip install numba",
-        distributions=("gpuaug", "numba", "pillow"),
-        regime="gpuaug.DataLoader: files decoded by threads, views by the fused backend",
+        distributions=("gpuaug", "numba", "pillow", "nvidia-dali-cuda130"),
+        regime="gpuaug.DataLoader: files decoded by threads (by DALI where it is installed), views by the fused backend",
         note="",
         supports=refusal("fused"),
-        decode=decode_all,
+        decode=decode_with("auto"),
         load=load,
         takes=(Path, Raw, tuple),
+    ),
+    FilePeer(
+        name="gpuaug-pillow",
+        modules=(),
+        install="pip install gpuaug",
+        distributions=("gpuaug", "pillow"),
+        regime="the decoder where DALI is not installed",
+        note="",
+        supports=anything,
+        decode=decode_with("pillow"),
     ),
 )

@@ -130,6 +130,7 @@ FILES = FilePeer(
     decode=decode_all,
     load=load,
     takes=(Path, tuple),
+    processes=True,
 )
 
 CONTENDER = Contender(

@@ -26,7 +26,7 @@ def shards(folder: Path, count: int, batch: int, place: Path) -> list[str]:
     parts = [files[k : k + batch] for k in range(0, len(files) // batch * batch, batch)]
     paths = [place / f"{k}.tar" for k in range(count)]
     for k, path in enumerate(paths):
-        with tarfile.open(path, "w") as tar:
+        with tarfile.open(path, "w", dereference=True) as tar:
             for file in chain.from_iterable(parts[k::count]):
                 tar.add(file, f"{file.parent.name}-{file.stem}.jpg")
                 info = tarfile.TarInfo(f"{file.parent.name}-{file.stem}.cls")
@@ -59,4 +59,5 @@ FILES = FilePeer(
     note="torchvision's transforms",
     supports=has_only(TABLE),
     load=load,
+    processes=True,
 )

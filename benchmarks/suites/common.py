@@ -102,7 +102,8 @@ def empty(workload: str, contender: Named) -> Cell:
 
 
 def failed(cell: Cell, error: Exception) -> Cell:
-    text = " ".join(str(error).split())
+    lines = str(error).strip().splitlines() or [""]
+    text = " ".join((lines[-1] if "Traceback" in str(error) else str(error)).split())  # a worker's error ends with what it was
     return replace(cell, status="error", reason=f"{type(error).__name__}: {text[:300]}")
 
 

@@ -76,9 +76,11 @@ def measure(request: Request, progress: Progress) -> Result:
         setting = common.setting(settings, Path(scratch))
         lanes, cells = prepare(made, contenders, setting, progress)
         rounds(list(lanes.values()), settings.repeats, settings.seconds, progress)
+        apart = {c.name for c in contenders if c.processes}
         for (name, task), lane in lanes.items():
             count = next(t.count for t in made if t.name == task)
-            cells[name, task] = common.timed(cells[name, task], lane, count, lanes.get((FUSED, task)))
+            cell = common.timed(cells[name, task], lane, count, lanes.get((FUSED, task)))
+            cells[name, task] = replace(cell, cores=None) if name in apart else cell
         counts = {t.name: t.count for t in made}
         verdicts = [*judged(lanes, cells, counts, settings.threads), *endurance.verdicts(root, quick, progress)]
     records = [WorkloadRecord(t.name, t.policy, (), gpuaug.policy(t.policy).views[0].size, t.batch) for t in made]

@@ -33,7 +33,7 @@ from . import common
 from .common import Progress, Request
 
 NETWORKS = {False: ("resnet18", "resnet50", "vit_small"), True: ("resnet18_quarter",)}
-SIZE, BATCH = {False: 64, True: 32}, {False: 16, True: 8}
+SIZE, BATCH = {False: 96, True: 32}, {False: 16, True: 8}
 WARM, STEPS = 2, {False: 4, True: 2}
 """Steps of a repeat: unmeasured, measured."""
 

@@ -79,7 +79,7 @@ def test_a_child_that_fails_is_a_cell_with_its_error(monkeypatch, tmp_path):
 def test_decoders_decode_the_same_files(photos, tmp_path, capsys):
     found = run("decode", tmp_path, "--data", str(photos))
     assert found.workloads[0].batch == 16
-    assert {c.contender for c in found.cells if c.figure} == {FUSED, "torchvision", "dali"}
+    assert {c.contender for c in found.cells if c.figure} == {FUSED, "gpuaug-pillow", "torchvision", "dali"}
     assert "images/s" in capsys.readouterr().out
 
 
@@ -109,13 +109,26 @@ def test_an_epoch_of_dali_that_is_broken_off_leaves_nothing_in_the_making(photos
 
 def test_loaders_give_every_image_of_every_kind_of_source(photos, tmp_path, capsys):
     found = run(
-        "loader", tmp_path, "--data", str(photos), "--batch", "8", "--threads", "2", "--contender", FUSED, "dali-decode"
+        "loader",
+        tmp_path,
+        "--data",
+        str(photos),
+        "--batch",
+        "8",
+        "--threads",
+        "2",
+        "--contender",
+        FUSED,
+        "dali-decode",
+        "webdataset",
     )
     cells = {(c.contender, c.workload): c for c in found.cells}
     workloads = ["jpeg-simclr", "jpeg-mae", "raw256-simclr", "raw256-mae", "arrays-cifar"]
     assert [w.name for w in found.workloads] == workloads
     assert all(cells[FUSED, name].status == "ok" for name in workloads)
-    assert [cells["dali-decode", name].status for name in workloads] == ["ok", "ok", *["unsupported"] * 3]
+    for peer in ("dali-decode", "webdataset"):
+        assert [cells[peer, name].status for name in workloads] == ["ok", "ok", *["unsupported"] * 3], peer
+    assert cells["webdataset", "jpeg-mae"].cores is None
     targets = {v.target: v for v in found.targets}
     assert targets["jpeg-simclr: gpuaug-fused / dali-decode"].measured is not None
     assert targets["raw256-mae: gpuaug-fused / ffcv"].measured is None
