@@ -1,7 +1,8 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -100,16 +101,25 @@ OPS = (
 )
 
 
+def places() -> Iterator[Any]:
+    """Each contender on each of its devices; the fused one has tests of its own."""
+    for contender in peers.ALL:
+        for device in contender.devices if "fused" not in contender.name else ():
+            absent = device == "cuda" and (bool(contender.missing) or not torch.cuda.is_available())
+            skip = pytest.mark.skipif(absent, reason="needs a CUDA device, and the package installed there")
+            yield pytest.param(contender, device, marks=skip, id=f"{contender.name}-{device}")
+
+
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")  # by torch 2.11 itself, when it compiles
-@pytest.mark.parametrize("contender", [c for c in peers.ALL if "fused" not in c.name], ids=lambda c: c.name)
-def test_a_peer_makes_a_batch_of_views(contender):
-    if contender.missing or contender.devices != ("cpu",):
-        pytest.skip(f"not here: {contender.install}")
+@pytest.mark.parametrize(("contender", "device"), list(places()))
+def test_a_peer_makes_a_batch_of_views(contender, device):
     photos = photographs(replace(WORKLOAD, batch=5))
     ops = OPS[:1] + OPS[-1:] if contender.name == "torch-compile" else OPS  # to compile all of them takes a minute
     policy = gpuaug.Policy(gpuaug.View((24, 32), *ops))
     assert contender.supports(policy) is None
-    views = contender.prepare(policy, photos, SETTING)()
+    views = contender.prepare(policy, photos, replace(SETTING, device=device))()
+    assert views.device.type == device
+    views = views.cpu()
     assert views.shape == (5, 3, 24, 32)
     assert views.dtype == torch.float32
     assert np.isfinite(views.numpy()).all()
