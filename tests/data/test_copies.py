@@ -4,6 +4,7 @@ import copy
 import io
 import pickle
 import tarfile
+import time
 
 import numpy as np
 import pytest
@@ -71,8 +72,11 @@ def test_a_copy_takes_its_sampler_along_and_leaves_the_threads(how, folder, poli
     twin.sampler.set_epoch(3)
     assert [len(batches(twin)), twin.draws.epoch, sampler.epoch] == [3, 3, 0]
     early = gpuaug.DataLoader(folder, policy, 16, num_workers=1, persistent_workers=True)
-    batches(early)  # the next epoch has begun
-    threads = held()[0]
+    batches(early)
+    threads = ["gpuaug-decode-0", "gpuaug-producer"]  # of the next epoch, which begins now
+    end = time.monotonic() + 20
+    while held()[0] != threads and time.monotonic() < end:
+        time.sleep(0.001)
     twin = COPY[how](early)
     assert held()[0] == threads
     assert equal(batches(twin), batches(early))
