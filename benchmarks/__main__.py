@@ -84,7 +84,7 @@ def parser() -> argparse.ArgumentParser:
     report.set_defaults(run=run_report)
 
     readme = commands.add_parser("readme", help="write the README's tables and picture from results")
-    readme.add_argument("files", nargs="+", type=Path, metavar="FILE.json")
+    readme.add_argument("files", nargs="*", type=Path, metavar="FILE.json", help="default: those that it names")
     readme.add_argument("--check", action="store_true", help="only say whether they agree; status 1 where they do not")
     readme.add_argument("--readme", type=Path, default=README, help="default: %(default)s")
     readme.set_defaults(run=run_readme)
@@ -183,12 +183,13 @@ def run_report(options: argparse.Namespace) -> None:
 def run_readme(options: argparse.Namespace) -> int:
     from . import readme, result
 
-    found = [one for file in options.files for one in readme.shown_of(result.load(file), file)]
-    wanted = readme.block(found, options.files, options.readme.parent)
+    files = options.files or readme.sources(options.readme)
+    found = [one for file in files for one in readme.shown_of(result.load(file), file)]
+    wanted = readme.block(found, files, options.readme.parent)
     if options.check:
         differs = readme.stale(options.readme, wanted)
-        files = ", ".join(map(str, options.files))
-        print(f"{options.readme} {'does not say what these say' if differs else 'agrees with'}: {files}")
+        named = ", ".join(map(str, files))
+        print(f"{options.readme} {'does not say what these say' if differs else 'agrees with'}: {named}")
         return int(differs)
     readme.write(options.readme, wanted, found)
     print(f"benchmarks: wrote {options.readme} and {options.readme.parent / readme.PICTURE}", file=sys.stderr)

@@ -98,11 +98,8 @@ def panels(result: Result, rows: int, count: int) -> tuple[Figure, list[Axes]]:
     axes = list(figure.subplots(down, across, sharey=True, squeeze=False).flat)
     for spare in axes[count:]:
         spare.set_axis_off()
-    run = result.run
-    threads = f"{run.threads} thread{'s' * (run.threads > 1)}"
-    figure.suptitle(
-        f"{result.machine.gpu or result.machine.cpu}, {threads}, {result.date[:10]}{', quick' * run.quick}", fontsize=10
-    )
+    run, m = result.run, result.machine
+    figure.suptitle(f"{m.gpu or m.cpu}, {run.in_threads}, {result.date[:10]}{', quick' * run.quick}", fontsize=10)
     return figure, axes[:count]
 
 

@@ -34,6 +34,11 @@ class Machine:
     commit: str | None
     load: tuple[float, ...]
 
+    @property
+    def processors(self) -> str:
+        """The GPU, where there is one, and the CPU."""
+        return f"{self.gpu}, driver {self.driver}; {self.cpu}" if self.gpu else self.cpu
+
 
 def record(distributions: Iterable[str], load_before: float, device: str = "cpu") -> Machine:
     return Machine(

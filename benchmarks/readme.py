@@ -53,8 +53,7 @@ TITLES = {"augment": "Pixels in memory to views", "loader": "Files and arrays to
 def lines(result: Result) -> Iterator[str]:
     run, m = result.run, result.machine
     workloads = [w.name for w in result.workloads]
-    threads = f"{run.threads} thread{'s' * (run.threads > 1)}"
-    yield f"{TITLES[result.suite]}, {m.gpu or threads}, in {result.unit}:"
+    yield f"{TITLES[result.suite]}, {m.gpu or run.in_threads}, in {result.unit}:"
     yield ""
     yield f"| {result.unit} | " + " | ".join(workloads) + " |"
     yield "|---" * (len(workloads) + 1) + "|"
@@ -63,8 +62,7 @@ def lines(result: Result) -> Iterator[str]:
         yield f"| {title} | " + " | ".join(text(result.cell(name, w)) for w in workloads) + " |"
     yield ""
     versions = ", ".join(f"{name} {version}" for name, version in m.versions.items())
-    processors = f"{m.gpu}, driver {m.driver}; {m.cpu}" if m.gpu else m.cpu
-    yield f"- {processors}, {run.dtype}, {result.date[:10]}, commit {m.commit or 'unknown'}; {versions}."
+    yield f"- {m.processors}, {run.dtype}, {result.date[:10]}, commit {m.commit or 'unknown'}; {versions}."
     yield f"- In brackets: {FUSED} over it, = where that is within noise. * differs from the truth." + quick(result)
     yield f"- {losses(result)}"
     yield from notes(result)
@@ -125,7 +123,9 @@ def write(readme: Path, wanted: str, results: Sequence[Result]) -> None:
 
 
 def sources(readme: Path) -> list[Path]:
-    """The result files that the README says it was made from; none where it shows none yet."""
+    """The result files that the README says it was made from. Raises ValueError where it names none."""
     found = BETWEEN.search(readme.read_text(encoding="utf-8"))
     named = re.search(r"by `python -m benchmarks readme (.+?)`", found.group()) if found else None
-    return [readme.parent / name for name in named.group(1).split()] if named else []
+    if named is None:
+        raise ValueError(f"{readme}: names no result files yet; give them: python -m benchmarks readme FILE.json...")
+    return [readme.parent / name for name in named.group(1).split()]

@@ -54,11 +54,9 @@ def section(result: Result, name: str, file: str) -> Iterator[str]:
     run, m = result.run, result.machine
     yield f"<h2>{escape(result.suite)}</h2>"
     quick = ", <strong>quick: rough figures</strong>" if run.quick else ""
-    threads = f"{run.threads} thread{'s' * (run.threads > 1)}"
-    processors = f"{m.gpu}, driver {m.driver}; {m.cpu}" if m.gpu else m.cpu
     yield (
-        f"<p>{escape(processors)}, {m.cores} cores, {m.memory / 2**30:.0f} GiB; {escape(run.device)}, {threads}, {run.dtype}, "
-        f"{run.repeats} interleaved repeats, seed {run.seed}{quick}; {escape(result.date[:10])}, commit "
+        f"<p>{escape(m.processors)}, {m.cores} cores, {m.memory / 2**30:.0f} GiB; {escape(run.device)}, {run.in_threads}, "
+        f"{run.dtype}, {run.repeats} interleaved repeats, seed {run.seed}{quick}; {escape(result.date[:10])}, commit "
         f"{escape(m.commit or 'unknown')}; load {' and '.join(map(str, m.load))} before and after<br><small>{escape(file)}; "
         f"Python {escape(m.python)}, {escape(', '.join(f'{k} {v}' for k, v in m.versions.items()))}</small></p>"
     )

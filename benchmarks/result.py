@@ -38,6 +38,10 @@ class Run:
     quick: bool
     seconds: float
 
+    @property
+    def in_threads(self) -> str:
+        return f"{self.threads} thread{'s' * (self.threads > 1)}"
+
 
 @dataclass(frozen=True)
 class WorkloadRecord:

@@ -35,9 +35,8 @@ def wrapped(text: str, indent: str = "  ") -> str:
 def head(result: Result) -> Iterator[str]:
     run, m = result.run, result.machine
     quick = ", quick (rough figures)" if run.quick else ""
-    threads = f"{run.threads} thread{'s' * (run.threads > 1)}"
     dtype = "" if run.dtype == "float32" else f", {run.dtype}"
-    yield f"{result.suite} on {run.device}, {threads}{dtype}, {run.repeats} interleaved repeats, seed {run.seed}{quick}"
+    yield f"{result.suite} on {run.device}, {run.in_threads}{dtype}, {run.repeats} interleaved repeats, seed {run.seed}{quick}"
     load = " and ".join(f"{value:.1f}" for value in m.load)
     if m.gpu:
         yield wrapped(f"{m.gpu}, driver {m.driver}")
@@ -193,7 +192,7 @@ def verdicts(result: Result) -> Iterator[str]:
         if result.suite == "augment":
             yield "targets: they are for one thread and float32, run with --threads 1"
         return
-    yield f"targets, {'one thread' if result.run.threads == 1 else f'{result.run.threads} threads'}"
+    yield f"targets, {result.run.in_threads}"
     yield from (line(v) for v in result.targets)
 
 

@@ -159,24 +159,20 @@ def outputs(pipe: Any, count: int) -> Iterator[Any]:
 
     Where the caller breaks off, what is in the making is waited for and let go, or a later run would wait for it forever.
     """
-    making = min(AHEAD, count)
-    held = False
-    for _ in range(making):
-        pipe.schedule_run()
+    begun = taken = 0
     try:
-        for k in range(count):
-            found, held = pipe.share_outputs(), True
-            yield found
-            pipe.release_outputs()
-            making, held = making - 1, False
-            if k + AHEAD < count:
+        while taken < count:
+            while begun < min(taken + AHEAD, count):
                 pipe.schedule_run()
-                making += 1
+                begun += 1
+            found = pipe.share_outputs()
+            taken += 1
+            try:
+                yield found
+            finally:
+                pipe.release_outputs()
     finally:
-        if held:
-            pipe.release_outputs()
-            making -= 1
-        for _ in range(making):
+        for _ in range(taken, begun):
             pipe.share_outputs()
             pipe.release_outputs()
 

@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any
 
 import torch
 
@@ -56,30 +55,39 @@ def maker(backend: str, threads: int = 1) -> Callable[[Policy, Photos, Setting],
 
 
 def contender(
-    name: str, backend: str, install: str, packages: tuple[str, ...], note: str = "", threads: int = 1, **more: Any
+    backend: str,
+    package: str,
+    note: str = "",
+    *,
+    module: str = "",
+    threads: int = 1,
+    on_request: bool = False,
+    devices: tuple[str, ...] = ("cpu",),
 ) -> Contender:
+    """package: that the backend needs; module: its name where it is imported, if another."""
     return Contender(
-        name=name,
-        modules=packages,
-        install=install,
-        distributions=("gpuaug", *(p.replace("nvidia.dali", "nvidia-dali-cuda130") for p in packages)),
+        name=f"gpuaug-{backend}" + f"-{threads}x" * (threads > 1),
+        modules=(module or package,),
+        install=f"pip install {package}",
+        distributions=("gpuaug", package),
         regime="uint8 images in one flat buffer (gpuaug.Images)",
         note=note,
         supports=refusal(backend),
         prepare=maker(backend, threads),
         threads=threads,
         same_draws=True,
-        **more,
+        on_request=on_request,
+        devices=devices,
     )
 
 
 FUSED = "gpuaug-fused"
 CONTENDERS = (
-    contender(FUSED, "fused", "pip install numba", ("numba",), "memory of views is reused", devices=BOTH),
-    contender(f"{FUSED}-2x", "fused", "pip install numba", ("numba",), "twice the threads", threads=2),
-    contender("gpuaug-kornia", "kornia", "pip install kornia", ("kornia",), devices=BOTH),
-    contender("gpuaug-torchvision", "torchvision", "pip install torchvision", ("torchvision",), "the truth", on_request=True),
-    contender("gpuaug-dali", "dali", "pip install nvidia-dali-cuda130", ("nvidia.dali",), on_request=True),
+    contender("fused", "numba", "memory of views is reused", devices=BOTH),
+    contender("fused", "numba", "twice the threads", threads=2),
+    contender("kornia", "kornia", devices=BOTH),
+    contender("torchvision", "torchvision", "the truth", on_request=True),
+    contender("dali", "nvidia-dali-cuda130", module="nvidia.dali", on_request=True),
 )
 
 

@@ -99,5 +99,5 @@ def common(transforms: Sequence[Any]) -> Any:
 
 
 def described(transform: Any) -> Policy:
-    """What a transform does to images of some size: of which, is the same for all, and told from the images later."""
+    """The policy of a transform, to be compared: some can be told only for a given size, and any will do if it is the same."""
     return from_torchvision(transform, size=(256, 256))

@@ -5,8 +5,7 @@
 Each of the PAIRS (5) is three runs of `augment --quick`, each in a process of its own: `old`, `same` and `slow`. In `slow`
 every call of gpuaug-fused is followed by a busy loop of a fifth of its processor time, on every workload, or on that of
 --policy alone. `compare` must stay silent on old and same, and find a loss in old and slow. At the end every run is compared
-with every other one, both ways. --judge measures nothing, and
-compares again what lies in FOLDER.
+with every other one, both ways. --judge measures nothing, and compares again what lies in FOLDER.
 """
 
 from __future__ import annotations
