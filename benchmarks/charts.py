@@ -155,7 +155,7 @@ def tick(value: float, _: object = None) -> str:
 
 
 def bars(result: Result) -> Figure:
-    star = "    * differs from the truth" if any(c.deviations for c in result.cells) else ""
+    star = "; * differs from the truth" if any(c.deviations for c in result.cells) else ""
     figure = horizontal(
         result,
         lambda cell: cell.figure.median if cell.figure else None,
@@ -163,7 +163,7 @@ def bars(result: Result) -> Figure:
         lambda cell: brief(cell.figure.median) + "*" * bool(cell.deviations) if cell.figure else "",
     )
     better = "more is better" if result.better == "higher" else "less is better"
-    figure.supxlabel(f"{better}    thin line: interquartile range{star}", fontsize=7)
+    figure.supxlabel(f"{better}; thin line: interquartile range{star}", fontsize=7)
     return figure
 
 

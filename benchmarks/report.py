@@ -7,6 +7,7 @@ from html import escape
 from pathlib import Path
 
 from . import charts
+from .peers.gpuaug import FUSED
 from .result import Cell, Result, Verdict
 from .stats import brief, shown
 from .table import axes_of, grouped, half_range, is_ours, judged, measured
@@ -93,7 +94,7 @@ def figure(cell: Cell | None) -> str:
         return ""
     if cell.figure is None:
         return f'<small title="{escape(cell.reason or "")}">{escape(cell.status)}</small>'
-    ratio = f"<br><small>{shown(cell.ratio)}</small>" if cell.ratio else ""
+    ratio = f"<br><small>{shown(cell.ratio)}</small>" if cell.ratio and cell.contender != FUSED else ""
     spread = f"<small>±{half_range(cell.figure)}</small>" if len(cell.values) > 1 else ""
     return f"{brief(cell.figure.median)}{'*' * bool(cell.deviations)} {spread}{ratio}"
 

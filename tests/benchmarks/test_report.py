@@ -1,19 +1,12 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
-from pathlib import Path
-
-import pytest
 
 from benchmarks import charts, report
 from benchmarks.__main__ import main
 from benchmarks.result import save
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 class Tags(HTMLParser):
@@ -64,6 +57,7 @@ def test_the_page_shows_charts_figures_targets_and_losses(results):
         "150*",
     ):
         assert part in text
+    assert "<small>=" not in text  # gpuaug-fused is not compared with itself
     assert text.count("<svg") == 6
     assert "var(--ink)" in text
     assert charts.INK not in text.partition("</style>")[2]
@@ -92,31 +86,3 @@ def test_the_command_writes_page_and_pictures(results, tmp_path):
         "train-speeds.png",
         "train-data-wait.png",
     }
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is no Python package; apt-get install chromium")
-@pytest.mark.parametrize("dark", [False, True])
-def test_a_browser_shows_the_page_without_a_word_on_its_console(results, dark, tmp_path):
-    page, picture = tmp_path / "report.html", tmp_path / "shot.png"
-    page.write_text(report.page([("r.json", results)]))
-    done = browse(page, picture, tmp_path / "profile", dark)
-    assert picture.read_bytes().startswith(b"\x89PNG")
-    assert "CONSOLE" not in done.stderr
-
-
-def browse(page: Path, picture: Path, profile: Path, dark: bool) -> subprocess.CompletedProcess[str]:
-    quiet = (
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-    )
-    features = (
-        ["--force-dark-mode", "--blink-settings=preferredColorScheme=0"]
-        if dark
-        else ["--blink-settings=preferredColorScheme=1"]
-    )
-    command = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", *quiet, *features, f"--user-data-dir={profile}"]
-    command += ["--enable-logging=stderr", "--window-size=1200,3600", f"--screenshot={picture}", page.as_uri()]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)

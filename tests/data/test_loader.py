@@ -1,47 +1,17 @@
-"""The habits of torch.utils.data.DataLoader: lengths, order, epochs, samplers, arguments."""
+"""The habits of torch.utils.data.DataLoader: lengths, order, epochs, samplers."""
 
-import inspect
 import itertools
-import os
 import random
-import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
+from numbered import PIXELS, Numbered, order
 from PIL import Image
 from torch.utils.data import DataLoader as TorchLoader
-from torch.utils.data import Dataset, DistributedSampler, RandomSampler, Sampler, default_collate
+from torch.utils.data import DistributedSampler, RandomSampler, Sampler
 
 import gpuaug
-from gpuaug.data.threads import take_cores
-
-PIXELS = np.arange(12, dtype=np.uint8)[:, None, None, None] * np.ones((1, 8, 8, 3), np.uint8)
-
-
-class Numbered(Dataset):
-    """Sample i is a picture of value i."""
-
-    def __init__(self, samples=12):
-        self.samples = samples
-
-    def __len__(self):
-        return self.samples
-
-    def __getitem__(self, i):
-        if not 0 <= i < self.samples:
-            raise IndexError(i)
-        return np.full((8, 8, 3), i, np.uint8), i
-
-
-def order(loader):
-    """Sample indices of each batch of an epoch."""
-    out = []
-    for _, target in loader:
-        assert loader.index.tolist() == target.tolist()
-        out.append(target.tolist())
-    return out
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -202,110 +172,6 @@ def test_attributes(folder, plain):
     assert "70 files" in repr(by_path)
 
 
-ARGUMENTS = {
-    "batch_size": ([0, -1, 2.5, True, None], "batch_size must be an integer at least 1"),
-    "num_workers": ([-1, 1.0], "num_workers must be an integer at least 0"),
-    "prefetch_factor": ([0, 1.5], "prefetch_factor must be an integer at least 1"),
-    "seed": ([-1, 2**64, 0.5], r"seed must be an integer in 0\.\.18446744073709551615"),
-    "timeout": ([-1.0, float("nan"), None, "9"], "timeout must be a number of seconds at least 0, which is no limit"),
-    "device": (["cuda"], "device 'cuda' needs CUDA"),
-    "sampler": ([[]], "no samples"),
-    "backend": (["gpu"], "backend must be"),
-}
-
-
-@pytest.mark.parametrize("name", ARGUMENTS)
-def test_arguments_are_checked_when_the_loader_is_made(name, plain):
-    values, message = ARGUMENTS[name]
-    if name == "device" and torch.cuda.is_available():
-        pytest.skip("there is a GPU here")
-    for value in values:
-        with pytest.raises(ValueError, match=message):
-            gpuaug.DataLoader(Numbered(), plain, **{name: value})
-
-
-def test_a_gpu_that_is_not_there_is_named(plain, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(ValueError, match=r"device 'cuda:9' is not here; torch finds 'cuda:0' to 'cuda:0'"):
-        gpuaug.DataLoader(Numbered(), plain, device="cuda:9")
-
-
-@pytest.mark.parametrize(
-    ("option", "advice"),
-    [
-        ("collate_fn", "batch targets otherwise in the loop"),
-        ("generator", "give seed="),
-        ("batch_sampler", "give sampler=, the samples in order, and batch_size="),
-    ],
-)
-def test_arguments_of_torch_that_cannot_be_meant(option, advice, plain):
-    with pytest.raises(ValueError, match=f"{option} is not taken; .*{advice}"):
-        gpuaug.DataLoader(Numbered(), plain, **{option: torch.Generator()})
-    gpuaug.DataLoader(Numbered(), plain, **{option: None})
-    with pytest.raises(TypeError, match="unexpected argument batchsize"):
-        gpuaug.DataLoader(Numbered(), plain, batchsize=3)
-
-
-def test_arguments_of_torch_that_change_no_batch(plain):
-    loader = gpuaug.DataLoader(Numbered(), plain, 5, pin_memory=True, persistent_workers=True, num_workers=1)
-    assert (loader.pin_memory, loader.persistent_workers) == (True, True)
-    assert order(loader) == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9], [10, 11]]
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_torchs_defaults_may_be_written_out(folder, plain, workers):
-    """As programs do that pass on every argument."""
-    defaults = {
-        name: parameter.default
-        for name, parameter in inspect.signature(TorchLoader).parameters.items()
-        if parameter.default is not parameter.empty and name != "num_workers"
-    }
-    assert {"timeout", "prefetch_factor", "in_order", "pin_memory_device", "collate_fn"} <= defaults.keys()
-    loader = gpuaug.DataLoader(dataset=folder, policy=plain, **{**defaults, "batch_size": 30}, num_workers=workers)
-    assert loader.prefetch_factor == 2
-    assert [len(target) for _, target in loader] == [30, 30, 10]
-
-
-def test_torchs_collate_function_is_what_batches_targets_anyway(plain):
-    loader = gpuaug.DataLoader(Numbered(), plain, 5, collate_fn=default_collate, timeout=1e12)
-    assert order(loader) == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9], [10, 11]]
-
-
-def test_the_source_by_torchs_name(plain):
-    dataset = Numbered()
-    assert gpuaug.DataLoader(dataset=dataset, policy=plain).dataset is dataset
-    with pytest.raises(TypeError, match="dataset is another name of source; give one of them"):
-        gpuaug.DataLoader(dataset, plain, dataset=dataset)
-
-
-def test_torchs_positions_are_met_with_ours():
-    with pytest.raises(TypeError, match=r"policy must be .*, got 4; it is the second argument here, .*batch_size=, shuffle="):
-        gpuaug.DataLoader(Numbered(), 4, True)
-
-
-def test_shuffle_and_sampler_exclude_each_other(plain):
-    with pytest.raises(ValueError, match="shuffle must stay False"):
-        gpuaug.DataLoader(Numbered(), plain, shuffle=True, sampler=[1])
-
-
-def test_an_empty_data_set(plain):
-    with pytest.raises(ValueError, match="no samples"):
-        gpuaug.DataLoader(Numbered(0), plain)
-
-
-def test_an_unknown_policy_is_met_with_the_nearest(folder):
-    with pytest.raises(ValueError, match=r"unknown policy 'simclrr'.*'simclr'"):
-        gpuaug.DataLoader(folder, "simclrr")
-    with pytest.raises(TypeError, match=r"policy must be a gpuaug.Policy"):
-        gpuaug.DataLoader(folder, 256)
-
-
-def test_an_epoch_out_of_range(plain):
-    with pytest.raises(ValueError, match="epoch must be an integer in"):
-        gpuaug.DataLoader(Numbered(), plain).set_epoch(-1)
-
-
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_single_pixel_and_pictures_smaller_than_the_crop(tmp_path, policy, workers):
     (tmp_path / "a").mkdir()
@@ -332,80 +198,6 @@ def test_global_generators_are_left_alone(folder, policy, workers):
         after = torch.get_rng_state(), str(np.random.get_state()), random.getstate()  # noqa: NPY002
         assert torch.equal(before[0], after[0])
         assert before[1:] == after[1:]
-
-
-def test_torchs_thread_count_is_left_alone(folder, policy):
-    torch.set_num_threads(3)
-    for _ in gpuaug.DataLoader(folder, policy, batch_size=16, num_workers=2):
-        assert torch.get_num_threads() == 3
-        with ThreadPoolExecutor(1) as mine:  # a thread yet to come gets torch's default
-            assert mine.submit(torch.get_num_threads).result() == 3
-
-
-def test_a_threads_own_number_of_cores_stays():
-    torch.set_num_threads(3)
-    taken = threading.Barrier(4)
-
-    def work() -> list[int]:
-        take_cores(1)
-        mine = torch.get_num_threads()
-        taken.wait(60)
-        return [mine, torch.get_num_threads()]
-
-    with ThreadPoolExecutor(4) as threads:
-        assert [task.result() for task in [threads.submit(work) for _ in range(4)]] == [[1, 1]] * 4
-    with ThreadPoolExecutor(1) as later:
-        assert later.submit(torch.get_num_threads).result() == torch.get_num_threads() == 3
-
-
-def seeded(worker: int) -> None:
-    random.seed(f"mine {worker}")
-
-
-class Lottery(Numbered):
-    def __getitem__(self, i):
-        return np.zeros((8, 8, 3), np.uint8), (random.random(), torch.rand(()).item())
-
-
-def test_workers_are_seeded_by_seed_and_epoch_and_may_be_initialised(plain):
-    def numbers(**kwargs):
-        loader = gpuaug.DataLoader(Lottery(), plain, batch_size=4, num_workers=1, **kwargs)
-        return [[tuple(t.tolist()) for t in target] for _ in range(2) for _, target in loader]
-
-    assert numbers(seed=1) == numbers(seed=1)
-    assert numbers(seed=1) != numbers(seed=2)
-    random.seed("mine 0")
-    assert numbers(worker_init_fn=seeded)[0][0][0] == random.random()
-
-
-def test_a_source_without_processes_says_what_it_does_not_use(folder, plain, caplog):
-    options = {"worker_init_fn": seeded, "multiprocessing_context": "spawn"}
-    for source in (folder, (PIXELS, range(12))):
-        caplog.clear()
-        gpuaug.DataLoader(source, plain, num_workers=1, **options)
-        assert [record.args[0] for record in caplog.records] == list(options)
-        assert "worker_init_fn is not used: threads of this process read this source" in caplog.text
-    caplog.clear()
-    gpuaug.DataLoader(folder, plain, num_workers=1)
-    gpuaug.DataLoader(folder, plain, **options)  # without workers torch is silent, too
-    gpuaug.DataLoader(Numbered(), plain, num_workers=1, **options)
-    assert not caplog.records
-
-
-class Where(Numbered):
-    def __getitem__(self, i):
-        return super().__getitem__(i)[0], os.getpid()
-
-
-def test_a_datasets_processes_are_new_each_epoch(plain):
-    """As the documentation of persistent_workers says."""
-    loader = gpuaug.DataLoader(Where(), plain, batch_size=12, num_workers=1, persistent_workers=True)
-    assert len({int(target[0]) for _ in range(3) for _, target in loader}) == 3
-
-
-def test_spawned_workers(plain):
-    loader = gpuaug.DataLoader(Numbered(), plain, batch_size=6, num_workers=1, multiprocessing_context="spawn")
-    assert order(loader) == [[0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11]]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
