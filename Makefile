@@ -8,15 +8,19 @@ READY := .venv/.ready
 demo: $(READY)
 	$(BIN)/python -m ssl_train.demo
 
+# Two workers of one core each, or they would get into each other's way; a file goes to one of them, with its fixtures.
+PYTEST := -m pytest -n 2 --dist loadfile
+test test-oldest: export OMP_NUM_THREADS = 1
+
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --cov --cov-fail-under=90 --cov-report=term:skip-covered
+	$(BIN)/python $(PYTEST) --cov --cov-fail-under=90 --cov-report=term:skip-covered
 
 # The oldest supported versions, in an environment of their own; on Python 3.12 where the machine has it.
 OLDEST_PYTHON ?= $(shell python3.12 -c "" 2>/dev/null && echo python3.12 || echo $(PYTHON))
 OLDEST := .venv-oldest/bin
 
 test-oldest: .venv-oldest/.ready
-	$(OLDEST)/python -m pytest -n 2
+	$(OLDEST)/python $(PYTEST)
 
 .venv-oldest/.ready: pyproject.toml oldest.txt
 	$(OLDEST_PYTHON) -m venv .venv-oldest

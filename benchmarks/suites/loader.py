@@ -82,7 +82,9 @@ def measure(request: Request, progress: Progress) -> Result:
             cell = common.timed(cells[name, task], lane, count, lanes.get((FUSED, task)))
             cells[name, task] = replace(cell, cores=None) if name in apart else cell
         counts = {t.name: t.count for t in made}
-        verdicts = [*judged(lanes, cells, counts, settings.threads), *endurance.verdicts(root, quick, progress)]
+        verdicts = judged(lanes, cells, counts, settings.threads)
+        if any(c.name == FUSED for c in contenders):
+            verdicts += endurance.verdicts(root, quick, progress)
     records = [WorkloadRecord(t.name, t.policy, (), gpuaug.policy(t.policy).views[0].size, t.batch) for t in made]
     return common.result(
         "loader", "images/s", settings, before, records, contenders, list(cells.values()), targets=verdicts

@@ -120,15 +120,12 @@ def test_loaders_give_every_image_of_every_kind_of_source(photos, tmp_path, caps
         "--contender",
         FUSED,
         "dali-decode",
-        "webdataset",
     )
     cells = {(c.contender, c.workload): c for c in found.cells}
     workloads = ["jpeg-simclr", "jpeg-mae", "raw256-simclr", "raw256-mae", "arrays-cifar"]
     assert [w.name for w in found.workloads] == workloads
     assert all(cells[FUSED, name].status == "ok" for name in workloads)
-    for peer in ("dali-decode", "webdataset"):
-        assert [cells[peer, name].status for name in workloads] == ["ok", "ok", *["unsupported"] * 3], peer
-    assert cells["webdataset", "jpeg-mae"].cores is None
+    assert [cells["dali-decode", name].status for name in workloads] == ["ok", "ok", *["unsupported"] * 3]
     targets = {v.target: v for v in found.targets}
     assert targets["jpeg-simclr: gpuaug-fused / dali-decode"].measured is not None
     assert targets["raw256-mae: gpuaug-fused / ffcv"].measured is None
@@ -136,6 +133,13 @@ def test_loaders_give_every_image_of_every_kind_of_source(photos, tmp_path, caps
     assert first is not None
     assert 0 < first.median < 60
     assert "images/s a core" in capsys.readouterr().out
+
+
+def test_nothing_is_said_of_the_cores_of_worker_processes_nor_of_gpuaug_where_it_is_not_run(photos, tmp_path):
+    found = run("loader", tmp_path, "--data", str(photos), "--batch", "8", "--policy", "mae", "--contender", "webdataset")
+    (cell,) = found.cells
+    assert (cell.workload, cell.status, cell.cores) == ("jpeg-mae", "ok", None)
+    assert not any(v.measured for v in found.targets)
 
 
 @pytest.mark.parametrize(

@@ -131,15 +131,11 @@ def test_dtype_and_memory_format(dtype, memory_format):
     assert torch.equal(view, views()[0].to(dtype))
 
 
-def test_the_number_of_threads_changes_no_bit():
-    before = torch.get_num_threads()
-    try:
-        made = []
-        for threads in (1, 2):
-            torch.set_num_threads(threads)
-            made.append(views()[0])
-    finally:
-        torch.set_num_threads(before)
+def test_the_number_of_threads_changes_no_bit(set_threads):
+    made = []
+    for threads in (1, 2):
+        set_threads(threads)
+        made.append(views()[0])
     assert torch.equal(*made)
 
 

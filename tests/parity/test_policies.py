@@ -84,8 +84,8 @@ VIEWS = {
 
 
 @pytest.mark.parametrize(("backend", "name"), pairs(VIEWS))
-def test_a_view_has_the_same_bits_in_any_batch(backend, name):
-    """In a batch of 1, 7 or 64, beside images of any size: equal to the last bit, and the sign of zero."""
+def test_a_view_has_the_same_bits_in_any_batch(backend, name, set_threads):
+    """In a batch of 1, 7 or 64, on one thread or three, beside any images: equal to the last bit, and the sign of zero."""
     images = assorted()
     augment = Augmenter(Policy(VIEWS[name]), backend)
 
@@ -93,7 +93,9 @@ def test_a_view_has_the_same_bits_in_any_batch(backend, name):
         draws = gpuaug.sample(augment.policy, rows, seed=5)
         return augment(Images.from_list([images[k] for k in rows]), draws)[0].view(torch.int32)
 
+    set_threads(3)
     whole = views(range(64))
+    set_threads(1)
     for size in (1, 7):
         for first in range(0, 64, 3 * size):
             rows = list(range(first, min(first + size, 64)))
