@@ -47,7 +47,7 @@ def block(results: Sequence[Result], files: Sequence[Path], root: Path) -> str:
     )
 
 
-TITLES = {"augment": "Pixels in memory to views", "loader": "Files and arrays to batches of views"}
+TITLES = {"augment": "Pixels in memory to views", "loader": "Files, and arrays on one thread, to batches of views"}
 
 
 def lines(result: Result) -> Iterator[str]:

@@ -51,7 +51,7 @@ def test_the_loader_has_a_table_of_its_own(results, page, tmp_path):
     assert main(["readme", str(tmp_path / "r.json"), "--readme", str(page)]) == 0
     text = page.read_text()
     assert "Pixels in memory to views, 1 thread, in views/s:\n\n| views/s | strong-256 | cheap-256 |" in text
-    assert "Files and arrays to batches of views, 2 threads, in images/s:\n\n| images/s | resnet18 |" in text
+    assert "Files, and arrays on one thread, to batches of views, 2 threads, in images/s:\n\n| images/s | resnet18 |" in text
     assert "| torchvision | 50.0 |" in text
     assert "gpuaug-fused: a note." in text
 
