@@ -174,8 +174,14 @@ def demo(o: Options) -> None:
     print(f"All took {time.perf_counter() - start:.0f} s. It is a small demonstration set, not a benchmark.")
     print(f"\nPictures: {o.out}/views.png, {o.out}/accuracy.png, {run.folder}/curves.png")
     print("Next, on your own images (train/CLASS/*.jpg, test/CLASS/*.jpg) and on CIFAR-10:")
-    print("  python -m ssl_train --data path/to/images --backbone resnet18_quarter --optimizer adamw")
-    print("  python -m ssl_train --data cifar10 --backbone resnet18")
+    print(f"  {interpreter()} -m ssl_train --data path/to/images --backbone resnet18_quarter --optimizer adamw")
+    print(f"  {interpreter()} -m ssl_train --data cifar10 --backbone resnet18")
+
+
+def interpreter() -> str:
+    """The Python that runs this, to be typed in this folder whether or not its environment is active."""
+    path = Path(sys.executable)
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
