@@ -8,8 +8,8 @@ READY := .venv/.ready
 demo: $(READY)
 	$(BIN)/python -m ssl_train.demo
 
-# Two workers of one core each, or they would get into each other's way; a file goes to one of them, with its fixtures.
-PYTEST := -m pytest -n 2 --dist loadfile
+# Two workers of one core each, or they would get into each other's way; a file goes to one of them, the slow folders first.
+PYTEST := -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 test test-oldest: export OMP_NUM_THREADS = 1
 
 test: $(READY)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from marks import uncovered
 from PIL import Image
 from torch.utils.data import Dataset, Subset
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
@@ -289,6 +290,7 @@ class Deadly(Pictures):
         return super().__getitem__(i)
 
 
+@uncovered
 @pytest.mark.parametrize("mode", ["skip", "replace"])
 def test_a_killed_worker_is_an_error_in_every_mode(sound, plain, mode):
     with pytest.raises(RuntimeError, match="worker"):
@@ -319,6 +321,7 @@ def test_bad_samples_leave_nothing_behind(held, damaged, plain):
     assert sum(issubclass(type(o), torch.Tensor) for o in gc.get_objects()) <= tensors
 
 
+@uncovered
 @pytest.mark.parametrize("kind", [lambda s: s, Pictures], ids=["folder", "dataset"])
 @pytest.mark.parametrize("persistent", [False, True], ids=["", "persistent"])
 def test_an_interrupt_at_any_moment(held, sound, plain, kind, persistent):

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from marks import uncovered
 from torch.utils.data import Dataset
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
@@ -173,6 +174,7 @@ def test_an_error_in_a_thread_comes_with_its_own_traceback(held, tmp_path, folde
     assert held() == before
 
 
+@uncovered
 @pytest.mark.parametrize("in_main_thread", [True, False])
 def test_a_killed_worker_is_an_error_not_a_hang(held, plain, in_main_thread):
     """In the main thread torch's signal handler reports it, elsewhere the wait for the batch does."""
@@ -206,6 +208,7 @@ class Fleeting(Squares):
         return super().__getitem__(i)
 
 
+@uncovered
 @pytest.mark.parametrize("noticed", [True, False])
 def test_a_worker_killed_before_its_batch_is_taken_is_an_error_that_says_so(held, plain, noticed, monkeypatch):
     """torch asks whether the worker lives; the answer may come too early, when the kernel has not finished with it."""
