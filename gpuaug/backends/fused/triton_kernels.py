@@ -145,9 +145,11 @@ def finish(
 def total(parts, count):
     """Sum of `count` floats in an order that depends on `count` alone."""
     sums = tl.zeros([PARTS], tl.float32)
-    for first in range(0, count, PARTS):
+    first = tl.full((), 0, tl.int32)
+    while first < count:
         n = first + tl.arange(0, PARTS)
         sums += tl.load(parts + n, mask=n < count, other=0.0)
+        first += PARTS
     return tl.sum(sums, 0)
 
 
@@ -227,15 +229,18 @@ def emit(r, g, b, rec, out, image, y, x, inside, height, width, CHANNELS_LAST: t
 @triton.jit
 def gaussian(sigma, radius):
     """Radius beyond which a Gaussian of `radius` taps a side may be cut, and the factor that makes the rest add up to 1."""
-    mass = 1.0
-    for k in range(1, radius + 1):
+    mass, kept = tl.full((), 1.0, tl.float32), tl.full((), 1.0, tl.float32)
+    reach = tl.full((), 0, tl.int32)
+    k = 1
+    while k <= radius:
         mass += 2 * bell(k, sigma)
-    kept = 1.0
-    reach = 0
-    for k in range(1, radius + 1):
-        more = mass - kept > BLUR_CUT * mass
+        k += 1
+    k = 1
+    while k <= radius:
+        more = mass - kept > mass * BLUR_CUT
         reach = tl.where(more, k, reach)
         kept += tl.where(more, 2 * bell(k, sigma), 0.0)
+        k += 1
     return reach, 1 / kept
 
 
@@ -251,7 +256,8 @@ def blur(source, image, y, x, inside, height, width, sigma, radius, DOWN: tl.con
     reach, norm = gaussian(sigma, radius)
     r, g, b = fetch(source, image, y, x, inside, height, width, False)
     r, g, b = r * norm, g * norm, b * norm
-    for k in range(1, reach + 1):
+    k = 1
+    while k <= reach:
         weight = bell(k, sigma) * norm
         if DOWN:
             r0, g0, b0 = fetch(source, image, tl.abs(y - k), x, inside, height, width, False)
@@ -262,4 +268,5 @@ def blur(source, image, y, x, inside, height, width, sigma, radius, DOWN: tl.con
         r += (r0 + r1) * weight
         g += (g0 + g1) * weight
         b += (b0 + b1) * weight
+        k += 1
     return r, g, b

@@ -28,9 +28,10 @@ def run(r, g, b, codes, args, first, last, y, x, width, NOISY: tl.constexpr):  #
     codes: pointer to the image's codes. args: to its arguments. A code is the same for all threads, so that a branch costs
     one jump. NOISY: whether there may be noise, whose generator would cost every kernel its registers.
     """
-    for n in range(first, last):
+    n = first
+    while n < last:
         code = tl.load(codes + n)
-        arg = args + ARGUMENTS * n
+        arg = args + n * ARGUMENTS
         a0 = tl.load(arg)
         if code == BRIGHTNESS:
             r, g, b = clamp(r * a0), clamp(g * a0), clamp(b * a0)
@@ -60,6 +61,7 @@ def run(r, g, b, codes, args, first, last, y, x, width, NOISY: tl.constexpr):  #
         elif NOISY:  # alone, so that the generator is not compiled where it is False
             if code != NOTHING:
                 r, g, b = noise(r, g, b, code, arg, y, x, width)
+        n += 1
     return r, g, b
 
 

@@ -44,7 +44,8 @@ def resize(
 
     r, g, b = tl.zeros([H, W], tl.float32), tl.zeros([H, W], tl.float32), tl.zeros([H, W], tl.float32)
     norm_x, norm_y = tl.zeros([1, W], tl.float32), tl.zeros([H, 1], tl.float32)
-    for k in range(0, taps_x, STEP):
+    k = 0
+    while k < taps_x:
         left = box_w - first_x - k
         w0 = tl.where(left > 0, weight(from_x + k * inverse_x, CUBIC), 0.0)
         w1 = tl.where(left > 1, weight(from_x + (k + 1) * inverse_x, CUBIC), 0.0)
@@ -54,7 +55,8 @@ def resize(
         if CUBIC:
             norm_x += w3
         norm_y *= 0
-        for j in range(taps_y):
+        j = 0
+        while j < taps_y:
             v = weight(from_y + j * inverse_y, CUBIC)
             norm_y += v
             byte = corner + (j * pitch + 3 * k)
@@ -72,6 +74,8 @@ def resize(
                 r += v * (w0 * channel(p0, 0) + w1 * channel(p0, 3) + w2 * channel(p1, 2))
                 g += v * (w0 * channel(p0, 1) + w1 * channel(p1, 0) + w2 * channel(p1, 3))
                 b += v * (w0 * channel(p0, 2) + w1 * channel(p1, 1) + w2 * channel(p2 >> shift, 0))
+            j += 1
+        k += STEP
     seen_y, seen_x = (oy >= 0) & (oy < full_h), (ox >= 0) & (ox < full_w)
     gain = (
         tl.where(seen_y, 1 / 255, 0.0)
