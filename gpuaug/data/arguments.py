@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Iterable, Sequence, Sized
 from functools import partial
@@ -20,7 +21,7 @@ from ..ops.base import is_integer, is_number
 from ..policy import Policy
 from .dali import SharedDecoder
 from .decode import DecodeError, Pixels, decode_batch
-from .order import EpochOrder
+from .order import EpochOrder, Share
 from .regions import Decoder, Region, Regional
 
 LOG = logging.getLogger("gpuaug")
@@ -29,13 +30,8 @@ REFUSED = {
     "collate_fn": "images are batched by the loader, which needs them as decoded; batch targets otherwise in the loop, or make "
     "them tensors in the Dataset",
     "generator": "the order and the draws follow from seed= and the epoch; give seed=",
-    "batch_sampler": "give sampler=, the samples in order, and batch_size=",
 }
 """Arguments of torch's DataLoader that cannot be meant here -> what to do instead."""
-
-IGNORED = ("pin_memory_device", "in_order")
-"""Arguments of torch's DataLoader that change no batch here: which memory is page-locked follows from device, and batches are
-always in order."""
 
 DECODERS = ("auto", "pillow", "dali")
 
@@ -94,32 +90,33 @@ def source_and_policy(source: Any, dataset: Any, policy: Any) -> tuple[Any, Poli
     return dataset if source is None else source, policy
 
 
-def refuse(given: dict[str, Any]) -> None:
-    """Raise for an argument that is not taken; torch's defaults are let through for those that torch has."""
+def refuse(**given: Any) -> None:
+    """Raise for an argument of torch's that cannot be meant here; its default is let through."""
     for name, value in given.items():
-        if name in IGNORED:
-            continue
-        if name not in REFUSED:
-            raise TypeError(f"DataLoader: unexpected argument {name}; see help(gpuaug.DataLoader)")
         if value is not None and value is not default_collate:
             raise ValueError(f"DataLoader: {name} is not taken; {REFUSED[name]}")
 
 
-def place(rank: int | None, world_size: int | None, own_sampler: bool) -> tuple[int, int]:
-    """Which rank of how many this is: as given, else as torch.distributed says, else the only one.
-
-    With a sampler of the user's own, which decides by itself, it is the only one.
-    """
+def fixed_share(rank: int | None, world_size: int | None, own_sampler: bool) -> Share | None:
+    """The share of an epoch that the user has fixed; None to ask torch.distributed when an epoch begins."""
     if (rank is None) != (world_size is None):
         raise ValueError("DataLoader: rank and world_size belong together; give both, or neither to take torch.distributed's")
-    if rank is not None and world_size is not None:
-        if own_sampler:
-            raise ValueError("DataLoader: sampler decides on a rank's samples, so rank and world_size must stay None with it")
-        size = integer("world_size", world_size, 1)
-        return integer("rank", rank, 0, size - 1), size
-    if own_sampler or not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return 0, 1
-    return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    if rank is None or world_size is None:
+        return None
+    if own_sampler:
+        raise ValueError(
+            "DataLoader: sampler or batch_sampler decides on a rank's samples, so rank and world_size must stay None with it"
+        )
+    size = integer("world_size", world_size, 1)
+    return Share(integer("rank", rank, 0, size - 1), size)
+
+
+def check_batch_sampler(batch_size: Any, shuffle: Any, sampler: Any, drop_last: Any) -> None:
+    if batch_size != 1 or shuffle or sampler is not None or drop_last:
+        raise ValueError(
+            "DataLoader: batch_sampler decides on the batches, so batch_size, shuffle, sampler and drop_last must stay as they "
+            "are by default"
+        )
 
 
 def check_length(sampler: Iterable[int], available: int, batch_size: int, drop_last: bool, on_error: str) -> None:
@@ -136,17 +133,39 @@ def check_length(sampler: Iterable[int], available: int, batch_size: int, drop_l
         )
 
 
-def tell_share(order: EpochOrder) -> None:
-    """Log that this process reads but a share of the source, where nobody has asked for that in so many words."""
-    LOG.warning(
-        "rank %d of %d reads %s of the %s samples of an epoch, since torch.distributed is initialised (torch's DataLoader "
-        "reads all without a sampler). For all, as in evaluation, give rank=0, world_size=1; where a share is meant, as in "
-        "training, rank=%d, world_size=%d says so without this warning",
-        *(order.rank, order.world_size, f"{len(order):,}", f"{order.samples:,}", order.rank, order.world_size),
-    )
+def warn_rank_share(order: EpochOrder) -> None:
+    """Log that this process reads a share of the source, or all of it, where the user may not expect that.
+
+    Nothing is logged where rank and world_size were given, which says in so many words what is meant.
+    """
+    share = order.share
+    if order.fixed is not None:
+        return
+    if share.world_size > 1:
+        LOG.warning(
+            "rank %d of %d reads %s of the %s samples of an epoch, since torch.distributed is initialised (torch's DataLoader "
+            "reads all without a sampler). For all, as in evaluation, give rank=0, world_size=1; where a share is meant, as in "
+            "training, rank=%d, world_size=%d says so without this warning",
+            *(share.rank, share.world_size, f"{len(order):,}", f"{order.samples:,}", share.rank, share.world_size),
+        )
+    elif (launched := launched_processes()) > 1:
+        LOG.warning(
+            "this process reads all %s samples of an epoch, though WORLD_SIZE=%d: torch.distributed is not initialised. Call "
+            "torch.distributed.init_process_group before the epoch begins, so that each rank reads its share, or give rank= "
+            "and world_size=",
+            *(f"{order.samples:,}", launched),
+        )
 
 
-def tell_unused(**options: Any) -> None:
+def launched_processes() -> int:
+    """How many processes a launcher such as torchrun says that it has started; 1 where it says nothing."""
+    try:
+        return int(os.environ.get("WORLD_SIZE", "1"))
+    except ValueError:
+        return 1
+
+
+def warn_unused(**options: Any) -> None:
     """Log which options of worker processes were given, for a source that has none."""
     for name, value in options.items():
         if value is not None:

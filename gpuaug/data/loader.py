@@ -6,10 +6,11 @@ import logging
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sized
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
+from torch.utils import data as torch_data
 
 from ..augmenter import Augmenter
 from ..memory import trim
@@ -17,19 +18,20 @@ from ..policy import Policy
 from ..sampling import Draws
 from .arguments import (
     DECODERS,
+    check_batch_sampler,
     check_length,
     chosen,
     converted,
     decoder_of,
+    fixed_share,
     integer,
-    place,
     refuse,
     seconds,
     share,
     source_and_policy,
-    tell_share,
-    tell_unused,
     usable,
+    warn_rank_share,
+    warn_unused,
 )
 from .concat import limit
 from .decode import MAX_PIXELS
@@ -37,7 +39,7 @@ from .faults import MODES, OnError, Tally
 from .fetch import fetch
 from .given import as_source, size_of
 from .making import Drawing, Maker
-from .order import EpochOrder, Index, Told, batches, epoch_of, rest_of
+from .order import EpochOrder, EpochPlan, Index, LoaderEpoch, epoch_of, plan_epoch
 from .pipeline import Delivery, Early, Here, Producer, make
 from .reading import Fetched, Workers
 from .regions import croppable
@@ -46,7 +48,7 @@ from .stats import Meter, Stats
 LOG = logging.getLogger("gpuaug")
 
 
-class DataLoader:
+class DataLoader(torch_data.DataLoader[Any]):
     """Batches of views, made on the device: `for views, target in loader`.
 
     source: path of an image folder (one folder a class, as torchvision's ImageFolder), of tar shards, or of what `gpuaug pack`
@@ -54,9 +56,10 @@ class DataLoader:
         data set; or a pair of arrays (images uint8 (N, H, W, 3) or (N, 3, H, W), targets). dataset: torch's name for it.
     policy: a `Policy` or a policy's name. It takes the place of a torchvision dataset's transform; None converts that
         transform (see `gpuaug.from_torchvision`).
-    batch_size, shuffle, sampler, num_workers, drop_last, worker_init_fn, multiprocessing_context: as torch's. Workers are
-        threads that decode for a folder, processes for a Dataset, and threads that make views where pixels are in memory, or
-        packed raw; with 0, all is done in `next()`. The last two matter to processes alone; a warning is logged elsewhere.
+    batch_size, shuffle, sampler, batch_sampler, num_workers, drop_last, worker_init_fn, multiprocessing_context: as torch's.
+        Workers are threads that decode for a folder, processes for a Dataset, and threads that make views where pixels are
+        in memory, or packed raw; with 0, all is done in `next()`. The last two matter to processes alone; a warning is logged
+        elsewhere.
     device: where views and targets come out. seed: 0..2^64-1, of the order and of the draws.
     backend, dtype, memory_format: as `gpuaug.Augmenter`.
     prefetch_factor: batches kept ready ahead of the consumer, and as many in the making, 2 unless given; no effect without
@@ -66,15 +69,22 @@ class DataLoader:
     on_error: "raise" for a sample that cannot be read or decoded, "skip" to leave it out of its batch, which gets smaller, or
         "replace" to put another sample in its place, which follows from seed, epoch and index. max_bad: share of an epoch's
         samples, 0..1, above which bad ones are an error all the same. max_pixels: of one picture, by its header.
-    rank, world_size: which share of the epoch this process takes; None takes torch.distributed's, if that is initialised, and
-        logs a warning, since torch's DataLoader takes all; 0 and 1 are the whole.
+    rank, world_size: which share of the epoch this process takes. None asks torch.distributed whenever an epoch begins, so
+        that it does not matter whether the loader or the process group is made first, and logs a warning, since torch's
+        DataLoader takes all; 0 and 1 are the whole.
     persistent_workers: begin reading the next epoch while the last batches of one are used; a Dataset's processes are new ones
-        each epoch all the same, and what they keep, such as an open file, is made anew. pin_memory: taken and ignored;
-        staging memory is page-locked whenever device is CUDA.
+        each epoch all the same, and what they keep, such as an open file, is made anew. pin_memory, pin_memory_device,
+        in_order: taken and ignored; staging memory is page-locked whenever device is CUDA, and batches come in order.
+    collate_fn, generator: torch's defaults alone are taken.
 
     A batch is (views, target): views a list of (B, 3, H, W) tensors, one a view, or the tensor itself where the policy has
-    one view; target int64 (B,), or what torch's default_collate makes of a Dataset's targets. Each `iter()` is the next
-    epoch, from 0. A sample's views depend on (seed, epoch, sample index, view) alone.
+    one view; target int64 (B,), or what torch's default_collate makes of a Dataset's targets. Each pass is the next epoch,
+    from 0; which epoch it is, is settled by the first `next()`, so that an iterator that is never used counts as none. A
+    sample's views depend on (seed, epoch, sample index, view) alone.
+
+    It is a torch DataLoader by its class alone, since programs ask for that; what runs is its own. Every public attribute of
+    torch's is there with torch's meaning, except `collate_fn`, which raises TypeError, since nobody can make a batch of views
+    from the dataset's items by one.
 
     draws, index: `Draws` and sample indices (B,) int64 of the batch delivered last. dataset: the source as given.
     bad_files: name -> reason of every bad sample so far, of all epochs. A loader can be copied and pickled, if its source, its
@@ -82,9 +92,13 @@ class DataLoader:
     Raises ValueError or TypeError for an argument that cannot be, naming it, and what the source raises (see `gpuaug.data`).
     """
 
+    _is_accelerate_prepared = True
+    """Accelerate's mark of a loader that `Accelerator.prepare` leaves as it is; it would make another of this one's parts."""
+
+    prefetch_factor: int
     index: Index
     upcoming: tuple[int, int]
-    """Epoch and position of the next `iter()`."""
+    """Epoch and position that the next pass begins with."""
     reached: tuple[int, int]
     """Epoch and position of the batch delivered last."""
 
@@ -116,11 +130,17 @@ class DataLoader:
         persistent_workers: bool = False,
         pin_memory: bool = False,
         dataset: Any = None,
-        **refused: Any,
+        batch_sampler: Iterable[Iterable[int]] | None = None,
+        collate_fn: Callable[[list[Any]], Any] | None = None,
+        generator: torch.Generator | None = None,
+        pin_memory_device: str = "",
+        in_order: bool = True,
     ) -> None:
-        refuse(refused)
+        refuse(collate_fn=collate_fn, generator=generator)
         source, own = source_and_policy(source, dataset, policy)
-        self.batch_size = integer("batch_size", batch_size, 1)
+        if batch_sampler is not None:
+            check_batch_sampler(batch_size, shuffle, sampler, drop_last)
+        self.batch_size = integer("batch_size", batch_size, 1) if batch_sampler is None else None
         self.num_workers = integer("num_workers", num_workers, 0)
         self.prefetch_factor = integer("prefetch_factor", 2 if prefetch_factor is None else prefetch_factor, 1)
         self.seed = integer("seed", seed, 0, 2**64 - 1)
@@ -137,28 +157,37 @@ class DataLoader:
         self.max_bad = share("max_bad", max_bad)
         self.max_pixels = integer("max_pixels", max_pixels, 1)
         self.decode = decoder_of(self.decoder, self.max_pixels)
-        self.rank, self.world_size = place(rank, world_size, sampler is not None)
+        fixed = fixed_share(rank, world_size, sampler is not None or batch_sampler is not None)
         self.device = usable(device)
         self.source, transform = as_source(source, own is not None)
         limit(self.source, self.max_pixels)
-        self.dataset = self.source if isinstance(source, (str, tuple, list)) or hasattr(source, "__fspath__") else source
+        self.given = self.source if isinstance(source, (str, tuple, list)) or hasattr(source, "__fspath__") else source
         if self.num_workers and self.source.workers != "processes":
-            tell_unused(worker_init_fn=worker_init_fn, multiprocessing_context=multiprocessing_context)
+            warn_unused(worker_init_fn=worker_init_fn, multiprocessing_context=multiprocessing_context)
         self.policy = own if own is not None else converted(transform, size_of(self.source))
+        self.backend, self.dtype, self.memory_format = backend, dtype, memory_format
         self.augment = Augmenter(self.policy, backend, self.device, dtype, memory_format)
         self.shuffle = bool(shuffle)
-        whole = EpochOrder(len(self.source), self.shuffle, self.seed, self.rank, self.world_size, self.drop_last)
-        self.sampler = whole if sampler is None else sampler
-        check_length(self.sampler, len(self.source), self.batch_size, self.drop_last, self.on_error)
-        if rank is None and self.world_size > 1:
-            tell_share(whole)
+        self.own_batches = batch_sampler is not None
+        if batch_sampler is not None:
+            self.sampler: Any = torch_data.SequentialSampler(range(len(self.source)))  # as torch has it, and unused there too
+            self.batch_sampler: Any = batch_sampler
+        else:
+            order = EpochOrder(len(self.source), self.shuffle, self.seed, fixed, self.drop_last)
+            self.sampler = order if sampler is None else sampler
+            self.batch_sampler = torch_data.BatchSampler(self.sampler, self.size, self.drop_last)
+        self.check_length()
+        self.shares_told = False
         self.bad_files: dict[str, str] = {}
         self.makers = 1  # threads that make views
         if self.device.type == "cpu" and self.source.workers == "threads":
             self.makers = max(1, self.num_workers)
+        self.generator = None
+        self.pin_memory_device, self.in_order = pin_memory_device, in_order
         self.go_to(0, 0)
         self.reached = self.upcoming
         self.at_rest()
+        self.__initialized = True  # torch then refuses other values of batch_size, sampler and the like
 
     def at_rest(self) -> None:
         """Nothing runs, nothing is counted."""
@@ -175,25 +204,35 @@ class DataLoader:
         self.at_rest()
 
     def __len__(self) -> int:
-        """Batches of a whole epoch, on this rank."""
-        if not isinstance(self.sampler, Sized):
-            raise TypeError(f"DataLoader: {type(self.sampler).__name__} has no length, so the loader has none")
-        samples = len(self.sampler)
-        return samples // self.batch_size if self.drop_last else -(-samples // self.batch_size)
+        """Batches of a whole epoch, on this rank as torch.distributed has it now."""
+        given = self.batch_sampler if self.own_batches else self.sampler
+        if not isinstance(given, Sized):
+            raise TypeError(f"DataLoader: {type(given).__name__} has no length, so the loader has none")
+        if self.own_batches:
+            return len(given)
+        return len(given) // self.size if self.drop_last else -(-len(given) // self.size)
 
-    def __iter__(self) -> Iterator[tuple[Any, Any]]:
-        self.heed_sampler()
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:  # type: ignore[override]
+        self.follow_sampler_epoch()
         epoch, start = self.reached = self.upcoming
-        order = rest_of(self.sampler, epoch, start)
+        plan = self.plan(epoch, start)
+        self.check_length()
+        if plan.own and not self.shares_told:
+            warn_rank_share(self.order)
+            self.shares_told = True
         self.go_to(epoch + 1, 0)
-        return self.run(epoch, start, order)
+        yield from self.run(plan)
 
-    def run(self, epoch: int, start: int, order: Callable[[], Iterable[int]]) -> Iterator[tuple[Any, Any]]:
-        """The batches of one epoch from its `start`-th sample on."""
-        self.meter = meter = Meter(epoch, self.num_workers, self.makers)
-        tally = Tally(self.bad_files, self.max_bad, self.samples(), epoch)
-        position = start
-        pipeline = self.early.take(epoch, start) or self.pipeline(epoch, order)
+    def plan(self, epoch: int, start: int) -> EpochPlan:
+        own = self.batch_sampler if self.own_batches else None
+        return plan_epoch(self.sampler, own, epoch, start, self.size, self.drop_last, len(self.source))
+
+    def run(self, plan: EpochPlan) -> Iterator[tuple[Any, Any]]:
+        """The batches of one epoch."""
+        self.meter = meter = Meter(plan.epoch, self.num_workers, self.makers)
+        tally = Tally(self.bad_files, self.max_bad, self.samples(), plan.epoch)
+        position = plan.start
+        pipeline = self.early.take(plan) or self.pipeline(plan)
         try:
             self.augment.prepare()  # before the clock of `timeout` runs
             while True:
@@ -201,31 +240,30 @@ class DataLoader:
                 pipeline.start()
                 delivery = pipeline.get(self.timeout)
                 if pipeline.finished:
-                    self.begin(epoch + 1)
+                    self.begin(plan.epoch + 1)
                 meter.waited(began)
                 if delivery is None:
                     break
                 tally.add(delivery.bad)
                 meter.add(len(delivery.index), len(delivery.bad), delivery.read, delivery.decode, delivery.stamps)
-                position += delivery.asked * self.world_size
+                position += delivery.asked * plan.share.world_size
                 if delivery.views:
-                    yield self.deliver(delivery, epoch, position)
+                    yield self.deliver(delivery, plan, position)
         finally:
             pipeline.close()
             if self.source.workers == "threads":  # then batches differ in size
                 trim()
-        self.reached = (epoch + 1, 0)
+        self.reached = (plan.epoch + 1, 0)
         LOG.info("%s", meter)
 
-    def pipeline(self, epoch: int, order: Callable[[], Iterable[int]]) -> Producer | Here:
-        """What makes the batches of an order; its threads begin with `start()`."""
+    def pipeline(self, plan: EpochPlan) -> Producer | Here:
+        """What makes the batches of an epoch; its threads begin with `start()`."""
 
         def augmented(fetched: Fetched) -> Delivery:
             return make(fetched, maker, device)
 
-        maker, device = self.maker(epoch), self.device  # the thread must not keep the loader alive
-        work = batches(order, self.batch_size, self.drop_last, len(self.source))
-        fetcher = fetch(self.source, work, self.workers(maker, order))
+        maker, device = self.maker(plan.epoch), self.device  # the thread must not keep the loader alive
+        fetcher = fetch(self.source, plan.batches(), self.workers(maker, plan))
         if not self.num_workers:
             return Here(fetcher, augmented)
         threads = max(1, (torch.get_num_threads() - self.num_workers) // 2)  # half of what decoding leaves to the consumer
@@ -233,10 +271,10 @@ class DataLoader:
             threads = self.num_workers  # there is nothing to decode
         return Producer(fetcher, augmented, self.prefetch_factor, device, threads)
 
-    def workers(self, maker: Maker, order: Callable[[], Iterable[int]]) -> Workers:
+    def workers(self, maker: Maker, plan: EpochPlan) -> Workers:
         pool: range | Index = range(len(self.source))
-        if self.on_error == "replace" and not isinstance(self.sampler, EpochOrder):  # a sampler may leave samples out
-            pool = np.unique(np.asarray(order(), dtype=np.int64))
+        if self.on_error == "replace" and not plan.own:  # a sampler may leave samples out
+            pool = np.unique(np.concatenate([np.empty(0, np.int64), *plan.batches()]))
         return Workers(
             self.num_workers,
             self.prefetch_factor,
@@ -255,16 +293,18 @@ class DataLoader:
         """Let the threads of an epoch begin before it is asked for, if it will be, and where its order is known."""
         if not (self.persistent_workers and self.num_workers and self.upcoming == (epoch, 0)):
             return
-        if isinstance(self.sampler, EpochOrder) and not self.early.has(epoch):
-            self.early.begin(epoch, self.pipeline(epoch, rest_of(self.sampler, epoch, 0)))
+        if isinstance(self.sampler, EpochOrder) and not self.own_batches:
+            plan = self.plan(epoch, 0)
+            if not self.early.has(plan):
+                self.early.begin(plan, self.pipeline(plan))
 
-    def deliver(self, delivery: Delivery, epoch: int, position: int) -> tuple[Any, Any]:
+    def deliver(self, delivery: Delivery, plan: EpochPlan, position: int) -> tuple[Any, Any]:
         delivery.receive()
         self.index = delivery.index
-        self.drawing = Drawing(self.maker(epoch), delivery.index)
-        if isinstance(self.sampler, EpochOrder):
-            position = min(position, self.sampler.samples)  # of an uneven end, ranks have had samples twice
-        self.reached = (epoch, position)
+        self.drawing = Drawing(self.maker(plan.epoch), delivery.index)
+        if plan.own:
+            position = min(position, self.order.samples)  # of an uneven end, ranks have had samples twice
+        self.reached = (plan.epoch, position)
         views = delivery.views
         return views if len(views) > 1 else views[0], delivery.target
 
@@ -280,10 +320,55 @@ class DataLoader:
         """Samples of a whole epoch on this rank; of the source, where the sampler has no length."""
         return len(self.sampler) if isinstance(self.sampler, Sized) else len(self.source)
 
-    def set_epoch(self, epoch: int) -> None:
-        """The epoch of the next `iter()`; a sampler that has `set_epoch` is told at that time.
+    def check_length(self) -> None:
+        """Raise where an epoch has no batch on this rank, which torch.distributed may have changed."""
+        given = self.batch_sampler if self.own_batches else self.sampler
+        check_length(given, len(self.source), 1 if self.own_batches else self.size, self.drop_last, self.on_error)
 
-        An epoch that `load_state_dict` has just restored keeps its position. `loader.sampler.set_epoch` does the same.
+    @property
+    def size(self) -> int:
+        """Samples of a full batch; 1 where a batch sampler decides."""
+        return self.batch_size or 1
+
+    @property
+    def told_sampler(self) -> Any:
+        """What a loop calls `set_epoch` of: the sampler, or the one inside a batch sampler of the user's own."""
+        return getattr(self.batch_sampler, "sampler", self.batch_sampler) if self.own_batches else self.sampler
+
+    @property
+    def order(self) -> EpochOrder:
+        """The sampler, where it is the loader's own."""
+        return cast(EpochOrder, self.sampler)
+
+    @property
+    def dataset(self) -> Any:  # type: ignore[override]
+        """The source as given; of a path or of arrays, what the loader made of it."""
+        return self.given
+
+    @property
+    def rank(self) -> int:
+        """Of this process, among `world_size`; 0 with a sampler of one's own, which decides by itself."""
+        return self.sampler.rank if isinstance(self.sampler, EpochOrder) else 0
+
+    @property
+    def world_size(self) -> int:
+        """Processes that share an epoch: as given, or those of torch.distributed now."""
+        return self.sampler.num_replicas if isinstance(self.sampler, EpochOrder) else 1
+
+    @property
+    def collate_fn(self) -> Any:  # type: ignore[override]
+        """Raises TypeError: who asks for it means to make a loader of this one's parts."""
+        raise TypeError(
+            "gpuaug.DataLoader has no collate_fn, so no other loader can be made of its parts: it decodes and draws by itself. "
+            "Give the loader itself to the loop (in a process group each rank takes its share of it); to go on in the middle "
+            "of an epoch, save loader.state_dict() and call loader.load_state_dict(state), instead of skipping batches"
+        )
+
+    def set_epoch(self, epoch: int) -> None:
+        """Make this the epoch of the pass that begins next, also of an iterator that has not been used yet.
+
+        An epoch that `load_state_dict` has just restored keeps its position. `loader.sampler.set_epoch` does the same. A
+        sampler of the user's own that has `set_epoch` is told when the pass begins.
         """
         integer("epoch", epoch, 0, 2**32 - 1)
         self.go_to(epoch, self.upcoming[1] if epoch == self.upcoming[0] else 0)
@@ -293,13 +378,13 @@ class DataLoader:
         self.upcoming = (epoch, start)
         if isinstance(self.sampler, EpochOrder):
             self.sampler.set_epoch(epoch)
-        self.told = epoch_of(self.sampler)
+        self.told = epoch_of(self.told_sampler)
 
-    def heed_sampler(self) -> None:
+    def follow_sampler_epoch(self) -> None:
         """Where the loop has called `loader.sampler.set_epoch` since the last epoch, that is the epoch to go to."""
-        epoch, kind = epoch_of(self.sampler)
-        if (epoch, kind) != self.told and kind is not Told and hasattr(self.sampler, "set_epoch"):
-            self.set_epoch(epoch)
+        epoch, kind = epoch_of(self.told_sampler)
+        if (epoch, kind) != self.told and kind is not LoaderEpoch and hasattr(self.told_sampler, "set_epoch"):
+            self.set_epoch(int(epoch))
 
     def stats(self) -> Stats:
         """What the epoch that was begun last has spent its time on so far; see `gpuaug.data.Stats`."""

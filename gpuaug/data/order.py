@@ -3,32 +3,81 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch.utils.data import DistributedSampler
 
 Index = npt.NDArray[np.int64]
 
 
-class EpochOrder:
-    """A sampler over 0..samples-1, in order or shuffled, for one rank of `world_size`.
+@dataclass(frozen=True)
+class Share:
+    """Which share of every epoch a process takes: that of `rank` among `world_size` processes."""
+
+    rank: int
+    world_size: int
+
+
+WHOLE = Share(0, 1)
+
+
+def current_share() -> Share:
+    """The share that torch.distributed gives this process now; the whole where no process group is initialised."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return WHOLE
+    return Share(torch.distributed.get_rank(), torch.distributed.get_world_size())
+
+
+class EpochOrder(DistributedSampler[int]):
+    """A sampler over 0..samples-1, in order or shuffled, for one rank.
 
     Ranks take turns along the order of the whole epoch: rank r has its samples r, r + world_size, ... An end that does not
     come out even is filled up from the order's start, or cut off with drop_last, as torch's DistributedSampler does.
+
+    fixed: the share to take, whatever torch.distributed says. None asks torch.distributed each time, so that a sampler made
+    before the process group takes its share as well.
+    It is a DistributedSampler since programs ask for one by its class: they put a sampler of theirs in the place of any other.
     """
 
-    def __init__(
-        self, samples: int, shuffle: bool, seed: int, rank: int = 0, world_size: int = 1, drop_last: bool = False
-    ) -> None:
+    def __init__(self, samples: int, shuffle: bool, seed: int, fixed: Share | None = WHOLE, drop_last: bool = False) -> None:
+        # DistributedSampler's own __init__ would ask for the rank now.
         self.samples = samples
         self.shuffle = shuffle
         self.seed = seed
-        self.rank = rank
-        self.world_size = world_size
+        self.fixed = fixed
         self.drop_last = drop_last
         self.epoch = 0
+
+    @property
+    def share(self) -> Share:
+        return self.fixed or current_share()
+
+    # What DistributedSampler calls them.
+
+    @property
+    def dataset(self) -> range:  # type: ignore[override]
+        return range(self.samples)
+
+    @property
+    def rank(self) -> int:  # type: ignore[override]
+        return self.share.rank
+
+    @property
+    def num_replicas(self) -> int:  # type: ignore[override]
+        return self.share.world_size
+
+    @property
+    def num_samples(self) -> int:  # type: ignore[override]
+        return self.left(self.share)
+
+    @property
+    def total_size(self) -> int:  # type: ignore[override]
+        return self.num_samples * self.num_replicas
 
     def indices(self, epoch: int) -> Index:
         """Sample indices of a whole epoch, of all ranks, int64 (samples,)."""
@@ -38,64 +87,108 @@ class EpochOrder:
         keys = np.random.Philox(key=np.array([self.seed, epoch], dtype=np.uint64)).random_raw(self.samples)
         return np.argsort(keys, kind="stable")
 
-    def shard(self, epoch: int, start: int = 0) -> Index:
-        """This rank's sample indices of an epoch of which all ranks together have had the first `start`."""
-        end = start + self.share(start) * self.world_size
-        return np.resize(self.indices(epoch), end)[start + self.rank :: self.world_size]
+    def shard(self, epoch: int, start: int = 0, share: Share | None = None) -> Index:
+        """A rank's sample indices of an epoch of which all ranks together have had the first `start`."""
+        share = share or self.share
+        end = start + self.left(share, start) * share.world_size
+        return np.resize(self.indices(epoch), end)[start + share.rank :: share.world_size]
 
-    def share(self, start: int = 0) -> int:
+    def left(self, share: Share, start: int = 0) -> int:
         """Samples left for each rank."""
         rest = max(self.samples - start, 0)
-        return rest // self.world_size if self.drop_last else -(-rest // self.world_size)
+        return rest // share.world_size if self.drop_last else -(-rest // share.world_size)
 
     def set_epoch(self, epoch: int) -> None:
         """Make this the epoch that `iter()` of the sampler, and of its loader, gives next."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.share()
+        return self.num_samples
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.shard(self.epoch).tolist())
 
 
-class Told(int):
-    """An epoch that a loader has told a sampler: an equal number that is no Told, the loop has told it since then."""
+class LoaderEpoch(int):
+    """An epoch that the loader has set on a sampler. A plain int means that user code has called `set_epoch` since then."""
 
 
 def epoch_of(sampler: Any) -> tuple[Any, type]:
-    """The epoch that a sampler stands at, None where it has none, and its type, which is `Told` where a loader has set it."""
+    """The epoch that a sampler stands at, None where it has none, and its type: `LoaderEpoch` where a loader has set it."""
     epoch = getattr(sampler, "epoch", None)
     return epoch, type(epoch)
 
 
-def rest_of(sampler: Iterable[int], epoch: int, start: int) -> Callable[[], Iterable[int]]:
-    """What gives an epoch's order from its `start`-th sample on.
+@dataclass(frozen=True)
+class EpochPlan:
+    """What one epoch reads, as settled when it begins.
 
-    A sampler with a length is asked now, so that another `iter()` does not disturb it; our own, which is a pure function,
-    later, in whichever thread needs it.
+    share: of the epoch, where the order is `EpochOrder`'s (own), which knows how far all ranks together are. batches: makes
+    the epoch's batches of sample indices, (B,) int64 each; every call begins anew, unless the sampler has no length.
     """
-    if isinstance(sampler, EpochOrder):
-        return lambda: sampler.shard(epoch, start)
-    if hasattr(sampler, "set_epoch"):
-        sampler.set_epoch(Told(epoch))
-    if not hasattr(sampler, "__len__"):
-        return lambda: islice(iter(sampler), start, None)
-    order = np.array([int(i) for i in sampler], dtype=np.int64)
-    return lambda: order[start:]
+
+    epoch: int
+    start: int
+    share: Share
+    own: bool
+    batches: Callable[[], Iterator[Index]]
 
 
-def batches(order: Callable[[], Iterable[int]], batch_size: int, drop_last: bool, samples: int) -> Iterator[Index]:
+def plan_epoch(
+    sampler: Any, batch_sampler: Any, epoch: int, start: int, batch_size: int, drop_last: bool, samples: int
+) -> EpochPlan:
+    """The plan of an epoch from its `start`-th sample on.
+
+    batch_sampler: the user's own, which then decides on the batches, or None. samples: of the source.
+    A sampler with a length is asked now, so that another `iter()` does not disturb it. Our own is a pure function, and is
+    asked later, in whichever thread needs it.
+    """
+    if isinstance(sampler, EpochOrder) and batch_sampler is None:
+        share = sampler.share
+        return EpochPlan(
+            epoch, start, share, True, lambda: batched(sampler.shard(epoch, start, share), batch_size, drop_last, samples)
+        )
+    given = sampler if batch_sampler is None else batch_sampler
+    tell_epoch(given, epoch)
+    order: Any = list(given) if hasattr(given, "__len__") else given
+    if batch_sampler is None:
+        return EpochPlan(
+            epoch, start, WHOLE, False, lambda: batched(islice(iter(order), start, None), batch_size, drop_last, samples)
+        )
+    return EpochPlan(epoch, start, WHOLE, False, lambda: remaining(order, start, samples))
+
+
+def tell_epoch(sampler: Any, epoch: int) -> None:
+    """Set the epoch on a sampler, or on the one inside a batch sampler, where there is `set_epoch`."""
+    inner: Any = sampler if hasattr(sampler, "set_epoch") else getattr(sampler, "sampler", None)
+    if hasattr(inner, "set_epoch"):
+        inner.set_epoch(LoaderEpoch(epoch))
+
+
+def batched(order: Iterable[int] | Index, batch_size: int, drop_last: bool, samples: int) -> Iterator[Index]:
     """Index batches (B,) int64 of an order; the last may be smaller, or is dropped.
 
     Raises IndexError for an index outside 0..samples-1.
     """
-    items = iter(order())
+    items = iter(order)
     while True:
         batch = np.array([int(i) for i in islice(items, batch_size)], dtype=np.int64)
         if not len(batch) or (drop_last and len(batch) < batch_size):
             return
-        if batch.min() < 0 or batch.max() >= samples:
-            wrong = batch[(batch < 0) | (batch >= samples)][0]
-            raise IndexError(f"DataLoader: the sampler gave {wrong}, outside 0..{samples - 1}")
-        yield batch
+        yield checked(batch, samples)
+
+
+def remaining(batches: Iterable[Iterable[int]], start: int, samples: int) -> Iterator[Index]:
+    """A batch sampler's batches as arrays, without the first `start` samples. Raises IndexError as `batched` does."""
+    for given in batches:
+        whole = np.array([int(i) for i in given], dtype=np.int64)
+        batch, start = whole[start:], max(start - len(whole), 0)
+        if len(batch):
+            yield checked(batch, samples)
+
+
+def checked(batch: Index, samples: int) -> Index:
+    if batch.min() < 0 or batch.max() >= samples:
+        wrong = batch[(batch < 0) | (batch >= samples)][0]
+        raise IndexError(f"DataLoader: the sampler gave {wrong}, outside 0..{samples - 1}")
+    return batch

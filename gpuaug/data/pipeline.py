@@ -22,7 +22,7 @@ import torch
 from .faults import Bad
 from .fetch import JOIN
 from .making import Maker
-from .order import Index
+from .order import EpochPlan, Index, Share
 from .processes import ProcessFetcher
 from .reading import Fetched, Fetcher
 from .stats import Stamp, stamp
@@ -194,31 +194,31 @@ class Early:
     """
 
     def __init__(self) -> None:
-        self.epoch: int | None = None
+        self.begun: tuple[int, Share] | None = None
         self.pipeline: Producer | Here | None = None
         self.taken: Producer | Here | None = None
 
-    def has(self, epoch: int) -> bool:
-        return self.epoch == epoch
+    def has(self, plan: EpochPlan) -> bool:
+        return self.begun == (plan.epoch, plan.share)
 
-    def begin(self, epoch: int, pipeline: Producer | Here) -> None:
+    def begin(self, plan: EpochPlan, pipeline: Producer | Here) -> None:
         self.discard()
-        self.epoch, self.pipeline = epoch, pipeline
+        self.begun, self.pipeline = (plan.epoch, plan.share), pipeline
         pipeline.start()
 
-    def take(self, epoch: int, start: int) -> Producer | Here | None:
-        """The pipeline of this epoch from its first sample on, or None; one of another epoch is ended."""
-        if start or self.epoch != epoch:
+    def take(self, plan: EpochPlan) -> Producer | Here | None:
+        """The pipeline of this epoch from its first sample on, or None; one of another epoch or another share is ended."""
+        if plan.start or not self.has(plan):
             self.discard()
         self.taken = self.pipeline
-        self.pipeline = self.epoch = None
+        self.pipeline = self.begun = None
         return self.taken
 
     def discard(self) -> None:
         """End what was begun early."""
         if self.pipeline is not None:
             self.pipeline.close()
-        self.pipeline = self.epoch = None
+        self.pipeline = self.begun = None
 
     def close(self) -> None:
         """End all, when nobody will ask for more."""

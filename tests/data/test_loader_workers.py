@@ -6,6 +6,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pytest
 import torch
 from numbered import PIXELS, Numbered, order
 
@@ -66,9 +67,11 @@ def test_a_source_without_processes_says_what_it_does_not_use(folder, plain, cap
         assert "worker_init_fn is not used: threads of this process read this source" in caplog.text
     caplog.clear()
     gpuaug.DataLoader(folder, plain, num_workers=1)
-    gpuaug.DataLoader(folder, plain, **options)  # without workers torch is silent, too
+    gpuaug.DataLoader(folder, plain, worker_init_fn=seeded)  # without workers torch is silent, too
     gpuaug.DataLoader(Numbered(), plain, num_workers=1, **options)
     assert not caplog.records
+    with pytest.raises(ValueError, match="multiprocessing_context can only be used with multi-process loading"):  # as torch's
+        gpuaug.DataLoader(folder, plain, **options)
 
 
 class Where(Numbered):

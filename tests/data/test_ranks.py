@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import Dataset, DistributedSampler
 
 import gpuaug
-from gpuaug.data.order import EpochOrder
+from gpuaug.data.order import EpochOrder, Share
 
 SAMPLES = 70
 
@@ -63,7 +63,7 @@ def test_shards_are_those_of_torchs_sampler(shuffle, drop_last):
         order = EpochOrder(samples, shuffle, 3).indices(5)
         for rank in range(world_size):
             theirs = DistributedSampler(range(samples), world_size, rank, shuffle=False, drop_last=drop_last)
-            ours = EpochOrder(samples, shuffle, 3, rank, world_size, drop_last)
+            ours = EpochOrder(samples, shuffle, 3, Share(rank, world_size), drop_last)
             assert ours.shard(5).tolist() == [int(order[i]) for i in theirs]
             assert len(ours) == len(theirs)
             ours.set_epoch(5)
@@ -214,4 +214,5 @@ def test_what_does_not_go_together(plain):
     assert "rank must be an integer in 0..1" in message(rank=2, world_size=2)
     assert "world_size must be an integer at least 1" in message(rank=0, world_size=0)
     assert "must stay None with it" in message(rank=0, world_size=2, sampler=[1])
+    assert "must stay None with it" in message(rank=0, world_size=2, batch_sampler=[[1]])
     assert "leaves no batch of 6 samples" in message(rank=0, world_size=2, batch_size=7, drop_last=True)

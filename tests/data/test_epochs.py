@@ -1,0 +1,141 @@
+"""Which epoch a pass is: settled by its first `next()`, whichever way a program calls iter, set_epoch and state_dict."""
+
+import numpy as np
+import pytest
+import torch
+
+import gpuaug
+
+SAMPLES = 12
+
+
+@pytest.fixture
+def loader(plain):
+    def make(**options):
+        images = np.zeros((SAMPLES, 8, 8, 3), np.uint8)
+        return gpuaug.DataLoader((images, np.arange(SAMPLES)), plain, 4, shuffle=True, seed=1, **options)
+
+    return make
+
+
+def order(batches):
+    return [i for _, target in batches for i in target.tolist()]
+
+
+def epoch_order(loader, epoch):
+    return loader.sampler.indices(epoch).tolist()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_iterator_that_nobody_uses_is_no_epoch(loader, workers):
+    """Lightning asks once for an iterator, only to see that there is one."""
+    one = loader(num_workers=workers, persistent_workers=workers > 0)
+    for epoch in range(3):
+        iter(one)
+        unused = iter(one)
+        assert order(iter(one)) == epoch_order(one, epoch)
+        assert one.draws.epoch == epoch
+        del unused
+
+
+@pytest.mark.parametrize("tell", ["loader", "sampler", "batch_sampler.sampler"])
+def test_set_epoch_holds_until_the_first_batch(loader, tell):
+    one = loader()
+    told = {"loader": one, "sampler": one.sampler, "batch_sampler.sampler": one.batch_sampler.sampler}[tell]
+    for epoch in (0, 1, 5, 5, 2):
+        iterator = iter(one)
+        told.set_epoch(epoch)
+        first = next(iterator)
+        told.set_epoch(9)  # of the next pass: this one is under way
+        assert order([first, *iterator]) == epoch_order(one, epoch)
+        assert one.draws.epoch == epoch
+
+
+def test_asking_for_the_state_changes_nothing(loader):
+    one = loader()
+    assert one.state_dict()["epoch"] == 0
+    iterator = iter(one)
+    assert one.state_dict() == {**one.state_dict(), "epoch": 0, "position": 0}
+    seen = []
+    for batch in iterator:
+        seen.append(batch)
+        assert one.state_dict() == {**one.state_dict(), "epoch": 0, "position": 4 * len(seen)}
+    assert order(seen) == epoch_order(one, 0)
+    assert one.state_dict() == {**one.state_dict(), "epoch": 1, "position": 0}
+
+
+@pytest.mark.parametrize("position", [4, SAMPLES])
+def test_after_a_restart_unused_iterators_do_not_matter(loader, position):
+    """Also where the state was saved with an epoch's last batch, and the program says that the next one follows."""
+    one = loader()
+    one.load_state_dict({**one.state_dict(), "epoch": 3, "position": position})
+    iter(one)
+    iterator = iter(one)
+    if position == SAMPLES:
+        one.sampler.set_epoch(4)
+        assert order(iterator) == epoch_order(one, 4)
+    else:
+        one.sampler.set_epoch(3)
+        assert order(iterator) == epoch_order(one, 3)[position:]
+    assert order(one) == epoch_order(one, 5 if position == SAMPLES else 4)
+
+
+def test_two_passes_at_once_are_two_epochs(loader):
+    one = loader()
+    first, second = iter(one), iter(one)
+    begun = next(second)
+    other = next(first)
+    assert order([begun, *second]) == epoch_order(one, 0)
+    assert order([other, *first]) == epoch_order(one, 1)
+
+
+# The share of a rank.
+
+
+@pytest.fixture
+def process_group(tmp_path):
+    """start(rank, world_size): pretend to be one of several ranks; only the group's own size is asked here."""
+    started = []
+
+    def start():
+        torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'rendezvous'}", rank=0, world_size=1)
+        started.append(True)
+
+    yield start
+    if started:
+        torch.distributed.destroy_process_group()
+
+
+def test_the_rank_is_found_when_an_epoch_begins(loader, monkeypatch, process_group, caplog):
+    """A loader made before the process group takes its share of every epoch that begins afterwards."""
+    one = loader(num_workers=1, persistent_workers=True)
+    fixed = loader(rank=0, world_size=1)
+    assert order(one) == epoch_order(one, 0)  # and the threads of epoch 1 have begun
+    process_group()
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 3)
+    for rank in (1, 2):
+        monkeypatch.setattr(torch.distributed, "get_rank", lambda rank=rank: rank)
+        assert (one.rank, one.world_size, len(one), len(one.sampler)) == (rank, 3, 1, 4)
+        assert order(one) == epoch_order(one, rank)[rank::3]
+        assert one.state_dict()["epoch"] == rank + 1
+    assert caplog.text.count("reads 4 of the 12 samples of an epoch, since torch.distributed is initialised") == 1
+    assert order(fixed) == epoch_order(fixed, 0)
+
+
+def test_a_share_that_leaves_no_batch_is_an_error(loader, monkeypatch, process_group):
+    one = loader(drop_last=True)
+    process_group()
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 4)
+    with pytest.raises(ValueError, match=r"batch_size=4 with drop_last=True leaves no batch of 3 samples"):
+        next(iter(one))
+
+
+def test_a_launchers_ranks_without_a_process_group_are_warned_of(loader, monkeypatch, caplog):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    one = loader()
+    assert sorted(order(one)) == list(range(SAMPLES))
+    assert "reads all 12 samples of an epoch, though WORLD_SIZE=2: torch.distributed is not initialised" in caplog.text
+    caplog.clear()
+    assert len(order(one)) == SAMPLES  # said once
+    assert len(order(loader(rank=1, world_size=2))) == SAMPLES // 2  # said by the user
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
