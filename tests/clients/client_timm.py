@@ -1,0 +1,55 @@
+"""timm's train script runs with its loader replaced. Run by `make test-clients TIMM_TRAIN=path/to/train.py`.
+
+The script is in timm's repository only, not in its wheel, so its path has to be given.
+"""
+
+import os
+
+import numpy as np
+import pytest
+from conftest import PROGRAMS, TORCHRUN
+from PIL import Image
+
+import gpuaug
+from gpuaug.data.order import EpochOrder
+
+SCRIPT = os.environ.get("TIMM_TRAIN", "")
+OPTIONS = {
+    "model": "test_resnet",
+    "num-classes": 2,
+    "epochs": 2,
+    "warmup-epochs": 0,
+    "batch-size": 5,
+    "workers": 1,
+    "device": "cpu",
+    "opt": "sgd",
+    "lr": 0.01,
+    "output": "out",
+    "val-split": "",
+}
+
+
+@pytest.fixture
+def photos(tmp_path):
+    for k in range(40):
+        place = tmp_path / "photos" / "train" / f"class{k % 2}" / f"{k:02}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.random.default_rng(k).integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(place)
+    return tmp_path / "photos"
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_its_training(ranks, run, photos):
+    assert SCRIPT, "give the path of timm's train.py: make test-clients TIMM_TRAIN=..."
+    launcher = TORCHRUN if ranks > 1 else []
+    options = [f"--{name}={value}" for name, value in OPTIONS.items()]
+    more = ["--input-size", "3", "32", "32", "--no-prefetcher", "--data-dir", photos]
+    seen = run(*launcher, PROGRAMS / "timm_train.py", SCRIPT, *options, *more)
+    order = EpochOrder(40, True, 3)
+    assert len(gpuaug.DataLoader(photos / "train", "supervised").source) == 40
+    assert list(seen) == [str(rank) for rank in range(ranks)]
+    for rank in range(ranks):
+        # Its last epochs are a cooldown, which counts on.
+        assert {"0", "1"} <= seen[str(rank)].keys()
+        for epoch, samples in seen[str(rank)].items():
+            assert samples == order.indices(int(epoch))[rank::ranks].tolist()
