@@ -1,0 +1,148 @@
+"""Run the tests that depend on versions under every version that gpuaug supports, and write the table of docs/versions.md.
+
+    python tests/version_matrix.py [ROW ...]      # all rows, or those named, such as 2.11
+
+Each row is an environment of its own in `.matrix/`, which is removed before the next, since one takes about 6 GB. Rows that
+are not named keep their results, which lie in docs/versions.json beside the page. Exits with 1 where a test fails.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PLACE = ROOT / ".matrix"
+RESULTS, PAGE = ROOT / "docs/versions.json", ROOT / "docs/versions.md"
+
+
+@dataclass(frozen=True)
+class Row:
+    """An environment: its Python, and constraints for pip; a package that is not named comes in its newest version."""
+
+    python: str
+    constraints: tuple[str, ...]
+
+
+ROWS = {
+    "2.11": Row("3.12", ("torch==2.11.*", "kornia==0.8.1", "numpy==2.0.*", "pillow==11.0.*", "numba==0.61.*")),
+    "2.12": Row("3.11", ("torch==2.12.*",)),
+    "2.13": Row("3.13", ("torch==2.13.*",)),
+    "2.14": Row("3.11", ("torch==2.14.*",)),
+    "2.15": Row("3.11", ("torch==2.15.*",)),
+}
+"""torch -> its environment. torchvision and Triton follow from torch; the first row has the oldest of everything else too."""
+
+NEEDS = ["hypothesis", "pytest", "pytest-xdist", "scikit-image", "scipy", "fsspec", "matplotlib", "nvidia-dali-cuda130"]
+
+PARTS = {
+    "parity": ["tests/parity", "--ignore=tests/parity/test_triton.py", "--ignore=tests/parity/test_triton_compile.py"],
+    "Triton, interpreted": ["tests/parity/test_triton.py"],
+    "Triton, compiled": ["tests/parity/test_triton_compile.py"],
+    "DataLoader": [
+        *(f"tests/data/test_{name}.py" for name in ("determinism", "epochs", "loader", "loader_arguments", "loader_workers")),
+        *(f"tests/data/test_{name}.py" for name in ("ranks", "torch_surface", "torchvision_datasets")),
+    ],
+    "converter": ["tests/test_convert.py"],
+    "draws": ["tests/test_sampling.py", "tests/test_distributions.py", "tests/test_augmenter.py", "tests/test_images.py"],
+}
+"""Part -> what pytest is given. Compiling covers sm_75 to sm_100."""
+
+SHOWN = ("torch", "torchvision", "triton", "kornia", "numpy", "pillow", "numba")
+
+
+def environment(row: Row) -> Path:
+    """Make the environment of a row; gives its Python."""
+    shutil.rmtree(PLACE, ignore_errors=True)
+    python = shutil.which(f"python{row.python}") or sys.executable
+    subprocess.run([python, "-m", "venv", PLACE], check=True)
+    constraints = PLACE / "constraints.txt"
+    constraints.write_text("\n".join(row.constraints) + "\n", encoding="utf-8")
+    made = PLACE / "bin/python"
+    install = [made, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--editable", ROOT, *NEEDS]
+    # By the variable, which also takes the place of constraints that the machine's own configuration may have.
+    subprocess.run(install, env={**os.environ, "PIP_CONSTRAINT": str(constraints)}, check=True)
+    return made
+
+
+def versions(python: Path) -> dict[str, str]:
+    code = (
+        "import json, platform; from importlib.metadata import version; "
+        f"print(json.dumps({{'python': platform.python_version(), **{{n: version(n) for n in {SHOWN}}}}}))"
+    )
+    done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
+    found: dict[str, str] = json.loads(done.stdout)
+    return found
+
+
+def run(python: Path, selection: list[str]) -> dict[str, int]:
+    """passed, failed, error and skipped of a part."""
+    command = [python, "-m", "pytest", "-n", "2", "--dist", "loadfile", "-p", "no:cacheprovider", *selection]
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
+    )
+    last = done.stdout.strip().splitlines()[-1:] or ["nothing printed"]
+    counts = {word.rstrip("s"): int(number) for number, word in re.findall(r"(\d+) (passed|failed|errors?|skipped)", last[0])}
+    if done.returncode:
+        print(done.stdout[-6000:], done.stderr[-2000:], sep="\n", flush=True)
+        counts.setdefault("failed", 0)
+        if not counts["failed"] and not counts.get("error"):
+            counts["error"] = 1
+    return counts
+
+
+def cell(counts: dict[str, int]) -> str:
+    bad = counts.get("failed", 0) + counts.get("error", 0)
+    return f"{counts.get('passed', 0)} / {bad}"
+
+
+def page(results: dict[str, dict[str, object]]) -> str:
+    lines = [
+        "# Versions that are tested",
+        "",
+        "Each row is an environment of its own, each cell the tests of a part: passed / failed. Tests that need a GPU are left",
+        "out. Written by `make test-matrix`.",
+        "",
+        "| torch | " + " | ".join(n for n in ("python", *SHOWN[1:])) + " | " + " | ".join(PARTS) + " | date |",
+        "|---|" + "---|" * (len(SHOWN) + len(PARTS) + 1),
+    ]
+    for name in ROWS:
+        if name in results:
+            row = results[name]
+            found, parts = row["versions"], row["parts"]
+            assert isinstance(found, dict)
+            assert isinstance(parts, dict)
+            cells = [found[n] for n in ("torch", "python", *SHOWN[1:])]
+            lines.append(f"| {' | '.join([*cells, *(cell(parts[p]) for p in PARTS), str(row['date'])])} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    bad = 0
+    for name in sys.argv[1:] or ROWS:
+        python = environment(ROWS[name])
+        found = versions(python)
+        print(name, found, flush=True)
+        parts = {}
+        for part, selection in PARTS.items():
+            parts[part] = run(python, selection)
+            bad += parts[part].get("failed", 0) + parts[part].get("error", 0)
+            print(f"  {part}: {parts[part]}", flush=True)
+        results[name] = {"versions": found, "parts": parts, "date": datetime.datetime.now(datetime.UTC).date().isoformat()}
+        results[name]["constraints"] = asdict(ROWS[name])["constraints"]
+        RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        PAGE.write_text(page(results), encoding="utf-8")
+    shutil.rmtree(PLACE, ignore_errors=True)
+    sys.exit(bool(bad))
+
+
+if __name__ == "__main__":
+    main()
