@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from array import array
 from collections.abc import Callable, Iterable, Iterator
@@ -12,42 +13,68 @@ import numpy as np
 import numpy.typing as npt
 
 from .decode import DecodeError
-from .target import collate_targets
+from .target import Collate, collate_targets, together
+
+LOG = logging.getLogger("gpuaug")
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 """torchvision's IMG_EXTENSIONS; upper case counts too."""
 
 
 class FolderSource:
-    """Image files in class folders, as torchvision's ImageFolder has them: `root/class/**/file`.
+    """Image files in class folders, as torchvision's ImageFolder has them: `root/class/**/file`; or without classes.
 
-    classes: folder names, sorted. class_to_idx: name -> number. targets: (N,) int64, the class number of each file.
-    Classes in order, then their folders sorted by path, then files sorted by name.
-    Raises FileNotFoundError where there is no folder, no class folder or a class without images, NotADirectoryError for a
-    file, and PermissionError for a folder that cannot be listed; each names the folder.
+    labels: None takes class folders where there are any, and else the images in `root`, without labels; images beside class
+        folders are then left out, and a warning is logged. False takes all images at any depth, without labels: those in
+        folders in the order that they would have with labels, then those in `root`. True needs class folders.
+    classes: folder names, sorted. class_to_idx: name -> number. targets: (N,) int64, the class number of each file, -1 without
+    labels. Classes in order, then their folders sorted by path, then files sorted by name.
+    Raises FileNotFoundError where there is no folder, no image, no class folder that is asked for, or a class without images,
+    NotADirectoryError for a file, and PermissionError for a folder that cannot be listed; each names the folder.
     """
 
     workers = "threads"
 
-    def __init__(self, root: str | os.PathLike[str]) -> None:
+    def __init__(self, root: str | os.PathLike[str], labels: bool | None = None) -> None:
         top = str(Path(root).expanduser())
-        self.classes = class_folders(top)
-        self.class_to_idx = {name: k for k, name in enumerate(self.classes)}
+        folders, loose = inside(top)
         self.files = Files()
         self.target_transform: Callable[[Any], Any] | None = None
         counts = []
-        for name in self.classes:
+        for name in folders:
             before = len(self.files)
             for folder, names in sorted(walk(str(Path(top, name)))):
                 self.files.extend(folder, sorted(names))
             counts.append(len(self.files) - before)
-        empty = [name for name, count in zip(self.classes, counts, strict=True) if not count]
-        if empty:
+        if not (len(self.files) or loose):
+            raise FileNotFoundError(
+                f"{top}: no images in it; it needs files that end in {' '.join(EXTENSIONS)}, in one folder a class or, without "
+                "labels, in any"
+            )
+        self.labelled = labels is not False and len(self.files) > 0
+        if labels and not self.labelled:
+            raise FileNotFoundError(
+                f"{top}: {len(loose)} images but no class folders, and labels=True; move them into one folder a class, or take "
+                "them without labels: labels=None"
+            )
+        if not self.labelled:
+            self.files.extend(top, loose)
+        elif empty := [name for name, count in zip(folders, counts, strict=True) if not count]:
             raise FileNotFoundError(
                 f"{top}: no images in the class folders {', '.join(empty)}; remove them, or fill them with files that end "
-                f"in {' '.join(EXTENSIONS)}"
+                f"in {' '.join(EXTENSIONS)}, or give labels=False, which takes all images without classes"
             )
-        self.targets: npt.NDArray[np.int64] = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
+        elif loose:
+            LOG.warning(
+                "%s: %d images beside the class folders are left out, such as %s; labels=False takes all images, without "
+                "classes",
+                *(top, len(loose), loose[0]),
+            )
+        self.classes = folders if self.labelled else []
+        self.class_to_idx = {name: k for k, name in enumerate(self.classes)}
+        self.targets: npt.NDArray[np.int64] = np.full(len(self.files), -1, dtype=np.int64)
+        if self.labelled:
+            self.targets = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
 
     @classmethod
     def from_samples(
@@ -56,9 +83,11 @@ class FolderSource:
         classes: list[str],
         class_to_idx: dict[str, int],
         target_transform: Callable[[Any], Any] | None = None,
+        labelled: bool = True,
     ) -> FolderSource:
-        """The files that a torchvision ImageFolder has listed, in its order."""
+        """The files that a torchvision ImageFolder, or anyone else, has listed, in its order."""
         source = cls.__new__(cls)
+        source.labelled = labelled
         source.classes, source.class_to_idx, source.target_transform = classes, class_to_idx, target_transform
         source.files = Files()
         targets = []
@@ -85,12 +114,12 @@ class FolderSource:
         except OSError as error:
             raise DecodeError(f"{path}: cannot be read: {error.strerror or error}") from error
 
-    def target(self, index: npt.NDArray[np.int64]) -> Any:
-        """Targets of a batch: int64 (B,), or what the target transform makes of them."""
-        return collate_targets(self.targets, index, self.target_transform)
+    def target(self, index: npt.NDArray[np.int64], collate: Collate = together) -> Any:
+        """Targets of a batch: int64 (B,), or what the target transform and `collate` make of them; None without labels."""
+        return collate_targets(self.targets, index, self.target_transform, collate, self.name) if self.labelled else None
 
     def __repr__(self) -> str:
-        return f"FolderSource({len(self)} files, {len(self.classes)} classes)"
+        return f"FolderSource({len(self)} files, {f'{len(self.classes)} classes' if self.labelled else 'no labels'})"
 
 
 class Files:
@@ -118,23 +147,17 @@ class Files:
         return str(Path(self.folders[self.folder_of[i]], name))
 
 
-def class_folders(top: str) -> list[str]:
-    """Names of the folders in a folder, sorted."""
+def inside(top: str) -> tuple[list[str], list[str]]:
+    """Names of the folders and of the images in a folder, each sorted."""
+    advice = "give the path of a folder with one folder of images a class or, without labels, with images"
     if not Path(top).exists():
-        raise FileNotFoundError(f"{top}: no such folder; give the path of a folder with one folder of images a class")
+        raise FileNotFoundError(f"{top}: no such folder; {advice}")
     if not Path(top).is_dir():
-        raise NotADirectoryError(f"{top}: not a folder; give the path of a folder with one folder of images a class")
+        raise NotADirectoryError(f"{top}: not a folder; {advice}")
     with os.scandir(top) as entries:
-        found = sorted(entry.name for entry in entries if entry.is_dir())
-    if found:
-        return found
-    loose = sum(len(names) for _, names in walk(top))
-    if loose:
-        raise FileNotFoundError(
-            f"{top}: {loose} images but no class folders; move them into one, such as {Path(top, 'all')}, "
-            "or give the folder above it"
-        )
-    raise FileNotFoundError(f"{top}: neither class folders nor images in it; it needs one folder of images a class")
+        found = list(entries)
+    folders = sorted(entry.name for entry in found if entry.is_dir())
+    return folders, sorted(entry.name for entry in found if is_image(entry))
 
 
 def walk(top: str) -> Iterator[tuple[str, list[str]]]:
@@ -149,11 +172,15 @@ def walk(top: str) -> Iterator[tuple[str, list[str]]]:
         names = []
         with os.scandir(folder) as entries:
             for entry in entries:
-                if entry.name.lower().endswith(EXTENSIONS) and (entry.is_file() or dangling(entry)):
+                if is_image(entry):
                     names.append(entry.name)
                 elif entry.is_dir() and not (entry.is_symlink() and loops(entry.path)):
                     todo.append(entry.path)
         yield folder, names
+
+
+def is_image(entry: os.DirEntry[str]) -> bool:
+    return entry.name.lower().endswith(EXTENSIONS) and (entry.is_file() or dangling(entry))
 
 
 def dangling(entry: os.DirEntry[str]) -> bool:

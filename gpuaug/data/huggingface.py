@@ -10,7 +10,7 @@ import numpy as np
 
 from .decode import DecodeError
 from .source import Index
-from .target import collate_targets
+from .target import Collate, collate_targets, together
 
 CLASSES = {
     "datasets.arrow_dataset.Dataset",
@@ -30,14 +30,15 @@ class HuggingFaceSource:
 
     image, label: names of the columns. None takes the one column whose feature is `Image`, and the one whose feature is
         `ClassLabel`, or else the one column of integers.
-    labelled: False for a data set without classes; every target is then -1.
+    labelled: None takes labels where a column fits, or is named by `label`; False takes none, and every target is -1; True
+        needs them.
     classes: names of the classes, where the feature has them. targets: (N,) int64; -1 where the data set has None.
     Raises TypeError for a stream or a dictionary of splits, and ValueError naming the columns where none or several fit.
     """
 
     workers = "threads"
 
-    def __init__(self, dataset: Any, image: str | None = None, label: str | None = None, labelled: bool = True) -> None:
+    def __init__(self, dataset: Any, image: str | None = None, label: str | None = None, labelled: bool | None = None) -> None:
         kind = type(dataset).__name__
         if "Dict" in kind:
             raise TypeError(f"DataLoader: a {kind} has several splits; give one, such as dataset[{next(iter(dataset), '')!r}]")
@@ -48,7 +49,9 @@ class HuggingFaceSource:
         plain = dataset.with_format(None)
         self.targets = np.full(len(dataset), -1, dtype=np.int64)
         self.classes: list[str] = []
-        if labelled:
+        some = any(is_label(feature) or is_integer(feature) for feature in features.values())
+        self.labelled = bool(labelled) or (labelled is None and (label is not None or some))
+        if self.labelled:
             name = column("label", label, features, is_label, is_integer)
             self.classes = list(getattr(features[name], "names", None) or [])
             values = plain.select_columns([name]).with_format("arrow")[:].column(name)
@@ -72,12 +75,13 @@ class HuggingFaceSource:
         except (OSError, ValueError, TypeError) as error:
             raise DecodeError(f"{self.name(i)}: cannot be read: {error}") from error
 
-    def target(self, index: Index) -> Any:
-        """Targets of a batch: int64 (B,)."""
-        return collate_targets(self.targets, index, None)
+    def target(self, index: Index, collate: Collate = together) -> Any:
+        """Targets of a batch: int64 (B,), or what `collate` makes of them; None without labels."""
+        return collate_targets(self.targets, index, None, collate) if self.labelled else None
 
     def __repr__(self) -> str:
-        return f"HuggingFaceSource({len(self)} rows, image {self.image!r}, {len(self.classes)} classes)"
+        labels = f"{len(self.classes)} classes" if self.labelled else "no labels"
+        return f"HuggingFaceSource({len(self)} rows, image {self.image!r}, {labels})"
 
 
 def is_image(feature: Any) -> bool:

@@ -101,7 +101,11 @@ PHOTO = datasets.Image()
             r"no column of label, text can be the image; use .*image=\.\.\.",
         ),
         ({"a": PHOTO, "b": PHOTO, "label": NAMES}, {}, r"columns a, b may each be the image"),
-        ({"image": PHOTO}, {}, r"no column of image can be the label; use .*label=\.\.\., or labelled=False"),
+        (
+            {"image": PHOTO},
+            {"labelled": True},
+            r"no column of image can be the label; use .*label=\.\.\., or labelled=False",
+        ),
         ({"image": PHOTO, "fine": NAMES, "coarse": NAMES}, {}, "columns fine, coarse may each be the label"),
         ({"image": PHOTO, "x": INTEGER, "y": INTEGER}, {}, "columns x, y may each be the label"),
         ({"image": PHOTO, "label": NAMES}, {"image": "img"}, "image='img' is no column; the columns are image, label"),
@@ -127,11 +131,23 @@ def test_columns_that_fit(features, options):
     assert len(HuggingFaceSource(empty(**features), **options)) == 0
 
 
-def test_without_labels_every_target_is_minus_one(hugging, plain):
-    source = HuggingFaceSource(hugging, labelled=False)
-    _, target = next(iter(gpuaug.DataLoader(source, plain, batch_size=4)))
-    assert target.tolist() == [-1] * 4
-    assert repr(source) == "HuggingFaceSource(70 rows, image 'photo', 0 classes)"
+def test_without_labels(hugging, plain):
+    bare = hugging.remove_columns("kind")
+    for given in (
+        HuggingFaceSource(hugging, labelled=False),
+        bare,
+        HuggingFaceSource(bare),
+        torch.utils.data.Subset(bare, range(4)),
+    ):
+        loader = gpuaug.DataLoader(given, plain, batch_size=4)
+        _, index = next(iter(loader))
+        assert index.tolist() == [0, 1, 2, 3]
+        assert not loader.labelled
+    assert repr(HuggingFaceSource(bare)) == "HuggingFaceSource(70 rows, image 'photo', no labels)"
+    _, target = next(iter(gpuaug.DataLoader(hugging, plain, batch_size=4, labels=False)))
+    assert target.tolist() == [0, 1, 2, 3]
+    with pytest.raises(ValueError, match=r"no column of .* can be the label"):
+        gpuaug.DataLoader(bare, plain, labels=True)
 
 
 def test_splits_and_streams_are_refused(hugging, plain):
