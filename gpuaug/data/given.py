@@ -15,7 +15,7 @@ from torch.utils.data import IterableDataset
 from ..ops import Size
 from . import packed
 from .concat import Concatenated, common, known
-from .folder import EXTENSIONS, FolderSource
+from .folder import EXTENSIONS, FolderSource, is_hidden
 from .huggingface import HuggingFaceSource, is_huggingface
 from .shards import ShardSource
 from .source import ArraySource, DatasetSource, Selected, Source
@@ -119,8 +119,8 @@ def from_path(path: str, labels: bool | None = None) -> Source:
     if folder.is_dir():
         with os.scandir(folder) as entries:
             found = list(entries)
-        shards = sorted(entry.path for entry in found if entry.name.endswith(".tar"))
-        if shards and not any(entry.is_dir() for entry in found):
+        shards = sorted(entry.path for entry in found if entry.name.endswith(".tar") and not is_hidden(entry.name))
+        if shards and not any(entry.is_dir() for entry in found if not is_hidden(entry.name)):
             return ShardSource(shards)
     return FolderSource(path, labels)
 

@@ -10,6 +10,7 @@ from torchvision.datasets import ImageFolder
 
 import gpuaug
 from gpuaug.data import DecodeError, FolderSource
+from gpuaug.data.pack import Packing, pack
 
 
 def touch(root: Path, *names: str) -> None:
@@ -23,7 +24,7 @@ def test_order_is_torchvisions(tmp_path):
     touch(
         tmp_path,
         *("b/2.png", "b/10.png", "b/x/1.jpg", "b/x-y/1.jpg", "b/x/z/1.JPEG", "b/notes.txt"),
-        *("a b/é.webp", "a b/.hidden.png", "a b/archive.tar.gz", "C/1.TIFF", "C/deep/er/2.ppm", "loose.png"),
+        *("a b/é.webp", "a b/archive.tar.gz", "C/1.TIFF", "C/deep/er/2.ppm", "loose.png"),
     )
     touch(tmp_path.parent / f"{tmp_path.name}-elsewhere", "1.png", "2.png")
     (tmp_path / "b" / "linked").symlink_to(tmp_path.parent / f"{tmp_path.name}-elsewhere")
@@ -175,3 +176,58 @@ def test_a_list_of_images_and_shards_is_refused():
         gpuaug.DataLoader(["a.png", "b.tar"], "byol")
     with pytest.raises(ValueError, match=r"https://here/a\.png: image files are read from a disk"):
         gpuaug.DataLoader(["https://here/a.png"], "byol")
+
+
+def test_what_programs_leave_beside_images_is_no_data(tmp_path, caplog):
+    touch(tmp_path, "a/1.png", "b/2.png", ".ipynb_checkpoints/1-checkpoint.png", "__MACOSX/a/._1.png", "a/._1.png", "a/.notes")
+    touch(tmp_path, "b/.ipynb_checkpoints/2-checkpoint.png", "b/__MACOSX/2.png", "b/.cache/3.png")
+    for labels in (None, False):
+        caplog.clear()
+        source = FolderSource(tmp_path, labels)
+        assert [source.name(i) for i in range(len(source))] == [str(tmp_path / "a" / "1.png"), str(tmp_path / "b" / "2.png")]
+        assert [record.getMessage() for record in caplog.records] == [
+            f"{tmp_path}: 6 hidden files and folders are left out, such as {tmp_path}/.ipynb_checkpoints; "
+            "rename them to take them"
+        ]
+    assert FolderSource(tmp_path).classes == ["a", "b"]
+
+
+def test_a_folder_may_be_hidden_itself(tmp_path, caplog):
+    touch(tmp_path, ".data/a/1.png")
+    assert len(FolderSource(tmp_path / ".data")) == 1
+    assert not caplog.records
+
+
+def test_a_folder_of_shards_with_something_hidden_is_one_of_shards(folder, tmp_path):
+    pack(str(folder), tmp_path / "p", Packing("jpeg", 8), say=lambda _: None)
+    (tmp_path / "p" / "packed.json").unlink()
+    touch(tmp_path, "p/.ipynb_checkpoints/notes", "p/._p-000000.tar")
+    assert len(gpuaug.DataLoader(tmp_path / "p", "byol").source) == len(FolderSource(folder))
+
+
+@pytest.mark.parametrize("labels", [None, False])
+def test_links_in_a_circle_are_named(tmp_path, labels):
+    touch(tmp_path, "a/1.png", "b/x/2.png")
+    (tmp_path / "a" / "to_b").symlink_to(tmp_path / "b")
+    assert [Path(FolderSource(tmp_path, labels).name(i)).name for i in range(3)] == ["1.png", "2.png", "2.png"]
+    (tmp_path / "b" / "x" / "to_a").symlink_to(tmp_path / "a")
+    with pytest.raises(ValueError, match=f"links lead in a circle, {tmp_path}/a/to_b, {tmp_path}/a/to_b/x/to_a; remove one"):
+        FolderSource(tmp_path, labels)
+
+
+def test_a_link_to_where_it_lies_is_no_class(tmp_path):
+    touch(tmp_path, "a/1.png")
+    (tmp_path / "all").symlink_to(tmp_path)
+    (tmp_path / "up").symlink_to(tmp_path.parent)
+    assert (FolderSource(tmp_path).classes, len(FolderSource(tmp_path))) == (["a"], 1)
+
+
+def test_a_link_to_itself_is_a_file_that_is_not_there(tmp_path, plain):
+    touch(tmp_path, "a/1.png")
+    (tmp_path / "a" / "2.png").symlink_to(tmp_path / "a" / "2.png")
+    (tmp_path / "a" / "no_image").symlink_to(tmp_path / "a" / "no_image")
+    (tmp_path / "no_class").symlink_to(tmp_path / "no_class")
+    source = FolderSource(tmp_path)
+    assert len(source) == 2
+    with pytest.raises(DecodeError, match=r"a/2\.png: cannot be read: Too many levels of symbolic links"):
+        source.read(1)
