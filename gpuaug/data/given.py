@@ -26,6 +26,7 @@ T = TypeVar("T")
 ARRAYS = {
     "torchvision.datasets.cifar.CIFAR10": ("data", "targets"),
     "torchvision.datasets.mnist.MNIST": ("data", "targets"),
+    "torchvision.datasets.stl10.STL10": ("data", "labels"),
     "torchvision.datasets.svhn.SVHN": ("data", "labels"),
 }
 """Datasets that hold their pixels in memory -> attributes of pixels and targets; read at once, without going by way of PIL."""
@@ -51,6 +52,11 @@ def found(given: Any, policy_given: bool, labels: bool | None) -> tuple[Source, 
     if type(given) in (tuple, list) and given and all(isinstance(path, (str, os.PathLike)) for path in given):  # no Dataset
         return from_list([os.fspath(path) for path in given]), None
     if isinstance(given, (tuple, list)) and len(given) == 2 and hasattr(given[0], "shape"):
+        if all(getattr(array, "ndim", 0) == 3 and array.shape[2] == 3 for array in given):
+            raise ValueError(
+                f"DataLoader: a {type(given).__name__} of two arrays is images and targets, but these two look like pictures; "
+                "give pictures as one array (N, H, W, 3), such as numpy.stack makes of pictures of one size"
+            )
         return ArraySource(*given), None
     if isinstance(given, (np.ndarray, torch.Tensor)):
         return ArraySource(given), None
@@ -148,6 +154,8 @@ def from_dataset(dataset: Any, policy_given: bool, labels: bool | None) -> tuple
         return FolderSource.from_samples(raw.samples, raw.classes, raw.class_to_idx, raw.target_transform), transform
     if method in ARRAYS:
         pixels, targets = (getattr(raw, name) for name in ARRAYS[method])
+        if targets is not None and (np.asarray(targets) == -1).all():  # STL10's unlabelled part
+            targets = None
         return ArraySource(pixels, targets, raw.target_transform), transform
     return DatasetSource(raw), transform
 

@@ -139,6 +139,11 @@ def rows_of_rgb(images: Any) -> npt.NDArray[np.uint8]:
     if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8:
         kind = getattr(pixels, "dtype", type(pixels).__name__)
         raise TypeError(f"DataLoader: images must be a uint8 array or tensor, got {kind}; convert pixels to 0..255 first")
+    if pixels.ndim == 3 and pixels.shape[2] == 3:
+        raise ValueError(
+            f"DataLoader: images of shape {tuple(images.shape)} look like one picture (H, W, 3); give (1, H, W, 3) for that, "
+            f"and (N, H, 3, 1) for gray pictures of three columns"
+        )
     if pixels.ndim == 3:
         pixels = pixels[..., None]
     elif pixels.ndim == 4 and pixels.shape[1] in (1, 3) and (planes_first or pixels.shape[3] not in (1, 3)):

@@ -107,9 +107,9 @@ def refuse_geometric(target: Any, name: str) -> None:
     if module is not None and (found := path_to(module.TVTensor, target, "target")) is not None:
         where, kind = found
         raise TypeError(
-            f"{name}: {where} is a {kind} of torchvision.tv_tensors, which would come out as it is beside views that are "
-            f"cropped and flipped; gpuaug transforms pictures alone. Leave it out of the target (or all targets, by "
-            f"labels=False); if it is meant to stay as it is, give a plain tensor: {where}.as_subclass(torch.Tensor)"
+            f"{name}: {where} is of class torchvision.tv_tensors.{kind}, which would come out as it is beside views that are "
+            "cropped and flipped, since gpuaug transforms the image alone; leave it out of the target (or all targets, by "
+            f"labels=False), or, if it is meant to stay as it is, give a plain tensor: {where}.as_subclass(torch.Tensor)"
         )
 
 

@@ -142,6 +142,14 @@ def test_arrays_of_one_channel_and_of_one_column(pixels, expected):
     assert np.array_equal(ArraySource(pixels).images, np.broadcast_to(expected, (*expected.shape[:3], 3)))
 
 
+def test_pictures_that_are_not_stacked_are_no_gray_ones():
+    with pytest.raises(ValueError, match=r"images of shape \(8, 8, 3\) look like one picture .*give \(1, H, W, 3\)"):
+        gpuaug.DataLoader(PIXELS[0], "byol")
+    with pytest.raises(ValueError, match="a list of two arrays is images and targets, but these two look like pictures"):
+        gpuaug.DataLoader(list(PIXELS[:2]), "byol")
+    assert len(ArraySource(PIXELS[:, :, :3, :1])) == 10
+
+
 def test_sources_say_what_they_are(folder, plain):
     assert repr(FolderSource(folder)) == "FolderSource(70 files, 3 classes)"
     assert repr(ArraySource(PIXELS, range(10))) == "ArraySource(10 images of 8x8)"

@@ -1,5 +1,6 @@
 """Images without labels: a batch holds the sample indices where the target would be."""
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -191,10 +192,20 @@ def test_parts_with_and_without_labels(plain):
         assert len(epoch(whole, plain, batch_size=10, labels=False)[0]) == 20
 
 
-def test_a_torchvision_dataset_without_targets(plain):
-    loader = gpuaug.DataLoader(in_memory(datasets.CIFAR10, PIXELS, targets=None), plain, 10)
+@pytest.mark.parametrize(
+    "dataset",
+    [
+        in_memory(datasets.CIFAR10, PIXELS, targets=None),
+        in_memory(datasets.STL10, PIXELS.transpose(0, 3, 1, 2), labels=np.full(10, -1)),
+    ],
+    ids=["CIFAR10", "STL10"],
+)
+def test_a_torchvision_dataset_without_targets(dataset, plain):
+    loader = gpuaug.DataLoader(dataset, plain, 10)
+    views, index = next(iter(loader))
     assert not loader.labelled
-    assert next(iter(loader))[1].tolist() == list(range(10))
+    assert index.tolist() == list(range(10))
+    assert torch.equal((views * 255).round().byte(), planes(PIXELS))
 
 
 @pytest.mark.parametrize("kind", ["jpeg", "raw"])
