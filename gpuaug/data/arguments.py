@@ -133,14 +133,13 @@ def wanted(labels: Any, collate: Any) -> bool | None:
     return labels
 
 
-def check_labelled(found: bool, settled: bool, name: str) -> None:
-    """Raise where a Dataset's batch has targets and batches before it had none, or the other way round."""
-    if found != settled:
-        has = ("has a target", "had none") if found else ("has no target", "had one, or labels=True asks for one")
-        raise TypeError(
-            f"DataLoader: {name} {has[0]}, while samples before it {has[1]}; give all samples a target, or none, or give the "
-            "loader labels=False, which leaves targets out"
-        )
+def contradiction(name: str, labelled: bool) -> TypeError:
+    """The error for a Dataset's sample that has a target, where those before it had none, or the other way round."""
+    has, had = ("a", "had none") if labelled else ("no", "had one, or labels=True asks for one")
+    return TypeError(
+        f"DataLoader: {name} has {has} target, while samples before it {had}; give all samples a target, or none, or give the "
+        "loader labels=False, which leaves targets out"
+    )
 
 
 def check_length(sampler: Iterable[int], available: int, batch_size: int, drop_last: bool, on_error: str) -> None:

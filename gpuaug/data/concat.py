@@ -12,7 +12,7 @@ from ..images import Images
 from ..policy import Policy
 from .decode import MAX_PIXELS, Pixels, decode
 from .source import DatasetSource, Encoded, Index, Itemized, Loaded, Selected, Source, collated, first_is_labelled
-from .target import Collate, batched, single, together
+from .target import Collate, batched, left_out, single, together
 
 
 class Concatenated:
@@ -46,6 +46,8 @@ class Concatenated:
         return cast(Encoded, part).read(k)
 
     def target(self, index: Index, collate: Collate = together) -> Any:
+        if collate is left_out:
+            return None
         samples = index.tolist()
         found = [self.find(i) for i in samples]
         targets = [cast(Encoded, part).target(np.array([k]), single) for part, k in found]

@@ -153,6 +153,10 @@ class Files:
         return str(Path(self.folders[self.folder_of[i]], name))
 
 
+MACOS = "__MACOSX"
+"""The folder that macOS adds to archives, with a small file for each that is in them."""
+
+
 @dataclass(frozen=True)
 class Step:
     """A link to a folder that was followed: its path, and the real path of the folder that it lies in."""
@@ -186,18 +190,19 @@ class Tree:
         folders: dict[str, Way] = {}
         images = []
         with os.scandir(folder) as entries:
-            for entry in sorted(entries, key=lambda entry: entry.name):
-                image = entry.name.lower().endswith(EXTENSIONS)
-                if is_hidden(entry.name):
+            for entry in entries:
+                name = entry.name
+                image = name.lower().endswith(EXTENSIONS)
+                if name[0] == "." or name == MACOS:  # as `is_hidden`, without a call for each file
                     if image or holds(entry.is_dir):
                         self.hidden.append(entry.path)
-                elif image and (holds(entry.is_file) or dangling(entry)):
-                    images.append(entry.name)
+                elif image and (linked(entry) if entry.is_symlink() else entry.is_file()):
+                    images.append(name)
                 elif holds(entry.is_dir):
                     beyond = follow(entry.path, way) if entry.is_symlink() else way
                     if beyond is not None:
-                        folders[entry.name] = beyond
-        return folders, images
+                        folders[name] = beyond
+        return dict(sorted(folders.items())), sorted(images)
 
     def walk(self, name: str, way: Way) -> list[tuple[str, list[str]]]:
         """A folder of `top` and every folder below it, sorted by path, with the sorted names of its images."""
@@ -215,13 +220,13 @@ class Tree:
         if self.hidden:
             LOG.warning(
                 "%s: %d hidden files and folders are left out, such as %s; rename them to take them",
-                *(self.top, len(self.hidden), self.hidden[0]),
+                *(self.top, len(self.hidden), min(self.hidden)),
             )
 
 
 def is_hidden(name: str) -> bool:
     """Whether a file or folder is one that programs put beside images: `.ipynb_checkpoints`, `._1.jpg`, `__MACOSX`."""
-    return name.startswith(".") or name == "__MACOSX"
+    return name.startswith(".") or name == MACOS
 
 
 def holds(question: Callable[[], bool]) -> bool:
@@ -234,8 +239,9 @@ def holds(question: Callable[[], bool]) -> bool:
         return False
 
 
-def dangling(entry: os.DirEntry[str]) -> bool:
-    return entry.is_symlink() and not Path(entry.path).exists()
+def linked(link: os.DirEntry[str]) -> bool:
+    """Whether a link leads to a file, or to nothing."""
+    return holds(link.is_file) or not Path(link.path).exists()
 
 
 def follow(link: str, way: Way) -> Way | None:

@@ -147,16 +147,17 @@ def from_dataset(dataset: Any, policy_given: bool, labels: bool | None) -> tuple
         parts, inside = zip(*(from_dataset(part, policy_given, labels) for part in dataset.datasets), strict=True)
         return Concatenated(parts), None if policy_given else common(inside)
     raw, transform = dataset, None
+    target_transform = None if labels is False else getattr(dataset, "target_transform", None)
     if is_torchvision(dataset) or not policy_given:
         raw, transform = without_transform(dataset)
     method = getitem(dataset)
     if method == "torchvision.datasets.folder.DatasetFolder" and dataset.loader is default_loader():
-        return FolderSource.from_samples(raw.samples, raw.classes, raw.class_to_idx, raw.target_transform), transform
+        return FolderSource.from_samples(raw.samples, raw.classes, raw.class_to_idx, target_transform), transform
     if method in ARRAYS:
         pixels, targets = (getattr(raw, name) for name in ARRAYS[method])
         if targets is not None and (np.asarray(targets) == -1).all():  # STL10's unlabelled part
             targets = None
-        return ArraySource(pixels, targets, raw.target_transform), transform
+        return ArraySource(pixels, targets, target_transform), transform
     return DatasetSource(raw), transform
 
 

@@ -17,9 +17,9 @@ from ..policy import Policy
 from ..sampling import Draws
 from .arguments import (
     DECODERS,
-    check_labelled,
     check_length,
     chosen,
+    contradiction,
     converted,
     decoder_of,
     integer,
@@ -283,7 +283,8 @@ class DataLoader:
         self.reached = (epoch, position)
         if self.settled is None:
             self.settled = delivery.labelled
-        check_labelled(delivery.labelled, self.settled, self.source.name(int(delivery.index[0])))
+        if delivery.labelled != self.settled:
+            raise contradiction(self.source.name(int(delivery.index[0])), delivery.labelled)
         views = delivery.views
         return views if len(views) > 1 else views[0], delivery.target
 

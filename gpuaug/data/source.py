@@ -9,7 +9,7 @@ workers = "none"        load(index) -> (Images, target): pixels in memory, refer
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from math import prod
 from typing import Any, Protocol, cast
@@ -204,13 +204,13 @@ class DatasetSource:
             item = self.dataset[i]
         except StopIteration as error:  # which would end the epoch without a word
             raise RuntimeError(f"{self.name(i)}: the Dataset raised StopIteration") from error
-        if not isinstance(item, (tuple, list)):
-            item = (item,)
-        if len(item) not in (1, 2):
+        if isinstance(item, Mapping) or (isinstance(item, (tuple, list)) and len(item) not in (1, 2)):
             raise TypeError(
                 f"{self.name(i)} must be an image or a pair (image, target), got {type(item).__name__} of {len(item)}; what "
                 "goes beside the image belongs into one target, such as a tuple or a dict"
             )
+        if not isinstance(item, (tuple, list)):
+            item = (item,)
         image, target = item[0], item[1] if len(item) == 2 else None
         try:
             return as_rgb(image), target

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -104,8 +104,8 @@ def collate_targets(
 def refuse_geometric(target: Any, name: str) -> None:
     """Raise TypeError for a target that says of itself that it belongs to the picture's geometry, which the views change."""
     module = sys.modules.get("torchvision.tv_tensors")  # without it nobody has made one
-    if module is not None and (found := path_to(module.TVTensor, target, "target")) is not None:
-        where, kind = found
+    if module is not None and (found := path_to(module.TVTensor, target)) is not None:
+        where, kind = f"target{found[0]}", found[1]
         raise TypeError(
             f"{name}: {where} is of class torchvision.tv_tensors.{kind}, which would come out as it is beside views that are "
             "cropped and flipped, since gpuaug transforms the image alone; leave it out of the target (or all targets, by "
@@ -113,17 +113,23 @@ def refuse_geometric(target: Any, name: str) -> None:
         )
 
 
-def path_to(kind: type, tree: Any, path: str) -> tuple[str, str] | None:
+LEAVES = frozenset({int, float, bool, str, bytes, type(None)})
+
+
+def path_to(kind: type, tree: Any) -> tuple[str, str] | None:
     """Where in nested mappings, lists and tuples the first of a kind is, and its class's name; None where there is none."""
     if isinstance(tree, kind):
-        return path, type(tree).__name__
+        return "", type(tree).__name__
     if isinstance(tree, Mapping):
-        inside = [(f"{path}[{key!r}]", value) for key, value in tree.items()]
+        inside: Iterable[tuple[Any, Any]] = tree.items()
     elif isinstance(tree, (list, tuple)):
-        inside = [(f"{path}[{k}]", value) for k, value in enumerate(tree)]
+        inside = enumerate(tree)
     else:
         return None
-    return next((found for where, value in inside if (found := path_to(kind, value, where)) is not None), None)
+    for key, value in inside:
+        if type(value) not in LEAVES and (found := path_to(kind, value)) is not None:
+            return f"[{key!r}]{found[0]}", found[1]
+    return None
 
 
 def to_device(tree: Any, device: torch.device) -> Any:

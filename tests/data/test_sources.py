@@ -110,9 +110,9 @@ def test_items_that_are_no_pictures(item, message, workers, plain):
 
 
 def test_items_that_are_no_pairs(plain):
-    three = [(image, 0, 1) for image in PIXELS]
-    with pytest.raises(TypeError, match=r"sample 0 of list must be an image or a pair \(image, target\), got tuple of 3"):
-        next(iter(gpuaug.DataLoader(three, plain)))
+    for item, kind in (((PIXELS[0], 0, 1), "tuple of 3"), ({"image": PIXELS[0], "label": 0}, "dict of 2")):
+        with pytest.raises(TypeError, match=rf"sample 0 of list must be an image or a pair \(image, target\), got {kind}"):
+            next(iter(gpuaug.DataLoader([item], plain)))
 
 
 class Stream(IterableDataset):

@@ -97,6 +97,21 @@ def test_functions_that_end_without_a_target(source, workers, folder, plain):
             list(gpuaug.DataLoader(transformed, plain, 4, num_workers=workers))
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_target_that_is_left_out_is_not_transformed_either(folder, workers, plain):
+    def fails(target):
+        raise AssertionError
+
+    class Own(datasets.ImageFolder):
+        def __getitem__(self, i):
+            return super().__getitem__(i)[0], MASK
+
+    whole = datasets.ImageFolder(folder, target_transform=fails)
+    for source in (whole, ConcatDataset([whole, whole]), ConcatDataset([whole, Own(folder)])):
+        loader = gpuaug.DataLoader(source, plain, 35, num_workers=workers, labels=False)
+        assert torch.cat([index for _, index in loader]).tolist() == list(range(len(source)))
+
+
 def test_arguments_that_contradict_each_other(plain):
     with pytest.raises(ValueError, match="labels=False leaves out the targets that target_collate_fn is for"):
         gpuaug.DataLoader(UNEQUAL, plain, labels=False, target_collate_fn=list)
