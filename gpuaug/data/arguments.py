@@ -27,8 +27,8 @@ from .regions import Decoder, Region, Regional
 LOG = logging.getLogger("gpuaug")
 
 REFUSED = {
-    "collate_fn": "images are batched by the loader, which needs them as decoded; batch targets otherwise in the loop, or make "
-    "them tensors in the Dataset",
+    "collate_fn": "images are batched by the loader, which needs them as decoded; to batch targets otherwise, give "
+    "target_collate_fn=, which is called with the list of a batch's targets",
     "generator": "the order and the draws follow from seed= and the epoch; give seed=",
 }
 """Arguments of torch's DataLoader that cannot be meant here -> what to do instead."""
@@ -117,6 +117,26 @@ def check_batch_sampler(batch_size: Any, shuffle: Any, sampler: Any, drop_last: 
             "DataLoader: batch_sampler decides on the batches, so batch_size, shuffle, sampler and drop_last must stay as they "
             "are by default"
         )
+
+
+def wanted(labels: Any, collate: Any) -> bool | None:
+    """Whether labels are wanted. Raises where it is no bool, or where there is a function for labels that are left out."""
+    if labels is not None and not isinstance(labels, bool):
+        raise ValueError(f"DataLoader: labels must be True, False, or None to take those that the source has, got {labels!r}")
+    if collate is not None and not callable(collate):
+        raise TypeError(f"DataLoader: target_collate_fn must be a function of a list of targets, such as list, got {collate!r}")
+    if collate is not None and labels is False:
+        raise ValueError("DataLoader: labels=False leaves out the targets that target_collate_fn is for; give one of them")
+    return labels
+
+
+def contradiction(name: str, labelled: bool) -> TypeError:
+    """The error for a Dataset's sample that has a target, where those before it had none, or the other way round."""
+    has, had = ("a", "had none") if labelled else ("no", "had one, or labels=True asks for one")
+    return TypeError(
+        f"DataLoader: {name} has {has} target, while samples before it {had}; give all samples a target, or none, or give the "
+        "loader labels=False, which leaves targets out"
+    )
 
 
 def check_length(sampler: Iterable[int], available: int, batch_size: int, drop_last: bool, on_error: str) -> None:
