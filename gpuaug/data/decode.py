@@ -10,6 +10,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from ..images import rgb
+from . import tiff
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -54,6 +55,9 @@ def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Pixels:
     """
     if not data:
         raise DecodeError(f"{name}: the file is empty")
+    kind = tiff.kind(data)
+    if kind and (problem := tiff.problem(kind)):
+        raise DecodeError(f"{name}: a TIFF of {kind}: {problem}")
     try:
         with Image.open(io.BytesIO(data)) as image:
             if image.width * image.height > max_pixels:
@@ -65,6 +69,8 @@ def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Pixels:
             turn = UPRIGHT.get(orientation(image))
             return rgb(image if turn is None else image.transpose(turn))
     except UnidentifiedImageError as error:
+        if kind:
+            raise DecodeError(f"{name}: a TIFF of {kind}, which Pillow does not read; save it as 8-bit RGB") from error
         raise DecodeError(f"{name}: not an image in a format that Pillow reads; it starts with {data[:8]!r}") from error
     except DecodeError:
         raise
