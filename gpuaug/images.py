@@ -159,6 +159,19 @@ def as_rgb(image: Any, position: int = 0) -> npt.NDArray[np.uint8]:
     return np.ascontiguousarray(np.broadcast_to(image, (*image.shape[:2], 3)))
 
 
+LARGE = 2**24
+"""Pixels above which a picture is converted in strips."""
+
+
+def in_strips(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """`rgb` of a large picture, without PIL's two copies of the whole."""
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    rows = max(1, LARGE // 16 // image.width)
+    for top in range(0, image.height, rows):
+        pixels[top : top + rows] = rgb(image.crop((0, top, image.width, min(top + rows, image.height))))
+    return pixels
+
+
 def rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
     """A PIL image of any mode as uint8 (H, W, 3).
 
@@ -167,6 +180,8 @@ def rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
     taken where PIL has made them of 16 bits, in a PPM file. Everything else is PIL's `convert("RGB")`.
     Raises ValueError for other integers and floats, whose range nobody knows.
     """
+    if image.width * image.height > LARGE and image.format != "PPM":  # whose mode I a strip would not know of
+        return in_strips(image)
     if image.mode == "I" and image.format != "PPM":
         raise ValueError("has 32-bit integers (mode I), whose range is not known; convert it to 8-bit or 16-bit gray first")
     if image.mode == "I" or image.mode.startswith("I;16"):
