@@ -137,7 +137,10 @@ class Images:
 def as_rgb(image: Any, position: int = 0) -> npt.NDArray[np.uint8]:
     """One image as a contiguous uint8 (H, W, 3) array; see `Images.from_list`."""
     if hasattr(image, "convert") and hasattr(image, "getbands"):  # a PIL image; PIL itself need not be imported
-        image = rgb(image)
+        try:
+            image = rgb(image)
+        except ValueError as error:
+            raise ValueError(f"Images: image {position} {error}") from error
     if isinstance(image, torch.Tensor):
         image = image.detach().cpu().numpy()
     if not isinstance(image, np.ndarray):
@@ -156,15 +159,42 @@ def as_rgb(image: Any, position: int = 0) -> npt.NDArray[np.uint8]:
     return np.ascontiguousarray(np.broadcast_to(image, (*image.shape[:2], 3)))
 
 
+LARGE = 2**24
+"""Pixels above which a picture is converted in strips."""
+
+
+def in_strips(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """`rgb` of a large picture, without PIL's two copies of the whole."""
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    rows = max(1, LARGE // 16 // image.width)
+    for top in range(0, image.height, rows):
+        pixels[top : top + rows] = rgb(image.crop((0, top, image.width, min(top + rows, image.height))))
+    return pixels
+
+
 def rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
     """A PIL image of any mode as uint8 (H, W, 3).
 
     Alpha is dropped, the colours under it stay. 16-bit gray is divided by 257 and rounded, where PIL's own conversion would
-    clip it to white. Everything else is PIL's `convert("RGB")`.
+    clip it to white. Floats (mode F) are multiplied by 255 and rounded, and must lie in 0..1. 32-bit integers (mode I) are
+    taken where PIL has made them of 16 bits, in a PPM file. Everything else is PIL's `convert("RGB")`.
+    Raises ValueError for other integers and floats, whose range nobody knows.
     """
+    if image.width * image.height > LARGE and image.format != "PPM":  # whose mode I a strip would not know of
+        return in_strips(image)
+    if image.mode == "I" and image.format != "PPM":
+        raise ValueError("has 32-bit integers (mode I), whose range is not known; convert it to 8-bit or 16-bit gray first")
     if image.mode == "I" or image.mode.startswith("I;16"):
         gray = (np.asarray(image).astype(np.int64).clip(0, 65535) + 128) // 257
         return np.repeat(gray.astype(np.uint8)[:, :, None], 3, axis=2)
+    if image.mode == "F":
+        gray = np.asarray(image)
+        low, high = float(gray.min()), float(gray.max())
+        if not -0.5 < 255 * low <= 255 * high < 255.5:
+            raise ValueError(
+                f"has floats (mode F) from {low:g} to {high:g}, but they must lie in 0..1; divide by their maximum"
+            )
+        return np.repeat(np.rint(gray * np.float32(255)).astype(np.uint8)[:, :, None], 3, axis=2)
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # PIL warns on the direct way; the colours are the same
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))

@@ -6,7 +6,6 @@ On the CPU both come to libjpeg-turbo, and the pixels are the same to the last b
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import threading
 from collections import deque
@@ -16,69 +15,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch.utils.dlpack import from_dlpack
 
 from ..backends import DISTRIBUTIONS, findable
 from ..images import Images
-from .decode import MAX_PIXELS, DecodeError, Pixels, attempt, orientation
+from .decode import MAX_PIXELS, DecodeError, Pixels, attempt
+from .jpeg import plain
 from .regions import Boxes, Region, Regional
-
-START, END = b"\xff\xd8", b"\xff\xd9"
-"""First and last bytes of a JPEG."""
 
 ROOM = 64
 """Files a pipeline has room for at least; a larger batch makes a larger one, in about 20 ms."""
-
-
-def plain(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[int, int] | None:
-    """(height, width) of a file that DALI decodes as `decode` does, else None.
-
-    Such a file is a JPEG in gray or RGB, not too large, upright and with its end. A JPEG without its end is left to Pillow,
-    which names it as truncated.
-    """
-    if not (data.startswith(START) and data.endswith(END)):
-        return None
-    size = frame(data) or opened(data)
-    return size if size and size[0] * size[1] <= max_pixels else None
-
-
-FRAMES = frozenset({0xC0, 0xC1, 0xC2})
-"""Markers of a frame, Huffman-coded: baseline, extended, progressive (ITU-T T.81, table B.1)."""
-
-SCAN = 0xDA
-HARMLESS = {0xC4: b"", 0xDB: b"", 0xDD: b"", 0xFE: b"", 0xE0: b"JFIF\0", 0xE2: b"ICC_PROFILE\0", 0xEE: b"Adobe"}
-"""Markers of segments that say nothing of what is asked here, and how these begin: tables, comments, colour profiles."""
-
-
-def frame(data: bytes) -> tuple[int, int] | None:
-    """(height, width) by the segments of a header, in 5 us where Pillow takes 70; None for one that holds anything unusual,
-    such as EXIF, which may turn the picture."""
-    size = None
-    at = len(START)
-    while at + 10 <= len(data) and data[at] == 0xFF:
-        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
-        if marker == SCAN:
-            return size
-        if marker in FRAMES and size is None:
-            height, width = (int.from_bytes(data[k : k + 2], "big") for k in (at + 5, at + 7))
-            if data[at + 4] != 8 or data[at + 9] not in (1, 3) or not (height and width):
-                return None
-            size = height, width
-        elif marker not in HARMLESS or not data.startswith(HARMLESS[marker], at + 4):
-            return None
-        at += 2 + length
-    return None
-
-
-def opened(data: bytes) -> tuple[int, int] | None:
-    """(height, width) of an upright JPEG in gray or RGB by Pillow, else None."""
-    try:
-        with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
-            upright = image.format == "JPEG" and image.mode in ("L", "RGB") and orientation(image) == 1
-            return (image.height, image.width) if upright else None
-    except Exception:  # as in `decode`, which will say what is wrong
-        return None
 
 
 def whole_blocks(boxes: Boxes, shapes: Boxes) -> Boxes:
@@ -124,8 +70,7 @@ class DaliDecoder:
     ) -> list[Pixels | Region | DecodeError]:
         """Each file's picture, uint8 (H, W, 3) on the host, or its DecodeError, in order.
 
-        regional: what of each is read; then there is a Region, no smaller than that, for each file that DALI decodes, and
-        damage outside of it goes unnoticed.
+        regional: what of each is read; then there is a Region, no smaller than that, for each file that DALI decodes.
         """
         where, batch, frames = self.run(datas, regional)
         flat = batch.buffer.cpu().numpy()
@@ -159,7 +104,7 @@ class DaliDecoder:
     def run(self, datas: Sequence[bytes], regional: Regional | None = None) -> tuple[list[int], Images, Boxes | None]:
         """Which files DALI has decoded, their pixels, and the frames of regions.
 
-        None at all if one of them is damaged, since DALI then gives up on all.
+        None at all if one of them is damaged, since DALI then gives up on all; Pillow gives the others the same pixels.
         """
         sizes = {k: size for k, data in enumerate(datas) if (size := plain(data, self.max_pixels))}
         where, wholes = list(sizes), np.array(list(sizes.values()), np.int32)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import io
+import os
+import threading
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from ..images import rgb
+from ..images import LARGE, rgb
+from . import tiff
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -28,6 +33,16 @@ UPRIGHT = {
 
 MAX_PIXELS = 178_956_970
 """Most pixels of a picture unless `max_pixels` says otherwise: Pillow's own limit, 0.5 GB once decoded."""
+
+ALONE = threading.RLock()
+"""Held by the thread that has a large picture in memory."""
+
+os.register_at_fork(after_in_child=lambda: globals().update(ALONE=threading.RLock()))  # its thread may not be there
+
+
+def room_for(pixels: int) -> AbstractContextManager[Any]:
+    """Wait until no other thread of this process has a picture of more than `LARGE` pixels, if this one is such a picture."""
+    return ALONE if pixels > LARGE else nullcontext()
 
 
 class DecodeError(OSError):
@@ -54,6 +69,9 @@ def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Pixels:
     """
     if not data:
         raise DecodeError(f"{name}: the file is empty")
+    kind = tiff.kind(data)
+    if kind and (problem := tiff.problem(kind)):
+        raise DecodeError(f"{name}: a TIFF of {kind}: {problem}")
     try:
         with Image.open(io.BytesIO(data)) as image:
             if image.width * image.height > max_pixels:
@@ -61,10 +79,13 @@ def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Pixels:
                     f"{name}: {image.width} x {image.height} pixels are more than max_pixels={max_pixels}; raise max_pixels if "
                     "the picture is meant, and memory suffices"
                 )
-            image.load()
-            turn = UPRIGHT.get(orientation(image))
-            return rgb(image if turn is None else image.transpose(turn))
+            with room_for(image.width * image.height):
+                image.load()
+                turn = UPRIGHT.get(orientation(image))
+                return rgb(image if turn is None else image.transpose(turn))
     except UnidentifiedImageError as error:
+        if kind:
+            raise DecodeError(f"{name}: a TIFF of {kind}, which Pillow does not read; save it as 8-bit RGB") from error
         raise DecodeError(f"{name}: not an image in a format that Pillow reads; it starts with {data[:8]!r}") from error
     except DecodeError:
         raise

@@ -17,7 +17,7 @@ from . import packed
 from .concat import Concatenated, common, known
 from .folder import EXTENSIONS, FolderSource, is_hidden
 from .huggingface import HuggingFaceSource, is_huggingface
-from .shards import ShardSource
+from .shards import UNPACK, ShardSource, within
 from .source import ArraySource, DatasetSource, Selected, Source
 from .tarindex import is_remote
 
@@ -110,15 +110,15 @@ def from_list(paths: list[str]) -> Source:
 
 
 def from_path(path: str, labels: bool | None = None) -> Source:
-    """The source at a path: a tar shard, a pattern of shards, a URL of either, or a folder.
+    """The source at a path: a tar shard, a pattern of shards, a URL of either or of a folder of shards, or a folder.
 
     A folder is what `gpuaug pack` made, where its manifest is there; shards, where it holds `.tar` files and no folder; and
     else an image folder.
     """
-    if path.endswith(".tar"):
+    if path.lower().endswith((".tar", *UNPACK)) and not Path(path).is_dir():
         return ShardSource(path)
     if is_remote(path):
-        raise ValueError(f"{path}: a URL must name .tar shards, one or a pattern such as train-{{000000..000009}}.tar")
+        return ShardSource(within(path))
     folder = Path(path).expanduser()
     if (folder / packed.MANIFEST).exists() or (folder / packed.PROGRESS).exists():
         return packed.source_of(folder)

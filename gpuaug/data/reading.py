@@ -12,9 +12,11 @@ import numpy as np
 import torch
 
 from ..images import Images
+from ..memory import trim
 from ..sampling import Draws
-from .decode import Pixels
+from .decode import Pixels, room_for
 from .faults import Bad, OnError, Sound, sound
+from .large import grouped
 from .making import Maker
 from .regions import Boxes, Decoder, Region, Regional, read_by
 from .source import Encoded, Index, Itemized, Loaded, collated
@@ -131,27 +133,50 @@ def read_part(source: Encoded, index: Index, workers: Workers, room: Sequence[to
             draws(samples) if len(where) == len(samples) else draws(samples).take(where), shapes
         )
 
-    def pixels(samples: Sequence[int]) -> list[Pixels | Region | OSError]:
+    files: dict[int, bytes | OSError] = {}
+
+    def read(i: int) -> bytes | OSError:
         began = perf_counter()
-        files = [attempt(source.read, i) for i in samples]
-        read = perf_counter()
-        here = [(data, i) for data, i in zip(files, samples, strict=True) if not isinstance(data, OSError)]
+        found = files.pop(i) if i in files else attempt(source.read, i)
+        spent[0] += perf_counter() - began
+        return found
+
+    def pixels(samples: Sequence[int]) -> list[Pixels | Region | OSError]:
+        found = [read(i) for i in samples]
+        began = perf_counter()
+        here = [(data, i) for data, i in zip(found, samples, strict=True) if not isinstance(data, OSError)]
         datas, names = [data for data, _ in here], [source.name(i) for _, i in here]
         decoded = iter(workers.decode(datas, names, regional(tuple(i for _, i in here)) if workers.regions else None))
-        out = [data if isinstance(data, OSError) else next(decoded) for data in files]
-        spent[0] += read - began
-        spent[1] += perf_counter() - read
+        out = [data if isinstance(data, OSError) else next(decoded) for data in found]
+        spent[1] += perf_counter() - began
         return out
 
-    found: Sound[Pixels | Region] = sound(asked, pixels, source.name, workers.on_error)
-    read, decode = spent
     if room is None:
-        return Part(found.index, found.items, found.bad, len(asked), read, decode)
-    began = perf_counter()
-    if found.index:
-        images, frames = gathered(found.items)
-        workers.maker.views(images, draws(tuple(found.index)), frames, [view[: len(images)] for view in room])
-    return Part(found.index, [], found.bad, len(asked), read, decode, perf_counter() - began)
+        found: Sound[Pixels | Region] = sound(asked, pixels, source.name, workers.on_error)
+        return Part(found.index, found.items, found.bad, len(asked), spent[0], spent[1])
+    files = {i: read(i) for i in asked}
+    kept: list[int] = []
+    bad: list[Bad] = []
+    augment = 0.0
+
+    def view(group: Sequence[int]) -> float:
+        """Make the views of some samples; nothing else refers to their pixels when it returns the seconds that it took."""
+        found: Sound[Pixels | Region] = sound(group, pixels, source.name, workers.on_error)
+        began = perf_counter()
+        if found.index:
+            images, frames = gathered(found.items)
+            rows = [view[len(kept) : len(kept) + len(images)] for view in room]
+            workers.maker.views(images, draws(tuple(found.index)), frames, rows)
+        kept.extend(found.index)
+        bad.extend(found.bad)
+        return perf_counter() - began
+
+    for group, size in grouped(asked, files):
+        with room_for(size):
+            augment += view(group)
+            if size:
+                trim()  # or malloc would keep the picture for this thread alone
+    return Part(kept, [], bad, len(asked), spent[0], spent[1], augment)
 
 
 def gathered(items: Sequence[Pixels | Region]) -> tuple[Images, Boxes | None]:
@@ -165,6 +190,8 @@ def gathered(items: Sequence[Pixels | Region]) -> tuple[Images, Boxes | None]:
 
 def joined(pixels: Sequence[Pixels]) -> Images:
     """Pictures as a batch; where all lie in one array, as those that DALI has decoded, without a copy."""
+    if len(pixels) == 1 and pixels[0].flags.writeable:  # PIL's arrays are not, which torch warns of
+        return Images(torch.from_numpy(pixels[0].reshape(-1)), np.array([pixels[0].shape[:2]], np.int32))
     table = pixels[0].base if pixels else None
     if not isinstance(table, np.ndarray) or table.ndim > 1 or any(one.base is not table for one in pixels):
         return Images.from_list(pixels)

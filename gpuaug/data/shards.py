@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 from bisect import bisect_right
@@ -18,6 +19,18 @@ from .decode import DecodeError
 from .target import Collate, collate_targets, together
 
 RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
+MAGIC = re.compile(r"[*?[]")
+UNPACK = {
+    ".tar.gz": "gunzip",
+    ".tgz": "gunzip",
+    ".tar.bz2": "bunzip2",
+    ".tbz2": "bunzip2",
+    ".tar.xz": "unxz",
+    ".txz": "unxz",
+    ".tar.zst": "unzstd",
+}
+"""How compressed tars end -> the command that unpacks one to a plain tar."""
+
 INDEXERS = 8
 """Threads that index; they wait for a disk or a server more than they work."""
 
@@ -25,7 +38,7 @@ INDEXERS = 8
 class ShardSource:
     """The samples of tar shards, shard after shard, each in the order of its tar.
 
-    shards: a path, a pattern such as `train-{000000..000009}.tar`, or several of them. One with a scheme (`s3://`,
+    shards: a path, a pattern such as `train-{000000..000009}.tar` or `train-*.tar`, or several of them. One with a scheme (`s3://`,
         `https://`) is read by way of fsspec, which asks for a package of its own for most schemes.
     classes: names of the classes, where they are known.
     targets: (N,) int64: what a sample's `.cls` holds, or the field `label` of its `.json`; -1 where it has neither.
@@ -89,15 +102,56 @@ class ShardSource:
 
 
 def expand(pattern: str) -> list[str]:
-    """The paths of a pattern: `{08..11}` counts from 08 to 11, with as many digits; a pattern without one is a path."""
+    """The paths of a pattern: `{08..11}` counts from 08 to 11, with as many digits; `*`, `?` and `[...]` are what there is.
+
+    A pattern without these is a path. Raises ValueError for one that counts down or is compressed, and FileNotFoundError where
+    nothing fits.
+    """
     match = RANGE.search(pattern)
     if match is None:
-        return [pattern if tarindex.is_remote(pattern) else str(Path(pattern).expanduser())]
+        return listed(pattern)
     first, last = match.groups()
     if int(first) > int(last):
         raise ValueError(f"{pattern}: {match[0]} counts down; write the smaller number first")
     numbers = [f"{k:0{len(first)}}" for k in range(int(first), int(last) + 1)]
     return [path for number in numbers for path in expand(pattern[: match.start()] + number + pattern[match.end() :])]
+
+
+def listed(pattern: str) -> list[str]:
+    """The paths that fit a pattern without numbers to count, sorted."""
+    if packed := next((end for end in UNPACK if pattern.lower().endswith(end)), None):
+        raise ValueError(
+            f"{pattern}: is compressed, but samples are read in any order, which needs a plain tar; unpack it first: "
+            f"{UNPACK[packed]} {pattern.rsplit('/', 1)[-1] if tarindex.is_remote(pattern) else pattern}"
+        )
+    if tarindex.is_remote(pattern):
+        if not MAGIC.search(pattern):
+            return [pattern]
+        fs, inside = tarindex.filesystem(pattern)
+        found = [fs.unstrip_protocol(path) for path in fs.glob(inside)]
+    else:
+        pattern = str(Path(pattern).expanduser())
+        if not MAGIC.search(pattern) or Path(pattern).exists():
+            return [pattern]
+        found = glob.glob(pattern)  # noqa: PTH207 - Path.glob needs a folder to begin with
+    if not found:
+        raise FileNotFoundError(f"{pattern}: no shard fits")
+    return sorted(found)
+
+
+def within(url: str) -> list[str]:
+    """The `.tar` shards in a folder that is not on this machine's disks. Raises FileNotFoundError where there are none."""
+    fs, inside = tarindex.filesystem(url)
+    try:
+        names = [str(name) for name in fs.ls(inside, detail=False)]
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{url}: no such folder") from error
+    except Exception as error:  # remote file systems raise what their clients do
+        raise OSError(f"{url}: cannot be listed: {error or type(error).__name__}") from error
+    found = sorted(fs.unstrip_protocol(name) for name in names if name.endswith(".tar"))
+    if not found:
+        raise FileNotFoundError(f"{url}: no .tar shards in it; a URL names shards, a pattern of them, or their folder")
+    return found
 
 
 def read_range(path: str, start: int, size: int) -> bytes:

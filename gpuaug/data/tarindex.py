@@ -10,11 +10,13 @@ import contextlib
 import hashlib
 import json
 import os
+import posixpath
 import re
 import tarfile
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from typing import IO, Any, cast
@@ -25,10 +27,16 @@ import numpy.typing as npt
 from .atomic import atomic
 from .folder import EXTENSIONS
 
-VERSION = 1
+VERSION = 2
 SUFFIX = ".index.npz"
 KEY = re.compile(r"((?:.*/)?[^./][^./]*)\.([^/]+)")
 """Key and extension; hidden members (macOS adds such) have none and are passed over."""
+
+PIECE = 2**20
+"""Bytes that are read at once behind a tar's end, a multiple of its blocks."""
+
+LINKS = 40
+"""Links followed one after the other, as Linux does."""
 
 Int64s = npt.NDArray[np.int64]
 
@@ -69,7 +77,10 @@ def filesystem(url: str) -> tuple[Any, str]:
         from fsspec.core import url_to_fs
     except ImportError as error:
         raise ImportError(f"{url}: remote shards need fsspec; pip install fsspec") from error
-    return cast("tuple[Any, str]", url_to_fs(url))
+    try:
+        return cast("tuple[Any, str]", url_to_fs(url))
+    except (ImportError, ValueError) as error:  # a package that is missing, a scheme that nobody knows
+        raise type(error)(f"{url}: {error}") from error
 
 
 def index(path: str) -> Shard:
@@ -91,22 +102,29 @@ def index(path: str) -> Shard:
 
 def stamp_of(path: str) -> str:
     """Size and time of change of a local file; of a remote one, its size and what the file system says tells versions apart."""
-    if is_remote(path):
-        fs, inside = filesystem(path)
-        return f"{VERSION} {fs.size(inside)} {fs.ukey(inside)}"
     try:
+        if is_remote(path):
+            fs, inside = filesystem(path)
+            return f"{VERSION} {fs.size(inside)} {fs.ukey(inside)}"
         status = Path(path).stat()
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path}: no such shard") from error
+    except (ImportError, ValueError):
+        raise
+    except Exception as error:  # remote file systems raise what their clients do
+        raise OSError(f"{path}: the shard cannot be read: {error or type(error).__name__}") from error
     return f"{VERSION} {status.st_size} {status.st_mtime_ns}"
 
 
 def places(path: str) -> list[Path]:
-    """Where an index may lie: beside a local shard, or in the user's cache."""
+    """Where an index may lie: beside a local shard, or in the user's cache, if there is a home."""
     full = path if is_remote(path) else str(Path(path).absolute())
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "gpuaug"
-    apart = cache / (hashlib.sha256(os.fsencode(full)).hexdigest() + SUFFIX)
-    return [apart] if is_remote(path) else [Path(path + SUFFIX), apart]
+    beside = [] if is_remote(path) else [Path(path + SUFFIX)]
+    try:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "gpuaug"
+    except RuntimeError:  # a container's user without a home
+        return beside
+    return [*beside, cache / (hashlib.sha256(os.fsencode(full)).hexdigest() + SUFFIX)]
 
 
 def load(place: Path, stamp: str) -> Shard | None:
@@ -131,28 +149,39 @@ def scan(path: str) -> Shard:
     """Index a shard by its headers and labels; 42 us a member on one core, so 84 s for a million images with classes.
 
     Raises ValueError naming the shard, and the member where it is one, for a file that is no plain tar or was cut short, a
-    sample with no image or with several, a label that is no integer, and an image that is a link.
+    sample with no image or with several, a label that is no integer, and an image that is a sparse file, a special file, or a
+    link to something that is not in the shard.
     """
     offsets, sizes, targets, names = [], [], [], []
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(open_for_scan(path))
+        linked = Linked(file, path)
         for key, group in groupby(members(file, path), key=lambda found: found[0]):
             sample = [(extension, member) for _, extension, member in group]
             images = [member for extension, member in sample if f".{extension}" in EXTENSIONS]
             if len(images) != 1:
-                found = ", ".join(member.name for _, member in sample)
-                problem = "several images" if images else f"no image, a member that ends in {' '.join(EXTENSIONS)},"
-                raise ValueError(f"{path}: sample {key} has {problem} among its members {found}")
-            (image,) = images
-            if image.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
-                raise ValueError(f"{path}: {image.name} is a link or a special file; pack the file itself")
-            offsets.append(image.offset_data)
-            sizes.append(image.size)
-            targets.append(label(file, path, dict(sample)))
-            names.append(os.fsencode(image.name))
+                raise ValueError(f"{path}: sample {key} {problem(images, [member.name for _, member in sample])}")
+            start, size = linked.place(images[0])
+            offsets.append(start)
+            sizes.append(size)
+            targets.append(label(file, path, dict(sample), linked))
+            names.append(os.fsencode(images[0].name))
     ends = np.cumsum([len(name) for name in names])
     columns = np.array([offsets, sizes, targets, ends], dtype=np.int64)
     return Shard.of(columns, np.frombuffer(b"".join(names), dtype=np.uint8))
+
+
+def problem(images: list[tarfile.TarInfo], names: list[str]) -> str:
+    """What is wrong with a sample of these members, of which these are images."""
+    among = f"among its members {', '.join(names)}"
+    if images:
+        return f"has several images {among}"
+    wanted = f"has no image, a member that ends in {' '.join(EXTENSIONS)}, {among}"
+    dotted = next((name for name in names if name.lower().endswith(EXTENSIONS)), None)
+    if dotted is None:
+        return wanted
+    parts = cast("re.Match[str]", KEY.fullmatch(dotted))
+    return f"{wanted}; the first dot ends a sample's name, so that {dotted} is its .{parts[2]}; rename it without that dot"
 
 
 def open_for_scan(path: str) -> IO[bytes]:
@@ -165,29 +194,79 @@ def open_for_scan(path: str) -> IO[bytes]:
 
 def members(file: IO[bytes], path: str) -> Iterator[tuple[str, str, tarfile.TarInfo]]:
     """(key, extension in lower case, member) of every member of a tar that has them."""
+    for member in headers(file, path):
+        if not member.isdir() and (parts := KEY.fullmatch(member.name)):
+            yield parts[1], parts[2].lower(), member
+
+
+def headers(file: IO[bytes], path: str) -> Iterator[tarfile.TarInfo]:
+    """Every member of a tar, and of those behind it in the file: `cat` makes such, and `tar -i` reads them."""
+    start: int | None = 0
     last = "its start"
-    try:
-        with tarfile.open(fileobj=file, mode="r:") as tar:
-            while (member := tar.next()) is not None:
-                cast(Any, tar).members.clear()  # tarfile would keep them all
-                last = member.name
-                if not member.isdir() and (parts := KEY.fullmatch(member.name)):
-                    yield parts[1], parts[2].lower(), member
-            file.seek(tar.offset)
-    except tarfile.TarError as error:
-        if last == "its start":
-            raise ValueError(f"{path}: not a plain tar ({error}); unpack a compressed one first") from error
-        raise ValueError(f"{path}: damaged or cut short after {last}: {error}") from error
-    if file.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:  # tarfile takes whatever it cannot read as the end
-        raise ValueError(f"{path}: damaged or cut short after {last}: no block of zeros, which ends a tar, follows")
+    while start is not None:
+        file.seek(start)
+        try:
+            with tarfile.open(fileobj=file, mode="r:") as tar:
+                while (member := tar.next()) is not None:
+                    cast(Any, tar).members.clear()  # tarfile would keep them all
+                    last = member.name
+                    yield member
+                end = tar.offset
+        except tarfile.TarError as error:
+            if last == "its start":
+                raise ValueError(f"{path}: not a plain tar ({error}); unpack a compressed one first") from error
+            raise ValueError(f"{path}: damaged or cut short after {last}: {error}") from error
+        file.seek(end)
+        if file.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:  # tarfile takes whatever it cannot read as the end
+            raise ValueError(f"{path}: damaged or cut short after {last}: no block of zeros, which ends a tar, follows")
+        start = after_zeros(file)
 
 
-def label(file: IO[bytes], path: str, sample: dict[str, tarfile.TarInfo]) -> int:
+def after_zeros(file: IO[bytes]) -> int | None:
+    """Where the first block begins that is not all zeros, from here on; None where there is none."""
+    while data := file.read(PIECE):
+        if rest := data.lstrip(b"\0"):
+            start = file.tell() - len(rest)
+            return start - (start - (file.tell() - len(data))) % tarfile.BLOCKSIZE
+    return None
+
+
+class Linked:
+    """Where the bytes of members lie, of links too; where there are links, the tar's headers are read once more."""
+
+    def __init__(self, file: IO[bytes], path: str) -> None:
+        self.file = file
+        self.path = path
+
+    @cached_property
+    def members(self) -> dict[str, tarfile.TarInfo]:
+        return {posixpath.normpath(member.name): member for member in headers(self.file, self.path)}
+
+    def place(self, member: tarfile.TarInfo) -> tuple[int, int]:
+        """Start and length. Raises ValueError naming shard and member where its bytes do not lie in the shard as they are."""
+        found: tarfile.TarInfo | None = member
+        for _ in range(LINKS):
+            if found is None or not (found.islnk() or found.issym()):
+                break
+            folder = posixpath.dirname(found.name) if found.issym() else ""
+            found = self.members.get(posixpath.normpath(posixpath.join(folder, found.linkname)))
+        name = f"{self.path}: {member.name}"
+        if found is None or found.islnk() or found.issym():
+            raise ValueError(f"{name} is a link to {member.linkname}, which is not in the shard; pack the file itself")
+        if found.sparse is not None:
+            raise ValueError(f"{name} is a sparse file, of which the shard holds parts; pack it without tar's option --sparse")
+        if found.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
+            raise ValueError(f"{name} is a special file; pack an ordinary one")
+        return found.offset_data, found.size
+
+
+def label(file: IO[bytes], path: str, sample: dict[str, tarfile.TarInfo], linked: Linked) -> int:
     """The class of a sample: its `.cls`, else the field `label` of its `.json`, else -1."""
     if (member := sample.get("cls")) is None and (member := sample.get("json")) is None:
         return -1
-    file.seek(member.offset_data)
-    text = file.read(member.size)
+    start, size = linked.place(member)
+    file.seek(start)
+    text = file.read(size)
     try:
         value = int(text) if member is sample.get("cls") else json.loads(text).get("label", -1)
         if isinstance(value, bool) or not isinstance(value, int) or not -(2**63) <= value < 2**63:

@@ -18,8 +18,9 @@ from skimage import data as photographs
 
 import gpuaug
 from gpuaug.data import DecodeError, decode
-from gpuaug.data.dali import DaliDecoder, frame, opened, plain
+from gpuaug.data.dali import DaliDecoder
 from gpuaug.data.decode import decode_batch
+from gpuaug.data.jpeg import frame, opened, plain
 
 LIMIT = 60.0
 """Seconds after which a program counts as hanging."""
@@ -133,8 +134,7 @@ def test_most_headers_need_no_pillow():
 @given(at=st.integers(2, JPEG.index(b"\xff\xda") + 12), value=st.integers(0, 255))
 def test_a_size_is_pillows_whatever_a_header_says(at, value):
     changed = JPEG[:at] + bytes([value]) + JPEG[at + 1 :]
-    if size := opened(changed):
-        assert frame(changed) in (None, size)
+    assert frame(changed) in (None, opened(changed))
 
 
 @pytest.mark.parametrize("kind", BAD)
@@ -161,20 +161,6 @@ def test_a_bad_file_costs_no_other(decoder, kind, place):
     assert [isinstance(one, DecodeError) for one in found] == [k == place for k in range(4)]
     again = decoder.decode_batch([JPEG], ["x"])
     assert np.array_equal(again[0], decode(JPEG, "x"))
-
-
-@settings(max_examples=150, deadline=None)
-@given(at=st.integers(2, len(JPEG) - 3), value=st.integers(0, 255), gap=st.integers(1, 40))
-def test_a_damaged_jpeg_is_pillows_or_the_pixels_of_a_decoder_that_goes_on(decoder, at, value, gap):
-    """libjpeg conceals most damage, in the same way here and there. Where both give pixels they are the same; DALI goes on
-    where Pillow gives up now and then, never the other way round."""
-    damaged = JPEG[:at] + bytes([value]) + JPEG[at + gap :]
-    (found,) = decoder.decode_batch([damaged], ["x"])
-    (expected,) = decode_batch([damaged], ["x"])
-    if isinstance(expected, DecodeError):
-        assert isinstance(found, np.ndarray) or str(found) == str(expected)
-    else:
-        assert np.array_equal(found, expected)
 
 
 def test_plain_files_lie_in_one_buffer_without_a_copy(decoder):

@@ -6,11 +6,14 @@ import zlib
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, TiffImagePlugin
 
+import gpuaug
 from gpuaug.data import DecodeError, decode
+from gpuaug.data import tiff as tiffs
 from gpuaug.images import rgb
 
 RNG = np.random.default_rng(1)
@@ -96,9 +99,75 @@ def test_16_bit_white_is_white():
     assert decode(encoded(Image.fromarray(np.full((2, 2), 65535, np.uint16))), "x").min() == 255
 
 
-def test_32_bit_gray_in_memory_is_taken_as_16_bit():
-    image = Image.fromarray(np.array([[-5, 0, 257, 65535, 70000]], dtype=np.int32))
-    assert rgb(image)[0, :, 0].tolist() == [0, 0, 1, 255, 255]
+def tiff(values, **options):
+    file = io.BytesIO()
+    tifffile.imwrite(file, values, **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("byteorder", "<>")
+def test_floats_of_zero_to_one_are_scaled(byteorder):
+    values = np.concatenate([np.linspace(0, 1, 255, dtype=np.float32), np.float32([0.5])]).reshape(16, 16)
+    expected = threefold(np.rint(values * np.float32(255)).astype(np.uint8))
+    assert np.array_equal(decode(tiff(values, byteorder=byteorder), "x"), expected)
+    assert np.array_equal(rgb(Image.fromarray(values)), expected)
+
+
+@pytest.mark.parametrize("values", [[0, 255], [-0.1, 1], [0, 1.01], [0, float("nan")], [0, float("inf")]])
+def test_other_floats_are_refused(values):
+    values = np.array([values], np.float32)
+    with pytest.raises(DecodeError, match=r"^x.tif: .*floats \(mode F\) from .* must lie in 0..1; divide"):
+        decode(tiff(values), "x.tif")
+    with pytest.raises(ValueError, match=r"image 1 has floats \(mode F\)"):
+        gpuaug.Images.from_list([COLOUR, Image.fromarray(values)])
+
+
+@pytest.mark.parametrize("kind", ["int8", "int16", "int32", "uint32"])
+@pytest.mark.parametrize("options", [{}, {"bigtiff": True}, {"byteorder": ">"}, {"compression": "zlib"}])
+def test_integers_whose_range_nobody_knows_are_refused(kind, options):
+    with pytest.raises(
+        DecodeError, match=rf"^x.tif: a TIFF of 1 band of {kind[-2:].strip('t')}-bit .*their range is not known"
+    ):
+        decode(tiff(GRAY.astype(kind), **options), "x.tif")
+
+
+def test_32_bit_integers_in_memory_are_refused():
+    with pytest.raises(ValueError, match=r"image 0 has 32-bit integers \(mode I\), whose range is not known; convert"):
+        gpuaug.Images.from_list([Image.fromarray(np.full((4, 4), 128, np.int32))])
+
+
+def test_12_bits_are_not_taken_for_16():
+    data = tiff(DEEP // 16)
+    bits = struct.pack("<HHIH", tiffs.BITS, 3, 1, 16)
+    assert data.count(bits) == 1
+    with pytest.raises(DecodeError, match=r"^x.tif: a TIFF of 1 band of 12-bit unsigned integers: Pillow would take them for"):
+        decode(data.replace(bits, struct.pack("<HHIH", tiffs.BITS, 3, 1, 12)), "x.tif")
+
+
+@pytest.mark.parametrize("bands", [2, 5])
+def test_bands_that_say_nothing_of_colour_are_dropped(bands):
+    values = RNG.integers(0, 256, (9, 7, bands), dtype=np.uint8)
+    options = {"extrasamples": [0] * (bands - 3)} if bands > 3 else {}
+    data = tiff(values, photometric="rgb" if bands > 3 else "minisblack", planarconfig="contig", **options)
+    assert np.array_equal(decode(data, "x"), values[:, :, :3] if bands > 3 else threefold(values[:, :, 0]))
+
+
+def test_a_tiff_that_pillow_does_not_read_is_named_as_one(caplog):
+    seven = RNG.integers(0, 256, (9, 7, 7), dtype=np.uint8)
+    with pytest.raises(DecodeError, match=r"^x.tif: a TIFF of 7 bands of 8-bit unsigned integers: Pillow reads at most 6"):
+        decode(tiff(seven, photometric="minisblack", planarconfig="contig"), "x.tif")
+    with pytest.raises(DecodeError, match=r"^x.tif: a TIFF of 3 bands of 32-bit floats, which Pillow does not read"):
+        decode(tiff(COLOUR.astype(np.float32), photometric="rgb"), "x.tif")
+    assert not caplog.records  # Pillow logs a line that names no file
+    assert tiffs.BANDS == TiffImagePlugin.MAX_SAMPLESPERPIXEL
+
+
+@settings(max_examples=200, deadline=None)
+@given(at=st.integers(0, 300), value=st.integers(0, 255), end=st.integers(0, 400))
+def test_damaged_tags_give_a_kind_or_none(at, value, end):
+    data = tiff(GRAY)
+    found = tiffs.kind((data[:at] + bytes([value]) + data[at + 1 :])[:end])
+    assert found is None or found.bands >= 0
 
 
 def test_cmyk():

@@ -1,10 +1,13 @@
 """Tar shards: the samples of the files inside them, in order, and errors that name shard and member."""
 
+import contextlib
 import io
 import json
 import os
 import pickle
 import re
+import shutil
+import subprocess
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -287,8 +290,6 @@ def test_remote_shards(folder, policy, tmp_path):
         ShardSource("memory://bucket/t-000.tar")  # its index was of another version
     with pytest.raises(FileNotFoundError, match=r"t-009\.tar"):
         ShardSource("memory://bucket/t-009.tar")
-    with pytest.raises(ValueError, match=r"memory://bucket: a URL must name \.tar shards"):
-        gpuaug.DataLoader("memory://bucket", policy)
 
 
 # What a path means.
@@ -328,3 +329,145 @@ def test_shards_say_what_they_are(tmp_path):
     path = tar(tmp_path / "a.tar", [("1.png", b"x")])
     assert repr(ShardSource([path, path])) == "ShardSource(2 samples in 2 shards)"
     assert ShardSource(path).classes == []
+
+
+# Tars of every kind.
+
+
+def with_links(path: Path) -> Path:
+    """A sample, a hard and a symbolic link to it in other folders, a link to a link, and a link's class."""
+    with tarfile.open(path, "w") as file:
+
+        def add(name, data=b"", kind=tarfile.REGTYPE, target=""):
+            member = tarfile.TarInfo(name)
+            member.size, member.type, member.linkname = len(data), kind, target
+            file.addfile(member, io.BytesIO(data))
+
+        add("./soft/0.png", kind=tarfile.SYMTYPE, target="../a/1.png")  # before what it links to
+        add("./a/1.png", b"picture")
+        add("./a/1.cls", b"7")
+        add("hard/2.png", kind=tarfile.LNKTYPE, target="a/1.png")
+        add("hard/2.cls", kind=tarfile.LNKTYPE, target="./a/1.cls")
+        add("hard/3.png", kind=tarfile.SYMTYPE, target="2.png")
+    return path
+
+
+def test_links_have_the_bytes_of_what_they_link_to(tmp_path):
+    source = ShardSource(with_links(tmp_path / "a.tar"))
+    assert [source.read(i) for i in range(4)] == [b"picture"] * 4
+    assert source.targets.tolist() == [-1, 7, 7, -1]
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE])
+@pytest.mark.parametrize("target", ["2.jpg", "1.jpg", "/etc/hostname"])
+def test_a_link_that_leads_nowhere_is_named(tmp_path, kind, target):
+    with tarfile.open(tmp_path / "a.tar", "w") as file:
+        link = tarfile.TarInfo("1.jpg")
+        link.type, link.linkname = kind, target
+        file.addfile(link)
+    with pytest.raises(ValueError, match=f"a.tar: 1.jpg is a link to {target}, which is not in the shard"):
+        ShardSource(tmp_path / "a.tar")
+
+
+@pytest.mark.skipif(shutil.which("tar") is None, reason="GNU tar makes sparse members")
+@pytest.mark.parametrize("options", [["gnu"], *(["posix", f"--sparse-version={v}"] for v in ("0.0", "0.1", "1.0"))])
+@pytest.mark.parametrize("name", ["1.png", "1.cls"])
+def test_a_sparse_member_is_named(tmp_path, options, name):
+    with (tmp_path / name).open("wb") as file:
+        file.truncate(2**20)
+        file.seek(2**19)
+        file.write(b"7" * 5000)
+    (tmp_path / "2.png").write_bytes(picture())
+    with contextlib.suppress(FileExistsError):
+        (tmp_path / "1.png").open("xb").close()
+    kind, *more = options
+    files = sorted({"1.png", name, "2.png"})
+    subprocess.run(["tar", "--sparse", f"--format={kind}", *more, "-cf", "a.tar", *files], cwd=tmp_path, check=True)
+    with pytest.raises(ValueError, match=f"{tmp_path}/a.tar: {name} is a sparse file, .* without tar's option --sparse"):
+        ShardSource(tmp_path / "a.tar")
+
+
+@pytest.mark.parametrize("padding", [0, 512, 3 * 2**20])
+def test_tars_joined_by_cat_are_read_to_the_end(tmp_path, padding):
+    parts = [tar(tmp_path / f"{k}.tar", [(f"{k}.png", bytes([k]) * 700), (f"{k}.cls", b"%d" % k)]) for k in range(3)]
+    joined = tmp_path / "joined.tar"
+    joined.write_bytes(b"".join(part.read_bytes() + bytes(padding) for part in parts))
+    source = ShardSource(joined)
+    assert [source.read(i) for i in range(len(source))] == [bytes([k]) * 700 for k in range(3)]
+    assert source.targets.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("rest", [b"x", b"something else" * 100])
+def test_what_lies_behind_a_tar_and_is_none_is_named(tmp_path, rest):
+    path = tar(tmp_path / "a.tar", [("1.png", b"x")])
+    path.write_bytes(path.read_bytes() + rest)
+    with pytest.raises(ValueError, match=r"a.tar: damaged or cut short after 1.png"):
+        ShardSource(path)
+
+
+def test_a_name_with_a_dot_is_explained(tmp_path):
+    path = tar(tmp_path / "a.tar", [("x/a.v1.png", b"x")])
+    with pytest.raises(ValueError, match=r"the first dot ends a sample's name, so that x/a.v1.png is its .v1.png; rename it"):
+        ShardSource(path)
+
+
+@pytest.mark.parametrize(
+    ("end", "command"),
+    [(".tar.gz", "gunzip"), (".tgz", "gunzip"), (".tar.xz", "unxz"), (".tar.zst", "unzstd"), (".TGZ", "gunzip")],
+)
+def test_compressed_shards_are_refused_with_the_command_that_unpacks(tmp_path, plain, end, command):
+    path = tmp_path / f"a{end}"
+    path.touch()
+    for given_, name in ((str(path), path), ([path], path), (f"memory://bucket/a{end}", f"a{end}")):
+        with pytest.raises(
+            ValueError, match=rf"a{end}: is compressed, .* needs a plain tar; unpack it first: {command} {name}$"
+        ):
+            gpuaug.DataLoader(given_, plain)
+
+
+def test_globs_and_folders_local_and_remote(tmp_path, folder, policy):
+    local = FolderSource(folder)
+    memory = fsspec.filesystem("memory")
+    for path in of_folder(local, tmp_path / "shards", 3):
+        memory.pipe(f"/globbed/in/{path.name}", path.read_bytes())
+    memory.pipe("/globbed/in/README.txt", b"not a shard")
+    expected, numbers = epoch(local, policy)
+    places = (
+        f"{tmp_path}/shards/t-*.tar",
+        f"{tmp_path}/sh?rds/t-00[0-2].tar",
+        f"file://{tmp_path}/shards",
+        "memory://globbed/in",
+        "memory://globbed/in/",
+        "memory://globbed/in/t-*.tar",
+    )
+    for place in places:
+        views, targets = epoch(place, policy)
+        assert all(torch.equal(a, b) for a, b in zip(views, expected, strict=True)), place
+        assert torch.equal(targets, numbers)
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("{}/s-*.tar", r"/s-\*.tar: no shard fits"),
+        ("memory://nowhere/s-*.tar", r"memory://nowhere/s-\*.tar: no shard fits"),
+        ("memory://nowhere/a.tar", "memory://nowhere/a.tar: no such shard"),
+        ("memory://nowhere/", "memory://nowhere/: no such folder"),
+        ("file://{}", "no .tar shards in it; a URL names shards"),
+    ],
+)
+def test_shards_that_are_not_there_are_named(tmp_path, plain, place, message):
+    with pytest.raises(FileNotFoundError, match=message):
+        gpuaug.DataLoader(place.format(tmp_path), plain)
+
+
+def test_a_scheme_that_nobody_knows_is_named(plain):
+    with pytest.raises(ValueError, match=r"^nosuch://a/b.tar: Protocol not known: nosuch"):
+        gpuaug.DataLoader("nosuch://a/b.tar", plain)
+
+
+def test_without_a_home_there_is_no_cache_and_no_error(tmp_path, monkeypatch):
+    path = tar(tmp_path / "a.tar", [("1.png", b"x")])
+    fsspec.filesystem("memory").pipe("/homeless/a.tar", path.read_bytes())
+    monkeypatch.setenv("XDG_CACHE_HOME", "~a-user-that-is-not-there/cache")  # whose home cannot be found either
+    assert ShardSource(path).read(0) == ShardSource("memory://homeless/a.tar").read(0) == b"x"

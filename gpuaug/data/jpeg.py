@@ -1,0 +1,121 @@
+"""What a JPEG says of itself before it is decoded: its size, and whether its parts follow each other as they should.
+
+A JPEG is a row of segments, each a marker (FF and another byte), a length and as many bytes. After a segment SOS comes a scan:
+compressed data in which FF is followed by 00, or by D0 to D7 in turn, where the decoder starts anew.
+"""
+
+from __future__ import annotations
+
+import io
+from bisect import bisect_left
+
+import numpy as np
+from PIL import Image
+
+from .decode import MAX_PIXELS, orientation
+
+START, END = b"\xff\xd8", b"\xff\xd9"
+"""First and last bytes of a JPEG."""
+
+PROGRESSIVE = 0xC2
+FRAMES = frozenset({0xC0, 0xC1, PROGRESSIVE})
+"""Markers of a frame, Huffman-coded: baseline, extended, progressive (ITU-T T.81, table B.1)."""
+
+SCAN, RESTARTS, TABLES, HUFFMAN = 0xDA, 0xDD, 0xDB, 0xC4
+"""Markers of the segments that begin a scan, tell how often it restarts, and hold quantization and Huffman tables."""
+
+HARMLESS = {
+    HUFFMAN: (b"", 0),
+    TABLES: (b"", 0),
+    RESTARTS: (b"", 2),
+    0xFE: (b"", 0),
+    0xE0: (b"JFIF\0", 14),
+    0xE2: (b"ICC_PROFILE\0", 14),
+    0xEE: (b"Adobe", 12),
+}
+"""Markers of segments that say nothing of what is asked here, how these begin, and the bytes that Pillow reads of them."""
+
+
+def plain(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[int, int] | None:
+    """(height, width) of a file that DALI decodes as `decode` does, else None.
+
+    Such a file is a JPEG in gray or RGB, not too large, upright, and whole. Damage that is left in its scans libjpeg conceals,
+    in the same way for every caller. Of a file that is not whole one caller gives up and another goes on, so Pillow decides.
+    """
+    if not (data.startswith(START) and data.endswith(END)):
+        return None
+    size = frame(data)
+    if size is not None and size[0] * size[1] > max_pixels:
+        return None
+    if not whole(data):
+        return None
+    size = size or opened(data)
+    return size if size and size[0] * size[1] <= max_pixels else None
+
+
+def frame(data: bytes) -> tuple[int, int] | None:
+    """(height, width) by the segments of a header, in 5 us where Pillow takes 70; None for one that holds anything unusual,
+    such as EXIF, which may turn the picture."""
+    size = None
+    at = len(START)
+    while at + 10 <= len(data) and data[at] == 0xFF:
+        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
+        if marker == SCAN:
+            return size
+        if marker in FRAMES and size is None:
+            height, width = (int.from_bytes(data[k : k + 2], "big") for k in (at + 5, at + 7))
+            colours = data[at + 9]
+            if data[at + 4] != 8 or colours not in (1, 3) or length != 8 + 3 * colours or not (height and width):
+                return None
+            size = height, width
+        else:
+            start, least = HARMLESS.get(marker, (b"", 0xFFFF))
+            if length - 2 < least or not data.startswith(start, at + 4):
+                return None
+            if marker == TABLES and ((length - 2) % 65 or any(kind > 15 for kind in data[at + 4 : at + 2 + length : 65])):
+                return None
+        at += 2 + length
+    return None
+
+
+def opened(data: bytes) -> tuple[int, int] | None:
+    """(height, width) of an upright JPEG in gray or RGB by Pillow, else None."""
+    try:
+        with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
+            upright = image.format == "JPEG" and image.mode in ("L", "RGB") and orientation(image) == 1
+            return (image.height, image.width) if upright else None
+    except Exception:  # as in `decode`, which will say what is wrong
+        return None
+
+
+def whole(data: bytes) -> bool:
+    """Whether segments and scans follow each other without a gap from the start to the one end, which is the file's.
+
+    It takes 25 us for a file of 80 kB, a hundredth of decoding.
+    """
+    content = np.frombuffer(data, np.uint8)
+    markers = np.flatnonzero((content[:-1] == 0xFF) > (content[1:] == 0)).tolist()  # and what looks like some in segments
+    at, interval, frame = len(START), 0, b""
+    while at + 10 <= len(data) and data[at] == 0xFF:
+        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
+        if marker < 0xC0 or 0xD0 <= marker <= 0xD9 or length < 2 or (marker < 0xD0 and marker not in {HUFFMAN, *FRAMES}):
+            return False
+        if marker in FRAMES:
+            frame = data[at : at + 10]
+        if marker == RESTARTS:
+            interval = int.from_bytes(data[at + 4 : at + 6], "big")
+        colours = data[at + 4]
+        at += 2 + length
+        if marker != SCAN:
+            continue
+        first = last = bisect_left(markers, at)
+        while last < len(markers) and interval and data[markers[last] + 1] == 0xD0 + (last - first) % 8:
+            last += 1
+        if last == len(markers):
+            return False
+        at = markers[last]
+        if data.startswith(END, at):
+            return at == len(data) - len(END)
+        if len(frame) < 10 or (frame[1] != PROGRESSIVE and frame[9] == colours):  # there is but one scan
+            return False
+    return False
