@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,10 +32,14 @@ class Data:
 
 
 def cache_folder() -> Path:
-    """Where data sets are kept: $GPUAUG_DATA, else gpuaug in the user's cache folder."""
+    """Where data sets are kept: $GPUAUG_DATA, else gpuaug in the user's cache folder, or among temporary files where a
+    container's user has no home."""
     if "GPUAUG_DATA" in os.environ:
         return Path(os.environ["GPUAUG_DATA"])
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gpuaug"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gpuaug"
+    except RuntimeError:
+        return Path(tempfile.gettempdir()) / f"gpuaug-{os.getuid()}"
 
 
 def open_data(name: str, progress: bool = True) -> Data:
@@ -67,6 +72,7 @@ def cifar10(cache: Path) -> Data:
         return Data((train.data, train.targets), (test.data, test.targets))
     except (OSError, RuntimeError) as error:  # no network, a cache that cannot be written, a broken archive
         raise UserError(
-            f"--data cifar10 could not be fetched to {cache} ({error}); without a network, unpack CIFAR-10 as "
+            f"--data cifar10 could not be fetched to {cache} ({error}); set GPUAUG_DATA to a folder that can be written, "
+            "or, without a network, unpack CIFAR-10 as "
             "train/CLASS/*.jpg and test/CLASS/*.jpg somewhere and pass that folder as --data"
         ) from None

@@ -23,7 +23,7 @@ class Loaders:
     """Views to train on (`views`), and both splits without augmentation to evaluate on (`bank`, `queries`)."""
 
     def __init__(self, s: Settings, progress: bool) -> None:
-        data = open_data(s.data, progress)
+        data = distributed.machine_first(lambda: open_data(s.data, progress))
         more: dict[str, Any] = {"num_workers": s.num_workers, "device": s.device, "seed": s.seed}
         more["memory_format"] = torch.channels_last  # as the network's
         try:

@@ -115,7 +115,7 @@ def run_settings(o: Options, data: Path, method: str, seed: int, out: Path) -> S
         eval_every=0,
         probe="off",
         out=str(out),
-        resume=(out / "checkpoint.pt").exists(),
+        resume="auto",
     )
 
 
@@ -130,9 +130,10 @@ def trained(o: Options, data: Path, method: str, seed: int) -> Row:
     """Train a method and measure it."""
     folder = o.out / f"{method}-{seed}"
     settings = run_settings(o, data, method, seed, folder)
+    resumed = (folder / "checkpoint.pt").exists()
     start = time.process_time()
     run = train(settings)
-    spent = {} if settings.resume else {"cpu_s": time.process_time() - start}  # of a resumed run it would be a part
+    spent = {} if resumed else {"cpu_s": time.process_time() - start}  # of a resumed run it would be a part
     losses = [json.loads(line)["loss"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
     found = measure(run.model.eval().backbone, o, data)
     return found | {"first_loss": losses[0], "last_loss": losses[-1]} | spent
