@@ -7,7 +7,6 @@ gradients, so `gather` multiplies its own by the number of ranks, and the sum is
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -18,15 +17,14 @@ from torch import nn
 
 from .errors import ElsewhereError, UserError
 from .interrupts import Stopped
-from .launch import Launch, launch
+from .launch import launch
+from .meeting import meet
 
 M = TypeVar("M", bound=nn.Module)
 T = TypeVar("T")
 
 WAIT = timedelta(hours=1)
 """How long ranks wait for rank 0 while it evaluates."""
-JOIN = timedelta(minutes=10)
-"""How long the processes of a SLURM step wait for each other at the start."""
 
 
 def start(device: str) -> str:
@@ -45,10 +43,7 @@ def start(device: str) -> str:
         return device
     device = own_device(device, place.local)
     backend = "nccl" if device.startswith("cuda:") else "gloo"
-    if place.meeting is None:
-        dist.init_process_group(backend, timeout=WAIT)
-    else:
-        dist.init_process_group(backend, store=meet(place), rank=place.rank, world_size=place.world, timeout=WAIT)
+    dist.init_process_group(backend, store=meet(place), rank=place.rank, world_size=place.world, timeout=WAIT)
     return device
 
 
@@ -66,23 +61,6 @@ def own_device(device: str, local: int) -> str:
         )
     torch.cuda.set_device(local)
     return f"cuda:{local}"
-
-
-def meet(place: Launch) -> Any:
-    """Where all processes of a SLURM step have come together. Raises UserError where they do not."""
-    assert place.meeting is not None
-    host, port = place.meeting
-    where = f"MASTER_ADDR={host} MASTER_PORT={port}"
-    if place.rank == 0:
-        print(f"ssl_train: waiting for all {place.world} processes of this SLURM step at {where}", file=sys.stderr, flush=True)
-    try:
-        return dist.TCPStore(host, port, place.world, place.rank == 0, timeout=JOIN)  # type: ignore[attr-defined]
-    except (RuntimeError, ValueError) as error:
-        raise UserError(
-            f"the {place.world} processes of this SLURM step did not meet at {where} ({str(error).splitlines()[0][:120]}); "
-            "start them with srun (or unset SLURM_PROCID to train in one process), or set MASTER_ADDR and MASTER_PORT to a "
-            "free port of rank 0's machine that the others reach"
-        ) from None
 
 
 def stop() -> None:

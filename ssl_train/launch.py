@@ -14,13 +14,15 @@ PORTS = range(15_000, 32_000)
 
 @dataclass(frozen=True)
 class Launch:
-    """rank: of all `world` processes. local: of those on this machine. meeting: host and port where rank 0 waits for the
-    others, or None where torchrun has arranged that."""
+    """rank: of all `world` processes. local: of those on this machine. meeting: host and port where they find each other, at
+    rank 0, or at torchrun's agent where `agent` is set."""
 
     rank: int
     world: int
     local: int
-    meeting: tuple[str, int] | None = None
+    meeting: tuple[str, int]
+    slurm: bool = False
+    agent: bool = False
 
 
 def launch() -> Launch | None:
@@ -32,13 +34,15 @@ def launch() -> Launch | None:
                 f"WORLD_SIZE is set but {', '.join(missing)} is not: start the processes with torchrun, "
                 "or unset WORLD_SIZE to train in one process"
             )
-        return Launch(number("RANK"), number("WORLD_SIZE"), number("LOCAL_RANK", "RANK"))
+        meeting = os.environ["MASTER_ADDR"], number("MASTER_PORT")
+        agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+        return Launch(number("RANK"), number("WORLD_SIZE"), number("LOCAL_RANK", "RANK"), meeting, agent=agent)
     if "SLURM_PROCID" not in os.environ:  # set for each task of a step
         return None
     world = number("SLURM_STEP_NUM_TASKS", "SLURM_NTASKS", missing=1)
     if world == 1:
         return None
-    return Launch(number("SLURM_PROCID"), world, number("SLURM_LOCALID", "SLURM_PROCID"), slurm_meeting())
+    return Launch(number("SLURM_PROCID"), world, number("SLURM_LOCALID", "SLURM_PROCID"), slurm_meeting(), slurm=True)
 
 
 def number(*names: str, missing: int | None = None) -> int:

@@ -68,9 +68,7 @@ def test_resume_alone_means_always(auto: Settings) -> None:
     assert parse(["--resume", "auto", "--out", auto.out]).batch_size == 256  # while this is a whole command
 
 
-def test_another_run_than_the_command_describes_is_refused_by_name(
-    auto: Settings, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_another_run_than_the_command_describes_is_refused_by_name(auto: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     train(replace(auto, epochs=1), progress=False)
     before = weights(auto.out)
     assert main(arguments(auto)) == 2
@@ -142,7 +140,11 @@ def test_the_checkpoint_before_is_kept_and_there_is_one_at_any_moment(tmp_path: 
 @pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="no such signal on this system")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_a_cluster_that_takes_its_machine_back_loses_no_step(
-    auto: Settings, uninterrupted: str, number: signal.Signals, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    auto: Settings,
+    uninterrupted: str,
+    number: signal.Signals,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     handler = signal.getsignal(number)
     update = Trainer.update
