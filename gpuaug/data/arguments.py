@@ -26,8 +26,8 @@ from .regions import Decoder, Region, Regional
 LOG = logging.getLogger("gpuaug")
 
 REFUSED = {
-    "collate_fn": "images are batched by the loader, which needs them as decoded; batch targets otherwise in the loop, or make "
-    "them tensors in the Dataset",
+    "collate_fn": "images are batched by the loader, which needs them as decoded; to batch targets otherwise, give "
+    "target_collate_fn=, which is called with the list of a batch's targets",
     "generator": "the order and the draws follow from seed= and the epoch; give seed=",
     "batch_sampler": "give sampler=, the samples in order, and batch_size=",
 }
@@ -120,6 +120,27 @@ def place(rank: int | None, world_size: int | None, own_sampler: bool) -> tuple[
     if own_sampler or not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return 0, 1
     return torch.distributed.get_rank(), torch.distributed.get_world_size()
+
+
+def wanted(labels: Any, collate: Any) -> bool | None:
+    """Whether labels are wanted. Raises where it is no bool, or where there is a function for labels that are left out."""
+    if labels is not None and not isinstance(labels, bool):
+        raise ValueError(f"DataLoader: labels must be True, False, or None to take those that the source has, got {labels!r}")
+    if collate is not None and not callable(collate):
+        raise TypeError(f"DataLoader: target_collate_fn must be a function of a list of targets, such as list, got {collate!r}")
+    if collate is not None and labels is False:
+        raise ValueError("DataLoader: labels=False leaves out the targets that target_collate_fn is for; give one of them")
+    return labels
+
+
+def check_labelled(found: bool, settled: bool, name: str) -> None:
+    """Raise where a Dataset's batch has targets and batches before it had none, or the other way round."""
+    if found != settled:
+        has = ("has a target", "had none") if found else ("has no target", "had one, or labels=True asks for one")
+        raise TypeError(
+            f"DataLoader: {name} {has[0]}, while samples before it {has[1]}; give all samples a target, or none, or give the "
+            "loader labels=False, which leaves targets out"
+        )
 
 
 def check_length(sampler: Iterable[int], available: int, batch_size: int, drop_last: bool, on_error: str) -> None:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
-import torch
-from torch.utils.data import default_collate
 
 from ..convert import from_torchvision
 from ..images import Images
 from ..policy import Policy
 from .decode import MAX_PIXELS, Pixels, decode
-from .source import Encoded, Index, Itemized, Loaded, Selected, Source, collate
+from .source import DatasetSource, Encoded, Index, Itemized, Loaded, Selected, Source, collated, first_is_labelled
+from .target import Collate, batched, single, together
 
 
 class Concatenated:
@@ -25,6 +24,10 @@ class Concatenated:
         kinds = {part.workers for part in self.parts}
         self.workers = kinds.pop() if len(kinds) == 1 else "processes"
         self.max_pixels = MAX_PIXELS
+
+    @property
+    def labelled(self) -> bool:
+        return first_is_labelled(self) if self.workers == "processes" else all(part.labelled for part in self.parts)
 
     def __len__(self) -> int:
         return int(self.ends[-1])
@@ -42,12 +45,15 @@ class Concatenated:
         part, k = self.find(i)
         return cast(Encoded, part).read(k)
 
-    def target(self, index: Index) -> Any:
-        found = [self.find(i) for i in index.tolist()]
-        return default_collate([only(cast(Encoded, part).target(np.array([k]))) for part, k in found])
+    def target(self, index: Index, collate: Collate = together) -> Any:
+        samples = index.tolist()
+        found = [self.find(i) for i in samples]
+        targets = [cast(Encoded, part).target(np.array([k]), single) for part, k in found]
+        return batched(targets, collate, lambda k: self.name(samples[k]))
 
-    def load(self, index: Index) -> tuple[Images, Any]:
-        return collate([self.item(i) for i in index.tolist()])
+    def load(self, index: Index, collate: Collate = together) -> tuple[Images, Any]:
+        samples = index.tolist()
+        return collated([self.item(i) for i in samples], samples, collate, self.name)
 
     def item(self, i: int) -> tuple[Pixels, Any]:
         part, k = self.find(i)
@@ -55,9 +61,9 @@ class Concatenated:
             return cast(Itemized, part).item(k)
         if part.workers == "threads":
             encoded = cast(Encoded, part)
-            return decode(encoded.read(k), encoded.name(k), self.max_pixels), only(encoded.target(np.array([k])))
-        images, target = cast(Loaded, part).load(np.array([k]))
-        return images[0].numpy(), only(target)
+            return decode(encoded.read(k), encoded.name(k), self.max_pixels), encoded.target(np.array([k]), single)
+        images, target = cast(Loaded, part).load(np.array([k]), single)
+        return images[0].numpy(), target
 
     def __repr__(self) -> str:
         return f"Concatenated({', '.join(map(repr, self.parts))})"
@@ -73,15 +79,16 @@ def limit(source: Source, max_pixels: int) -> None:
             limit(part, max_pixels)
 
 
-def only(batch: Any) -> Any:
-    """The target of a batch of one: default_collate undone."""
-    if isinstance(batch, torch.Tensor):
-        return int(batch[0]) if batch[0].ndim == 0 and batch.dtype == torch.int64 else batch[0]
-    if isinstance(batch, Mapping):
-        return {key: only(value) for key, value in batch.items()}
-    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
-        return type(batch)(*map(only, batch))
-    return batch[0] if isinstance(batch[0], (str, bytes)) else [only(value) for value in batch]
+def known(source: Source) -> bool | None:
+    """Whether a source has labels; None where that is only known once a sample of a user's Dataset has been read."""
+    if isinstance(source, DatasetSource):
+        return None
+    if isinstance(source, Selected):
+        return known(source.source)
+    if isinstance(source, Concatenated):
+        kinds = {known(part) for part in source.parts}
+        return kinds.pop() if len(kinds) == 1 else None
+    return source.labelled
 
 
 def common(transforms: Sequence[Any]) -> Any:

@@ -42,9 +42,9 @@ def here(source: Source, batches: Iterator[Index], workers: Workers) -> Generato
         if source.workers == "threads":
             encoded = cast(Encoded, source)
             room = workers.maker.augment.empty(len(index)) if workers.views else None
-            yield assembled(encoded, index, [read_part(encoded, index, workers, room)], room)
+            yield assembled(encoded, index, [read_part(encoded, index, workers, room)], room, workers.collate)
         else:
-            yield load_batch(cast(Loaded, source), index, workers.on_error)
+            yield load_batch(cast(Loaded, source), index, workers.on_error, workers.collate)
 
 
 Room: TypeAlias = "list[torch.Tensor] | None"
@@ -107,7 +107,8 @@ class ThreadFetcher:
         if not self.pending:
             raise StopIteration
         index, futures, room = self.pending.popleft()
-        return assembled(self.source, index, [self.result(future, index) for future in futures], room)
+        found = [self.result(future, index) for future in futures]
+        return assembled(self.source, index, found, room, self.workers.collate)
 
     def result(self, future: Future[Part], index: Index) -> Part:
         try:

@@ -2,52 +2,85 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from .decode import DecodeError
-from .target import collate_targets
+from .target import Collate, collate_targets, together
+
+LOG = logging.getLogger("gpuaug")
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 """torchvision's IMG_EXTENSIONS; upper case counts too."""
 
 
 class FolderSource:
-    """Image files in class folders, as torchvision's ImageFolder has them: `root/class/**/file`.
+    """Image files in class folders, as torchvision's ImageFolder has them: `root/class/**/file`; or without classes.
 
-    classes: folder names, sorted. class_to_idx: name -> number. targets: (N,) int64, the class number of each file.
-    Classes in order, then their folders sorted by path, then files sorted by name.
-    Raises FileNotFoundError where there is no folder, no class folder or a class without images, NotADirectoryError for a
-    file, and PermissionError for a folder that cannot be listed; each names the folder.
+    labels: None takes class folders where there are any, and else the images in `root`, without labels; images beside class
+        folders are then left out, and a warning is logged. False takes all images at any depth, without labels: those in
+        folders in the order that they would have with labels, then those in `root`. True needs class folders.
+    classes: folder names, sorted. class_to_idx: name -> number. targets: (N,) int64, the class number of each file, -1 without
+    labels. Classes in order, then their folders sorted by path, then files sorted by name.
+    Hidden files and folders, whose names start with a dot or are `__MACOSX`, are left out, and a warning is logged.
+    Raises FileNotFoundError where there is no folder, no image, no class folder that is asked for, or a class without images,
+    NotADirectoryError for a file, PermissionError for a folder that cannot be listed, and ValueError for links that lead in a
+    circle; each names the folder.
     """
 
     workers = "threads"
 
-    def __init__(self, root: str | os.PathLike[str]) -> None:
+    def __init__(self, root: str | os.PathLike[str], labels: bool | None = None) -> None:
         top = str(Path(root).expanduser())
-        self.classes = class_folders(top)
-        self.class_to_idx = {name: k for k, name in enumerate(self.classes)}
+        tree = Tree(top)
+        folders, loose = tree.inside(top)
         self.files = Files()
         self.target_transform: Callable[[Any], Any] | None = None
         counts = []
-        for name in self.classes:
+        for name, way in folders.items():
             before = len(self.files)
-            for folder, names in sorted(walk(str(Path(top, name)))):
-                self.files.extend(folder, sorted(names))
+            for folder, names in tree.walk(name, way):
+                self.files.extend(folder, names)
             counts.append(len(self.files) - before)
-        empty = [name for name, count in zip(self.classes, counts, strict=True) if not count]
-        if empty:
+        tree.tell()
+        if not (len(self.files) or loose):
+            raise FileNotFoundError(
+                f"{top}: no images in it; it needs files that end in {' '.join(EXTENSIONS)}, in one folder a class or, without "
+                "labels, in any"
+            )
+        self.labelled = labels is not False and len(self.files) > 0
+        if labels and not self.labelled:
+            raise FileNotFoundError(
+                f"{top}: {len(loose)} images but no class folders, and labels=True; move them into one folder a class, or take "
+                "them without labels: labels=None"
+            )
+        if not self.labelled:
+            self.files.extend(top, loose)
+        elif empty := [name for name, count in zip(folders, counts, strict=True) if not count]:
             raise FileNotFoundError(
                 f"{top}: no images in the class folders {', '.join(empty)}; remove them, or fill them with files that end "
-                f"in {' '.join(EXTENSIONS)}"
+                f"in {' '.join(EXTENSIONS)}, or give labels=False, which takes all images without classes"
             )
-        self.targets: npt.NDArray[np.int64] = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
+        elif loose:
+            LOG.warning(
+                "%s: %d images beside the class folders are left out, such as %s; labels=False takes all images, without "
+                "classes",
+                *(top, len(loose), loose[0]),
+            )
+        self.classes = list(folders) if self.labelled else []
+        self.class_to_idx = {name: k for k, name in enumerate(self.classes)}
+        self.targets: npt.NDArray[np.int64] = np.full(len(self.files), -1, dtype=np.int64)
+        if self.labelled:
+            self.targets = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
 
     @classmethod
     def from_samples(
@@ -56,9 +89,11 @@ class FolderSource:
         classes: list[str],
         class_to_idx: dict[str, int],
         target_transform: Callable[[Any], Any] | None = None,
+        labelled: bool = True,
     ) -> FolderSource:
-        """The files that a torchvision ImageFolder has listed, in its order."""
+        """The files that a torchvision ImageFolder, or anyone else, has listed, in its order."""
         source = cls.__new__(cls)
+        source.labelled = labelled
         source.classes, source.class_to_idx, source.target_transform = classes, class_to_idx, target_transform
         source.files = Files()
         targets = []
@@ -85,12 +120,12 @@ class FolderSource:
         except OSError as error:
             raise DecodeError(f"{path}: cannot be read: {error.strerror or error}") from error
 
-    def target(self, index: npt.NDArray[np.int64]) -> Any:
-        """Targets of a batch: int64 (B,), or what the target transform makes of them."""
-        return collate_targets(self.targets, index, self.target_transform)
+    def target(self, index: npt.NDArray[np.int64], collate: Collate = together) -> Any:
+        """Targets of a batch: int64 (B,), or what the target transform and `collate` make of them; None without labels."""
+        return collate_targets(self.targets, index, self.target_transform, collate, self.name) if self.labelled else None
 
     def __repr__(self) -> str:
-        return f"FolderSource({len(self)} files, {len(self.classes)} classes)"
+        return f"FolderSource({len(self)} files, {f'{len(self.classes)} classes' if self.labelled else 'no labels'})"
 
 
 class Files:
@@ -118,47 +153,101 @@ class Files:
         return str(Path(self.folders[self.folder_of[i]], name))
 
 
-def class_folders(top: str) -> list[str]:
-    """Names of the folders in a folder, sorted."""
-    if not Path(top).exists():
-        raise FileNotFoundError(f"{top}: no such folder; give the path of a folder with one folder of images a class")
-    if not Path(top).is_dir():
-        raise NotADirectoryError(f"{top}: not a folder; give the path of a folder with one folder of images a class")
-    with os.scandir(top) as entries:
-        found = sorted(entry.name for entry in entries if entry.is_dir())
-    if found:
-        return found
-    loose = sum(len(names) for _, names in walk(top))
-    if loose:
-        raise FileNotFoundError(
-            f"{top}: {loose} images but no class folders; move them into one, such as {Path(top, 'all')}, "
-            "or give the folder above it"
-        )
-    raise FileNotFoundError(f"{top}: neither class folders nor images in it; it needs one folder of images a class")
+@dataclass(frozen=True)
+class Step:
+    """A link to a folder that was followed: its path, and the real path of the folder that it lies in."""
+
+    link: str
+    out_of: Path
 
 
-def walk(top: str) -> Iterator[tuple[str, list[str]]]:
-    """Every folder at and below `top`, links followed, with the names of its image files.
+Way: TypeAlias = tuple[Step, ...]
+"""The links that were followed to a folder, in order."""
+
+
+class Tree:
+    """The folders below `top`, links to folders followed. hidden: what was passed over on the way.
 
     A link to a file that is not there is listed, as torchvision does; a pipe or socket, which would block, is not. A link
-    to a folder that it lies in is not followed.
+    to a folder that it lies in is not followed, and links that lead in a circle are an error.
     """
-    todo = [top]
-    while todo:
-        folder = todo.pop()
-        names = []
+
+    def __init__(self, top: str) -> None:
+        advice = "give the path of a folder with one folder of images a class or, without labels, with images"
+        if not Path(top).exists():
+            raise FileNotFoundError(f"{top}: no such folder; {advice}")
+        if not Path(top).is_dir():
+            raise NotADirectoryError(f"{top}: not a folder; {advice}")
+        self.top = top
+        self.hidden: list[str] = []
+
+    def inside(self, folder: str, way: Way = ()) -> tuple[dict[str, Way], list[str]]:
+        """Names of the folders in a folder, each with the way to it, and of the images, sorted. way: that to the folder."""
+        folders: dict[str, Way] = {}
+        images = []
         with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.name.lower().endswith(EXTENSIONS) and (entry.is_file() or dangling(entry)):
-                    names.append(entry.name)
-                elif entry.is_dir() and not (entry.is_symlink() and loops(entry.path)):
-                    todo.append(entry.path)
-        yield folder, names
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                image = entry.name.lower().endswith(EXTENSIONS)
+                if is_hidden(entry.name):
+                    if image or holds(entry.is_dir):
+                        self.hidden.append(entry.path)
+                elif image and (holds(entry.is_file) or dangling(entry)):
+                    images.append(entry.name)
+                elif holds(entry.is_dir):
+                    beyond = follow(entry.path, way) if entry.is_symlink() else way
+                    if beyond is not None:
+                        folders[entry.name] = beyond
+        return folders, images
+
+    def walk(self, name: str, way: Way) -> list[tuple[str, list[str]]]:
+        """A folder of `top` and every folder below it, sorted by path, with the sorted names of its images."""
+        found = []
+        todo = [(str(Path(self.top, name)), way)]
+        while todo:
+            folder, way = todo.pop()
+            folders, images = self.inside(folder, way)
+            found.append((folder, images))
+            todo += [(str(Path(folder, name)), beyond) for name, beyond in folders.items()]
+        return sorted(found)
+
+    def tell(self) -> None:
+        """Log what was passed over."""
+        if self.hidden:
+            LOG.warning(
+                "%s: %d hidden files and folders are left out, such as %s; rename them to take them",
+                *(self.top, len(self.hidden), self.hidden[0]),
+            )
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is one that programs put beside images: `.ipynb_checkpoints`, `._1.jpg`, `__MACOSX`."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def holds(question: Callable[[], bool]) -> bool:
+    """What a directory entry answers; False for a link that leads to itself."""
+    try:
+        return question()
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        return False
 
 
 def dangling(entry: os.DirEntry[str]) -> bool:
     return entry.is_symlink() and not Path(entry.path).exists()
 
 
-def loops(link: str) -> bool:
-    return Path(link).parent.resolve().is_relative_to(Path(link).resolve())
+def follow(link: str, way: Way) -> Way | None:
+    """The way through a link to a folder; None where it leads to a folder that it lies in. way: that to the link.
+
+    Raises ValueError naming the links where it leads back to a folder that another link on the way lies in.
+    """
+    out_of, into = Path(link).parent.resolve(), Path(link).resolve()
+    if out_of.is_relative_to(into):
+        return None
+    for k, step in enumerate(way):
+        if step.out_of.is_relative_to(into):
+            circle = ", ".join([*(one.link for one in way[k:]), link])
+            raise ValueError(f"{link}: symbolic links lead in a circle, {circle}; remove one of them")
+    return (*way, Step(link, out_of))

@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch.utils.data import IterableDataset
 
 from ..ops import Size
 from . import packed
-from .concat import Concatenated, common
-from .folder import FolderSource
+from .concat import Concatenated, common, known
+from .folder import EXTENSIONS, FolderSource, is_hidden
 from .huggingface import HuggingFaceSource, is_huggingface
 from .shards import ShardSource
 from .source import ArraySource, DatasetSource, Selected, Source
@@ -25,29 +26,90 @@ T = TypeVar("T")
 ARRAYS = {
     "torchvision.datasets.cifar.CIFAR10": ("data", "targets"),
     "torchvision.datasets.mnist.MNIST": ("data", "targets"),
+    "torchvision.datasets.stl10.STL10": ("data", "labels"),
     "torchvision.datasets.svhn.SVHN": ("data", "labels"),
 }
 """Datasets that hold their pixels in memory -> attributes of pixels and targets; read at once, without going by way of PIL."""
 
 
-def as_source(given: Any, policy_given: bool) -> tuple[Source, Any]:
+def as_source(given: Any, policy_given: bool, labels: bool | None = None) -> tuple[Source, Any]:
     """The source of what the user gave, and the torchvision transform that was inside it, or None.
 
-    given: path or URL (see `from_path`), list of shards, pair of arrays, map-style Dataset, or a source. policy_given:
-    whether the user names a policy, which then takes the place of a torchvision dataset's transform.
+    given: path or URL (see `from_path`), list of shards or of image files, array or pair of arrays, map-style Dataset, or a
+    source. policy_given: whether the user names a policy, which then takes the place of a torchvision dataset's transform.
+    labels: whether labels are wanted; None takes them where there are any.
+    Raises ValueError where labels=True and there are none, and for parts of which some have labels and some have none.
     """
+    source, transform = found(given, policy_given, labels)
+    if labels is not False:
+        check_labels(source, labels)
+    return source, transform
+
+
+def found(given: Any, policy_given: bool, labels: bool | None) -> tuple[Source, Any]:
     if isinstance(given, (str, os.PathLike)):
-        return from_path(os.fspath(given)), None
+        return from_path(os.fspath(given), labels), None
     if type(given) in (tuple, list) and given and all(isinstance(path, (str, os.PathLike)) for path in given):  # no Dataset
-        return ShardSource(given), None
+        return from_list([os.fspath(path) for path in given]), None
     if isinstance(given, (tuple, list)) and len(given) == 2 and hasattr(given[0], "shape"):
+        if all(getattr(array, "ndim", 0) == 3 and array.shape[2] == 3 for array in given):
+            raise ValueError(
+                f"DataLoader: a {type(given).__name__} of two arrays is images and targets, but these two look like pictures; "
+                "give pictures as one array (N, H, W, 3), such as numpy.stack makes of pictures of one size"
+            )
         return ArraySource(*given), None
+    if isinstance(given, (np.ndarray, torch.Tensor)):
+        return ArraySource(given), None
     if getattr(given, "workers", None) in ("threads", "processes", "none") and hasattr(given, "name"):
         return given, None
-    return from_dataset(given, policy_given)
+    return from_dataset(given, policy_given, labels)
 
 
-def from_path(path: str) -> Source:
+def check_labels(source: Source, labels: bool | None) -> None:
+    """Raise where labels are asked for and missing, or where parts of a concatenation have them and others have not."""
+    if isinstance(source, Selected):
+        check_labels(source.source, labels)
+    elif isinstance(source, Concatenated):
+        of = {known(part): part for part in source.parts}
+        if True in of and False in of:
+            raise ValueError(
+                f"DataLoader: of the ConcatDataset's parts, {of[True]!r} has labels and {of[False]!r} has none; give the "
+                "loader labels=False, which leaves them out"
+            )
+        for part in source.parts:
+            check_labels(part, labels)
+    elif labels and known(source) is False:
+        missing = next(what for kind, what in MISSING.items() if isinstance(source, kind))
+        raise ValueError(f"DataLoader: labels=True, but {source!r} has none: {missing}")
+
+
+MISSING: dict[type, str] = {
+    FolderSource: "there are no class folders, one folder of images a class",
+    ArraySource: "there are no targets; give a pair (images, targets)",
+    HuggingFaceSource: "no column was found for them; name it: gpuaug.data.HuggingFaceSource(dataset, label=...)",
+    ShardSource: "no sample has a .cls, or a .json with the field label",
+    object: "its `labelled` says so",
+}
+"""Kind of source -> what one without labels lacks."""
+
+
+def from_list(paths: list[str]) -> Source:
+    """The source of a list of tar shards, or of image files, which have no labels."""
+    images = [path for path in paths if path.lower().endswith(EXTENSIONS)]
+    if not images:
+        return ShardSource(paths)
+    if len(images) < len(paths):
+        other = next(path for path in paths if not path.lower().endswith(EXTENSIONS))
+        raise ValueError(
+            f"DataLoader: a list must hold image files alone or tar shards alone, this one holds {images[0]} and {other}; "
+            "for both, give a ConcatDataset or two loaders"
+        )
+    if remote := next((path for path in images if is_remote(path)), None):
+        raise ValueError(f"{remote}: image files are read from a disk; to read from elsewhere, put them into .tar shards")
+    return FolderSource.from_samples([(path, -1) for path in images], [], {}, labelled=False)
+
+
+def from_path(path: str, labels: bool | None = None) -> Source:
     """The source at a path: a tar shard, a pattern of shards, a URL of either, or a folder.
 
     A folder is what `gpuaug pack` made, where its manifest is there; shards, where it holds `.tar` files and no folder; and
@@ -63,26 +125,26 @@ def from_path(path: str) -> Source:
     if folder.is_dir():
         with os.scandir(folder) as entries:
             found = list(entries)
-        shards = sorted(entry.path for entry in found if entry.name.endswith(".tar"))
-        if shards and not any(entry.is_dir() for entry in found):
+        shards = sorted(entry.path for entry in found if entry.name.endswith(".tar") and not is_hidden(entry.name))
+        if shards and not any(entry.is_dir() for entry in found if not is_hidden(entry.name)):
             return ShardSource(shards)
-    return FolderSource(path)
+    return FolderSource(path, labels)
 
 
-def from_dataset(dataset: Any, policy_given: bool) -> tuple[Source, Any]:
+def from_dataset(dataset: Any, policy_given: bool, labels: bool | None) -> tuple[Source, Any]:
     """The source of a Dataset, and the transform that was taken out of it, or None; the Dataset stays as it was.
 
     A torchvision dataset loses its `transform` always, since a policy takes its place. Another Dataset loses an attribute
     `transform` only to be converted; with a policy it is used as it is.
     """
     if is_huggingface(dataset):
-        return HuggingFaceSource(dataset), None
+        return HuggingFaceSource(dataset, labelled=labels), None
     check(dataset)
     if getitem(dataset) == "torch.utils.data.dataset.Subset":
-        inner, transform = from_dataset(dataset.dataset, policy_given)
+        inner, transform = from_dataset(dataset.dataset, policy_given, labels)
         return Selected(inner, dataset.indices), transform
     if getitem(dataset) == "torch.utils.data.dataset.ConcatDataset":
-        parts, inside = zip(*(from_dataset(part, policy_given) for part in dataset.datasets), strict=True)
+        parts, inside = zip(*(from_dataset(part, policy_given, labels) for part in dataset.datasets), strict=True)
         return Concatenated(parts), None if policy_given else common(inside)
     raw, transform = dataset, None
     if is_torchvision(dataset) or not policy_given:
@@ -92,6 +154,8 @@ def from_dataset(dataset: Any, policy_given: bool) -> tuple[Source, Any]:
         return FolderSource.from_samples(raw.samples, raw.classes, raw.class_to_idx, raw.target_transform), transform
     if method in ARRAYS:
         pixels, targets = (getattr(raw, name) for name in ARRAYS[method])
+        if targets is not None and (np.asarray(targets) == -1).all():  # STL10's unlabelled part
+            targets = None
         return ArraySource(pixels, targets, raw.target_transform), transform
     return DatasetSource(raw), transform
 
@@ -113,8 +177,8 @@ def check(dataset: Any) -> None:
         )
     if isinstance(dataset, (Mapping, torch.Tensor)) or not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")):
         raise TypeError(
-            "DataLoader: source must be a path, a map-style Dataset of (image, target), or a pair of arrays "
-            f"(images, targets), got {type(dataset).__name__}"
+            "DataLoader: source must be a path, a map-style Dataset of (image, target) or of images, or an array of images or "
+            f"a pair (images, targets), got {type(dataset).__name__}"
         )
 
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from .decode import DecodeError
 from .source import Index
-from .target import collate_targets
+from .target import Collate, collate_targets, together
+
+LOG = logging.getLogger("gpuaug")
 
 CLASSES = {
     "datasets.arrow_dataset.Dataset",
@@ -28,31 +33,35 @@ def is_huggingface(given: Any) -> bool:
 class HuggingFaceSource:
     """A `datasets.Dataset`, whose format and transform do not matter here.
 
-    image, label: names of the columns. None takes the one column whose feature is `Image`, and the one whose feature is
-        `ClassLabel`, or else the one column of integers.
-    labelled: False for a data set without classes; every target is then -1.
-    classes: names of the classes, where the feature has them. targets: (N,) int64; -1 where the data set has None.
+    image, label: names of the columns. None takes the one column whose feature is `Image`; and the one whose feature is
+        `ClassLabel` or a list of these, else the one column of integers, else one of strings that is called "label". By name,
+        an image may also be bytes of a file, or a string, its path or URL; and a label any column of strings.
+    labelled: None takes labels where a column fits, or is named by `label`; False takes none; True needs them.
+    classes: names of the classes, where there are any; strings are numbered in sorted order, and that is logged.
+    targets: (N,) int64, -1 where the data set has None; of lists of classes, (N, classes) bool, which come as float32.
+    labelled (attribute): whether any target is a class.
     Raises TypeError for a stream or a dictionary of splits, and ValueError naming the columns where none or several fit.
     """
 
     workers = "threads"
 
-    def __init__(self, dataset: Any, image: str | None = None, label: str | None = None, labelled: bool = True) -> None:
+    def __init__(self, dataset: Any, image: str | None = None, label: str | None = None, labelled: bool | None = None) -> None:
         kind = type(dataset).__name__
         if "Dict" in kind:
             raise TypeError(f"DataLoader: a {kind} has several splits; give one, such as dataset[{next(iter(dataset), '')!r}]")
         if "Iterable" in kind:
             raise TypeError(f"DataLoader: {kind} is a stream; load it with streaming=False, so that it has len and []")
         features = dataset.features
-        self.image = column("image", image, features, is_image)
+        self.image = column("image", image, features, IMAGES, (is_bytes, is_string))
         plain = dataset.with_format(None)
-        self.targets = np.full(len(dataset), -1, dtype=np.int64)
+        self.targets: npt.NDArray[Any] = np.full(len(dataset), -1, dtype=np.int64)
         self.classes: list[str] = []
-        if labelled:
-            name = column("label", label, features, is_label, is_integer)
-            self.classes = list(getattr(features[name], "names", None) or [])
+        likely = any(fits(key, features[key]) for fits in LABELS for key in features)
+        if labelled or (labelled is None and (label is not None or likely)):
+            name = column("label", label, features, LABELS, (is_string,))
             values = plain.select_columns([name]).with_format("arrow")[:].column(name)
-            self.targets = values.cast("int64").fill_null(-1).to_numpy()
+            self.classes, self.targets = classes_of(features[name], name, values)
+        self.labelled = bool((self.targets != -1).any()) if self.targets.ndim == 1 else True
         self.files = plain.select_columns([self.image]).cast_column(self.image, undecoded())
         self.kind = kind
 
@@ -63,53 +72,121 @@ class HuggingFaceSource:
         return f"row {i} of the {self.kind}, column {self.image}"
 
     def read(self, i: int) -> bytes:
-        """An image file, from the table or from the path that it holds. Raises DecodeError naming the row."""
+        """An image file, from the table or from the path or URL that it holds. Raises DecodeError naming the row."""
         try:
             cell = self.files[i][self.image]
             if cell is None:
                 raise ValueError("there is no image")
-            return cast(bytes, cell["bytes"]) if cell["bytes"] is not None else Path(cell["path"]).read_bytes()
-        except (OSError, ValueError, TypeError) as error:
-            raise DecodeError(f"{self.name(i)}: cannot be read: {error}") from error
+            if cell["bytes"] is not None:
+                return cast(bytes, cell["bytes"])
+            return fetched(cell) if "://" in cell["path"] else Path(cell["path"]).read_bytes()
+        except Exception as error:  # remote file systems raise what their clients do
+            raise DecodeError(f"{self.name(i)}: cannot be read: {error or type(error).__name__}") from error
 
-    def target(self, index: Index) -> Any:
-        """Targets of a batch: int64 (B,)."""
-        return collate_targets(self.targets, index, None)
+    def target(self, index: Index, collate: Collate = together) -> Any:
+        """Targets of a batch: int64 (B,), float32 (B, classes), or what `collate` makes of them; None without labels."""
+        if not self.labelled:
+            return None
+        if self.targets.ndim == 1:
+            return collate_targets(self.targets, index, None, collate)
+        return collate_targets(self.targets[index].astype(np.float32), np.arange(len(index)), None, collate)
 
     def __repr__(self) -> str:
-        return f"HuggingFaceSource({len(self)} rows, image {self.image!r}, {len(self.classes)} classes)"
+        labels = f"{len(self.classes)} classes" if self.labelled else "no labels"
+        return f"HuggingFaceSource({len(self)} rows, image {self.image!r}, {labels})"
 
 
-def is_image(feature: Any) -> bool:
+Fits: TypeAlias = Callable[[str, Any], bool]
+"""Whether a column's name and feature fit."""
+
+
+def is_image(key: str, feature: Any) -> bool:
     return type(feature).__name__ == "Image"
 
 
-def is_label(feature: Any) -> bool:
-    return type(feature).__name__ == "ClassLabel"
+def is_bytes(key: str, feature: Any) -> bool:
+    return str(getattr(feature, "dtype", "")) in ("binary", "large_binary")
 
 
-def is_integer(feature: Any) -> bool:
+def is_string(key: str, feature: Any) -> bool:
+    return str(getattr(feature, "dtype", "")) in ("string", "large_string")
+
+
+def is_classes(key: str, feature: Any) -> bool:
+    return type(inner(feature) or feature).__name__ == "ClassLabel"
+
+
+def is_integer(key: str, feature: Any) -> bool:
     return type(feature).__name__ == "Value" and str(feature.dtype).startswith(("int", "uint"))
 
 
-def column(role: str, name: str | None, features: Any, *kinds: Callable[[Any], bool]) -> str:
+def is_called_label(key: str, feature: Any) -> bool:
+    return key.lower() in ("label", "labels") and is_string(key, feature)
+
+
+IMAGES: tuple[Fits, ...] = (is_image,)
+LABELS: tuple[Fits, ...] = (is_classes, is_integer, is_called_label)
+"""What a column for that role is, the likeliest first."""
+
+
+def inner(feature: Any) -> Any:
+    """The feature of a list's items, None for what is no list; `datasets` has three ways to write one."""
+    if isinstance(feature, list):
+        return feature[0]
+    return feature.feature if type(feature).__name__ in ("List", "LargeList", "Sequence") else None
+
+
+def column(role: str, name: str | None, features: Any, likely: tuple[Fits, ...], by_name: tuple[Fits, ...]) -> str:
     """The column for a role: the one that was named, or the only one of the first kind that there is any of."""
-    fitting = [[key for key in features if kind(features[key])] for kind in kinds]
     if name is not None:
         if name not in features:
             raise ValueError(f"HuggingFaceSource: {role}={name!r} is no column; the columns are {', '.join(features)}")
-        if not any(name in keys for keys in fitting):
+        if not any(fits(name, features[name]) for fits in likely + by_name):
             raise ValueError(f"HuggingFaceSource: column {name!r} cannot be the {role}, its feature is {features[name]}")
         return name
+    fitting = [[key for key in features if fits(key, features[key])] for fits in likely]
     found: list[str] = next((keys for keys in fitting if keys), [])
     if len(found) != 1:
         which = f"columns {', '.join(found)} may each be" if found else f"no column of {', '.join(features)} can be"
-        options = f"{role}=..." + (", or labelled=False" if role == "label" else "")
-        raise ValueError(f"HuggingFaceSource: {which} the {role}; use gpuaug.data.HuggingFaceSource(dataset, {options})")
+        options = f"{role}=...)" + (", or labels=False" if role == "label" else "")
+        raise ValueError(f"HuggingFaceSource: {which} the {role}; use gpuaug.data.HuggingFaceSource(dataset, {options}")
     return found[0]
+
+
+def classes_of(feature: Any, name: str, values: Any) -> tuple[list[str], npt.NDArray[Any]]:
+    """Names of the classes, and the targets, of a column of an Arrow table."""
+    pc, pyarrow = import_module("pyarrow.compute"), import_module("pyarrow")  # which `datasets` stands on
+    if (items := inner(feature)) is not None:
+        values = values.combine_chunks()
+        rows, numbers = (
+            part.to_numpy(zero_copy_only=False) for part in (pc.list_parent_indices(values), pc.list_flatten(values))
+        )
+        some = numbers >= 0  # NaN where there is None, -1 for no class
+        table = np.zeros((len(values), len(items.names)), dtype=bool)
+        table[rows[some].astype(np.int64), numbers[some].astype(np.int64)] = True
+        return list(items.names), table
+    if not is_string(name, feature):
+        return list(getattr(feature, "names", None) or []), values.cast("int64").fill_null(-1).to_numpy()
+    classes = sorted(value for value in values.unique().to_pylist() if value is not None)
+    LOG.warning(
+        "column %s holds strings: its %d classes are numbered in sorted order, %s; another split may have others: cast_column "
+        "to a ClassLabel of all of them gives both the same numbers",
+        *(name, len(classes), ", ".join(classes[:3]) + (", ..." if len(classes) > 3 else "")),
+    )
+    numbers = pc.index_in(values, value_set=pyarrow.array(classes, type=values.type))
+    return classes, numbers.cast("int64").fill_null(-1).to_numpy()
 
 
 def undecoded() -> Any:
     from datasets import Image  # here already, since the dataset is one of its own
 
     return Image(decode=False)
+
+
+def fetched(cell: dict[str, Any]) -> bytes:
+    """The file at a URL, or inside of an archive (`zip://a.png::photos.zip`), as `datasets` reads it."""
+    feature = undecoded()
+    (found,) = feature.embed_storage(import_module("pyarrow").array([cell], type=feature.pa_type)).to_pylist()
+    if found is None or found["bytes"] is None:
+        raise ValueError(f"datasets does not read {cell['path']}")
+    return cast(bytes, found["bytes"])

@@ -17,6 +17,7 @@ from ..policy import Policy
 from ..sampling import Draws
 from .arguments import (
     DECODERS,
+    check_labelled,
     check_length,
     chosen,
     converted,
@@ -30,8 +31,9 @@ from .arguments import (
     tell_share,
     tell_unused,
     usable,
+    wanted,
 )
-from .concat import limit
+from .concat import known, limit
 from .decode import MAX_PIXELS
 from .faults import MODES, OnError, Tally
 from .fetch import fetch
@@ -42,6 +44,7 @@ from .pipeline import Delivery, Early, Here, Producer, make
 from .reading import Fetched, Workers
 from .regions import croppable
 from .stats import Meter, Stats
+from .target import left_out, together
 
 LOG = logging.getLogger("gpuaug")
 
@@ -51,7 +54,8 @@ class DataLoader:
 
     source: path of an image folder (one folder a class, as torchvision's ImageFolder), of tar shards, or of what `gpuaug pack`
         made; a map-style Dataset of (image, target), the image a PIL image or uint8 (H, W, 3) or (3, H, W); a Hugging Face
-        data set; or a pair of arrays (images uint8 (N, H, W, 3) or (N, 3, H, W), targets). dataset: torch's name for it.
+        data set; or a pair of arrays (images uint8 (N, H, W, 3) or (N, 3, H, W), targets). Without labels: a folder or a list
+        of image files, a Dataset of images or of (image, None), an array alone. dataset: torch's name for it.
     policy: a `Policy` or a policy's name. It takes the place of a torchvision dataset's transform; None converts that
         transform (see `gpuaug.from_torchvision`).
     batch_size, shuffle, sampler, num_workers, drop_last, worker_init_fn, multiprocessing_context: as torch's. Workers are
@@ -68,13 +72,17 @@ class DataLoader:
         samples, 0..1, above which bad ones are an error all the same. max_pixels: of one picture, by its header.
     rank, world_size: which share of the epoch this process takes; None takes torch.distributed's, if that is initialised, and
         logs a warning, since torch's DataLoader takes all; 0 and 1 are the whole.
+    labels: None takes the labels that the source has; False leaves them out, and takes every image of a folder, in class
+        folders or beside them; True raises where the source has none. target_collate_fn: makes one target of the list of a
+        batch's, in place of torch's default_collate; `list` keeps the list.
     persistent_workers: begin reading the next epoch while the last batches of one are used; a Dataset's processes are new ones
         each epoch all the same, and what they keep, such as an open file, is made anew. pin_memory: taken and ignored;
         staging memory is page-locked whenever device is CUDA.
 
     A batch is (views, target): views a list of (B, 3, H, W) tensors, one a view, or the tensor itself where the policy has
-    one view; target int64 (B,), or what torch's default_collate makes of a Dataset's targets. Each `iter()` is the next
-    epoch, from 0. A sample's views depend on (seed, epoch, sample index, view) alone.
+    one view; target int64 (B,), or what torch's default_collate makes of a Dataset's targets. Without labels a batch is
+    (views, index): the sample indices, int64 (B,), on the device, stand where the target would; `labelled` (bool) says which.
+    Each `iter()` is the next epoch, from 0. A sample's views depend on (seed, epoch, sample index, view) alone.
 
     draws, index: `Draws` and sample indices (B,) int64 of the batch delivered last. dataset: the source as given.
     bad_files: name -> reason of every bad sample so far, of all epochs. A loader can be copied and pickled, if its source, its
@@ -87,6 +95,8 @@ class DataLoader:
     """Epoch and position of the next `iter()`."""
     reached: tuple[int, int]
     """Epoch and position of the batch delivered last."""
+    settled: bool | None
+    """Whether batches hold targets; None until that is known (see `labelled`)."""
 
     def __init__(
         self,
@@ -113,6 +123,8 @@ class DataLoader:
         max_pixels: int = MAX_PIXELS,
         rank: int | None = None,
         world_size: int | None = None,
+        labels: bool | None = None,
+        target_collate_fn: Callable[[list[Any]], Any] | None = None,
         persistent_workers: bool = False,
         pin_memory: bool = False,
         dataset: Any = None,
@@ -139,7 +151,10 @@ class DataLoader:
         self.decode = decoder_of(self.decoder, self.max_pixels)
         self.rank, self.world_size = place(rank, world_size, sampler is not None)
         self.device = usable(device)
-        self.source, transform = as_source(source, own is not None)
+        self.labels = wanted(labels, target_collate_fn)
+        self.target_collate_fn = target_collate_fn
+        self.source, transform = as_source(source, own is not None, self.labels)
+        self.settled = known(self.source) if self.labels is None else self.labels
         limit(self.source, self.max_pixels)
         self.dataset = self.source if isinstance(source, (str, tuple, list)) or hasattr(source, "__fspath__") else source
         if self.num_workers and self.source.workers != "processes":
@@ -249,6 +264,7 @@ class DataLoader:
             self.device.type == "cpu",
             self.worker_init_fn,
             self.multiprocessing_context,
+            left_out if self.labels is False else self.target_collate_fn or together,
         )
 
     def begin(self, epoch: int) -> None:
@@ -265,8 +281,21 @@ class DataLoader:
         if isinstance(self.sampler, EpochOrder):
             position = min(position, self.sampler.samples)  # of an uneven end, ranks have had samples twice
         self.reached = (epoch, position)
+        if self.settled is None:
+            self.settled = delivery.labelled
+        check_labelled(delivery.labelled, self.settled, self.source.name(int(delivery.index[0])))
         views = delivery.views
         return views if len(views) > 1 else views[0], delivery.target
+
+    @property
+    def labelled(self) -> bool:
+        """Whether batches hold targets, or the sample indices in their place.
+
+        Of a Dataset of one's own, the first batch decides; asked before, it is the first sample, which is read for that.
+        """
+        if self.settled is None:
+            self.settled = self.source.labelled
+        return self.settled
 
     @property
     def draws(self) -> Draws:

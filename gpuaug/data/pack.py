@@ -93,7 +93,9 @@ def pack(
     if Path(src).expanduser().resolve() in dst.resolve().parents:
         raise ValueError(f"{dst}: lies in {src}, and would be taken for a class of it; give a folder elsewhere")
     source = encoded(src)
-    targets = source.target(np.arange(len(source))).numpy()
+    targets = np.full(len(source), -1, dtype=np.int64)  # which is what a sample without a class has
+    if source.labelled:
+        targets = source.target(np.arange(len(source))).numpy()
     manifest = describe(source, targets, packing)
     parts = begun(dst, manifest)
     if parts is None:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from ..images import Images
 from .shards import ShardSource
 from .source import ArraySource, Index
+from .target import Collate, together
 
 MANIFEST = "packed.json"
 PROGRESS = "packing.json"
@@ -26,9 +27,10 @@ FIELDS = {"format": str, "version": int, "count": int, "size": int, "classes": l
 class PackedSource(ArraySource):
     """Images of one size in a folder that `gpuaug pack --format raw` has written, or anyone else.
 
-    The folder holds `pixels.npy`, uint8 (N, H, W, 3), `targets.npy`, int64 (N,), and `packed.json` with the fields format
-    ("raw"), version (1), count (N), size (of an edge, in pixels) and classes (a list of names). Pixels stay on the disk,
-    memory-mapped; a pickled source is its folder's path, and is opened again where it is unpickled.
+    The folder holds `pixels.npy`, uint8 (N, H, W, 3), `targets.npy`, int64 (N,), all -1 for images without labels, and
+    `packed.json` with the fields format ("raw"), version (1), count (N), size (of an edge, in pixels) and classes (a list of
+    names). Pixels stay on the disk, memory-mapped; a pickled source is its folder's path, and is opened again where it is
+    unpickled.
     Raises FileNotFoundError or ValueError naming the file that is not there, or not what the manifest says.
     """
 
@@ -42,14 +44,15 @@ class PackedSource(ArraySource):
         count, size = manifest["count"], manifest["size"]
         pixels = array(self.folder / PIXELS, np.uint8, (count, size, size, 3), "c")
         super().__init__(pixels, array(self.folder / TARGETS, np.int64, (count,)))
+        self.labelled = bool((self.targets != -1).any())
         self.classes: list[str] = manifest["classes"]
 
     def name(self, i: int) -> str:
         return f"{self.folder / PIXELS}: image {i}"
 
-    def load(self, index: Index) -> tuple[Images, Any]:
+    def load(self, index: Index, collate: Collate = together) -> tuple[Images, Any]:
         self.will_need(index)
-        return super().load(index)
+        return super().load(index, collate)
 
     def will_need(self, index: Index) -> None:
         """Ask the system for the rows of a batch at once, rather than page by page as they are touched.

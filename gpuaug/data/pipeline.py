@@ -35,7 +35,8 @@ class Delivery:
     """A batch ready for the consumer; without views where every sample of it is bad.
 
     asked, bad, read, decode: as in `Fetched`. stamps: before transfer, between, and after augmentation. done: recorded after
-    the last kernel of the side stream that made it, or None.
+    the last kernel of the side stream that made it, or None. labelled: whether the target is the samples' own; else it is
+    their indices.
     """
 
     views: list[torch.Tensor]
@@ -47,6 +48,7 @@ class Delivery:
     decode: float
     stamps: tuple[Stamp, ...] = ()
     done: torch.cuda.Event | None = None
+    labelled: bool = True
 
     def receive(self) -> None:
         """Make the consumer's stream wait for the side stream, and own the tensors from now on."""
@@ -65,8 +67,11 @@ def make(fetched: Fetched, maker: Maker, device: torch.device) -> Delivery:
     if not len(fetched.index):
         return Delivery([], None, *counts)
     images, target = fetched.images, fetched.target
+    labelled = target is not None
+    if not labelled:
+        target = torch.from_numpy(fetched.index.copy())
     if fetched.views is not None:
-        return Delivery(fetched.views, target, *counts, stamps=(0.0, 0.0, fetched.augment))
+        return Delivery(fetched.views, target, *counts, stamps=(0.0, 0.0, fetched.augment), labelled=labelled)
     start = stamp(device)
     if device.type == "cuda":
         images = images.pin_memory()  # the copy then waits for nothing; torch keeps the staging until it is done
@@ -74,7 +79,7 @@ def make(fetched: Fetched, maker: Maker, device: torch.device) -> Delivery:
         images, target = images.to(device, non_blocking=True), to_device(target, device)
     middle = stamp(device)
     views = maker.views(images, maker.draws(fetched.index), fetched.frames)
-    return Delivery(views, target, *counts, stamps=(start, middle, stamp(device)))
+    return Delivery(views, target, *counts, stamps=(start, middle, stamp(device)), labelled=labelled)
 
 
 class Here:

@@ -16,7 +16,7 @@ from torch.utils import data as torch_data
 from .faults import OnError
 from .reading import Fetched, Workers, load_batch
 from .source import Index, Itemized, Loaded
-from .target import each_tensor
+from .target import Collate, each_tensor
 
 DYING = 1.0
 """Seconds that a killed process may take to be gone."""
@@ -28,7 +28,7 @@ class ProcessFetcher:
     def __init__(self, source: Itemized, batches: Iterator[Index], workers: Workers) -> None:
         generator = torch.Generator().manual_seed(workers.seed)  # or torch would draw from its global one
         loader: torch_data.DataLoader[Any] = torch_data.DataLoader(
-            Batches(source, workers.on_error),
+            Batches(source, workers.on_error, workers.collate),
             batch_size=None,
             sampler=Once(batches),
             num_workers=workers.count,
@@ -72,12 +72,13 @@ class ProcessFetcher:
 class Batches(torch_data.Dataset[Any]):
     """A Dataset whose items are batches, since torch's workers ask for one item at a time."""
 
-    def __init__(self, source: Loaded, on_error: OnError) -> None:
+    def __init__(self, source: Loaded, on_error: OnError, collate: Collate) -> None:
         self.source = source
         self.on_error = on_error
+        self.collate = collate
 
     def __getitem__(self, index: Index) -> Fetched:
-        return load_batch(self.source, index, self.on_error)
+        return load_batch(self.source, index, self.on_error, self.collate)
 
 
 class Once(torch_data.Sampler[Index]):

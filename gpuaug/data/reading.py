@@ -17,14 +17,15 @@ from .decode import Pixels
 from .faults import Bad, OnError, Sound, sound
 from .making import Maker
 from .regions import Boxes, Decoder, Region, Regional, read_by
-from .source import Encoded, Index, Itemized, Loaded, collate
+from .source import Encoded, Index, Itemized, Loaded, collated
+from .target import Collate, together
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """A decoded batch on the host: sample indices (B,), pixels, and targets as collated.
+    """A decoded batch on the host: sample indices (B,), pixels, and targets as collated, None where there are no labels.
 
     asked: samples that the order named, of which `bad` could not be read. read, decode, augment: seconds, summed over workers;
     a Dataset's own code counts as read. frames: (B, 4), a `Region`'s each, where images are parts of pictures. views: where
@@ -48,7 +49,7 @@ class Workers:
     """How to fetch. ahead: batches in the making at a time. timeout: seconds to wait for one. seed: of worker processes.
 
     maker: of the views. regions: whether views read but a part of a picture. views: whether to make them of decoded pixels
-    at once.
+    at once. collate: what makes one target of a batch's.
     """
 
     count: int
@@ -62,6 +63,7 @@ class Workers:
     views: bool
     init: Callable[[int], None] | None = None
     context: Any = None
+    collate: Collate = together
 
 
 class Fetcher(Protocol):
@@ -72,11 +74,11 @@ class Fetcher(Protocol):
     def close(self) -> None: ...
 
 
-def load_batch(source: Loaded, index: Index, on_error: OnError) -> Fetched:
+def load_batch(source: Loaded, index: Index, on_error: OnError, collate: Collate = together) -> Fetched:
     """A batch of a source of pixels, sample by sample where a bad one among them shall not be an error."""
     began = perf_counter()
     if on_error.mode == "raise" or source.workers == "none":
-        images, target = source.load(index)
+        images, target = source.load(index, collate)
         return Fetched(index, images, target, len(index), read=perf_counter() - began)
     items = cast(Itemized, source)
 
@@ -84,7 +86,7 @@ def load_batch(source: Loaded, index: Index, on_error: OnError) -> Fetched:
         return [attempt(items.item, i) for i in samples]
 
     found = sound(index.tolist(), read, source.name, on_error)
-    images, target = collate(found.items)
+    images, target = collated(found.items, found.index, collate, source.name)
     kept = np.array(found.index, dtype=np.int64)
     return Fetched(kept, images, target, len(index), tuple(found.bad), perf_counter() - began)
 
@@ -170,12 +172,18 @@ def joined(pixels: Sequence[Pixels]) -> Images:
     return Images(torch.from_numpy(table), np.array([one.shape[:2] for one in pixels], np.int32), starts)
 
 
-def assembled(source: Encoded, index: Index, parts: Sequence[Part], room: Sequence[torch.Tensor] | None = None) -> Fetched:
+def assembled(
+    source: Encoded,
+    index: Index,
+    parts: Sequence[Part],
+    room: Sequence[torch.Tensor] | None = None,
+    collate: Collate = together,
+) -> Fetched:
     """A batch of its parts, which have made their views in `room`, one part's rows after the other's, if that is given."""
     kept = np.array([i for part in parts for i in part.index], dtype=np.int64)
     images, frames = gathered([pixels for part in parts for pixels in part.pixels])
     bad = tuple(bad for part in parts for bad in part.bad)
-    target = source.target(kept) if len(kept) else None
+    target = source.target(kept, collate) if len(kept) else None
     views = None if room is None else [rows(view, parts) for view in room]
     read, decode, augment = (sum(getattr(part, name) for part in parts) for name in ("read", "decode", "augment"))
     return Fetched(kept, images, target, len(index), bad, read, decode, frames, views, augment)

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from . import tarindex
 from .decode import DecodeError
-from .target import collate_targets
+from .target import Collate, collate_targets, together
 
 RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 INDEXERS = 8
@@ -29,6 +29,7 @@ class ShardSource:
         `https://`) is read by way of fsspec, which asks for a package of its own for most schemes.
     classes: names of the classes, where they are known.
     targets: (N,) int64: what a sample's `.cls` holds, or the field `label` of its `.json`; -1 where it has neither.
+    labelled: whether any sample has a class.
 
     Each shard is indexed once, in `SHARD.index.npz` beside it (or in the user's cache folder, where that cannot be written),
     and again when its size or time of change differ. No file stays open: a read opens its shard, which costs 3 us.
@@ -52,6 +53,7 @@ class ShardSource:
             self.shards = list(tqdm(found, "indexing", len(self.paths), unit=" shards", disable=None, delay=2, leave=False))
         self.starts = np.cumsum([0, *(len(shard) for shard in self.shards)]).tolist()
         self.targets = np.concatenate([np.empty(0, np.int64), *(shard.targets for shard in self.shards)])
+        self.labelled = bool((self.targets != -1).any())
 
     def __len__(self) -> int:
         return cast(int, self.starts[-1])
@@ -78,9 +80,9 @@ class ShardSource:
             raise DecodeError(f"{self.name(i)}: the shard ends within it; it was cut short since it was indexed")
         return data
 
-    def target(self, index: tarindex.Int64s) -> Any:
-        """Targets of a batch: int64 (B,)."""
-        return collate_targets(self.targets, index, None)
+    def target(self, index: tarindex.Int64s, collate: Collate = together) -> Any:
+        """Targets of a batch: int64 (B,), or what `collate` makes of them; None where no sample has a class."""
+        return collate_targets(self.targets, index, None, collate) if self.labelled else None
 
     def __repr__(self) -> str:
         return f"ShardSource({len(self)} samples in {len(self.paths)} shards)"

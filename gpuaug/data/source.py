@@ -3,23 +3,25 @@
 workers = "threads"     read(i) -> encoded bytes, target(index): decoded here, in threads (Pillow releases the GIL)
 workers = "processes"   load(index) -> (Images, target), item(i) -> (pixels, target): a user's Python code, in worker processes
 workers = "none"        load(index) -> (Images, target): pixels in memory, referred to where they lie
+
+`target` and `load` take what makes a batch's target of the list of its samples', and give None where there are no labels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from math import prod
 from typing import Any, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.utils.data import default_collate
 
 from ..images import Images, as_rgb
 from ..ops import Size
 from .decode import Pixels
-from .target import collate_targets
+from .target import Collate, batched, collate_targets, refuse_geometric, together
 
 Index = npt.NDArray[np.int64]
 
@@ -28,6 +30,11 @@ class Source(Protocol):
     """What every source has; `workers` says which of the protocols below it follows."""
 
     workers: str
+
+    @property
+    def labelled(self) -> bool:
+        """Whether its samples have labels."""
+        ...
 
     def __len__(self) -> int: ...
 
@@ -41,13 +48,13 @@ class Encoded(Source, Protocol):
 
     def read(self, i: int) -> bytes: ...
 
-    def target(self, index: Index) -> Any: ...
+    def target(self, index: Index, collate: Collate = together) -> Any: ...
 
 
 class Loaded(Source, Protocol):
     """A source that gives whole batches of pixels."""
 
-    def load(self, index: Index) -> tuple[Images, Any]: ...
+    def load(self, index: Index, collate: Collate = together) -> tuple[Images, Any]: ...
 
 
 class Itemized(Loaded, Protocol):
@@ -56,9 +63,11 @@ class Itemized(Loaded, Protocol):
     def item(self, i: int) -> tuple[Pixels, Any]: ...
 
 
-def collate(items: Sequence[tuple[Pixels, Any]]) -> tuple[Images, Any]:
-    """A batch of single samples; no target where there are none."""
-    target = default_collate([target for _, target in items]) if items else None
+def collated(
+    items: Sequence[tuple[Pixels, Any]], index: Sequence[int], collate: Collate, name: Callable[[int], str]
+) -> tuple[Images, Any]:
+    """A batch of the samples `index`; no target where they have none (see `batched`)."""
+    target = batched([target for _, target in items], collate, lambda k: name(index[k]))
     return Images.from_list([pixels for pixels, _ in items]), target
 
 
@@ -72,33 +81,19 @@ def flat(pixels: Pixels) -> torch.Tensor | None:
 class ArraySource:
     """Images of one size in memory, or in a memory map.
 
-    images: uint8 (N, H, W, 3), (N, 3, H, W), or gray (N, H, W), array or CPU tensor, not copied. Where both the second and
-    the last dimension are 3, an array is taken as (N, H, W, 3) and a tensor as (N, 3, H, W). targets: N numbers or rows;
-    integers become int64. Raises TypeError or ValueError for others, naming what was given.
+    images: uint8 (N, H, W, 3), (N, 3, H, W), or gray (N, H, W), (N, H, W, 1) or (N, 1, H, W), array or CPU tensor, not
+    copied. Where both the second and the last dimension may be channels, 1 or 3 of them, those of an array are the last and
+    those of a tensor the second. targets: N numbers or rows; integers become int64; None for images without labels. Raises
+    TypeError or ValueError for others, naming what was given.
     """
 
     workers = "none"
 
-    def __init__(self, images: Any, targets: Any, target_transform: Callable[[Any], Any] | None = None) -> None:
-        planes_first = isinstance(images, torch.Tensor)
-        pixels = images.numpy() if isinstance(images, torch.Tensor) else images
-        if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8:
-            kind = getattr(pixels, "dtype", type(pixels).__name__)
-            raise TypeError(f"DataLoader: images must be a uint8 array or tensor, got {kind}; convert pixels to 0..255 first")
-        if pixels.ndim == 4 and pixels.shape[1] == 3 and (planes_first or pixels.shape[3] != 3):
-            pixels = pixels.transpose(0, 2, 3, 1)
-        if pixels.ndim == 3:
-            pixels = np.broadcast_to(pixels[..., None], (*pixels.shape, 3))
-        if pixels.ndim != 4 or pixels.shape[3] != 3 or 0 in pixels.shape[1:]:
-            raise ValueError(f"DataLoader: images must have shape (N, H, W, 3) or (N, 3, H, W), got {tuple(images.shape)}")
-        labels = np.asarray(targets)
-        if labels.ndim == 0 or len(labels) != len(pixels):
-            raise ValueError(f"DataLoader: {len(pixels)} images but {labels.size if labels.ndim == 0 else len(labels)} targets")
-        if labels.dtype.kind not in "iufb":
-            raise TypeError(f"DataLoader: targets must be numbers, got {labels.dtype}")
-        self.images = pixels
-        self.flat = flat(pixels)
-        self.targets = labels.astype(np.int64) if labels.dtype.kind in "iu" else labels
+    def __init__(self, images: Any, targets: Any = None, target_transform: Callable[[Any], Any] | None = None) -> None:
+        self.images = rows_of_rgb(images)
+        self.flat = flat(self.images)
+        self.labelled = targets is not None
+        self.targets = numbers(targets, len(self.images))
         self.target_transform = target_transform
 
     def __getstate__(self) -> dict[str, Any]:
@@ -120,7 +115,7 @@ class ArraySource:
     def name(self, i: int) -> str:
         return f"image {i} of the array"
 
-    def load(self, index: Index) -> tuple[Images, Any]:
+    def load(self, index: Index, collate: Collate = together) -> tuple[Images, Any]:
         if len(index) and not 0 <= int(index.min()) <= int(index.max()) < len(self):
             raise IndexError(f"{self!r}: index must be in 0..{len(self) - 1}, got {int(index.min())}..{int(index.max())}")
         shape = self.images.shape[1:]
@@ -129,17 +124,57 @@ class ArraySource:
             images = Images(self.flat, shapes, index * prod(shape))
         else:
             images = Images(torch.from_numpy(self.images[index].reshape(-1)), shapes)
-        return images, collate_targets(self.targets, index, self.target_transform)
+        if not self.labelled:
+            return images, None
+        return images, collate_targets(self.targets, index, self.target_transform, collate, self.name)
 
     def __repr__(self) -> str:
-        return f"ArraySource({len(self)} images of {self.size[0]}x{self.size[1]})"
+        return f"ArraySource({len(self)} images of {self.size[0]}x{self.size[1]}{'' if self.labelled else ', no labels'})"
+
+
+def rows_of_rgb(images: Any) -> npt.NDArray[np.uint8]:
+    """Images of one size as (N, H, W, 3), not copied: gray ones are the same value three times. Raises as ArraySource."""
+    planes_first = isinstance(images, torch.Tensor)
+    pixels = images.numpy() if isinstance(images, torch.Tensor) else images
+    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8:
+        kind = getattr(pixels, "dtype", type(pixels).__name__)
+        raise TypeError(f"DataLoader: images must be a uint8 array or tensor, got {kind}; convert pixels to 0..255 first")
+    if pixels.ndim == 3 and pixels.shape[2] == 3:
+        raise ValueError(
+            f"DataLoader: images of shape {tuple(images.shape)} look like one picture (H, W, 3); give (1, H, W, 3) for that, "
+            f"and (N, H, 3, 1) for gray pictures of three columns"
+        )
+    if pixels.ndim == 3:
+        pixels = pixels[..., None]
+    elif pixels.ndim == 4 and pixels.shape[1] in (1, 3) and (planes_first or pixels.shape[3] not in (1, 3)):
+        pixels = pixels.transpose(0, 2, 3, 1)
+    if pixels.ndim != 4 or pixels.shape[3] not in (1, 3) or 0 in pixels.shape[1:]:
+        raise ValueError(
+            "DataLoader: images must have shape (N, H, W, 3), (N, 3, H, W), or gray (N, H, W), (N, H, W, 1) or (N, 1, H, W), "
+            f"got {tuple(images.shape)}"
+        )
+    return np.broadcast_to(pixels, (*pixels.shape[:3], 3)) if pixels.shape[3] == 1 else pixels
+
+
+def numbers(targets: Any, count: int) -> npt.NDArray[Any]:
+    """The targets of so many images, integers as int64; -1 for all of them where there are none."""
+    if targets is None:
+        return np.full(count, -1, dtype=np.int64)
+    refuse_geometric(targets, "DataLoader")
+    labels = np.asarray(targets)
+    if labels.ndim == 0 or len(labels) != count:
+        raise ValueError(f"DataLoader: {count} images but {labels.size if labels.ndim == 0 else len(labels)} targets")
+    if labels.dtype.kind not in "iufb":
+        raise TypeError(f"DataLoader: targets must be numbers, got {labels.dtype}")
+    return labels.astype(np.int64) if labels.dtype.kind in "iu" else labels
 
 
 class DatasetSource:
     """Any Dataset whose items are (image, target), the image a PIL image or 8-bit pixels (see `Images.from_list`).
 
-    PIL images come out by the rules of `decode`, except that EXIF orientation is the Dataset's own affair. Targets are
-    collated by torch's default_collate.
+    An item without a label is the image alone, (image,) or (image, None). PIL images come out by the rules of `decode`, except
+    that EXIF orientation is the Dataset's own affair. Targets are collated by torch's default_collate, unless the loader has a
+    target_collate_fn.
     """
 
     workers = "processes"
@@ -154,17 +189,29 @@ class DatasetSource:
     def name(self, i: int) -> str:
         return f"sample {i} of {type(self.dataset).__name__}"
 
-    def load(self, index: Index) -> tuple[Images, Any]:
-        return collate([self.item(i) for i in index.tolist()])
+    @cached_property
+    def labelled(self) -> bool:
+        """Whether the first sample that can be read has a target; to ask reads it, in this process, once."""
+        return first_is_labelled(self)
+
+    def load(self, index: Index, collate: Collate = together) -> tuple[Images, Any]:
+        samples = index.tolist()
+        return collated([self.item(i) for i in samples], samples, collate, self.name)
 
     def item(self, i: int) -> tuple[Pixels, Any]:
+        """Pixels and target; None where there is no target."""
         try:
             item = self.dataset[i]
         except StopIteration as error:  # which would end the epoch without a word
             raise RuntimeError(f"{self.name(i)}: the Dataset raised StopIteration") from error
-        if not (isinstance(item, (tuple, list)) and len(item) == 2):
-            raise TypeError(f"{self.name(i)} must be a pair (image, target), got {type(item).__name__}")
-        image, target = item
+        if not isinstance(item, (tuple, list)):
+            item = (item,)
+        if len(item) not in (1, 2):
+            raise TypeError(
+                f"{self.name(i)} must be an image or a pair (image, target), got {type(item).__name__} of {len(item)}; what "
+                "goes beside the image belongs into one target, such as a tuple or a dict"
+            )
+        image, target = item[0], item[1] if len(item) == 2 else None
         try:
             return as_rgb(image), target
         except (TypeError, ValueError) as error:
@@ -177,6 +224,19 @@ class DatasetSource:
         return f"DatasetSource({type(self.dataset).__name__}, {len(self)} samples)"
 
 
+def first_is_labelled(source: Itemized) -> bool:
+    """Whether the first sample that can be read has a target. Raises the first sample's OSError where none can be read."""
+    failed: OSError | None = None
+    for i in range(len(source)):
+        try:
+            return source.item(i)[1] is not None
+        except OSError as error:
+            failed = failed or error
+    if failed is not None:
+        raise failed
+    return True
+
+
 class Selected:
     """Some samples of another source, in a given order, as torch's Subset; sample i is its i-th."""
 
@@ -187,6 +247,10 @@ class Selected:
             raise ValueError(f"DataLoader: the Subset has indices outside 0..{len(source) - 1}")
         self.workers = source.workers
 
+    @property
+    def labelled(self) -> bool:
+        return first_is_labelled(cast(Itemized, self)) if self.workers == "processes" else self.source.labelled
+
     def __len__(self) -> int:
         return len(self.indices)
 
@@ -196,11 +260,11 @@ class Selected:
     def read(self, i: int) -> bytes:
         return cast(Encoded, self.source).read(int(self.indices[i]))
 
-    def target(self, index: Index) -> Any:
-        return cast(Encoded, self.source).target(self.indices[index])
+    def target(self, index: Index, collate: Collate = together) -> Any:
+        return cast(Encoded, self.source).target(self.indices[index], collate)
 
-    def load(self, index: Index) -> tuple[Images, Any]:
-        return cast(Loaded, self.source).load(self.indices[index])
+    def load(self, index: Index, collate: Collate = together) -> tuple[Images, Any]:
+        return cast(Loaded, self.source).load(self.indices[index], collate)
 
     def item(self, i: int) -> tuple[Pixels, Any]:
         return cast(Itemized, self.source).item(int(self.indices[i]))

@@ -41,7 +41,7 @@ def test_a_gpu_that_is_not_there_is_named(plain, monkeypatch):
 @pytest.mark.parametrize(
     ("option", "advice"),
     [
-        ("collate_fn", "batch targets otherwise in the loop"),
+        ("collate_fn", "to batch targets otherwise, give target_collate_fn="),
         ("generator", "give seed="),
         ("batch_sampler", "give sampler=, the samples in order, and batch_size="),
     ],

@@ -1,5 +1,6 @@
 """Subsets and concatenations, of each other and of any kind of Dataset."""
 
+import numpy as np
 import pytest
 import torch
 from small_datasets import CROP, ITEMS, PIXELS, Listed, everything, in_memory, planes
@@ -8,8 +9,8 @@ from torchvision import datasets
 from torchvision.transforms import v2
 
 import gpuaug
-from gpuaug.data import DecodeError
-from gpuaug.data.concat import only
+from gpuaug.data import ArraySource, DatasetSource, DecodeError
+from gpuaug.data.concat import Concatenated
 
 
 def test_concatenated_datasets(plain):
@@ -99,5 +100,26 @@ def test_a_picture_among_parts_that_differ_is_not_too_large_either(folder, plain
 
 
 @pytest.mark.parametrize("target", [3, 0.5, "cat", (1, 2.0), {"a": 1, "b": "x"}])
-def test_a_target_out_of_its_batch(target):
-    assert str(default_collate([only(default_collate([target]))])) == str(default_collate([target]))
+def test_a_target_of_a_part_is_collated_as_alone(target, folder, plain):
+    class Given(datasets.ImageFolder):
+        """Where the loader asks the Dataset itself."""
+
+        def __getitem__(self, i):
+            return super().__getitem__(i)
+
+    options = {"target_transform": lambda _: target}
+    for whole in (
+        ConcatDataset([datasets.ImageFolder(folder, **options)]),
+        ConcatDataset([datasets.ImageFolder(folder, **options), Given(folder, **options)]),
+    ):
+        _, found = next(iter(gpuaug.DataLoader(whole, plain, 2)))
+        assert str(found) == str(default_collate([target, target]))
+
+
+def test_targets_in_memory_keep_their_kind_in_parts(plain):
+    for targets in (np.arange(10), np.ones((10, 2), np.float32), np.ones(10, np.float32), np.ones(10, bool)):
+        part = ArraySource(PIXELS, targets)
+        _, alone = next(iter(gpuaug.DataLoader(part, plain, 3)))
+        _, found = next(iter(gpuaug.DataLoader(Concatenated([part, DatasetSource(Listed(ITEMS["PIL"]))]), plain, 3)))
+        assert found.dtype == alone.dtype
+        assert torch.equal(found, alone)

@@ -94,7 +94,7 @@ def test_every_sample_is_found_in_any_arrangement_of_shards(tmp_path_factory, da
             expected.append((f"{root}/{k}.tar: a.b/s{j}.JPG", content, -1 if label is None else number))
         paths.append(tar(root / f"{k}.tar", members))
     for source in (ShardSource(paths), pickle.loads(pickle.dumps(ShardSource(paths)))):  # the second from the cached index
-        found = [(source.name(i), source.read(i), int(source.target(np.array([i]))[0])) for i in range(len(source))]
+        found = [(source.name(i), source.read(i), int(source.targets[i])) for i in range(len(source))]
         assert found == expected
         assert source.targets.dtype == np.int64
 

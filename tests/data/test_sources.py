@@ -54,7 +54,7 @@ def test_targets_keep_their_kind(plain):
     [
         (PIXELS.astype(np.float32), range(10), TypeError, "uint8 array or tensor, got float32"),
         (torch.zeros(2, 3, 8, 8), range(2), TypeError, "got torch.float32|got float32"),
-        (PIXELS[0, 0], range(8), ValueError, r"shape \(N, H, W, 3\) or \(N, 3, H, W\), got \(8, 3\)"),
+        (PIXELS[0, 0], range(8), ValueError, r"shape \(N, H, W, 3\), \(N, 3, H, W\), or gray .*, got \(8, 3\)"),
         (PIXELS[..., :2], range(10), ValueError, r"got \(10, 8, 8, 2\)"),
         (PIXELS, range(9), ValueError, "10 images but 9 targets"),
         (PIXELS, ["a"] * 10, TypeError, "targets must be numbers"),
@@ -110,8 +110,9 @@ def test_items_that_are_no_pictures(item, message, workers, plain):
 
 
 def test_items_that_are_no_pairs(plain):
-    with pytest.raises(TypeError, match=r"sample 0 of list must be a pair \(image, target\), got ndarray"):
-        next(iter(gpuaug.DataLoader(list(PIXELS), plain)))
+    three = [(image, 0, 1) for image in PIXELS]
+    with pytest.raises(TypeError, match=r"sample 0 of list must be an image or a pair \(image, target\), got tuple of 3"):
+        next(iter(gpuaug.DataLoader(three, plain)))
 
 
 class Stream(IterableDataset):
@@ -119,15 +120,40 @@ class Stream(IterableDataset):
         return iter(())
 
 
-@pytest.mark.parametrize("source", [Stream(), 7, {"a": 1}, torch.zeros(3), None, iter([])])
+@pytest.mark.parametrize("source", [Stream(), 7, {"a": 1}, None, iter([])])
 def test_things_that_are_no_source(source, plain):
     with pytest.raises(TypeError, match=r"DataLoader: .*(map-style Dataset)"):
         gpuaug.DataLoader(source, plain)
 
 
+@pytest.mark.parametrize(
+    ("pixels", "expected"),
+    [
+        (PIXELS[..., :1], PIXELS[..., :1]),
+        (PIXELS[..., :1].transpose(0, 3, 1, 2), PIXELS[..., :1]),
+        (torch.from_numpy(PIXELS[..., :1]), PIXELS[..., :1]),
+        (torch.from_numpy(PIXELS[..., :1]).permute(0, 3, 1, 2), PIXELS[..., :1]),
+        (PIXELS[:, :, :1], PIXELS[:, :, :1]),
+        (torch.from_numpy(PIXELS[:, :, :1]).permute(0, 3, 1, 2), PIXELS[:, :, :1]),
+    ],
+    ids=["NHW1", "N1HW", "tensor NHW1", "tensor N1HW", "one wide", "tensor one wide"],
+)
+def test_arrays_of_one_channel_and_of_one_column(pixels, expected):
+    assert np.array_equal(ArraySource(pixels).images, np.broadcast_to(expected, (*expected.shape[:3], 3)))
+
+
+def test_pictures_that_are_not_stacked_are_no_gray_ones():
+    with pytest.raises(ValueError, match=r"images of shape \(8, 8, 3\) look like one picture .*give \(1, H, W, 3\)"):
+        gpuaug.DataLoader(PIXELS[0], "byol")
+    with pytest.raises(ValueError, match="a list of two arrays is images and targets, but these two look like pictures"):
+        gpuaug.DataLoader(list(PIXELS[:2]), "byol")
+    assert len(ArraySource(PIXELS[:, :, :3, :1])) == 10
+
+
 def test_sources_say_what_they_are(folder, plain):
     assert repr(FolderSource(folder)) == "FolderSource(70 files, 3 classes)"
     assert repr(ArraySource(PIXELS, range(10))) == "ArraySource(10 images of 8x8)"
+    assert repr(ArraySource(PIXELS)) == "ArraySource(10 images of 8x8, no labels)"
     assert repr(gpuaug.DataLoader(Listed(ITEMS["PIL"]), plain).source) == "DatasetSource(Listed, 10 samples)"
     assert ArraySource(PIXELS, range(10)).name(3) == "image 3 of the array"
 

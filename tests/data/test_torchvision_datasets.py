@@ -71,6 +71,10 @@ SMALL = {
         in_memory(datasets.SVHN, PIXELS.transpose(0, 3, 1, 2), labels=np.arange(10), transform=CROP),
         PIXELS,
     ),
+    "STL10": (
+        in_memory(datasets.STL10, PIXELS.transpose(0, 3, 1, 2), labels=np.arange(10), transform=CROP),
+        PIXELS,
+    ),
     "FashionMNIST": (
         in_memory(datasets.FashionMNIST, torch.from_numpy(PIXELS[..., 0]), targets=torch.arange(10), transform=CROP),
         np.repeat(PIXELS[..., :1], 3, axis=3),
