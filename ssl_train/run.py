@@ -47,10 +47,11 @@ class Run:
         plot(self.folder, f"{s.method}, {s.backbone}, {s.data}, {s.policy} at {s.size} pixels")
 
 
-def enter(folder: Path, settings: Settings, policy: str) -> dict[str, Any] | None:
+def enter(folder: Path, settings: Settings, about: dict[str, str]) -> dict[str, Any] | None:
     """Begin a run in a folder, or go on with the one in it, as `settings.resume` says.
 
-    Returns the state to go on from; None for a new run, whose folder is made. Raises UserError where that cannot be.
+    about: what else settings.json says of a new run. Returns the state to go on from; None for a new run, whose folder is
+    made. Raises UserError where that cannot be.
     """
     for name in (CHECKPOINT, "settings.json", "metrics.jsonl"):
         checkpoint.sweep(folder / name)
@@ -63,18 +64,18 @@ def enter(folder: Path, settings: Settings, policy: str) -> dict[str, Any] | Non
             f"--out {folder}: there is a run in it; continue it with --resume (auto: begins or continues), "
             "or choose another folder"
         )
-    start(folder, settings, policy)
+    start(folder, settings, about)
     return None
 
 
-def start(folder: Path, settings: Settings, policy: str) -> None:
-    """Make a new run's folder. Raises UserError where it cannot be written."""
-    about = {"settings": asdict(settings), "policy": policy, "versions": versions()}
+def start(folder: Path, settings: Settings, about: dict[str, str]) -> None:
+    """Make a new run's folder; `about` goes into settings.json too. Raises UserError where it cannot be written."""
+    record = {"settings": asdict(settings), **about, "versions": versions()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name in ("metrics.jsonl", PREVIOUS):
             (folder / name).unlink(missing_ok=True)
-        checkpoint.write_atomic(folder / "settings.json", lambda file: file.write(json.dumps(about, indent=2).encode()))
+        checkpoint.write_atomic(folder / "settings.json", lambda file: file.write(json.dumps(record, indent=2).encode()))
     except OSError as error:
         raise UserError(f"--out {folder}: cannot be written ({error.strerror})") from None
 

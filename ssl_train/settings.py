@@ -41,7 +41,8 @@ class Settings:
     method: str = "simclr"
     """simclr, moco_v2, moco_v3, byol, simsiam, swav, dino, barlow_twins, vicreg, nnclr, w_mse, lejepa, supervised."""
     data: str = "photos"
-    """photos, cifar10, or the path of a folder that has train/ and test/ (or val/), each with one folder of images a class."""
+    """photos, cifar10, or the path of a folder that has train/ and test/ (or val/), each with one folder of images a class; or
+    of any other folder of images, which are taken at any depth and without labels."""
     policy: OwnStr = None
     """A named policy; `gpuaug policies` lists them."""
     multi_crop: OwnInt = None

@@ -74,6 +74,8 @@ class Options:
 def subset(o: Options) -> Path:
     """The first images of each class in both splits of an image folder, decoded once (`gpuaug pack`); returns their folder."""
     source = open_data(o.data) if o.data == "photos" else image_folder(Path(o.data))
+    if source.test is None:
+        raise UserError(f"--data {o.data}: it must have train/ and test/, each with one folder of images a class")
     for split, folder, count in (("train", source.train, o.images), ("test", source.test, o.test_images)):
         links, packed = o.out / "links" / split, o.out / "images" / split
         classes = sorted(path for path in Path(folder).iterdir() if path.is_dir())

@@ -32,6 +32,8 @@ from .run import Run
 from .score import ScoreNet, magnitude, pair_weights, strength, train_score
 from .settings import Settings, heads, queue_length, recipe, resolve
 
+UNLABELLED = "left out (kNN, linear probe): the images have no labels"
+
 
 def train(settings: Settings, progress: bool = True) -> Run:
     """Make, or continue, the run that the settings describe, in the folder `settings.out`.
@@ -46,7 +48,8 @@ def train(settings: Settings, progress: bool = True) -> Run:
     folder = Path(s.out or "")
     loaders = distributed.together(lambda: Loaders(s, progress))
     trainer = distributed.together(lambda: Trainer(s, folder, loaders, progress))
-    state = distributed.shared(lambda: run.enter(folder, s, str(trainer.loaders.policy)))
+    about = {"policy": str(loaders.policy)} | ({} if loaders.labelled else {"evaluation": UNLABELLED})
+    state = distributed.shared(lambda: run.enter(folder, s, about))
     if state:
         trainer.load(state)
     with held_interrupts() as interrupted:
@@ -73,10 +76,11 @@ class Trainer:
         self.targets = large if s.symmetric == "on" else large[1:]  # the views that are predicted
         queue = (queue_length(s, loaders.images), model.embedding)
         self.memory = Memory((len(self.targets), *queue) if s.loss == "swav" else queue, outputs).to(self.device)
-        self.probe = nn.ModuleList(nn.Linear(width, loaders.classes) for width in model.layer_widths(s.probe)).to(self.device)
+        self.score = ScoreNet().to(self.device) if s.weights in ("score", "shuffled") else None
+        widths = model.layer_widths(s.probe) if loaders.labelled else []  # drawn last: labels change no other weight
+        self.probe = nn.ModuleList(nn.Linear(width, loaders.classes) for width in widths).to(self.device)
         self.probe_optimizer = torch.optim.Adam(self.probe.parameters(), 1e-3) if len(self.probe) else None
         self.forward: Callable[..., Any] = model  # until `fit` joins the ranks
-        self.score = ScoreNet().to(self.device) if s.weights in ("score", "shuffled") else None
         more = {"trust": self.recipe.trust, "clip": self.recipe.clip} if s.optimizer == "lars" else {}
         steady = model.predictor if self.recipe.steady_predictor else None
         self.optimizer = OPTIMIZERS[s.optimizer or ""](groups(model, s.weight_decay or 0.0, steady), 0.0, **more)
@@ -99,6 +103,8 @@ class Trainer:
                 train_score(self.score, self.loaders.bank, self.s.score_epochs, self.s.seed, self.device)
             self.save()
         with Progress(self.s.method, self.total, self.step, self.epoch_steps, self.progress) as progress:
+            if not self.loaders.labelled:
+                progress.write(f"{self.run.folder}: evaluation is {UNLABELLED}")
             if self.step:
                 progress.write(f"{self.run.folder}: goes on after step {self.step} of {self.total}")
             while True:
@@ -236,7 +242,7 @@ class Trainer:
 
     def evaluate(self, epoch: int, interrupted: Callable[[], int], progress: Progress) -> None:
         """kNN accuracy after `epoch` epochs, and the probes', where they are due and not in the metrics yet."""
-        every = self.s.eval_every
+        every = self.s.eval_every if self.loaders.labelled else 0
         if not every or epoch in self.run.knn or (epoch % every and epoch != self.s.epochs):
             return
         row = distributed.shared(lambda: self.measure(epoch, interrupted))
@@ -246,6 +252,7 @@ class Trainer:
 
     def measure(self, epoch: int, interrupted: Callable[[], int]) -> run.Row:
         """The evaluation's row of the metrics, which is written."""
+        assert self.loaders.queries is not None
         model = self.run.model.eval()
         bank = features(model.backbone, stoppable(readable(self.loaders.bank), interrupted), self.device)
         x, y = features(
