@@ -14,7 +14,6 @@ import pytest
 from conftest import write_images
 from test_train import ROOT, arguments, rows, same, weights
 
-import gpuaug
 from ssl_train import Settings
 from ssl_train.errors import UserError
 from ssl_train.launch import PORTS, Launch, first_host, launch
@@ -39,8 +38,8 @@ save, features, update, write = Trainer.save, train.features, Trainer.update, ch
 if plan == "killed" and attempt == 0 and rank == 0:
     Trainer.save = lambda self: kill()  # before the first checkpoint
 if plan == "killed" and attempt == 1 and rank == 0:
-    evaluations = []
-    train.features = lambda *given: kill() if len(evaluations) == 2 else (evaluations.append(0), features(*given))[1]
+    evaluations = []  # in the second half of the first one
+    train.features = lambda *given: kill() if evaluations else (evaluations.append(0), features(*given))[1]
 if plan == "killed" and attempt == 2 and rank == 1:
     Trainer.update = lambda self, *given: kill() if self.step == 9 else update(self, *given)  # in the middle of an epoch
 if plan == "killed" and attempt == 3 and rank == 0:
@@ -61,7 +60,6 @@ sys.exit(main(sys.argv[2:]))
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """18 steps in 3 epochs, evaluated before and after."""
-    gpuaug.Augmenter(gpuaug.policy("simclr_cifar", size=8)).prepare()  # compiling says so, once a machine
     folder = tmp_path_factory.mktemp("launch")
     data = write_images(folder / "images", {"train": 12, "test": 2}, side=8)
     s = Settings(data=str(data), backbone="vit_nano", size=8, batch_size=4, epochs=3, optimizer="adamw", device="cpu")
@@ -97,7 +95,12 @@ def srun(plan: str, s: Settings, **more: str) -> list[tuple[int, str, str]]:
         for k in (0, 1)
     ]
     said = [process.communicate(timeout=600) for process in started]
-    return [(process.returncode, *texts) for process, texts in zip(started, said, strict=True)]
+    return [(process.returncode, out, without_gpuaug(err)) for process, (out, err) in zip(started, said, strict=True)]
+
+
+def without_gpuaug(text: str) -> str:
+    """Without the lines that say that kernels are compiled, once a machine."""
+    return "".join(line for line in text.splitlines(keepends=True) if not line.startswith("gpuaug: "))
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +131,7 @@ def test_torchrun_starts_killed_processes_again_and_the_weights_are_the_same(set
     )
     assert done.returncode == 0, done.stderr[-3000:]
     begun = [line.split(": ")[1] for line in done.stdout.splitlines() if "goes on after step" in line]
-    assert begun == [f"goes on after step {k} of 18" for k in (0, 8, 8)]  # rank 0 may be just before or after a checkpoint
+    assert begun == [f"goes on after step {k} of 18" for k in (8, 8)]
     assert same(weights(s.out), weights(uninterrupted))
     assert rows(s.out) == rows(uninterrupted)
     assert not list(Path(s.out or "").glob(".*"))
