@@ -12,39 +12,52 @@ import tyro
 
 from . import distributed, run
 from .errors import exit_status
-from .settings import Settings, resolve
+from .interrupts import Stopped
+from .settings import Settings, out_folder
 from .train import train
 
 
 def parse(argv: Sequence[str] | None) -> Settings:
-    """The command line's settings; those of a continued run stand in for what is not given."""
-    settings = tyro.cli(Settings, prog="python -m ssl_train", args=argv)
-    if not settings.resume:
+    """The command line's settings; those of a run that must be continued stand in for what is not given."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    for k, word in enumerate(words):
+        if word == "--resume" and (k + 1 == len(words) or words[k + 1].startswith("-")):
+            words[k] = "--resume=always"
+    settings = tyro.cli(Settings, prog="python -m ssl_train", args=words)
+    if settings.resume != "always":
         return settings
-    out = resolve(settings).out or ""
-    return tyro.cli(Settings, prog="python -m ssl_train", args=argv, default=replace(run.saved_settings(Path(out)), out=out))
+    out = out_folder(settings)
+    return tyro.cli(Settings, prog="python -m ssl_train", args=words, default=replace(run.saved_settings(Path(out)), out=out))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    folder = Path()
+    folder, first = Path(), True  # the first rank alone says anything
 
     def work() -> None:
-        nonlocal folder
+        nonlocal folder, first
         settings = parse(argv)
-        folder = Path(resolve(settings).out or "")
-        done = train(settings)
-        if distributed.rank() == 0:
+        folder = Path(out_folder(settings))
+        try:
+            done = train(settings)
+        except Stopped:  # all ranks together
+            first = distributed.rank() == 0
+            distributed.stop()
+            raise
+        first = distributed.rank() == 0
+        if first:
             done.draw()
             print(f"{done.folder}: settings.json, metrics.jsonl, checkpoint.pt, curves.png")
             if done.knn:
-                first, last = min(done.knn), max(done.knn)
-                print(f"kNN accuracy: {done.knn[first]:.1%} untrained, {done.knn[last]:.1%} after {last} epochs")
+                begin, end = min(done.knn), max(done.knn)
+                print(f"kNN accuracy: {done.knn[begin]:.1%} untrained, {done.knn[end]:.1%} after {end} epochs")
             print(f"{done.images_per_s:.0f} images/s, data wait {done.data_wait:.1%}")
         distributed.stop()
 
     def interrupted() -> str:
-        begun = (folder / "checkpoint.pt").exists()
+        if not first:
+            return ""
+        begun = (folder / run.CHECKPOINT).exists()
         hint = f"; continue with: python -m ssl_train --resume --out {shlex.quote(str(folder))}"
         return f"interrupted{hint if begun else ', nothing was begun'}"
 

@@ -1,9 +1,10 @@
-"""Data sets by name or path: a training and a test source, both of which gpuaug.DataLoader takes."""
+"""Data sets by name or path: a training and a test source, both of which gpuaug.DataLoader takes; or images alone."""
 
 from __future__ import annotations
 
 import json
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,18 @@ from .errors import UserError
 
 @dataclass(frozen=True)
 class Data:
-    """For each split a folder with a folder a class, one that `gpuaug pack` made, or (images, targets)."""
+    """For each split a folder with a folder a class, one that `gpuaug pack` made, or (images, targets).
+
+    test: None where there is none. labels: gpuaug.DataLoader's: None takes those that are there, False takes images alone.
+    """
 
     train: Any
     test: Any
+    labels: bool | None = None
 
     @property
     def classes(self) -> int:
-        """How many there are in the training split."""
+        """How many there are in the training split, which has labels."""
         if isinstance(self.train, str):
             packed = Path(self.train, "packed.json")
             if packed.exists():
@@ -31,15 +36,20 @@ class Data:
 
 
 def cache_folder() -> Path:
-    """Where data sets are kept: $GPUAUG_DATA, else gpuaug in the user's cache folder."""
+    """Where data sets are kept: $GPUAUG_DATA, else gpuaug in the user's cache folder, or among temporary files where a
+    container's user has no home."""
     if "GPUAUG_DATA" in os.environ:
         return Path(os.environ["GPUAUG_DATA"])
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gpuaug"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gpuaug"
+    except RuntimeError:
+        return Path(tempfile.gettempdir()) / f"gpuaug-{os.getuid()}"
 
 
 def open_data(name: str, progress: bool = True) -> Data:
-    """name: "photos", "cifar10" (fetched once), or the path of an image folder that has train/ and test/ (or val/).
+    """name: "photos", "cifar10" (fetched once), or the path of an image folder.
 
+    A folder that has train/ and test/ (or val/) is both splits; one that has neither is images without labels, at any depth.
     Raises UserError, naming what to change.
     """
     if name == "photos":
@@ -51,12 +61,14 @@ def open_data(name: str, progress: bool = True) -> Data:
 
 def image_folder(path: Path) -> Data:
     if not path.is_dir():
-        raise UserError(f"--data {path}: no such folder; give photos, cifar10, or a folder that has train/ and test/")
+        raise UserError(f"--data {path}: no such folder; give photos, cifar10, or a folder of images")
     train = path / "train"
     test = next((path / split for split in ("test", "val") if (path / split).is_dir()), None)
-    if not train.is_dir() or test is None:
-        raise UserError(f"--data {path}: it must have train/ and test/ (or val/), each with one folder of images a class")
-    return Data(str(train), str(test))
+    if train.is_dir():
+        return Data(str(train), test and str(test))
+    if test is not None:
+        raise UserError(f"--data {path}: it has {test.name}/ but no train/, each with one folder of images a class")
+    return Data(str(path), None, labels=False)
 
 
 def cifar10(cache: Path) -> Data:
@@ -67,6 +79,7 @@ def cifar10(cache: Path) -> Data:
         return Data((train.data, train.targets), (test.data, test.targets))
     except (OSError, RuntimeError) as error:  # no network, a cache that cannot be written, a broken archive
         raise UserError(
-            f"--data cifar10 could not be fetched to {cache} ({error}); without a network, unpack CIFAR-10 as "
+            f"--data cifar10 could not be fetched to {cache} ({error}); set GPUAUG_DATA to a folder that can be written, "
+            "or, without a network, unpack CIFAR-10 as "
             "train/CLASS/*.jpg and test/CLASS/*.jpg somewhere and pass that folder as --data"
         ) from None

@@ -1,4 +1,4 @@
-"""Several processes under torchrun: who this one is, and what they tell each other. Alone, everything here is a no-op.
+"""The group of processes that torchrun or srun started, and what they tell each other. Alone, everything here is a no-op.
 
 Every rank computes the loss of the *whole* batch from gathered embeddings; DistributedDataParallel then averages
 gradients, so `gather` multiplies its own by the number of ranks, and the sum is the gradient of that one loss.
@@ -7,6 +7,7 @@ gradients, so `gather` multiplies its own by the number of ranks, and the sum is
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -14,22 +15,52 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from .errors import ElsewhereError, UserError
+from .interrupts import Stopped
+from .launch import launch
+from .meeting import meet
+
 M = TypeVar("M", bound=nn.Module)
+T = TypeVar("T")
 
 WAIT = timedelta(hours=1)
 """How long ranks wait for rank 0 while it evaluates."""
 
 
 def start(device: str) -> str:
-    """Join torchrun's group, if there is one: NCCL on CUDA, gloo elsewhere. Returns this rank's device."""
-    if "WORLD_SIZE" not in os.environ:
+    """Join the group of torchrun's or srun's processes, if there is one: NCCL on CUDA, gloo elsewhere.
+
+    Returns the device to use: of several GPUs, that of this process's number on its machine. Raises UserError where there is
+    no such GPU, or the other processes do not come.
+    """
+    if device == "auto" and torch.cuda.is_available():
+        device = "cuda"
+    if active():  # the group of the program that calls us
+        local = os.environ.get("LOCAL_RANK")
+        return device if local is None else own_device(device, int(local))
+    place = launch()
+    if place is None:
         return device
-    if device.startswith("cuda"):
-        device = f"cuda:{os.environ['LOCAL_RANK']}"
-        torch.cuda.set_device(device)
-    if not dist.is_initialized():
-        dist.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=WAIT)
+    device = own_device(device, place.local)
+    backend = "nccl" if device.startswith("cuda:") else "gloo"
+    dist.init_process_group(backend, store=meet(place), rank=place.rank, world_size=place.world, timeout=WAIT)
     return device
+
+
+def own_device(device: str, local: int) -> str:
+    """The GPU with this process's number, which becomes the current one; another kind of device as it is."""
+    visible = torch.cuda.device_count()
+    if not (device.startswith("cuda") and visible):
+        return device
+    if visible == 1 and "TORCHELASTIC_RUN_ID" not in os.environ:
+        local = 0  # srun --gpus-per-task=1 shows each process its own GPU alone
+    if local >= visible:
+        raise UserError(
+            f"--device {device}: process {local} of this machine has no GPU of its own, {visible} are visible; "
+            "start one process a GPU"
+        )
+    torch.cuda.set_device(local)
+    return f"cuda:{local}"
 
 
 def stop() -> None:
@@ -85,13 +116,67 @@ def mean(x: torch.Tensor) -> torch.Tensor:
     return total / world()
 
 
-def any_rank(flag: bool) -> bool:
-    """Whether it is so on any rank."""
+def largest(number: int) -> int:
+    """The largest of the ranks' numbers."""
     if world() == 1:
-        return flag
-    seen = torch.tensor(float(flag), device="cuda" if dist.get_backend() == "nccl" else "cpu")
-    dist.all_reduce(seen)
-    return bool(seen)
+        return number
+    seen = torch.tensor(number, device="cuda" if dist.get_backend() == "nccl" else "cpu")
+    dist.all_reduce(seen, dist.ReduceOp.MAX)
+    return int(seen)
+
+
+def shared(work: Callable[[], T]) -> T:
+    """What `work` gives on rank 0, which alone does it, on every rank. Where it raises there, every rank raises."""
+    if world() == 1:
+        return work()
+    said: list[Any] = [None, None, 0]  # what it gave, the error's text, the signal's number
+    failure: BaseException | None = None
+    if rank() == 0:
+        try:
+            said[0] = work()
+        except Stopped as stop:
+            failure, said[2] = stop, stop.args[0]
+        except BaseException as error:
+            failure, said[1] = error, str(error) or type(error).__name__
+    dist.broadcast_object_list(said, src=0)
+    if failure:
+        raise failure
+    if said[2]:
+        raise Stopped(said[2])
+    if said[1] is not None:
+        raise ElsewhereError(said[1])
+    found: T = said[0]
+    return found
+
+
+def together(work: Callable[[], T]) -> T:
+    """What `work` gives on this rank. Where it raises UserError on any, all raise, and the first that has it says so."""
+    if world() == 1:
+        return work()
+    failure = None
+    try:
+        found = work()
+    except UserError as error:
+        failure = error
+    texts: list[str | None] = [None] * world()
+    own = str(failure) if failure and not isinstance(failure, ElsewhereError) else None  # of another's it has been said
+    dist.all_gather_object(texts, own)
+    if failure and (own is None or texts.index(own) == rank()):
+        raise failure
+    for text in texts:
+        if text is not None:
+            raise ElsewhereError(text)
+    return found
+
+
+def machine_first(work: Callable[[], T]) -> T:
+    """What `work` gives on this rank, done first by one process of each machine, for what is made there once."""
+    if world() == 1:
+        return work()
+    names = [name for name in ("LOCAL_RANK", "SLURM_LOCALID") if name in os.environ]
+    first = int(os.environ[names[0]]) == 0 if names else rank() == 0
+    found = together(lambda: work() if first else None)
+    return together(lambda: work() if found is None else found)
 
 
 class Sum(torch.autograd.Function):

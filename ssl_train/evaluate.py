@@ -35,11 +35,25 @@ def evaluation_policy(size: int) -> gpuaug.Policy:
     return gpuaug.Policy(view, name="evaluation")
 
 
+def plain_loader(source: Any, size: int, **more: Any) -> gpuaug.DataLoader:
+    """Of all images, on every rank, without augmentation; `more` is for gpuaug.DataLoader."""
+    return gpuaug.DataLoader(source, evaluation_policy(size), batch_size=256, rank=0, world_size=1, **more)
+
+
 def plain_loaders(data: Data, size: int, **more: Any) -> tuple[gpuaug.DataLoader, gpuaug.DataLoader]:
-    """Loaders of all training and all test images, on every rank, without augmentation; `more` is for gpuaug.DataLoader."""
-    policy = evaluation_policy(size)
-    more |= {"batch_size": 256, "rank": 0, "world_size": 1}
-    return gpuaug.DataLoader(data.train, policy, **more), gpuaug.DataLoader(data.test, policy, **more)
+    """Loaders of all training and all test images, see `plain_loader`. Raises UserError where either has no labels."""
+    bank = plain_loader(data.train, size, labels=data.labels, **more)
+    if not bank.labelled:
+        raise UserError(f"{data.train}: its images have no labels, so what features are worth cannot be measured on them")
+    if data.test is None:
+        raise UserError(
+            f"{data.train}: there is no test/ (or val/) beside it to measure features on; to train without labels and "
+            f"measure nothing, give --data {data.train}"
+        )
+    queries = plain_loader(data.test, size, **more)
+    if not queries.labelled:
+        raise UserError(f"{data.test}: it needs one folder of images a class, as {data.train} has them")
+    return bank, queries
 
 
 @torch.no_grad()
@@ -125,7 +139,11 @@ def run_features(options: Options, device: torch.device) -> dict[str, torch.Tens
     splits = open_data(data)
     more: dict[str, Any] = {"num_workers": options.num_workers, "device": device}
     found: dict[str, torch.Tensor] = {}
-    for name, loader in zip(("train", "test"), plain_loaders(splits, s.size, **more), strict=True):
+    try:
+        loaders = plain_loaders(splits, s.size, **more)
+    except UserError as error:
+        raise UserError(f"--data {data}: {error}; give a data set with labels as --data") from None
+    for name, loader in zip(("train", "test"), loaders, strict=True):
         found[f"{name}_x"], found[f"{name}_y"] = features(model.backbone, loader, device)
         found[f"{name}_z"] = torch.cat([model.projector(x) for x in torch.split(found[f"{name}_x"], 1024)])
     policy = run_policy(s.policy or "", s.size, 0, None)

@@ -1,4 +1,4 @@
-"""Ctrl-C, held until the training loop is at a place where it can stop."""
+"""Ctrl-C, and the signals of a cluster that wants its machine back, held until the training loop can stop."""
 
 from __future__ import annotations
 
@@ -9,33 +9,46 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+"""SLURM sends SIGTERM before it kills, and SIGUSR1 where a job asks to be warned earlier (`--signal=USR1@300`)."""
 
-def stoppable(loader: Iterable[Any], interrupted: Callable[[], bool]) -> Iterator[Any]:
-    """The loader's batches; KeyboardInterrupt between two of them after Ctrl-C."""
+
+class Stopped(KeyboardInterrupt):
+    """The run has stopped because of a signal, whose number is `args[0]`."""
+
+
+def stoppable(loader: Iterable[Any], interrupted: Callable[[], int]) -> Iterator[Any]:
+    """The loader's batches; Stopped between two of them after a signal."""
     for batch in loader:
         if interrupted():
-            raise KeyboardInterrupt
+            raise Stopped(interrupted())
         yield batch
 
 
 @contextmanager
-def held_interrupts() -> Iterator[Callable[[], bool]]:
-    """Within, the first Ctrl-C is only noted, for a place where stopping is safe; a second one raises at once.
+def held_interrupts() -> Iterator[Callable[[], int]]:
+    """Within, a signal is only noted, for a place where stopping is safe; a second Ctrl-C raises at once.
 
-    Gives a function that says whether there was one. In other threads than the main one nothing is held.
+    Gives a function that returns the number of the first signal, 0 before one. In other threads than the main one nothing is
+    held.
     """
-    noted = threading.Event()
+    noted: list[int] = []
+
+    def first() -> int:
+        return noted[0] if noted else 0
+
     if threading.current_thread() is not threading.main_thread():
-        yield noted.is_set
+        yield first
         return
 
     def note(number: int, frame: FrameType | None) -> None:
-        if noted.is_set():
+        if noted and number == signal.SIGINT:
             raise KeyboardInterrupt
-        noted.set()
+        noted.append(number)
 
-    before = signal.signal(signal.SIGINT, note)
+    before = {number: signal.signal(number, note) for number in SIGNALS}
     try:
-        yield noted.is_set
+        yield first
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

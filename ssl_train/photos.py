@@ -105,7 +105,8 @@ def make(cache: Path, progress: bool = True) -> Path:
     except OSError as error:
         raise UserError(f"cannot write to the cache {cache} ({error.strerror}); set GPUAUG_DATA to another folder") from None
     try:
-        for path in tqdm(sources, desc="cutting photographs", unit="photo", disable=not progress):
+        hidden = None if progress else True  # None: shown where stderr is a terminal
+        for path in tqdm(sources, desc="cutting photographs", unit="photo", disable=hidden):
             cut(path, building)
         building.chmod(0o755)  # mkdtemp's folders are private
         try:

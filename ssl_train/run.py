@@ -1,10 +1,11 @@
-"""A run's folder: settings.json, metrics.jsonl, checkpoint.pt, curves.png; and what a run gives back."""
+"""A run's folder: settings.json, metrics.jsonl, checkpoints, curves.png; and what a run gives back."""
 
 from __future__ import annotations
 
 import json
 import math
 import platform
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
@@ -20,6 +21,8 @@ from .settings import Settings, check_same, from_saved
 
 Row = dict[str, Any]
 """A line of metrics.jsonl: of a step, or of an evaluation."""
+
+CHECKPOINT, PREVIOUS = "checkpoint.pt", "checkpoint.previous.pt"
 
 
 @dataclass
@@ -44,23 +47,54 @@ class Run:
         plot(self.folder, f"{s.method}, {s.backbone}, {s.data}, {s.policy} at {s.size} pixels")
 
 
-def start(folder: Path, settings: Settings, policy: str) -> None:
-    """Make a new run's folder. Raises UserError where it holds a run already, or cannot be written."""
-    if (folder / "checkpoint.pt").exists():
-        raise UserError(f"--out {folder}: there is a run in it; continue it with --resume, or choose another folder")
-    about = {"settings": asdict(settings), "policy": policy, "versions": versions()}
+def enter(folder: Path, settings: Settings, about: dict[str, str]) -> dict[str, Any] | None:
+    """Begin a run in a folder, or go on with the one in it, as `settings.resume` says.
+
+    about: what else settings.json says of a new run. Returns the state to go on from; None for a new run, whose folder is
+    made. Raises UserError where that cannot be.
+    """
+    for name in (CHECKPOINT, "settings.json", "metrics.jsonl"):
+        checkpoint.sweep(folder / name)
+    there = (folder / CHECKPOINT).exists()
+    if settings.resume == "always" or (settings.resume == "auto" and there):
+        check_same(saved_settings(folder), settings)
+        return last_state(folder)
+    if there:
+        raise UserError(
+            f"--out {folder}: there is a run in it; continue it with --resume (auto: begins or continues), "
+            "or choose another folder"
+        )
+    start(folder, settings, about)
+    return None
+
+
+def start(folder: Path, settings: Settings, about: dict[str, str]) -> None:
+    """Make a new run's folder; `about` goes into settings.json too. Raises UserError where it cannot be written."""
+    record = {"settings": asdict(settings), **about, "versions": versions()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "metrics.jsonl").unlink(missing_ok=True)
-        checkpoint.write_atomic(folder / "settings.json", lambda file: file.write(json.dumps(about, indent=2).encode()))
+        for name in ("metrics.jsonl", PREVIOUS):
+            (folder / name).unlink(missing_ok=True)
+        checkpoint.write_atomic(folder / "settings.json", lambda file: file.write(json.dumps(record, indent=2).encode()))
     except OSError as error:
         raise UserError(f"--out {folder}: cannot be written ({error.strerror})") from None
 
 
-def resume(folder: Path, settings: Settings) -> dict[str, Any]:
-    """The last checkpoint of the run in a folder. Raises UserError where there is none, or the settings differ."""
-    check_same(saved_settings(folder), settings)
-    return checkpoint.load(folder / "checkpoint.pt")
+def save(folder: Path, state: dict[str, Any]) -> None:
+    """Write the checkpoint, and keep the one before, for a disk that damages this one."""
+    checkpoint.save(folder / CHECKPOINT, state, keep=folder / PREVIOUS)
+
+
+def last_state(folder: Path) -> dict[str, Any]:
+    """The state of the last checkpoint, or of the one before where the last is damaged. Raises UserError where both are."""
+    try:
+        return checkpoint.load(folder / CHECKPOINT)
+    except UserError as error:
+        if not (folder / PREVIOUS).exists() or not (folder / CHECKPOINT).exists():
+            raise
+        state = checkpoint.load(folder / PREVIOUS)
+        print(f"ssl_train: {error}; going on from {PREVIOUS}, of step {state['step']}", file=sys.stderr, flush=True)
+        return state
 
 
 def saved_settings(folder: Path) -> Settings:

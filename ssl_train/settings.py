@@ -41,7 +41,8 @@ class Settings:
     method: str = "simclr"
     """simclr, moco_v2, moco_v3, byol, simsiam, swav, dino, barlow_twins, vicreg, nnclr, w_mse, lejepa, supervised."""
     data: str = "photos"
-    """photos, cifar10, or the path of a folder that has train/ and test/ (or val/), each with one folder of images a class."""
+    """photos, cifar10, or the path of a folder that has train/ and test/ (or val/), each with one folder of images a class; or
+    of any other folder of images, which are taken at any depth and without labels."""
     policy: OwnStr = None
     """A named policy; `gpuaug policies` lists them."""
     multi_crop: OwnInt = None
@@ -128,8 +129,14 @@ class Settings:
     """Write the metrics for TensorBoard too, to tensorboard/ in the run's folder."""
     out: OwnStr = None
     """The run's folder. Default: runs/METHOD-DATA-BACKBONE-seed."""
-    resume: bool = False
-    """Continue the run in --out, exactly where its last checkpoint was written."""
+    resume: Literal["never", "always", "auto"] = "never"
+    """Whether to continue the run in --out where its last checkpoint was written: never (there must be none), always (what is
+    not given is as it was; --resume alone means this), auto (where there is one; else the command begins it)."""
+
+
+def out_folder(s: Settings) -> str:
+    """--out, or its default."""
+    return s.out or f"runs/{s.method}-{s.data.strip('/').split('/')[-1]}-{s.backbone}-{s.seed}"
 
 
 def recipe(s: Settings) -> Recipe:
@@ -147,6 +154,7 @@ def resolve(settings: Settings) -> Settings:
         ("optimizer", s.optimizer, OPTIMIZERS),
         ("scaling", s.scaling, SCALING),
         ("precision", s.precision, ("auto", "bf16", "float32")),
+        ("resume", s.resume, ("never", "always", "auto")),
     ):
         if value is not None and value not in known:
             raise UserError(f"--{option} {value}: unknown; there are {', '.join(known)}")
@@ -180,7 +188,7 @@ def resolve(settings: Settings) -> Settings:
         "weight_decay": decay,
         "weight_decay_end": (published.weight_decay_end if own else None) or given.get("weight_decay", decay),
         "warmup_epochs": min(published.warmup if own else 10.0, s.epochs / 10),
-        "out": f"runs/{s.method}-{s.data.strip('/').split('/')[-1]}-{s.backbone}-{s.seed}",
+        "out": out_folder(s),
     }
     if filled["momentum_end"] == "off" or momentum == "off":
         filled["momentum_end"] = 1.0
@@ -273,7 +281,7 @@ def from_saved(saved: dict[str, Any]) -> Settings:
     unknown = set(saved) - {f.name for f in fields(Settings)}
     if unknown:
         raise UserError(f"the run's settings have options that this version lacks: {', '.join(sorted(unknown))}")
-    return Settings(**saved)
+    return Settings(**{**saved, "resume": "never"})  # which is of the command that began it
 
 
 def check_same(saved: Settings, given: Settings) -> None:
@@ -282,5 +290,5 @@ def check_same(saved: Settings, given: Settings) -> None:
         before = getattr(saved, name)
         if name not in FREE and value != before:
             raise UserError(
-                f"--{name.replace('_', '-')} {value}: the run was started with {before}; leave it, or choose another --out"
+                f"--{name.replace('_', '-')} {value}: the run was started with {before}; give that, or choose another --out"
             )

@@ -74,6 +74,8 @@ class Options:
 def subset(o: Options) -> Path:
     """The first images of each class in both splits of an image folder, decoded once (`gpuaug pack`); returns their folder."""
     source = open_data(o.data) if o.data == "photos" else image_folder(Path(o.data))
+    if source.test is None:
+        raise UserError(f"--data {o.data}: it must have train/ and test/, each with one folder of images a class")
     for split, folder, count in (("train", source.train, o.images), ("test", source.test, o.test_images)):
         links, packed = o.out / "links" / split, o.out / "images" / split
         classes = sorted(path for path in Path(folder).iterdir() if path.is_dir())
@@ -115,7 +117,7 @@ def run_settings(o: Options, data: Path, method: str, seed: int, out: Path) -> S
         eval_every=0,
         probe="off",
         out=str(out),
-        resume=(out / "checkpoint.pt").exists(),
+        resume="auto",
     )
 
 
@@ -130,9 +132,10 @@ def trained(o: Options, data: Path, method: str, seed: int) -> Row:
     """Train a method and measure it."""
     folder = o.out / f"{method}-{seed}"
     settings = run_settings(o, data, method, seed, folder)
+    resumed = (folder / "checkpoint.pt").exists()
     start = time.process_time()
     run = train(settings)
-    spent = {} if settings.resume else {"cpu_s": time.process_time() - start}  # of a resumed run it would be a part
+    spent = {} if resumed else {"cpu_s": time.process_time() - start}  # of a resumed run it would be a part
     losses = [json.loads(line)["loss"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
     found = measure(run.model.eval().backbone, o, data)
     return found | {"first_loss": losses[0], "last_loss": losses[-1]} | spent

@@ -18,37 +18,38 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from tqdm import tqdm
 
-from . import checkpoint, distributed, run
+from . import distributed, run
 from .criteria import CRITERIA, Memory, Step
 from .errors import UserError
 from .evaluate import features, knn
-from .interrupts import held_interrupts, stoppable
+from .interrupts import Stopped, held_interrupts, stoppable
 from .loaders import Loaders, readable
 from .model import JointEmbedding, follow
 from .optim import OPTIMIZERS, SCALING, groups, half_cosine, learning_rate, ramp
+from .progress import Progress
 from .run import Run
 from .score import ScoreNet, magnitude, pair_weights, strength, train_score
-from .settings import Settings, check, heads, known_device, queue_length, recipe, resolve
+from .settings import Settings, heads, queue_length, recipe, resolve
+
+UNLABELLED = "left out (kNN, linear probe): the images have no labels"
 
 
 def train(settings: Settings, progress: bool = True) -> Run:
     """Make, or continue, the run that the settings describe, in the folder `settings.out`.
 
-    Under torchrun every process calls this; rank 0 alone evaluates, writes and shows its progress. Raises UserError for what
-    the user can mend, and KeyboardInterrupt after Ctrl-C, a checkpoint having been written.
+    Under torchrun or srun every process calls this; rank 0 alone reads and writes the run's folder, evaluates, and shows its
+    progress. Raises UserError for what the user can mend, and KeyboardInterrupt after Ctrl-C, SIGTERM or SIGUSR1, a checkpoint
+    having been written.
     """
-    s = resolve(settings)
-    s = replace(s, device=known_device(distributed.start(s.device)))
-    check(s)  # again, now that the number of processes is known
+    settings = replace(settings, device=distributed.start(settings.device))
+    s = distributed.together(lambda: resolve(settings))
     progress = progress and distributed.rank() == 0
     folder = Path(s.out or "")
-    trainer = Trainer(s, folder, Loaders(s, progress), progress)
-    state = run.resume(folder, s) if s.resume else None
-    if not s.resume and distributed.rank() == 0:
-        run.start(folder, s, str(trainer.loaders.policy))
-    distributed.barrier()
+    loaders = distributed.together(lambda: Loaders(s, progress))
+    trainer = distributed.together(lambda: Trainer(s, folder, loaders, progress))
+    about = {"policy": str(loaders.policy)} | ({} if loaders.labelled else {"evaluation": UNLABELLED})
+    state = distributed.shared(lambda: run.enter(folder, s, about))
     if state:
         trainer.load(state)
     with held_interrupts() as interrupted:
@@ -75,11 +76,11 @@ class Trainer:
         self.targets = large if s.symmetric == "on" else large[1:]  # the views that are predicted
         queue = (queue_length(s, loaders.images), model.embedding)
         self.memory = Memory((len(self.targets), *queue) if s.loss == "swav" else queue, outputs).to(self.device)
-        self.probe = nn.ModuleList(nn.Linear(width, loaders.classes) for width in model.layer_widths(s.probe)).to(self.device)
-        self.probe_optimizer = torch.optim.Adam(self.probe.parameters(), 1e-3) if len(self.probe) else None
-        whole = DistributedDataParallel(model) if distributed.active() else model
-        self.forward: Callable[..., Any] = torch.compile(whole) if s.compile else whole
         self.score = ScoreNet().to(self.device) if s.weights in ("score", "shuffled") else None
+        widths = model.layer_widths(s.probe) if loaders.labelled else []  # drawn last: labels change no other weight
+        self.probe = nn.ModuleList(nn.Linear(width, loaders.classes) for width in widths).to(self.device)
+        self.probe_optimizer = torch.optim.Adam(self.probe.parameters(), 1e-3) if len(self.probe) else None
+        self.forward: Callable[..., Any] = model  # until `fit` joins the ranks
         more = {"trust": self.recipe.trust, "clip": self.recipe.clip} if s.optimizer == "lars" else {}
         steady = model.predictor if self.recipe.steady_predictor else None
         self.optimizer = OPTIMIZERS[s.optimizer or ""](groups(model, s.weight_decay or 0.0, steady), 0.0, **more)
@@ -90,41 +91,46 @@ class Trainer:
         self.step = self.saved = 0  # steps made, and made when the last checkpoint was written
         self.steps, self.waited, self.passed = 0, 0.0, 0.0  # steps made here, seconds in next(loader), seconds in all
 
-    def fit(self, interrupted: Callable[[], bool]) -> None:
+    def fit(self, interrupted: Callable[[], int]) -> None:
         """Train to the end, evaluating on the way. Raises KeyboardInterrupt once a checkpoint is written."""
+        model = self.run.model
+        whole = DistributedDataParallel(model) if distributed.active() else model
+        self.forward = torch.compile(whole) if self.s.compile else whole
         if self.s.tensorboard and distributed.rank() == 0:
             self.board = run.board(self.run.folder, self.step)
         if not self.step:
             if self.score:
                 train_score(self.score, self.loaders.bank, self.s.score_epochs, self.s.seed, self.device)
             self.save()
-        with tqdm(
-            total=self.total, initial=self.step, desc=self.s.method, unit="step", dynamic_ncols=True, disable=not self.progress
-        ) as bar:
+        with Progress(self.s.method, self.total, self.step, self.epoch_steps, self.progress) as progress:
+            if not self.loaders.labelled:
+                progress.write(f"{self.run.folder}: evaluation is {UNLABELLED}")
+            if self.step:
+                progress.write(f"{self.run.folder}: goes on after step {self.step} of {self.total}")
             while True:
                 epoch, within = divmod(self.step, self.epoch_steps)
                 if not within:
-                    self.evaluate(epoch, interrupted)
+                    self.evaluate(epoch, interrupted, progress)
                 if self.step == self.total:
                     break
-                self.train_epoch(epoch, interrupted, bar)
+                self.train_epoch(epoch, interrupted, progress)
 
-    def train_epoch(self, epoch: int, interrupted: Callable[[], bool], bar: tqdm[Any]) -> None:
+    def train_epoch(self, epoch: int, interrupted: Callable[[], int], progress: Progress) -> None:
         """What is left of an epoch, then a checkpoint."""
         self.run.model.train()
         self.loaders.stage(epoch).set_epoch(epoch)  # which keeps a place within this epoch that a checkpoint gave
         with closing(readable(self.loaders.views)) as batches:
             while self.step < (epoch + 1) * self.epoch_steps:
-                self.timed_step(batches, bar)
-                stop = distributed.any_rank(interrupted()) if self.step % 10 == 0 or distributed.world() == 1 else False
+                self.timed_step(batches, progress)
+                stop = distributed.largest(interrupted()) if self.step % 10 == 0 or distributed.world() == 1 else 0
                 if stop or (self.s.checkpoint_every and self.step % self.s.checkpoint_every == 0):
                     self.save()
                 if stop:
-                    raise KeyboardInterrupt
+                    raise Stopped(stop)
         self.save()
 
-    def timed_step(self, batches: Iterator[Any], bar: tqdm[Any]) -> None:
-        """One step, its row of the metrics, and the progress bar."""
+    def timed_step(self, batches: Iterator[Any], progress: Progress) -> None:
+        """One step, its row of the metrics, and what is shown of it."""
         start = time.perf_counter()
         views, labels = next(batches)
         waited = time.perf_counter() - start
@@ -136,11 +142,11 @@ class Trainer:
         self.steps, self.waited, self.passed = self.steps + 1, self.waited + waited, self.passed + passed
         self.run.images_per_s = self.steps * self.s.batch_size / self.passed
         self.run.data_wait = self.waited / self.passed
+        text = None
         if shown is not None:
             self.write_rows()
             text = f"loss {shown:.3f}, {self.run.images_per_s:.0f} images/s, data wait {self.run.data_wait:.1%}"
-            bar.set_postfix_str(text, refresh=False)
-        bar.update()
+        progress.step(text)
 
     def update(self, views: list[torch.Tensor], labels: torch.Tensor) -> tuple[torch.Tensor, float]:
         """One optimizer step. Returns the loss of the whole batch, still on the device, and the learning rate."""
@@ -234,17 +240,19 @@ class Trainer:
             torch.autograd.backward(F.cross_entropy(classifier(distributed.gather(layer.float())), everyone))
         self.probe_optimizer.step()
 
-    def evaluate(self, epoch: int, interrupted: Callable[[], bool]) -> None:
+    def evaluate(self, epoch: int, interrupted: Callable[[], int], progress: Progress) -> None:
         """kNN accuracy after `epoch` epochs, and the probes', where they are due and not in the metrics yet."""
-        every = self.s.eval_every
+        every = self.s.eval_every if self.loaders.labelled else 0
         if not every or epoch in self.run.knn or (epoch % every and epoch != self.s.epochs):
             return
-        if distributed.rank() == 0:
-            self.measure(epoch, interrupted)
-        self.run.knn.setdefault(epoch, math.nan)  # the other ranks know that it was measured, not what
-        distributed.barrier()
+        row = distributed.shared(lambda: self.measure(epoch, interrupted))
+        self.remember(row)
+        probe = f", linear probe {row['probe'][0]:.1%}" if "probe" in row else ""
+        progress.write(f"epoch {epoch}: kNN accuracy {row['knn']:.1%}{probe}")
 
-    def measure(self, epoch: int, interrupted: Callable[[], bool]) -> None:
+    def measure(self, epoch: int, interrupted: Callable[[], int]) -> run.Row:
+        """The evaluation's row of the metrics, which is written."""
+        assert self.loaders.queries is not None
         model = self.run.model.eval()
         bank = features(model.backbone, stoppable(readable(self.loaders.bank), interrupted), self.device)
         x, y = features(
@@ -258,11 +266,8 @@ class Trainer:
             with torch.no_grad():
                 right = [(c(layer).argmax(dim=1) == y) for c, layer in zip(self.probe, layers, strict=True)]
             row["probe"] = [float(r.double().mean()) for r in right]
-        self.remember(row)
         self.log(row)
-        if self.progress:
-            probe = f", linear probe {row['probe'][0]:.1%}" if "probe" in row else ""
-            tqdm.write(f"epoch {epoch}: kNN accuracy {row['knn']:.1%}{probe}")
+        return row
 
     def remember(self, row: run.Row) -> None:
         self.run.knn[row["epoch"]] = row["knn"]
@@ -305,22 +310,23 @@ class Trainer:
         place["position"] *= distributed.world()  # of the whole, so that a run may go on with another number of processes
         state = {name: part.state_dict() for name, part in self.parts().items()} | {"step": self.step, "loader": place}
         if distributed.rank() == 0:
-            checkpoint.save(self.run.folder / "checkpoint.pt", state)
+            run.save(self.run.folder, state)
         self.saved = self.step
 
     def load(self, state: dict[str, Any]) -> None:
         """Take up where a checkpoint was written."""
-        for name, part in self.parts().items():
-            part.load_state_dict(state[name])
-        self.step = self.saved = state["step"]
-        place = state["loader"]
+        try:
+            for name, part in self.parts().items():
+                part.load_state_dict(state[name])
+            self.step = self.saved = state["step"]
+            place = state["loader"]
+        except (KeyError, RuntimeError) as error:
+            reason = str(error).splitlines()[0][:100]
+            raise UserError(f"--resume: the checkpoint in {self.run.folder} is of another version ({reason})") from None
         try:
             self.loaders.stage(place["epoch"]).load_state_dict({**place, "position": place["position"] // distributed.world()})
         except ValueError as error:
-            raise UserError(f"--resume: {error}; a run that torchrun began must be continued by torchrun") from None
-        if distributed.rank() == 0:
-            run.cut_metrics(self.metrics, self.step)
-        distributed.barrier()
-        for row in run.read_metrics(self.metrics):
+            raise UserError(f"--resume: {error}; a run that torchrun or srun began must be continued by one of them") from None
+        for row in distributed.shared(lambda: run.cut_metrics(self.metrics, self.step)):
             if "knn" in row:
                 self.remember(row)

@@ -36,8 +36,10 @@ def run_policy(name: str, size: int, crops: int | None, local_size: int | None) 
         large = large * 2
     if crops and side >= size:
         raise UserError(f"--local-size {side}: small views must be smaller than --size {size}")
-    if crops is not None:
-        small = [(small[0] if small else local_view(name, large[-1], side))] * crops
+    if crops == 0:
+        small = []
+    elif crops:
+        small = [small[0] if small else local_view(name, large[-1], side)] * crops
     return gpuaug.Policy(*large, *small, name=policy.name, source=policy.source)
 
 

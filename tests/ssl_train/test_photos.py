@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import tempfile
 from importlib.metadata import files
 from itertools import product
 from pathlib import Path
@@ -112,6 +114,13 @@ def test_unusable_places_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(photos, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install scikit-image"):
         photos.make(tmp_path)
+
+
+def test_a_container_whose_user_has_no_home_has_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GPUAUG_DATA", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 7)  # which no list of users has
+    assert cache_folder() == Path(tempfile.gettempdir()) / f"gpuaug-{2**31 - 7}"
 
 
 def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -92,5 +92,5 @@ def test_views_grow_in_steps_of_32_and_the_run_resumes(tiny: Settings) -> None:
     made = trainer(s)
     assert [made.loaders.stage(epoch).policy.views[0].size for epoch in (0, 1)] == [(32, 32), (64, 64)]
     train(s, progress=False)
-    again = train(replace(s, resume=True), progress=False)
+    again = train(replace(s, resume="always"), progress=False)
     assert same(weights(s.out), again.model.state_dict())

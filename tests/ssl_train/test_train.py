@@ -101,19 +101,19 @@ if sys.argv[1] == "in a step":
     Trainer.update = lambda self, *given: kill() if self.step == 8 else update(self, *given)
 else:
     write = checkpoint.write_atomic
-    def write_part(path, content):
+    def write_part(path, content, *keep):
         def part(file):
             content(file)
             file.truncate(1000)
             file.flush()
             if trainer_step() == 9:
                 kill()
-        write(path, part)
+        write(path, part, *keep)
     steps = []
     save = Trainer.save
     Trainer.save = lambda self: (steps.append(self.step), save(self))
     trainer_step = lambda: steps[-1] if steps else 0
-    checkpoint.write_atomic = lambda path, content: write_part(path, content) if trainer_step() == 9 else write(path, content)
+    checkpoint.write_atomic = lambda *given: (write_part if trainer_step() == 9 else write)(*given)
 main(sys.argv[2:])
 """
 
@@ -162,7 +162,7 @@ def test_ctrl_c_leaves_a_checkpoint_of_the_step_and_says_how_to_go_on(
     monkeypatch.undo()
     assert tiny.out is not None
     assert [row["step"] for row in rows(tiny.out) if "loss" in row] == list(range(1, 9))  # the step was finished
-    assert train(replace(tiny, resume=True), progress=False).knn == whole.knn
+    assert train(replace(tiny, resume="always"), progress=False).knn == whole.knn
     assert same(weights(tiny.out), weights(whole.folder))
     assert rows(tiny.out) == rows(whole.folder)
 
@@ -181,13 +181,13 @@ def test_ctrl_c_in_an_evaluation_loses_nothing(whole: Run, tiny: Settings, monke
     with pytest.raises(KeyboardInterrupt):
         train(tiny, progress=False)
     monkeypatch.undo()
-    assert train(replace(tiny, resume=True), progress=False).knn == whole.knn
+    assert train(replace(tiny, resume="always"), progress=False).knn == whole.knn
     assert rows(tiny.out) == rows(whole.folder)
 
 
 def test_resuming_a_finished_run_changes_nothing(whole: Run) -> None:
     before, state = rows(whole.folder), weights(whole.folder)
-    again = train(replace(whole.settings, resume=True), progress=False)
+    again = train(replace(whole.settings, resume="always"), progress=False)
     assert rows(whole.folder) == before
     assert same(again.model.state_dict(), state)
     assert again.knn == whole.knn
@@ -202,7 +202,7 @@ def test_other_optimizers_resume_exactly_too(
     interrupt_at(6, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         train(tiny, progress=False)
-    train(replace(tiny, resume=True), progress=False)
+    train(replace(tiny, resume="always"), progress=False)
     assert same(weights(tiny.out), weights(tmp_path / "whole"))
 
 

@@ -1,0 +1,61 @@
+"""Where the processes of a run find each other: a key-value store in rank 0, of this start of the run alone."""
+
+from __future__ import annotations
+
+import sys
+import time
+from datetime import timedelta
+
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+from .errors import UserError
+from .launch import Launch
+
+JOIN = timedelta(minutes=10)
+"""How long the processes wait for each other."""
+TRY = timedelta(seconds=2)
+KEY = "ssl_train"
+
+
+def meet(place: Launch) -> TCPStore:
+    """The store, once all processes have come. Raises UserError where they do not."""
+    host, port = place.meeting
+    try:
+        if not place.agent:
+            if place.slurm and place.rank == 0:
+                say = f"ssl_train: waiting for the {place.world} processes of this SLURM step at {host}:{port}"
+                print(say, file=sys.stderr, flush=True)
+            return TCPStore(host, port, place.world, place.rank == 0, timeout=JOIN)
+        return beside(TCPStore(host, port, place.world, False, timeout=JOIN), place)
+    except (RuntimeError, ValueError) as error:
+        advice = (
+            "start them with srun (or unset SLURM_PROCID to train in one process), or set MASTER_ADDR and MASTER_PORT to a "
+            "free port of rank 0's machine that the others reach"
+        )
+        reason = str(error).splitlines()[0][:120]
+        raise UserError(
+            f"the {place.world} processes did not meet at MASTER_ADDR={host} MASTER_PORT={port} ({reason})"
+            + (f"; {advice}" if place.slurm else "")
+        ) from None
+
+
+def beside(agent: TCPStore, place: Launch) -> TCPStore:
+    """A store of rank 0's own, found through that of torchrun.
+
+    torchrun's has the same address at every restart, and still holds what the killed processes wrote: the new ones would
+    read the addresses of the dead, and wait for each other for ever (torch 2.14 does).
+    """
+    host, _ = place.meeting
+    if place.rank == 0:
+        store = TCPStore(host, 0, place.world, True, timeout=JOIN, wait_for_workers=False)
+        agent.set(KEY, str(store.port))
+        return store
+    end = time.monotonic() + JOIN.total_seconds()
+    while True:
+        try:  # a port from before the restart answers to nobody
+            store = TCPStore(host, int(agent.get(KEY)), place.world, False, timeout=TRY, wait_for_workers=False)
+            store.set_timeout(JOIN)
+            return store
+        except RuntimeError:
+            if time.monotonic() > end:
+                raise

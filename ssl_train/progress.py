@@ -1,0 +1,53 @@
+"""How far a run is: a bar on a terminal, and in a log that is none a line now and then."""
+
+from __future__ import annotations
+
+import sys
+from time import monotonic
+from types import TracebackType
+
+from tqdm import tqdm
+
+INTERVAL = 10.0
+"""Seconds between two lines in a log, which has one at each epoch's end besides."""
+
+
+class Progress:
+    """Steps made of `total`, on stderr: a bar on a terminal, else lines. `shown` False: nothing at all."""
+
+    def __init__(self, name: str, total: int, done: int, epoch_steps: int, shown: bool) -> None:
+        self.name, self.total, self.done, self.first, self.epoch_steps = name, total, done, done, epoch_steps
+        self.began = self.told = monotonic()
+        terminal = sys.stderr.isatty()
+        self.shown, self.lines = shown, shown and not terminal
+        self.bar = tqdm(total=total, initial=done, desc=name, unit="step", dynamic_ncols=True, disable=not (shown and terminal))
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.bar.close()
+
+    def step(self, text: str | None) -> None:
+        """One more step is made; text: what is known of it, None where that has not been read from the device."""
+        self.done += 1
+        if text is not None:
+            self.bar.set_postfix_str(text, refresh=False)
+        self.bar.update()
+        whole = self.done % self.epoch_steps == 0
+        if self.lines and (whole or (text is not None and monotonic() - self.told >= INTERVAL)):
+            self.told = monotonic()
+            left = (self.told - self.began) / (self.done - self.first) * (self.total - self.done)
+            epoch = f"epoch {self.done / self.epoch_steps:.{0 if whole else 2}f} of {self.total // self.epoch_steps}"
+            known = f", {text}" if text is not None else ""
+            say(f"{self.name}: {epoch}, step {self.done} of {self.total}{known}, {tqdm.format_interval(left)} left")
+
+    def write(self, line: str) -> None:
+        """A line that stays, on stdout, above the bar."""
+        if self.shown:
+            tqdm.write(line)
+            sys.stdout.flush()
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
