@@ -96,7 +96,7 @@ def hue(x: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
 
         V - C * clamp(min(k, 4 - k), 0, 1),   k = (n + H) mod 6,   n = 5, 3, 1 for red, green, blue.
 
-    Values outside [0, 1] (a bicubic crop overshoots) are clamped but where a channel is V itself, as torchvision does.
+    Values outside [0, 1] (of noise or Normalize) are clamped but where a channel is V itself, as torchvision does.
     """
     r, g, b = x.unbind(1)
     value = torch.maximum(torch.maximum(r, g), b)

@@ -27,12 +27,18 @@ def resized_crop(x: torch.Tensor, o: op.RandomResizedCrop, d: Row) -> torch.Tens
     top, left, height, width = box(x, o, d)
     mode = InterpolationMode(o.interpolation)
     size = list(cast(op.Size, o.size))
-    return F.resized_crop(x, top, left, height, width, size, interpolation=mode, antialias=True)
+    return clipped(F.resized_crop(x, top, left, height, width, size, interpolation=mode, antialias=True), x, o)
 
 
 def resize(x: torch.Tensor, o: op.Resize, d: Row) -> torch.Tensor:
     size = list(o.target(*x.shape[-2:]))
-    return F.resize(x, size, interpolation=InterpolationMode(o.interpolation), antialias=True)
+    return clipped(F.resize(x, size, interpolation=InterpolationMode(o.interpolation), antialias=True), x, o)
+
+
+def clipped(made: torch.Tensor, x: torch.Tensor, o: op.RandomResizedCrop | op.Resize) -> torch.Tensor:
+    """What was made of x, without the overshoot of a bicubic filter, which 8 bits cannot hold: in [0, 1], or in the range of x
+    where that is wider."""
+    return made.clamp(min(0.0, float(x.min())), max(1.0, float(x.max()))) if o.interpolation == "bicubic" else made
 
 
 def center_crop(x: torch.Tensor, o: op.CenterCrop, d: Row) -> torch.Tensor:
@@ -83,8 +89,9 @@ def perspective(x: torch.Tensor, o: op.RandomPerspective, d: Row) -> torch.Tenso
 
 
 def adjust_hue(x: torch.Tensor, shift: float) -> torch.Tensor:
-    """torchvision's, without its NaN: a bicubic crop overshoots, and 0/0 follows where the largest channel is exactly 0 and
-    another is negative. There every channel's limit is 0; one such pixel would spread by way of the contrast's mean."""
+    """torchvision's, without its NaN: noise, erasing and Normalize leave [0, 1], and 0/0 follows where the largest channel is
+    exactly 0 and another is negative. There every channel's limit is 0; one such pixel would spread by way of the contrast's
+    mean."""
     return torch.nan_to_num(F.adjust_hue(x, shift), nan=0.0)
 
 

@@ -41,7 +41,7 @@ def test_an_op_that_keeps_the_size_equals_the_truth(backend, name):
     ("backend", "name"), pairs([name for name in MAPS if not any(k in name for k in ("nearest", "Equal", "Auto"))])
 )
 def test_an_op_behind_a_crop_of_8_bit_images_equals_the_truth(backend, name, crop):
-    """Where a backend may go on from bytes in its own way: from values in [0, 1], and from a filter that overshoots.
+    """Where a backend may go on from bytes in its own way: from the bytes themselves, and from a filter.
 
     Left out are the ops that jump by position, or spread what happens to one pixel over the whole image.
     """
@@ -104,7 +104,7 @@ def test_blur_names_the_kernel_when_the_image_is_too_small(backend):
 
 @pytest.mark.parametrize("backend", [TRUTH, *BACKENDS])
 def test_hue_is_finite_where_the_largest_channel_is_zero(backend):
-    """A bicubic crop overshoots below 0; torchvision's hue then divides 0 by 0."""
+    """Erasing with a colour and Normalize go below 0; torchvision's hue then divides 0 by 0."""
     x = torch.tensor([0.0, 0.0, -0.01]).view(1, 3, 1, 1)
     ops, draws = map_tables(gpuaug.ColorJitter(hue=0.5), 1)
     out = made_by(backend, x, ops, draws)
@@ -113,7 +113,7 @@ def test_hue_is_finite_where_the_largest_channel_is_zero(backend):
 
 @everywhere
 def test_hue_of_values_outside_the_unit_range_equals_the_truth(backend):
-    """Overshoot of a bicubic crop, as torchvision treats it: clamped but for the channel that is the largest."""
+    """What noise or Normalize made, as torchvision treats it: clamped but for the channel that is the largest."""
     x = torch.rand((16, 3, 20, 20), generator=torch.Generator().manual_seed(4)) * 1.4 - 0.2
     ops, draws = map_tables(gpuaug.ColorJitter(hue=0.5), 16)
     assert compare(backend, x, ops, draws).within(TOLERANCE[backend])

@@ -28,7 +28,7 @@ LARGEST, MEAN = 2e-4, 2e-5
 """Errors that are allowed, for pixel values in [0, 1]; half of the first is what a blur may cut off."""
 
 NARROW = 1e-3
-"""The same, largest, of bfloat16 and float16, beyond their own rounding: scratch is rounded to 1/16384."""
+"""The same, largest, of bfloat16 and float16, beyond their own rounding: scratch is rounded to 1/32767."""
 
 Result = dict[str, float]
 """largest: error, mean: error; on the pixels that are compared, see `cases.compare`. exempt: share of the others."""
