@@ -45,10 +45,12 @@ def make_view(
     if out is None:
         out = uninitialised((count, 3, *tables.size), dtype, memory_format)
     if isinstance(batch, Images):
-        pitches = batch.shapes[:, 1].astype(np.int64) * 3
-        source = Source(batch.buffer.numpy(), batch.offsets, pitches, NO_FLOATS)
+        height, width = batch.shapes.astype(np.int64).T
+        step = 1 if batch.planar else 3
+        planes = height * width if batch.planar else np.ones_like(height)
+        source = Source(batch.buffer.numpy(), batch.offsets, width * step, step, planes, NO_FLOATS)
     else:
-        source = Source(NO_BYTES, NO_OFFSETS, NO_OFFSETS, batch.contiguous().reshape(-1).numpy())
+        source = Source(NO_BYTES, NO_OFFSETS, NO_OFFSETS, 3, NO_OFFSETS, batch.contiguous().reshape(-1).numpy())
     target = as_target(out, tables, memory_format)
     words = tables.arguments.view(np.uint32)
 
@@ -108,7 +110,7 @@ def dimensions(tables: Tables) -> tuple[int, ...]:
     # Numbers that vary from batch to batch are rounded up, so that the buffers serve many batches.
     taps_y, taps_x = (beyond(2 * support * max(1.0, scale) + 1) for scale in (scale_y, scale_x))
     ring = beyond(2 * support * max(1.0, scale_y) + 1 + (deep - 1) * scale_y)
-    row_bytes = beyond(3 * int(boxes[:, 3].max()) + SLACK + 6 * taps_x)
+    row_bytes = beyond(3 * (int(boxes[:, 3].max()) + SLACK + 2 * taps_x))
     return (
         height,
         width,
