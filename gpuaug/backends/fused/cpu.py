@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from itertools import pairwise
 from math import ceil
 from typing import Any
@@ -18,6 +19,7 @@ import torch
 from ...images import Images
 from ...memory import aligned, uninitialised
 from . import kernels
+from .cache import LOG, kept, places
 from .output import BFLOAT16, FLOAT16, FLOAT32
 from .plan import ARGUMENTS, BLUR, CONTRAST, Tables
 from .resize import SLACK
@@ -256,15 +258,32 @@ def prepare() -> None:
     make_view(pixel, tables, torch.float32, torch.contiguous_format)
 
 
+@cache
+def warn_of_no_folder() -> None:
+    LOG.warning(
+        "the compiled CPU kernels can be kept in none of %s, so every process compiles them anew, in about a minute; set "
+        "NUMBA_CACHE_DIR to a folder that can be written",
+        ", ".join(map(str, places())),
+    )
+
+
 @contextmanager
 def compiling() -> Iterator[None]:
     """Tell the user when the kernels take their time because they are being compiled, which happens once a machine."""
     if COMPILED.is_set():
         yield
         return
-    note = threading.Timer(
-        4.0, lambda: print("gpuaug: compiling the fused CPU kernels, once (about a minute) ...", file=sys.stderr)
-    )
+    store = kept(kernels.views)
+
+    def say() -> None:
+        if store is not None and store.waiting:
+            print("gpuaug: waiting for another process, which compiles the fused CPU kernels ...", file=sys.stderr)
+        else:
+            print("gpuaug: compiling the fused CPU kernels, once (about a minute) ...", file=sys.stderr)
+
+    if store is None:
+        warn_of_no_folder()
+    note = threading.Timer(4.0, say)
     note.daemon = True
     note.start()
     try:
@@ -272,3 +291,5 @@ def compiling() -> Iterator[None]:
         COMPILED.set()
     finally:
         note.cancel()
+        if store is not None:
+            store.release()  # should compiling have failed, another process may try

@@ -13,6 +13,7 @@ import numpy as np
 from numba import njit
 
 from . import fixed, resize, view16, view32
+from .cache import keep
 from .jit import OPTIONS, inlined
 from .strips import compact
 
@@ -31,8 +32,8 @@ def prepare(boxes, flip, cubic, b, step, work, height, width):
     return half, resize.windows(width, first[0], step, work.start, work.index)
 
 
-# The cache is renewed when this file changes, not when the functions that it calls do: see CONTRIBUTING.
-@njit(cache=True, **OPTIONS)
+@keep
+@njit(**OPTIONS)
 def views(source, boxes, flips, cubic, codes, args, words, work, target, begin, end):
     """Make views begin..end-1.
 
