@@ -13,7 +13,7 @@ import torch
 
 from ..noise import normal_field
 from ..ops.base import Array, OpDraws
-from ..ops.color import ORDERS, PARTS
+from ..ops.color import FLAT, ORDERS, PARTS
 from ._resample import send
 
 Batched = Callable[[torch.Tensor, Array], torch.Tensor]
@@ -128,7 +128,7 @@ def posterize(x: torch.Tensor, bits: int) -> torch.Tensor:
 
 def autocontrast(x: torch.Tensor) -> torch.Tensor:
     low, high = x.amin(dim=(2, 3), keepdim=True), x.amax(dim=(2, 3), keepdim=True)
-    flat = low == high
+    flat = high - low < FLAT
     return ((x - torch.where(flat, 0.0, low)) / torch.where(flat, 1.0, high - low)).clamp(0, 1)
 
 

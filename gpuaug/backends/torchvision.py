@@ -16,7 +16,7 @@ from torchvision.transforms.v2 import functional as F  # noqa: N812 - torchvisio
 from .. import ops as op
 from ..images import Images
 from ..noise import normal_field
-from ..ops.color import ORDERS, PARTS
+from ..ops.color import FLAT, ORDERS, PARTS
 from . import Batch, Given, leading
 
 Row = dict[str, Any]
@@ -105,6 +105,12 @@ def color_jitter(x: torch.Tensor, o: op.ColorJitter, d: Row) -> torch.Tensor:
     return x
 
 
+def autocontrast(x: torch.Tensor) -> torch.Tensor:
+    """torchvision's, but of a channel that is flat but for the rounding of a filter; torchvision's own would stretch this."""
+    flat = x.amax((-2, -1), keepdim=True) - x.amin((-2, -1), keepdim=True) < FLAT
+    return torch.where(flat, x.clamp(0, 1), F.autocontrast(x))
+
+
 def noise(x: torch.Tensor, d: Row) -> torch.Tensor:
     key = torch.from_numpy(d["key"].astype(np.int64))[None]
     return normal_field(key, *x.shape[-2:])[0]
@@ -139,7 +145,7 @@ OPS: dict[type[op.Op], Callable[..., torch.Tensor]] = {
     op.RandomSolarize: lambda x, o, d: F.solarize(x, o.threshold),
     op.RandomPosterize: lambda x, o, d: F.posterize(x, o.bits),
     op.RandomEqualize: lambda x, o, d: F.equalize(x.clamp(0, 1)),  # it goes by way of uint8, where 1.01 would wrap
-    op.RandomAutocontrast: lambda x, o, d: F.autocontrast(x),
+    op.RandomAutocontrast: lambda x, o, d: autocontrast(x),
     op.RandomInvert: lambda x, o, d: F.invert(x),
     op.GaussianBlur: lambda x, o, d: F.gaussian_blur(x, list(o.kernel), [float(d["sigma"])] * 2),
     op.GaussianNoise: gaussian_noise,

@@ -119,6 +119,29 @@ def test_hue_of_values_outside_the_unit_range_equals_the_truth(backend):
     assert compare(backend, x, ops, draws).within(TOLERANCE[backend])
 
 
+@pytest.mark.parametrize("backend", [TRUTH, *BACKENDS])
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
+def test_autocontrast_leaves_a_flat_picture_as_it_is(backend, mode):
+    """All 256 grays: a filter's rounding is nothing to stretch."""
+    images = Images.from_list([np.full((30, 37, 3), level, np.uint8) for level in range(256)])
+    crop = gpuaug.RandomResizedCrop(interpolation=mode)
+    made = made_by(backend, images, *tables([crop, gpuaug.RandomAutocontrast(1.0)], 256, 24))
+    assert (made - torch.arange(256).view(-1, 1, 1, 1) / 255).abs().max() <= 2e-5
+
+
+@pytest.mark.parametrize("backend", [TRUTH, *BACKENDS])
+def test_autocontrast_stretches_the_step_from_a_level_to_the_next(backend):
+    """Of each channel by itself: what 8 bits tell apart is stretched, as it was; a flat channel beside it is not."""
+    levels = np.zeros((12, 10, 3), np.uint8)
+    levels[..., 0], levels[..., 1], levels[:5, :, 1] = 7, 100, 101
+    images = Images.from_list([levels])
+    (made,) = made_by(backend, images, *tables([gpuaug.CenterCrop(), gpuaug.RandomAutocontrast(1.0)], 1, (12, 10)))
+    assert (made[1, :5] == 1).all()
+    assert (made[1, 5:] == 0).all()
+    assert (made[0] - 7 / 255).abs().max() <= 1e-6
+    assert (made[2] == 0).all()
+
+
 def test_the_mean_does_not_depend_on_the_order_of_summation():
     """The mean of contrast has the same bits for the pixels in any order, as in a batch or on threads of any number."""
     mean = backends.load("kornia")._color.mean
