@@ -6,8 +6,9 @@ import torch
 
 import gpuaug
 from gpuaug import Augmenter, Images, Policy
+from gpuaug.backends.fused import kernels
 
-from .cases import TOLERANCE, TRUTH, photos
+from .cases import TOLERANCE, TRUTH, made_by, map_tables, photos, uniform
 
 BACKENDS = [TRUTH, *TOLERANCE]
 STRONG = gpuaug.policy("simclr", size=32)
@@ -67,6 +68,15 @@ def test_tensors_of_any_layout(backend, layout):
     for policy in (STRONG, CHEAP):
         for view, expected in zip(views(tensor, policy, backend), views(rows(tensor), policy, backend), strict=True):
             assert torch.equal(view, expected)
+
+
+def test_the_kernels_are_compiled_once_for_all_of_them():
+    """A layout, or floats, that came in another type would have them compiled again, for a minute."""
+    for images in (BATCH, scattered(photos(), True), scattered(photos(), False), photos()):
+        views(images, CHEAP, "fused")
+    ops, draws = map_tables(gpuaug.RandomInvert(), len(uniform()))
+    made_by("fused", uniform(), ops, draws)
+    assert len(kernels.views.signatures) == 1
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (2, 3), (3, 400), (300, 2), (257, 131)])
