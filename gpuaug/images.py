@@ -23,11 +23,13 @@ class Images:
     buffer: uint8, one dimension: the pixels of every image, row by row, three bytes a pixel.
     shapes: (B, 2) int32 NumPy array of heights and widths; it stays on the host, where crop boxes are computed.
     starts: (B,) int64 NumPy array: where each image begins in the buffer, which may hold more. None: one after the other.
+    planar: each image is its three planes instead, (3, H, W), one byte a pixel each.
     """
 
     buffer: torch.Tensor
     shapes: npt.NDArray[np.int32]
     starts: npt.NDArray[np.int64] | None = None
+    planar: bool = False
 
     def __post_init__(self) -> None:
         if self.buffer.dtype != torch.uint8 or self.buffer.ndim != 1:
@@ -56,14 +58,24 @@ class Images:
 
     @classmethod
     def from_tensor(cls, images: torch.Tensor) -> Images:
-        """A batch (B, 3, H, W) uint8, on its device. Memory in channels-last order is shared, other orders are copied."""
+        """A batch (B, 3, H, W) uint8, on its device. Memory is shared where each image's pixels lie side by side, in planes or
+        in channels-last order, and copied otherwise."""
         if images.dtype != torch.uint8:
             raise TypeError(f"Images: a tensor must be uint8, got {images.dtype}; convert pixels to 0..255 first")
         if images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(f"Images: a tensor must have shape (B, 3, H, W), got {tuple(images.shape)}")
         count, _, height, width = images.shape
         shapes = np.tile(np.array([[height, width]], dtype=np.int32), (count, 1))
-        return cls(images.permute(0, 2, 3, 1).reshape(-1), shapes)
+        pixels = images.permute(0, 2, 3, 1)
+        last = pixels[:1].is_contiguous()
+        if not last and not images[:1].is_contiguous():
+            last = images.stride(1) == 1
+            images = images.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+        size, step = 3 * height * width, images.stride(0)
+        if count < 2 or step == size:
+            return cls((images.permute(0, 2, 3, 1) if last else images).reshape(-1), shapes, planar=not last)
+        flat = images.as_strided(((count - 1) * step + size,), (1,), images.storage_offset())
+        return cls(flat, shapes, np.arange(count, dtype=np.int64) * step, not last)
 
     @property
     def device(self) -> torch.device:
@@ -87,6 +99,15 @@ class Images:
         return bool((self.shapes == self.shapes[:1]).all())
 
     def packed(self) -> Images:
+        """The batch one image after the other, three bytes a pixel, and nothing else in the buffer; a copy, unless it is so."""
+        if not self.planar:
+            return self.gathered()
+        if not (len(self) and self.uniform):
+            return Images(torch.cat([self.buffer[:0], *(image.reshape(-1) for image in self)]), self.shapes)
+        planes = self.gathered().buffer.view(len(self), 3, *self.shapes[0].tolist())
+        return Images(planes.permute(0, 2, 3, 1).reshape(-1), self.shapes)
+
+    def gathered(self) -> Images:
         """The batch one image after the other, and nothing else in the buffer; a copy, unless it is so already."""
         if self.starts is None:
             return self
@@ -97,19 +118,19 @@ class Images:
             out = POOL.take(len(self) * size)
             table = self.buffer[: rows * size].view(rows, size).numpy()
             np.take(table, starts // size, axis=0, out=out.reshape(len(self), size), mode="clip")  # "raise" copies once more
-            return Images(torch.from_numpy(out), self.shapes)
+            return Images(torch.from_numpy(out), self.shapes, planar=self.planar)
         parts = [self.buffer[a : a + n] for a, n in zip(starts.tolist(), sizes.tolist(), strict=True)]
-        return Images(torch.cat(parts) if parts else self.buffer[:0], self.shapes)
+        return Images(torch.cat(parts) if parts else self.buffer[:0], self.shapes, planar=self.planar)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Images:
-        """The batch on another device, where it is `packed`."""
+        """The batch on another device, where it is `gathered`."""
         if torch.device(device) == self.device:
             return self
-        return Images(self.packed().buffer.to(device, non_blocking=non_blocking), self.shapes)
+        return Images(self.gathered().buffer.to(device, non_blocking=non_blocking), self.shapes, planar=self.planar)
 
     def pin_memory(self) -> Images:
-        """The batch, `packed`, in page-locked memory, from which copies to a GPU need not wait."""
-        return Images(self.packed().buffer.pin_memory(), self.shapes)
+        """The batch, `gathered`, in page-locked memory, from which copies to a GPU need not wait."""
+        return Images(self.gathered().buffer.pin_memory(), self.shapes, planar=self.planar)
 
     def __len__(self) -> int:
         return len(self.shapes)
@@ -121,7 +142,8 @@ class Images:
         k %= len(self)
         height, width = (int(n) for n in self.shapes[k])
         start = int(self.offsets[k])
-        return self.buffer[start : start + height * width * 3].view(height, width, 3)
+        pixels = self.buffer[start : start + height * width * 3]
+        return pixels.view(3, height, width).permute(1, 2, 0) if self.planar else pixels.view(height, width, 3)
 
     def __iter__(self) -> Iterator[torch.Tensor]:
         return (self[k] for k in range(len(self)))

@@ -102,15 +102,56 @@ def test_an_image_shares_memory_with_its_batch() -> None:
     assert np.array_equal(images[0].numpy(), RGB)
 
 
-def test_from_tensor_shares_channels_last_memory_and_copies_the_rest() -> None:
-    batch = torch.from_numpy(np.stack([RGB, RGB[::-1]])).permute(0, 3, 1, 2)
-    assert Images.from_tensor(batch).buffer.data_ptr() == batch.data_ptr()
-    contiguous = batch.contiguous()
-    images = Images.from_tensor(contiguous)
-    assert images.buffer.data_ptr() != contiguous.data_ptr()
-    for made in (images, Images.from_tensor(batch)):
-        assert [np.array_equal(a.numpy(), b) for a, b in zip(made, (RGB, RGB[::-1]), strict=True)] == [True, True]
+BATCH = torch.from_numpy(GENERATOR.integers(0, 256, (7, 3, 8, 9), dtype=np.uint8))
+LAST = BATCH.contiguous(memory_format=torch.channels_last)
+SIX = torch.from_numpy(GENERATOR.integers(0, 256, (2, 8, 9, 6), dtype=np.uint8)).permute(0, 3, 1, 2)
+SHARED = {
+    "planes": BATCH,
+    "channels last": LAST,
+    "some of the batch": BATCH[1:6],
+    "every other image": BATCH[::2],
+    "every other image, channels last": LAST[1::2],
+    "one image many times": BATCH[:1].expand(4, 3, 8, 9),
+    "one image": BATCH[2:3],
+    "one column": torch.arange(48, dtype=torch.uint8).view(2, 3, 8, 1),
+    "planes of four": BATCH.view(-1)[: 2 * 4 * 6 * 7].view(2, 4, 6, 7)[:, 1:],
+}
+COPIED = {
+    "a part": BATCH[:, :, 2:7, 1:8],
+    "a part, channels last": LAST[:, :, 2:7, 1:8],
+    "every other row": BATCH[:, :, ::2],
+    "every other column": BATCH[..., ::2],
+    "every other channel": SIX[:, ::2],
+    "three channels of six": SIX[:, :3],
+    "turned": BATCH.transpose(2, 3),
+    "mirrored": BATCH.flip(1),
+}
+
+
+@pytest.mark.parametrize("name", [*SHARED, *COPIED])
+def test_a_tensor_of_any_layout_keeps_its_pixels(name: str) -> None:
+    tensor = {**SHARED, **COPIED}[name]
+    images = Images.from_tensor(tensor)
+    expected = tensor.permute(0, 2, 3, 1)
+    for made in (images, images.gathered(), images.packed(), images.to("meta").to("meta")):
         assert made.uniform
+        assert len(made) == len(tensor)
+        assert made.shapes.tolist() == [list(tensor.shape[2:])] * len(tensor)
+        assert made.device.type == "meta" or torch.equal(torch.stack(list(made)), expected)
+    assert torch.equal(images.packed().buffer, expected.reshape(-1))
+    shared = images.buffer.untyped_storage().data_ptr() == tensor.untyped_storage().data_ptr()
+    assert shared == (name in SHARED or name == "mirrored")  # `flip` has copied already
+
+
+def test_planes_of_different_sizes() -> None:
+    planes = torch.cat([torch.from_numpy(image).permute(2, 0, 1).reshape(-1) for image in (RGB, RGB[:2])])
+    images = Images(planes, np.array([[5, 7], [2, 7]], np.int32), planar=True)
+    for made in (images, images.packed()):
+        assert np.array_equal(made[0].numpy(), RGB)
+        assert np.array_equal(made[1].numpy(), RGB[:2])
+    assert not images.packed().planar
+    images[1].fill_(7)
+    assert images.buffer[-1] == 7
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import torch
 
 from ..noise import normal_field
 from ..ops.base import Array, OpDraws
-from ..ops.color import ORDERS, PARTS
+from ..ops.color import FLAT, ORDERS, PARTS
 from ._resample import send
 
 Batched = Callable[[torch.Tensor, Array], torch.Tensor]
@@ -96,7 +96,7 @@ def hue(x: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
 
         V - C * clamp(min(k, 4 - k), 0, 1),   k = (n + H) mod 6,   n = 5, 3, 1 for red, green, blue.
 
-    Values outside [0, 1] (a bicubic crop overshoots) are clamped but where a channel is V itself, as torchvision does.
+    Values outside [0, 1] (of noise or Normalize) are clamped but where a channel is V itself, as torchvision does.
     """
     r, g, b = x.unbind(1)
     value = torch.maximum(torch.maximum(r, g), b)
@@ -128,7 +128,7 @@ def posterize(x: torch.Tensor, bits: int) -> torch.Tensor:
 
 def autocontrast(x: torch.Tensor) -> torch.Tensor:
     low, high = x.amin(dim=(2, 3), keepdim=True), x.amax(dim=(2, 3), keepdim=True)
-    flat = low == high
+    flat = high - low < FLAT
     return ((x - torch.where(flat, 0.0, low)) / torch.where(flat, 1.0, high - low)).clamp(0, 1)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import numpy as np
-from nvidia.dali import fn, types
+from nvidia.dali import fn, math, types
 
 from .. import ops as op
 from ..ops.base import Array
@@ -87,6 +87,10 @@ def kernel(x: Array, interpolation: str) -> Array:
 
 
 def resample(x: Node, o: op.RandomResizedCrop | op.Resize, source: Source, unit: float) -> Node:
+    # A bicubic filter overshoots: what it makes is clipped to [0, 1], or to the range of its input where that is wider.
+    low, high = 0.0, 1.0
+    if unit == 1.0 and o.interpolation == "bicubic":
+        low, high = math.min(fn.reductions.min(x), 0.0), math.max(fn.reductions.max(x), 1.0)
     x = fn.slice(x, start=source("corner"), shape=source("box"), axes=[0, 1])
     x = fn.slice(x, start=source("start"), shape=source("shape"), axes=[0, 1], out_of_bounds_policy="pad", fill_values=0)
     x = fn.resize(
@@ -98,7 +102,10 @@ def resample(x: Node, o: op.RandomResizedCrop | op.Resize, source: Source, unit:
         antialias=True,
         dtype=types.FLOAT,
     )
-    return x * source("rows") * source("columns") / unit
+    made = x * source("rows") * source("columns") / unit
+    if o.interpolation != "bicubic":
+        return made
+    return math.min(math.max(made, low), high)
 
 
 def feed_cut(o: op.CenterCrop | op.RandomCrop, d: op.OpDraws, sizes: Array) -> tuple[Feeds, Array]:

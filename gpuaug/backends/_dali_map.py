@@ -14,7 +14,7 @@ from nvidia.dali import fn, math, types
 
 from .. import ops as op
 from ..ops.base import Array
-from ..ops.color import ORDERS, PARTS
+from ..ops.color import FLAT, ORDERS, PARTS
 from ._dali_crop import KINDS, Feeds, Node, Source
 
 GRAY = [0.2989, 0.587, 0.114]
@@ -107,8 +107,8 @@ def invert(x: Node, o: op.RandomInvert, source: Source) -> Node:
 
 def autocontrast(x: Node, o: op.RandomAutocontrast, source: Source) -> Node:
     low, high = (reduce(x, axes=AXES, keep_dims=True) for reduce in (fn.reductions.min, fn.reductions.max))
-    flat = low == high
-    return clamp((x - low * (low != high)) / (high - low + flat))
+    flat, wide = high - low < FLAT, high - low >= FLAT
+    return clamp((x - low * wide) / ((high - low) * wide + flat))
 
 
 def feed_blur(o: op.GaussianBlur, d: op.OpDraws, sizes: Array) -> Feeds:

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
 import torch
@@ -64,6 +65,13 @@ class Pixels:
     def widths(self) -> Array:
         return self.shapes[:, 1]
 
+    def range(self) -> tuple[Any, Any]:
+        """Least and greatest value of each image as (B, 1, 1, 1), where floats lie outside [0, 1]: 0 and 1 otherwise."""
+        if self.table.dtype == torch.uint8:
+            return 0.0, 1.0
+        images = self.table.view(len(self.shapes), -1)  # floats are of one size
+        return images.amin(1).clamp(max=0.0).view(-1, 1, 1, 1), images.amax(1).clamp(min=1.0).view(-1, 1, 1, 1)
+
     def take(self, index: torch.Tensor) -> torch.Tensor:
         """Pixels at these places of the table, float32 of shape (*index.shape, 3); 8-bit values are divided by 255."""
         return unit(self.table.index_select(0, index.reshape(-1)).view(*index.shape, 3))
@@ -85,14 +93,18 @@ def weighted_rows(x: torch.Tensor, index: torch.Tensor, weight: torch.Tensor) ->
 
 
 def resample(source: Pixels, boxes: Array, size: Size, interpolation: str) -> torch.Tensor:
-    """Boxes (B, 4) as (top, left, height, width), each resized to `size` with antialiasing: float32 (B, 3, *size)."""
+    """Boxes (B, 4) as (top, left, height, width), each resized to `size` with antialiasing: float32 (B, 3, *size).
+
+    A bicubic filter overshoots; its result is clipped to [0, 1], or to the range of its image where that is wider.
+    """
     limit = PIXELS["cpu" if source.table.device.type == "cpu" else "other"]
     groups = list(alike(boxes[:, 2], boxes[:, 3], limit))
     parts = [resample_group(source, boxes, rows, size, interpolation) for rows in groups]
-    if len(parts) == 1:
-        return parts[0]
-    (place,) = send(source.table.device, np.argsort(np.concatenate(groups)))
-    return torch.cat(parts).index_select(0, place)
+    made = parts[0]
+    if len(parts) > 1:
+        (place,) = send(source.table.device, np.argsort(np.concatenate(groups)))
+        made = torch.cat(parts).index_select(0, place)
+    return made.clamp(*source.range()) if interpolation == "bicubic" else made
 
 
 def alike(height: Array, width: Array, limit: int) -> Iterator[Array]:

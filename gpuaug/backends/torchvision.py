@@ -16,7 +16,7 @@ from torchvision.transforms.v2 import functional as F  # noqa: N812 - torchvisio
 from .. import ops as op
 from ..images import Images
 from ..noise import normal_field
-from ..ops.color import ORDERS, PARTS
+from ..ops.color import FLAT, ORDERS, PARTS
 from . import Batch, Given, leading
 
 Row = dict[str, Any]
@@ -27,12 +27,18 @@ def resized_crop(x: torch.Tensor, o: op.RandomResizedCrop, d: Row) -> torch.Tens
     top, left, height, width = box(x, o, d)
     mode = InterpolationMode(o.interpolation)
     size = list(cast(op.Size, o.size))
-    return F.resized_crop(x, top, left, height, width, size, interpolation=mode, antialias=True)
+    return clipped(F.resized_crop(x, top, left, height, width, size, interpolation=mode, antialias=True), x, o)
 
 
 def resize(x: torch.Tensor, o: op.Resize, d: Row) -> torch.Tensor:
     size = list(o.target(*x.shape[-2:]))
-    return F.resize(x, size, interpolation=InterpolationMode(o.interpolation), antialias=True)
+    return clipped(F.resize(x, size, interpolation=InterpolationMode(o.interpolation), antialias=True), x, o)
+
+
+def clipped(made: torch.Tensor, x: torch.Tensor, o: op.RandomResizedCrop | op.Resize) -> torch.Tensor:
+    """What was made of x, without the overshoot of a bicubic filter, which 8 bits cannot hold: in [0, 1], or in the range of x
+    where that is wider."""
+    return made.clamp(min(0.0, float(x.min())), max(1.0, float(x.max()))) if o.interpolation == "bicubic" else made
 
 
 def center_crop(x: torch.Tensor, o: op.CenterCrop, d: Row) -> torch.Tensor:
@@ -83,8 +89,9 @@ def perspective(x: torch.Tensor, o: op.RandomPerspective, d: Row) -> torch.Tenso
 
 
 def adjust_hue(x: torch.Tensor, shift: float) -> torch.Tensor:
-    """torchvision's, without its NaN: a bicubic crop overshoots, and 0/0 follows where the largest channel is exactly 0 and
-    another is negative. There every channel's limit is 0; one such pixel would spread by way of the contrast's mean."""
+    """torchvision's, without its NaN: noise, erasing and Normalize leave [0, 1], and 0/0 follows where the largest channel is
+    exactly 0 and another is negative. There every channel's limit is 0; one such pixel would spread by way of the contrast's
+    mean."""
     return torch.nan_to_num(F.adjust_hue(x, shift), nan=0.0)
 
 
@@ -96,6 +103,12 @@ def color_jitter(x: torch.Tensor, o: op.ColorJitter, d: Row) -> torch.Tensor:
         if part in d:
             x = ADJUST[part](x, float(d[part]))
     return x
+
+
+def autocontrast(x: torch.Tensor) -> torch.Tensor:
+    """torchvision's, but of a channel that is flat but for the rounding of a filter; torchvision's own would stretch this."""
+    flat = x.amax((-2, -1), keepdim=True) - x.amin((-2, -1), keepdim=True) < FLAT
+    return torch.where(flat, x.clamp(0, 1), F.autocontrast(x))
 
 
 def noise(x: torch.Tensor, d: Row) -> torch.Tensor:
@@ -132,7 +145,7 @@ OPS: dict[type[op.Op], Callable[..., torch.Tensor]] = {
     op.RandomSolarize: lambda x, o, d: F.solarize(x, o.threshold),
     op.RandomPosterize: lambda x, o, d: F.posterize(x, o.bits),
     op.RandomEqualize: lambda x, o, d: F.equalize(x.clamp(0, 1)),  # it goes by way of uint8, where 1.01 would wrap
-    op.RandomAutocontrast: lambda x, o, d: F.autocontrast(x),
+    op.RandomAutocontrast: lambda x, o, d: autocontrast(x),
     op.RandomInvert: lambda x, o, d: F.invert(x),
     op.GaussianBlur: lambda x, o, d: F.gaussian_blur(x, list(o.kernel), [float(d["sigma"])] * 2),
     op.GaussianNoise: gaussian_noise,

@@ -71,9 +71,17 @@ def collated(
     return Images.from_list([pixels for pixels, _ in items]), target
 
 
+def stored(pixels: Pixels) -> tuple[Pixels, bool]:
+    """Images (N, H, W, 3) as they lie in memory, and whether that is by planes, (N, 3, H, W)."""
+    planes = pixels.transpose(0, 3, 1, 2)
+    planar = planes.flags.c_contiguous and not pixels.flags.c_contiguous
+    return (planes if planar else pixels), planar
+
+
 def flat(pixels: Pixels) -> torch.Tensor | None:
-    """Pixels where they lie, for batches to refer to; None unless in rows that torch may refer to: it warns of read-only
-    memory."""
+    """Pixels where they lie, for batches to refer to; None unless in rows or planes that torch may refer to: it warns of
+    read-only memory."""
+    pixels, _ = stored(pixels)
     shared = pixels.flags.c_contiguous and pixels.flags.writeable
     return torch.from_numpy(pixels.reshape(-1)) if shared else None
 
@@ -120,10 +128,11 @@ class ArraySource:
             raise IndexError(f"{self!r}: index must be in 0..{len(self) - 1}, got {int(index.min())}..{int(index.max())}")
         shape = self.images.shape[1:]
         shapes = np.tile(np.array([shape[:2]], dtype=np.int32), (len(index), 1))
+        pixels, planar = stored(self.images)
         if self.flat is not None:
-            images = Images(self.flat, shapes, index * prod(shape))
+            images = Images(self.flat, shapes, index * prod(shape), planar)
         else:
-            images = Images(torch.from_numpy(self.images[index].reshape(-1)), shapes)
+            images = Images(torch.from_numpy(pixels[index].reshape(-1)), shapes, planar=planar)
         if not self.labelled:
             return images, None
         return images, collate_targets(self.targets, index, self.target_transform, collate, self.name)

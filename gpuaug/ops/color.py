@@ -26,6 +26,9 @@ PARTS = ("brightness", "contrast", "saturation", "hue")
 ORDERS = np.array(list(permutations(range(4))), dtype=np.uint8)
 """(24, 4): the orders in which the four parts of a jitter can run, as indices into PARTS; draws hold the row."""
 
+FLAT = 0.5 / 255
+"""A range of values that 8 bits do not know: far above the rounding of any filter, and below the step from level to level."""
+
 
 @dataclass(frozen=True)
 class ColorJitter(Op):
@@ -123,7 +126,11 @@ class RandomEqualize(Op):
 
 @dataclass(frozen=True)
 class RandomAutocontrast(Op):
-    """Stretch each channel to the full range [0, 1] with probability p (torchvision `RandomAutocontrast`)."""
+    """Stretch each channel to the full range [0, 1] with probability p (torchvision `RandomAutocontrast`).
+
+    A channel whose own range is below `FLAT`, half a level of 8 bits, stays as it is: what a filter's rounding has left of a
+    flat area is nothing to stretch.
+    """
 
     p: float = 0.5
 

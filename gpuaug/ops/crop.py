@@ -46,7 +46,8 @@ class RandomResizedCrop(Sized):
 
     size: (height, width) in pixels; None takes the view's. scale: range of the box's share of the image's area, drawn
     uniformly. ratio: range of width / height, drawn log-uniformly. Ten tries are made to fit a box into the image; then
-    the largest centred box that respects `ratio` is taken. interpolation: "nearest", "bilinear" or "bicubic".
+    the largest centred box that respects `ratio` is taken. interpolation: "nearest", "bilinear" or "bicubic"; what a bicubic
+    filter overshoots is clipped, as 8 bits do: to [0, 1], or to the range of the pixels given where that is wider.
     """
 
     size: int | Size | None = None
@@ -126,7 +127,8 @@ class Resize(Sized):
     """Resize with antialiasing (torchvision `Resize`).
 
     size: (height, width) in pixels, or one number for the shorter edge, the aspect being kept (the result then has a size
-    of its own an image, and a crop must follow); None takes the view's. interpolation: "nearest", "bilinear", "bicubic".
+    of its own an image, and a crop must follow); None takes the view's. interpolation: "nearest", "bilinear", or "bicubic",
+    whose overshoot is clipped as in `RandomResizedCrop`.
     """
 
     size: int | Size | None = None

@@ -36,10 +36,20 @@ def test_ambiguous_arrays_are_rows_first_and_tensors_planes_first():
     assert ArraySource(torch.from_numpy(pixels), [0, 1]).images.shape == (2, 5, 3, 3)
 
 
-def test_memory_map(tmp_path, plain):
-    np.save(tmp_path / "x.npy", PIXELS)
+@pytest.mark.parametrize("planar", [False, True])
+def test_memory_map(tmp_path, plain, planar):
+    np.save(tmp_path / "x.npy", planes(PIXELS).numpy() if planar else PIXELS)
     views, _ = everything((np.load(tmp_path / "x.npy", mmap_mode="r"), np.zeros(10, int)), plain)
     assert torch.equal(views, planes(PIXELS))
+
+
+@pytest.mark.parametrize("pixels", [PIXELS.copy(), planes(PIXELS).contiguous(), planes(PIXELS).numpy().copy("C")])
+def test_arrays_of_either_order_are_read_where_they_lie(pixels):
+    """A batch refers to the array, rows or planes; nothing is copied or turned."""
+    images, _ = ArraySource(pixels, range(10)).load(np.array([7, 2, 2]))
+    assert images.planar == (pixels.shape[1] == 3)
+    pixels[2] = 9
+    assert [bool((image == 9).all()) for image in images] == [False, True, True]
 
 
 def test_targets_keep_their_kind(plain):

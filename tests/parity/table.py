@@ -34,8 +34,14 @@ HEAD = """# Parity with torchvision
 *Made by `python -m tests.parity.table -o docs/parity.md`; do not edit.*
 
 The truth is the backend `{truth}`: `torchvision.transforms.v2.functional` on one float32 image in [0, 1] at a time, decoded
-first, with `antialias=True`. Every backend gets the same draws, and the numbers are absolute differences of pixel values from
-the truth; white minus black is 1, and 1/255 is 0.0039. The tests in `tests/parity` hold every row to the tolerance.
+first, with `antialias=True`. What a bicubic crop or resize overshoots is clipped to [0, 1], as the published pipelines do,
+which work on 8 bits (or to the range of the pixels given, where a Normalize or noise before has made that wider). Every backend
+gets the same draws, and the numbers are absolute differences of pixel values from the truth; white minus black is 1, and 1/255
+is 0.0039. The tests in `tests/parity` hold every row to the tolerance.
+
+In two places the truth is not torchvision's function alone: that clip, and `RandomAutocontrast`, which leaves a channel as it
+is whose range is below half a level of 8 bits (0.00196). 8 bits have no such range, while a filter in float32 leaves one of
+1e-7 in a flat area, and torchvision's function would stretch that to noise from black to white.
 
 Tolerance: {tolerances}.
 

@@ -41,7 +41,7 @@ def test_an_op_that_keeps_the_size_equals_the_truth(backend, name):
     ("backend", "name"), pairs([name for name in MAPS if not any(k in name for k in ("nearest", "Equal", "Auto"))])
 )
 def test_an_op_behind_a_crop_of_8_bit_images_equals_the_truth(backend, name, crop):
-    """Where a backend may go on from bytes in its own way: from values in [0, 1], and from a filter that overshoots.
+    """Where a backend may go on from bytes in its own way: from the bytes themselves, and from a filter.
 
     Left out are the ops that jump by position, or spread what happens to one pixel over the whole image.
     """
@@ -104,7 +104,7 @@ def test_blur_names_the_kernel_when_the_image_is_too_small(backend):
 
 @pytest.mark.parametrize("backend", [TRUTH, *BACKENDS])
 def test_hue_is_finite_where_the_largest_channel_is_zero(backend):
-    """A bicubic crop overshoots below 0; torchvision's hue then divides 0 by 0."""
+    """Erasing with a colour and Normalize go below 0; torchvision's hue then divides 0 by 0."""
     x = torch.tensor([0.0, 0.0, -0.01]).view(1, 3, 1, 1)
     ops, draws = map_tables(gpuaug.ColorJitter(hue=0.5), 1)
     out = made_by(backend, x, ops, draws)
@@ -113,10 +113,33 @@ def test_hue_is_finite_where_the_largest_channel_is_zero(backend):
 
 @everywhere
 def test_hue_of_values_outside_the_unit_range_equals_the_truth(backend):
-    """Overshoot of a bicubic crop, as torchvision treats it: clamped but for the channel that is the largest."""
+    """What noise or Normalize made, as torchvision treats it: clamped but for the channel that is the largest."""
     x = torch.rand((16, 3, 20, 20), generator=torch.Generator().manual_seed(4)) * 1.4 - 0.2
     ops, draws = map_tables(gpuaug.ColorJitter(hue=0.5), 16)
     assert compare(backend, x, ops, draws).within(TOLERANCE[backend])
+
+
+@pytest.mark.parametrize("backend", [TRUTH, *BACKENDS])
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
+def test_autocontrast_leaves_a_flat_picture_as_it_is(backend, mode):
+    """All 256 grays: a filter's rounding is nothing to stretch."""
+    images = Images.from_list([np.full((30, 37, 3), level, np.uint8) for level in range(256)])
+    crop = gpuaug.RandomResizedCrop(interpolation=mode)
+    made = made_by(backend, images, *tables([crop, gpuaug.RandomAutocontrast(1.0)], 256, 24))
+    assert (made - torch.arange(256).view(-1, 1, 1, 1) / 255).abs().max() <= 2e-5
+
+
+@pytest.mark.parametrize("backend", [TRUTH, *BACKENDS])
+def test_autocontrast_stretches_the_step_from_a_level_to_the_next(backend):
+    """Of each channel by itself: what 8 bits tell apart is stretched, as it was; a flat channel beside it is not."""
+    levels = np.zeros((12, 10, 3), np.uint8)
+    levels[..., 0], levels[..., 1], levels[:5, :, 1] = 7, 100, 101
+    images = Images.from_list([levels])
+    (made,) = made_by(backend, images, *tables([gpuaug.CenterCrop(), gpuaug.RandomAutocontrast(1.0)], 1, (12, 10)))
+    assert (made[1, :5] == 1).all()
+    assert (made[1, 5:] == 0).all()
+    assert (made[0] - 7 / 255).abs().max() <= 1e-6
+    assert (made[2] == 0).all()
 
 
 def test_the_mean_does_not_depend_on_the_order_of_summation():

@@ -113,7 +113,8 @@ def test_a_resized_crop_equals_torchvisions_for_the_same_box(mode):
     made = truth(uniform(), [op], [draws])
     for row, box in enumerate(boxes.tolist()):
         parameters = dict(zip(("top", "left", "height", "width"), box, strict=True))
-        assert torch.equal(made[row], reference.transform(uniform()[row], parameters))
+        expected = reference.transform(uniform()[row], parameters)
+        assert torch.equal(made[row], expected.clamp(0, 1) if mode == "bicubic" else expected)
 
 
 def test_every_op_has_its_truth():

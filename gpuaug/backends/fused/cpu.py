@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from itertools import pairwise
 from math import ceil
 from typing import Any
@@ -18,6 +19,7 @@ import torch
 from ...images import Images
 from ...memory import aligned, uninitialised
 from . import kernels
+from .cache import LOG, kept, places
 from .output import BFLOAT16, FLOAT16, FLOAT32
 from .plan import ARGUMENTS, BLUR, CONTRAST, Tables
 from .resize import SLACK
@@ -45,10 +47,12 @@ def make_view(
     if out is None:
         out = uninitialised((count, 3, *tables.size), dtype, memory_format)
     if isinstance(batch, Images):
-        pitches = batch.shapes[:, 1].astype(np.int64) * 3
-        source = Source(batch.buffer.numpy(), batch.offsets, pitches, NO_FLOATS)
+        height, width = batch.shapes.astype(np.int64).T
+        step = 1 if batch.planar else 3
+        planes = height * width if batch.planar else np.ones_like(height)
+        source = Source(batch.buffer.numpy(), batch.offsets, width * step, step, planes, NO_FLOATS)
     else:
-        source = Source(NO_BYTES, NO_OFFSETS, NO_OFFSETS, batch.contiguous().reshape(-1).numpy())
+        source = Source(NO_BYTES, NO_OFFSETS, NO_OFFSETS, 3, NO_OFFSETS, batch.contiguous().reshape(-1).numpy())
     target = as_target(out, tables, memory_format)
     words = tables.arguments.view(np.uint32)
 
@@ -108,7 +112,7 @@ def dimensions(tables: Tables) -> tuple[int, ...]:
     # Numbers that vary from batch to batch are rounded up, so that the buffers serve many batches.
     taps_y, taps_x = (beyond(2 * support * max(1.0, scale) + 1) for scale in (scale_y, scale_x))
     ring = beyond(2 * support * max(1.0, scale_y) + 1 + (deep - 1) * scale_y)
-    row_bytes = beyond(3 * int(boxes[:, 3].max()) + SLACK + 6 * taps_x)
+    row_bytes = beyond(3 * (int(boxes[:, 3].max()) + SLACK + 2 * taps_x))
     return (
         height,
         width,
@@ -254,15 +258,32 @@ def prepare() -> None:
     make_view(pixel, tables, torch.float32, torch.contiguous_format)
 
 
+@cache
+def warn_of_no_folder() -> None:
+    LOG.warning(
+        "the compiled CPU kernels can be kept in none of %s, so every process compiles them anew, in about a minute; set "
+        "NUMBA_CACHE_DIR to a folder that can be written",
+        ", ".join(map(str, places())),
+    )
+
+
 @contextmanager
 def compiling() -> Iterator[None]:
     """Tell the user when the kernels take their time because they are being compiled, which happens once a machine."""
     if COMPILED.is_set():
         yield
         return
-    note = threading.Timer(
-        4.0, lambda: print("gpuaug: compiling the fused CPU kernels, once (about a minute) ...", file=sys.stderr)
-    )
+    store = kept(kernels.views)
+
+    def say() -> None:
+        if store is not None and store.waiting:
+            print("gpuaug: waiting for another process, which compiles the fused CPU kernels ...", file=sys.stderr)
+        else:
+            print("gpuaug: compiling the fused CPU kernels, once (about a minute) ...", file=sys.stderr)
+
+    if store is None:
+        warn_of_no_folder()
+    note = threading.Timer(4.0, say)
     note.daemon = True
     note.start()
     try:
@@ -270,3 +291,5 @@ def compiling() -> Iterator[None]:
         COMPILED.set()
     finally:
         note.cancel()
+        if store is not None:
+            store.release()  # should compiling have failed, another process may try

@@ -57,6 +57,8 @@ def make_view(batch: Any, tables: Tables, dtype: torch.dtype, memory_format: tor
     An image's view is the same bits in any batch. Raises ValueError for tensors on the CPU, unless Triton's interpreter runs
     (TRITON_INTERPRET=1), and for a single image of 2 GiB.
     """
+    if isinstance(batch, Images) and batch.planar:
+        batch = batch.packed()
     source, lead = as_source(batch)
     words, levels = records(batch, tables, None, dtype != torch.float32, lead)
     form = form_of(words, tables, levels, runs_over(words, tables.cubic, source.numel()), dtype, memory_format)
@@ -66,8 +68,8 @@ def make_view(batch: Any, tables: Tables, dtype: torch.dtype, memory_format: tor
 class Recorded:
     """The launches of a stage as a CUDA graph, to be replayed for other draws and other pixels.
 
-    batch: `Images` or floats whose memory and shapes stay; the caller refills the pixels on the current stream. ops: of the
-    stage; they say which launches any draws can need. tables: of any draws.
+    batch: `Images` (not planar) or floats whose memory and shapes stay; the caller refills the pixels on the current stream.
+    ops: of the stage; they say which launches any draws can need. tables: of any draws.
     A call with new tables copies their records to a fixed place on the device, on the current stream, then replays; the view
     that it returns is the same memory every time.
     """
@@ -75,6 +77,8 @@ class Recorded:
     def __init__(
         self, batch: Any, ops: Sequence[Op], tables: Tables, dtype: torch.dtype, memory_format: torch.memory_format
     ) -> None:
+        if isinstance(batch, Images) and batch.planar:
+            raise ValueError("fused: a CUDA graph reads pixels of three bytes; give it images.packed()")
         self.batch, self.levels = batch, levels_of_ops(ops)
         self.source, self.lead = as_source(batch)
         words, self.form = self.prepare(tables, dtype, memory_format)

@@ -1,4 +1,4 @@
-"""Kernels of `tone` and `blur` in 16-bit fixed point, for programs whose values stay in [-2, 2): see `simd16`.
+"""Kernels of `tone` and `blur` in 16-bit fixed point, for programs whose values stay in [0, 1]: see `simd16`.
 
 Twice the pixels a register and half the bytes a buffer; the rounding of an instruction is at most 1e-4.
 """
@@ -46,7 +46,7 @@ def fits(code, arg, steps, count):
         if what in (BRIGHTNESS, CONTRAST, SATURATION):
             if f > 2:  # factors stand as f - 1
                 return False
-        elif what not in (HUE, GRAY, BLUR, SOLARIZE):  # HUE_OF_ANY jumps where the chroma is as small as the rounding here
+        elif what not in (HUE, GRAY, BLUR, SOLARIZE):
             return False
     return True
 

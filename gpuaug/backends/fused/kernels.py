@@ -13,12 +13,13 @@ import numpy as np
 from numba import njit
 
 from . import fixed, resize, view16, view32
+from .cache import keep
 from .jit import OPTIONS, inlined
 from .strips import compact
 
 
 @inlined
-def prepare(boxes, flip, cubic, b, work, height, width):
+def prepare(boxes, flip, cubic, b, step, work, height, width):
     """Filters of the resize of image b; returns the pairs of taps across and how far they reach (see `resize.across`)."""
     box_h, box_w, full_h, full_w, skip_y, skip_x = (
         boxes[b, 2], boxes[b, 3], boxes[b, 4], boxes[b, 5], boxes[b, 6], boxes[b, 7],
@@ -28,11 +29,11 @@ def prepare(boxes, flip, cubic, b, work, height, width):
     most = resize.taps(box_w, full_w, skip_x, width, flip, cubic, unit, first[0], count[0], work.norm, work.weights_x)
     resize.taps(box_h, full_h, skip_y, height, False, cubic, white, first[1], count[1], work.norm, work.weights_y)
     half = resize.in_pairs(work.weights_x, most, width, work.norm, work.pairs)
-    return half, resize.windows(width, first[0], work.start, work.index)
+    return half, resize.windows(width, first[0], step, work.start, work.index)
 
 
-# The cache is renewed when this file changes, not when the functions that it calls do: see CONTRIBUTING.
-@njit(cache=True, **OPTIONS)
+@keep
+@njit(**OPTIONS)
 def views(source, boxes, flips, cubic, codes, args, words, work, target, begin, end):
     """Make views begin..end-1.
 
@@ -44,8 +45,8 @@ def views(source, boxes, flips, cubic, codes, args, words, work, target, begin, 
         programmed = compact(code, work.steps)
         pairs, reach, at = 1, 0, np.int64(0)
         if not from_floats:
-            pairs, reach = prepare(boxes, flip[0], cubic, b, work, target.height, target.width)
-            at = source.offsets[b] + np.int64(box[0]) * source.pitches[b] + np.int64(box[1]) * 3
+            pairs, reach = prepare(boxes, flip[0], cubic, b, source.step, work, target.height, target.width)
+            at = source.offsets[b] + np.int64(box[0]) * source.pitches[b] + np.int64(box[1]) * source.step
         if programmed and not from_floats and fixed.fits(code, arg, work.steps, programmed):
             view16.make(source, b, box[3], flip, code, arg, work.steps, programmed, pairs, reach, at, work, target)
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .jit import kernel
+from .jit import clamp, kernel
 from .simd import LANES, load, splat, store, store_bfloat, store_half, store_rgb, stream, stream_bfloat, stream_half
 from .simd16 import ONE, load_fixed, store_fixed
 
@@ -10,16 +10,19 @@ FLOAT32, FLOAT16, BFLOAT16 = 0, 1, 2
 """Forms of the output; the last two are written as bits."""
 
 
+# What a resize writes is clipped to [0, 1], which a cubic filter overshoots.
+
+
 @kernel
 def put(strip, at, v, factor, bias):
-    """Write a vector into a strip, as it is."""
-    store(strip, at, v)
+    """Write a vector of resized pixels into a strip."""
+    store(strip, at, clamp(v))
 
 
 @kernel
 def put_fixed(strip, at, v, factor, bias):
-    """Write a vector into a strip of fixed-point numbers."""
-    store_fixed(strip, at, v)
+    """Write a vector of resized pixels into a strip of fixed-point numbers."""
+    store_fixed(strip, at, clamp(v))
 
 
 @kernel
@@ -34,8 +37,8 @@ def from_fixed(source, source_plane, pitch, rows, strip, plane, stride):
 
 @kernel
 def put_out(out, at, v, factor, bias):
-    """Write a vector into a float32 view, past the caches, at a multiple of 64 bytes."""
-    stream(out, at, v * factor + bias)
+    """Write a vector of resized pixels into a float32 view, past the caches, at a multiple of 64 bytes."""
+    stream(out, at, clamp(v) * factor + bias)
 
 
 @kernel

@@ -30,6 +30,8 @@ ARGUMENTS = 8
 FILTERS = ("bilinear", "bicubic")
 GEOMETRY = (op.RandomResizedCrop, op.Resize, op.CenterCrop, op.RandomCrop)
 FLIPS = (op.RandomHorizontalFlip, op.RandomVerticalFlip)
+WIDENING = (op.Normalize, op.GaussianNoise, op.RandomErasing)
+"""Ops behind which pixels may lie outside [0, 1]."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,7 @@ def tables(batch: Any, ops: Sequence[Op], draws: Sequence[OpDraws]) -> Tables:
     flips = np.zeros((count, 2), dtype=np.bool_)
     codes: list[Array] = []
     arguments: list[Array] = []
+    wide = not isinstance(batch, Images)  # whether values may lie outside [0, 1]: of 8-bit pixels, until one of WIDENING
     scale, bias = np.ones(3, dtype=np.float32), np.zeros(3, dtype=np.float32)
     radius = blurs = 0
     last = max((k for k, o in enumerate(ops) if not isinstance(o, op.ToDtype)), default=-1)
@@ -119,6 +122,9 @@ def tables(batch: Any, ops: Sequence[Op], draws: Sequence[OpDraws]) -> Tables:
             if isinstance(o, op.GaussianBlur):
                 blurs, radius = blurs + 1, max(radius, *(side // 2 for side in o.kernel))
             code, values = INSTRUCTIONS[type(o)](o, d, count, size)
+            if wide and isinstance(o, op.ColorJitter):
+                code = with_hue_of_any(code)
+            wide = wide or isinstance(o, WIDENING)
             codes.append(np.where(apply[:, None], code, np.uint8(NOTHING)))
             arguments.append(values)
     return Tables(
@@ -177,21 +183,22 @@ def one(code: int, count: int, *values: Any) -> Instructions:
 
 
 def jitter(o: op.ColorJitter, d: OpDraws, count: int, size: Size) -> Instructions:
-    """Four instructions in the drawn order; argument: the factor, or the shift of the hue in turns.
-
-    The other parts clamp to [0, 1]; a hue that comes before them may meet values beyond, from a cubic filter.
-    """
+    """Four instructions in the drawn order; argument: the factor, or the shift of the hue in turns."""
     code = np.array([k if part in d else NOTHING for k, part in enumerate(PARTS, start=1)], dtype=np.uint8)
     factor = np.zeros((count, 4), dtype=np.float32)
     for k, part in enumerate(PARTS):
         if part in d:
             factor[:, k] = d[part]
     order = ORDERS[d["order"]]
-    codes = code[order]
-    first_hue = (codes == HUE) & ~np.logical_or.accumulate((codes != HUE) & (codes != NOTHING), axis=1)
     arguments = np.zeros((count, 4, ARGUMENTS), dtype=np.float32)
     arguments[:, :, 0] = np.take_along_axis(factor, order, axis=1)
-    return np.where(first_hue, np.uint8(HUE_OF_ANY), codes), arguments
+    return code[order], arguments
+
+
+def with_hue_of_any(codes: Array) -> Array:
+    """Codes (B, 4) of a jitter whose pixels may lie outside [0, 1]: a hue that comes before its other parts, which clamp."""
+    first_hue = (codes == HUE) & ~np.logical_or.accumulate((codes != HUE) & (codes != NOTHING), axis=1)
+    return np.where(first_hue, np.uint8(HUE_OF_ANY), codes)
 
 
 def blur(o: op.GaussianBlur, d: OpDraws, count: int, size: Size) -> Instructions:

@@ -12,7 +12,7 @@ UNIT = 16384
 """The integer that stands for a weight of 1 across. Sixteen bits hold up to 2, which a normalised cubic never reaches."""
 
 SLACK = 160
-"""Bytes that the filter may read beyond the pixels that it weighs, besides six for each pair of taps."""
+"""Bytes that the filter may read beyond the pixels that it weighs, besides those of each pair of taps."""
 
 
 AHEAD = 6
@@ -89,8 +89,9 @@ def in_pairs(weight, most, n_out, total, pairs):
 
 
 @kernel
-def windows(n_out, first, start, index):
+def windows(n_out, first, step, start, index):
     """Where each group of sixteen outputs begins to read, in bytes, and how far from there each output does.
+    A pixel is `step` bytes behind the one before it.
 
     Returns the farthest byte of a pair of taps.
     """
@@ -99,12 +100,12 @@ def windows(n_out, first, start, index):
         base = g * LANES
         end = min(base + LANES, n_out)
         low = min(first[base], first[end - 1])  # they run up, or down in a flip
-        start[g] = 3 * low
+        start[g] = step * low
         for o in range(base, end):
-            index[o] = 3 * (first[o] - low)
+            index[o] = step * (first[o] - low)
         for o in range(end, base + LANES):
             index[o] = 0
-        farthest = max(farthest, 3 * (max(first[base], first[end - 1]) - low) + 3)
+        farthest = max(farthest, step * (max(first[base], first[end - 1]) - low) + step)
     return farthest
 
 
@@ -112,8 +113,11 @@ def filter_with(pick):
     """The kernel that filters rows across, with a way to fetch pairs of pixels."""
 
     @kernel
-    def across(source, at, pitch, rows, start, index, pairs, half, ring, mask, ready):
-        """Rows of interleaved pixels, `pitch` bytes apart from source[at] on, into rows ready, ready + 1, ... of the ring."""
+    def across(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready):
+        """Rows of pixels, `pitch` bytes apart from source[at] on, into rows ready, ready + 1, ... of the ring.
+
+        step, plane: bytes from a pixel to the next, and from one of its channels to the next.
+        """
         stride = start.shape[0] * LANES
         for row in range(rows):
             to = ((ready + row) & mask) * 3 * stride
@@ -122,16 +126,19 @@ def filter_with(pick):
                 i = load(index, x)
                 near = at + row * pitch + start[g]
                 prefetch(source, near + AHEAD * pitch)
+                if plane > 1:
+                    prefetch(source, near + AHEAD * pitch + plane)
+                    prefetch(source, near + AHEAD * pitch + 2 * plane)
                 w = load(pairs, x)
-                red = multiply_pairs(pick(source, near, i), w)
-                green = multiply_pairs(pick(source, near + 1, i), w)
-                blue = multiply_pairs(pick(source, near + 2, i), w)
+                red = multiply_pairs(pick(source, near, i, step), w)
+                green = multiply_pairs(pick(source, near + plane, i, step), w)
+                blue = multiply_pairs(pick(source, near + 2 * plane, i, step), w)
                 for j in range(1, half):
-                    near += 6
+                    near += 2 * step
                     w = load(pairs, j * stride + x)
-                    red = plus(red, multiply_pairs(pick(source, near, i), w))
-                    green = plus(green, multiply_pairs(pick(source, near + 1, i), w))
-                    blue = plus(blue, multiply_pairs(pick(source, near + 2, i), w))
+                    red = plus(red, multiply_pairs(pick(source, near, i, step), w))
+                    green = plus(green, multiply_pairs(pick(source, near + plane, i, step), w))
+                    blue = plus(blue, multiply_pairs(pick(source, near + 2 * plane, i, step), w))
                 store(ring, to + x, as_float(red))
                 store(ring, to + stride + x, as_float(green))
                 store(ring, to + 2 * stride + x, as_float(blue))
@@ -143,30 +150,33 @@ across_64, across_128, across_any = filter_with(pick_64), filter_with(pick_128),
 
 
 @kernel
-def across(reach, source, at, pitch, rows, start, index, pairs, half, ring, mask, ready):
+def across(reach, source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready):
     """Filter rows across by the kernel that reaches as far as `windows` said."""
     if reach < 64:
-        across_64(source, at, pitch, rows, start, index, pairs, half, ring, mask, ready)
+        across_64(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
     elif reach < 128:
-        across_128(source, at, pitch, rows, start, index, pairs, half, ring, mask, ready)
+        across_128(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
     else:
-        across_any(source, at, pitch, rows, start, index, pairs, half, ring, mask, ready)
+        across_any(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
 
 
 @kernel
-def fill(reach, source, at, pitch, width, ready, need, start, index, pairs, half, ring, mask, line):
+def fill(reach, source, at, pitch, step, plane, width, ready, need, start, index, pairs, half, ring, mask, line):
     """Filter rows ready..need-1 of a box, `width` pixels wide, whose first row begins at source[at], into the ring.
 
     The filter reads beyond its pixels, so rows at the very end of the source go by way of `line`.
     """
-    beyond = 3 * width + SLACK + 6 * half
-    inside = min(max((source.shape[0] - beyond - at) // pitch + 1, ready), need)
-    across(reach, source, at + ready * pitch, pitch, inside - ready, start, index, pairs, half, ring, mask, ready)
+    beyond = step * width + SLACK + 2 * step * half
+    last = source.shape[0] - beyond - 2 * plane
+    inside = min(max((last - at) // pitch + 1, ready), need)
+    across(reach, source, at + ready * pitch, pitch, step, plane, inside - ready, start, index, pairs, half, ring, mask, ready)
+    apart = beyond if plane > 1 else 1
     for row in range(inside, need):
         begin = at + row * pitch
-        for x in range(3 * width):
-            line[x] = source[begin + x]
-        across(reach, line, 0, 0, 1, start, index, pairs, half, ring, mask, row)
+        for c in range(3):
+            for x in range(width):
+                line[c * apart + step * x] = source[begin + c * plane + step * x]
+        across(reach, line, 0, 0, step, apart, 1, start, index, pairs, half, ring, mask, row)
 
 
 def down_with(put):

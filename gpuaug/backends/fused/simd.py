@@ -46,6 +46,11 @@ def _every(n: int) -> ir.Constant:
     return ir.Constant(_INDICES, [n] * LANES)
 
 
+def _in_every_lane(builder: Any, word: Any) -> Any:
+    one = builder.insert_element(ir.Constant(_INDICES, ir.Undefined), word, ir.Constant(_I32, 0))
+    return builder.shuffle_vector(one, one, ir.Constant(_INDICES, [0] * LANES))
+
+
 def _operator(op: Callable[..., Any], name: str) -> None:
     infer_global(op)(type(f"Vector_{name}", (ConcreteTemplate,), {"key": op, "cases": [signature(vector, vector, vector)]}))
 
@@ -174,15 +179,16 @@ def total(typing: Any, a: Any) -> Any:
 
 
 # The horizontal filter of a resize: pairs of neighbouring pixels of one channel, times pairs of weights, in integers.
+# A pixel is `step` bytes behind the one before it: 3 where channels are interleaved, 1 in a plane.
 
 _BYTES = ir.VectorType(_I8, 64)
 _SHORTS = ir.VectorType(_I16, 2 * LANES)
 
 
-def _picked_bytes(builder: Any, start: Any, index: Any, wide: bool) -> Any:
-    """Bytes 3p and 3p + 3 behind `start`, each widened to 16 bits, of lanes holding 3p; wide: of 128 bytes, else of 64."""
-    shifted = builder.shl(index, _every(16))
-    where = builder.bitcast(builder.add(builder.or_(index, shifted), _every(3 << 16)), _BYTES)
+def _picked_bytes(builder: Any, start: Any, index: Any, step: Any, wide: bool) -> Any:
+    """Bytes k and k + step behind `start`, each widened to 16 bits, of lanes holding k; wide: of 128 bytes, else of 64."""
+    second = builder.shl(builder.add(index, step), _every(16))
+    where = builder.bitcast(builder.or_(index, second), _BYTES)
     low = builder.load(builder.bitcast(start, _BYTES.as_pointer()), align=1)
     if wide:
         behind = builder.gep(start, [ir.Constant(ir.IntType(64), 64)])
@@ -194,33 +200,35 @@ def _picked_bytes(builder: Any, start: Any, index: Any, wide: bool) -> Any:
     return builder.bitcast(builder.select(even, bytes_, ir.Constant(_BYTES, None)), _INDICES)
 
 
-def _gathered_bytes(builder: Any, start: Any, index: Any) -> Any:
-    """The same at any distance and on any processor: four bytes a lane, of which the outer two are kept."""
+def _gathered_bytes(builder: Any, start: Any, index: Any, step: Any) -> Any:
+    """The same at any distance and on any processor: four bytes a lane, of which two are kept."""
     lanes = ir.Constant(_INDICES, ir.Undefined)
     for k in range(LANES):
         where = builder.sext(builder.extract_element(index, ir.Constant(_I32, k)), ir.IntType(64))
         four = builder.load(builder.bitcast(builder.gep(start, [where]), _I32.as_pointer()), align=1)
         lanes = builder.insert_element(lanes, four, ir.Constant(_I32, k))
-    return builder.or_(builder.and_(lanes, _every(0xFF)), builder.shl(builder.lshr(lanes, _every(24)), _every(16)))
+    second = builder.and_(builder.lshr(lanes, builder.shl(step, _every(3))), _every(0xFF))
+    return builder.or_(builder.and_(lanes, _every(0xFF)), builder.shl(second, _every(16)))
 
 
 def _picking(reach: int) -> Any:
-    def pick(typing: Any, array: Any, at: Any, index: Any) -> Any:
+    def pick(typing: Any, array: Any, at: Any, index: Any, step: Any) -> Any:
         def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             start = _address(context, builder, sig, args, _I8)
+            every_step = _in_every_lane(builder, context.cast(builder, args[3], sig.args[3], types.int32))
             if reach and permutes_bytes():
-                return _picked_bytes(builder, start, args[2], wide=reach > 64)
-            return _gathered_bytes(builder, start, args[2])
+                return _picked_bytes(builder, start, args[2], every_step, wide=reach > 64)
+            return _gathered_bytes(builder, start, args[2], every_step)
 
-        return indices(array, at, index), generate
+        return indices(array, at, index, step), generate
 
     return intrinsic(pick)
 
 
 pick_64, pick_128, pick_any = _picking(64), _picking(128), _picking(0)
-"""pick(bytes, at, index): lane k holds bytes[at + index[k]] and bytes[at + index[k] + 3], as two 16-bit numbers.
+"""pick(bytes, at, index, step): lane k holds bytes[at + index[k]] and bytes[at + index[k] + step], as two 16-bit numbers.
 
-The first two read all of the 64 or 128 bytes from `at` on, and need index + 3 within them; the last reads up to index + 3.
+The first two read all of the 64 or 128 bytes from `at` on, and need index + step within them; the last reads up to index + 3.
 """
 
 
@@ -323,9 +331,7 @@ def philox(typing: Any, counter: Any, key0: Any, key1: Any) -> Any:
         wide = ir.VectorType(ir.IntType(64), LANES)
 
         def all_lanes(scalar: Any, kind: Any) -> Any:
-            word = context.cast(builder, scalar, kind, types.uint32)
-            one = builder.insert_element(ir.Constant(_INDICES, ir.Undefined), word, ir.Constant(_I32, 0))
-            return builder.shuffle_vector(one, one, ir.Constant(_INDICES, [0] * LANES))
+            return _in_every_lane(builder, context.cast(builder, scalar, kind, types.uint32))
 
         def multiply(x: Any, by: int) -> tuple[Any, Any]:
             product = builder.mul(builder.zext(x, wide), ir.Constant(wide, [by] * LANES))

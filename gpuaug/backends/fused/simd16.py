@@ -181,7 +181,7 @@ def as_floats(typing: Any, a: Any) -> Any:
 
 @intrinsic
 def store_fixed(typing: Any, array: Any, index: Any, value: Any) -> Any:
-    """Write sixteen float32 in (-2, 2), rounded to fixed point."""
+    """Write sixteen float32 in [0, 1], rounded to fixed point."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         # Added to 1.5 * 2^23, a small number leaves its rounded value in the lowest bits.

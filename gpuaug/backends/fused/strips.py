@@ -13,8 +13,9 @@ from .plan import BLUR, CONTRAST, ERASE_WITH_NOISE, NOISE, NOTHING
 BLUR_CUT = 1e-4
 """Share of the Gaussian's mass that may be cut off with its tails; the error in the view is at most this."""
 
-Source = namedtuple("Source", "pixels offsets pitches floats")
-"""pixels, offsets (B,), pitches (B,): 8-bit images in one buffer, their starts, their bytes a row; or floats (B, 3, H, W)."""
+Source = namedtuple("Source", "pixels offsets pitches step planes floats")
+"""8-bit images in one buffer: pixels, their starts offsets (B,), bytes from a row to the next pitches (B,), from a pixel to the
+next step, from one of its channels to the next planes (B,); or floats (B, 3, H, W)."""
 
 Work = namedtuple(
     "Work",
@@ -63,7 +64,7 @@ def resized(source, b, pairs, reach, begin, width, ready, first, last, work, mas
     top, count = work.first[1], work.count[1]
     ready, need = max(ready, top[first]), top[last] + count[last]
     resize.fill(
-        reach, source.pixels, begin, source.pitches[b], width, ready, need,
+        reach, source.pixels, begin, source.pitches[b], source.step, source.planes[b], width, ready, need,
         work.start, work.index, work.pairs, pairs, work.ring, mask, work.bytes,
     )  # fmt: skip
     return max(ready, need)

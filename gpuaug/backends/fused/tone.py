@@ -35,8 +35,8 @@ def hue(r, g, b, shift, any_value):
     """Shift the hue of HSV by `shift` turns; every quantity is multiplied by the chroma, so that nothing is divided.
 
     With h in [-1, 5) sixths of a turn, the channels over the minimum are clamp(|h - 3| - 1), clamp(2 - |h - 2|) and
-    clamp(|h - 1| - 1) of the chroma. any_value: the values may lie outside [0, 1], where a cubic filter has brought them;
-    torchvision then clamps all channels but the largest, which in a gray is that of the shift alone.
+    clamp(|h - 1| - 1) of the chroma. any_value: the values may lie outside [0, 1], where noise or Normalize has brought
+    them; torchvision then clamps all channels but the largest, which in a gray is that of the shift alone.
     """
     turn = splat(np.float32(6) * (shift + ONE if shift < ZERO else shift))
     two, three, four, five, six = splat(2.0), splat(3.0), splat(4.0), splat(5.0), splat(6.0)

@@ -29,8 +29,8 @@ GAIN, BIAS, HEAD = tl.constexpr(record.GAIN), tl.constexpr(record.BIAS), tl.cons
 BLUR_CUT = tl.constexpr(1e-4)
 """Share of the Gaussian's mass that may be cut off with its tails; the error in the view is at most this."""
 
-FIXED = tl.constexpr(16384.0)
-"""Scratch of 16 bits holds multiples of 1/16384 in [-2, 2): a bicubic filter overshoots [0, 1] by less than 0.3."""
+FIXED = tl.constexpr(32767.0)
+"""Scratch of 16 bits holds multiples of 1/32767 in [0, 1]."""
 
 PARTS = tl.constexpr(256)
 """Partial sums that are added at a time."""
@@ -196,7 +196,7 @@ def keep(r, g, b, scratch, image, y, x, inside, height, width, snap):
 
 @triton.jit
 def as_kept(v, KIND: tl.constexpr, snap):
-    fixed = tl.floor(tl.minimum(tl.maximum(v * FIXED, -2 * FIXED), 2 * FIXED - 1) + 0.5)
+    fixed = tl.floor(clamp(v) * FIXED + 0.5)
     if KIND == tl.int16:
         kept = fixed.to(tl.int16)
     else:

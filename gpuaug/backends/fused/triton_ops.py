@@ -81,7 +81,7 @@ def hue(r, g, b, shift):
 
     With h in [-1, 5) sixths of a turn, the channels over the minimum are clamp(|h - 3| - 1), clamp(2 - |h - 2|) and
     clamp(|h - 1| - 1) of the chroma. As in torchvision the channel that is the largest keeps a value outside [0, 1], which
-    the overshoot of a bicubic filter may have given it, and the others are clamped; on gray, h is the shift itself.
+    noise or Normalize may have given it, and the others are clamped; on gray, h is the shift itself.
     """
     high = tl.maximum(tl.maximum(r, g), b)
     low = tl.minimum(tl.minimum(r, g), b)

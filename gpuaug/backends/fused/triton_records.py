@@ -103,7 +103,8 @@ def passes(places: Sequence[Place], levels: Sequence[int], count: int, columns: 
 
 
 def bounded(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
-    """Images (B,) whose values are within [-2, 2) at every barrier: nothing before the last one leaves the colours' range."""
+    """Images (B,) whose values are within [0, 1] at every barrier, if they begin so: no instruction before the last one leaves
+    the range."""
     wide = (codes >= AFFINE) & (codes <= ERASE_WITH_NOISE)
     if not wide.any():
         return np.ones(len(codes), dtype=np.bool_)
@@ -152,7 +153,7 @@ def records(
         if sizes.max(initial=0) > MAX_IMAGE:
             k = int(sizes.argmax())
             raise ValueError(f"fused: image {k} of the batch has {sizes[k]} bytes; at most {MAX_IMAGE} are supported")
-        base = lead + np.cumsum(sizes) - sizes + boxes[0] * pitch + boxes[1] * 3
+        base = lead + batch.offsets + boxes[0] * pitch + boxes[1] * 3
         head[BASE], head[BASE + 1] = base & 0xFFFFFFFF, base >> 32
         head[LAST] = np.minimum((lead + batch.buffer.numel() - 1) // 4 - base // 4, 2**31 - 1)
         head[PITCH] = pitch
@@ -161,7 +162,7 @@ def records(
     floats[SCALE_Y], head[TAPS_Y] = taps(boxes[2], boxes[4], tables.cubic)
     floats[SCALE_X], head[TAPS_X] = taps(boxes[3], boxes[5], tables.cubic)
     floats[GAIN : GAIN + 3], floats[BIAS : BIAS + 3] = tables.scale[:, None], tables.bias[:, None]
-    if snap:
+    if snap and isinstance(batch, Images):  # floats may come from a Normalize
         head[SNAP] = bounded(tables.codes)
     head[HEAD:] = passes(places, levels, count, columns)
     out = np.empty((count, args_at + ARGUMENTS * columns), dtype=np.int32)

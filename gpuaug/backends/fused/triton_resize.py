@@ -11,6 +11,7 @@ import triton
 import triton.language as tl
 
 from . import triton_records as record
+from .triton_ops import clamp
 
 LAST, PITCH, FLIPS = tl.constexpr(record.LAST), tl.constexpr(record.PITCH), tl.constexpr(record.FLIPS)
 BOX_H, BOX_W, FULL_H, FULL_W = (tl.constexpr(n) for n in (record.BOX_H, record.BOX_W, record.FULL_H, record.FULL_W))
@@ -82,7 +83,10 @@ def resize(
         / tl.where(seen_y, norm_y, 1.0)
         * (tl.where(seen_x, 1.0, 0.0) / tl.where(seen_x, norm_x, 1.0))
     )
-    return r * gain, g * gain, b * gain
+    r, g, b = r * gain, g * gain, b * gain
+    if CUBIC:  # which overshoots
+        r, g, b = clamp(r), clamp(g), clamp(b)
+    return r, g, b
 
 
 @triton.jit

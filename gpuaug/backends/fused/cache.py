@@ -1,0 +1,199 @@
+"""Where the compiled CPU kernels are kept: a folder named by all that they follow from, which one process fills.
+
+Numba's own cache asks whether the file of the cached function has changed, and not the files of the functions that it calls;
+it ends a program that has no folder to write; and processes that begin together all compile.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import logging
+import os
+import shutil
+import sys
+import time
+from importlib import import_module
+from importlib.resources import files
+from pathlib import Path
+from typing import IO, Any
+
+import llvmlite
+import numba
+
+try:
+    import fcntl
+except ImportError:  # on Windows: there, processes that begin together all compile
+    fcntl = None  # type: ignore[assignment]
+
+CACHING: Any = import_module("numba.core.caching")
+CONFIG: Any = import_module("numba.core.config")
+
+LOG = logging.getLogger("gpuaug")
+
+KEPT = 4
+"""Versions of the kernels that are kept in a folder, the latest used: of branches, of installs that share a home."""
+
+PATIENCE = 600.0
+"""Seconds that a process waits for another that compiles, before it compiles itself: that one may have been stopped."""
+
+
+def version() -> str:
+    """What machine code follows from, beside the processor, which Numba tells apart: the sources and the compiler."""
+    digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__}".encode())
+    for file in sorted(files(__package__).iterdir(), key=lambda file: file.name):
+        if file.name.endswith(".py") and not file.name.startswith("triton_"):
+            digest.update(file.name.encode() + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def places() -> list[Path]:
+    """Folders to keep kernels in, the best first: the one that Numba is told, that of this file, the user's."""
+    told = [Path(CONFIG.CACHE_DIR)] if CONFIG.CACHE_DIR else []
+    user = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))  # noqa: PTH111 - raises nothing
+    return [*told, Path(__file__).parent / "__pycache__", *([user / "gpuaug"] if user.is_absolute() else [])]
+
+
+def find(name: str, among: list[Path]) -> tuple[Path | None, bool]:
+    """The folder of this name in the first place that has it filled or lets it be made; and whether it can be written."""
+    for place in among:
+        path = place / name
+        with contextlib.suppress(OSError):
+            if any(path.glob("*.nbi")) and not os.access(path, os.W_OK):
+                return path, False
+            path.mkdir(parents=True, exist_ok=True)
+            if os.access(path, os.W_OK | os.X_OK):
+                return path, True
+    return None, False
+
+
+class KernelCache(CACHING.FunctionCache):  # type: ignore[misc]
+    """A cache of one function in a folder of ours.
+
+    waiting: whether another process is compiling just now, and this one waits for it.
+    """
+
+    def __init__(self, function: Any, stamp: str, path: Path, writable: bool) -> None:
+        self._impl_class = lambda function: Kept(function, stamp, path)
+        super().__init__(function)
+        self.path, self.writable = path, writable
+        self.waiting = False
+        self.lock: IO[bytes] | None = None
+        self.damage: Exception | None = None
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        found = self.read(sig, target_context)
+        if found is None and self.writable:
+            self.acquire()
+            found = self.read(sig, target_context)  # another process may have compiled it meanwhile
+            if found is not None:
+                self.release()
+        if self.damage is not None:
+            LOG.warning("%s: cannot be read (%s); the kernels are compiled anew", self.path, self.damage)
+            with contextlib.suppress(OSError):
+                self.flush()
+        return found
+
+    def read(self, sig: Any, target_context: Any) -> Any:
+        self.damage = None
+        try:
+            found = super().load_overload(sig, target_context)
+        except Exception as error:  # damaged files; whatever is wrong with them, they can be made anew
+            self.damage = error
+            return None
+        if found is not None:
+            with contextlib.suppress(OSError):
+                os.utime(self.path)
+        return found
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        try:
+            if self.writable:
+                super().save_overload(sig, data)
+                tidy(self.path)
+        except OSError as error:
+            LOG.warning("%s: the compiled kernels cannot be kept (%s); the next process compiles them anew", self.path, error)
+        finally:
+            self.release()
+
+    def acquire(self) -> None:
+        """Wait until no other process compiles. The lock is the system's, which takes it back when its process ends."""
+        if fcntl is None or self.lock is not None:
+            return
+        with contextlib.suppress(OSError):  # a file system without locks: all compile
+            self.lock = (self.path / "lock").open("ab")
+            until = time.monotonic() + PATIENCE
+            try:
+                while not taken(self.lock) and time.monotonic() < until:
+                    self.waiting = True
+                    time.sleep(0.05)
+            finally:
+                self.waiting = False
+
+    def release(self) -> None:
+        """Let another process compile; to be called, too, when compiling fails."""
+        if self.lock is not None:
+            self.lock.close()
+            self.lock = None
+
+
+def taken(file: IO[bytes]) -> bool:
+    """Try to lock a file. Raises OSError where its file system has no locks."""
+    try:
+        # Of the process and not of the open file, as `flock` would be: a fork must not hold what its parent holds.
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            return False
+        raise
+    return True
+
+
+class Kept(CACHING.CompileResultCacheImpl):  # type: ignore[misc]
+    """Names and freshness of the files of a `KernelCache`; it is its own locator, as Numba calls what knows the folder."""
+
+    def __init__(self, function: Any, stamp: str, path: Path) -> None:
+        self.stamp, self.path = stamp, path
+        self._py_file, self._lineno = function.__code__.co_filename, function.__code__.co_firstlineno
+        self._locator = self
+        self._filename_base = self.get_filename_base(function.__qualname__, getattr(sys, "abiflags", ""))
+
+    def get_cache_path(self) -> str:
+        return str(self.path)
+
+    def ensure_cache_path(self) -> None:
+        self.path.mkdir(parents=True, exist_ok=True)
+
+    def get_source_stamp(self) -> str:
+        return self.stamp
+
+    def get_disambiguator(self) -> str:
+        return "1"
+
+
+def tidy(path: Path) -> None:
+    """Delete all but the latest versions beside this one."""
+
+    def age(folder: Path) -> float:
+        with contextlib.suppress(OSError):
+            return -folder.stat().st_mtime
+        return 0.0
+
+    others = sorted((folder for folder in path.parent.glob("fused-*") if folder != path), key=age)
+    for folder in others[KEPT - 1 :]:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def keep(dispatcher: Any, among: list[Path] | None = None) -> Any:
+    """Have a compiled function kept on disk, in one of `places()`, and return it; in memory alone where none can be written."""
+    stamp = version()
+    path, writable = find(f"fused-{stamp}", places() if among is None else among)
+    if path is not None:
+        dispatcher._cache = KernelCache(dispatcher.py_func, stamp, path, writable)
+    return dispatcher
+
+
+def kept(dispatcher: Any) -> KernelCache | None:
+    """The cache of a function that is kept on disk."""
+    return dispatcher._cache if isinstance(dispatcher._cache, KernelCache) else None

@@ -1,0 +1,87 @@
+"""Pixels in any order in memory give the same views, to the last bit, on every backend."""
+
+import numpy as np
+import pytest
+import torch
+
+import gpuaug
+from gpuaug import Augmenter, Images, Policy
+from gpuaug.backends.fused import kernels
+
+from .cases import TOLERANCE, TRUTH, made_by, map_tables, photos, uniform
+
+BACKENDS = [TRUTH, *TOLERANCE]
+STRONG = gpuaug.policy("simclr", size=32)
+CHEAP = gpuaug.policy("supervised", size=48)
+WIDE = Policy(gpuaug.View((20, 300), gpuaug.RandomResizedCrop(scale=(0.01, 1.0)), gpuaug.Normalize()))
+
+
+def pixels(count, height, width):
+    return torch.from_numpy(np.random.default_rng(count).integers(0, 256, (count, 3, height, width), dtype=np.uint8))
+
+
+def rows(tensor):
+    return Images(tensor.permute(0, 2, 3, 1).reshape(-1).clone(), np.tile(np.int32([tensor.shape[2:]]), (len(tensor), 1)))
+
+
+def views(images, policy, backend):
+    return Augmenter(policy, backend)(images, gpuaug.sample(policy, range(len(images)), seed=3))
+
+
+def scattered(images, planar):
+    """The same images in a buffer that holds more, the last first, each by rows or by planes."""
+    gap, parts, starts, at = 50, [], [], 0
+    for image in reversed(list(images)):
+        parts += [torch.arange(gap, dtype=torch.uint8), (image.permute(2, 0, 1) if planar else image).reshape(-1)]
+        starts.append(at + gap)
+        at = starts[-1] + image.numel()
+    return Images(torch.cat(parts), images.shapes, np.array(starts[::-1], np.int64), planar)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("planar", [False, True])
+def test_images_that_lie_apart(backend, planar):
+    for policy in (STRONG, CHEAP):
+        for view, expected in zip(
+            views(scattered(photos(), planar), policy, backend), views(photos(), policy, backend), strict=True
+        ):
+            assert torch.equal(view, expected)
+
+
+BATCH = pixels(6, 40, 50)
+LAYOUTS = {
+    "planes": BATCH,
+    "channels last": BATCH.contiguous(memory_format=torch.channels_last),
+    "every other image": pixels(12, 40, 50)[::2],
+    "a part": pixels(6, 60, 60)[:, :, 5:45, 7:57],
+    "a part, channels last": pixels(6, 60, 60).contiguous(memory_format=torch.channels_last)[:, :, 5:45, 7:57],
+    "every other channel": pixels(12, 50, 40).view(6, 40, 50, 6).permute(0, 3, 1, 2)[:, ::2],
+    "every other column": pixels(6, 40, 100)[..., ::2],
+    "turned": pixels(6, 50, 40).transpose(2, 3),
+}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_tensors_of_any_layout(backend, layout):
+    tensor = LAYOUTS[layout]
+    for policy in (STRONG, CHEAP):
+        for view, expected in zip(views(tensor, policy, backend), views(rows(tensor), policy, backend), strict=True):
+            assert torch.equal(view, expected)
+
+
+def test_the_kernels_are_compiled_once_for_all_of_them():
+    """A layout, or floats, that came in another type would have them compiled again, for a minute."""
+    for images in (BATCH, scattered(photos(), True), scattered(photos(), False), photos()):
+        views(images, CHEAP, "fused")
+    ops, draws = map_tables(gpuaug.RandomInvert(), len(uniform()))
+    made_by("fused", uniform(), ops, draws)
+    assert len(kernels.views.signatures) == 1
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (2, 3), (3, 400), (300, 2), (257, 131)])
+def test_planes_of_odd_sizes(size):
+    """The filter reads beyond its pixels, where the next plane, or nothing, is."""
+    tensor = pixels(3, *size)
+    for policy in (WIDE, CHEAP):
+        assert torch.equal(views(tensor, policy, "fused")[0], views(rows(tensor), policy, "fused")[0])

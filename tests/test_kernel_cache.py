@@ -1,0 +1,256 @@
+"""The compiled CPU kernels: made once a machine and version, by one process; in memory where there is no folder for them."""
+
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from numba import njit
+
+import gpuaug
+from gpuaug.backends.fused import cache, cpu
+from gpuaug.backends.fused.cache import KEPT, find, keep, kept, tidy, version
+
+REPOSITORY = Path(gpuaug.__file__).parents[1]
+
+
+def double(x):
+    return 2 * x
+
+
+def made(place):
+    """A function kept in a folder, as a new process has it."""
+    return keep(njit(double), [place])
+
+
+def compiled(dispatcher):
+    """How often a function was compiled, rather than read from disk."""
+    return sum(dispatcher.stats.cache_misses.values())
+
+
+def begin(code, *arguments):
+    command = [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def test_a_function_is_compiled_once_and_then_read(tmp_path):
+    first, second = made(tmp_path), made(tmp_path)
+    assert (first(3), second(3)) == (6, 6)
+    assert (compiled(first), compiled(second)) == (1, 0)
+
+
+def test_every_source_of_the_kernels_names_the_folder(tmp_path):
+    """A constant of plan.py is part of the machine code of kernels.py; Triton's kernels are no part of it."""
+    shutil.copytree(REPOSITORY / "gpuaug", tmp_path / "gpuaug", ignore=shutil.ignore_patterns("__pycache__"))
+    code = """
+        import sys
+        from pathlib import Path
+        from gpuaug.backends.fused import cache
+        names = [cache.version()]
+        for name in ("plan.py", "simd.py", "triton_ops.py"):
+            with Path(cache.__file__).with_name(name).open("a") as file:
+                file.write("# edited")
+            names.append(cache.version())
+        print(*names)
+    """
+    script = tmp_path / "script.py"  # whose folder is where Python looks first
+    script.write_text(textwrap.dedent(code))
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    before, plan, simd, triton = done.stdout.split()
+    assert before == version()
+    assert len({before, plan, simd}) == 3
+    assert triton == simd
+
+
+def test_kernels_of_other_sources_are_not_read(tmp_path, monkeypatch):
+    first = made(tmp_path)
+    first(3)
+    monkeypatch.setattr(cache, "version", lambda: "other")
+    second = made(tmp_path)
+    second(3)
+    assert compiled(second) == 1
+
+
+COMPILES = """
+    import sys
+    from pathlib import Path
+    from numba import njit
+    from gpuaug.backends.fused.cache import keep, kept
+
+    def function(x):
+        total = 0.0
+        for k in range(x):
+            for n in range(x):
+                total += (k * n) ** 0.5 - k / (n + 1)
+        return total
+
+    made = keep(njit(function), [Path(sys.argv[1])])
+    print("ready", flush=True)
+    sys.stdin.readline()
+    made(7)
+    print(sum(made.stats.cache_misses.values()))
+"""
+
+
+def test_of_processes_that_begin_together_one_compiles(tmp_path):
+    processes = [begin(COMPILES, tmp_path) for _ in range(3)]
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    counts = [process.communicate()[0] for process in processes]
+    assert sorted(counts) == ["0\n", "0\n", "1\n"]
+    assert [process.returncode for process in processes] == [0, 0, 0]
+
+
+def test_a_process_waits_for_one_that_compiles_and_takes_over_when_it_dies(tmp_path):
+    """Even when a fork of the dead one lives on, which has its open files."""
+    holder = begin(
+        """
+        import os, sys, time
+        from pathlib import Path
+        from numba import njit
+        from gpuaug.backends.fused.cache import keep, kept
+        made = keep(njit(lambda x: x), [Path(sys.argv[1])])
+        kept(made).acquire()
+        child = os.fork()
+        if child:
+            print(child, flush=True)
+        time.sleep(600)
+        """,
+        tmp_path,
+    )
+    orphan = int(holder.stdout.readline())
+    try:
+        dispatcher = made(tmp_path)
+        with (kept(dispatcher).path / "lock").open("ab") as lock:
+            assert not cache.taken(lock)
+        waiting = begin(COMPILES, tmp_path)
+        assert waiting.stdout.readline() == "ready\n"
+        waiting.stdin.write("go\n")
+        waiting.stdin.flush()
+        with pytest.raises(subprocess.TimeoutExpired):
+            waiting.wait(timeout=2)
+        holder.kill()
+        assert waiting.communicate()[0] == "1\n"
+    finally:
+        os.kill(orphan, signal.SIGKILL)
+        holder.communicate()
+
+
+def test_a_process_that_waits_too_long_compiles_itself(tmp_path, monkeypatch):
+    holder = begin(
+        """
+        import sys, time
+        from pathlib import Path
+        from numba import njit
+        from gpuaug.backends.fused.cache import keep, kept
+        kept(keep(njit(lambda x: x), [Path(sys.argv[1])])).acquire()
+        print("held", flush=True)
+        sys.stdin.readline()
+        """,
+        tmp_path,
+    )
+    assert holder.stdout.readline() == "held\n"
+    monkeypatch.setattr(cache, "PATIENCE", 0.2)
+    dispatcher = made(tmp_path)
+    assert dispatcher(3) == 6
+    assert compiled(dispatcher) == 1
+    holder.communicate("go\n")
+
+
+def test_without_locks_all_compile(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "fcntl", None)
+    dispatcher = made(tmp_path)
+    assert dispatcher(3) == 6
+    assert compiled(made(tmp_path)) == 0
+
+
+def test_a_failed_compilation_lets_the_others_try(tmp_path):
+    failing = keep(njit(lambda x: x.no_such_attribute), [tmp_path])
+    store = kept(failing)
+    with pytest.raises(Exception, match="no_such_attribute"):
+        failing(1)
+    assert store.lock is not None
+    store.release()
+    assert store.lock is None
+
+
+def test_where_nothing_can_be_written_a_function_is_compiled_in_memory(tmp_path):
+    file = tmp_path / "file"
+    file.touch()
+    dispatcher = keep(njit(double), [file, file / "below"])
+    assert kept(dispatcher) is None
+    assert dispatcher(3) == 6
+
+
+def test_and_the_log_says_so_once(monkeypatch, caplog):
+    cpu.prepare()
+    monkeypatch.setattr(cpu, "kept", lambda dispatcher: None)
+    monkeypatch.setattr(cpu, "COMPILED", cpu.threading.Event())
+    cpu.warn_of_no_folder.cache_clear()
+    with caplog.at_level(logging.WARNING, "gpuaug"):
+        for _ in range(3):
+            cpu.COMPILED.clear()
+            with cpu.compiling():
+                pass
+    (record,) = caplog.records
+    assert "NUMBA_CACHE_DIR" in record.getMessage()
+    assert "__pycache__" in record.getMessage()
+
+
+def test_the_next_place_is_taken_where_one_cannot_be_written(tmp_path):
+    file = tmp_path / "file"
+    file.touch()
+    assert find("fused-1", [file, tmp_path / "second"]) == (tmp_path / "second" / "fused-1", True)
+    assert find("fused-1", [file]) == (None, False)
+
+
+def test_kernels_that_somebody_else_has_made_are_read_where_they_lie(tmp_path, monkeypatch):
+    """As a user reads what came with a read-only install."""
+    made(tmp_path)(3)
+    monkeypatch.setattr(cache.os, "access", lambda path, mode: False)
+    dispatcher = keep(njit(double), [tmp_path, tmp_path / "other"])
+    assert not kept(dispatcher).writable
+    assert dispatcher(3) == 6
+    assert compiled(dispatcher) == 0
+    assert dispatcher(3.0) == 6  # of another type: compiled, and not kept
+    assert compiled(made(tmp_path)) == 0
+
+
+@pytest.mark.parametrize("pattern", ["*.nbi", "*.nbc"])
+@pytest.mark.parametrize("content", [b"", b"no pickle"])
+def test_damaged_files_are_made_anew(tmp_path, content, pattern):
+    first = made(tmp_path)
+    first(3)
+    for file in kept(first).path.glob(pattern):
+        file.write_bytes(content)
+    second, third = made(tmp_path), made(tmp_path)
+    assert (second(3), third(3)) == (6, 6)
+    assert (compiled(second), compiled(third)) == (1, 0)
+
+
+def test_a_full_disk_costs_the_cache_and_not_the_program(tmp_path, caplog):
+    dispatcher = made(tmp_path)
+    shutil.rmtree(kept(dispatcher).path)
+    kept(dispatcher).path.touch()  # a file where the folder was: nothing can be written
+    with caplog.at_level(logging.WARNING, "gpuaug"):
+        assert dispatcher(3) == 6
+    assert "cannot be kept" in caplog.text
+
+
+def test_the_latest_versions_stay(tmp_path):
+    folders = [tmp_path / f"fused-{k}" for k in range(KEPT + 3)]
+    for age, folder in enumerate(folders):
+        folder.mkdir()
+        os.utime(folder, (1000 - age, 1000 - age))
+    (tmp_path / "another").mkdir()
+    tidy(folders[-1])
+    assert sorted(tmp_path.iterdir()) == sorted([*folders[: KEPT - 1], folders[-1], tmp_path / "another"])
