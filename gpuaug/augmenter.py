@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -12,6 +12,7 @@ import torch
 from . import backends
 from .backends import Batch, Given
 from .images import Images
+from .isolation import eager, isolated
 from .memory import uninitialised
 from .ops import ColorJitter, GaussianBlur, Op, OpDraws, Size, ToDtype
 from .ops.filter import DTYPES
@@ -74,15 +75,22 @@ class Augmenter:
         arguments = (self.policy, self.backend, self.device, self.dtype, self.memory_format, self.approximate)
         return type(self), arguments
 
+    @eager
     def __call__(
         self, images: Images | torch.Tensor | Sequence[Any], draws: Draws, out: Sequence[torch.Tensor] | None = None
     ) -> list[torch.Tensor]:
         """Views of a batch.
 
         images: `Images`, a uint8 tensor (B, 3, H, W), or a list that `Images.from_list` takes. draws: of this policy, one
-        row an image. out: tensors to write the views into, as `empty` gives them, or rows of these. Raises ValueError where
-        policy, batch size or device do not fit.
+        row an image. out: tensors to write the views into, as `empty` gives them, or rows of these. Inside torch.compile the
+        call is a graph break; autocast and the default dtype and device have no effect on the views. Raises TypeError for
+        what is no images or no draws, ValueError where policy, batch size or device do not fit.
         """
+        if not isinstance(draws, Draws):
+            raise TypeError(
+                f"Augmenter: draws must be gpuaug.Draws, got {type(draws).__name__}; make them with "
+                "gpuaug.sample(augmenter.policy, index, seed=..., epoch=...)"
+            )
         batch = as_images(images)
         if draws.policy != self.policy:
             raise ValueError(
@@ -110,7 +118,8 @@ class Augmenter:
         dtype = self.dtype or output_dtype(view)
         if not len(images):
             return torch.empty((0, 3, *view.size), dtype=dtype, device=images.device)
-        return run(images, self.plan[v], self.modules, draws, dtype, self.memory_format, out)
+        with isolated(images.device):
+            return run(images, self.plan[v], self.modules, draws, dtype, self.memory_format, out)
 
     def empty(self, count: int) -> list[torch.Tensor]:
         """Room on the CPU for the views of so many images: tensors (count, 3, H, W) of any content.
@@ -254,4 +263,9 @@ def as_images(images: Images | torch.Tensor | Sequence[Any]) -> Images:
         return images
     if isinstance(images, torch.Tensor):
         return Images.from_tensor(images)
+    if not isinstance(images, Iterable):
+        raise TypeError(
+            "Augmenter: images must be gpuaug.Images, a uint8 tensor (B, 3, H, W) or a list of images, got "
+            f"{type(images).__name__}"
+        )
     return Images.from_list(images)
