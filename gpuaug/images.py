@@ -71,7 +71,7 @@ class Images:
     @classmethod
     @eager
     def from_tensor(cls, images: torch.Tensor) -> Images:
-        """A batch (B, 3, H, W) uint8, on its device. Memory in channels-last order without gaps is shared, any other is copied."""
+        """A batch (B, 3, H, W) uint8, on its device. Memory in channels-last order without gaps is shared, other is copied."""
         if images.dtype != torch.uint8:
             raise TypeError(f"Images: a tensor must be uint8, got {images.dtype}; convert pixels to 0..255 first")
         if images.ndim != 4 or images.shape[1] != 3:

@@ -71,7 +71,7 @@ def uninitialised(shape: tuple[int, ...], dtype: torch.dtype, memory_format: tor
     """A tensor (B, C, H, W) of any content, from the pool; at a multiple of 64 bytes if it is not small."""
     size = prod(shape) * dtype.itemsize
     if size < SMALL:
-        return torch.empty(shape, dtype=dtype, memory_format=memory_format)
+        return torch.empty(shape, dtype=dtype, device="cpu", memory_format=memory_format)
     memory = torch.from_numpy(POOL.take(size)).view(dtype)
     count, channels, height, width = shape
     if memory_format == torch.channels_last:

@@ -113,7 +113,7 @@ def erase(x: torch.Tensor, o: op.RandomErasing, d: Row) -> torch.Tensor:
     if isinstance(o.value, str):
         value = noise(x, d)[:, top : top + height, left : left + width]
     else:
-        value = torch.tensor(o.value)[:, None, None]
+        value = torch.tensor(o.value, device="cpu")[:, None, None]
     return F.erase(x, top, left, height, width, value)
 
 

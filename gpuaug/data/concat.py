@@ -7,10 +7,10 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from torch.utils.data import default_collate
 
 from ..convert import from_torchvision
 from ..images import Images
+from ..isolation import default_collate
 from ..policy import Policy
 from .decode import MAX_PIXELS, Pixels, decode
 from .source import Encoded, Index, Itemized, Loaded, Selected, Source, collate

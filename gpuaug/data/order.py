@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..isolation import default_on_cpu
+
 Index = npt.NDArray[np.int64]
 
 
@@ -81,7 +83,8 @@ def rest_of(sampler: Iterable[int], epoch: int, start: int) -> Callable[[], Iter
         sampler.set_epoch(Told(epoch))
     if not hasattr(sampler, "__len__"):
         return lambda: islice(iter(sampler), start, None)
-    order = np.array([int(i) for i in sampler], dtype=np.int64)
+    with default_on_cpu():  # where torch's samplers have their generators
+        order = np.array([int(i) for i in sampler], dtype=np.int64)
     return lambda: order[start:]
 
 

@@ -14,9 +14,9 @@ from typing import Any, Protocol, cast
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.utils.data import default_collate
 
 from ..images import Images, as_rgb
+from ..isolation import default_collate
 from ..ops import Size
 from .decode import Pixels
 from .target import collate_targets

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.utils.data import default_collate
+
+from ..isolation import default_collate
 
 
 def collate_targets(targets: npt.NDArray[Any], index: npt.NDArray[np.int64], transform: Callable[[Any], Any] | None) -> Any:
