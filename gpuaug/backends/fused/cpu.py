@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 
 from ...images import Images
-from ...memory import aligned, uninitialised
+from ...memory import POOLS, aligned, uninitialised
 from . import kernels
 from .output import BFLOAT16, FLOAT16, FLOAT32
 from .plan import ARGUMENTS, BLUR, CONTRAST, Tables
@@ -204,8 +204,16 @@ class Scratch:
         with self.lock:
             self.free.appendleft((key, work))
 
+    def release(self) -> int:
+        """Let go of them; returns their bytes."""
+        with self.lock:
+            works = [work for _, work in self.free]
+            self.free.clear()
+        return sum(part.nbytes for work in works for part in work if isinstance(part, np.ndarray))
+
 
 SCRATCH = Scratch(keep=64)
+POOLS.append(SCRATCH.release)
 
 
 # Threads and compilation.
