@@ -6,6 +6,7 @@ from .catalog import policies, policy
 from .convert import from_torchvision
 from .data import DataLoader
 from .images import Images
+from .memory import release_memory
 from .ops import *  # noqa: F403 - the ops are public names of the package
 from .policy import Policy, View
 from .sampling import Draws, sample
@@ -22,6 +23,7 @@ __all__ = [
     "from_torchvision",
     "policies",
     "policy",
+    "release_memory",
     "sample",
     *(name for name in ops.__all__ if name not in ("OpDraws", "Size", "leaves")),
 ]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import groupby
 from typing import Any
 
@@ -12,11 +14,14 @@ import torch
 from . import backends
 from .backends import Batch, Given
 from .images import Images
+from .isolation import eager, isolated
 from .memory import uninitialised
 from .ops import ColorJitter, GaussianBlur, Op, OpDraws, Size, ToDtype
 from .ops.filter import DTYPES
 from .policy import Policy, View
 from .sampling import Draws
+
+LOG = logging.getLogger("gpuaug")
 
 FALLBACK = {"fused": "kornia"}
 """Backend -> the one that does, stage by stage and in order, what it cannot."""
@@ -34,12 +39,12 @@ class Stage:
 class Augmenter:
     """Make views of images, given draws.
 
-    policy: what the draws were made from. backend: "auto" takes the fastest that is installed, op by op; or "fused" (with
-    Kornia for what cannot be fused), "kornia", "torchvision" (the truth, on the CPU), or "dali" (on the CPU). device: where
-    views are made and come out; images and device must agree, nothing is copied silently; None takes the images'. dtype:
-    float32, float16 or bfloat16 of the views; None takes the policy's ToDtype, else float32. memory_format:
-    torch.contiguous_format (NCHW) or torch.channels_last. approximate: let "dali" do in its own way what it cannot do as
-    torchvision does; the other backends need no such leave.
+    policy: what the draws were made from. backend: "auto" takes the fastest that is installed, op by op, and logs a warning
+    where a package is missing that would make it faster; or "fused" (with Kornia for what cannot be fused), "kornia",
+    "torchvision" (the truth, on the CPU), or "dali" (on the CPU). device: where views are made and come out; images and device
+    must agree, nothing is copied silently; None takes the images'. dtype: float32, float16 or bfloat16 of the views; None
+    takes the policy's ToDtype, else float32. memory_format: torch.contiguous_format (NCHW) or torch.channels_last.
+    approximate: let "dali" do in its own way what it cannot do as torchvision does; the other backends need no such leave.
 
     `augment(images, draws)` gives a list with one tensor (B, 3, H, W) a view. `print(augmenter)` shows the plan. A copy or a
     pickle of it is its arguments.
@@ -69,20 +74,29 @@ class Augmenter:
         self.approximate = approximate
         self.modules = modules(backend, "cpu" if self.device is None else self.device.type, approximate)
         self.plan = tuple(stages(view.steps, self.modules) for view in policy.views)
+        if backend == "auto":
+            tell_lacking(self.plan, "cpu" if self.device is None else self.device.type)
 
     def __reduce__(self) -> tuple[Any, ...]:
         arguments = (self.policy, self.backend, self.device, self.dtype, self.memory_format, self.approximate)
         return type(self), arguments
 
+    @eager
     def __call__(
         self, images: Images | torch.Tensor | Sequence[Any], draws: Draws, out: Sequence[torch.Tensor] | None = None
     ) -> list[torch.Tensor]:
         """Views of a batch.
 
         images: `Images`, a uint8 tensor (B, 3, H, W), or a list that `Images.from_list` takes. draws: of this policy, one
-        row an image. out: tensors to write the views into, as `empty` gives them, or rows of these. Raises ValueError where
-        policy, batch size or device do not fit.
+        row an image. out: tensors to write the views into, as `empty` gives them, or rows of these. Inside torch.compile the
+        call is a graph break; autocast and the default dtype and device have no effect on the views. Raises TypeError for
+        what is no images or no draws, ValueError where policy, batch size or device do not fit.
         """
+        if not isinstance(draws, Draws):
+            raise TypeError(
+                f"Augmenter: draws must be gpuaug.Draws, got {type(draws).__name__}; make them with "
+                "gpuaug.sample(augmenter.policy, index, seed=..., epoch=...)"
+            )
         batch = as_images(images)
         if draws.policy != self.policy:
             raise ValueError(
@@ -110,7 +124,8 @@ class Augmenter:
         dtype = self.dtype or output_dtype(view)
         if not len(images):
             return torch.empty((0, 3, *view.size), dtype=dtype, device=images.device)
-        return run(images, self.plan[v], self.modules, draws, dtype, self.memory_format, out)
+        with isolated(images.device):
+            return run(images, self.plan[v], self.modules, draws, dtype, self.memory_format, out)
 
     def empty(self, count: int) -> list[torch.Tensor]:
         """Room on the CPU for the views of so many images: tensors (count, 3, H, W) of any content.
@@ -195,6 +210,20 @@ def modules(backend: str, kind: str, approximate: bool = False) -> dict[str, Any
     return found
 
 
+def tell_lacking(plan: Sequence[Sequence[Stage]], kind: str) -> None:
+    """Log, once a process, which packages would let a better backend do some of a plan's stages."""
+    order = list(backends.REQUIRES)
+    worst = max(order.index(stage.backend) for stages in plan for stage in stages)
+    for name, words in backends.lacking(kind).items():
+        if order.index(name) < worst:
+            tell_once(words)
+
+
+@cache
+def tell_once(words: str) -> None:
+    LOG.warning("%s", words)
+
+
 def stages(steps: Sequence[Op], found: dict[str, Any], given: Given = "images") -> tuple[Stage, ...]:
     """Runs of steps by backend, in order: each step goes to the first backend that takes it.
 
@@ -208,7 +237,8 @@ def stages(steps: Sequence[Op], found: dict[str, Any], given: Given = "images") 
         name = next((name for name, module in found.items() if module.take(steps[at:], state)), None)
         if name is None:
             own = ", or approximate=True if DALI has one of its own that will do" if "dali" in found else ""
-            raise ValueError(f"Augmenter: no backend of {', '.join(found)} has {steps[at]}; use backend='auto'{own}")
+            remedy = "use backend='auto'" if backends.findable("kornia") else "install one that has it with: pip install kornia"
+            raise ValueError(f"Augmenter: no backend of {', '.join(found)} has {steps[at]}; {remedy}{own}")
         # The best backend takes all it can; the others one step at a time, so that the best may go on after it.
         best = name == next(iter(found))
         count = found[name].take(steps[at:], state) if best else 1
@@ -254,4 +284,9 @@ def as_images(images: Images | torch.Tensor | Sequence[Any]) -> Images:
         return images
     if isinstance(images, torch.Tensor):
         return Images.from_tensor(images)
+    if not isinstance(images, Iterable):
+        raise TypeError(
+            "Augmenter: images must be gpuaug.Images, a uint8 tensor (B, 3, H, W) or a list of images, got "
+            f"{type(images).__name__}"
+        )
     return Images.from_list(images)

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from . import backends
+from . import __version__, backends
 from .augmenter import Augmenter
 from .catalog import policies, policy
 from .data.decode import MAX_PIXELS, decode
@@ -31,10 +31,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     0, 1 for damaged data, 2 for bad input, 130 when interrupted, 141 when what it prints to was closed, as by `head`.
     """
-    options = parser().parse_args(argv)
     try:
-        status = options.run(options) or 0
-        sys.stdout.flush()
+        try:
+            options = parser().parse_args(argv)
+            status = options.run(options) or 0
+        finally:  # also of --help, which ends by SystemExit
+            sys.stdout.flush()
         return int(status)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at the end would complain
@@ -49,7 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="gpuaug", description="Image augmentation for self-supervised learning.")
-    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    top.add_argument("--version", action="version", version=f"gpuaug {__version__}")
+    top.set_defaults(run=lambda options: top.print_help())
+    commands = top.add_subparsers(metavar="COMMAND")
 
     show = commands.add_parser("show", help="write a contact sheet: each image and its views, captioned with their draws")
     show.add_argument("policy", metavar="POLICY", help="a name that `gpuaug policies` lists")
@@ -190,6 +194,8 @@ def print_machine() -> None:
         else:
             state = "installed" if backends.installed(name, device) else f"not installed; pip install {package}"
         print(f"backend {name:<12} {state}")
+    for words in backends.lacking(device).values():
+        print(f"\nslow: {words}")
     order = " then ".join(name for name in backends.REQUIRES if backends.installed(name, device))
     print(f'\nbackend="auto" on {device} takes, op by op, the first that has it of: {order}. For SimCLR:\n')
     print(Augmenter(policy("simclr"), device=device))

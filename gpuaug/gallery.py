@@ -68,7 +68,8 @@ def picture(x: torch.Tensor, view: View) -> Image.Image:
     """A view as a picture: Normalize undone, clipped to what a screen shows."""
     normalize = view.normalize
     if normalize is not None:
-        x = x * torch.tensor(normalize.std)[:, None, None] + torch.tensor(normalize.mean)[:, None, None]
+        std, mean = (torch.tensor(values, device=x.device)[:, None, None] for values in (normalize.std, normalize.mean))
+        x = x * std + mean
     pixels = (x.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
     return fit(Image.fromarray(pixels))
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import index
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from .isolation import eager
 from .memory import POOL
 
 if TYPE_CHECKING:
@@ -20,10 +22,12 @@ if TYPE_CHECKING:
 class Images:
     """A batch of 8-bit RGB images, each of its own size, on one device.
 
-    buffer: uint8, one dimension: the pixels of every image, row by row, three bytes a pixel.
-    shapes: (B, 2) int32 NumPy array of heights and widths; it stays on the host, where crop boxes are computed.
+    buffer: uint8, one dimension: the pixels of every image, row by row, three bytes a pixel. One with gaps between its bytes,
+        such as every other byte of another, is copied; any other is shared.
+    shapes: (B, 2) NumPy array of heights and widths, int32; it stays on the host, where crop boxes are computed.
     starts: (B,) int64 NumPy array: where each image begins in the buffer, which may hold more. None: one after the other.
     planar: each image is its three planes instead, (3, H, W), one byte a pixel each.
+    Raises TypeError or ValueError for others.
     """
 
     buffer: torch.Tensor
@@ -32,10 +36,13 @@ class Images:
     planar: bool = False
 
     def __post_init__(self) -> None:
+        for name, value, kind in (("buffer", self.buffer, torch.Tensor), ("shapes", self.shapes, np.ndarray)):
+            if not isinstance(value, kind):
+                raise TypeError(f"Images: {name} must be a {kind.__module__}.{kind.__name__}, got {type(value).__name__}")
         if self.buffer.dtype != torch.uint8 or self.buffer.ndim != 1:
             raise ValueError(f"Images: buffer must be a flat uint8 tensor, got {self.buffer.dtype} of {self.buffer.ndim} dims")
-        if self.shapes.ndim != 2 or self.shapes.shape[1] != 2 or (self.shapes < 1).any():
-            raise ValueError("Images: shapes must be (B, 2) heights and widths, each at least 1")
+        if self.shapes.ndim != 2 or self.shapes.shape[1] != 2 or self.shapes.dtype.kind not in "iu" or (self.shapes < 1).any():
+            raise ValueError("Images: shapes must be (B, 2) heights and widths, integers, each at least 1")
         if self.starts is None:
             if int(self.sizes.sum()) != self.buffer.numel():
                 raise ValueError(f"Images: shapes need {int(self.sizes.sum())} bytes, the buffer has {self.buffer.numel()}")
@@ -43,13 +50,20 @@ class Images:
             raise ValueError(f"Images: starts must be ({len(self)},) int64, got {self.starts.shape} {self.starts.dtype}")
         elif len(self) and not 0 <= self.starts.min() <= (self.starts + self.sizes).max() <= self.buffer.numel():
             raise ValueError(f"Images: starts and shapes lead out of the buffer, which has {self.buffer.numel()} bytes")
+        # Kernels read these three as plain memory, from the first byte to the last.
+        object.__setattr__(self, "buffer", self.buffer.contiguous())
+        object.__setattr__(self, "shapes", dense(self.shapes, np.int32))
+        if self.starts is not None:
+            object.__setattr__(self, "starts", dense(self.starts, np.int64))
 
     @classmethod
+    @eager
     def from_list(cls, images: Iterable[Any]) -> Images:
         """Copy a list of images into one batch on the CPU.
 
         Each is a PIL image (see `rgb`), or a uint8 array or tensor of shape (H, W), (H, W, 1), (H, W, 3), (3, H, W)
-        or (1, H, W). Raises TypeError for other dtypes and ValueError for other shapes, naming the image's position.
+        or (1, H, W), in any order in memory; `channels_last` says which is which where two fit. Raises TypeError for other
+        dtypes and ValueError for other shapes, naming the image's position.
         """
         arrays = [as_rgb(image, k) for k, image in enumerate(images)]
         shapes = np.array([a.shape[:2] for a in arrays], dtype=np.int32).reshape(-1, 2)
@@ -57,6 +71,7 @@ class Images:
         return cls(torch.from_numpy(flat), shapes)
 
     @classmethod
+    @eager
     def from_tensor(cls, images: torch.Tensor) -> Images:
         """A batch (B, 3, H, W) uint8, on its device. Memory is shared where each image's pixels lie side by side, in planes or
         in channels-last order, and copied otherwise."""
@@ -136,7 +151,14 @@ class Images:
         return len(self.shapes)
 
     def __getitem__(self, k: int) -> torch.Tensor:
-        """Image k, uint8 (H, W, 3), sharing memory with the batch."""
+        """Image k, uint8 (H, W, 3), sharing memory with the batch. Raises IndexError for one that the batch has not."""
+        try:
+            k = index(k)
+        except TypeError as error:
+            kind = type(k).__name__
+            raise TypeError(
+                f"Images: [] takes one image's number, got {kind}; for several: [images[k] for k in ...]"
+            ) from error
         if not -len(self) <= k < len(self):
             raise IndexError(f"Images: {k} is outside a batch of {len(self)}")
         k %= len(self)
@@ -163,13 +185,14 @@ def as_rgb(image: Any, position: int = 0) -> npt.NDArray[np.uint8]:
             image = rgb(image)
         except ValueError as error:
             raise ValueError(f"Images: image {position} {error}") from error
+    planes_first = isinstance(image, torch.Tensor)
     if isinstance(image, torch.Tensor):
         image = image.detach().cpu().numpy()
     if not isinstance(image, np.ndarray):
         raise TypeError(f"Images: image {position} must be a PIL image, a uint8 array or tensor, got {type(image).__name__}")
     if image.dtype != np.uint8:
         raise TypeError(f"Images: image {position} must be uint8, got {image.dtype}; convert pixels to 0..255 first")
-    if image.ndim == 3 and image.shape[2] not in (1, 3) and image.shape[0] in (1, 3):
+    if image.ndim == 3 and not channels_last(image.shape, planes_first):
         image = image.transpose(1, 2, 0)
     if image.ndim == 2:
         image = image[:, :, None]
@@ -192,6 +215,21 @@ def in_strips(image: Image.Image) -> npt.NDArray[np.uint8]:
     for top in range(0, image.height, rows):
         pixels[top : top + rows] = rgb(image.crop((0, top, image.width, min(top + rows, image.height))))
     return pixels
+
+
+def channels_last(shape: Sequence[int], tensor: bool) -> bool:
+    """Whether an image of this shape, three numbers, is (H, W, 1 or 3) rather than (1 or 3, H, W).
+
+    Where both fit, as for (3, 20, 3), an array is (H, W, channels), as Pillow and OpenCV make it, and a tensor is
+    (channels, H, W), as torch's and torchvision's functions take it. Where neither fits the answer is True.
+    """
+    first, last = shape[0] in (1, 3), shape[2] in (1, 3)
+    return not first or (last and not tensor)
+
+
+def dense(array: npt.NDArray[Any], dtype: type[np.integer[Any]]) -> npt.NDArray[Any]:
+    """An array without gaps, which may be written to, as the kernels were compiled for; itself where it is one already."""
+    return np.require(array, dtype, ["C", "W"])
 
 
 def rgb(image: Image.Image) -> npt.NDArray[np.uint8]:

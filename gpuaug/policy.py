@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from .ops import Normalize, Op, Size, ToDtype, leaves
-from .ops.base import is_integer
+from .ops.base import is_integer, one_of
 
 
 def as_pair(size: int | Sequence[int]) -> Size:
@@ -23,17 +23,18 @@ def as_pair(size: int | Sequence[int]) -> Size:
 class View:
     """One output of a policy: ops applied in order, giving images of one size.
 
-    size: (height, width) in pixels, or one number for both. ops: see `gpuaug.ops`; a crop or resize without a size takes
-    the view's, and there must be one that brings every image to it. repeat: how many views of this kind the policy has.
-    Raises ValueError where the ops do not end at `size`.
+    size: (height, width) in pixels, or one number for both. ops: one after the other or, by name, as one sequence; see
+    `gpuaug.ops`; a crop or resize without a size takes the view's, and there must be one that brings every image to it.
+    repeat: how many views of this kind the policy has. Raises ValueError where the ops do not end at `size`.
     """
 
     size: Size
     ops: tuple[Op, ...]
     repeat: int = 1
 
-    def __init__(self, size: int | Sequence[int], *ops: Op, repeat: int = 1) -> None:
+    def __init__(self, size: int | Sequence[int], *given: Op, ops: Sequence[Op] = (), repeat: int = 1) -> None:
         height, width = as_pair(size)
+        ops = one_of("View", "ops", given, ops)
         if not all(isinstance(op, Op) for op in ops):
             wrong = next(op for op in ops if not isinstance(op, Op))
             raise TypeError(f"View: ops must be gpuaug ops, got {wrong!r}; convert torchvision's with from_torchvision")
@@ -72,15 +73,16 @@ class View:
 class Policy:
     """A list of views, each drawn on its own from the same image.
 
-    views: one a view that comes out (a `View` with repeat=2 stands here twice). name and source say what it is and where
-    it was published; they take no part in comparison.
+    views: one after the other or, by name, as one sequence; then one a view that comes out (a `View` with repeat=2 stands here
+    twice). name and source say what it is and where it was published; they take no part in comparison.
     """
 
     views: tuple[View, ...]
     name: str = field(default="", compare=False)
     source: str = field(default="", compare=False)
 
-    def __init__(self, *views: View, name: str = "", source: str = "") -> None:
+    def __init__(self, *given: View, views: Sequence[View] = (), name: str = "", source: str = "") -> None:
+        views = one_of("Policy", "views", given, views)
         if not views or not all(isinstance(view, View) for view in views):
             raise TypeError(f"Policy: give one or more View, got {views!r}")
         single = tuple(View(view.size, *view.ops) for view in views for _ in range(view.repeat))

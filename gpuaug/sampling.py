@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
+from .isolation import eager
 from .ops import OneOf, Op, OpDraws
 from .ops.base import Array, is_integer
 from .policy import Policy
@@ -66,13 +69,24 @@ class Draws:
     def __len__(self) -> int:
         return len(self.index)
 
-    def take(self, rows: Array | slice | Sequence[int]) -> Draws:
-        """The draws of some rows of the batch."""
+    @eager
+    def take(self, rows: int | slice | Sequence[int] | Array | torch.Tensor) -> Draws:
+        """The draws of some rows of the batch, as a batch: of one row where `rows` is a number.
+
+        rows: as NumPy indexes one dimension: a number, a slice, numbers in any order, counted from the end where negative, or
+        a mask of B bools. Raises IndexError for a row or a mask that the batch has not, TypeError for what is no index.
+        """
+        rows = chosen(rows, len(self))
         tables = tuple(tuple({name: a[rows] for name, a in step.items()} for step in view) for view in self.tables)
         return Draws(self.policy, self.seed, self.epoch, self.index[rows], tables)
 
     def columns(self, view: int) -> dict[str, Array]:
-        """One view's parameters as a flat table: "ColorJitter.hue" -> (B, ...). A second op of a kind is "GaussianBlur#2"."""
+        """One view's parameters as a flat table: "ColorJitter.hue" -> (B, ...). A second op of a kind is "GaussianBlur#2".
+
+        Raises IndexError for a view that the policy has not.
+        """
+        if not is_integer(view) or not -len(self.tables) <= view < len(self.tables):
+            raise IndexError(f"Draws: view must be an integer in 0..{len(self.tables) - 1}, got {view!r}")
         flat: dict[str, Array] = {}
         seen: dict[str, int] = {}
         for op, step in zip(self.policy.views[view].steps, self.tables[view], strict=True):
@@ -83,18 +97,46 @@ class Draws:
         return flat
 
 
-def sample(policy: Policy, index: int | Sequence[int] | range | Array, seed: int = 0, epoch: int = 0) -> Draws:
+def chosen(rows: Any, count: int) -> Array | slice:
+    """Rows of a batch of `count` as a slice or as integers in 0..count-1; see `Draws.take`."""
+    if isinstance(rows, slice):
+        return rows
+    found = on_host(rows)
+    if found.dtype == np.bool_ and found.ndim == 1:
+        if len(found) != count:
+            raise IndexError(f"Draws: a mask must have one bool a row, {count}, got {len(found)}")
+        return np.flatnonzero(found)
+    if found.size == 0:
+        found = found.astype(np.int64)
+    if found.ndim > 1 or found.dtype.kind not in "iu":
+        kind = f"{found.dtype} of {found.ndim} dimensions" if found.dtype != np.object_ else type(rows).__name__
+        raise TypeError(f"Draws: rows must be a number, a slice, integers or a mask of bools, got {kind}")
+    found = np.atleast_1d(found)
+    outside = found[(found < -count) | (found >= count)]
+    if len(outside):
+        raise IndexError(f"Draws: row {outside[0]} is outside a batch of {count}")
+    return np.asarray(found.astype(np.int64) % max(count, 1))
+
+
+def on_host(values: Any) -> Array:
+    """Numbers as a NumPy array; a tensor may lie on any device."""
+    return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+
+
+@eager
+def sample(policy: Policy, index: int | Sequence[int] | range | Array | torch.Tensor, seed: int = 0, epoch: int = 0) -> Draws:
     """Draw the parameters of every view of these samples.
 
-    index: sample indices in 0..2^48-1. seed: in 0..2^64-1. epoch: in 0..2^32-1. Equal arguments give equal draws, whatever
-    else is drawn before, beside or after them. Raises TypeError or ValueError for arguments outside these ranges.
+    index: sample indices in 0..2^48-1, one or many; a tensor may lie on any device. seed: in 0..2^64-1. epoch: in 0..2^32-1.
+    Equal arguments give equal draws, whatever else is drawn before, beside or after them. Raises TypeError or ValueError for
+    arguments outside these ranges.
     """
     if not isinstance(policy, Policy):
         raise TypeError(f"sample: policy must be a gpuaug.Policy, got {type(policy).__name__}")
     for name, value, bits in (("seed", seed, 64), ("epoch", epoch, 32)):
         if not (is_integer(value) and 0 <= value < 2**bits):
             raise ValueError(f"sample: {name} must be an integer in 0..2^{bits}-1, got {value!r}")
-    rows = np.atleast_1d(np.asarray(index))
+    rows = np.atleast_1d(on_host(index))
     if rows.size == 0:
         rows = rows.astype(np.int64)
     if rows.ndim != 1 or rows.dtype.kind not in "iu" or (rows.size and not 0 <= int(rows.min()) <= int(rows.max()) < MAX_INDEX):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torchvision.transforms.v2 import functional as F  # noqa: N812
 
+from gpuaug import Augmenter, Policy, View, sample
 from gpuaug.ops import (
     CenterCrop,
     GaussianBlur,
@@ -21,6 +23,7 @@ from gpuaug.ops import (
     RandomErasing,
     RandomInvert,
     RandomPerspective,
+    RandomPosterize,
     RandomResizedCrop,
     RandomRotation,
     Resize,
@@ -169,3 +172,36 @@ def test_erasing_takes_the_first_box_that_fits_and_nothing_where_none_does() -> 
     assert op.boxes(draws, np.array([20, 20]), np.array([20, 20])).tolist() == [[0, 10, 10, 10], [10, 0, 10, 10]]
     none = {**draws, "area": np.ones((2, 10), dtype=np.float32)}
     assert op.boxes(none, np.array([20, 20]), np.array([20, 20]))[:, 2:].tolist() == [[0, 0], [0, 0]]
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    height=st.integers(1, 6),
+    width=st.integers(1, 6),
+    padding=st.tuples(*[st.integers(0, 20)] * 4),
+    mode=st.sampled_from(["constant", "edge", "reflect", "symmetric"]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_padding_of_any_width_is_numpys(height: int, width: int, padding: Any, mode: Any, seed: int) -> None:
+    left, top, right, bottom = padding
+    whole = (top + height + bottom, left + width + right)
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    expected = np.pad(pixels, ((top, bottom), (left, right), (0, 0)), mode=mode).transpose(2, 0, 1).astype(np.float32) / 255
+    policy = Policy(View(whole, RandomCrop(padding=padding, padding_mode=mode)))
+    for backend in ("torchvision", "kornia", "fused"):
+        (view,) = Augmenter(policy, backend)([pixels], sample(policy, [0]))
+        assert np.abs(view[0].numpy() - expected).max() < 1e-6, backend
+
+
+@pytest.mark.parametrize("backend", ["torchvision", "kornia", "fused", "dali"])
+def test_all_eight_bits_are_kept_as_they_are(backend: str) -> None:
+    """Also between two levels, which a resize makes, and beside images that are posterized to fewer."""
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 21, 30, 3), dtype=np.uint8)
+    plain, kept, fewer = (
+        Policy(View(16, RandomResizedCrop(), *ops)) for ops in ([], [RandomPosterize(8, 0.5)], [RandomPosterize(7, 1.0)])
+    )
+    draws = [sample(policy, range(4), seed=2) for policy in (plain, kept, fewer)]
+    assert draws[1].tables[0][1]["apply"].any()
+    views = [Augmenter(drawn.policy, backend)(list(pixels), drawn)[0] for drawn in draws]
+    assert torch.equal(views[0], views[1])
+    assert not torch.equal(views[0], views[2])

@@ -1,14 +1,18 @@
 """Memory that is reused is memory that nobody holds."""
 
 import gc
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpuaug.memory import SMALL, Pool, aligned, step
+import gpuaug
+from gpuaug.memory import POOL, SMALL, Pool, aligned, step
 
 
 @given(st.integers(1, 2**40))
@@ -40,7 +44,7 @@ def views_of(block):
 
 @pytest.mark.parametrize("way", range(7))
 def test_a_block_is_not_given_twice_while_any_view_of_it_lives(way):
-    pool = Pool(keep=4)
+    pool = Pool()
     block = pool.take(2 * SMALL)
     block[:] = 1
     address = block.ctypes.data
@@ -55,16 +59,109 @@ def test_a_block_is_not_given_twice_while_any_view_of_it_lives(way):
 
 
 def test_sizes_alike_share_a_block():
-    pool = Pool(keep=4)
+    pool = Pool()
     address = pool.take(10 * SMALL).ctypes.data
     assert pool.take(10 * SMALL - 100).ctypes.data == address
     assert pool.take(2 * SMALL).ctypes.data != address
 
 
-def test_few_blocks_are_kept_and_none_of_a_small_size():
-    pool = Pool(keep=3)
+def test_few_blocks_are_known_and_none_of_a_small_size():
+    pool = Pool(most=3)
     held = [pool.take(SMALL << k) for k in range(6)]
     assert len(pool.blocks) == 3
     assert all(len(block) == SMALL << k for k, block in enumerate(held))
     pool.take(SMALL - 1)
     assert len(pool.blocks) == 3
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from([1, 2, 3, 5, 8, 13])), max_size=60))
+def test_no_more_is_kept_than_was_in_flight_of_late(steps):
+    """hold: how many of the blocks before this one are still held when it is taken."""
+    recent = 8
+    pool, held, in_flight = Pool(recent), [], []
+    for hold, size in steps:
+        held = held[len(held) - hold :] if hold else []
+        held.append(pool.take(size * SMALL))
+        in_flight.append(sum(block.base.nbytes for block in held))
+        assert pool.nbytes <= max(in_flight[-recent:])
+
+
+def test_batches_of_nearly_one_size_use_the_same_memory_again():
+    pool = Pool()
+    rng = np.random.default_rng(0)
+    seen = set()
+    for size in rng.integers(100 * SMALL, 112 * SMALL, 200).tolist():
+        block = pool.take(size)
+        seen.add(block.base.ctypes.data)
+        block[:] = 1
+        assert pool.nbytes <= 2 * 1.25 * 112 * SMALL
+    assert len(pool.blocks) <= 2
+
+
+def batches(sizes, repeat=2):
+    """Views of batches of these sizes, one after the other, of which the last is held while the next is made."""
+    policy = gpuaug.policy("simclr", size=64)
+    augment = gpuaug.Augmenter(policy)
+    pixels = np.random.default_rng(0).integers(0, 256, (max(sizes), 40, 50, 3), dtype=np.uint8)
+    views = None
+    for _ in range(repeat):
+        for size in sizes:
+            views = augment(list(pixels[:size]), gpuaug.sample(policy, range(size)))
+    return views
+
+
+def test_batches_of_many_sizes_keep_no_more_than_the_largest_two():
+    gpuaug.release_memory()
+    views = batches(range(4, 65, 4), repeat=3)
+    assert POOL.nbytes <= 2 * 1.25 * sum(view.nbytes for view in views)
+
+
+def test_memory_can_be_released_but_for_what_is_held():
+    gpuaug.release_memory()
+    before = POOL.nbytes
+    views = batches([32])
+    content = [view.clone() for view in views]
+    held = sum(view.nbytes for view in views)
+    assert gpuaug.release_memory() > 0
+    assert before + held <= POOL.nbytes <= before + 1.25 * held
+    assert all(torch.equal(view, same) for view, same in zip(views, content, strict=True))
+    del views
+    assert gpuaug.release_memory() >= held
+    assert POOL.nbytes <= before
+    assert gpuaug.release_memory() == 0
+    assert all(torch.equal(view, same) for view, same in zip(batches([32]), content, strict=True))
+
+
+RESIDENT = """
+import os
+import numpy as np, torch, gpuaug
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+policy = gpuaug.policy("simclr", size=224)
+augment = gpuaug.Augmenter(policy)
+images = [np.zeros((64, 64, 3), np.uint8)] * 64
+augment.prepare()
+augment(images[:1], gpuaug.sample(policy, [0]))
+start = resident()
+for size in [*range(34, 65, 3)] * 2:  # two views of 64 take 77 MB
+    views = augment(images[:size], gpuaug.sample(policy, range(size)))
+del views
+kept = resident() - start
+freed = gpuaug.release_memory() / 1e6
+print(kept, freed, resident() - start)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the system does not say what a process holds")
+def test_the_process_holds_two_batches_and_gives_them_back():
+    done = subprocess.run(
+        [sys.executable, "-c", RESIDENT], capture_output=True, text=True, check=True, cwd=Path(__file__).parent.parent
+    )
+    kept, freed, left = map(float, done.stdout.split())
+    assert kept < 2.5 * 77
+    assert freed > 70
+    assert left < 40

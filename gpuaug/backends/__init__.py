@@ -59,7 +59,24 @@ def installed(name: str, kind: str = "cpu") -> bool:
 
 def findable(module: str) -> bool:
     parent = module.rpartition(".")[0]
-    return (not parent or findable(parent)) and importlib.util.find_spec(module) is not None
+    try:
+        return (not parent or findable(parent)) and importlib.util.find_spec(module) is not None
+    except ImportError:  # of a finder that hides it
+        return False
+
+
+def lacking(kind: str = "cpu") -> dict[str, str]:
+    """Backends that "auto" would take on this type of device, were their package installed -> what to say of it."""
+    out = {}
+    for name in REQUIRES:
+        module = requirement(name, kind)
+        if module is not None and name not in ON_REQUEST and not findable(module):
+            package = DISTRIBUTIONS.get(module, module)
+            out[name] = (
+                f"{package} is not installed, so backend {name!r} is left out on {kind} and slower ones do its work, at a "
+                f"fifth of the speed or less; install it with: pip install {package}"
+            )
+    return out
 
 
 def load(name: str, kind: str = "cpu") -> ModuleType:

@@ -97,6 +97,8 @@ def solarize(x: Node, o: op.RandomSolarize, source: Source) -> Node:
 
 
 def posterize(x: Node, o: op.RandomPosterize, source: Source) -> Node:
+    if o.bits == 8:
+        return x
     levels = float(1 << o.bits)
     return clamp(math.floor(x * levels), 0.0, levels - 1) / levels
 

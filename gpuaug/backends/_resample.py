@@ -30,7 +30,7 @@ SUPPORT = {"bilinear": 1.0, "bicubic": 2.0}
 def send(device: torch.device, *arrays: Array) -> list[torch.Tensor]:
     """Small host arrays as tensors on a device, by one copy that the host does not wait for."""
     ends = list(accumulate(-(-a.nbytes // 16) * 16 for a in arrays))  # a tensor's start must be a multiple of its item size
-    host = torch.empty(ends[-1], dtype=torch.uint8, pin_memory=device.type == "cuda")
+    host = torch.empty(ends[-1], dtype=torch.uint8, device="cpu", pin_memory=device.type == "cuda")
     memory = host.numpy()
     spans = []
     for array, start in zip(arrays, [0, *ends], strict=False):

@@ -104,7 +104,7 @@ MAPS: dict[type[op.Op], Callable[[torch.Tensor, Any, op.OpDraws], torch.Tensor]]
     op.ColorJitter: lambda x, o, d: _color.color_jitter(x, d),
     op.RandomGrayscale: lambda x, o, d: _color.gray(x).expand_as(x),
     op.RandomSolarize: threshold,
-    op.RandomPosterize: lambda x, o, d: _color.posterize(x, o.bits),
+    op.RandomPosterize: lambda x, o, d: _color.posterize(x, o.bits) if o.bits < 8 else x,
     op.RandomEqualize: lambda x, o, d: _color.equalize(x),
     op.RandomAutocontrast: lambda x, o, d: _color.autocontrast(x),
     op.RandomInvert: inverted,

@@ -50,7 +50,11 @@ def random_crop(x: torch.Tensor, o: op.RandomCrop, d: Row) -> torch.Tensor:
     left, top, right, bottom = (int(n) for n in o.pads(height, width)[0])
     box_top, box_left, box_height, box_width = box(x, o, d)
     fill = list(cast(tuple[float, ...], o.fill)) if o.padding_mode == "constant" else None
-    x = F.pad(x, [left, top, right, bottom], fill=fill, padding_mode=o.padding_mode)
+    if o.padding_mode in ("reflect", "symmetric"):  # torchvision's fail where the padding is as wide as the image
+        pads = ((0, 0), (top, bottom), (left, right))
+        x = torch.from_numpy(np.pad(x.numpy(), pads, mode=cast(Any, o.padding_mode)))
+    else:
+        x = F.pad(x, [left, top, right, bottom], fill=fill, padding_mode=o.padding_mode)
     return F.crop(x, box_top + top, box_left + left, box_height, box_width)
 
 
@@ -126,7 +130,7 @@ def erase(x: torch.Tensor, o: op.RandomErasing, d: Row) -> torch.Tensor:
     if isinstance(o.value, str):
         value = noise(x, d)[:, top : top + height, left : left + width]
     else:
-        value = torch.tensor(o.value)[:, None, None]
+        value = torch.tensor(o.value, device="cpu")[:, None, None]
     return F.erase(x, top, left, height, width, value)
 
 
@@ -143,7 +147,7 @@ OPS: dict[type[op.Op], Callable[..., torch.Tensor]] = {
     op.ColorJitter: color_jitter,
     op.RandomGrayscale: lambda x, o, d: F.rgb_to_grayscale(x, num_output_channels=3),
     op.RandomSolarize: lambda x, o, d: F.solarize(x, o.threshold),
-    op.RandomPosterize: lambda x, o, d: F.posterize(x, o.bits),
+    op.RandomPosterize: lambda x, o, d: F.posterize(x, o.bits) if o.bits < 8 else x,  # as of 8-bit pixels, which keep all
     op.RandomEqualize: lambda x, o, d: F.equalize(x.clamp(0, 1)),  # it goes by way of uint8, where 1.01 would wrap
     op.RandomAutocontrast: lambda x, o, d: autocontrast(x),
     op.RandomInvert: lambda x, o, d: F.invert(x),

@@ -111,7 +111,7 @@ class DaliDecoder:
         boxes = whole_blocks(regional(where, wholes), wholes) if regional and where else None
         with self.lock:
             if not where or (out := self.outputs([np.frombuffer(datas[k], np.uint8) for k in where], boxes)) is None:
-                return [], Images(torch.empty(0, dtype=torch.uint8), np.empty((0, 2), np.int32)), None
+                return [], Images(torch.empty(0, dtype=torch.uint8, device="cpu"), np.empty((0, 2), np.int32)), None
         shapes = np.array(out.shape(), dtype=np.int64)
         flat = from_dlpack(out.as_reshaped_tensor([int(shapes.prod(axis=1).sum())]))
         frames = None if boxes is None else np.concatenate([boxes[:, :2], wholes], axis=1)

@@ -14,6 +14,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 import torch
 
+from ..backends import lacking
 from ..images import Images
 from ..policy import Policy
 from .decode import Pixels
@@ -33,7 +34,7 @@ class Diagnosis:
     """Samples/s of each stage alone, and of the whole loader with a consumer that does nothing.
 
     rates: stage -> samples/s; the last is the whole loader. size: mean bytes of a file, None where the source is not files.
-    bad: of the first batch's samples, those that could not be read or decoded.
+    bad: of the first batch's samples, those that could not be read or decoded. slow: of packages whose lack makes it slower.
     """
 
     rates: dict[str, float]
@@ -41,6 +42,7 @@ class Diagnosis:
     device: torch.device
     size: float | None
     bad: int
+    slow: tuple[str, ...] = ()
 
     @property
     def limit(self) -> str:
@@ -58,6 +60,7 @@ class Diagnosis:
             lines.append(f"Files have {self.size / 1e3:,.0f} kB on average, so reading alone moves {speed:,.0f} MB/s.")
         if self.bad:
             lines.append(f"{self.bad} of the first batch are bad; see on_error in docs/data.md.")
+        lines += [f"slow: {words}" for words in self.slow]
         return "\n".join([*lines, *self.words()])
 
     def words(self) -> list[str]:
@@ -125,7 +128,7 @@ def diagnose(
         rates["load"] = rate(load, cycle(chunks), 1, seconds / 3) * len(order) / len(chunks)
     rates["augment"] = augmenting(loader, images, index, frames, seconds / 4)
     rates[WHOLE] = looping(loader, seconds / 4)
-    return Diagnosis(rates, workers, loader.device, size, bad)
+    return Diagnosis(rates, workers, loader.device, size, bad, tuple(lacking(loader.device.type).values()))
 
 
 def of_files(

@@ -12,6 +12,8 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import DistributedSampler
 
+from ..isolation import default_on_cpu
+
 Index = npt.NDArray[np.int64]
 
 
@@ -150,7 +152,10 @@ def plan_epoch(
         )
     given = sampler if batch_sampler is None else batch_sampler
     tell_epoch(given, epoch)
-    order: Any = list(given) if hasattr(given, "__len__") else given
+    order: Any = given
+    if hasattr(given, "__len__"):
+        with default_on_cpu():  # where torch's samplers have their generators
+            order = list(given)
     if batch_sampler is None:
         return EpochPlan(
             epoch, start, WHOLE, False, lambda: batched(islice(iter(order), start, None), batch_size, drop_last, samples)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch.utils import data as torch_data
 
+from ..isolation import default_on_cpu
 from .faults import OnError
 from .reading import Fetched, Workers, load_batch
 from .source import Index, Itemized, Loaded
@@ -38,7 +39,8 @@ class ProcessFetcher:
             worker_init_fn=workers.init,
             multiprocessing_context=workers.context,
         )
-        with uninterrupted():  # torch cannot take back half of its processes
+        # torch cannot take back half of its processes; it draws their seeds on the default device, which they inherit.
+        with uninterrupted(), default_on_cpu():
             self.engine: Any = iter(loader)
 
     def __iter__(self) -> Iterator[Fetched]:

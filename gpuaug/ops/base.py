@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+
+T = TypeVar("T")
 
 Array = npt.NDArray[Any]
 OpDraws = dict[str, Array]
@@ -66,6 +68,16 @@ def leaves(ops: Sequence[Op]) -> Iterator[Op]:
         else:
             for branch in nested:
                 yield from leaves(branch)
+
+
+def one_of(kind: str, name: str, given: Sequence[T], named: Sequence[T]) -> tuple[T, ...]:
+    """What was given one after the other or, as dataclasses.replace and a repr give it, by the field's name.
+
+    Raises TypeError for both at once.
+    """
+    if given and named:
+        raise TypeError(f"{kind}: give {name} one after the other or as {name}=, not both")
+    return tuple(given or named)
 
 
 # Argument checks. Each returns the value in its normal form, or raises a ValueError naming op, argument and range.

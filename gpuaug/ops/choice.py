@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from .base import Op, Size, check_probability, fail, is_number, set_field
+from .base import Op, Size, check_probability, fail, is_number, one_of, set_field
 
 
 @dataclass(frozen=True, init=False)
 class OneOf(Op):
     """Apply exactly one of several branches, drawn per image (torchvision `RandomChoice`, wrapped in `RandomApply` by p).
 
-    branches: ops, or sequences of ops that run together. weights: relative probabilities; equal when None. p: probability
-    that any branch is applied. Ops inside must keep the size, so crops and resizes are refused.
+    branches: ops, or sequences of ops that run together, one after the other or, by name, as one sequence. weights: relative
+    probabilities; equal when None. p: probability that any branch is applied. Ops inside must keep the size, so crops and
+    resizes are refused.
     """
 
     branches: tuple[tuple[Op, ...], ...]
@@ -23,7 +24,14 @@ class OneOf(Op):
 
     uniforms: ClassVar[int] = 1
 
-    def __init__(self, *branches: Op | Sequence[Op], weights: Sequence[float] | None = None, p: float = 1.0) -> None:
+    def __init__(
+        self,
+        *given: Op | Sequence[Op],
+        branches: Sequence[Op | Sequence[Op]] = (),
+        weights: Sequence[float] | None = None,
+        p: float = 1.0,
+    ) -> None:
+        branches = one_of("OneOf", "branches", given, branches)
         normal = tuple(tuple(b) if isinstance(b, (tuple, list)) else (b,) for b in branches)
         set_field(self, "branches", normal)
         set_field(self, "p", p)
@@ -31,15 +39,17 @@ class OneOf(Op):
             raise fail(self, "branches", "one or more ops or sequences of ops", branches)
         if any(hasattr(op, "size") for branch in normal for op in branch):
             raise fail(self, "branches", "ops that keep the size; put crops and resizes beside the choice", branches)
-        given = (1.0,) * len(normal) if weights is None else weights
+        shares = (1.0,) * len(normal) if weights is None else weights
         if (
-            not isinstance(given, (tuple, list))
-            or len(given) != len(normal)
-            or not all(is_number(w) and w >= 0 for w in given)
-            or sum(given) <= 0
+            not isinstance(shares, (tuple, list))
+            or len(shares) != len(normal)
+            or not all(is_number(w) and w >= 0 for w in shares)
+            or sum(shares) <= 0
         ):
             raise fail(self, "weights", f"{len(normal)} non-negative numbers with a positive sum", weights)
-        set_field(self, "weights", tuple(w / sum(given) for w in given))
+        # What is a share already stays, to the last bit, so that eval(repr(op)) is equal.
+        total = 1.0 if abs(sum(shares) - 1) < 1e-12 else sum(shares)
+        set_field(self, "weights", tuple(float(w / total) for w in shares))
         check_probability(self)
 
     def output_size(self, size: Size | None) -> Size | None:

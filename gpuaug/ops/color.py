@@ -103,7 +103,10 @@ class RandomSolarize(Op):
 
 @dataclass(frozen=True)
 class RandomPosterize(Op):
-    """Keep the highest bits of each channel (torchvision `RandomPosterize`). bits: in 0..8. p: probability per image."""
+    """Keep the highest bits of each channel (torchvision `RandomPosterize`).
+
+    bits: in 0..8; 8 changes nothing, also between the levels of 8-bit pixels. p: probability per image.
+    """
 
     bits: int
     p: float = 0.5
@@ -111,6 +114,7 @@ class RandomPosterize(Op):
     def __post_init__(self) -> None:
         if not (is_integer(self.bits) and 0 <= self.bits <= 8):
             raise fail(self, "bits", "an integer in 0..8", self.bits)
+        set_field(self, "bits", int(self.bits))
         check_probability(self)
 
 

@@ -88,6 +88,7 @@ class GaussianNoise(Op):
     def __post_init__(self) -> None:
         check_number(self, "mean")
         check_number(self, "sigma", 0.0)
+        set_field(self, "clip", bool(self.clip))
         check_probability(self)
 
     def draw(self, u: Array) -> OpDraws:

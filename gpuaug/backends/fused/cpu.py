@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 
 from ...images import Images
-from ...memory import aligned, uninitialised
+from ...memory import POOLS, aligned, uninitialised
 from . import kernels
 from .cache import LOG, kept, places
 from .output import BFLOAT16, FLOAT16, FLOAT32
@@ -208,8 +208,16 @@ class Scratch:
         with self.lock:
             self.free.appendleft((key, work))
 
+    def release(self) -> int:
+        """Let go of them; returns their bytes."""
+        with self.lock:
+            works = [work for _, work in self.free]
+            self.free.clear()
+        return sum(part.nbytes for work in works for part in work if isinstance(part, np.ndarray))
+
 
 SCRATCH = Scratch(keep=64)
+POOLS.append(SCRATCH.release)
 
 
 # Threads and compilation.
@@ -254,7 +262,7 @@ def prepare() -> None:
     whole, ones = np.array([[0, 0, 1, 1, 1, 1, 0, 0]], dtype=np.int32), np.ones(3, dtype=np.float32)
     nothing = np.zeros((1, 0), dtype=np.uint8), np.zeros((1, 0, ARGUMENTS), dtype=np.float32)
     tables = Tables((1, 1), whole, np.zeros((1, 2), dtype=np.bool_), False, *nothing, ones, ones, radius=0, blurs=0)
-    pixel = Images(torch.zeros(3, dtype=torch.uint8), np.ones((1, 2), dtype=np.int32))
+    pixel = Images(torch.zeros(3, dtype=torch.uint8, device="cpu"), np.ones((1, 2), dtype=np.int32))
     make_view(pixel, tables, torch.float32, torch.contiguous_format)
 
 

@@ -238,7 +238,7 @@ INSTRUCTIONS: dict[type[Op], Any] = {
     op.GaussianBlur: blur,
     op.GaussianNoise: noise,
     op.RandomSolarize: lambda o, d, count, size: one(SOLARIZE, count, o.threshold),
-    op.RandomPosterize: lambda o, d, count, size: one(POSTERIZE, count, 2**o.bits),
+    op.RandomPosterize: lambda o, d, count, size: one(POSTERIZE if o.bits < 8 else NOTHING, count, 2**o.bits),
     op.RandomInvert: lambda o, d, count, size: one(INVERT, count),
     op.RandomErasing: erasing,
     op.Normalize: normalize,
