@@ -41,7 +41,7 @@ from .faults import MODES, OnError, Tally
 from .fetch import fetch
 from .given import as_source, size_of
 from .making import Drawing, Maker
-from .order import EpochOrder, EpochPlan, Index, LoaderEpoch, epoch_of, plan_epoch
+from .order import EpochOrder, EpochPlan, Index, LoaderEpoch, Share, epoch_of, plan_epoch
 from .pipeline import Delivery, Early, Here, Producer, make
 from .reading import Fetched, Workers
 from .regions import croppable
@@ -103,7 +103,12 @@ class DataLoader(torch_data.DataLoader[Any]):
     _is_accelerate_prepared = True
     """Accelerate's mark of a loader that `Accelerator.prepare` leaves as it is; it would make another of this one's parts."""
 
+    # What torch's own methods and iterators read.
+    _dataset_kind = 0  # map-style
+    _iterator = None
+    _IterableDataset_len_called = None
     prefetch_factor: int
+
     index: Index
     upcoming: tuple[int, int]
     """Epoch and position that the next pass begins with."""
@@ -192,7 +197,7 @@ class DataLoader(torch_data.DataLoader[Any]):
             self.sampler = order if sampler is None else sampler
             self.batch_sampler = torch_data.BatchSampler(self.sampler, self.size, self.drop_last)
         self.check_length()
-        self.shares_told = False
+        self.share_told: Share | None = None
         self.bad_files: dict[str, str] = {}
         self.makers = 1  # threads that make views
         if self.device.type == "cpu" and self.source.workers == "threads":
@@ -232,9 +237,9 @@ class DataLoader(torch_data.DataLoader[Any]):
         epoch, start = self.reached = self.upcoming
         plan = self.plan(epoch, start)
         self.check_length()
-        if plan.own and not self.shares_told:
+        if plan.own and plan.share != self.share_told:
             warn_rank_share(self.order)
-            self.shares_told = True
+            self.share_told = plan.share
         self.go_to(epoch + 1, 0)
         yield from self.run(plan)
 
