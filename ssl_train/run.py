@@ -60,10 +60,7 @@ def enter(folder: Path, settings: Settings, about: dict[str, str]) -> dict[str, 
         check_same(saved_settings(folder), settings)
         return last_state(folder)
     if there:
-        raise UserError(
-            f"--out {folder}: there is a run in it; continue it with --resume (auto: begins or continues), "
-            "or choose another folder"
-        )
+        raise UserError(f"--out {folder}: there is a run in it; continue it with --resume, or choose another folder")
     start(folder, settings, about)
     return None
 
@@ -90,9 +87,12 @@ def last_state(folder: Path) -> dict[str, Any]:
     try:
         return checkpoint.load(folder / CHECKPOINT)
     except UserError as error:
-        if not (folder / PREVIOUS).exists() or not (folder / CHECKPOINT).exists():
+        if not (folder / CHECKPOINT).exists():
             raise
-        state = checkpoint.load(folder / PREVIOUS)
+        try:
+            state = checkpoint.load(folder / PREVIOUS)
+        except UserError:
+            raise error from None
         print(f"ssl_train: {error}; going on from {PREVIOUS}, of step {state['step']}", file=sys.stderr, flush=True)
         return state
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -112,7 +113,7 @@ def test_where_both_are_damaged_nothing_is_begun(auto: Settings, capsys: pytest.
     for file in Path(auto.out or "").glob("checkpoint*.pt"):
         file.write_bytes(b"damaged")
     assert main(arguments(replace(auto, epochs=1))) == 2
-    assert "cannot be read as a checkpoint" in capsys.readouterr().err
+    assert re.search(r"/checkpoint\.pt cannot be read as a checkpoint .*; delete it to start afresh", capsys.readouterr().err)
     assert [row["step"] for row in rows(auto.out)] == [1, 2, 3, 4, 5]
 
 
