@@ -58,11 +58,19 @@ PARTS = {
 SHOWN = ("torch", "torchvision", "triton", "kornia", "numpy", "pillow", "numba")
 
 
+def interpreter(version: str) -> str:
+    """A Python of this version: on the path, else pyenv's; the one that runs this where there is none."""
+    found = [shutil.which(f"python{version}"), *Path.home().glob(f".pyenv/versions/{version}.*/bin/python")]
+    for python in filter(None, found):  # pyenv's own command of that name may say that it is not active
+        if subprocess.run([python, "-c", ""], capture_output=True, check=False).returncode == 0:
+            return str(python)
+    return sys.executable
+
+
 def environment(row: Row) -> Path:
     """Make the environment of a row; gives its Python."""
     shutil.rmtree(PLACE, ignore_errors=True)
-    python = shutil.which(f"python{row.python}") or sys.executable
-    subprocess.run([python, "-m", "venv", PLACE], check=True)
+    subprocess.run([interpreter(row.python), "-m", "venv", PLACE], check=True)
     constraints = PLACE / "constraints.txt"
     constraints.write_text("\n".join(row.constraints) + "\n", encoding="utf-8")
     made = PLACE / "bin/python"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import os
 import threading
 import weakref
 from collections import deque
@@ -122,11 +123,13 @@ class Producer:
         self.changed = threading.Condition()
         self.thread = threading.Thread(target=self.run, name="gpuaug-producer", daemon=True)
         self.threads = threads
+        self.owner: int | None = None
 
     def start(self) -> None:
         """Begin, if that has not been done."""
         if self.thread.ident is not None:
             return
+        self.owner = os.getpid()
         LIVE.add(self)
         self.thread.start()
 
@@ -159,7 +162,12 @@ class Producer:
             return not self.closed
 
     def get(self, timeout: float) -> Delivery | None:
-        """The next delivery, None at the end. Raises what the producer met, or TimeoutError."""
+        """The next delivery, None at the end. Raises what the producer met, TimeoutError, or RuntimeError after a fork."""
+        if self.owner not in (None, os.getpid()):
+            raise RuntimeError(
+                "DataLoader: this iterator was begun before the process was forked, and its threads did not follow; call "
+                "iter(loader) in the new process"
+            )
         with self.changed:
             if not self.changed.wait_for(lambda: self.ready, timeout):
                 raise TimeoutError(
@@ -175,6 +183,8 @@ class Producer:
         return item
 
     def close(self) -> None:
+        if self.owner not in (None, os.getpid()):  # a lock may be held by a thread that is not here
+            return
         self.closed = True  # before the lock: Ctrl-C may strike in the next line
         with self.changed:
             self.ready.clear()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import signal
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from multiprocessing.connection import wait
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 import torch
@@ -19,6 +21,9 @@ from .reading import Fetched, Workers, load_batch
 from .source import Index, Itemized, Loaded
 from .target import Collate, each_tensor
 
+SHARED = "/dev/shm"
+"""Where Linux keeps shared memory; a container has 64 MB of it unless told otherwise."""
+
 DYING = 1.0
 """Seconds that a killed process may take to be gone."""
 
@@ -29,7 +34,7 @@ class ProcessFetcher:
     def __init__(self, source: Itemized, batches: Iterator[Index], workers: Workers) -> None:
         generator = torch.Generator().manual_seed(workers.seed)  # or torch would draw from its global one
         loader: torch_data.DataLoader[Any] = torch_data.DataLoader(
-            Batches(source, workers.on_error, workers.collate),
+            Batches(source, workers.on_error, workers.collate, workers.count * workers.ahead),
             batch_size=None,
             sampler=Once(batches),
             num_workers=workers.count,
@@ -48,7 +53,10 @@ class ProcessFetcher:
 
     def __next__(self) -> Fetched:
         try:
-            fetched: Fetched = next(self.engine)
+            made: bytes | RuntimeError = next(self.engine)
+            if isinstance(made, RuntimeError):
+                raise made
+            fetched: Fetched = ForkingPickler.loads(made)
         except (ConnectionError, EOFError, FileNotFoundError) as error:
             # A batch's memory is asked for from its worker, which may die just then: torch looks whether it lives too early.
             if "in DataLoader worker process" in str(error) or not wait(self.sentinels(), DYING):
@@ -72,15 +80,41 @@ class ProcessFetcher:
 
 
 class Batches(torch_data.Dataset[Any]):
-    """A Dataset whose items are batches, since torch's workers ask for one item at a time."""
+    """A Dataset whose items are batches, since torch's workers ask for one item at a time.
 
-    def __init__(self, source: Loaded, on_error: OnError, collate: Collate) -> None:
+    They come pickled, their tensors as handles of shared memory. torch would pickle them in a thread, where an error loses the
+    batch, and the consumer waits for it in vain. ahead: batches that may be in shared memory at a time.
+    """
+
+    def __init__(self, source: Loaded, on_error: OnError, collate: Collate, ahead: int) -> None:
         self.source = source
         self.on_error = on_error
         self.collate = collate
+        self.ahead = ahead
 
-    def __getitem__(self, index: Index) -> Fetched:
-        return load_batch(self.source, index, self.on_error, self.collate)
+    def __getitem__(self, index: Index) -> bytes | RuntimeError:
+        needed = ""
+        try:
+            fetched = load_batch(self.source, index, self.on_error, self.collate)
+            needed = f", whose pixels are {fetched.images.buffer.numel() / 2**20:.1f} MiB,"
+            return bytes(ForkingPickler.dumps(fetched))
+        except RuntimeError as error:
+            if "shared memory" not in str(error):
+                raise
+            return RuntimeError(f"DataLoader: a batch of {len(index)}{needed} {self.crowded(error)}")
+
+    def crowded(self, error: RuntimeError) -> str:
+        """What to say where a batch does not fit into shared memory."""
+        try:
+            whole, _, free = (f"{size / 2**20:.1f} MiB" for size in shutil.disk_usage(SHARED))
+            place = f"{SHARED}, which has {whole}, {free} of them free"
+        except OSError:  # not Linux
+            place = "shared memory"
+        return (
+            f"did not fit into {place} ({error}). Worker processes hand batches over there, up to num_workers x "
+            f"prefetch_factor = {self.ahead} of them at a time. Give the container more, as `docker run --shm-size=8g` does, "
+            "or choose a smaller prefetch_factor, batch_size or num_workers; num_workers=0 needs none"
+        )
 
 
 class Once(torch_data.Sampler[Index]):
