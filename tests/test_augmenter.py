@@ -397,3 +397,17 @@ def test_a_cuda_device_has_an_index(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_no_device_is_named() -> None:
     with pytest.raises(ValueError, match=r"device must be one of torch's, such as .* got 'gpu'"):
         gpuaug.Augmenter(POLICY, device="gpu")
+
+
+@pytest.mark.parametrize("draws", [0, None, [0], {}, "draws"])
+def test_what_is_no_draws_is_refused(draws: Any) -> None:
+    policy = gpuaug.policy("mae", size=32)
+    with pytest.raises(TypeError, match=r"Augmenter: draws must be gpuaug.Draws, got .*; make them with gpuaug.sample"):
+        gpuaug.Augmenter(policy)([np.zeros((20, 30, 3), np.uint8)], draws)
+
+
+@pytest.mark.parametrize("images", [0, None, 1.5])
+def test_what_is_no_batch_of_images_is_refused(images: Any) -> None:
+    policy = gpuaug.policy("mae", size=32)
+    with pytest.raises(TypeError, match=r"Augmenter: images must be gpuaug.Images, .*, got (int|NoneType|float)"):
+        gpuaug.Augmenter(policy)(images, gpuaug.sample(policy, [0]))

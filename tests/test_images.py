@@ -281,3 +281,25 @@ def test_pin_memory_keeps_the_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_repr_says_how_many_and_how_large() -> None:
     assert repr(Images.from_list([RGB, RGB])) == "Images(2 of 5x7, cpu)"
     assert repr(Images.from_list([RGB, np.zeros((3, 9, 3), np.uint8)])) == "Images(2 of 3x7 to 5x9, cpu)"
+
+
+@pytest.mark.parametrize("k", [slice(0, 1), [0], 0.0, None, "0"])
+def test_one_image_is_asked_for_by_one_number(k: Any) -> None:
+    images = Images.from_list([RGB, GRAY])
+    with pytest.raises(TypeError, match=r"Images: \[\] takes one image's number"):
+        images[k]
+    assert torch.equal(images[np.int64(1)], images[1])
+    assert torch.equal(images[torch.tensor(1)], images[1])  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("buffer", "shapes", "error", "message"),
+    [
+        (np.zeros(12, np.uint8), np.array([[2, 2]]), TypeError, "buffer must be a torch.Tensor, got ndarray"),
+        (torch.zeros(12, dtype=torch.uint8), [[2, 2]], TypeError, "shapes must be a numpy.ndarray, got list"),
+        (torch.zeros(12, dtype=torch.uint8), np.array([[2.0, 2.0]]), ValueError, "heights and widths, integers"),
+    ],
+)
+def test_a_batch_of_other_types_is_refused(buffer: Any, shapes: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=f"Images: .*{message}"):
+        Images(buffer, shapes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -321,3 +322,67 @@ def test_boxes_lie_within_the_image(seed: int, height: int, width: int) -> None:
         assert (top + h <= height).all()
         assert (left + w <= width).all()
         assert (np.minimum(h, w) >= (1 if step == 0 else 0)).all()
+
+
+ROWS = {
+    "a number": (2, [2]),
+    "zero": (0, [0]),
+    "from the end": (-1, [4]),
+    "NumPy's number": (np.int32(3), [3]),
+    "a tensor of one": (torch.tensor(1), [1]),
+    "numbers": ([3, -1, 3], [3, 4, 3]),
+    "an array": (np.array([4, 0], np.uint8), [4, 0]),
+    "a tensor": (torch.tensor([2, 1]), [2, 1]),
+    "a range": (range(1, 4), [1, 2, 3]),
+    "nothing": ([], []),
+    "a slice": (slice(None, None, -2), [4, 2, 0]),
+    "a slice beyond the end": (slice(3, 99), [3, 4]),
+    "a mask": (np.array([True, False, False, True, False]), [0, 3]),
+    "a list as a mask": ([False, False, True, False, False], [2]),
+    "a tensor as a mask": (torch.arange(5) > 2, [3, 4]),
+}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_rows_of_draws_are_those_of_their_samples(name: str) -> None:
+    rows, expected = ROWS[name]
+    policy = gpuaug.policy("byol", size=32)
+    taken = gpuaug.sample(policy, range(10, 15), seed=3).take(rows)
+    drawn = gpuaug.sample(policy, [10 + k for k in expected], seed=3)
+    assert taken.index.tolist() == drawn.index.tolist()
+    assert taken.index.dtype == np.int64
+    for v in range(len(policy)):
+        assert all(np.array_equal(a, drawn.columns(v)[key]) for key, a in taken.columns(v).items())
+    images = [np.full((20, 30, 3), k, np.uint8) for k in expected]
+    assert all(len(view) == len(expected) for view in gpuaug.Augmenter(policy)(images, taken))
+
+
+@pytest.mark.parametrize(
+    ("rows", "error", "message"),
+    [
+        (5, IndexError, "row 5 is outside a batch of 5"),
+        (-6, IndexError, "row -6 is outside a batch of 5"),
+        ([0, 7], IndexError, "row 7 is outside a batch of 5"),
+        ([True], IndexError, "a mask must have one bool a row, 5, got 1"),
+        (True, TypeError, "rows must be a number, a slice, integers or a mask of bools, got bool"),
+        (1.0, TypeError, "got float64"),
+        ([0.5], TypeError, "got float64"),
+        (np.zeros((2, 2), int), TypeError, "of 2 dimensions"),
+        (None, TypeError, "got NoneType"),
+    ],
+)
+def test_rows_that_a_batch_has_not_are_refused(rows: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=f"Draws: .*{message}"):
+        gpuaug.sample(gpuaug.policy("mae", size=32), range(5)).take(rows)
+
+
+@pytest.mark.parametrize("view", [2, -3, "0", 1.0, True])
+def test_a_view_that_a_policy_has_not_is_refused(view: Any) -> None:
+    with pytest.raises(IndexError, match=r"Draws: view must be an integer in 0\.\.1"):
+        gpuaug.sample(gpuaug.policy("byol", size=32), range(2)).columns(view)
+
+
+def test_sample_indices_may_be_a_tensor() -> None:
+    policy = gpuaug.policy("mae", size=32)
+    assert gpuaug.sample(policy, torch.tensor([5, 2**40])).index.tolist() == [5, 2**40]
+    assert gpuaug.sample(policy, torch.tensor(5)).index.tolist() == [5]
