@@ -21,6 +21,7 @@ from ..ops.base import is_integer, is_number
 from ..policy import Policy
 from .dali import SharedDecoder
 from .decode import DecodeError, Pixels, decode_batch
+from .given import is_source
 from .order import EpochOrder, Share
 from .regions import Decoder, Region, Regional
 
@@ -77,8 +78,11 @@ def seconds(name: str, value: Any) -> float:
 
 
 def source_and_policy(source: Any, dataset: Any, policy: Any) -> tuple[Any, Policy | None]:
-    """What was given as the source, or by torch's name for it, and the policy, by its name or itself."""
-    if source is not None and dataset is not None:
+    """What was given as the source, or by torch's name for it, and the policy, by its name or itself.
+
+    Both are there where another program makes a loader of this one's attributes; the source was made of the dataset then.
+    """
+    if source is not None and dataset is not None and not is_source(source):
         raise TypeError("DataLoader: dataset is another name of source; give one of them")
     if isinstance(policy, str):
         policy = named_policy(policy)

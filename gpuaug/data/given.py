@@ -60,7 +60,7 @@ def found(given: Any, policy_given: bool, labels: bool | None) -> tuple[Source, 
         return ArraySource(*given), None
     if isinstance(given, (np.ndarray, torch.Tensor)):
         return ArraySource(given), None
-    if getattr(given, "workers", None) in ("threads", "processes", "none") and hasattr(given, "name"):
+    if is_source(given):
         return given, None
     return from_dataset(given, policy_given, labels)
 
@@ -91,6 +91,11 @@ MISSING: dict[type, str] = {
     object: "its `labelled` says so",
 }
 """Kind of source -> what one without labels lacks."""
+
+
+def is_source(given: Any) -> bool:
+    """Whether it follows one of the protocols of `source`."""
+    return getattr(given, "workers", None) in ("threads", "processes", "none") and hasattr(given, "name")
 
 
 def from_list(paths: list[str]) -> Source:

@@ -6,11 +6,10 @@ import logging
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sized
 from time import perf_counter
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
-from torch.utils import data as torch_data
 
 from ..augmenter import Augmenter
 from ..memory import trim
@@ -19,7 +18,6 @@ from ..sampling import Draws
 from .arguments import (
     DECODERS,
     check_batch_sampler,
-    check_length,
     chosen,
     contradiction,
     converted,
@@ -47,11 +45,12 @@ from .reading import Fetched, Workers
 from .regions import croppable
 from .stats import Meter, Stats
 from .target import left_out, together
+from .torch_interface import TorchInterface
 
 LOG = logging.getLogger("gpuaug")
 
 
-class DataLoader(torch_data.DataLoader[Any]):
+class DataLoader(TorchInterface):
     """Batches of views, made on the device: `for views, target in loader`.
 
     source: path of an image folder (one folder a class, as torchvision's ImageFolder), of tar shards, or of what `gpuaug pack`
@@ -100,15 +99,6 @@ class DataLoader(torch_data.DataLoader[Any]):
     Raises ValueError or TypeError for an argument that cannot be, naming it, and what the source raises (see `gpuaug.data`).
     """
 
-    _is_accelerate_prepared = True
-    """Accelerate's mark of a loader that `Accelerator.prepare` leaves as it is; it would make another of this one's parts."""
-
-    # What torch's own methods and iterators read.
-    _dataset_kind = 0  # map-style
-    _iterator = None
-    _IterableDataset_len_called = None
-    prefetch_factor: int
-
     index: Index
     upcoming: tuple[int, int]
     """Epoch and position that the next pass begins with."""
@@ -154,7 +144,7 @@ class DataLoader(torch_data.DataLoader[Any]):
         in_order: bool = True,
     ) -> None:
         refuse(collate_fn=collate_fn, generator=generator)
-        source, own = source_and_policy(source, dataset, policy)
+        found, own = source_and_policy(source, dataset, policy)
         if batch_sampler is not None:
             check_batch_sampler(batch_size, shuffle, sampler, drop_last)
         self.batch_size = integer("batch_size", batch_size, 1) if batch_sampler is None else None
@@ -178,36 +168,31 @@ class DataLoader(torch_data.DataLoader[Any]):
         self.device = usable(device)
         self.labels = wanted(labels, target_collate_fn)
         self.target_collate_fn = target_collate_fn
-        self.source, transform = as_source(source, own is not None, self.labels)
+        self.source, transform = as_source(found, own is not None, self.labels)
         self.settled = known(self.source) if self.labels is None else self.labels
         limit(self.source, self.max_pixels)
-        self.given = self.source if isinstance(source, (str, tuple, list)) or hasattr(source, "__fspath__") else source
+        given = source if dataset is None else dataset
+        itself = isinstance(given, (str, tuple, list)) or hasattr(given, "__fspath__")
+        self.dataset = self.source if itself else given
         if self.num_workers and self.source.workers != "processes":
             warn_unused(worker_init_fn=worker_init_fn, multiprocessing_context=multiprocessing_context)
         self.policy = own if own is not None else converted(transform, size_of(self.source))
         self.backend, self.dtype, self.memory_format = backend, dtype, memory_format
         self.augment = Augmenter(self.policy, backend, self.device, dtype, memory_format)
         self.shuffle = bool(shuffle)
-        self.own_batches = batch_sampler is not None
-        if batch_sampler is not None:
-            self.sampler: Any = torch_data.SequentialSampler(range(len(self.source)))  # as torch has it, and unused there too
-            self.batch_sampler: Any = batch_sampler
-        else:
-            order = EpochOrder(len(self.source), self.shuffle, self.seed, fixed, self.drop_last)
-            self.sampler = order if sampler is None else sampler
-            self.batch_sampler = torch_data.BatchSampler(self.sampler, self.size, self.drop_last)
+        order = EpochOrder(len(self.source), self.shuffle, self.seed, fixed, self.drop_last)
+        self.take_samplers(order if sampler is None else sampler, batch_sampler)
         self.check_length()
         self.share_told: Share | None = None
         self.bad_files: dict[str, str] = {}
         self.makers = 1  # threads that make views
         if self.device.type == "cpu" and self.source.workers == "threads":
             self.makers = max(1, self.num_workers)
-        self.generator = None
         self.pin_memory_device, self.in_order = pin_memory_device, in_order
         self.go_to(0, 0)
         self.reached = self.upcoming
         self.at_rest()
-        self.__initialized = True  # torch then refuses other values of batch_size, sampler and the like
+        self.seal()
 
     def at_rest(self) -> None:
         """Nothing runs, nothing is counted."""
@@ -223,22 +208,13 @@ class DataLoader(torch_data.DataLoader[Any]):
         vars(self).update(state)
         self.at_rest()
 
-    def __len__(self) -> int:
-        """Batches of a whole epoch, on this rank as torch.distributed has it now."""
-        given = self.batch_sampler if self.own_batches else self.sampler
-        if not isinstance(given, Sized):
-            raise TypeError(f"DataLoader: {type(given).__name__} has no length, so the loader has none")
-        if self.own_batches:
-            return len(given)
-        return len(given) // self.size if self.drop_last else -(-len(given) // self.size)
-
     def __iter__(self) -> Iterator[tuple[Any, Any]]:  # type: ignore[override]
         self.follow_sampler_epoch()
         epoch, start = self.reached = self.upcoming
         plan = self.plan(epoch, start)
         self.check_length()
         if plan.own and plan.share != self.share_told:
-            warn_rank_share(self.order)
+            warn_rank_share(self.sampler)
             self.share_told = plan.share
         self.go_to(epoch + 1, 0)
         yield from self.run(plan)
@@ -324,7 +300,7 @@ class DataLoader(torch_data.DataLoader[Any]):
         self.index = delivery.index
         self.drawing = Drawing(self.maker(plan.epoch), delivery.index)
         if plan.own:
-            position = min(position, self.order.samples)  # of an uneven end, ranks have had samples twice
+            position = min(position, self.sampler.samples)  # of an uneven end, ranks have had samples twice
         self.reached = (plan.epoch, position)
         if self.settled is None:
             self.settled = delivery.labelled
@@ -354,50 +330,6 @@ class DataLoader(torch_data.DataLoader[Any]):
     def samples(self) -> int:
         """Samples of a whole epoch on this rank; of the source, where the sampler has no length."""
         return len(self.sampler) if isinstance(self.sampler, Sized) else len(self.source)
-
-    def check_length(self) -> None:
-        """Raise where an epoch has no batch on this rank, which torch.distributed may have changed."""
-        given = self.batch_sampler if self.own_batches else self.sampler
-        check_length(given, len(self.source), 1 if self.own_batches else self.size, self.drop_last, self.on_error)
-
-    @property
-    def size(self) -> int:
-        """Samples of a full batch; 1 where a batch sampler decides."""
-        return self.batch_size or 1
-
-    @property
-    def told_sampler(self) -> Any:
-        """What a loop calls `set_epoch` of: the sampler, or the one inside a batch sampler of the user's own."""
-        return getattr(self.batch_sampler, "sampler", self.batch_sampler) if self.own_batches else self.sampler
-
-    @property
-    def order(self) -> EpochOrder:
-        """The sampler, where it is the loader's own."""
-        return cast(EpochOrder, self.sampler)
-
-    @property
-    def dataset(self) -> Any:  # type: ignore[override]
-        """The source as given; of a path or of arrays, what the loader made of it."""
-        return self.given
-
-    @property
-    def rank(self) -> int:
-        """Of this process, among `world_size`; 0 with a sampler of one's own, which decides by itself."""
-        return self.sampler.rank if isinstance(self.sampler, EpochOrder) else 0
-
-    @property
-    def world_size(self) -> int:
-        """Processes that share an epoch: as given, or those of torch.distributed now."""
-        return self.sampler.num_replicas if isinstance(self.sampler, EpochOrder) else 1
-
-    @property
-    def collate_fn(self) -> Any:  # type: ignore[override]
-        """Raises TypeError: who asks for it means to make a loader of this one's parts."""
-        raise TypeError(
-            "gpuaug.DataLoader has no collate_fn, so no other loader can be made of its parts: it decodes and draws by itself. "
-            "Give the loader itself to the loop (in a process group each rank takes its share of it); to go on in the middle "
-            "of an epoch, save loader.state_dict() and call loader.load_state_dict(state), instead of skipping batches"
-        )
 
     def set_epoch(self, epoch: int) -> None:
         """Make this the epoch of the pass that begins next, also of an iterator that has not been used yet.

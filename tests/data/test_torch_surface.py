@@ -79,6 +79,31 @@ def test_what_the_loader_was_made_with_stays(both):
                 setattr(loader, name, None)
 
 
+@pytest.mark.parametrize("kind", ["dataset", "arrays"])
+def test_another_loader_can_be_made_of_its_attributes(kind, plain):
+    """As Lightning does for prediction: the attributes that the class takes as arguments, and another sampler."""
+    source = Numbered() if kind == "dataset" else (np.zeros((12, 8, 8, 3), np.uint8), np.arange(12))
+    loader = gpuaug.DataLoader(source, plain, 5, seed=7, target_collate_fn=list, on_error="skip", num_workers=1)
+    names = inspect.signature(gpuaug.DataLoader).parameters
+    options = {name: value for name, value in vars(loader).items() if name in names}
+    assert {
+        "source",
+        "dataset",
+        "policy",
+        "seed",
+        "backend",
+        "dtype",
+        "labels",
+        "target_collate_fn",
+        "on_error",
+    } <= options.keys()
+    options |= {"sampler": None, "batch_size": 1, "batch_sampler": [[3], [2, 4]]}
+    other = gpuaug.DataLoader(**options, multiprocessing_context=loader.multiprocessing_context)
+    assert [target for _, target in other] == [[3], [2, 4]]
+    assert other.dataset is loader.dataset
+    assert (other.seed, other.on_error, other.policy) == (7, "skip", plain)
+
+
 def test_a_batch_sampler_of_ones_own(plain):
     batches = [[3, 1], [0], [7, 2, 5]]
     loader = gpuaug.DataLoader(Numbered(), plain, batch_sampler=batches)

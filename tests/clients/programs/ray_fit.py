@@ -17,6 +17,7 @@ from ray.train.torch import TorchTrainer, prepare_data_loader, prepare_model  # 
 def train() -> None:
     torch.set_num_threads(1)
     loader = prepare_data_loader(make_loader())
+    assert (len(loader), len(loader.dataset), loader.batch_size) == (4, 40, 5)
     model = prepare_model(Network())
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     seen = []

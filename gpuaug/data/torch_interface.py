@@ -1,0 +1,99 @@
+"""What programs written for torch's DataLoader ask of one: its class, its attributes, its samplers and its length.
+
+Lightning, Fabric and Accelerate ask for torch's class by `isinstance`. The machinery behind it is `loader.DataLoader`'s own, so
+torch's `__init__` is not called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sized
+from typing import Any
+
+from torch.utils import data as torch_data
+
+from .arguments import check_length
+from .order import EpochOrder
+from .source import Source
+
+
+class TorchInterface(torch_data.DataLoader[Any]):
+    """The attributes of torch's DataLoader with torch's meaning, except `collate_fn`, which raises TypeError."""
+
+    _is_accelerate_prepared = True
+    """Accelerate's mark of a loader that `Accelerator.prepare` leaves as it is; it would make another of this one's parts."""
+
+    # What torch's own methods and iterators read.
+    _dataset_kind = 0  # map-style
+    _iterator = None
+    _IterableDataset_len_called = None
+    prefetch_factor: int
+
+    generator = None
+    source: Source
+    dataset: Any
+    """The source as given; of a path or of arrays, what the loader made of it."""
+    on_error: str
+    sampler: Any
+    batch_sampler: Any
+    own_batches: bool
+    """Whether the user's own batch sampler decides on the batches."""
+
+    def take_samplers(self, sampler: Iterable[int], batch_sampler: Iterable[Iterable[int]] | None) -> None:
+        """Set `sampler` and `batch_sampler` as torch has them. batch_sampler: the user's own, or None."""
+        self.own_batches = batch_sampler is not None
+        if batch_sampler is not None:
+            self.sampler = torch_data.SequentialSampler(range(len(self.source)))  # which decides on nothing, in torch's too
+            self.batch_sampler = batch_sampler
+        else:
+            self.sampler = sampler
+            self.batch_sampler = torch_data.BatchSampler(sampler, self.size, self.drop_last)
+
+    def seal(self) -> None:
+        """From now on torch refuses other values of batch_size, sampler and the like."""
+        self._DataLoader__initialized = True
+
+    def _get_iterator(self) -> Iterator[Any]:  # type: ignore[override]
+        return iter(self)
+
+    def __len__(self) -> int:
+        """Batches of a whole epoch, on this rank as torch.distributed has it now."""
+        given = self.batch_sampler if self.own_batches else self.sampler
+        if not isinstance(given, Sized):
+            raise TypeError(f"DataLoader: {type(given).__name__} has no length, so the loader has none")
+        if self.own_batches:
+            return len(given)
+        return len(given) // self.size if self.drop_last else -(-len(given) // self.size)
+
+    def check_length(self) -> None:
+        """Raise where an epoch has no batch on this rank, which torch.distributed may have changed."""
+        given = self.batch_sampler if self.own_batches else self.sampler
+        check_length(given, len(self.source), 1 if self.own_batches else self.size, self.drop_last, self.on_error)
+
+    @property
+    def size(self) -> int:
+        """Samples of a full batch; 1 where a batch sampler decides."""
+        return self.batch_size or 1
+
+    @property
+    def told_sampler(self) -> Any:
+        """What a loop calls `set_epoch` of: the sampler, or the one inside a batch sampler of the user's own."""
+        return getattr(self.batch_sampler, "sampler", self.batch_sampler) if self.own_batches else self.sampler
+
+    @property
+    def rank(self) -> int:
+        """Of this process, among `world_size`; 0 with a sampler of one's own, which decides by itself."""
+        return self.sampler.rank if isinstance(self.sampler, EpochOrder) else 0
+
+    @property
+    def world_size(self) -> int:
+        """Processes that share an epoch: as given, or those of torch.distributed now."""
+        return self.sampler.num_replicas if isinstance(self.sampler, EpochOrder) else 1
+
+    @property
+    def collate_fn(self) -> Any:  # type: ignore[override]
+        """Raises TypeError: who asks for it means to make a loader of this one's parts."""
+        raise TypeError(
+            "gpuaug.DataLoader has no collate_fn, so no other loader can be made of its parts: it decodes and draws by itself. "
+            "Give the loader itself to the loop (in a process group each rank takes its share of it); to go on in the middle "
+            "of an epoch, save loader.state_dict() and call loader.load_state_dict(state), instead of skipping batches"
+        )
