@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import threading
 from collections.abc import Sequence
@@ -14,9 +15,11 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from ..images import LARGE, rgb
-from . import tiff
+from . import libtiff, tiff
 
 Pixels = npt.NDArray[np.uint8]
+
+LOG = logging.getLogger("gpuaug")
 
 ORIENTATION_TAG = 0x0112
 UPRIGHT = {
@@ -72,25 +75,35 @@ def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Pixels:
     kind = tiff.kind(data)
     if kind and (problem := tiff.problem(kind)):
         raise DecodeError(f"{name}: a TIFF of {kind}: {problem}")
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            if image.width * image.height > max_pixels:
-                raise DecodeError(
-                    f"{name}: {image.width} x {image.height} pixels are more than max_pixels={max_pixels}; raise max_pixels if "
-                    "the picture is meant, and memory suffices"
-                )
-            with room_for(image.width * image.height):
-                image.load()
-                turn = UPRIGHT.get(orientation(image))
-                return rgb(image if turn is None else image.transpose(turn))
-    except UnidentifiedImageError as error:
-        if kind:
-            raise DecodeError(f"{name}: a TIFF of {kind}, which Pillow does not read; save it as 8-bit RGB") from error
-        raise DecodeError(f"{name}: not an image in a format that Pillow reads; it starts with {data[:8]!r}") from error
-    except DecodeError:
-        raise
-    except Exception as error:  # Pillow's plugins raise what their parsers do: OSError, SyntaxError, struct.error, ...
-        raise DecodeError(f"{name}: cannot be decoded: {error or type(error).__name__}") from error
+    heard: AbstractContextManager[list[str]] = libtiff.heard() if data.startswith(tiff.MAGIC) else nullcontext([])
+    with heard as lines:
+        try:
+            pixels = by_pillow(data, name, max_pixels)
+        except UnidentifiedImageError as error:
+            if kind:
+                raise DecodeError(f"{name}: a TIFF of {kind}, which Pillow does not read; save it as 8-bit RGB") from error
+            raise DecodeError(f"{name}: not an image in a format that Pillow reads; it starts with {data[:8]!r}") from error
+        except DecodeError:
+            raise
+        except Exception as error:  # Pillow's plugins raise what their parsers do: OSError, SyntaxError, struct.error, ...
+            why = f" ({lines[0]})" if lines else ""
+            raise DecodeError(f"{name}: cannot be decoded: {error or type(error).__name__}{why}") from error
+    if lines:
+        LOG.warning("%s: libtiff goes on after an error, so that a part of the picture may be wrong: %s", name, lines[0])
+    return pixels
+
+
+def by_pillow(data: bytes, name: str, max_pixels: int) -> Pixels:
+    with Image.open(io.BytesIO(data)) as image:
+        if image.width * image.height > max_pixels:
+            raise DecodeError(
+                f"{name}: {image.width} x {image.height} pixels are more than max_pixels={max_pixels}; raise max_pixels if "
+                "the picture is meant, and memory suffices"
+            )
+        with room_for(image.width * image.height):
+            image.load()
+            turn = UPRIGHT.get(orientation(image))
+            return rgb(image if turn is None else image.transpose(turn))
 
 
 def orientation(image: Image.Image) -> int:

@@ -120,7 +120,7 @@ def from_path(path: str, labels: bool | None = None) -> Source:
     A folder is what `gpuaug pack` made, where its manifest is there; shards, where it holds `.tar` files and no folder; and
     else an image folder.
     """
-    if path.lower().endswith((".tar", *UNPACK)) and not Path(path).is_dir():
+    if path.lower().endswith((".tar", ".zip", *UNPACK)) and not Path(path).is_dir():
         return ShardSource(path)
     if is_remote(path):
         return ShardSource(within(path))

@@ -119,6 +119,8 @@ def expand(pattern: str) -> list[str]:
 
 def listed(pattern: str) -> list[str]:
     """The paths that fit a pattern without numbers to count, sorted."""
+    if pattern.lower().endswith(".zip"):
+        raise ValueError(f"{pattern}: is a zip, which is not read; unpack it, `unzip X.zip -d FOLDER`, and give the folder")
     if packed := next((end for end in UNPACK if pattern.lower().endswith(end)), None):
         raise ValueError(
             f"{pattern}: is compressed, but samples are read in any order, which needs a plain tar; unpack it first: "

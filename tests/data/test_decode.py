@@ -1,6 +1,8 @@
 """Every file comes out as 8-bit RGB, or as an error that names it."""
 
+import contextlib
 import io
+import platform
 import struct
 import zlib
 
@@ -168,6 +170,23 @@ def test_damaged_tags_give_a_kind_or_none(at, value, end):
     data = tiff(GRAY)
     found = tiffs.kind((data[:at] + bytes([value]) + data[at + 1 :])[:end])
     assert found is None or found.bands >= 0
+
+
+@pytest.mark.skipif(platform.system() != "Linux", reason="libtiff is found among the libraries that Linux lists")
+def test_what_libtiff_says_is_told_with_the_name_of_the_file_and_not_printed(capfd, caplog):
+    data = encoded(Image.fromarray(COLOUR), "tiff", compression="tiff_adobe_deflate")
+    broken = data[:14] + bytes([data[14] ^ 255]) + data[15:]
+    with pytest.raises(DecodeError, match=r"^x.tif: cannot be decoded: decoder error -2 \(Decoding error at .*\)$"):
+        decode(broken, "x.tif")
+    fax = encoded(Image.fromarray(np.arange(4096).reshape(64, 64) % 7 > 3), "tiff", compression="group4")
+    (start,) = Image.open(io.BytesIO(fax)).tag_v2[273]
+    decode(fax[: start + 100] + b"\xff" * 7 + fax[start + 107 :], "fax.tif")
+    (record,) = caplog.records
+    assert record.getMessage().startswith("fax.tif: libtiff goes on after an error")
+    assert capfd.readouterr().err == ""
+    with contextlib.suppress(OSError):  # outside of `decode` libtiff prints, as it did
+        Image.open(io.BytesIO(broken)).load()
+    assert "ZIPDecode" in capfd.readouterr().err
 
 
 def test_cmyk():

@@ -425,6 +425,12 @@ def test_compressed_shards_are_refused_with_the_command_that_unpacks(tmp_path, p
             gpuaug.DataLoader(given_, plain)
 
 
+@pytest.mark.parametrize("place", ["pets.zip", "memory://bucket/pets.ZIP"])
+def test_a_zip_is_refused_with_what_to_do(plain, place):
+    with pytest.raises(ValueError, match=rf"^{place}: is a zip, which is not read; unpack it"):
+        gpuaug.DataLoader(place, plain)
+
+
 def test_globs_and_folders_local_and_remote(tmp_path, folder, policy):
     local = FolderSource(folder)
     memory = fsspec.filesystem("memory")

@@ -1,0 +1,72 @@
+"""What libtiff says of a file: it prints lines on stderr that name none, so they are caught while a thread of ours decodes.
+
+libtiff knows one handler for all threads. Ours keeps what the decoding thread hears, and passes on what others do.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import ctypes
+import platform
+import threading
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+LOCAL = threading.local()
+
+HANDLER = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p)
+"""TIFFErrorHandler(module, format, va_list); a va_list is passed as a pointer on the machines below."""
+
+MACHINES = ("x86_64", "aarch64")
+LONGEST = 300
+
+
+@contextlib.contextmanager
+def heard() -> Iterator[list[str]]:
+    """The lines that libtiff would print in this thread, where it can be told; elsewhere none, and it prints them."""
+    listen()
+    lines: list[str] = []
+    LOCAL.lines = lines
+    try:
+        yield lines
+    finally:
+        LOCAL.lines = None
+
+
+@cache
+def listen() -> list[Any]:
+    """Set a handler in each libtiff that is loaded, Pillow's among them, until the process ends; what must be kept for it."""
+    kept: list[Any] = []
+    if platform.system() != "Linux" or platform.machine() not in MACHINES:
+        return kept
+    print_to = ctypes.CDLL(None).vsnprintf
+    print_to.argtypes = [ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_void_p]
+    words = (line.split() for line in Path("/proc/self/maps").read_text().splitlines())
+    for path in sorted({word[-1] for word in words if "libtiff" in word[-1].rsplit("/", 1)[-1]}):
+        with contextlib.suppress(OSError, AttributeError):
+            kept.append(listen_to(ctypes.CDLL(path).TIFFSetErrorHandler, print_to))
+    return kept
+
+
+def listen_to(exchange: Any, print_to: Any) -> Any:
+    """Put a handler in the place of the one that there is."""
+    exchange.argtypes, exchange.restype = [ctypes.c_void_p], ctypes.c_void_p
+    before: list[Any] = []
+
+    def handle(module: bytes | None, text: bytes, values: int) -> None:
+        lines = getattr(LOCAL, "lines", None)
+        if lines is not None:
+            room = ctypes.create_string_buffer(LONGEST)
+            print_to(room, LONGEST, text, values)
+            lines.append(room.value.decode(errors="replace"))
+        elif before:
+            before[0](module, text, values)
+
+    kept = HANDLER(handle)
+    if place := exchange(ctypes.cast(kept, ctypes.c_void_p)):
+        before.append(HANDLER(place))
+    atexit.register(exchange, place)
+    return kept
