@@ -60,27 +60,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks run augment scaling decode --quick --repeats 10 --json bench/bench.json
 	$(BIN)/python -m benchmarks report bench/bench.json -o bench/report.html --png bench
 
-gpu-# The Triton kernels in the interpreter of the oldest supported Triton, beside the torch of .venv: the interpreter needs none.
-OLDEST_TRITON := $(shell sed -n 's/^triton==//p' oldest.txt)
-
-test-oldest-triton: $(READY) .triton-oldest/.ready
-	PYTHONPATH=.triton-oldest $(BIN)/python -m pytest tests/parity/test_triton.py
-
-.triton-oldest/.ready: oldest.txt
-	rm -rf .triton-oldest
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target .triton-oldest 'triton==$(OLDEST_TRITON)'
-	@touch $@
-
-# Programs of other libraries that take a DataLoader. TIMM_TRAIN is the path of timm's train.py, from its repository.
-test-clients: $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[clients]'
-	TIMM_TRAIN=$(abspath $(TIMM_TRAIN)) $(BIN)/python -m pytest tests/clients/test_*.py tests/clients/client_*.py
-
-# Every supported torch, with the Triton that it brings; writes docs/versions.md. ROWS names some of them, such as 2.11.
-test-matrix:
-	$(PYTHON) tests/version_matrix.py $(ROWS)
-
-check: $(READY)
+gpu-check: $(READY)
 	$(BIN)/python -m benchmarks gpu-check
 
 $(READY): pyproject.toml
