@@ -171,7 +171,7 @@ def read_part(source: Encoded, index: Index, workers: Workers, room: Sequence[to
         bad.extend(found.bad)
         return perf_counter() - began
 
-    for group, size in grouped(asked, files):
+    for group, size in list(grouped(asked, files)):  # before `read` takes files out: a sampler may name a sample twice
         with room_for(size):
             augment += view(group)
             if size:

@@ -103,6 +103,20 @@ def test_views_are_the_same_with_large_pictures_among_others(folder, policy, wor
     assert all(torch.equal(a, b) for one, other in zip(found, expected, strict=True) for a, b in zip(one, other, strict=True))
 
 
+@pytest.mark.usefixtures("_small_is_large")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_sampler_may_name_a_large_picture_twice(tmp_path, policy, workers):
+    for k, size in enumerate([(9, 9), (60, 40), (9, 8)]):
+        Image.new("RGB", size, (k, 0, 0)).save(tmp_path / f"{k}.png")
+    asked = [1, 1, 0, 1, 2, 0]
+    loader = gpuaug.DataLoader(str(tmp_path), policy, batch_size=6, sampler=asked, num_workers=workers, decoder="pillow")
+    ((views, index),) = loader
+    assert index.tolist() == asked
+    for view in views:
+        assert torch.equal(view[0], view[1])
+        assert torch.equal(view[2], view[5])
+
+
 @pytest.mark.parametrize("kind", ["png", "jpeg", "bmp", "webp", "tiff", "ppm"])
 def test_a_header_promises_the_pixels_of_the_picture(kind):
     data = encoded(Image.new("RGB", (31, 17)), kind)
