@@ -345,13 +345,15 @@ class DataLoader(TorchInterface):
         self.upcoming = (epoch, start)
         if isinstance(self.sampler, EpochOrder):
             self.sampler.set_epoch(epoch)
-        self.told = epoch_of(self.told_sampler)
+        self.told = [epoch_of(sampler) for sampler in self.told_samplers]
 
     def follow_sampler_epoch(self) -> None:
-        """Where the loop has called `loader.sampler.set_epoch` since the last epoch, that is the epoch to go to."""
-        epoch, kind = epoch_of(self.told_sampler)
-        if (epoch, kind) != self.told and kind is not LoaderEpoch and hasattr(self.told_sampler, "set_epoch"):
-            self.set_epoch(int(epoch))
+        """Where the loop has called a sampler's `set_epoch` since the last epoch, that is the epoch to go to."""
+        for sampler, before in zip(self.told_samplers, self.told, strict=True):
+            epoch, kind = epoch_of(sampler)
+            if (epoch, kind) != before and kind is not LoaderEpoch:
+                self.set_epoch(int(epoch))
+                return
 
     def stats(self) -> Stats:
         """What the epoch that was begun last has spent its time on so far; see `gpuaug.data.Stats`."""

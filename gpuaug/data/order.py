@@ -163,11 +163,15 @@ def plan_epoch(
     return EpochPlan(epoch, start, WHOLE, False, lambda: remaining(order, start, samples))
 
 
+def with_epoch(sampler: Any) -> list[Any]:
+    """What a loop may call `set_epoch` of: a sampler or batch sampler, and the sampler inside it."""
+    return [one for one in (sampler, getattr(sampler, "sampler", None)) if hasattr(one, "set_epoch")]
+
+
 def tell_epoch(sampler: Any, epoch: int) -> None:
-    """Set the epoch on a sampler, or on the one inside a batch sampler, where there is `set_epoch`."""
-    inner: Any = sampler if hasattr(sampler, "set_epoch") else getattr(sampler, "sampler", None)
-    if hasattr(inner, "set_epoch"):
-        inner.set_epoch(LoaderEpoch(epoch))
+    """Set the epoch wherever there is `set_epoch`."""
+    for one in with_epoch(sampler):
+        one.set_epoch(LoaderEpoch(epoch))
 
 
 def batched(order: Iterable[int] | Index, batch_size: int, drop_last: bool, samples: int) -> Iterator[Index]:

@@ -12,7 +12,7 @@ from typing import Any
 from torch.utils import data as torch_data
 
 from .arguments import check_length
-from .order import EpochOrder
+from .order import EpochOrder, with_epoch
 from .source import Source
 
 
@@ -75,9 +75,9 @@ class TorchInterface(torch_data.DataLoader[Any]):
         return self.batch_size or 1
 
     @property
-    def told_sampler(self) -> Any:
-        """What a loop calls `set_epoch` of: the sampler, or the one inside a batch sampler of the user's own."""
-        return getattr(self.batch_sampler, "sampler", self.batch_sampler) if self.own_batches else self.sampler
+    def told_samplers(self) -> list[Any]:
+        """What a loop may call `set_epoch` of: the sampler, or the user's own batch sampler and the sampler inside it."""
+        return with_epoch(self.batch_sampler if self.own_batches else self.sampler)
 
     @property
     def rank(self) -> int:

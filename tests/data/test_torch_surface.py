@@ -138,6 +138,36 @@ def test_a_batch_samplers_epoch_is_told_and_followed(plain):
     assert loader.draws.epoch == 7
 
 
+class Turns:
+    """A batch sampler with an epoch of its own, around a sampler that has one too or has none."""
+
+    def __init__(self, sampler):
+        self.sampler = sampler
+        self.epoch = 0
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+    def __len__(self):
+        return 2
+
+    def __iter__(self):
+        return iter([[self.epoch, 0], [1]])
+
+
+@pytest.mark.parametrize("inside", [SequentialSampler(range(12)), DistributedSampler(range(12), num_replicas=1, rank=0)])
+def test_a_batch_samplers_own_epoch_is_told_and_followed(plain, inside):
+    batches = Turns(inside)
+    loader = gpuaug.DataLoader(Numbered(), plain, batch_sampler=batches)
+    for epoch in (0, 1):
+        assert order(loader) == [[epoch, 0], [1]]
+        assert loader.draws.epoch == epoch
+    batches.set_epoch(5)
+    assert order(loader) == [[5, 0], [1]]
+    assert loader.draws.epoch == 5
+    assert order(loader) == [[6, 0], [1]]
+
+
 def test_views_of_a_batch_sampler_are_the_samples_own(plain):
     images = np.random.default_rng(0).integers(0, 256, (12, 9, 9, 3), dtype=np.uint8)
     whole = gpuaug.DataLoader((images, np.arange(12)), plain, 12)
