@@ -94,7 +94,7 @@ class DaliDecoder:
         where, batch, _ = self.run(datas)
         if len(where) == len(datas):
             return batch
-        done: dict[int, Any] = dict(zip(where, batch, strict=True))
+        done: dict[int, Any] = {k: image.cpu().numpy() for k, image in zip(where, batch, strict=True)}
         found = [done[k] if k in done else attempt(datas[k], name, self.max_pixels) for k, name in enumerate(names)]
         for image in found:
             if isinstance(image, DecodeError):

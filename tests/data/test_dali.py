@@ -177,6 +177,13 @@ def test_images_of_odd_files_among_plain_ones(decoder):
         assert np.array_equal(pixels.numpy(), decode(data, "x"))
 
 
+def test_pictures_of_one_or_three_rows_stay_as_they_lie_among_odd_files(decoder):
+    """A tensor of (3, W, 3) would be taken for one with its channels first."""
+    datas = [encoded(Image.fromarray(PHOTO[:rows])) for rows in (1, 3)] + [ODD["EXIF 6"]]
+    for pixels, data in zip(decoder.images(datas, "abc"), datas, strict=True):
+        assert np.array_equal(pixels.numpy(), decode(data, "x"))
+
+
 def test_images_raise_the_first_error(decoder):
     with pytest.raises(DecodeError, match=r"^second: the file is empty"):
         decoder.images([JPEG, b"", b"text"], ["first", "second", "third"])
