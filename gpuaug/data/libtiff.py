@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
+import os
 import platform
 import threading
 from collections.abc import Iterator
@@ -16,6 +17,11 @@ from pathlib import Path
 from typing import Any
 
 LOCAL = threading.local()
+
+LOCK = threading.Lock()
+"""Or two threads would both set handlers, of which `cache` keeps those of one: libtiff would call what has been freed."""
+
+os.register_at_fork(after_in_child=lambda: globals().update(LOCK=threading.Lock()))  # its thread may not be there
 
 HANDLER = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p)
 """TIFFErrorHandler(module, format, va_list); a va_list is passed as a pointer on the machines below."""
@@ -27,7 +33,8 @@ LONGEST = 300
 @contextlib.contextmanager
 def heard() -> Iterator[list[str]]:
     """The lines that libtiff would print in this thread, where it can be told; elsewhere none, and it prints them."""
-    listen()
+    with LOCK:
+        listen()
     lines: list[str] = []
     LOCAL.lines = lines
     try:

@@ -4,7 +4,11 @@ import contextlib
 import io
 import platform
 import struct
+import subprocess
+import sys
+import textwrap
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -187,6 +191,35 @@ def test_what_libtiff_says_is_told_with_the_name_of_the_file_and_not_printed(cap
     with contextlib.suppress(OSError):  # outside of `decode` libtiff prints, as it did
         Image.open(io.BytesIO(broken)).load()
     assert "ZIPDecode" in capfd.readouterr().err
+
+
+TOGETHER = """
+    import threading, time
+    from gpuaug.data import libtiff
+
+    def slow():
+        asked.append(threading.get_ident())
+        time.sleep(0.2)
+        return "Linux"
+
+    def decode():
+        with libtiff.heard():
+            pass
+
+    asked, libtiff.platform.system = [], slow
+    threads = [threading.Thread(target=decode) for _ in range(4)]
+    for step in (threading.Thread.start, threading.Thread.join):
+        for thread in threads:
+            step(thread)
+    print(len(asked))
+"""
+
+
+def test_of_threads_that_begin_together_one_sets_the_handler():
+    """A second one would take its place, and one of the two would be freed while libtiff may call it."""
+    program = [sys.executable, "-c", textwrap.dedent(TOGETHER)]
+    done = subprocess.run(program, cwd=Path(gpuaug.__file__).parent.parent, capture_output=True, text=True, check=True)
+    assert done.stdout == "1\n"
 
 
 def test_cmyk():
