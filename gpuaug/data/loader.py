@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator
 from time import perf_counter
 from typing import Any
 
@@ -226,7 +226,7 @@ class DataLoader(TorchInterface):
     def run(self, plan: EpochPlan) -> Iterator[tuple[Any, Any]]:
         """The batches of one epoch."""
         self.meter = meter = Meter(plan.epoch, self.num_workers, self.makers)
-        tally = Tally(self.bad_files, self.max_bad, self.samples(), plan.epoch)
+        tally = Tally(self.bad_files, self.max_bad, plan.samples, plan.epoch)
         position = plan.start
         pipeline = self.early.take(plan) or self.pipeline(plan)
         try:
@@ -326,10 +326,6 @@ class DataLoader(TorchInterface):
 
     def maker(self, epoch: int) -> Maker:
         return Maker(self.augment, self.seed, epoch)
-
-    def samples(self) -> int:
-        """Samples of a whole epoch on this rank; of the source, where the sampler has no length."""
-        return len(self.sampler) if isinstance(self.sampler, Sized) else len(self.source)
 
     def set_epoch(self, epoch: int) -> None:
         """Make this the epoch of the pass that begins next, also of an iterator that has not been used yet.

@@ -126,7 +126,8 @@ class EpochPlan:
     """What one epoch reads, as settled when it begins.
 
     share: of the epoch, where the order is `EpochOrder`'s (own), which knows how far all ranks together are. batches: makes
-    the epoch's batches of sample indices, (B,) int64 each; every call begins anew, unless the sampler has no length.
+    the epoch's batches of sample indices, (B,) int64 each; every call begins anew, unless the sampler has no length. samples:
+    of the whole epoch on this rank; of the source, where the sampler has no length.
     """
 
     epoch: int
@@ -134,6 +135,7 @@ class EpochPlan:
     share: Share
     own: bool
     batches: Callable[[], Iterator[Index]]
+    samples: int
 
 
 def plan_epoch(
@@ -147,20 +149,26 @@ def plan_epoch(
     """
     if isinstance(sampler, EpochOrder) and batch_sampler is None:
         share = sampler.share
-        return EpochPlan(
-            epoch, start, share, True, lambda: batched(sampler.shard(epoch, start, share), batch_size, drop_last, samples)
-        )
+
+        def own() -> Iterator[Index]:
+            return batched(sampler.shard(epoch, start, share), batch_size, drop_last, samples)
+
+        return EpochPlan(epoch, start, share, True, own, sampler.left(share))
     given = sampler if batch_sampler is None else batch_sampler
     tell_epoch(given, epoch)
     order: Any = given
+    count = samples
     if hasattr(given, "__len__"):
         with default_on_cpu():  # where torch's samplers have their generators
-            order = list(given)
-    if batch_sampler is None:
-        return EpochPlan(
-            epoch, start, WHOLE, False, lambda: batched(islice(iter(order), start, None), batch_size, drop_last, samples)
-        )
-    return EpochPlan(epoch, start, WHOLE, False, lambda: remaining(order, start, samples))
+            order = list(given) if batch_sampler is None else [list(batch) for batch in given]
+        count = len(order) if batch_sampler is None else sum(map(len, order))
+
+    def theirs() -> Iterator[Index]:
+        if batch_sampler is not None:
+            return remaining(order, start, samples)
+        return batched(islice(iter(order), start, None), batch_size, drop_last, samples)
+
+    return EpochPlan(epoch, start, WHOLE, False, theirs, count)
 
 
 def with_epoch(sampler: Any) -> list[Any]:

@@ -10,6 +10,7 @@ from torch.utils.data import BatchSampler, DistributedSampler, SequentialSampler
 from torch.utils.data import DataLoader as TorchLoader
 
 import gpuaug
+from gpuaug.data import DecodeError
 
 OPTIONS = {"batch_size": 5, "num_workers": 0, "drop_last": True}
 
@@ -166,6 +167,21 @@ def test_a_batch_samplers_own_epoch_is_told_and_followed(plain, inside):
     assert order(loader) == [[5, 0], [1]]
     assert loader.draws.epoch == 5
     assert order(loader) == [[6, 0], [1]]
+
+
+def test_max_bad_is_a_share_of_a_batch_samplers_samples(plain):
+    """Two of the four samples that it names are gone, of twelve that there are."""
+
+    class Gone(Numbered):
+        def __getitem__(self, i):
+            if i > 9:
+                raise OSError("gone")
+            return super().__getitem__(i)
+
+    batches = [[0, 10], [1, 11]]
+    with pytest.raises(DecodeError, match="2 of the 4 samples of epoch 0 are bad"):
+        order(gpuaug.DataLoader(Gone(), plain, batch_sampler=batches, on_error="skip", max_bad=0.3))
+    assert order(gpuaug.DataLoader(Gone(), plain, batch_sampler=batches, on_error="skip", max_bad=0.5)) == [[0], [1]]
 
 
 def test_views_of_a_batch_sampler_are_the_samples_own(plain):
