@@ -51,4 +51,4 @@ def held_interrupts() -> Iterator[Callable[[], int]]:
         yield first
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: one not set from Python

@@ -225,6 +225,13 @@ def test_kernels_that_somebody_else_has_made_are_read_where_they_lie(tmp_path, m
     assert compiled(made(tmp_path)) == 0
 
 
+def test_the_processor_names_the_folder(monkeypatch):
+    """Machines of several kinds may share a home."""
+    here = version()
+    monkeypatch.setattr(cache.CONFIG, "CPU_NAME", "nocona")
+    assert version() != here
+
+
 @pytest.mark.parametrize("pattern", ["*.nbi", "*.nbc"])
 @pytest.mark.parametrize("content", [b"", b"no pickle"])
 def test_damaged_files_are_made_anew(tmp_path, content, pattern):

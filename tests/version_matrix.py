@@ -59,12 +59,14 @@ SHOWN = ("torch", "torchvision", "triton", "kornia", "numpy", "pillow", "numba")
 
 
 def interpreter(version: str) -> str:
-    """A Python of this version: on the path, else pyenv's; the one that runs this where there is none."""
+    """A Python of this version: on the path, else pyenv's."""
+    if sys.version.startswith(f"{version}."):
+        return sys.executable
     found = [shutil.which(f"python{version}"), *Path.home().glob(f".pyenv/versions/{version}.*/bin/python")]
     for python in filter(None, found):  # pyenv's own command of that name may say that it is not active
         if subprocess.run([python, "-c", ""], capture_output=True, check=False).returncode == 0:
             return str(python)
-    return sys.executable
+    raise SystemExit(f"Python {version} is needed for this row, and neither the path nor pyenv has it")
 
 
 def environment(row: Row) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -144,8 +144,8 @@ def plan_epoch(
     """The plan of an epoch from its `start`-th sample on.
 
     batch_sampler: the user's own, which then decides on the batches, or None. samples: of the source.
-    A sampler with a length is asked now, so that another `iter()` does not disturb it. Our own is a pure function, and is
-    asked later, in whichever thread needs it.
+    A sampler is asked now for as many items as it says that it has, so that another `iter()` does not disturb it. Our own
+    is a pure function, and is asked later, in whichever thread needs it.
     """
     if isinstance(sampler, EpochOrder) and batch_sampler is None:
         share = sampler.share
@@ -160,8 +160,12 @@ def plan_epoch(
     count = samples
     if hasattr(given, "__len__"):
         with default_on_cpu():  # where torch's samplers have their generators
-            order = list(given) if batch_sampler is None else [list(batch) for batch in given]
+            items = iter(given)
+            order = [item if batch_sampler is None else list(item) for item in islice(items, len(given))]
+            more = list(islice(items, 1))
         count = len(order) if batch_sampler is None else sum(map(len, order))
+        if more:  # it gives more than its length, perhaps without an end
+            order = chain(order, more, items)
 
     def theirs() -> Iterator[Index]:
         if batch_sampler is not None:

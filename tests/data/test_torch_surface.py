@@ -1,6 +1,7 @@
 """What torch's DataLoader has, this one has: every public attribute with torch's meaning, or an error that says what to do."""
 
 import inspect
+import itertools
 
 import numpy as np
 import pytest
@@ -125,6 +126,23 @@ def test_a_batch_sampler_of_ones_own(plain):
             gpuaug.DataLoader(Numbered(), plain, batch_sampler=batches, **option)
     with pytest.raises(IndexError, match=r"the sampler gave 12, outside 0\.\.11"):
         order(gpuaug.DataLoader(Numbered(), plain, batch_sampler=[[0, 12]]))
+
+
+@pytest.mark.parametrize("name", ["sampler", "batch_sampler"])
+def test_a_sampler_that_goes_on_beyond_its_length(name, plain):
+    """As samplers for training by steps do; the loop ends by itself."""
+
+    class Endless:
+        def __len__(self):
+            return 3
+
+        def __iter__(self):
+            items = itertools.cycle([2, 0, 1])
+            return items if name == "sampler" else ([i] for i in items)
+
+    loader = gpuaug.DataLoader(Numbered(), plain, **{name: Endless()})
+    assert len(loader) == 3
+    assert [int(target) for _, target in itertools.islice(loader, 7)] == [2, 0, 1, 2, 0, 1, 2]
 
 
 def test_a_batch_samplers_epoch_is_told_and_followed(plain):

@@ -19,7 +19,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import IO, Any
 
-import llvmlite
+import llvmlite.binding
 import numba
 
 try:
@@ -32,16 +32,17 @@ CONFIG: Any = import_module("numba.core.config")
 
 LOG = logging.getLogger("gpuaug")
 
-KEPT = 4
-"""Versions of the kernels that are kept in a folder, the latest used: of branches, of installs that share a home."""
+KEPT = 8
+"""Versions of the kernels that are kept in a folder, the latest used: of branches, of machines that share a home."""
 
 PATIENCE = 600.0
 """Seconds that a process waits for another that compiles, before it compiles itself: that one may have been stopped."""
 
 
 def version() -> str:
-    """What machine code follows from, beside the processor, which Numba tells apart: the sources and the compiler."""
-    digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__}".encode())
+    """What machine code follows from: the sources, the compiler, and the processor, since machines may share a folder."""
+    processor = CONFIG.CPU_NAME or llvmlite.binding.get_host_cpu_name()
+    digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__} {processor}".encode())
     for file in sorted(files(__package__).iterdir(), key=lambda file: file.name):
         if file.name.endswith(".py") and not file.name.startswith("triton_"):
             digest.update(file.name.encode() + file.read_bytes())
