@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from copy import copy
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.data import BatchSampler
 
 from ..augmenter import Augmenter
 from ..memory import trim
@@ -46,6 +48,9 @@ from .regions import croppable
 from .stats import Meter, Stats
 from .target import left_out, together
 from .torch_interface import TorchInterface
+
+EPOCHS = 2**32
+"""As many as draws can tell apart."""
 
 LOG = logging.getLogger("gpuaug")
 
@@ -208,6 +213,17 @@ class DataLoader(TorchInterface):
         vars(self).update(state)
         self.at_rest()
 
+    def __copy__(self) -> DataLoader:
+        """A loader over the same data, with a place in the order of its own."""
+        other = type(self).__new__(type(self))
+        state: dict[str, Any] = {**self.__getstate__(), "bad_files": dict(self.bad_files)}
+        if isinstance(self.sampler, EpochOrder):
+            state["sampler"] = copy(self.sampler)
+            if not self.own_batches:
+                state["batch_sampler"] = BatchSampler(state["sampler"], self.size, self.drop_last)
+        other.__setstate__(state)
+        return other
+
     def __iter__(self) -> Iterator[tuple[Any, Any]]:  # type: ignore[override]
         self.follow_sampler_epoch()
         epoch, start = self.reached = self.upcoming
@@ -333,7 +349,7 @@ class DataLoader(TorchInterface):
         An epoch that `load_state_dict` has just restored keeps its position. `loader.sampler.set_epoch` does the same. A
         sampler of the user's own that has `set_epoch` is told when the pass begins.
         """
-        integer("epoch", epoch, 0, 2**32 - 1)
+        epoch = integer("epoch", epoch, 0, EPOCHS - 1)
         self.go_to(epoch, self.upcoming[1] if epoch == self.upcoming[0] else 0)
         self.reached = self.upcoming
 
@@ -373,14 +389,21 @@ class DataLoader(TorchInterface):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Make the next `iter()` yield the rest of the saved epoch, whatever the batch size, the workers and the ranks.
 
-        Raises ValueError where seed, shuffle or the number of samples differ, since the rest would be another one. A sampler
-        of one's own must give the same order again.
+        Raises ValueError where seed, shuffle or the number of samples differ, since the rest would be another one, and where
+        the state is none. A sampler of one's own must give the same order again.
         """
+        if not isinstance(state, Mapping) or not state.keys() >= self.state_dict().keys():
+            raise ValueError(
+                f"DataLoader: a state has {', '.join(self.state_dict())}, as state_dict() gives it; this one is {state!r}"
+            )
         for name, mine in (("seed", self.seed), ("samples", len(self.source)), ("shuffle", self.shuffle)):
             if state[name] != mine:
                 raise ValueError(f"DataLoader: the state was saved with {name}={state[name]}, this loader has {name}={mine}")
+        most = self.sampler.samples if isinstance(self.sampler, EpochOrder) else None
+        epoch = integer("epoch", state["epoch"], 0, EPOCHS - 1)
+        position = integer("position", state["position"], 0, most)
         self.early.discard()
-        self.go_to(int(state["epoch"]), int(state["position"]))
+        self.go_to(epoch, position)
         self.reached = self.upcoming
 
     def __repr__(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -101,8 +102,8 @@ class EpochOrder(DistributedSampler[int]):
         return rest // share.world_size if self.drop_last else -(-rest // share.world_size)
 
     def set_epoch(self, epoch: int) -> None:
-        """Make this the epoch that `iter()` of the sampler, and of its loader, gives next."""
-        self.epoch = epoch
+        """Make this the epoch that `iter()` of the sampler, and of its loader, gives next. Raises TypeError for no integer."""
+        self.epoch = index(epoch)
 
     def __len__(self) -> int:
         return self.num_samples
@@ -193,7 +194,7 @@ def batched(order: Iterable[int] | Index, batch_size: int, drop_last: bool, samp
     """
     items = iter(order)
     while True:
-        batch = np.array([int(i) for i in islice(items, batch_size)], dtype=np.int64)
+        batch = integers(islice(items, batch_size))
         if not len(batch) or (drop_last and len(batch) < batch_size):
             return
         yield checked(batch, samples)
@@ -202,10 +203,20 @@ def batched(order: Iterable[int] | Index, batch_size: int, drop_last: bool, samp
 def remaining(batches: Iterable[Iterable[int]], start: int, samples: int) -> Iterator[Index]:
     """A batch sampler's batches as arrays, without the first `start` samples. Raises IndexError as `batched` does."""
     for given in batches:
-        whole = np.array([int(i) for i in given], dtype=np.int64)
+        whole = integers(given)
         batch, start = whole[start:], max(start - len(whole), 0)
         if len(batch):
             yield checked(batch, samples)
+
+
+def integers(items: Iterable[Any]) -> Index:
+    """What a sampler gave, as int64. Raises TypeError for what is no integer."""
+    found = list(items)
+    try:
+        return np.array([index(i) for i in found], dtype=np.int64)
+    except TypeError as error:
+        wrong = next(i for i in found if not hasattr(i, "__index__"))
+        raise TypeError(f"DataLoader: the sampler gave {wrong!r}, which is no integer") from error
 
 
 def checked(batch: Index, samples: int) -> Index:

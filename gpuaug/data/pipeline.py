@@ -209,20 +209,20 @@ class Early:
     """
 
     def __init__(self) -> None:
-        self.begun: tuple[int, Share] | None = None
+        self.begun: tuple[int, Share, int] | None = None
         self.pipeline: Producer | Here | None = None
         self.taken: Producer | Here | None = None
 
     def has(self, plan: EpochPlan) -> bool:
-        return self.begun == (plan.epoch, plan.share)
+        return self.begun == (plan.epoch, plan.share, os.getpid())  # threads do not follow into a forked process
 
     def begin(self, plan: EpochPlan, pipeline: Producer | Here) -> None:
         self.discard()
-        self.begun, self.pipeline = (plan.epoch, plan.share), pipeline
+        self.begun, self.pipeline = (plan.epoch, plan.share, os.getpid()), pipeline
         pipeline.start()
 
     def take(self, plan: EpochPlan) -> Producer | Here | None:
-        """The pipeline of this epoch from its first sample on, or None; one of another epoch or another share is ended."""
+        """The pipeline of this epoch from its first sample on, or None; one of another epoch, share or process is ended."""
         if plan.start or not self.has(plan):
             self.discard()
         self.taken = self.pipeline

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import threading
 
 import torch
 
 LOCK = threading.Lock()
+
+
+def renew() -> None:
+    """In a forked process: the thread that held the lock is not there to give it back."""
+    global LOCK
+    LOCK = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=renew)
 
 
 def take_cores(count: int) -> None:

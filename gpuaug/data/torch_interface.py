@@ -15,6 +15,11 @@ from .arguments import check_length
 from .order import EpochOrder, with_epoch
 from .source import Source
 
+FIXED = frozenset(
+    ("backend", "decoder", "device", "dtype", "labels", "memory_format", "num_workers", "policy", "seed", "shuffle", "source")
+)
+"""Arguments that other parts of a loader have been made of, beside those that torch settles."""
+
 
 class TorchInterface(torch_data.DataLoader[Any]):
     """The attributes of torch's DataLoader with torch's meaning, except `collate_fn`, which raises TypeError."""
@@ -51,6 +56,11 @@ class TorchInterface(torch_data.DataLoader[Any]):
     def seal(self) -> None:
         """From now on torch refuses other values of batch_size, sampler and the like."""
         self._DataLoader__initialized = True
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in FIXED and getattr(self, "_DataLoader__initialized", False):
+            raise ValueError(f"DataLoader: {name} is settled when the loader is made; make another loader for another {name}")
+        super().__setattr__(name, value)
 
     def _get_iterator(self) -> Iterator[Any]:  # type: ignore[override]
         return iter(self)

@@ -47,6 +47,23 @@ def equal(one, other):
     )
 
 
+def test_a_shallow_copy_has_a_place_in_the_order_of_its_own(plain):
+    loader = gpuaug.DataLoader((PIXELS, range(70)), plain, 70, shuffle=True)
+
+    def epoch(one):
+        (batch,) = one
+        return next(e for e in range(9) if batch[1].tolist() == one.sampler.indices(e).tolist())
+
+    twin = copy.copy(loader)
+    assert [epoch(twin), epoch(twin), epoch(loader)] == [0, 1, 0]
+    third = copy.copy(twin)
+    third.set_epoch(7)
+    third.bad_files["a"] = "b"
+    assert [epoch(twin), epoch(third), epoch(loader)] == [2, 7, 1]
+    assert not twin.bad_files
+    assert twin.batch_sampler.sampler is twin.sampler
+
+
 @pytest.mark.parametrize("decoder", ["auto", "pillow"])
 @pytest.mark.parametrize("how", COPY)
 def test_a_copy_of_a_loader_goes_on_with_the_next_epoch(how, decoder, sources, policy):

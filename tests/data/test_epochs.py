@@ -1,5 +1,8 @@
 """Which epoch a pass is: settled by its first `next()`, whichever way a program calls iter, set_epoch and state_dict."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -87,6 +90,80 @@ def test_two_passes_at_once_are_two_epochs(loader):
     other = next(first)
     assert order([begun, *second]) == epoch_order(one, 0)
     assert order([other, *first]) == epoch_order(one, 1)
+
+
+@pytest.mark.parametrize("kind", [int, np.int64, np.uint8])
+def test_an_epoch_may_be_any_integer(kind, loader):
+    one = loader()
+    for told in (one, one.sampler):
+        told.set_epoch(kind(3))
+        assert order(one) == epoch_order(one, 3)
+        assert one.draws.epoch == 3
+    for wrong in (1.0, "1"):
+        with pytest.raises(TypeError):
+            one.sampler.set_epoch(wrong)
+        with pytest.raises(ValueError, match="epoch must be an integer"):
+            one.set_epoch(wrong)
+
+
+WRONG = {
+    "position": [-1, SAMPLES + 1, 1.5, "3", None],
+    "epoch": [-1, 2**32, 1.5, "3", None],
+    "seed": [2],
+    "samples": [11],
+    "shuffle": [False],
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_state_is_refused_at_once(name, loader):
+    one = loader()
+    for value in WRONG[name]:
+        with pytest.raises(ValueError, match=name):
+            one.load_state_dict({**one.state_dict(), name: value})
+    without = {key: value for key, value in one.state_dict().items() if key != name}
+    for wrong in (without, {}, None, [1]):
+        with pytest.raises(
+            ValueError, match=r"a state has seed, epoch, position, samples, shuffle, as state_dict\(\) gives it"
+        ):
+            one.load_state_dict(wrong)
+    assert order(one) == epoch_order(one, 0)
+
+
+@pytest.mark.parametrize("wrong", [1.5, "1", None])
+def test_a_sampler_gives_integers(wrong, plain):
+    images = np.zeros((SAMPLES, 8, 8, 3), np.uint8)
+    for option in ({"sampler": [0, wrong]}, {"batch_sampler": [[0], [wrong]]}):
+        loader = gpuaug.DataLoader((images, np.arange(SAMPLES)), plain, **option)
+        with pytest.raises(TypeError, match=r"the sampler gave .*, which is no integer"):
+            order(loader)
+
+
+FORKED = """
+import os, sys, threading, numpy as np, gpuaug
+policy = gpuaug.Policy(gpuaug.View(8, gpuaug.CenterCrop(), gpuaug.RandomHorizontalFlip()))
+images = np.zeros((12, 8, 8, 3), np.uint8)
+loader = gpuaug.DataLoader((images, np.arange(12)), policy, 4, shuffle=True, num_workers=2, persistent_workers=True)
+from gpuaug.data import threads
+list(loader)
+with threads.LOCK:  # as a thread may hold it that has begun just now
+    child = os.fork()
+if child:
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+for epoch in range(1, 4):
+    seen = [i for _, target in loader for i in target.tolist()]
+    if seen != loader.sampler.indices(epoch).tolist():
+        os._exit(1)
+os._exit(0)
+"""
+
+
+def test_a_forked_process_begins_the_epoch_anew():
+    """The threads that have begun the next epoch did not follow; nor did one that held a lock."""
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORKED], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert run.returncode == 0, run.stderr
 
 
 # The share of a rank.

@@ -106,6 +106,13 @@ def test_another_loader_can_be_made_of_its_attributes(kind, plain):
     assert (other.seed, other.on_error, other.policy) == (7, "skip", plain)
 
 
+@pytest.mark.parametrize("name", ["backend", "device", "dtype", "labels", "num_workers", "policy", "seed", "shuffle", "source"])
+def test_what_other_parts_were_made_of_stays_too(name, both):
+    with pytest.raises(ValueError, match=f"{name} is settled when the loader is made; make another loader"):
+        setattr(both[0], name, 1)
+    both[0].worker_init_fn = print  # as Fabric sets it
+
+
 def test_a_batch_sampler_of_ones_own(plain):
     batches = [[3, 1], [0], [7, 2, 5]]
     loader = gpuaug.DataLoader(Numbered(), plain, batch_sampler=batches)
