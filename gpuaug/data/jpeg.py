@@ -91,7 +91,7 @@ def opened(data: bytes) -> tuple[int, int] | None:
 def whole(data: bytes) -> bool:
     """Whether segments and scans follow each other without a gap from the start to the one end, which is the file's.
 
-    It takes 25 us for a file of 80 kB, a hundredth of decoding.
+    It takes about 3 % of the processor time that Pillow takes to decode the file (photographs of 100 kB, medians of 120).
     """
     content = np.frombuffer(data, np.uint8)
     markers = np.flatnonzero((content[:-1] == 0xFF) > (content[1:] == 0)).tolist()  # and what looks like some in segments
