@@ -15,7 +15,7 @@ from torch.utils.data import IterableDataset
 from ..ops import Size
 from . import packed
 from .concat import Concatenated, common, known
-from .folder import EXTENSIONS, FolderSource, is_hidden
+from .folder import ALL_IMAGES, EXTENSIONS, FolderSource, is_hidden
 from .huggingface import HuggingFaceSource, is_huggingface
 from .shards import UNPACK, ShardSource, within
 from .source import ArraySource, DatasetSource, Selected, Source
@@ -50,7 +50,7 @@ def found(given: Any, policy_given: bool, labels: bool | None) -> tuple[Source, 
     if isinstance(given, (str, os.PathLike)):
         return from_path(os.fspath(given), labels), None
     if type(given) in (tuple, list) and given and all(isinstance(path, (str, os.PathLike)) for path in given):  # no Dataset
-        return from_list([os.fspath(path) for path in given]), None
+        return from_list([os.fspath(path) for path in given], labels), None
     if isinstance(given, (tuple, list)) and len(given) == 2 and hasattr(given[0], "shape"):
         if all(getattr(array, "ndim", 0) == 3 and array.shape[2] == 3 for array in given):
             raise ValueError(
@@ -98,11 +98,11 @@ def is_source(given: Any) -> bool:
     return getattr(given, "workers", None) in ("threads", "processes", "none") and hasattr(given, "name")
 
 
-def from_list(paths: list[str]) -> Source:
+def from_list(paths: list[str], labels: bool | None = None) -> Source:
     """The source of a list of tar shards, or of image files, which have no labels."""
     images = [path for path in paths if path.lower().endswith(EXTENSIONS)]
     if not images:
-        return ShardSource(paths)
+        return ShardSource(paths, labels=labels)
     if len(images) < len(paths):
         other = next(path for path in paths if not path.lower().endswith(EXTENSIONS))
         raise ValueError(
@@ -114,26 +114,26 @@ def from_list(paths: list[str]) -> Source:
     return FolderSource.from_samples([(path, -1) for path in images], [], {}, labelled=False)
 
 
-def from_path(path: str, labels: bool | None = None) -> Source:
+def from_path(path: str, labels: bool | None = None, advice: str = ALL_IMAGES) -> Source:
     """The source at a path: a tar shard, a pattern of shards, a URL of either or of a folder of shards, or a folder.
 
     A folder is what `gpuaug pack` made, where its manifest is there; shards, where it holds `.tar` files and no folder; and
-    else an image folder.
+    else an image folder. advice: what errors and warnings say of doing without labels.
     """
     if path.lower().endswith((".tar", ".zip", *UNPACK)) and not Path(path).is_dir():
-        return ShardSource(path)
+        return ShardSource(path, labels=labels, advice=advice)
     if is_remote(path):
-        return ShardSource(within(path))
+        return ShardSource(within(path), labels=labels, advice=advice)
     folder = Path(path).expanduser()
     if (folder / packed.MANIFEST).exists() or (folder / packed.PROGRESS).exists():
-        return packed.source_of(folder)
+        return packed.source_of(folder, labels)
     if folder.is_dir():
         with os.scandir(folder) as entries:
             found = list(entries)
         shards = sorted(entry.path for entry in found if entry.name.endswith(".tar") and not is_hidden(entry.name))
         if shards and not any(entry.is_dir() for entry in found if not is_hidden(entry.name)):
-            return ShardSource(shards)
-    return FolderSource(path, labels)
+            return ShardSource(shards, labels=labels, advice=advice)
+    return FolderSource(path, labels, advice)
 
 
 def from_dataset(dataset: Any, policy_given: bool, labels: bool | None) -> tuple[Source, Any]:
