@@ -226,8 +226,8 @@ def check(dataset: Any) -> None:
         )
     if isinstance(dataset, Iterator) and not hasattr(dataset, "__getitem__"):
         raise TypeError(
-            f"DataLoader: source is a {type(dataset).__name__}, which can be gone through but once; give list(source) where it "
-            "gives paths or images"
+            f"DataLoader: source is a {type(dataset).__name__}, which can be gone through but once; give list(source) "
+            "where it gives paths or images, or a map-style Dataset"
         )
     if isinstance(dataset, (Mapping, torch.Tensor)) or not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")):
         raise TypeError(
