@@ -177,7 +177,7 @@ def scan(path: str) -> Shard:
         for key, group in groupby(members(file, path), key=lambda found: found[0]):
             sample = [(extension, member) for _, extension, member in group]
             images = [member for extension, member in sample if f".{extension}" in EXTENSIONS]
-            if MACOS in key.split("/") or (not images and all(is_document(member) for _, member in sample)):
+            if MACOS in key.split("/")[:-1] or (not images and all(is_document(member) for _, member in sample)):
                 aside += [member.name for _, member in sample]
                 continue
             if len(images) != 1:
