@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
 from collections.abc import Sequence
@@ -51,7 +52,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             if done.knn:
                 begin, end = min(done.knn), max(done.knn)
                 print(f"kNN accuracy: {done.knn[begin]:.1%} untrained, {done.knn[end]:.1%} after {end} epochs")
-            print(f"{done.images_per_s:.0f} images/s, data wait {done.data_wait:.1%}")
+            if math.isnan(done.images_per_s):
+                print("the run had finished before: no step was made")
+            else:
+                print(f"{done.images_per_s:.0f} images/s, data wait {done.data_wait:.1%}")
         distributed.stop()
 
     def interrupted() -> str:

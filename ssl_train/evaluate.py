@@ -20,7 +20,7 @@ from . import checkpoint, measures
 from .data import Data, open_data
 from .errors import UserError, exit_status
 from .model import JointEmbedding
-from .run import saved_settings
+from .run import CHECKPOINT, saved_settings
 from .settings import Settings, heads, known_device
 from .views import run_policy
 
@@ -109,11 +109,14 @@ class Options:
 
 def checkpoint_of(run: Path) -> Path:
     """The checkpoint in a run's folder, or the one given."""
-    return run / "checkpoint.pt" if run.is_dir() else run
+    return run / CHECKPOINT if run.is_dir() else run
 
 
 def load_run(path: Path) -> tuple[JointEmbedding, Settings]:
     """The network of a checkpoint, on the CPU, and the settings in settings.json beside it. Raises UserError."""
+    if not (path.is_file() and (path.parent / "settings.json").exists()):
+        folder = path.parent if path.name == CHECKPOINT else path
+        raise UserError(f"there is no run in {folder}; give a run's folder, with {CHECKPOINT} and settings.json in it")
     settings = saved_settings(path.parent)
     state = checkpoint.load(path)["model"]
     scores = next((w for name, w in state.items() if name.startswith("scores.") and name.endswith("weight")), None)

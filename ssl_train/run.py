@@ -30,7 +30,7 @@ class Run:
     """A run.
 
     knn: accuracy by epoch, 0 being the untrained network; probe: of each linear probe. images_per_s, data_wait: over all
-    steps made here.
+    steps made here; NaN where a finished run was resumed, and none was made.
     """
 
     folder: Path
@@ -104,7 +104,7 @@ def saved_settings(folder: Path) -> Settings:
     except FileNotFoundError:
         raise UserError(f"--resume: there is no run in {folder}; name its folder with --out") from None
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"--resume: {folder / 'settings.json'} cannot be read ({error})") from None
+        raise UserError(f"{folder / 'settings.json'} cannot be read ({error})") from None
 
 
 def versions() -> dict[str, str]:

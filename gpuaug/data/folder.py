@@ -23,6 +23,10 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", 
 """torchvision's IMG_EXTENSIONS; upper case counts too."""
 
 
+ALL_IMAGES = "labels=False takes all images, without classes"
+"""The advice where labels stand in the way."""
+
+
 class FolderSource:
     """Image files in class folders, as torchvision's ImageFolder has them: `root/class/**/file`; or without classes.
 
@@ -34,12 +38,12 @@ class FolderSource:
     Hidden files and folders, whose names start with a dot or are `__MACOSX`, are left out, and a warning is logged.
     Raises FileNotFoundError where there is no folder, no image, no class folder that is asked for, or a class without images,
     NotADirectoryError for a file, PermissionError for a folder that cannot be listed, and ValueError for links that lead in a
-    circle; each names the folder.
+    circle; each names the folder. advice: what they and warnings say of doing without labels.
     """
 
     workers = "threads"
 
-    def __init__(self, root: str | os.PathLike[str], labels: bool | None = None) -> None:
+    def __init__(self, root: str | os.PathLike[str], labels: bool | None = None, advice: str = ALL_IMAGES) -> None:
         top = str(Path(root).expanduser())
         tree = Tree(top)
         folders, loose = tree.inside(top)
@@ -68,13 +72,12 @@ class FolderSource:
         elif empty := [name for name, count in zip(folders, counts, strict=True) if not count]:
             raise FileNotFoundError(
                 f"{top}: no images in the class folders {', '.join(empty)}; remove them, or fill them with files that end "
-                f"in {' '.join(EXTENSIONS)}, or give labels=False, which takes all images without classes"
+                f"in {' '.join(EXTENSIONS)}; {advice}"
             )
         elif loose:
             LOG.warning(
-                "%s: %d images beside the class folders are left out, such as %s; labels=False takes all images, without "
-                "classes",
-                *(top, len(loose), loose[0]),
+                "%s: %d images beside the class folders are left out, such as %s; %s",
+                *(top, len(loose), loose[0], advice),
             )
         self.classes = list(folders) if self.labelled else []
         self.class_to_idx = {name: k for k, name in enumerate(self.classes)}

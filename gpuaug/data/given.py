@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Mapping
+import tarfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,9 +16,9 @@ from torch.utils.data import IterableDataset
 from ..ops import Size
 from . import packed
 from .concat import Concatenated, common, known
-from .folder import EXTENSIONS, FolderSource, is_hidden
+from .folder import ALL_IMAGES, EXTENSIONS, FolderSource, is_hidden
 from .huggingface import HuggingFaceSource, is_huggingface
-from .shards import UNPACK, ShardSource, within
+from .shards import MAGIC, RANGE, UNPACK, ShardSource, within
 from .source import ArraySource, DatasetSource, Selected, Source
 from .tarindex import is_remote
 
@@ -48,16 +49,24 @@ def as_source(given: Any, policy_given: bool, labels: bool | None = None) -> tup
 
 def found(given: Any, policy_given: bool, labels: bool | None) -> tuple[Source, Any]:
     if isinstance(given, (str, os.PathLike)):
+        refuse_files(os.fspath(given))
         return from_path(os.fspath(given), labels), None
-    if type(given) in (tuple, list) and given and all(isinstance(path, (str, os.PathLike)) for path in given):  # no Dataset
-        return from_list([os.fspath(path) for path in given]), None
+    if type(given) in (tuple, list) and given and all(map(is_path, given)):  # no Dataset
+        return from_list([os.fspath(path) for path in given], labels), None
+    if type(given) in (tuple, list) and given and type(given[0]) in (tuple, list) and given[0] and is_path(given[0][0]):
+        raise TypeError(
+            "DataLoader: a list of paths with labels is not taken; put the files into one folder a class and give that folder, "
+            "or give a Dataset that opens the files and returns (image, label)"
+        )
     if isinstance(given, (tuple, list)) and len(given) == 2 and hasattr(given[0], "shape"):
         if all(getattr(array, "ndim", 0) == 3 and array.shape[2] == 3 for array in given):
             raise ValueError(
                 f"DataLoader: a {type(given).__name__} of two arrays is images and targets, but these two look like pictures; "
                 "give pictures as one array (N, H, W, 3), such as numpy.stack makes of pictures of one size"
             )
-        return ArraySource(*given), None
+        return ArraySource(given[0], None if labels is False else given[1]), None
+    if isinstance(given, np.ndarray) and given.size and is_path(given.flat[0]):
+        raise TypeError(f"DataLoader: paths come in a list, not in an array of {given.dtype}; give list(paths)")
     if isinstance(given, (np.ndarray, torch.Tensor)):
         return ArraySource(given), None
     if is_source(given):
@@ -98,11 +107,45 @@ def is_source(given: Any) -> bool:
     return getattr(given, "workers", None) in ("threads", "processes", "none") and hasattr(given, "name")
 
 
-def from_list(paths: list[str]) -> Source:
+def is_path(given: Any) -> bool:
+    return isinstance(given, (str, os.PathLike))
+
+
+def refuse_files(path: str) -> None:
+    """Raise for a pattern of image files, or a single one, in place of the path of a folder or of shards."""
+    place = Path(path).expanduser()
+    if is_remote(path) or place.is_dir():
+        return
+    if place.is_file():
+        if path.lower().endswith(EXTENSIONS):
+            raise NotADirectoryError(f"{path}: is one image, not a folder of them; give a list of files, [path]")
+    elif MAGIC.search(path) and not path.lower().endswith((".tar", ".zip", *UNPACK)):
+        raise FileNotFoundError(
+            f"{path}: only shards, which end in .tar, are found by a pattern; for image files give sorted(glob.glob({path!r}))"
+        )
+
+
+def refuse_unknown(path: str) -> None:
+    """Raise for one of a list of files that is neither an image nor a shard, by its name or its content."""
+    if is_remote(path) or path.lower().endswith((*EXTENSIONS, ".tar", ".zip", *UNPACK)):
+        return
+    place = Path(path).expanduser()
+    if MAGIC.search(path) or RANGE.search(path) or place.is_dir():
+        return
+    if not (place.is_file() and tarfile.is_tarfile(place)):
+        raise ValueError(
+            f"DataLoader: {path}: a list holds tar shards, or image files, which end in {' '.join(EXTENSIONS)}; convert others "
+            "to one of these, or give a Dataset that opens them"
+        )
+
+
+def from_list(paths: list[str], labels: bool | None = None) -> Source:
     """The source of a list of tar shards, or of image files, which have no labels."""
+    for path in paths:
+        refuse_unknown(path)
     images = [path for path in paths if path.lower().endswith(EXTENSIONS)]
     if not images:
-        return ShardSource(paths)
+        return ShardSource(paths, labels=labels)
     if len(images) < len(paths):
         other = next(path for path in paths if not path.lower().endswith(EXTENSIONS))
         raise ValueError(
@@ -114,26 +157,26 @@ def from_list(paths: list[str]) -> Source:
     return FolderSource.from_samples([(path, -1) for path in images], [], {}, labelled=False)
 
 
-def from_path(path: str, labels: bool | None = None) -> Source:
+def from_path(path: str, labels: bool | None = None, advice: str = ALL_IMAGES) -> Source:
     """The source at a path: a tar shard, a pattern of shards, a URL of either or of a folder of shards, or a folder.
 
     A folder is what `gpuaug pack` made, where its manifest is there; shards, where it holds `.tar` files and no folder; and
-    else an image folder.
+    else an image folder. advice: what errors and warnings say of doing without labels.
     """
     if path.lower().endswith((".tar", ".zip", *UNPACK)) and not Path(path).is_dir():
-        return ShardSource(path)
+        return ShardSource(path, labels=labels, advice=advice)
     if is_remote(path):
-        return ShardSource(within(path))
+        return ShardSource(within(path), labels=labels, advice=advice)
     folder = Path(path).expanduser()
     if (folder / packed.MANIFEST).exists() or (folder / packed.PROGRESS).exists():
-        return packed.source_of(folder)
+        return packed.source_of(folder, labels)
     if folder.is_dir():
         with os.scandir(folder) as entries:
             found = list(entries)
         shards = sorted(entry.path for entry in found if entry.name.endswith(".tar") and not is_hidden(entry.name))
         if shards and not any(entry.is_dir() for entry in found if not is_hidden(entry.name)):
-            return ShardSource(shards)
-    return FolderSource(path, labels)
+            return ShardSource(shards, labels=labels, advice=advice)
+    return FolderSource(path, labels, advice)
 
 
 def from_dataset(dataset: Any, policy_given: bool, labels: bool | None) -> tuple[Source, Any]:
@@ -180,6 +223,11 @@ def check(dataset: Any) -> None:
     if isinstance(dataset, IterableDataset):
         raise TypeError(
             f"DataLoader: {type(dataset).__name__} is an IterableDataset; give a map-style Dataset, with len and []"
+        )
+    if isinstance(dataset, Iterator) and not hasattr(dataset, "__getitem__"):
+        raise TypeError(
+            f"DataLoader: source is a {type(dataset).__name__}, which can be gone through but once; give list(source) "
+            "where it gives paths or images, or a map-style Dataset"
         )
     if isinstance(dataset, (Mapping, torch.Tensor)) or not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")):
         raise TypeError(

@@ -160,7 +160,7 @@ def sound(rows: range, items: Iterable[Made], source: Encoded, skipped: list[Ski
 
 def encoded(src: str) -> Encoded:
     """The source at a path, if it can be packed."""
-    source = from_path(src)
+    source = from_path(src, advice="to pack images without classes, give a folder of images alone")
     if not len(source):
         raise ValueError(f"{src}: there are no images in it")
     if source.workers != "threads":

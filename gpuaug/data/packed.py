@@ -112,9 +112,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return cast("dict[str, Any]", manifest)
 
 
-def source_of(folder: Path) -> PackedSource | ShardSource:
-    """The source of a packed folder, of either format."""
+def source_of(folder: Path, labels: bool | None = None) -> PackedSource | ShardSource:
+    """The source of a packed folder, of either format. labels: as `ShardSource`."""
     manifest = read_manifest(folder)
     if manifest["format"] == "raw":
         return PackedSource(folder)
-    return ShardSource([folder / part["name"] for part in manifest["parts"]], manifest["classes"])
+    return ShardSource([folder / part["name"] for part in manifest["parts"]], manifest["classes"], labels)

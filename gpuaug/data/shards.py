@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import logging
 import os
 import re
 from bisect import bisect_right
@@ -16,9 +17,13 @@ from tqdm import tqdm
 
 from . import tarindex
 from .decode import DecodeError
+from .folder import ALL_IMAGES
 from .target import Collate, collate_targets, together
 
+LOG = logging.getLogger("gpuaug")
+
 RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
+BRACES = re.compile(r"\{[^{}/]*(,|\.\.)[^{}/]*\}")
 MAGIC = re.compile(r"[*?[]")
 UNPACK = {
     ".tar.gz": "gunzip",
@@ -41,18 +46,27 @@ class ShardSource:
     shards: a path, a pattern such as `train-{000000..000009}.tar` or `train-*.tar`, or several of them. One with a scheme (`s3://`,
         `https://`) is read by way of fsspec, which asks for a package of its own for most schemes.
     classes: names of the classes, where they are known.
-    targets: (N,) int64: what a sample's `.cls` holds, or the field `label` of its `.json`; -1 where it has neither.
-    labelled: whether any sample has a class.
+    labels: None takes the classes that there are, False leaves them out, whatever they are.
+    targets: (N,) int64: what a sample's `.cls` holds, or the field `label` of its `.json`; -1 where it has neither, and for
+    labels=False. labelled: whether any sample has a class.
 
     Each shard is indexed once, in `SHARD.index.npz` beside it (or in the user's cache folder, where that cannot be written),
     and again when its size or time of change differ. No file stays open: a read opens its shard, which costs 3 us.
+    Documents at the top of a shard, such as README.md, and what lies in `__MACOSX` are left out, and a warning is logged.
     Raises FileNotFoundError for a shard that is not there, and ValueError for a folder, or naming shard and member for a
-    damaged one.
+    damaged one, and for a class that is no integer. advice: what that error says of doing without
+    labels.
     """
 
     workers = "threads"
 
-    def __init__(self, shards: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], classes: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        shards: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+        classes: Iterable[str] = (),
+        labels: bool | None = None,
+        advice: str = ALL_IMAGES,
+    ) -> None:
         given = [shards] if isinstance(shards, (str, os.PathLike)) else list(shards)
         self.paths = [path for pattern in given for path in expand(os.fspath(pattern))]
         self.classes = list(classes)
@@ -66,7 +80,18 @@ class ShardSource:
             self.shards = list(tqdm(found, "indexing", len(self.paths), unit=" shards", disable=None, delay=2, leave=False))
         self.starts = np.cumsum([0, *(len(shard) for shard in self.shards)]).tolist()
         self.targets = np.concatenate([np.empty(0, np.int64), *(shard.targets for shard in self.shards)])
+        if labels is False:
+            self.targets[:] = -1
+        elif unreadable := next((shard.unreadable for shard in self.shards if shard.unreadable), None):
+            raise ValueError(f"{unreadable}; write the classes as integers; {advice}")
         self.labelled = bool((self.targets != -1).any())
+        self.tell()
+
+    def tell(self) -> None:
+        """Log what was left out."""
+        if aside := sum(shard.aside for shard in self.shards):
+            path, shard = next(pair for pair in zip(self.paths, self.shards, strict=True) if pair[1].aside)
+            LOG.warning("%s: %d members that are no samples are left out, such as %s", path, aside, shard.example)
 
     def __len__(self) -> int:
         return cast(int, self.starts[-1])
@@ -108,6 +133,10 @@ def expand(pattern: str) -> list[str]:
     nothing fits.
     """
     match = RANGE.search(pattern)
+    if match is None and (braces := BRACES.search(pattern)) and not Path(pattern).exists():
+        raise ValueError(
+            f"{pattern}: {braces[0]} is not known; of braces {{000..001}} alone is, which counts; list other paths one by one"
+        )
     if match is None:
         return listed(pattern)
     first, last = match.groups()

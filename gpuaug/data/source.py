@@ -170,11 +170,20 @@ def numbers(targets: Any, count: int) -> npt.NDArray[Any]:
     if targets is None:
         return np.full(count, -1, dtype=np.int64)
     refuse_geometric(targets, "DataLoader")
-    labels = np.asarray(targets)
+    try:
+        labels = np.asarray(targets)
+    except ValueError as error:  # rows of different lengths
+        raise ValueError(
+            f"DataLoader: targets do not make one array ({error}); give a Dataset of (image, target), with target_collate_fn=, "
+            "which is called with the list of a batch's targets, or leave them out: labels=False"
+        ) from error
     if labels.ndim == 0 or len(labels) != count:
         raise ValueError(f"DataLoader: {count} images but {labels.size if labels.ndim == 0 else len(labels)} targets")
     if labels.dtype.kind not in "iufb":
-        raise TypeError(f"DataLoader: targets must be numbers, got {labels.dtype}")
+        raise TypeError(
+            f"DataLoader: targets must be numbers, got {labels.dtype}; encode them as integers, such as by "
+            "numpy.unique(targets, return_inverse=True)[1], or leave them out: labels=False, or None in their place"
+        )
     return labels.astype(np.int64) if labels.dtype.kind in "iu" else labels
 
 

@@ -84,7 +84,7 @@ def collate_targets(
     """Targets of the samples `index`: a tensor (B, ...) of the targets' dtype, or the transformed ones, collated.
 
     A transform and a collate function see integers as Python's; the latter sees other targets as tensors. name: what to call
-    a sample.
+    a sample. Raises ValueError where the transform gives None for all of them.
     """
     if collate is left_out:
         return None
@@ -99,6 +99,10 @@ def collate_targets(
         made = [transform(t) for t in targets[index].tolist()]
     except StopIteration as error:  # which would end the epoch without a word
         raise RuntimeError("DataLoader: the target_transform raised StopIteration") from error
+    if made and all(target is None for target in made):
+        raise ValueError(
+            f"{name(int(index[0]))}: the target_transform returned None; to leave targets out, give the loader labels=False"
+        )
     return batched(made, collate, lambda k: name(int(index[k])))
 
 

@@ -25,12 +25,23 @@ import numpy as np
 import numpy.typing as npt
 
 from .atomic import atomic
-from .folder import EXTENSIONS
+from .folder import EXTENSIONS, MACOS
 
-VERSION = 2
+VERSION = 3
 SUFFIX = ".index.npz"
 KEY = re.compile(r"((?:.*/)?[^./][^./]*)\.([^/]+)")
 """Key and extension; hidden members (macOS adds such) have none and are passed over."""
+
+DOCUMENT = re.compile(r"(?!.*\.(cls|json)$)((readme|licen[cs]e)[^/]*|[^/]*\.md)", re.IGNORECASE)
+"""Names at a tar's top of what is there to be read by people."""
+
+COMPRESSED = {
+    b"\x1f\x8b": ("gzip", "gunzip"),
+    b"BZh": ("bzip2", "bunzip2"),
+    b"\xfd7zXZ\0": ("xz", "unxz"),
+    b"\x28\xb5\x2f\xfd": ("zstd", "unzstd"),
+}
+"""How compressed files begin -> by what, and the command that unpacks them."""
 
 PIECE = 2**20
 """Bytes that are read at once behind a tar's end, a multiple of its blocks."""
@@ -45,7 +56,8 @@ Int64s = npt.NDArray[np.int64]
 class Shard:
     """The samples of a tar, in its order: where each image member starts and how long it is, in bytes, and its class.
 
-    names: the image members' names, one after the other; name k ends at ends[k].
+    names: the image members' names, one after the other; name k ends at ends[k]. unreadable: what is wrong with the first
+    class that cannot be read, or ""; such a class is -1. aside: how many members are left out, and example: the first of them.
     """
 
     offsets: Int64s
@@ -53,12 +65,15 @@ class Shard:
     targets: Int64s
     ends: Int64s
     names: npt.NDArray[np.uint8]
+    unreadable: str = ""
+    aside: int = 0
+    example: str = ""
 
     @classmethod
-    def of(cls, columns: Int64s, names: npt.NDArray[np.uint8]) -> Shard:
+    def of(cls, columns: Int64s, names: npt.NDArray[np.uint8], unreadable: str, aside: int, example: str) -> Shard:
         """From (4, N) offsets, sizes, targets and ends."""
         offsets, sizes, targets, ends = columns
-        return cls(offsets, sizes, targets, ends, names)
+        return cls(offsets, sizes, targets, ends, names, unreadable, aside, example)
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -133,7 +148,7 @@ def load(place: Path, stamp: str) -> Shard | None:
         with place.open("rb") as file, np.load(file) as arrays:  # given a name, np.load leaves a damaged file open
             if str(arrays["stamp"]) != stamp:
                 return None
-            return Shard.of(arrays["columns"], arrays["names"])
+            return Shard.of(arrays["columns"], arrays["names"], *json.loads(str(arrays["notes"])))
     except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile):  # a file of something else counts as none
         return None
 
@@ -142,33 +157,47 @@ def save(shard: Shard, place: Path, stamp: str) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     with atomic(place) as file:
         columns = np.stack([shard.offsets, shard.sizes, shard.targets, shard.ends])
-        np.savez(file, stamp=np.array(stamp), columns=columns, names=shard.names)
+        notes = json.dumps([shard.unreadable, shard.aside, shard.example])
+        np.savez(file, stamp=np.array(stamp), columns=columns, names=shard.names, notes=np.array(notes))
 
 
 def scan(path: str) -> Shard:
     """Index a shard by its headers and labels; 42 us a member on one core, so 84 s for a million images with classes.
 
     Raises ValueError naming the shard, and the member where it is one, for a file that is no plain tar or was cut short, a
-    sample with no image or with several, a label that is no integer, and an image that is a sparse file, a special file, or a
-    link to something that is not in the shard.
+    sample with no image or with several, and an image that is a sparse file, a special file, or a link to something that is
+    not in the shard. A label that is no integer is noted, as not everybody wants labels. Documents at the top, such as
+    README.md, and what lies in `__MACOSX` are left out.
     """
     offsets, sizes, targets, names = [], [], [], []
+    unreadable, aside = "", []
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(open_for_scan(path))
         linked = Linked(file, path)
         for key, group in groupby(members(file, path), key=lambda found: found[0]):
             sample = [(extension, member) for _, extension, member in group]
             images = [member for extension, member in sample if f".{extension}" in EXTENSIONS]
+            if MACOS in key.split("/")[:-1] or (not images and all(is_document(member) for _, member in sample)):
+                aside += [member.name for _, member in sample]
+                continue
             if len(images) != 1:
                 raise ValueError(f"{path}: sample {key} {problem(images, [member.name for _, member in sample])}")
             start, size = linked.place(images[0])
             offsets.append(start)
             sizes.append(size)
-            targets.append(label(file, path, dict(sample), linked))
+            try:
+                targets.append(label(file, path, dict(sample), linked))
+            except ValueError as error:
+                targets.append(-1)
+                unreadable = unreadable or str(error)
             names.append(os.fsencode(images[0].name))
     ends = np.cumsum([len(name) for name in names])
     columns = np.array([offsets, sizes, targets, ends], dtype=np.int64)
-    return Shard.of(columns, np.frombuffer(b"".join(names), dtype=np.uint8))
+    return Shard.of(columns, np.frombuffer(b"".join(names), dtype=np.uint8), unreadable, len(aside), next(iter(aside), ""))
+
+
+def is_document(member: tarfile.TarInfo) -> bool:
+    return bool(DOCUMENT.fullmatch(posixpath.normpath(member.name)))
 
 
 def problem(images: list[tarfile.TarInfo], names: list[str]) -> str:
@@ -214,12 +243,28 @@ def headers(file: IO[bytes], path: str) -> Iterator[tarfile.TarInfo]:
                 end = tar.offset
         except tarfile.TarError as error:
             if last == "its start":
-                raise ValueError(f"{path}: not a plain tar ({error}); unpack a compressed one first") from error
+                raise ValueError(f"{path}: {no_tar(file, path) or f'not a plain tar ({error})'}") from error
             raise ValueError(f"{path}: damaged or cut short after {last}: {error}") from error
         file.seek(end)
         if file.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:  # tarfile takes whatever it cannot read as the end
             raise ValueError(f"{path}: damaged or cut short after {last}: no block of zeros, which ends a tar, follows")
         start = after_zeros(file)
+
+
+def no_tar(file: IO[bytes], path: str) -> str:
+    """What a file that is no tar is by its first bytes, and what to do; "" where they do not tell."""
+    file.seek(0)
+    head = file.read(8)
+    if head.startswith(b"PK\3\4"):
+        return "is a zip, which is not read; unpack it, `unzip X.zip -d FOLDER`, and give the folder"
+    for magic, (kind, command) in COMPRESSED.items():
+        if head.startswith(magic):
+            name = path.rsplit("/", 1)[-1] if is_remote(path) else path
+            return (
+                f"is compressed with {kind}, though its name does not say so, but samples are read in any order, which needs a "
+                f"plain tar; unpack it first: {command} < {name} > {name.removesuffix('.tar')}-plain.tar"
+            )
+    return ""
 
 
 def after_zeros(file: IO[bytes]) -> int | None:
@@ -261,7 +306,7 @@ class Linked:
 
 
 def label(file: IO[bytes], path: str, sample: dict[str, tarfile.TarInfo], linked: Linked) -> int:
-    """The class of a sample: its `.cls`, else the field `label` of its `.json`, else -1."""
+    """The class of a sample: its `.cls`, else the field `label` of its `.json`, else -1. Raises ValueError for no integer."""
     if (member := sample.get("cls")) is None and (member := sample.get("json")) is None:
         return -1
     start, size = linked.place(member)

@@ -54,6 +54,8 @@ def wrong_shard(place: Path, part: Part, pool: ThreadPoolExecutor, ahead: int, m
     except ValueError as error:
         yield str(error)
         return
+    if shard.unreadable:
+        yield shard.unreadable
     if len(shard) != part["count"]:
         yield f"{place}: has {len(shard)} samples, {part['count']} were written"
 

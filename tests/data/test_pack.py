@@ -37,6 +37,15 @@ def quiet(src: Path | str, dst: Path, packing: Packing, workers: int = 1) -> lis
     return said
 
 
+def test_advice_is_of_what_pack_can_do(tmp_path, caplog):
+    (tmp_path / "in/a").mkdir(parents=True)
+    for name in ("a/1.png", "2.png"):
+        Image.new("RGB", (8, 8)).save(tmp_path / "in" / name)
+    quiet(tmp_path / "in", tmp_path / "p", Packing("raw", 8))
+    assert "2.png; to pack images without classes, give a folder of images alone" in caplog.text
+    assert "labels=False" not in caplog.text
+
+
 def content(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if not path.name.endswith(".npz")}
 

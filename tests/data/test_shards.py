@@ -149,6 +149,48 @@ def test_samples_that_are_not_as_they_should_be_are_named(tmp_path, members, mes
         ShardSource(path)
 
 
+@pytest.mark.parametrize("label", [("1.cls", b"cat"), ("1.json", b'{"label": "cat"}')])
+def test_classes_that_are_words_are_no_matter_without_labels_whoever_has_made_the_index(tmp_path, plain, label):
+    path = tar(tmp_path / "a.tar", [("1.png", picture()), label, ("2.png", picture()), ("2.cls", b"3")])
+    for _ in range(2):  # the second time from the index
+        _, index = next(iter(gpuaug.DataLoader(path, plain, batch_size=2, labels=False)))
+        assert index.tolist() == [0, 1]
+        assert ShardSource(path, labels=False).targets.tolist() == [-1, -1]
+        for source in (path, [path], tmp_path):
+            with pytest.raises(ValueError, match=rf"{label[0]}: the class must be an integer.*as integers; labels=False"):
+                gpuaug.DataLoader(source, plain)
+            assert not gpuaug.DataLoader(source, plain, labels=False).labelled
+
+
+def test_an_index_made_without_labels_has_them_all_the_same(tmp_path, plain):
+    path = tar(tmp_path / "a.tar", [("1.png", picture()), ("1.cls", b"3")])
+    assert not gpuaug.DataLoader(path, plain, labels=False).labelled
+    assert ShardSource(path).targets.tolist() == [3]
+
+
+def test_documents_and_what_macos_adds_are_left_out_and_said(tmp_path, caplog):
+    members = [("README.md", b"x"), ("./LICENSE.txt", b"x"), ("1.png", b"x"), ("1.cls", b"3"), ("__MACOSX/a.png", b"x")]
+    path = tar(tmp_path / "a.tar", members)
+    for _ in range(2):  # the second time from the index
+        caplog.clear()
+        source = ShardSource(path)
+        assert [source.name(i) for i in range(len(source))] == [f"{path}: 1.png"]
+        assert [record.getMessage() for record in caplog.records] == [
+            f"{path}: 3 members that are no samples are left out, such as README.md"
+        ]
+
+
+@pytest.mark.parametrize("name", ["a/README.md", "README.cls", "notes.txt", "1.json"])
+def test_what_may_be_a_sample_that_lacks_its_image_is_an_error(tmp_path, name):
+    with pytest.raises(ValueError, match=f"has no image.*{name}"):
+        ShardSource(tar(tmp_path / "a.tar", [(name, b"1"), ("2.png", b"x")]))
+
+
+def test_braces_that_do_not_count_are_named(tmp_path):
+    with pytest.raises(ValueError, match=r"\{000,001\} is not known; of braces \{000..001\} alone is"):
+        ShardSource(tmp_path / "s-{000,001}.tar")
+
+
 def test_a_link_in_place_of_an_image(tmp_path):
     with tarfile.open(tmp_path / "a.tar", "w") as file:
         link = tarfile.TarInfo("1.jpg")
@@ -174,7 +216,7 @@ def test_a_shard_cut_short_anywhere_is_named(tmp_path_factory, cut):
 def test_a_compressed_shard_is_named(tmp_path):
     with tarfile.open(tmp_path / "a.tar", "w:gz") as file:
         file.addfile(tarfile.TarInfo("1.jpg"))
-    with pytest.raises(ValueError, match=r"a.tar: not a plain tar .*unpack a compressed one"):
+    with pytest.raises(ValueError, match=r"a.tar: is compressed with gzip, .*: gunzip < .*a.tar > .*a-plain.tar"):
         ShardSource(tmp_path / "a.tar")
 
 

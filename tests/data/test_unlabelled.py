@@ -1,5 +1,8 @@
 """Images without labels: a batch holds the sample indices where the target would be."""
 
+import shutil
+import tarfile
+
 import numpy as np
 import pytest
 import torch
@@ -217,3 +220,47 @@ def test_packed_images_without_labels_stay_so(kind, files, plain, tmp_path):
     assert torch.cat([index for _, index in loader]).tolist() == list(range(10))
     with pytest.raises(ValueError, match=r"labels=True, but .* has none"):
         gpuaug.DataLoader(tmp_path / kind, plain, labels=True)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["b.gif"], r"b\.gif: a list holds tar shards, or image files, which end in \.jpg .*\.webp"),
+        (["a.png", "b.gif"], r"b\.gif: a list holds"),
+        ("{files}/*.png", r"sorted\(glob\.glob\('.*/\*\.png'\)\)"),
+        ("{files}/0.png", r"0\.png: is one image.* \[path\]"),
+        (np.array(["a.png", "b.png"]), r"give list\(paths\)"),
+        (iter(["a.png"]), r"give list\(source\)"),
+        ([("a.png", 0)], r"one folder a class .* a Dataset that opens the files"),
+        ((["a.png"], [0]), r"one folder a class .* a Dataset that opens the files"),
+        ((PIXELS, ["cat"] * 10), r"encode them as integers.*labels=False, or None"),
+        ((PIXELS, [[1], *[[1, 2]] * 9]), r"target_collate_fn=.*labels=False"),
+    ],
+)
+def test_what_is_no_source_is_told_with_what_to_give(files, given, message):
+    given = given.format(files=files) if isinstance(given, str) else given
+    with pytest.raises((TypeError, ValueError, OSError), match=message):
+        gpuaug.DataLoader(given, "simclr")
+
+
+@pytest.mark.parametrize("targets", [["cat"] * 10, [[1], *[[1, 2]] * 9]])
+def test_targets_of_arrays_that_cannot_be_batched_are_no_matter_without_labels(plain, targets):
+    _, index = epoch((PIXELS, targets), plain, batch_size=10, labels=False)
+    assert index[0].tolist() == list(range(10))
+
+
+def test_a_tar_of_another_name_is_a_shard(files, tmp_path, plain):
+    with tarfile.open(tmp_path / "a.shard", "w") as file:
+        file.add(files / "0.png", "0.png")
+    assert len(gpuaug.DataLoader([tmp_path / "a.shard"], plain)) == 1
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_target_transform_that_gives_none_is_named(files, tmp_path, plain, workers):
+    (tmp_path / "a").mkdir()
+    shutil.copy(files / "0.png", tmp_path / "a")
+    found = datasets.ImageFolder(tmp_path, target_transform=lambda y: None)
+    with pytest.raises(ValueError, match=r"0\.png: the target_transform returned None; .*labels=False"):
+        list(gpuaug.DataLoader(found, plain, num_workers=workers))
+    _, index = next(iter(gpuaug.DataLoader(found, plain, num_workers=workers, labels=False)))
+    assert index.tolist() == [0]

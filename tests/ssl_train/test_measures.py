@@ -103,5 +103,10 @@ def test_the_command_measures_a_run_once_and_the_export_loads_into_torchvision(
 def test_no_run_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path)]) == 2
     assert f"there is no run in {tmp_path}" in capsys.readouterr().err
+    for folder in (tmp_path, tmp_path / "nope"):
+        assert export.main([str(folder), "-o", str(tmp_path / "b.pt")]) == 2
+        error = capsys.readouterr().err
+        assert f"there is no run in {folder}; give a run's folder" in error
+        assert "--" not in error
     assert main([str(tmp_path), "--device", "gpu"]) == 2
     assert "--device gpu: not available here" in capsys.readouterr().err

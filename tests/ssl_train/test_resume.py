@@ -47,6 +47,9 @@ def test_one_command_begins_goes_on_and_finds_the_run_finished(
     assert rows(auto.out) == rows(uninterrupted)
     assert main(command) == 0
     assert rows(auto.out) == rows(uninterrupted)
+    said = capsys.readouterr().out
+    assert "the run had finished before: no step was made" in said
+    assert "nan" not in said
 
 
 def test_without_it_a_used_folder_is_refused_and_with_always_a_fresh_one(
