@@ -67,7 +67,7 @@ def test_a_link_to_a_folder_above_ends(tmp_path):
         (
             ["a/1.png", "b/x.txt", "c/y"],
             FileNotFoundError,
-            r"no images in the class folders b, c.*\.jpg.*labels=False, which takes all",
+            r"no images in the class folders b, c.*\.jpg.*labels=False takes all",
         ),
     ],
     ids=["no images", "no images in folders", "classes without images"],
