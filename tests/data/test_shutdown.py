@@ -123,7 +123,7 @@ def test_collected_targets_hold_no_descriptors(held, plain):
 def test_a_pipeline_closed_before_its_thread_has_begun_ends(held, folder, plain, monkeypatch):
     """As Ctrl-C does that strikes while the thread is being started on a busy machine."""
     loader = gpuaug.DataLoader(folder, plain, batch_size=4, num_workers=2)
-    producer = loader.pipeline(0, lambda: range(40))
+    producer = loader.pipeline(loader.plan(0, 0))
     begin = producer.thread.start
     monkeypatch.setattr(producer.thread, "start", lambda: (producer.close(), begin()))
     producer.start()

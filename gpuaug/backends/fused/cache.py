@@ -72,14 +72,15 @@ def find(name: str, among: list[Path]) -> tuple[Path | None, bool]:
 class KernelCache(CACHING.FunctionCache):  # type: ignore[misc]
     """A cache of one function in a folder of ours.
 
-    waiting: whether another process is compiling just now, and this one waits for it.
+    waiting: whether another process is compiling just now, and this one waits for it. compiling: whether this one does, since
+    nothing was found.
     """
 
     def __init__(self, function: Any, stamp: str, path: Path, writable: bool) -> None:
         self._impl_class = lambda function: Kept(function, stamp, path)
         super().__init__(function)
         self.path, self.writable = path, writable
-        self.waiting = False
+        self.waiting = self.compiling = False
         self.lock: IO[bytes] | None = None
         self.damage: Exception | None = None
 
@@ -94,6 +95,7 @@ class KernelCache(CACHING.FunctionCache):  # type: ignore[misc]
             LOG.warning("%s: cannot be read (%s); the kernels are compiled anew", self.path, self.damage)
             with contextlib.suppress(OSError):
                 self.flush()
+        self.compiling = found is None
         return found
 
     def read(self, sig: Any, target_context: Any) -> Any:

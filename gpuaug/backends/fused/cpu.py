@@ -283,21 +283,24 @@ def compiling() -> Iterator[None]:
         return
     store = kept(kernels.views)
 
+    ready = threading.Event()
+
     def say() -> None:
-        if store is not None and store.waiting:
-            print("gpuaug: waiting for another process, which compiles the fused CPU kernels ...", file=sys.stderr)
-        else:
-            print("gpuaug: compiling the fused CPU kernels, once (about a minute) ...", file=sys.stderr)
+        while not ready.wait(4.0):
+            if store is not None and store.waiting:
+                print("gpuaug: waiting for another process, which compiles the fused CPU kernels ...", file=sys.stderr)
+                return
+            if store is None or store.compiling:  # and not only slow to read them
+                print("gpuaug: compiling the fused CPU kernels, once (about a minute) ...", file=sys.stderr)
+                return
 
     if store is None:
         warn_of_no_folder()
-    note = threading.Timer(4.0, say)
-    note.daemon = True
-    note.start()
+    threading.Thread(target=say, name="gpuaug-note", daemon=True).start()
     try:
         yield
         COMPILED.set()
     finally:
-        note.cancel()
+        ready.set()
         if store is not None:
             store.release()  # should compiling have failed, another process may try
