@@ -25,6 +25,7 @@ def fresh(monkeypatch):
             time.sleep(SLOW)
         kernel(*arguments)
 
+    views._cache = kernel._cache  # where they are kept
     monkeypatch.setattr(cpu, "COMPILED", threading.Event())
     monkeypatch.setattr(cpu.kernels, "views", views)
     return calls
