@@ -108,7 +108,9 @@ def run(python: Path, selection: list[str]) -> dict[str, int]:
     return counts
 
 
-def cell(counts: dict[str, int]) -> str:
+def cell(counts: dict[str, int] | None) -> str:
+    if counts is None:
+        return ""
     bad = counts.get("failed", 0) + counts.get("error", 0)
     return f"{counts.get('passed', 0)} / {bad}"
 
@@ -118,7 +120,7 @@ def page(results: dict[str, dict[str, object]]) -> str:
         "# Versions that are tested",
         "",
         "Each row is an environment of its own, each cell the tests of a part: passed / failed. Tests that need a GPU are left",
-        "out. Written by `make test-matrix`.",
+        "out. An empty cell has not been run, and so has a version without a row. Written by `make test-matrix`.",
         "",
         "| torch | " + " | ".join(n for n in ("python", *SHOWN[1:])) + " | " + " | ".join(PARTS) + " | date |",
         "|---|" + "---|" * (len(SHOWN) + len(PARTS) + 1),
@@ -130,7 +132,7 @@ def page(results: dict[str, dict[str, object]]) -> str:
             assert isinstance(found, dict)
             assert isinstance(parts, dict)
             cells = [found[n] for n in ("torch", "python", *SHOWN[1:])]
-            lines.append(f"| {' | '.join([*cells, *(cell(parts[p]) for p in PARTS), str(row['date'])])} |")
+            lines.append(f"| {' | '.join([*cells, *(cell(parts.get(p)) for p in PARTS), str(row['date'])])} |")
     return "\n".join(lines) + "\n"
 
 
