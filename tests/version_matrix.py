@@ -120,7 +120,7 @@ def page(results: dict[str, dict[str, object]]) -> str:
         "# Versions that are tested",
         "",
         "Each row is an environment of its own, each cell the tests of a part: passed / failed. Tests that need a GPU are left",
-        "out. An empty cell has not been run, and so has a version without a row. Written by `make test-matrix`.",
+        "out. An empty cell, or a version without a row, has not been run yet. Written by `make test-matrix`.",
         "",
         "| torch | " + " | ".join(n for n in ("python", *SHOWN[1:])) + " | " + " | ".join(PARTS) + " | date |",
         "|---|" + "---|" * (len(SHOWN) + len(PARTS) + 1),
