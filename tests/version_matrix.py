@@ -2,8 +2,9 @@
 
     python tests/version_matrix.py [ROW ...]      # all rows, or those named, such as 2.11
 
-Each row is an environment of its own in `.matrix/`, which is removed before the next, since one takes about 6 GB. Rows that
-are not named keep their results, which lie in docs/versions.json beside the page. Exits with 1 where a test fails.
+Each row is an environment of its own in `.matrix/`. The next one is installed while the tests of a row run, and each is
+removed after its tests: the disk holds two at most, of about 6 GB each. Rows that are not named keep their results, which
+lie in docs/versions.json beside the page. Exits with 1 where a test fails.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -69,13 +71,13 @@ def interpreter(version: str) -> str:
     raise SystemExit(f"Python {version} is needed for this row, and neither the path nor pyenv has it")
 
 
-def environment(row: Row) -> Path:
+def environment(name: str) -> Path:
     """Make the environment of a row; gives its Python."""
-    shutil.rmtree(PLACE, ignore_errors=True)
-    subprocess.run([interpreter(row.python), "-m", "venv", PLACE], check=True)
-    constraints = PLACE / "constraints.txt"
+    row, place = ROWS[name], PLACE / name
+    subprocess.run([interpreter(row.python), "-m", "venv", place], check=True)
+    constraints = place / "constraints.txt"
     constraints.write_text("\n".join(row.constraints) + "\n", encoding="utf-8")
-    made = PLACE / "bin/python"
+    made = place / "bin/python"
     install = [made, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--editable", ROOT, *NEEDS]
     # By the variable, which also takes the place of constraints that the machine's own configuration may have.
     subprocess.run(install, env={**os.environ, "PIP_CONSTRAINT": str(constraints)}, check=True)
@@ -136,23 +138,39 @@ def page(results: dict[str, dict[str, object]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def write(results: dict[str, dict[str, object]]) -> None:
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    PAGE.write_text(page(results), encoding="utf-8")
+
+
+def run_row(name: str, python: Path, results: dict[str, dict[str, object]]) -> int:
+    """Run the parts of a row and write each into the table when it ends; gives the number of failures."""
+    found, bad, parts = versions(python), 0, {}
+    print(name, found, flush=True)
+    for part, selection in PARTS.items():
+        parts[part] = run(python, selection)
+        bad += parts[part].get("failed", 0) + parts[part].get("error", 0)
+        print(f"  {part}: {parts[part]}", flush=True)
+        date = datetime.datetime.now(datetime.UTC).date().isoformat()
+        results[name] = {"versions": found, "parts": parts, "date": date, "constraints": asdict(ROWS[name])["constraints"]}
+        write(results)
+    return bad
+
+
 def main() -> None:
     results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
-    bad = 0
-    for name in sys.argv[1:] or ROWS:
-        python = environment(ROWS[name])
-        found = versions(python)
-        print(name, found, flush=True)
-        parts = {}
-        for part, selection in PARTS.items():
-            parts[part] = run(python, selection)
-            bad += parts[part].get("failed", 0) + parts[part].get("error", 0)
-            print(f"  {part}: {parts[part]}", flush=True)
-        results[name] = {"versions": found, "parts": parts, "date": datetime.datetime.now(datetime.UTC).date().isoformat()}
-        results[name]["constraints"] = asdict(ROWS[name])["constraints"]
-        RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-        PAGE.write_text(page(results), encoding="utf-8")
+    names = sys.argv[1:] or list(ROWS)
     shutil.rmtree(PLACE, ignore_errors=True)
+    bad = 0
+    with ThreadPoolExecutor(1) as installer:
+        following = installer.submit(environment, names[0])
+        for i, name in enumerate(names):
+            python = following.result()
+            if i + 1 < len(names):
+                following = installer.submit(environment, names[i + 1])
+            bad += run_row(name, python, results)
+            shutil.rmtree(PLACE / name)
+    shutil.rmtree(PLACE)
     sys.exit(bool(bad))
 
 
