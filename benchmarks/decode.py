@@ -22,9 +22,9 @@ from torchvision.io import ImageReadMode, decode_jpeg
 
 import gpuaug
 from gpuaug import Images
-from gpuaug.data.dali import DaliDecoder
-from gpuaug.data.decode import Pixels, decode, decode_batch
-from gpuaug.data.regions import Region, read_by
+from gpuaug.data.decoders.dali import DaliDecoder
+from gpuaug.data.decoders.pillow import Pixels, decode, decode_batch
+from gpuaug.data.decoders.regions import Region, read_by
 
 from .contender import importable, version_of
 from .machine import cpu, load

@@ -17,11 +17,11 @@ from PIL import Image
 from . import __version__, backends
 from .augmenter import Augmenter
 from .catalog import policies, policy
-from .data.decode import MAX_PIXELS, decode
+from .data.decoders.pillow import MAX_PIXELS, decode
 from .data.doctor import diagnose
-from .data.pack import ON_ERROR, Packing, pack
-from .data.tarindex import is_remote
-from .data.verify import verify
+from .data.packing.pack import ON_ERROR, Packing, pack
+from .data.packing.verify import verify
+from .data.sources.remote import is_remote
 from .gallery import contact_sheet
 from .policy import Policy
 

@@ -17,7 +17,7 @@ from torchvision.datasets import ImageFolder
 
 import gpuaug
 from gpuaug import Policy
-from gpuaug.data.decode import decode
+from gpuaug.data.decoders.pillow import decode
 
 from ..contender import importable
 from ..cores import cores

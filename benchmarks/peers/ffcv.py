@@ -14,7 +14,7 @@ import torch
 
 from gpuaug import ops as op
 from gpuaug.data import FolderSource, decode
-from gpuaug.data.stored import square
+from gpuaug.data.packing.formats import square
 from gpuaug.policy import Policy
 
 from ..contender import Setting

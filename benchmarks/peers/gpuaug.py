@@ -11,9 +11,9 @@ from tempfile import mkdtemp
 import torch
 
 from gpuaug import Augmenter, DataLoader, Images, Policy, sample
-from gpuaug.data.arguments import decoder_of
-from gpuaug.data.decode import MAX_PIXELS, DecodeError
-from gpuaug.data.pack import Packing, pack
+from gpuaug.data.decoders import decoder_of
+from gpuaug.data.decoders.pillow import MAX_PIXELS, DecodeError
+from gpuaug.data.packing.pack import Packing, pack
 
 from ..contender import BOTH, Contender, MakeViews, Photos, Setting
 from ..files import RAW, Epoch, FilePeer, Raw, Source, anything

@@ -11,7 +11,7 @@ from statistics import median
 import torch
 from PIL import Image
 
-from gpuaug.data.decode import decode
+from gpuaug.data.decoders.pillow import decode
 
 from .. import check, machine, peers, targets
 from ..contender import Contender, MakeViews

@@ -3,14 +3,15 @@
 source --bytes--> decode --Images--> device --> Augmenter --> bounded queue --> (views, target)
 """
 
-from .decode import DecodeError, decode
-from .folder import FolderSource
-from .huggingface import HuggingFaceSource
+from .decoders.pillow import DecodeError, decode
+from .engine.stats import Stats
 from .loader import DataLoader
-from .packed import PackedSource
-from .shards import ShardSource
-from .source import ArraySource, DatasetSource
-from .stats import Stats
+from .sources.arrays import ArraySource
+from .sources.dataset import DatasetSource
+from .sources.folder import FolderSource
+from .sources.huggingface import HuggingFaceSource
+from .sources.packed import PackedSource
+from .sources.shards import ShardSource
 
 __all__ = [
     "ArraySource",

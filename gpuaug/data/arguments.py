@@ -5,25 +5,20 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Iterable, Sequence, Sized
-from functools import partial
+from collections.abc import Iterable, Sized
 from typing import Any
 
 import torch
 from torch.utils.data import default_collate
 
 from ..augmenter import canonical
-from ..backends import findable
 from ..catalog import policy as named_policy
 from ..convert import from_torchvision
 from ..ops import Size
 from ..ops.base import is_integer, is_number
 from ..policy import Policy
-from .dali import SharedDecoder
-from .decode import DecodeError, Pixels, decode_batch
-from .given import is_source
-from .order import EpochOrder, Share
-from .regions import Decoder, Region, Regional
+from .engine.order import EpochOrder, Share
+from .sources.resolve import is_source
 
 LOG = logging.getLogger("gpuaug")
 
@@ -33,22 +28,6 @@ REFUSED = {
     "generator": "the order and the draws follow from seed= and the epoch; give seed=",
 }
 """Arguments of torch's DataLoader that cannot be meant here -> what to do instead."""
-
-DECODERS = ("auto", "pillow", "dali")
-
-
-def decoder_of(name: str, max_pixels: int) -> Decoder:
-    """The decoder of that name. Raises ImportError where DALI is asked for and missing."""
-    if name == "dali" or (name == "auto" and findable("nvidia.dali")):
-        return SharedDecoder(max_pixels)
-    return partial(by_pillow, max_pixels)
-
-
-def by_pillow(
-    max_pixels: int, datas: Sequence[bytes], names: Sequence[str], regional: Regional | None
-) -> list[Pixels | Region | DecodeError]:
-    """Pillow decodes whole pictures only."""
-    return list(decode_batch(datas, names, max_pixels))
 
 
 def integer(name: str, value: Any, low: int, high: int | None = None) -> int:

@@ -17,12 +17,12 @@ import torch
 from ..backends import lacking
 from ..images import Images
 from ..policy import Policy
-from .decode import Pixels
-from .fetch import PART
+from .decoders.pillow import Pixels
+from .decoders.regions import Boxes, Region, croppable, read_by
+from .engine.batch import attempt, gathered
+from .engine.fetchers import PART
 from .loader import DataLoader
-from .reading import attempt, gathered
-from .regions import Boxes, Region, croppable, read_by
-from .source import Encoded, Index, Loaded
+from .sources import Encoded, Index, Loaded
 
 T = TypeVar("T")
 

@@ -18,12 +18,10 @@ from ..memory import trim
 from ..policy import Policy
 from ..sampling import Draws
 from .arguments import (
-    DECODERS,
     check_batch_sampler,
     chosen,
     contradiction,
     converted,
-    decoder_of,
     fixed_share,
     integer,
     refuse,
@@ -35,18 +33,20 @@ from .arguments import (
     warn_rank_share,
     warn_unused,
 )
-from .concat import known, limit
-from .decode import MAX_PIXELS
-from .faults import MODES, OnError, Tally
-from .fetch import fetch
-from .given import as_source, size_of
-from .making import Drawing, Maker
-from .order import EpochOrder, EpochPlan, Index, LoaderEpoch, Share, epoch_of, plan_epoch
-from .pipeline import Delivery, Early, Here, Producer, make
-from .reading import Fetched, Workers
-from .regions import croppable
-from .stats import Meter, Stats
-from .target import left_out, together
+from .decoders import DECODERS, decoder_of
+from .decoders.pillow import MAX_PIXELS
+from .decoders.regions import croppable
+from .engine.bad_samples import MODES, OnError, Tally
+from .engine.batch import Fetched, Workers
+from .engine.fetchers import fetch
+from .engine.order import EpochOrder, EpochPlan, LoaderEpoch, Share, epoch_of, plan_epoch
+from .engine.pipeline import Delivery, Early, Here, Producer, make
+from .engine.stats import Meter, Stats
+from .engine.view_maker import Drawing, Maker
+from .sources import Index
+from .sources.composed import known, limit
+from .sources.resolve import as_source, size_of
+from .sources.targets import left_out, together
 from .torch_interface import TorchInterface
 
 EPOCHS = 2**32

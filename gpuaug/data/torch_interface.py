@@ -12,8 +12,8 @@ from typing import Any
 from torch.utils import data as torch_data
 
 from .arguments import check_length
-from .order import EpochOrder, with_epoch
-from .source import Source
+from .engine.order import EpochOrder, with_epoch
+from .sources import Source
 
 FIXED = frozenset(
     ("backend", "decoder", "device", "dtype", "labels", "memory_format", "num_workers", "policy", "seed", "shuffle", "source")

@@ -10,7 +10,7 @@ import pytest
 from conftest import PROGRAMS
 from PIL import Image
 
-from gpuaug.data.order import EpochOrder
+from gpuaug.data.engine.order import EpochOrder
 
 SCRIPT = os.environ.get("TIMM_TRAIN", "")
 OPTIONS = {

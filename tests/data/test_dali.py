@@ -18,9 +18,9 @@ from skimage import data as photographs
 
 import gpuaug
 from gpuaug.data import DecodeError, decode
-from gpuaug.data.dali import DaliDecoder
-from gpuaug.data.decode import decode_batch
-from gpuaug.data.jpeg import frame, opened, plain
+from gpuaug.data.decoders.dali import DaliDecoder
+from gpuaug.data.decoders.jpeg_header import frame, opened, plain
+from gpuaug.data.decoders.pillow import decode_batch
 
 LIMIT = 60.0
 """Seconds after which a program counts as hanging."""
@@ -251,7 +251,7 @@ def test_a_closed_decoder_ends_its_threads_and_may_go_on():
 FORK = """
     import io, os, numpy as np
     from PIL import Image
-    from gpuaug.data.dali import DaliDecoder
+    from gpuaug.data.decoders.dali import DaliDecoder
 
     file = io.BytesIO()
     Image.fromarray(np.zeros((40, 50, 3), np.uint8)).save(file, "jpeg")
@@ -311,7 +311,7 @@ def test_bad_options_are_named(options, message):
 
 
 def test_dali_missing_says_what_to_install(monkeypatch):
-    monkeypatch.setattr("gpuaug.data.dali.findable", lambda module: False)
+    monkeypatch.setattr("gpuaug.data.decoders.dali.findable", lambda module: False)
     with pytest.raises(ImportError, match="pip install nvidia-dali-cuda130"):
         DaliDecoder()
 

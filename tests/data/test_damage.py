@@ -13,10 +13,10 @@ from skimage import data as photographs
 
 import gpuaug
 from gpuaug.data import DecodeError, decode
-from gpuaug.data.dali import DaliDecoder
-from gpuaug.data.decode import decode_batch
-from gpuaug.data.jpeg import frame, opened, plain, whole
-from gpuaug.data.regions import Region
+from gpuaug.data.decoders.dali import DaliDecoder
+from gpuaug.data.decoders.jpeg_header import frame, opened, plain, whole
+from gpuaug.data.decoders.pillow import decode_batch
+from gpuaug.data.decoders.regions import Region
 
 PHOTO = Image.fromarray(np.ascontiguousarray(photographs.astronaut()[:151, :109]))
 SMALL = PHOTO.resize((41, 30))

@@ -19,7 +19,7 @@ from PIL import Image, ImageOps, TiffImagePlugin
 
 import gpuaug
 from gpuaug.data import DecodeError, decode
-from gpuaug.data import tiff as tiffs
+from gpuaug.data.decoders import tiff_tags as tiffs
 from gpuaug.images import rgb
 
 RNG = np.random.default_rng(1)
@@ -195,7 +195,7 @@ def test_what_libtiff_says_is_told_with_the_name_of_the_file_and_not_printed(cap
 
 TOGETHER = """
     import threading, time
-    from gpuaug.data import libtiff
+    from gpuaug.data.decoders import libtiff_messages as libtiff
 
     def slow():
         asked.append(threading.get_ident())

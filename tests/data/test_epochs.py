@@ -144,7 +144,7 @@ import os, sys, threading, numpy as np, gpuaug
 policy = gpuaug.Policy(gpuaug.View(8, gpuaug.CenterCrop(), gpuaug.RandomHorizontalFlip()))
 images = np.zeros((12, 8, 8, 3), np.uint8)
 loader = gpuaug.DataLoader((images, np.arange(12)), policy, 4, shuffle=True, num_workers=2, persistent_workers=True)
-from gpuaug.data import threads
+from gpuaug.data.engine import torch_threads as threads
 list(loader)
 with threads.LOCK:  # as a thread may hold it that has begun just now
     child = os.fork()

@@ -20,7 +20,7 @@ from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 import gpuaug
 from gpuaug.data import DecodeError, FolderSource
-from gpuaug.data.faults import TRIES, OnError
+from gpuaug.data.engine.bad_samples import TRIES, OnError
 
 SAMPLES = 40
 BAD = {3: b"", 4: b"no picture", 17: "truncated", 39: None}

@@ -10,7 +10,7 @@ from torchvision.datasets import ImageFolder
 
 import gpuaug
 from gpuaug.data import DecodeError, FolderSource
-from gpuaug.data.pack import Packing, pack
+from gpuaug.data.packing.pack import Packing, pack
 
 
 def touch(root: Path, *names: str) -> None:

@@ -20,7 +20,7 @@ from PIL import Image
 
 import gpuaug
 from gpuaug.data import DecodeError, FolderSource, HuggingFaceSource
-from gpuaug.data.huggingface import is_huggingface
+from gpuaug.data.sources.huggingface import is_huggingface
 
 INTEGER = datasets.Value("int64")
 NAMES = datasets.ClassLabel(names=["ant", "bee", "cat"])

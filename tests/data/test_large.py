@@ -14,8 +14,9 @@ from PIL import Image
 
 import gpuaug
 from gpuaug import images
-from gpuaug.data import decode, large
-from gpuaug.data.decode import room_for
+from gpuaug.data import decode
+from gpuaug.data.decoders import large
+from gpuaug.data.decoders.pillow import room_for
 from gpuaug.images import rgb
 
 LIMIT = 120.0
@@ -62,7 +63,7 @@ def test_large_pictures_take_eight_bytes_a_pixel_of_one_of_them(tmp_path):
     assert int(done.stdout) < 10 * width * height
 
 
-MODULES = [images, large, sys.modules["gpuaug.data.decode"]]
+MODULES = [images, large, sys.modules["gpuaug.data.decoders.pillow"]]
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from gpuaug import cli
 from gpuaug.backends import findable
 from gpuaug.data import FolderSource, Stats
 from gpuaug.data.doctor import diagnose, of_files
-from gpuaug.data.reading import gathered
+from gpuaug.data.engine.batch import gathered
 
 SLOW = 0.004
 """Seconds that a stage is made to take for each sample; everything else here is far quicker."""

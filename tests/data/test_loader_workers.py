@@ -11,7 +11,7 @@ import torch
 from numbered import PIXELS, Numbered, order
 
 import gpuaug
-from gpuaug.data.threads import take_cores
+from gpuaug.data.engine.torch_threads import take_cores
 
 
 def test_torchs_thread_count_is_left_alone(folder, policy):

@@ -21,10 +21,11 @@ from torchvision.transforms import v2
 
 import gpuaug
 from gpuaug import cli
-from gpuaug.data import DecodeError, FolderSource, PackedSource, ShardSource, decode, stored
-from gpuaug.data.pack import Packing, duration, pack, readable
-from gpuaug.data.packed import MANIFEST, PROGRESS
-from gpuaug.data.verify import verify
+from gpuaug.data import DecodeError, FolderSource, PackedSource, ShardSource, decode
+from gpuaug.data.packing import formats
+from gpuaug.data.packing.pack import Packing, duration, pack, readable
+from gpuaug.data.packing.verify import verify
+from gpuaug.data.sources.packed import MANIFEST, PROGRESS
 
 FORMATS = ("jpeg", "raw")
 ROOT = Path(__file__).parents[2]
@@ -59,7 +60,7 @@ def test_raw_holds_what_the_function_gives(tmp_path, folder, workers):
     source = FolderSource(folder)
     quiet(folder, tmp_path / "p", Packing("raw", 12, shard_size=16), workers)
     packed = PackedSource(tmp_path / "p")
-    assert np.array_equal(packed.images, [stored.square(pixels_of(source, i), 12) for i in range(len(source))])
+    assert np.array_equal(packed.images, [formats.square(pixels_of(source, i), 12) for i in range(len(source))])
     assert np.array_equal(packed.targets, source.targets)
     assert packed.classes == source.classes
 
@@ -72,7 +73,7 @@ def test_shards_hold_what_the_function_gives(tmp_path, folder, workers):
     assert isinstance(packed, ShardSource)
     assert packed.shards[0].name(1) == "00000001.jpg"
     assert [len(shard) for shard in packed.shards] == [16, 16, 16, 16, 6]
-    assert [packed.read(i) for i in range(70)] == [stored.jpeg(pixels_of(source, i), 12, 80, "") for i in range(70)]
+    assert [packed.read(i) for i in range(70)] == [formats.jpeg(pixels_of(source, i), 12, 80, "") for i in range(70)]
     assert np.array_equal(packed.targets, source.targets)
     assert packed.classes == source.classes
 
@@ -83,11 +84,11 @@ def test_sizes_and_pixels_are_those_of_torchvision(height, width, size):
     pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
     picture = Image.fromarray(pixels)
     resize = v2.Resize(size, v2.InterpolationMode.BICUBIC)
-    assert np.array_equal(stored.square(pixels, size), np.asarray(v2.CenterCrop(size)(resize(picture))))
+    assert np.array_equal(formats.square(pixels, size), np.asarray(v2.CenterCrop(size)(resize(picture))))
     expected = resize(picture) if min(height, width) > size else picture
     file = io.BytesIO()
     expected.save(file, "JPEG", quality=77)
-    assert stored.jpeg(pixels, size, 77, "") == file.getvalue()
+    assert formats.jpeg(pixels, size, 77, "") == file.getvalue()
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -98,7 +99,7 @@ def test_the_loader_gives_the_views_of_the_stored_pixels(tmp_path, folder, polic
     pixels = []
     for i in range(70):
         made = pixels_of(source, i)
-        pixels.append(stored.square(made, 16) if kind == "raw" else decode(stored.jpeg(made, 16, 90, ""), ""))
+        pixels.append(formats.square(made, 16) if kind == "raw" else decode(formats.jpeg(made, 16, 90, ""), ""))
     augment = gpuaug.Augmenter(policy)
     for views, target in packed:
         expected = augment([pixels[i] for i in packed.index], packed.draws)
@@ -335,9 +336,9 @@ def test_bad_images_are_left_out_and_named_and_the_others_stored(tmp_path, folde
     kept = [i for i in range(70) if i not in bad]
     assert packed.targets.tolist() == source.targets[kept].tolist()
     if kind == "raw":
-        assert np.array_equal(packed.images, [stored.square(pixels_of(source, i), 12) for i in kept])
+        assert np.array_equal(packed.images, [formats.square(pixels_of(source, i), 12) for i in kept])
     else:
-        assert [packed.read(k) for k in range(67)] == [stored.jpeg(pixels_of(source, i), 12, 90, "") for i in kept]
+        assert [packed.read(k) for k in range(67)] == [formats.jpeg(pixels_of(source, i), 12, 90, "") for i in kept]
 
 
 def test_a_source_without_a_sound_image_is_an_error(tmp_path):

@@ -10,7 +10,7 @@ from torchvision.transforms import v2
 
 import gpuaug
 from gpuaug.data import ArraySource, DatasetSource, DecodeError
-from gpuaug.data.concat import Concatenated
+from gpuaug.data.sources.composed import Concatenated
 
 
 def test_concatenated_datasets(plain):

@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import Dataset, DistributedSampler
 
 import gpuaug
-from gpuaug.data.order import EpochOrder, Share
+from gpuaug.data.engine.order import EpochOrder, Share
 
 SAMPLES = 70
 

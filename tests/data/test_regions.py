@@ -12,8 +12,8 @@ from PIL import Image
 import gpuaug
 from gpuaug import CenterCrop, Images, Policy, RandomResizedCrop, View, sample
 from gpuaug.data import DecodeError, decode
-from gpuaug.data.dali import DaliDecoder
-from gpuaug.data.regions import Region, croppable, placed, read_by
+from gpuaug.data.decoders.dali import DaliDecoder
+from gpuaug.data.decoders.regions import Region, croppable, placed, read_by
 
 HEIGHT, WIDTH = 67, 90
 PHOTO = np.kron(np.random.default_rng(0).integers(0, 256, (34, 45, 3), dtype=np.uint8), np.ones((2, 2, 1), np.uint8))[:HEIGHT]

@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import gpuaug
-from gpuaug.data import DatasetSource, DecodeError, FolderSource, ShardSource, shards, tarindex
+from gpuaug.data import DatasetSource, DecodeError, FolderSource, ShardSource
+from gpuaug.data.sources import shards, tar_index
 
 
 @pytest.fixture(autouse=True)
@@ -278,18 +279,18 @@ def test_a_damaged_index_is_made_anew(tmp_path):
 
 def test_an_index_lies_in_the_cache_where_the_folder_cannot_be_written(tmp_path, monkeypatch):
     path = tar(tmp_path / "shards" / "a.tar", [("1.png", b"x")])
-    save = tarindex.save
+    save = tar_index.save
 
     def refuse(shard, place, stamp):  # the superuser, who may run the tests, is refused nothing
         if place.parent == path.parent:
             raise PermissionError(13, "Permission denied", str(place))
         save(shard, place, stamp)
 
-    monkeypatch.setattr(tarindex, "save", refuse)
+    monkeypatch.setattr(tar_index, "save", refuse)
     assert ShardSource(path).read(0) == b"x"
     assert [p.name for p in path.parent.iterdir()] == ["a.tar"]
     (cached,) = Path(os.environ["XDG_CACHE_HOME"], "gpuaug").iterdir()
-    monkeypatch.setattr(tarindex, "scan", None)  # is not called
+    monkeypatch.setattr(tar_index, "scan", None)  # is not called
     assert ShardSource(path).read(0) == b"x"
     assert cached.name.endswith(".index.npz")
 

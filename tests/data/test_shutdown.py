@@ -21,11 +21,11 @@ from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 import gpuaug
 from gpuaug.data import DatasetSource, DecodeError, FolderSource
-from gpuaug.data.arguments import decoder_of
-from gpuaug.data.faults import OnError
-from gpuaug.data.making import Maker
-from gpuaug.data.processes import ProcessFetcher
-from gpuaug.data.reading import Workers
+from gpuaug.data.decoders import decoder_of
+from gpuaug.data.engine.bad_samples import OnError
+from gpuaug.data.engine.batch import Workers
+from gpuaug.data.engine.process_fetcher import ProcessFetcher
+from gpuaug.data.engine.view_maker import Maker
 
 LIMIT = 60.0
 """Seconds after which a test that waits counts as hanging."""
@@ -252,9 +252,9 @@ class Stuck(FolderSource):
 
 
 def test_a_file_that_hangs_is_a_timeout(held, folder, plain, monkeypatch):
-    monkeypatch.setattr("gpuaug.data.fetch.JOIN", 0.1)
-    monkeypatch.setattr("gpuaug.data.pipeline.JOIN", 0.1)
-    monkeypatch.setattr("gpuaug.data.pipeline.PATIENCE", 0.1)
+    monkeypatch.setattr("gpuaug.data.engine.fetchers.JOIN", 0.1)
+    monkeypatch.setattr("gpuaug.data.engine.pipeline.JOIN", 0.1)
+    monkeypatch.setattr("gpuaug.data.engine.pipeline.PATIENCE", 0.1)
     source = Stuck(folder)
     batches = iter(gpuaug.DataLoader(source, plain, batch_size=35, num_workers=1, timeout=1.0))
     next(batches)
@@ -274,7 +274,7 @@ class Sleepy(Squares):
 
 
 def test_a_dataset_that_hangs_is_a_timeout_and_its_workers_are_ended(held, plain, monkeypatch):
-    monkeypatch.setattr("gpuaug.data.pipeline.PATIENCE", 0.1)
+    monkeypatch.setattr("gpuaug.data.engine.pipeline.PATIENCE", 0.1)
     with pytest.raises(TimeoutError, match=r"no batch within 1 s"):
         list(gpuaug.DataLoader(Sleepy(), plain, batch_size=4, num_workers=1, timeout=1.0))
     assert held()[:2] == ([], 0)

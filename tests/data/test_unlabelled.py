@@ -12,8 +12,8 @@ from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
 from torchvision import datasets
 
 import gpuaug
-from gpuaug.data.pack import Packing, pack
-from gpuaug.data.verify import verify
+from gpuaug.data.packing.pack import Packing, pack
+from gpuaug.data.packing.verify import verify
 
 
 class Alone(Dataset):

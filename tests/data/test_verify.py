@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpuaug.data.pack import Packing, pack
-from gpuaug.data.packed import MANIFEST
-from gpuaug.data.verify import verify
+from gpuaug.data.packing.pack import Packing, pack
+from gpuaug.data.packing.verify import verify
+from gpuaug.data.sources.packed import MANIFEST
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from bisect import bisect_left
 import numpy as np
 from PIL import Image
 
-from .decode import MAX_PIXELS, orientation
+from .pillow import MAX_PIXELS, orientation
 
 START, END = b"\xff\xd8", b"\xff\xd9"
 """First and last bytes of a JPEG."""

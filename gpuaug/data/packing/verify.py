@@ -10,12 +10,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from .decode import MAX_PIXELS, DecodeError, decode
+from ..decoders.pillow import MAX_PIXELS, DecodeError, decode
+from ..sources.packed import MANIFEST, PIXELS, TARGETS, PackedSource, read_manifest
+from ..sources.remote import read_range
+from ..sources.tar_index import scan
+from .formats import Part, digest
 from .pack import ordered
-from .packed import MANIFEST, PIXELS, TARGETS, PackedSource, read_manifest
-from .shards import read_range
-from .stored import Part, digest
-from .tarindex import scan
 
 BLOCK = 256
 """Rows that are read at once."""

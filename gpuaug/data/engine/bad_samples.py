@@ -9,8 +9,8 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from .decode import DecodeError
-from .order import Index
+from ..decoders.pillow import DecodeError
+from ..sources import Index
 
 T = TypeVar("T")
 

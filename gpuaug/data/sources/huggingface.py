@@ -11,9 +11,9 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 import numpy.typing as npt
 
-from .decode import DecodeError
-from .source import Index
-from .target import Collate, collate_targets, together
+from ..decoders.pillow import DecodeError
+from . import Index
+from .targets import Collate, collate_targets, together
 
 LOG = logging.getLogger("gpuaug")
 

@@ -22,14 +22,14 @@ from typing import Any, TypeAlias, TypeVar, cast
 import numpy as np
 from tqdm import tqdm
 
-from ..ops.base import is_integer
-from .atomic import TEMPORARY, atomic
-from .decode import MAX_PIXELS, DecodeError, decode
-from .given import from_path
-from .packed import MANIFEST, PIXELS, PROGRESS, TARGETS, VERSION
-from .source import Encoded, Index
-from .stored import Part, RowWriter, ShardWriter, Writer, in_tar, jpeg, npy, square
-from .tarindex import SUFFIX
+from ...ops.base import is_integer
+from ..atomic import TEMPORARY, atomic
+from ..decoders.pillow import MAX_PIXELS, DecodeError, decode
+from ..sources import Encoded, Index
+from ..sources.packed import MANIFEST, PIXELS, PROGRESS, TARGETS, VERSION
+from ..sources.resolve import from_path
+from ..sources.tar_index import SUFFIX
+from .formats import Part, RowWriter, ShardWriter, Writer, in_tar, jpeg, npy, square
 
 T = TypeVar("T")
 OPTIONS = ("format", "size", "quality", "shard_size", "count")

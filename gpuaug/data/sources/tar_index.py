@@ -24,8 +24,9 @@ from typing import IO, Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from .atomic import atomic
+from ..atomic import atomic
 from .folder import EXTENSIONS, MACOS
+from .remote import filesystem, is_remote
 
 VERSION = 3
 SUFFIX = ".index.npz"
@@ -80,22 +81,6 @@ class Shard:
 
     def name(self, k: int) -> str:
         return os.fsdecode(self.names[self.ends[k - 1] if k else 0 : self.ends[k]].tobytes())
-
-
-def is_remote(path: str) -> bool:
-    return "://" in path
-
-
-def filesystem(url: str) -> tuple[Any, str]:
-    """fsspec's file system for a URL, and the path in it; fsspec keeps the file systems of a process and thread itself."""
-    try:
-        from fsspec.core import url_to_fs
-    except ImportError as error:
-        raise ImportError(f"{url}: remote shards need fsspec; pip install fsspec") from error
-    try:
-        return cast("tuple[Any, str]", url_to_fs(url))
-    except (ImportError, ValueError) as error:  # a package that is missing, a scheme that nobody knows
-        raise type(error)(f"{url}: {error}") from error
 
 
 def index(path: str) -> Shard:

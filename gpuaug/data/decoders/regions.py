@@ -9,10 +9,10 @@ from typing import TypeAlias, cast
 import numpy as np
 import numpy.typing as npt
 
-from ..ops import RandomResizedCrop
-from ..policy import Policy
-from ..sampling import Draws
-from .decode import DecodeError, Pixels
+from ...ops import RandomResizedCrop
+from ...policy import Policy
+from ...sampling import Draws
+from .pillow import DecodeError, Pixels
 
 Boxes = npt.NDArray[np.int32]
 

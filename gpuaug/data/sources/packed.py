@@ -11,10 +11,11 @@ from typing import Any, Literal, cast
 import numpy as np
 import numpy.typing as npt
 
-from ..images import Images
+from ...images import Images
+from . import Index
+from .arrays import ArraySource
 from .shards import ShardSource
-from .source import ArraySource, Index
-from .target import Collate, together
+from .targets import Collate, together
 
 MANIFEST = "packed.json"
 PROGRESS = "packing.json"

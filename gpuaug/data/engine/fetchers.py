@@ -15,10 +15,10 @@ from typing import TypeAlias, cast
 import numpy as np
 import torch
 
-from .processes import ProcessFetcher
-from .reading import Fetched, Fetcher, Part, Workers, assembled, load_batch, read_part
-from .source import Encoded, Index, Itemized, Loaded, Source
-from .threads import take_cores
+from ..sources import Encoded, Index, Itemized, Loaded, Source
+from .batch import Fetched, Fetcher, Part, Workers, assembled, load_batch, read_part
+from .process_fetcher import ProcessFetcher
+from .torch_threads import take_cores
 
 JOIN = 10.0
 """Seconds to wait for a thread that was told to end; one stuck in a dead file system is left behind, as a daemon."""

@@ -14,8 +14,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from .decode import DecodeError
-from .target import Collate, collate_targets, together
+from ..decoders.pillow import DecodeError
+from .targets import Collate, collate_targets, together
 
 LOG = logging.getLogger("gpuaug")
 

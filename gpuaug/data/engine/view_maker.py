@@ -8,11 +8,11 @@ from functools import cached_property
 
 import torch
 
-from ..augmenter import Augmenter
-from ..images import Images
-from ..sampling import Draws, sample
-from .order import Index
-from .regions import Boxes, placed
+from ...augmenter import Augmenter
+from ...images import Images
+from ...sampling import Draws, sample
+from ..decoders.regions import Boxes, placed
+from ..sources import Index
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from torch.utils import data as torch_data
 
-from ..isolation import default_on_cpu
-from .faults import OnError
-from .reading import Fetched, Workers, load_batch
-from .source import Index, Itemized, Loaded
-from .target import Collate, each_tensor
+from ...isolation import default_on_cpu
+from ..sources import Index, Itemized, Loaded
+from ..sources.targets import Collate, each_tensor
+from .bad_samples import OnError
+from .batch import Fetched, Workers, load_batch
 
 SHARED = "/dev/shm"
 """Where Linux keeps shared memory; a container has 64 MB of it unless told otherwise."""

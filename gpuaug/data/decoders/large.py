@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from PIL import Image
 
-from ..images import LARGE
-from .jpeg import frame
+from ...images import LARGE
+from .jpeg_header import frame
 
 
 def grouped(samples: Sequence[int], files: Mapping[int, bytes | OSError]) -> Iterator[tuple[list[int], int]]:

@@ -9,13 +9,11 @@ from operator import index
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch.utils.data import DistributedSampler
 
-from ..isolation import default_on_cpu
-
-Index = npt.NDArray[np.int64]
+from ...isolation import default_on_cpu
+from ..sources import Index
 
 
 @dataclass(frozen=True)

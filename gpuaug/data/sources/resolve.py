@@ -13,14 +13,15 @@ import numpy as np
 import torch
 from torch.utils.data import IterableDataset
 
-from ..ops import Size
-from . import packed
-from .concat import Concatenated, common, known
+from ...ops import Size
+from . import Source, packed
+from .arrays import ArraySource
+from .composed import Concatenated, Selected, common, known
+from .dataset import DatasetSource
 from .folder import ALL_IMAGES, EXTENSIONS, FolderSource, is_hidden
 from .huggingface import HuggingFaceSource, is_huggingface
+from .remote import is_remote
 from .shards import MAGIC, RANGE, UNPACK, ShardSource, within
-from .source import ArraySource, DatasetSource, Selected, Source
-from .tarindex import is_remote
 
 T = TypeVar("T")
 

@@ -11,16 +11,16 @@ from typing import Any, Protocol, TypeVar, cast
 import numpy as np
 import torch
 
-from ..images import Images
-from ..memory import trim
-from ..sampling import Draws
-from .decode import Pixels, room_for
-from .faults import Bad, OnError, Sound, sound
-from .large import grouped
-from .making import Maker
-from .regions import Boxes, Decoder, Region, Regional, read_by
-from .source import Encoded, Index, Itemized, Loaded, collated
-from .target import Collate, together
+from ...images import Images
+from ...memory import trim
+from ...sampling import Draws
+from ..decoders.large import grouped
+from ..decoders.pillow import Pixels, room_for
+from ..decoders.regions import Boxes, Decoder, Region, Regional, read_by
+from ..sources import Encoded, Index, Itemized, Loaded, collated
+from ..sources.targets import Collate, together
+from .bad_samples import Bad, OnError, Sound, sound
+from .view_maker import Maker
 
 T = TypeVar("T")
 

@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch.utils.dlpack import from_dlpack
 
-from ..backends import DISTRIBUTIONS, findable
-from ..images import Images
-from .decode import MAX_PIXELS, DecodeError, Pixels, attempt
-from .jpeg import plain
+from ...backends import DISTRIBUTIONS, findable
+from ...images import Images
+from .jpeg_header import plain
+from .pillow import MAX_PIXELS, DecodeError, Pixels, attempt
 from .regions import Boxes, Region, Regional
 
 ROOM = 64

@@ -20,15 +20,16 @@ from typing import Any
 
 import torch
 
-from .faults import Bad
-from .fetch import JOIN
-from .making import Maker
-from .order import EpochPlan, Index, Share
-from .processes import ProcessFetcher
-from .reading import Fetched, Fetcher
+from ..sources import Index
+from ..sources.targets import tensors, to_device
+from .bad_samples import Bad
+from .batch import Fetched, Fetcher
+from .fetchers import JOIN
+from .order import EpochPlan, Share
+from .process_fetcher import ProcessFetcher
 from .stats import Stamp, stamp
-from .target import tensors, to_device
-from .threads import take_cores
+from .torch_threads import take_cores
+from .view_maker import Maker
 
 
 @dataclass(frozen=True)

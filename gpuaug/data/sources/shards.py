@@ -15,10 +15,11 @@ from typing import Any, cast
 import numpy as np
 from tqdm import tqdm
 
-from . import tarindex
-from .decode import DecodeError
+from ..decoders.pillow import DecodeError
+from . import tar_index
 from .folder import ALL_IMAGES
-from .target import Collate, collate_targets, together
+from .remote import filesystem, is_remote, read_range
+from .targets import Collate, collate_targets, together
 
 LOG = logging.getLogger("gpuaug")
 
@@ -76,7 +77,7 @@ class ShardSource:
                 "of ImageFolders"
             )
         with ThreadPoolExecutor(INDEXERS) as pool:
-            found = pool.map(tarindex.index, self.paths)
+            found = pool.map(tar_index.index, self.paths)
             self.shards = list(tqdm(found, "indexing", len(self.paths), unit=" shards", disable=None, delay=2, leave=False))
         self.starts = np.cumsum([0, *(len(shard) for shard in self.shards)]).tolist()
         self.targets = np.concatenate([np.empty(0, np.int64), *(shard.targets for shard in self.shards)])
@@ -118,7 +119,7 @@ class ShardSource:
             raise DecodeError(f"{self.name(i)}: the shard ends within it; it was cut short since it was indexed")
         return data
 
-    def target(self, index: tarindex.Int64s, collate: Collate = together) -> Any:
+    def target(self, index: tar_index.Int64s, collate: Collate = together) -> Any:
         """Targets of a batch: int64 (B,), or what `collate` makes of them; None where no sample has a class."""
         return collate_targets(self.targets, index, None, collate) if self.labelled else None
 
@@ -153,12 +154,12 @@ def listed(pattern: str) -> list[str]:
     if packed := next((end for end in UNPACK if pattern.lower().endswith(end)), None):
         raise ValueError(
             f"{pattern}: is compressed, but samples are read in any order, which needs a plain tar; unpack it first: "
-            f"{UNPACK[packed]} {pattern.rsplit('/', 1)[-1] if tarindex.is_remote(pattern) else pattern}"
+            f"{UNPACK[packed]} {pattern.rsplit('/', 1)[-1] if is_remote(pattern) else pattern}"
         )
-    if tarindex.is_remote(pattern):
+    if is_remote(pattern):
         if not MAGIC.search(pattern):
             return [pattern]
-        fs, inside = tarindex.filesystem(pattern)
+        fs, inside = filesystem(pattern)
         found = [fs.unstrip_protocol(path) for path in fs.glob(inside)]
     else:
         pattern = str(Path(pattern).expanduser())
@@ -172,7 +173,7 @@ def listed(pattern: str) -> list[str]:
 
 def within(url: str) -> list[str]:
     """The `.tar` shards in a folder that is not on this machine's disks. Raises FileNotFoundError where there are none."""
-    fs, inside = tarindex.filesystem(url)
+    fs, inside = filesystem(url)
     try:
         names = [str(name) for name in fs.ls(inside, detail=False)]
     except FileNotFoundError as error:
@@ -183,15 +184,3 @@ def within(url: str) -> list[str]:
     if not found:
         raise FileNotFoundError(f"{url}: no .tar shards in it; a URL names shards, a pattern of them, or their folder")
     return found
-
-
-def read_range(path: str, start: int, size: int) -> bytes:
-    """`size` bytes from `start`, fewer where the file ends; safe from several threads, as nothing is shared."""
-    if tarindex.is_remote(path):
-        fs, inside = tarindex.filesystem(path)
-        return cast(bytes, fs.cat_file(inside, start=start, end=start + size))
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        return os.pread(descriptor, size, start)
-    finally:
-        os.close(descriptor)

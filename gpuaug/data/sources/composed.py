@@ -1,4 +1,4 @@
-"""Sources one after the other, as torch's ConcatDataset puts Datasets."""
+"""Sources made of others: some samples of one, as torch's Subset, and several in a row, as torch's ConcatDataset."""
 
 from __future__ import annotations
 
@@ -7,12 +7,46 @@ from typing import Any, cast
 
 import numpy as np
 
-from ..convert import from_torchvision
-from ..images import Images
-from ..policy import Policy
-from .decode import MAX_PIXELS, Pixels, decode
-from .source import DatasetSource, Encoded, Index, Itemized, Loaded, Selected, Source, collated, first_is_labelled
-from .target import Collate, batched, left_out, single, together
+from ...convert import from_torchvision
+from ...images import Images
+from ...policy import Policy
+from ..decoders.pillow import MAX_PIXELS, Pixels, decode
+from . import Encoded, Index, Itemized, Loaded, Source, collated, first_is_labelled
+from .dataset import DatasetSource
+from .targets import Collate, batched, left_out, single, together
+
+
+class Selected:
+    """Some samples of another source, in a given order, as torch's Subset; sample i is its i-th."""
+
+    def __init__(self, source: Source, indices: Sequence[int]) -> None:
+        self.source = source
+        self.indices = np.asarray(indices, dtype=np.int64).reshape(-1)
+        if len(self.indices) and not 0 <= int(self.indices.min()) <= int(self.indices.max()) < len(source):
+            raise ValueError(f"DataLoader: the Subset has indices outside 0..{len(source) - 1}")
+        self.workers = source.workers
+
+    @property
+    def labelled(self) -> bool:
+        return first_is_labelled(cast(Itemized, self)) if self.workers == "processes" else self.source.labelled
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def name(self, i: int) -> str:
+        return self.source.name(int(self.indices[i]))
+
+    def read(self, i: int) -> bytes:
+        return cast(Encoded, self.source).read(int(self.indices[i]))
+
+    def target(self, index: Index, collate: Collate = together) -> Any:
+        return cast(Encoded, self.source).target(self.indices[index], collate)
+
+    def load(self, index: Index, collate: Collate = together) -> tuple[Images, Any]:
+        return cast(Loaded, self.source).load(self.indices[index], collate)
+
+    def item(self, i: int) -> tuple[Pixels, Any]:
+        return cast(Itemized, self.source).item(int(self.indices[i]))
 
 
 class Concatenated:

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from .atomic import TEMPORARY, atomic, sync
-from .decode import Pixels
-from .packed import PIXELS, TARGETS
+from ..atomic import TEMPORARY, atomic, sync
+from ..decoders.pillow import Pixels
+from ..sources.packed import PIXELS, TARGETS
 
 Part = dict[str, Any]
 """What the manifest says of a part: count and sha256, of a shard also name and bytes; `skipped`, where samples were."""

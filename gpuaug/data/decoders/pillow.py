@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from ..images import LARGE, rgb
-from . import libtiff, tiff
+from ...images import LARGE, rgb
+from . import libtiff_messages, tiff_tags
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -72,10 +72,10 @@ def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Pixels:
     """
     if not data:
         raise DecodeError(f"{name}: the file is empty")
-    kind = tiff.kind(data)
-    if kind and (problem := tiff.problem(kind)):
+    kind = tiff_tags.kind(data)
+    if kind and (problem := tiff_tags.problem(kind)):
         raise DecodeError(f"{name}: a TIFF of {kind}: {problem}")
-    heard: AbstractContextManager[list[str]] = libtiff.heard() if data.startswith(tiff.MAGIC) else nullcontext([])
+    heard: AbstractContextManager[list[str]] = libtiff_messages.heard() if data.startswith(tiff_tags.MAGIC) else nullcontext([])
     with heard as lines:
         try:
             pixels = by_pillow(data, name, max_pixels)

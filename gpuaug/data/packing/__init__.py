@@ -1,0 +1,1 @@
+"""Packing: a data set is decoded and resized once, for `gpuaug pack`."""

@@ -1,0 +1,80 @@
+"""Sources: where samples lie. Each is a small class with a length, names for error messages, and one way to read.
+
+workers = "threads"     read(i) -> encoded bytes, target(index): decoded here, in threads (Pillow releases the GIL)
+workers = "processes"   load(index) -> (Images, target), item(i) -> (pixels, target): a user's Python code, in worker processes
+workers = "none"        load(index) -> (Images, target): pixels in memory, referred to where they lie
+
+`target` and `load` take what makes a batch's target of the list of its samples', and give None where there are no labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ...images import Images
+from ..decoders.pillow import Pixels
+from .targets import Collate, batched, together
+
+Index = npt.NDArray[np.int64]
+
+
+class Source(Protocol):
+    """What every source has; `workers` says which of the protocols below it follows."""
+
+    workers: str
+
+    @property
+    def labelled(self) -> bool:
+        """Whether its samples have labels."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def name(self, i: int) -> str:
+        """What to call sample i in an error message, such as its path."""
+        ...
+
+
+class Encoded(Source, Protocol):
+    """A source of encoded files, each read on its own."""
+
+    def read(self, i: int) -> bytes: ...
+
+    def target(self, index: Index, collate: Collate = together) -> Any: ...
+
+
+class Loaded(Source, Protocol):
+    """A source that gives whole batches of pixels."""
+
+    def load(self, index: Index, collate: Collate = together) -> tuple[Images, Any]: ...
+
+
+class Itemized(Loaded, Protocol):
+    """A source of single samples of decoded pixels; an OSError of one is its own affair, not the batch's."""
+
+    def item(self, i: int) -> tuple[Pixels, Any]: ...
+
+
+def collated(
+    items: Sequence[tuple[Pixels, Any]], index: Sequence[int], collate: Collate, name: Callable[[int], str]
+) -> tuple[Images, Any]:
+    """A batch of the samples `index`; no target where they have none (see `batched`)."""
+    target = batched([target for _, target in items], collate, lambda k: name(index[k]))
+    return Images.from_list([pixels for pixels, _ in items]), target
+
+
+def first_is_labelled(source: Itemized) -> bool:
+    """Whether the first sample that can be read has a target. Raises the first sample's OSError where none can be read."""
+    failed: OSError | None = None
+    for i in range(len(source)):
+        try:
+            return source.item(i)[1] is not None
+        except OSError as error:
+            failed = failed or error
+    if failed is not None:
+        raise failed
+    return True

@@ -1,0 +1,133 @@
+"""Arrays of images of one size, in memory or in a memory map."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ...images import Images
+from ...ops import Size
+from ..decoders.pillow import Pixels
+from . import Index
+from .targets import Collate, collate_targets, refuse_geometric, together
+
+
+def stored(pixels: Pixels) -> tuple[Pixels, bool]:
+    """Images (N, H, W, 3) as they lie in memory, and whether that is by planes, (N, 3, H, W)."""
+    planes = pixels.transpose(0, 3, 1, 2)
+    planar = planes.flags.c_contiguous and not pixels.flags.c_contiguous
+    return (planes if planar else pixels), planar
+
+
+def flat(pixels: Pixels) -> torch.Tensor | None:
+    """Pixels where they lie, for batches to refer to; None unless in rows or planes that torch may refer to: it warns of
+    read-only memory."""
+    pixels, _ = stored(pixels)
+    shared = pixels.flags.c_contiguous and pixels.flags.writeable
+    return torch.from_numpy(pixels.reshape(-1)) if shared else None
+
+
+class ArraySource:
+    """Images of one size in memory, or in a memory map.
+
+    images: uint8 (N, H, W, 3), (N, 3, H, W), or gray (N, H, W), (N, H, W, 1) or (N, 1, H, W), array or CPU tensor, not
+    copied. Where both the second and the last dimension may be channels, 1 or 3 of them, those of an array are the last and
+    those of a tensor the second. targets: N numbers or rows; integers become int64; None for images without labels. Raises
+    TypeError or ValueError for others, naming what was given.
+    """
+
+    workers = "none"
+
+    def __init__(self, images: Any, targets: Any = None, target_transform: Callable[[Any], Any] | None = None) -> None:
+        self.images = rows_of_rgb(images)
+        self.flat = flat(self.images)
+        self.labelled = targets is not None
+        self.targets = numbers(targets, len(self.images))
+        self.target_transform = target_transform
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "flat": None}  # or a copy would have the pixels twice
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.flat = flat(self.images)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def size(self) -> Size:
+        """(height, width) of every image."""
+        height, width = self.images.shape[1:3]
+        return height, width
+
+    def name(self, i: int) -> str:
+        return f"image {i} of the array"
+
+    def load(self, index: Index, collate: Collate = together) -> tuple[Images, Any]:
+        if len(index) and not 0 <= int(index.min()) <= int(index.max()) < len(self):
+            raise IndexError(f"{self!r}: index must be in 0..{len(self) - 1}, got {int(index.min())}..{int(index.max())}")
+        shape = self.images.shape[1:]
+        shapes = np.tile(np.array([shape[:2]], dtype=np.int32), (len(index), 1))
+        pixels, planar = stored(self.images)
+        if self.flat is not None:
+            images = Images(self.flat, shapes, index * prod(shape), planar)
+        else:
+            images = Images(torch.from_numpy(pixels[index].reshape(-1)), shapes, planar=planar)
+        if not self.labelled:
+            return images, None
+        return images, collate_targets(self.targets, index, self.target_transform, collate, self.name)
+
+    def __repr__(self) -> str:
+        return f"ArraySource({len(self)} images of {self.size[0]}x{self.size[1]}{'' if self.labelled else ', no labels'})"
+
+
+def rows_of_rgb(images: Any) -> npt.NDArray[np.uint8]:
+    """Images of one size as (N, H, W, 3), not copied: gray ones are the same value three times. Raises as ArraySource."""
+    planes_first = isinstance(images, torch.Tensor)
+    pixels = images.numpy() if isinstance(images, torch.Tensor) else images
+    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8:
+        kind = getattr(pixels, "dtype", type(pixels).__name__)
+        raise TypeError(f"DataLoader: images must be a uint8 array or tensor, got {kind}; convert pixels to 0..255 first")
+    if pixels.ndim == 3 and pixels.shape[2] == 3:
+        raise ValueError(
+            f"DataLoader: images of shape {tuple(images.shape)} look like one picture (H, W, 3); give (1, H, W, 3) for that, "
+            f"and (N, H, 3, 1) for gray pictures of three columns"
+        )
+    if pixels.ndim == 3:
+        pixels = pixels[..., None]
+    elif pixels.ndim == 4 and pixels.shape[1] in (1, 3) and (planes_first or pixels.shape[3] not in (1, 3)):
+        pixels = pixels.transpose(0, 2, 3, 1)
+    if pixels.ndim != 4 or pixels.shape[3] not in (1, 3) or 0 in pixels.shape[1:]:
+        raise ValueError(
+            "DataLoader: images must have shape (N, H, W, 3), (N, 3, H, W), or gray (N, H, W), (N, H, W, 1) or (N, 1, H, W), "
+            f"got {tuple(images.shape)}"
+        )
+    return np.broadcast_to(pixels, (*pixels.shape[:3], 3)) if pixels.shape[3] == 1 else pixels
+
+
+def numbers(targets: Any, count: int) -> npt.NDArray[Any]:
+    """The targets of so many images, integers as int64; -1 for all of them where there are none."""
+    if targets is None:
+        return np.full(count, -1, dtype=np.int64)
+    refuse_geometric(targets, "DataLoader")
+    try:
+        labels = np.asarray(targets)
+    except ValueError as error:  # rows of different lengths
+        raise ValueError(
+            f"DataLoader: targets do not make one array ({error}); give a Dataset of (image, target), with target_collate_fn=, "
+            "which is called with the list of a batch's targets, or leave them out: labels=False"
+        ) from error
+    if labels.ndim == 0 or len(labels) != count:
+        raise ValueError(f"DataLoader: {count} images but {labels.size if labels.ndim == 0 else len(labels)} targets")
+    if labels.dtype.kind not in "iufb":
+        raise TypeError(
+            f"DataLoader: targets must be numbers, got {labels.dtype}; encode them as integers, such as by "
+            "numpy.unique(targets, return_inverse=True)[1], or leave them out: labels=False, or None in their place"
+        )
+    return labels.astype(np.int64) if labels.dtype.kind in "iu" else labels
