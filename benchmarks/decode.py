@@ -24,7 +24,7 @@ import gpuaug
 from gpuaug import Images
 from gpuaug.data.decoders.dali import DaliDecoder
 from gpuaug.data.decoders.pillow import Pixels, decode, decode_batch
-from gpuaug.data.decoders.regions import Region, read_by
+from gpuaug.data.decoders.regions import Region, regions_read
 
 from .contender import importable, version_of
 from .machine import cpu, load
@@ -59,7 +59,7 @@ def decoders() -> Iterator[tuple[str, Decode]]:
 def cropped(dali: DaliDecoder, policy: gpuaug.Policy) -> Decode:
     def decode(files: Sequence[bytes]) -> list[Any]:
         draws = gpuaug.sample(policy, range(len(files)))
-        return dali.decode_batch(files, [""] * len(files), lambda where, shapes: read_by(draws.take(where), shapes))
+        return dali.decode_batch(files, [""] * len(files), lambda where, shapes: regions_read(draws.take(where), shapes))
 
     return decode
 

@@ -37,13 +37,13 @@ def integer(name: str, value: Any, low: int, high: int | None = None) -> int:
     return int(value)
 
 
-def share(name: str, value: Any) -> float:
+def fraction(name: str, value: Any) -> float:
     if not isinstance(value, (int, float)) or not 0 <= value <= 1:
         raise ValueError(f"DataLoader: {name} must be a number in 0..1, got {value!r}")
     return float(value)
 
 
-def chosen(name: str, value: Any, allowed: tuple[str, ...]) -> str:
+def one_of(name: str, value: Any, allowed: tuple[str, ...]) -> str:
     if value not in allowed:
         raise ValueError(f"DataLoader: {name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
     return str(value)
@@ -73,7 +73,7 @@ def source_and_policy(source: Any, dataset: Any, policy: Any) -> tuple[Any, Poli
     return dataset if source is None else source, policy
 
 
-def refuse(**given: Any) -> None:
+def refuse_unsupported(**given: Any) -> None:
     """Raise for an argument of torch's that cannot be meant here; its default is let through."""
     for name, value in given.items():
         if value is not None and value is not default_collate:
@@ -102,7 +102,7 @@ def check_batch_sampler(batch_size: Any, shuffle: Any, sampler: Any, drop_last: 
         )
 
 
-def wanted(labels: Any, collate: Any) -> bool | None:
+def check_labels_argument(labels: Any, collate: Any) -> bool | None:
     """Whether labels are wanted. Raises where it is no bool, or where there is a function for labels that are left out."""
     if labels is not None and not isinstance(labels, bool):
         raise ValueError(f"DataLoader: labels must be True, False, or None to take those that the source has, got {labels!r}")
@@ -113,7 +113,7 @@ def wanted(labels: Any, collate: Any) -> bool | None:
     return labels
 
 
-def contradiction(name: str, labelled: bool) -> TypeError:
+def labels_changed_error(name: str, labelled: bool) -> TypeError:
     """The error for a Dataset's sample that has a target, where those before it had none, or the other way round."""
     has, had = ("a", "had none") if labelled else ("no", "had one, or labels=True asks for one")
     return TypeError(
@@ -179,7 +179,7 @@ def warn_unused(**options: Any) -> None:
             )
 
 
-def usable(device: torch.device | str) -> torch.device:
+def available_device(device: torch.device | str) -> torch.device:
     """The device, checked now rather than at the first batch."""
     if str(device).startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(f"DataLoader: device {str(device)!r} needs CUDA, which torch does not find here; use device='cpu'")
@@ -189,7 +189,7 @@ def usable(device: torch.device | str) -> torch.device:
     return found
 
 
-def converted(transform: Any, size: Size | None) -> Policy:
+def policy_of_transform(transform: Any, size: Size | None) -> Policy:
     """The policy of a transform that was found in a Dataset. size: (height, width) of all its images, or None."""
     if transform is None:
         raise ValueError(

@@ -13,17 +13,17 @@ TEMPORARY = ".partial"
 
 
 @contextlib.contextmanager
-def atomic(place: Path) -> Iterator[IO[bytes]]:
-    """A new file under a temporary name beside `place`; once it is written and on the disk, it takes that name.
+def atomic(path: Path) -> Iterator[IO[bytes]]:
+    """A new file under a temporary name beside `path`; once it is written and on the disk, it takes that name.
 
     After an error nothing is left of it, after a kill a file `.NAME.*.partial`.
     """
-    temporary = place.with_name(f".{place.name}.{secrets.token_hex(4)}{TEMPORARY}")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY}")
     try:
         with temporary.open("xb") as file:
             yield file
             sync(file)
-        temporary.replace(place)
+        temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

@@ -18,9 +18,9 @@ from ..backends import lacking
 from ..images import Images
 from ..policy import Policy
 from .decoders.pillow import Pixels
-from .decoders.regions import Boxes, Region, croppable, read_by
-from .engine.batch import attempt, gathered
-from .engine.fetchers import PART
+from .decoders.regions import Boxes, Region, regions_read, starts_with_crop
+from .engine.batch import to_images, try_read
+from .engine.fetchers import PART_SIZE
 from .loader import DataLoader
 from .sources import Encoded, Index, Loaded
 
@@ -119,7 +119,7 @@ def diagnose(
     size, bad, frames = None, 0, None
     if loader.source.workers == "threads":
         rates, pictures, index, size = of_files(loader, order, index, seconds / 4)
-        images, frames = gathered(pictures)
+        images, frames = to_images(pictures)
         bad = len(order[:batch_size]) - len(index)
     else:
         load = cast(Loaded, loader.source).load
@@ -136,16 +136,16 @@ def of_files(
 ) -> tuple[dict[str, float], list[Pixels | Region], Index, float]:
     """Rates of reading and decoding; the pictures of the samples `index` that are sound, and which; mean bytes of a file."""
     source = cast(Encoded, loader.source)
-    found = [(i, attempt(source.read, i)) for i in index.tolist()]
+    found = [(i, try_read(source.read, i)) for i in index.tolist()]
     files = [(i, data) for i, data in found if not isinstance(data, OSError)]
     pictures = decoded(loader, files)
     good = [(file, one) for file, one in zip(files, pictures, strict=True) if not isinstance(one, OSError)]
     if not good:
         raise next(one for one in [*pictures, *(data for _, data in found)] if isinstance(one, OSError))
     files = [file for file, _ in good]
-    parts = [files[k : k + PART] for k in range(0, len(files), PART)]
+    parts = [files[k : k + PART_SIZE] for k in range(0, len(files), PART_SIZE)]
     rates = {
-        "read": rate(partial(attempt, source.read), cycle(order.tolist()), loader.num_workers, seconds),
+        "read": rate(partial(try_read, source.read), cycle(order.tolist()), loader.num_workers, seconds),
         "decode": rate(partial(decoded, loader), cycle(parts), loader.num_workers, seconds) * len(files) / len(parts),
     }
     kept = np.array([i for i, _ in files], dtype=np.int64)
@@ -157,10 +157,10 @@ def decoded(loader: DataLoader, files: Sequence[tuple[int, bytes]]) -> list[Pixe
     samples = [i for i, _ in files]
 
     def regional(where: Sequence[int], shapes: Boxes) -> Boxes:
-        return read_by(loader.maker(0).draws(samples).take(where), shapes)
+        return regions_read(loader.maker(0).draws(samples).take(where), shapes)
 
     names = [loader.source.name(i) for i in samples]
-    return [*loader.decode([data for _, data in files], names, regional if croppable(loader.policy) else None)]
+    return [*loader.decode([data for _, data in files], names, regional if starts_with_crop(loader.policy) else None)]
 
 
 def rate(task: Callable[[T], Any], items: Iterator[T], workers: int, seconds: float) -> float:

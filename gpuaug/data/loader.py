@@ -18,35 +18,35 @@ from ..memory import trim
 from ..policy import Policy
 from ..sampling import Draws
 from .arguments import (
+    available_device,
     check_batch_sampler,
-    chosen,
-    contradiction,
-    converted,
+    check_labels_argument,
     fixed_share,
+    fraction,
     integer,
-    refuse,
+    labels_changed_error,
+    one_of,
+    policy_of_transform,
+    refuse_unsupported,
     seconds,
-    share,
     source_and_policy,
-    usable,
-    wanted,
     warn_rank_share,
     warn_unused,
 )
 from .decoders import DECODERS, decoder_of
 from .decoders.pillow import MAX_PIXELS
-from .decoders.regions import croppable
-from .engine.bad_samples import MODES, OnError, Tally
-from .engine.batch import Fetched, Workers
+from .decoders.regions import starts_with_crop
+from .engine.bad_samples import MODES, BadSampleCounter, OnError
+from .engine.batch import DecodedBatch, FetchConfig
 from .engine.fetchers import fetch
 from .engine.order import EpochOrder, EpochPlan, LoaderEpoch, Share, epoch_of, plan_epoch
-from .engine.pipeline import Delivery, Early, Here, Producer, make
+from .engine.pipeline import Delivery, InlinePipeline, NextEpoch, ThreadPipeline, transfer_and_augment
 from .engine.stats import Meter, Stats
-from .engine.view_maker import Drawing, Maker
+from .engine.view_maker import LazyDraws, ViewMaker
 from .sources import Index
-from .sources.composed import known, limit
+from .sources.composed import known_labelled, set_max_pixels
 from .sources.resolve import as_source, size_of
-from .sources.targets import left_out, together
+from .sources.targets import collate_by_torch, collate_nothing
 from .torch_interface import TorchInterface
 
 EPOCHS = 2**32
@@ -148,7 +148,7 @@ class DataLoader(TorchInterface):
         pin_memory_device: str = "",
         in_order: bool = True,
     ) -> None:
-        refuse(collate_fn=collate_fn, generator=generator)
+        refuse_unsupported(collate_fn=collate_fn, generator=generator)
         found, own = source_and_policy(source, dataset, policy)
         if batch_sampler is not None:
             check_batch_sampler(batch_size, shuffle, sampler, drop_last)
@@ -164,31 +164,31 @@ class DataLoader(TorchInterface):
         self.multiprocessing_context = multiprocessing_context
         self.persistent_workers = bool(persistent_workers)
         self.pin_memory = bool(pin_memory)
-        self.decoder = chosen("decoder", decoder, DECODERS)
-        self.on_error = chosen("on_error", on_error, MODES)
-        self.max_bad = share("max_bad", max_bad)
+        self.decoder = one_of("decoder", decoder, DECODERS)
+        self.on_error = one_of("on_error", on_error, MODES)
+        self.max_bad = fraction("max_bad", max_bad)
         self.max_pixels = integer("max_pixels", max_pixels, 1)
         self.decode = decoder_of(self.decoder, self.max_pixels)
         fixed = fixed_share(rank, world_size, sampler is not None or batch_sampler is not None)
-        self.device = usable(device)
-        self.labels = wanted(labels, target_collate_fn)
+        self.device = available_device(device)
+        self.labels = check_labels_argument(labels, target_collate_fn)
         self.target_collate_fn = target_collate_fn
         self.source, transform = as_source(found, own is not None, self.labels)
-        self.settled = known(self.source) if self.labels is None else self.labels
-        limit(self.source, self.max_pixels)
+        self.settled = known_labelled(self.source) if self.labels is None else self.labels
+        set_max_pixels(self.source, self.max_pixels)
         given = source if dataset is None else dataset
         itself = isinstance(given, (str, tuple, list)) or hasattr(given, "__fspath__")
         self.dataset = self.source if itself else given
         if self.num_workers and self.source.workers != "processes":
             warn_unused(worker_init_fn=worker_init_fn, multiprocessing_context=multiprocessing_context)
-        self.policy = own if own is not None else converted(transform, size_of(self.source))
+        self.policy = own if own is not None else policy_of_transform(transform, size_of(self.source))
         self.backend, self.dtype, self.memory_format = backend, dtype, memory_format
         self.augment = Augmenter(self.policy, backend, self.device, dtype, memory_format)
         self.shuffle = bool(shuffle)
         order = EpochOrder(len(self.source), self.shuffle, self.seed, fixed, self.drop_last)
-        self.take_samplers(order if sampler is None else sampler, batch_sampler)
+        self.set_samplers(order if sampler is None else sampler, batch_sampler)
         self.check_length()
-        self.share_told: Share | None = None
+        self.warned_share: Share | None = None
         self.bad_files: dict[str, str] = {}
         self.makers = 1  # threads that make views
         if self.device.type == "cpu" and self.source.workers == "threads":
@@ -196,22 +196,22 @@ class DataLoader(TorchInterface):
         self.pin_memory_device, self.in_order = pin_memory_device, in_order
         self.go_to(0, 0)
         self.reached = self.upcoming
-        self.at_rest()
-        self.seal()
+        self.reset_runtime()
+        self.freeze()
 
-    def at_rest(self) -> None:
+    def reset_runtime(self) -> None:
         """Nothing runs, nothing is counted."""
         self.meter = Meter(0, self.num_workers, self.makers)
-        self.early = Early()
-        weakref.finalize(self, self.early.close)
+        self.next_epoch = NextEpoch()
+        weakref.finalize(self, self.next_epoch.close)
 
     def __getstate__(self) -> dict[str, Any]:
         """All but what runs: a copy of the loader goes on at the epoch that comes next here."""
-        return {name: value for name, value in vars(self).items() if name not in ("meter", "early")}
+        return {name: value for name, value in vars(self).items() if name not in ("meter", "next_epoch")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self.at_rest()
+        self.reset_runtime()
 
     def __copy__(self) -> DataLoader:
         """A loader over the same data, with a place in the order of its own."""
@@ -229,9 +229,9 @@ class DataLoader(TorchInterface):
         epoch, start = self.reached = self.upcoming
         plan = self.plan(epoch, start)
         self.check_length()
-        if plan.own and plan.share != self.share_told:
+        if plan.own and plan.share != self.warned_share:
             warn_rank_share(self.sampler)
-            self.share_told = plan.share
+            self.warned_share = plan.share
         self.go_to(epoch + 1, 0)
         yield from self.run(plan)
 
@@ -242,9 +242,9 @@ class DataLoader(TorchInterface):
     def run(self, plan: EpochPlan) -> Iterator[tuple[Any, Any]]:
         """The batches of one epoch."""
         self.meter = meter = Meter(plan.epoch, self.num_workers, self.makers)
-        tally = Tally(self.bad_files, self.max_bad, plan.samples, plan.epoch)
+        tally = BadSampleCounter(self.bad_files, self.max_bad, plan.samples, plan.epoch)
         position = plan.start
-        pipeline = self.early.take(plan) or self.pipeline(plan)
+        pipeline = self.next_epoch.pop(plan) or self.pipeline(plan)
         try:
             self.augment.prepare()  # before the clock of `timeout` runs
             while True:
@@ -268,26 +268,26 @@ class DataLoader(TorchInterface):
         self.reached = (plan.epoch + 1, 0)
         LOG.info("%s", meter)
 
-    def pipeline(self, plan: EpochPlan) -> Producer | Here:
+    def pipeline(self, plan: EpochPlan) -> ThreadPipeline | InlinePipeline:
         """What makes the batches of an epoch; its threads begin with `start()`."""
 
-        def augmented(fetched: Fetched) -> Delivery:
-            return make(fetched, maker, device)
+        def augmented(fetched: DecodedBatch) -> Delivery:
+            return transfer_and_augment(fetched, maker, device)
 
         maker, device = self.maker(plan.epoch), self.device  # the thread must not keep the loader alive
         fetcher = fetch(self.source, plan.batches(), self.workers(maker, plan))
         if not self.num_workers:
-            return Here(fetcher, augmented)
+            return InlinePipeline(fetcher, augmented)
         threads = max(1, (torch.get_num_threads() - self.num_workers) // 2)  # half of what decoding leaves to the consumer
         if self.source.workers == "none":
             threads = self.num_workers  # there is nothing to decode
-        return Producer(fetcher, augmented, self.prefetch_factor, device, threads)
+        return ThreadPipeline(fetcher, augmented, self.prefetch_factor, device, threads)
 
-    def workers(self, maker: Maker, plan: EpochPlan) -> Workers:
+    def workers(self, maker: ViewMaker, plan: EpochPlan) -> FetchConfig:
         pool: range | Index = range(len(self.source))
         if self.on_error == "replace" and not plan.own:  # a sampler may leave samples out
             pool = np.unique(np.concatenate([np.empty(0, np.int64), *plan.batches()]))
-        return Workers(
+        return FetchConfig(
             self.num_workers,
             self.prefetch_factor,
             self.timeout,
@@ -295,11 +295,11 @@ class DataLoader(TorchInterface):
             self.decode,
             OnError(self.on_error, self.seed, maker.epoch, pool),
             maker,
-            croppable(self.policy),
+            starts_with_crop(self.policy),
             self.device.type == "cpu",
             self.worker_init_fn,
             self.multiprocessing_context,
-            left_out if self.labels is False else self.target_collate_fn or together,
+            collate_nothing if self.labels is False else self.target_collate_fn or collate_by_torch,
         )
 
     def begin(self, epoch: int) -> None:
@@ -308,20 +308,20 @@ class DataLoader(TorchInterface):
             return
         if isinstance(self.sampler, EpochOrder) and not self.own_batches:
             plan = self.plan(epoch, 0)
-            if not self.early.has(plan):
-                self.early.begin(plan, self.pipeline(plan))
+            if not self.next_epoch.has(plan):
+                self.next_epoch.begin(plan, self.pipeline(plan))
 
     def deliver(self, delivery: Delivery, plan: EpochPlan, position: int) -> tuple[Any, Any]:
         delivery.receive()
         self.index = delivery.index
-        self.drawing = Drawing(self.maker(plan.epoch), delivery.index)
+        self.lazy_draws = LazyDraws(self.maker(plan.epoch), delivery.index)
         if plan.own:
             position = min(position, self.sampler.samples)  # of an uneven end, ranks have had samples twice
         self.reached = (plan.epoch, position)
         if self.settled is None:
             self.settled = delivery.labelled
         if delivery.labelled != self.settled:
-            raise contradiction(self.source.name(int(delivery.index[0])), delivery.labelled)
+            raise labels_changed_error(self.source.name(int(delivery.index[0])), delivery.labelled)
         views = delivery.views
         return views if len(views) > 1 else views[0], delivery.target
 
@@ -338,10 +338,10 @@ class DataLoader(TorchInterface):
     @property
     def draws(self) -> Draws:
         """Of the batch delivered last."""
-        return self.drawing.draws
+        return self.lazy_draws.draws
 
-    def maker(self, epoch: int) -> Maker:
-        return Maker(self.augment, self.seed, epoch)
+    def maker(self, epoch: int) -> ViewMaker:
+        return ViewMaker(self.augment, self.seed, epoch)
 
     def set_epoch(self, epoch: int) -> None:
         """Make this the epoch of the pass that begins next, also of an iterator that has not been used yet.
@@ -357,11 +357,11 @@ class DataLoader(TorchInterface):
         self.upcoming = (epoch, start)
         if isinstance(self.sampler, EpochOrder):
             self.sampler.set_epoch(epoch)
-        self.told = [epoch_of(sampler) for sampler in self.told_samplers]
+        self.sampler_epochs = [epoch_of(sampler) for sampler in self.epoch_samplers]
 
     def follow_sampler_epoch(self) -> None:
         """Where the loop has called a sampler's `set_epoch` since the last epoch, that is the epoch to go to."""
-        for sampler, before in zip(self.told_samplers, self.told, strict=True):
+        for sampler, before in zip(self.epoch_samplers, self.sampler_epochs, strict=True):
             epoch, kind = epoch_of(sampler)
             if (epoch, kind) != before and kind is not LoaderEpoch:
                 self.set_epoch(int(epoch))
@@ -402,7 +402,7 @@ class DataLoader(TorchInterface):
         most = self.sampler.samples if isinstance(self.sampler, EpochOrder) else None
         epoch = integer("epoch", state["epoch"], 0, EPOCHS - 1)
         position = integer("position", state["position"], 0, most)
-        self.early.discard()
+        self.next_epoch.discard()
         self.go_to(epoch, position)
         self.reached = self.upcoming
 

@@ -12,7 +12,7 @@ from typing import Any
 from torch.utils import data as torch_data
 
 from .arguments import check_length
-from .engine.order import EpochOrder, with_epoch
+from .engine.order import EpochOrder, samplers_with_epoch
 from .sources import Source
 
 FIXED = frozenset(
@@ -43,7 +43,7 @@ class TorchInterface(torch_data.DataLoader[Any]):
     own_batches: bool
     """Whether the user's own batch sampler decides on the batches."""
 
-    def take_samplers(self, sampler: Iterable[int], batch_sampler: Iterable[Iterable[int]] | None) -> None:
+    def set_samplers(self, sampler: Iterable[int], batch_sampler: Iterable[Iterable[int]] | None) -> None:
         """Set `sampler` and `batch_sampler` as torch has them. batch_sampler: the user's own, or None."""
         self.own_batches = batch_sampler is not None
         if batch_sampler is not None:
@@ -53,7 +53,7 @@ class TorchInterface(torch_data.DataLoader[Any]):
             self.sampler = sampler
             self.batch_sampler = torch_data.BatchSampler(sampler, self.size, self.drop_last)
 
-    def seal(self) -> None:
+    def freeze(self) -> None:
         """From now on torch refuses other values of batch_size, sampler and the like."""
         self._DataLoader__initialized = True
 
@@ -85,9 +85,9 @@ class TorchInterface(torch_data.DataLoader[Any]):
         return self.batch_size or 1
 
     @property
-    def told_samplers(self) -> list[Any]:
+    def epoch_samplers(self) -> list[Any]:
         """What a loop may call `set_epoch` of: the sampler, or the user's own batch sampler and the sampler inside it."""
-        return with_epoch(self.batch_sampler if self.own_batches else self.sampler)
+        return samplers_with_epoch(self.batch_sampler if self.own_batches else self.sampler)
 
     @property
     def rank(self) -> int:

@@ -19,7 +19,7 @@ from skimage import data as photographs
 import gpuaug
 from gpuaug.data import DecodeError, decode
 from gpuaug.data.decoders.dali import DaliDecoder
-from gpuaug.data.decoders.jpeg_header import frame, opened, plain
+from gpuaug.data.decoders.jpeg_header import dali_safe_size, header_size, pillow_size
 from gpuaug.data.decoders.pillow import decode_batch
 
 LIMIT = 60.0
@@ -120,21 +120,21 @@ def test_every_kind_of_file_has_pillows_pixels(decoder, kind):
 
 
 def test_plain_files_alone_go_to_dali():
-    assert all(map(plain, PLAIN.values()))
-    assert not any(map(plain, ODD.values()))
+    assert all(map(dali_safe_size, PLAIN.values()))
+    assert not any(map(dali_safe_size, ODD.values()))
 
 
 def test_most_headers_need_no_pillow():
-    assert frame(JPEG) == opened(JPEG) == plain(JPEG)
+    assert header_size(JPEG) == pillow_size(JPEG) == dali_safe_size(JPEG)
     for kind, data in (GOOD | BAD).items():
-        assert frame(data) in (None, opened(data)), kind
+        assert header_size(data) in (None, pillow_size(data)), kind
 
 
 @settings(max_examples=300, deadline=None)
 @given(at=st.integers(2, JPEG.index(b"\xff\xda") + 12), value=st.integers(0, 255))
 def test_a_size_is_pillows_whatever_a_header_says(at, value):
     changed = JPEG[:at] + bytes([value]) + JPEG[at + 1 :]
-    assert frame(changed) in (None, opened(changed))
+    assert header_size(changed) in (None, pillow_size(changed))
 
 
 @pytest.mark.parametrize("kind", BAD)

@@ -14,7 +14,7 @@ from skimage import data as photographs
 import gpuaug
 from gpuaug.data import DecodeError, decode
 from gpuaug.data.decoders.dali import DaliDecoder
-from gpuaug.data.decoders.jpeg_header import frame, opened, plain, whole
+from gpuaug.data.decoders.jpeg_header import dali_safe_size, header_size, is_complete, pillow_size
 from gpuaug.data.decoders.pillow import decode_batch
 from gpuaug.data.decoders.regions import Region
 
@@ -103,17 +103,17 @@ def test_a_region_of_a_damaged_file_is_that_of_the_whole(decoder, data, box):
 
 def test_sound_files_go_to_dali_and_those_with_a_wrong_marker_do_not():
     for data in SOUND:
-        assert plain(data) == (151, 109)
+        assert dali_safe_size(data) == (151, 109)
         scan = data.index(b"\xff\xda") + 30
         for kind in (b"\xff\xc8", b"\xff\xda", b"\xff\xd9", b"\xff\xd3"):
-            assert not whole(data[:scan] + kind + data[scan + 2 :])
-    assert not plain(SOUND[0][:2] + b"\0" + SOUND[0][2:])
+            assert not is_complete(data[:scan] + kind + data[scan + 2 :])
+    assert not dali_safe_size(SOUND[0][:2] + b"\0" + SOUND[0][2:])
 
 
 def test_a_profile_that_pillow_cannot_read_is_left_to_it():
     """A part of a colour profile without its number: libjpeg passes over it, Pillow takes the file for none."""
     data = SOUND[0][:2] + b"\xff\xe2\x00\x0eICC_PROFILE\0" + SOUND[0][2:]
-    assert frame(data) is None is opened(data)
+    assert header_size(data) is None is pillow_size(data)
     (found,) = DaliDecoder().decode_batch([data], ["x"])
     assert isinstance(found, DecodeError)
 

@@ -16,7 +16,7 @@ import gpuaug
 from gpuaug import images
 from gpuaug.data import decode
 from gpuaug.data.decoders import large
-from gpuaug.data.decoders.pillow import room_for
+from gpuaug.data.decoders.pillow import memory_for
 from gpuaug.images import rgb
 
 LIMIT = 120.0
@@ -121,19 +121,19 @@ def test_a_sampler_may_name_a_large_picture_twice(tmp_path, policy, workers):
 @pytest.mark.parametrize("kind", ["png", "jpeg", "bmp", "webp", "tiff", "ppm"])
 def test_a_header_promises_the_pixels_of_the_picture(kind):
     data = encoded(Image.new("RGB", (31, 17)), kind)
-    assert large.promised(data) == 31 * 17
-    assert large.promised(data[:9]) == 0
+    assert large.header_pixels(data) == 31 * 17
+    assert large.header_pixels(data[:9]) == 0
 
 
 def test_a_large_picture_is_alone_in_its_group():
     big, small = encoded(Image.new("L", (5000, 4000)), "png"), encoded(Image.new("L", (50, 40)), "png")
     files = {4: small, 1: big, 2: OSError("gone"), 0: small, 5: big, 6: big, 3: b"no image"}
-    found = list(large.grouped([4, 1, 2, 0, 5, 6, 3], files))
+    found = list(large.group_by_memory([4, 1, 2, 0, 5, 6, 3], files))
     assert found == [([4], 0), ([1], 20_000_000), ([2, 0], 0), ([5], 20_000_000), ([6], 20_000_000), ([3], 0)]
 
 
 @pytest.mark.usefixtures("_small_is_large")
 def test_after_a_fork_nobody_waits_for_a_thread_of_the_parent():
     data = encoded(Image.new("RGB", (40, 30)), "png")
-    with room_for(401), multiprocessing.get_context("fork").Pool(1) as pool:
+    with memory_for(401), multiprocessing.get_context("fork").Pool(1) as pool:
         assert pool.apply_async(decode, (data, "x")).get(LIMIT).shape == (30, 40, 3)

@@ -16,7 +16,7 @@ from gpuaug import cli
 from gpuaug.backends import findable
 from gpuaug.data import FolderSource, Stats
 from gpuaug.data.doctor import diagnose, of_files
-from gpuaug.data.engine.batch import gathered
+from gpuaug.data.engine.batch import to_images
 
 SLOW = 0.004
 """Seconds that a stage is made to take for each sample; everything else here is far quicker."""
@@ -142,7 +142,7 @@ def test_stages_on_a_gpu_are_timed_on_its_clock(folder, policy):
 
 
 def begun(loader):
-    return loader.early.pipeline
+    return loader.next_epoch.pipeline
 
 
 def test_the_next_epoch_is_begun_early_and_is_the_same(folder, policy):
@@ -216,7 +216,7 @@ def test_the_doctor_decodes_as_the_loader_does(tmp_path, pictures, decoder):
     loader = gpuaug.DataLoader(tmp_path, gpuaug.policy("mae", size=8), 16, decoder=decoder)
     views, _ = next(iter(loader))
     rates, pictures, index, size = of_files(loader, loader.index, loader.index, 0.01)
-    images, frames = gathered(pictures)
+    images, frames = to_images(pictures)
     assert (frames is not None) == (decoder == "auto" and findable("nvidia.dali"))
     assert torch.equal(loader.maker(0).views(images, loader.draws, frames)[0], views)
     assert index.tolist() == loader.index.tolist()

@@ -11,7 +11,7 @@ import torch
 from numbered import PIXELS, Numbered, order
 
 import gpuaug
-from gpuaug.data.engine.torch_threads import take_cores
+from gpuaug.data.engine.torch_threads import limit_torch_threads
 
 
 def test_torchs_thread_count_is_left_alone(folder, policy):
@@ -27,7 +27,7 @@ def test_a_threads_own_number_of_cores_stays():
     taken = threading.Barrier(4)
 
     def work() -> list[int]:
-        take_cores(1)
+        limit_torch_threads(1)
         mine = torch.get_num_threads()
         taken.wait(60)
         return [mine, torch.get_num_threads()]

@@ -73,7 +73,7 @@ def test_shards_hold_what_the_function_gives(tmp_path, folder, workers):
     assert isinstance(packed, ShardSource)
     assert packed.shards[0].name(1) == "00000001.jpg"
     assert [len(shard) for shard in packed.shards] == [16, 16, 16, 16, 6]
-    assert [packed.read(i) for i in range(70)] == [formats.jpeg(pixels_of(source, i), 12, 80, "") for i in range(70)]
+    assert [packed.read(i) for i in range(70)] == [formats.encode_jpeg(pixels_of(source, i), 12, 80, "") for i in range(70)]
     assert np.array_equal(packed.targets, source.targets)
     assert packed.classes == source.classes
 
@@ -88,7 +88,7 @@ def test_sizes_and_pixels_are_those_of_torchvision(height, width, size):
     expected = resize(picture) if min(height, width) > size else picture
     file = io.BytesIO()
     expected.save(file, "JPEG", quality=77)
-    assert formats.jpeg(pixels, size, 77, "") == file.getvalue()
+    assert formats.encode_jpeg(pixels, size, 77, "") == file.getvalue()
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -99,7 +99,7 @@ def test_the_loader_gives_the_views_of_the_stored_pixels(tmp_path, folder, polic
     pixels = []
     for i in range(70):
         made = pixels_of(source, i)
-        pixels.append(formats.square(made, 16) if kind == "raw" else decode(formats.jpeg(made, 16, 90, ""), ""))
+        pixels.append(formats.square(made, 16) if kind == "raw" else decode(formats.encode_jpeg(made, 16, 90, ""), ""))
     augment = gpuaug.Augmenter(policy)
     for views, target in packed:
         expected = augment([pixels[i] for i in packed.index], packed.draws)
@@ -338,7 +338,7 @@ def test_bad_images_are_left_out_and_named_and_the_others_stored(tmp_path, folde
     if kind == "raw":
         assert np.array_equal(packed.images, [formats.square(pixels_of(source, i), 12) for i in kept])
     else:
-        assert [packed.read(k) for k in range(67)] == [formats.jpeg(pixels_of(source, i), 12, 90, "") for i in kept]
+        assert [packed.read(k) for k in range(67)] == [formats.encode_jpeg(pixels_of(source, i), 12, 90, "") for i in kept]
 
 
 def test_a_source_without_a_sound_image_is_an_error(tmp_path):

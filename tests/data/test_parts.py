@@ -10,7 +10,7 @@ from torchvision.transforms import v2
 
 import gpuaug
 from gpuaug.data import ArraySource, DatasetSource, DecodeError
-from gpuaug.data.sources.composed import Concatenated
+from gpuaug.data.sources.composed import ConcatSource
 
 
 def test_concatenated_datasets(plain):
@@ -120,6 +120,6 @@ def test_targets_in_memory_keep_their_kind_in_parts(plain):
     for targets in (np.arange(10), np.ones((10, 2), np.float32), np.ones(10, np.float32), np.ones(10, bool)):
         part = ArraySource(PIXELS, targets)
         _, alone = next(iter(gpuaug.DataLoader(part, plain, 3)))
-        _, found = next(iter(gpuaug.DataLoader(Concatenated([part, DatasetSource(Listed(ITEMS["PIL"]))]), plain, 3)))
+        _, found = next(iter(gpuaug.DataLoader(ConcatSource([part, DatasetSource(Listed(ITEMS["PIL"]))]), plain, 3)))
         assert found.dtype == alone.dtype
         assert torch.equal(found, alone)

@@ -13,7 +13,7 @@ import gpuaug
 from gpuaug import CenterCrop, Images, Policy, RandomResizedCrop, View, sample
 from gpuaug.data import DecodeError, decode
 from gpuaug.data.decoders.dali import DaliDecoder
-from gpuaug.data.decoders.regions import Region, croppable, placed, read_by
+from gpuaug.data.decoders.regions import Region, crops_in_regions, regions_read, starts_with_crop
 
 HEIGHT, WIDTH = 67, 90
 PHOTO = np.kron(np.random.default_rng(0).integers(0, 256, (34, 45, 3), dtype=np.uint8), np.ones((2, 2, 1), np.uint8))[:HEIGHT]
@@ -82,7 +82,7 @@ def test_regions_are_the_least_boxes_around_all_crops():
     policy = gpuaug.policy("dino")
     index, shapes = [3, 7, 2**40], np.array([[50, 60], [300, 20], [1, 1]], np.int32)
     draws = sample(policy, index, 5, 2)
-    boxes = read_by(draws, shapes)
+    boxes = regions_read(draws, shapes)
     crops = np.stack([v.steps[0].boxes(t[0], *shapes.T) for v, t in zip(policy.views, draws.tables, strict=True)])
     assert np.array_equal(boxes[:, :2], crops[..., :2].min(axis=0))
     assert np.array_equal(boxes[:, :2] + boxes[:, 2:], (crops[..., :2] + crops[..., 2:]).max(axis=0))
@@ -92,9 +92,9 @@ def test_regions_are_the_least_boxes_around_all_crops():
 
 def test_a_view_that_begins_otherwise_needs_the_whole():
     crop = View(8, RandomResizedCrop())
-    assert croppable(Policy(crop, crop))
-    assert not croppable(Policy(crop, View(8, CenterCrop())))
-    assert not croppable(Policy(View(8, CenterCrop(), RandomResizedCrop())))
+    assert starts_with_crop(Policy(crop, crop))
+    assert not starts_with_crop(Policy(crop, View(8, CenterCrop())))
+    assert not starts_with_crop(Policy(View(8, CenterCrop(), RandomResizedCrop())))
 
 
 @pytest.mark.parametrize("backend", ["fused", "kornia", "torchvision"])
@@ -107,11 +107,13 @@ def test_views_of_regions_are_the_views_of_the_whole(backend, name):
     shapes = np.array([[40, 60], [90, 30], [33, 33]], np.int32)
     pictures = [rng.integers(0, 256, (h, w, 3), dtype=np.uint8) for h, w in shapes.tolist()]
     draws = sample(policy, range(3), 9, 1)
-    boxes = read_by(draws, shapes)
+    boxes = regions_read(draws, shapes)
     cut = [p[t : t + h, x : x + w] for p, (t, x, h, w) in zip(pictures, boxes.tolist(), strict=True)]
     frames = np.concatenate([boxes[:, :2], shapes], axis=1)
     augment = gpuaug.Augmenter(policy, backend)
-    for part, whole in zip(augment(Images.from_list(cut), placed(draws, frames)), augment(pictures, draws), strict=True):
+    for part, whole in zip(
+        augment(Images.from_list(cut), crops_in_regions(draws, frames)), augment(pictures, draws), strict=True
+    ):
         assert torch.equal(part, whole)
 
 

@@ -342,7 +342,7 @@ def test_remote_shards(folder, policy, tmp_path):
 @given(first=st.integers(0, 120), count=st.integers(1, 30), digits=st.integers(1, 6))
 def test_patterns_count_with_as_many_digits(first, count, digits):
     low, high = f"{first:0{digits}}", f"{first + count - 1:0{digits}}"
-    found = shards.expand(f"a-{{{low}..{high}}}-{{0..1}}.tar")
+    found = shards.expand_pattern(f"a-{{{low}..{high}}}-{{0..1}}.tar")
     assert found == [f"a-{k:0{len(low)}}-{j}.tar" for k in range(first, first + count) for j in range(2)]
 
 

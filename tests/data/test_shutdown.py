@@ -23,9 +23,9 @@ import gpuaug
 from gpuaug.data import DatasetSource, DecodeError, FolderSource
 from gpuaug.data.decoders import decoder_of
 from gpuaug.data.engine.bad_samples import OnError
-from gpuaug.data.engine.batch import Workers
+from gpuaug.data.engine.batch import FetchConfig
 from gpuaug.data.engine.process_fetcher import ProcessFetcher
-from gpuaug.data.engine.view_maker import Maker
+from gpuaug.data.engine.view_maker import ViewMaker
 
 LIMIT = 60.0
 """Seconds after which a test that waits counts as hanging."""
@@ -212,8 +212,8 @@ class Fleeting(Squares):
 @pytest.mark.parametrize("noticed", [True, False])
 def test_a_worker_killed_before_its_batch_is_taken_is_an_error_that_says_so(held, plain, noticed, monkeypatch):
     """torch asks whether the worker lives; the answer may come too early, when the kernel has not finished with it."""
-    on_error, maker = OnError("raise", 0, 0, range(40)), Maker(gpuaug.Augmenter(plain), seed=0, epoch=0)
-    workers = Workers(1, 2, 60.0, 0, decoder_of("pillow", 10**6), on_error, maker, regions=False, views=False)
+    on_error, maker = OnError("raise", 0, 0, range(40)), ViewMaker(gpuaug.Augmenter(plain), seed=0, epoch=0)
+    workers = FetchConfig(1, 2, 60.0, 0, decoder_of("pillow", 10**6), on_error, maker, regions=False, views=False)
     fetcher = ProcessFetcher(DatasetSource(Fleeting()), iter([np.array([13])]), workers)
     process = fetcher.engine._workers[0]
     with contextlib.suppress(RuntimeError):  # torch's signal handler
@@ -252,9 +252,9 @@ class Stuck(FolderSource):
 
 
 def test_a_file_that_hangs_is_a_timeout(held, folder, plain, monkeypatch):
-    monkeypatch.setattr("gpuaug.data.engine.fetchers.JOIN", 0.1)
+    monkeypatch.setattr("gpuaug.data.engine.fetchers.JOIN_SECONDS", 0.1)
     monkeypatch.setattr("gpuaug.data.engine.pipeline.JOIN", 0.1)
-    monkeypatch.setattr("gpuaug.data.engine.pipeline.PATIENCE", 0.1)
+    monkeypatch.setattr("gpuaug.data.engine.pipeline.CLOSE_SECONDS", 0.1)
     source = Stuck(folder)
     batches = iter(gpuaug.DataLoader(source, plain, batch_size=35, num_workers=1, timeout=1.0))
     next(batches)
@@ -274,7 +274,7 @@ class Sleepy(Squares):
 
 
 def test_a_dataset_that_hangs_is_a_timeout_and_its_workers_are_ended(held, plain, monkeypatch):
-    monkeypatch.setattr("gpuaug.data.engine.pipeline.PATIENCE", 0.1)
+    monkeypatch.setattr("gpuaug.data.engine.pipeline.CLOSE_SECONDS", 0.1)
     with pytest.raises(TimeoutError, match=r"no batch within 1 s"):
         list(gpuaug.DataLoader(Sleepy(), plain, batch_size=4, num_workers=1, timeout=1.0))
     assert held()[:2] == ([], 0)

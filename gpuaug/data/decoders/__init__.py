@@ -17,10 +17,10 @@ def decoder_of(name: str, max_pixels: int) -> Decoder:
     """The decoder of that name. Raises ImportError where DALI is asked for and missing."""
     if name == "dali" or (name == "auto" and findable("nvidia.dali")):
         return SharedDecoder(max_pixels)
-    return partial(by_pillow, max_pixels)
+    return partial(pillow_decoder, max_pixels)
 
 
-def by_pillow(
+def pillow_decoder(
     max_pixels: int, datas: Sequence[bytes], names: Sequence[str], regional: Regional | None
 ) -> list[Pixels | Region | DecodeError]:
     """Pillow decodes whole pictures only."""

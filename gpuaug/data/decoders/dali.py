@@ -19,8 +19,8 @@ from torch.utils.dlpack import from_dlpack
 
 from ...backends import DISTRIBUTIONS, findable
 from ...images import Images
-from .jpeg_header import plain
-from .pillow import MAX_PIXELS, DecodeError, Pixels, attempt
+from .jpeg_header import dali_safe_size
+from .pillow import MAX_PIXELS, DecodeError, Pixels, try_decode
 from .regions import Boxes, Region, Regional
 
 ROOM = 64
@@ -82,7 +82,7 @@ class DaliDecoder:
             pixels = [Region(one, tuple(frame)) for one, frame in zip(pixels, frames.tolist(), strict=True)]
         done = dict(zip(where, pixels, strict=True))
         return [
-            done[k] if k in done else attempt(data, name, self.max_pixels)
+            done[k] if k in done else try_decode(data, name, self.max_pixels)
             for k, (data, name) in enumerate(zip(datas, names, strict=True))
         ]
 
@@ -95,7 +95,7 @@ class DaliDecoder:
         if len(where) == len(datas):
             return batch
         done: dict[int, Any] = {k: image.cpu().numpy() for k, image in zip(where, batch, strict=True)}
-        found = [done[k] if k in done else attempt(datas[k], name, self.max_pixels) for k, name in enumerate(names)]
+        found = [done[k] if k in done else try_decode(datas[k], name, self.max_pixels) for k, name in enumerate(names)]
         for image in found:
             if isinstance(image, DecodeError):
                 raise image
@@ -106,7 +106,7 @@ class DaliDecoder:
 
         None at all if one of them is damaged, since DALI then gives up on all; Pillow gives the others the same pixels.
         """
-        sizes = {k: size for k, data in enumerate(datas) if (size := plain(data, self.max_pixels))}
+        sizes = {k: size for k, data in enumerate(datas) if (size := dali_safe_size(data, self.max_pixels))}
         where, wholes = list(sizes), np.array(list(sizes.values()), np.int32)
         boxes = whole_blocks(regional(where, wholes), wholes) if regional and where else None
         with self.lock:
@@ -191,13 +191,13 @@ class SharedDecoder:
     def __call__(
         self, datas: Sequence[bytes], names: Sequence[str], regional: Regional | None
     ) -> list[Pixels | Region | DecodeError]:
-        decoder = self.take() or DaliDecoder(max_pixels=self.max_pixels)
+        decoder = self.free_decoder() or DaliDecoder(max_pixels=self.max_pixels)
         try:
             return decoder.decode_batch(datas, names, regional)
         finally:
             self.free.append(decoder)
 
-    def take(self) -> DaliDecoder | None:
+    def free_decoder(self) -> DaliDecoder | None:
         """One that is free, and no other process's."""
         while self.free:
             with contextlib.suppress(IndexError):  # another thread was faster

@@ -36,7 +36,7 @@ HARMLESS = {
 """Markers of segments that say nothing of what is asked here, how these begin, and the bytes that Pillow reads of them."""
 
 
-def plain(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[int, int] | None:
+def dali_safe_size(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[int, int] | None:
     """(height, width) of a file that DALI decodes as `decode` does, else None.
 
     Such a file is a JPEG in gray or RGB, not too large, upright, and whole. Damage that is left in its scans libjpeg conceals,
@@ -44,16 +44,16 @@ def plain(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[int, int] | None:
     """
     if not (data.startswith(START) and data.endswith(END)):
         return None
-    size = frame(data)
+    size = header_size(data)
     if size is not None and size[0] * size[1] > max_pixels:
         return None
-    if not whole(data):
+    if not is_complete(data):
         return None
-    size = size or opened(data)
+    size = size or pillow_size(data)
     return size if size and size[0] * size[1] <= max_pixels else None
 
 
-def frame(data: bytes) -> tuple[int, int] | None:
+def header_size(data: bytes) -> tuple[int, int] | None:
     """(height, width) by the segments of a header, in 5 us where Pillow takes 70; None for one that holds anything unusual,
     such as EXIF, which may turn the picture."""
     size = None
@@ -78,7 +78,7 @@ def frame(data: bytes) -> tuple[int, int] | None:
     return None
 
 
-def opened(data: bytes) -> tuple[int, int] | None:
+def pillow_size(data: bytes) -> tuple[int, int] | None:
     """(height, width) of an upright JPEG in gray or RGB by Pillow, else None."""
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
@@ -88,7 +88,7 @@ def opened(data: bytes) -> tuple[int, int] | None:
         return None
 
 
-def whole(data: bytes) -> bool:
+def is_complete(data: bytes) -> bool:
     """Whether segments and scans follow each other without a gap from the start to the one end, which is the file's.
 
     It takes about 3 % of the processor time that Pillow takes to decode the file (photographs of 100 kB, medians of 120).

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from PIL import Image
 
 from ...images import LARGE
-from .jpeg_header import frame
+from .jpeg_header import header_size
 
 
-def grouped(samples: Sequence[int], files: Mapping[int, bytes | OSError]) -> Iterator[tuple[list[int], int]]:
+def group_by_memory(samples: Sequence[int], files: Mapping[int, bytes | OSError]) -> Iterator[tuple[list[int], int]]:
     """Samples in order, in groups of which the pixels may be in memory together: a large picture is alone.
 
     With each group comes the number of pixels of its large picture, or 0.
@@ -19,7 +19,7 @@ def grouped(samples: Sequence[int], files: Mapping[int, bytes | OSError]) -> Ite
     group: list[int] = []
     for i in samples:
         data = files[i]
-        if isinstance(data, OSError) or (size := promised(data)) <= LARGE:
+        if isinstance(data, OSError) or (size := header_pixels(data)) <= LARGE:
             group.append(i)
             continue
         if group:
@@ -30,11 +30,11 @@ def grouped(samples: Sequence[int], files: Mapping[int, bytes | OSError]) -> Ite
         yield group, 0
 
 
-def promised(data: bytes) -> int:
+def header_pixels(data: bytes) -> int:
     """Pixels that a header promises; 0 where there is none that can be read."""
     if data.startswith(b"\x89PNG") and len(data) >= 24:
         return int.from_bytes(data[16:20], "big") * int.from_bytes(data[20:24], "big")
-    if size := frame(data):
+    if size := header_size(data):
         return size[0] * size[1]
     try:
         with Image.open(io.BytesIO(data)) as image:

@@ -31,10 +31,10 @@ LONGEST = 300
 
 
 @contextlib.contextmanager
-def heard() -> Iterator[list[str]]:
+def captured() -> Iterator[list[str]]:
     """The lines that libtiff would print in this thread, where it can be told; elsewhere none, and it prints them."""
     with LOCK:
-        listen()
+        install_handlers()
     lines: list[str] = []
     LOCAL.lines = lines
     try:
@@ -44,7 +44,7 @@ def heard() -> Iterator[list[str]]:
 
 
 @cache
-def listen() -> list[Any]:
+def install_handlers() -> list[Any]:
     """Set a handler in each libtiff that is loaded, Pillow's among them, until the process ends; what must be kept for it."""
     kept: list[Any] = []
     if platform.system() != "Linux" or platform.machine() not in MACHINES:
@@ -54,11 +54,11 @@ def listen() -> list[Any]:
     words = (line.split() for line in Path("/proc/self/maps").read_text().splitlines())
     for path in sorted({word[-1] for word in words if "libtiff" in word[-1].rsplit("/", 1)[-1]}):
         with contextlib.suppress(OSError, AttributeError):
-            kept.append(listen_to(ctypes.CDLL(path).TIFFSetErrorHandler, print_to))
+            kept.append(install_handler(ctypes.CDLL(path).TIFFSetErrorHandler, print_to))
     return kept
 
 
-def listen_to(exchange: Any, print_to: Any) -> Any:
+def install_handler(exchange: Any, print_to: Any) -> Any:
     """Put a handler in the place of the one that there is."""
     exchange.argtypes, exchange.restype = [ctypes.c_void_p], ctypes.c_void_p
     before: list[Any] = []

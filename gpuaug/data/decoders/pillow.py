@@ -37,15 +37,15 @@ UPRIGHT = {
 MAX_PIXELS = 178_956_970
 """Most pixels of a picture unless `max_pixels` says otherwise: Pillow's own limit, 0.5 GB once decoded."""
 
-ALONE = threading.RLock()
+LARGE_PICTURE = threading.RLock()
 """Held by the thread that has a large picture in memory."""
 
-os.register_at_fork(after_in_child=lambda: globals().update(ALONE=threading.RLock()))  # its thread may not be there
+os.register_at_fork(after_in_child=lambda: globals().update(LARGE_PICTURE=threading.RLock()))  # its thread may not be there
 
 
-def room_for(pixels: int) -> AbstractContextManager[Any]:
+def memory_for(pixels: int) -> AbstractContextManager[Any]:
     """Wait until no other thread of this process has a picture of more than `LARGE` pixels, if this one is such a picture."""
-    return ALONE if pixels > LARGE else nullcontext()
+    return LARGE_PICTURE if pixels > LARGE else nullcontext()
 
 
 class DecodeError(OSError):
@@ -54,10 +54,10 @@ class DecodeError(OSError):
 
 def decode_batch(data: Sequence[bytes], names: Sequence[str], max_pixels: int = MAX_PIXELS) -> list[Pixels | DecodeError]:
     """Encoded files and their names -> for each its pixels, or what is wrong with it; by Pillow, one after the other."""
-    return [attempt(one, name, max_pixels) for one, name in zip(data, names, strict=True)]
+    return [try_decode(one, name, max_pixels) for one, name in zip(data, names, strict=True)]
 
 
-def attempt(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Pixels | DecodeError:
+def try_decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Pixels | DecodeError:
     try:
         return decode(data, name, max_pixels)
     except DecodeError as error:
@@ -75,7 +75,9 @@ def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Pixels:
     kind = tiff_tags.kind(data)
     if kind and (problem := tiff_tags.problem(kind)):
         raise DecodeError(f"{name}: a TIFF of {kind}: {problem}")
-    heard: AbstractContextManager[list[str]] = libtiff_messages.heard() if data.startswith(tiff_tags.MAGIC) else nullcontext([])
+    heard: AbstractContextManager[list[str]] = (
+        libtiff_messages.captured() if data.startswith(tiff_tags.MAGIC) else nullcontext([])
+    )
     with heard as lines:
         try:
             pixels = by_pillow(data, name, max_pixels)
@@ -100,7 +102,7 @@ def by_pillow(data: bytes, name: str, max_pixels: int) -> Pixels:
                 f"{name}: {image.width} x {image.height} pixels are more than max_pixels={max_pixels}; raise max_pixels if "
                 "the picture is meant, and memory suffices"
             )
-        with room_for(image.width * image.height):
+        with memory_for(image.width * image.height):
             image.load()
             turn = UPRIGHT.get(orientation(image))
             return rgb(image if turn is None else image.transpose(turn))

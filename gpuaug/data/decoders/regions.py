@@ -33,12 +33,12 @@ Decoder: TypeAlias = Callable[[Sequence[bytes], Sequence[str], Regional | None],
 """Encoded files, their names, and what of them is read -> for each its pixels, no less than that, or what is wrong with it."""
 
 
-def croppable(policy: Policy) -> bool:
+def starts_with_crop(policy: Policy) -> bool:
     """Whether all views begin with a crop, so that there are regions to speak of."""
     return all(isinstance(view.ops[0], RandomResizedCrop) for view in policy.views)
 
 
-def read_by(draws: Draws, shapes: Boxes) -> Boxes:
+def regions_read(draws: Draws, shapes: Boxes) -> Boxes:
     """The regions (B, 4) that views read of pictures of these (height, width): the smallest boxes around their crops."""
     boxes = crop_boxes(draws, shapes)
     low = boxes[:, :, :2].min(axis=0)
@@ -53,7 +53,7 @@ def crop_boxes(draws: Draws, shapes: Boxes) -> Boxes:
     return np.stack(found)
 
 
-def placed(draws: Draws, frames: Boxes) -> Draws:
+def crops_in_regions(draws: Draws, frames: Boxes) -> Draws:
     """The draws with the first crops as boxes in the regions at hand.
 
     frames: (B, 4), one a `Region`.

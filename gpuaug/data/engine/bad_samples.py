@@ -23,7 +23,7 @@ LOG = logging.getLogger("gpuaug")
 
 
 @dataclass(frozen=True)
-class Bad:
+class BadSample:
     """A sample that could not be read, and the one that was put in its place, or None."""
 
     name: str
@@ -52,22 +52,22 @@ class OnError:
 
 
 @dataclass(frozen=True)
-class Sound(Generic[T]):
+class GoodSamples(Generic[T]):
     """What was read: sample indices, the items of each, and the bad samples among those that were asked for."""
 
     index: list[int] = field(default_factory=list)
     items: list[T] = field(default_factory=list)
-    bad: list[Bad] = field(default_factory=list)
+    bad: list[BadSample] = field(default_factory=list)
 
 
-def sound(
+def read_good(
     index: Sequence[int], read: Callable[[Sequence[int]], Sequence[T | OSError]], name: Callable[[int], str], on_error: OnError
-) -> Sound[T]:
+) -> GoodSamples[T]:
     """Read samples by `read`, which gives an item or an OSError for each; what is bad is raised, skipped or replaced.
 
     The order stays. Raises the first OSError with mode "raise", and DecodeError where no replacement is sound either.
     """
-    out: Sound[T] = Sound()
+    out: GoodSamples[T] = GoodSamples()
     for i, item in zip(index, read(index), strict=True):
         if not isinstance(item, OSError):
             out.index.append(i)
@@ -75,12 +75,12 @@ def sound(
         elif on_error.mode == "raise":
             raise item
         elif on_error.mode == "skip":
-            out.bad.append(Bad(name(i), reason(item, name(i))))
+            out.bad.append(BadSample(name(i), reason(item, name(i))))
         else:
             other, found = replacement(i, item, read, name, on_error)
             out.index.append(other)
             out.items.append(found)
-            out.bad.append(Bad(name(i), reason(item, name(i)), name(other)))
+            out.bad.append(BadSample(name(i), reason(item, name(i)), name(other)))
     return out
 
 
@@ -109,7 +109,7 @@ def reason(error: OSError, name: str) -> str:
     return str(error).removeprefix(f"{name}: ") or type(error).__name__
 
 
-class Tally:
+class BadSampleCounter:
     """Bad samples of one epoch, counted as they reach the consumer.
 
     files: path -> reason, of all epochs, added to. share: of the epoch's `samples`, above which counting stops with an error.
@@ -123,7 +123,7 @@ class Tally:
         self.names: list[str] = []
         self.count = 0
 
-    def add(self, found: Sequence[Bad]) -> None:
+    def add(self, found: Sequence[BadSample]) -> None:
         """Log each file once, and raise DecodeError once there are too many."""
         for bad in found:
             if bad.name not in self.files:

@@ -14,19 +14,19 @@ import torch
 from ...images import Images
 from ...memory import trim
 from ...sampling import Draws
-from ..decoders.large import grouped
-from ..decoders.pillow import Pixels, room_for
-from ..decoders.regions import Boxes, Decoder, Region, Regional, read_by
-from ..sources import Encoded, Index, Itemized, Loaded, collated
-from ..sources.targets import Collate, together
-from .bad_samples import Bad, OnError, Sound, sound
-from .view_maker import Maker
+from ..decoders.large import group_by_memory
+from ..decoders.pillow import Pixels, memory_for
+from ..decoders.regions import Boxes, Decoder, Region, Regional, regions_read
+from ..sources import Encoded, Index, Itemized, Loaded, collate_samples
+from ..sources.targets import Collate, collate_by_torch
+from .bad_samples import BadSample, GoodSamples, OnError, read_good
+from .view_maker import ViewMaker
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Fetched:
+class DecodedBatch:
     """A decoded batch on the host: sample indices (B,), pixels, and targets as collated, None where there are no labels.
 
     asked: samples that the order named, of which `bad` could not be read. read, decode, augment: seconds, summed over workers;
@@ -38,7 +38,7 @@ class Fetched:
     images: Images
     target: Any
     asked: int
-    bad: tuple[Bad, ...] = ()
+    bad: tuple[BadSample, ...] = ()
     read: float = 0.0
     decode: float = 0.0
     frames: Boxes | None = None
@@ -47,7 +47,7 @@ class Fetched:
 
 
 @dataclass(frozen=True)
-class Workers:
+class FetchConfig:
     """How to fetch. ahead: batches in the making at a time. timeout: seconds to wait for one. seed: of worker processes.
 
     maker: of the views. regions: whether views read but a part of a picture. views: whether to make them of decoded pixels
@@ -60,40 +60,40 @@ class Workers:
     seed: int
     decode: Decoder
     on_error: OnError
-    maker: Maker
+    maker: ViewMaker
     regions: bool
     views: bool
     init: Callable[[int], None] | None = None
     context: Any = None
-    collate: Collate = together
+    collate: Collate = collate_by_torch
 
 
 class Fetcher(Protocol):
-    def __iter__(self) -> Iterator[Fetched]: ...
+    def __iter__(self) -> Iterator[DecodedBatch]: ...
 
-    def __next__(self) -> Fetched: ...
+    def __next__(self) -> DecodedBatch: ...
 
     def close(self) -> None: ...
 
 
-def load_batch(source: Loaded, index: Index, on_error: OnError, collate: Collate = together) -> Fetched:
+def load_batch(source: Loaded, index: Index, on_error: OnError, collate: Collate = collate_by_torch) -> DecodedBatch:
     """A batch of a source of pixels, sample by sample where a bad one among them shall not be an error."""
     began = perf_counter()
     if on_error.mode == "raise" or source.workers == "none":
         images, target = source.load(index, collate)
-        return Fetched(index, images, target, len(index), read=perf_counter() - began)
+        return DecodedBatch(index, images, target, len(index), read=perf_counter() - began)
     items = cast(Itemized, source)
 
     def read(samples: Sequence[int]) -> list[tuple[Pixels, Any] | OSError]:
-        return [attempt(items.item, i) for i in samples]
+        return [try_read(items.item, i) for i in samples]
 
-    found = sound(index.tolist(), read, source.name, on_error)
-    images, target = collated(found.items, found.index, collate, source.name)
+    found = read_good(index.tolist(), read, source.name, on_error)
+    images, target = collate_samples(found.items, found.index, collate, source.name)
     kept = np.array(found.index, dtype=np.int64)
-    return Fetched(kept, images, target, len(index), tuple(found.bad), perf_counter() - began)
+    return DecodedBatch(kept, images, target, len(index), tuple(found.bad), perf_counter() - began)
 
 
-def attempt(read: Callable[[int], T], i: int) -> T | OSError:
+def try_read(read: Callable[[int], T], i: int) -> T | OSError:
     try:
         return read(i)
     except OSError as error:
@@ -101,7 +101,7 @@ def attempt(read: Callable[[int], T], i: int) -> T | OSError:
 
 
 @dataclass(frozen=True)
-class Part:
+class DecodedPart:
     """Some samples of a batch as a thread has read them: which, and their pixels, or none where their views have been made.
 
     asked: samples that the order named. read, decode, augment: seconds.
@@ -109,17 +109,17 @@ class Part:
 
     index: list[int]
     pixels: list[Pixels | Region]
-    bad: list[Bad]
+    bad: list[BadSample]
     asked: int
     read: float
     decode: float
     augment: float = 0.0
 
 
-def read_part(source: Encoded, index: Index, workers: Workers, room: Sequence[torch.Tensor] | None = None) -> Part:
+def read_part(source: Encoded, index: Index, workers: FetchConfig, out: Sequence[torch.Tensor] | None = None) -> DecodedPart:
     """Read and decode; what is bad is dealt with here, so that a replacement is read by the same thread.
 
-    room: for the views, if they are made here too: pixels are still in the cache then, and never copied into a batch.
+    out: for the views, if they are made here too: pixels are still in the cache then, and never copied into a batch.
     """
     spent = [0.0, 0.0]
     asked = index.tolist()
@@ -129,7 +129,7 @@ def read_part(source: Encoded, index: Index, workers: Workers, room: Sequence[to
         return workers.maker.draws(samples)
 
     def regional(samples: tuple[int, ...]) -> Regional:
-        return lambda where, shapes: read_by(
+        return lambda where, shapes: regions_read(
             draws(samples) if len(where) == len(samples) else draws(samples).take(where), shapes
         )
 
@@ -137,7 +137,7 @@ def read_part(source: Encoded, index: Index, workers: Workers, room: Sequence[to
 
     def read(i: int) -> bytes | OSError:
         began = perf_counter()
-        found = files.pop(i) if i in files else attempt(source.read, i)
+        found = files.pop(i) if i in files else try_read(source.read, i)
         spent[0] += perf_counter() - began
         return found
 
@@ -147,48 +147,48 @@ def read_part(source: Encoded, index: Index, workers: Workers, room: Sequence[to
         here = [(data, i) for data, i in zip(found, samples, strict=True) if not isinstance(data, OSError)]
         datas, names = [data for data, _ in here], [source.name(i) for _, i in here]
         decoded = iter(workers.decode(datas, names, regional(tuple(i for _, i in here)) if workers.regions else None))
-        out = [data if isinstance(data, OSError) else next(decoded) for data in found]
+        pictures = [data if isinstance(data, OSError) else next(decoded) for data in found]
         spent[1] += perf_counter() - began
-        return out
+        return pictures
 
-    if room is None:
-        found: Sound[Pixels | Region] = sound(asked, pixels, source.name, workers.on_error)
-        return Part(found.index, found.items, found.bad, len(asked), spent[0], spent[1])
+    if out is None:
+        found: GoodSamples[Pixels | Region] = read_good(asked, pixels, source.name, workers.on_error)
+        return DecodedPart(found.index, found.items, found.bad, len(asked), spent[0], spent[1])
     files = {i: read(i) for i in asked}
     kept: list[int] = []
-    bad: list[Bad] = []
+    bad: list[BadSample] = []
     augment = 0.0
 
     def view(group: Sequence[int]) -> float:
         """Make the views of some samples; nothing else refers to their pixels when it returns the seconds that it took."""
-        found: Sound[Pixels | Region] = sound(group, pixels, source.name, workers.on_error)
+        found: GoodSamples[Pixels | Region] = read_good(group, pixels, source.name, workers.on_error)
         began = perf_counter()
         if found.index:
-            images, frames = gathered(found.items)
-            rows = [view[len(kept) : len(kept) + len(images)] for view in room]
+            images, frames = to_images(found.items)
+            rows = [view[len(kept) : len(kept) + len(images)] for view in out]
             workers.maker.views(images, draws(tuple(found.index)), frames, rows)
         kept.extend(found.index)
         bad.extend(found.bad)
         return perf_counter() - began
 
-    for group, size in list(grouped(asked, files)):  # before `read` takes files out: a sampler may name a sample twice
-        with room_for(size):
+    for group, size in list(group_by_memory(asked, files)):  # before `read` takes files out: a sampler may name a sample twice
+        with memory_for(size):
             augment += view(group)
             if size:
                 trim()  # or malloc would keep the picture for this thread alone
-    return Part(kept, [], bad, len(asked), spent[0], spent[1], augment)
+    return DecodedPart(kept, [], bad, len(asked), spent[0], spent[1], augment)
 
 
-def gathered(items: Sequence[Pixels | Region]) -> tuple[Images, Boxes | None]:
+def to_images(items: Sequence[Pixels | Region]) -> tuple[Images, Boxes | None]:
     """Pictures as a batch, and the frames of those that are regions, if any is."""
-    images = joined([item.pixels if isinstance(item, Region) else item for item in items])
+    images = in_one_buffer([item.pixels if isinstance(item, Region) else item for item in items])
     if not any(isinstance(item, Region) for item in items):
         return images, None
     frames = [item.frame if isinstance(item, Region) else (0, 0, *item.shape[:2]) for item in items]
     return images, np.array(frames, np.int32)
 
 
-def joined(pixels: Sequence[Pixels]) -> Images:
+def in_one_buffer(pixels: Sequence[Pixels]) -> Images:
     """Pictures as a batch; where all lie in one array, as those that DALI has decoded, without a copy."""
     if len(pixels) == 1 and pixels[0].flags.writeable:  # PIL's arrays are not, which torch warns of
         return Images(torch.from_numpy(pixels[0].reshape(-1)), np.array([pixels[0].shape[:2]], np.int32))
@@ -199,24 +199,24 @@ def joined(pixels: Sequence[Pixels]) -> Images:
     return Images(torch.from_numpy(table), np.array([one.shape[:2] for one in pixels], np.int32), starts)
 
 
-def assembled(
+def assemble(
     source: Encoded,
     index: Index,
-    parts: Sequence[Part],
-    room: Sequence[torch.Tensor] | None = None,
-    collate: Collate = together,
-) -> Fetched:
-    """A batch of its parts, which have made their views in `room`, one part's rows after the other's, if that is given."""
+    parts: Sequence[DecodedPart],
+    out: Sequence[torch.Tensor] | None = None,
+    collate: Collate = collate_by_torch,
+) -> DecodedBatch:
+    """A batch of its parts, which have made their views in `out`, one part's rows after the other's, if that is given."""
     kept = np.array([i for part in parts for i in part.index], dtype=np.int64)
-    images, frames = gathered([pixels for part in parts for pixels in part.pixels])
+    images, frames = to_images([pixels for part in parts for pixels in part.pixels])
     bad = tuple(bad for part in parts for bad in part.bad)
     target = source.target(kept, collate) if len(kept) else None
-    views = None if room is None else [rows(view, parts) for view in room]
+    views = None if out is None else [kept_rows(view, parts) for view in out]
     read, decode, augment = (sum(getattr(part, name) for part in parts) for name in ("read", "decode", "augment"))
-    return Fetched(kept, images, target, len(index), bad, read, decode, frames, views, augment)
+    return DecodedBatch(kept, images, target, len(index), bad, read, decode, frames, views, augment)
 
 
-def rows(view: torch.Tensor, parts: Sequence[Part]) -> torch.Tensor:
+def kept_rows(view: torch.Tensor, parts: Sequence[DecodedPart]) -> torch.Tensor:
     """The rows of a view (B, 3, H, W) that were made: all, unless samples were skipped."""
     if all(len(part.index) == part.asked for part in parts):
         return view

@@ -1,6 +1,6 @@
 """Fetching: index batches become decoded batches, in order; here, in threads, or in worker processes.
 
-A fetcher is an iterator of `Fetched` with `close()`, after which none of its threads or processes is left.
+A fetcher is an iterator of `DecodedBatch` with `close()`, after which none of its threads or processes is left.
 """
 
 from __future__ import annotations
@@ -16,46 +16,46 @@ import numpy as np
 import torch
 
 from ..sources import Encoded, Index, Itemized, Loaded, Source
-from .batch import Fetched, Fetcher, Part, Workers, assembled, load_batch, read_part
+from .batch import DecodedBatch, DecodedPart, FetchConfig, Fetcher, assemble, load_batch, read_part
 from .process_fetcher import ProcessFetcher
-from .torch_threads import take_cores
+from .torch_threads import limit_torch_threads
 
-JOIN = 10.0
+JOIN_SECONDS = 10.0
 """Seconds to wait for a thread that was told to end; one stuck in a dead file system is left behind, as a daemon."""
 
-PART = 32
+PART_SIZE = 32
 """Most samples that a thread takes at a time: few enough that threads come out even and end soon when told to."""
 
 
-def fetch(source: Source, batches: Iterator[Index], workers: Workers) -> Fetcher:
+def fetch(source: Source, batches: Iterator[Index], workers: FetchConfig) -> Fetcher:
     """The fetcher that suits a source."""
     if workers.count and source.workers == "threads":
         return ThreadFetcher(cast(Encoded, source), batches, workers)
     if workers.count and source.workers == "processes":
         return ProcessFetcher(cast(Itemized, source), batches, workers)
-    return here(source, batches, workers)
+    return fetch_inline(source, batches, workers)
 
 
-def here(source: Source, batches: Iterator[Index], workers: Workers) -> Generator[Fetched, None, None]:
+def fetch_inline(source: Source, batches: Iterator[Index], workers: FetchConfig) -> Generator[DecodedBatch, None, None]:
     """Fetch in the calling thread."""
     for index in batches:
         if source.workers == "threads":
             encoded = cast(Encoded, source)
-            room = workers.maker.augment.empty(len(index)) if workers.views else None
-            yield assembled(encoded, index, [read_part(encoded, index, workers, room)], room, workers.collate)
+            out = workers.maker.augment.empty(len(index)) if workers.views else None
+            yield assemble(encoded, index, [read_part(encoded, index, workers, out)], out, workers.collate)
         else:
             yield load_batch(cast(Loaded, source), index, workers.on_error, workers.collate)
 
 
-Room: TypeAlias = "list[torch.Tensor] | None"
+Out: TypeAlias = "list[torch.Tensor] | None"
 """For the views of a batch or of a part of it; None where they are made later."""
 
 
-def divided(room: Room, parts: Sequence[Index]) -> Sequence[Room]:
+def split_rows(out: Out, parts: Sequence[Index]) -> Sequence[Out]:
     """The rows of each part."""
-    if room is None:
+    if out is None:
         return [None] * len(parts)
-    return [list(own) for own in zip(*(torch.split(view, [len(part) for part in parts]) for view in room), strict=True)]
+    return [list(own) for own in zip(*(torch.split(view, [len(part) for part in parts]) for view in out), strict=True)]
 
 
 class ThreadFetcher:
@@ -65,52 +65,52 @@ class ThreadFetcher:
     They start with the first batch asked for, so that a fetcher which nobody uses needs no end.
     """
 
-    def __init__(self, source: Encoded, batches: Iterator[Index], workers: Workers) -> None:
+    def __init__(self, source: Encoded, batches: Iterator[Index], workers: FetchConfig) -> None:
         self.source = source
         self.batches = batches
         self.workers = workers
-        self.pending: deque[tuple[Index, list[Future[Part]], Room]] = deque()
-        self.tasks: queue.SimpleQueue[tuple[Future[Part], Index, Room] | None] = queue.SimpleQueue()
+        self.pending: deque[tuple[Index, list[Future[DecodedPart]], Out]] = deque()
+        self.tasks: queue.SimpleQueue[tuple[Future[DecodedPart], Index, Out] | None] = queue.SimpleQueue()
         self.stop = threading.Event()
         self.threads: list[threading.Thread] = []
 
     def work(self) -> None:
-        take_cores(1)
+        limit_torch_threads(1)
         while (task := self.tasks.get()) is not None:
             if self.stop.is_set():
                 continue
-            future, index, room = task
+            future, index, out = task
             try:
-                future.set_result(read_part(self.source, index, self.workers, room))
+                future.set_result(read_part(self.source, index, self.workers, out))
             except BaseException as error:
                 future.set_exception(error)
-            del task, future, room  # or the thread would keep the last part's pixels while it waits
+            del task, future, out  # or the thread would keep the last part's pixels while it waits
 
     def start(self) -> None:
         for k in range(self.workers.count):
             self.threads.append(threading.Thread(target=self.work, name=f"gpuaug-decode-{k}", daemon=True))
             self.threads[-1].start()
 
-    def __iter__(self) -> Iterator[Fetched]:
+    def __iter__(self) -> Iterator[DecodedBatch]:
         return self
 
-    def __next__(self) -> Fetched:
+    def __next__(self) -> DecodedBatch:
         if not self.threads:
             self.start()
         while len(self.pending) < self.workers.ahead and (index := next(self.batches, None)) is not None:
-            parts = np.array_split(index, max(-(-len(index) // PART), min(self.workers.count, len(index))))
-            room = self.workers.maker.augment.empty(len(index)) if self.workers.views else None
-            futures: list[Future[Part]] = [Future() for _ in parts]
-            for future, part, own in zip(futures, parts, divided(room, parts), strict=True):
+            parts = np.array_split(index, max(-(-len(index) // PART_SIZE), min(self.workers.count, len(index))))
+            out = self.workers.maker.augment.empty(len(index)) if self.workers.views else None
+            futures: list[Future[DecodedPart]] = [Future() for _ in parts]
+            for future, part, own in zip(futures, parts, split_rows(out, parts), strict=True):
                 self.tasks.put((future, part, own))
-            self.pending.append((index, futures, room))
+            self.pending.append((index, futures, out))
         if not self.pending:
             raise StopIteration
-        index, futures, room = self.pending.popleft()
+        index, futures, out = self.pending.popleft()
         found = [self.result(future, index) for future in futures]
-        return assembled(self.source, index, found, room, self.workers.collate)
+        return assemble(self.source, index, found, out, self.workers.collate)
 
-    def result(self, future: Future[Part], index: Index) -> Part:
+    def result(self, future: Future[DecodedPart], index: Index) -> DecodedPart:
         try:
             return future.result(self.workers.timeout)
         except TimeoutError as error:
@@ -125,4 +125,4 @@ class ThreadFetcher:
         for _ in self.threads:
             self.tasks.put(None)
         for thread in self.threads:
-            thread.join(JOIN)
+            thread.join(JOIN_SECONDS)

@@ -150,11 +150,11 @@ def plan_epoch(
         share = sampler.share
 
         def own() -> Iterator[Index]:
-            return batched(sampler.shard(epoch, start, share), batch_size, drop_last, samples)
+            return index_batches(sampler.shard(epoch, start, share), batch_size, drop_last, samples)
 
         return EpochPlan(epoch, start, share, True, own, sampler.left(share))
     given = sampler if batch_sampler is None else batch_sampler
-    tell_epoch(given, epoch)
+    set_sampler_epoch(given, epoch)
     order: Any = given
     count = samples
     if hasattr(given, "__len__"):
@@ -168,46 +168,46 @@ def plan_epoch(
 
     def theirs() -> Iterator[Index]:
         if batch_sampler is not None:
-            return remaining(order, start, samples)
-        return batched(islice(iter(order), start, None), batch_size, drop_last, samples)
+            return remaining_batches(order, start, samples)
+        return index_batches(islice(iter(order), start, None), batch_size, drop_last, samples)
 
     return EpochPlan(epoch, start, WHOLE, False, theirs, count)
 
 
-def with_epoch(sampler: Any) -> list[Any]:
+def samplers_with_epoch(sampler: Any) -> list[Any]:
     """What a loop may call `set_epoch` of: a sampler or batch sampler, and the sampler inside it."""
     return [one for one in (sampler, getattr(sampler, "sampler", None)) if hasattr(one, "set_epoch")]
 
 
-def tell_epoch(sampler: Any, epoch: int) -> None:
+def set_sampler_epoch(sampler: Any, epoch: int) -> None:
     """Set the epoch wherever there is `set_epoch`."""
-    for one in with_epoch(sampler):
+    for one in samplers_with_epoch(sampler):
         one.set_epoch(LoaderEpoch(epoch))
 
 
-def batched(order: Iterable[int] | Index, batch_size: int, drop_last: bool, samples: int) -> Iterator[Index]:
+def index_batches(order: Iterable[int] | Index, batch_size: int, drop_last: bool, samples: int) -> Iterator[Index]:
     """Index batches (B,) int64 of an order; the last may be smaller, or is dropped.
 
     Raises IndexError for an index outside 0..samples-1.
     """
     items = iter(order)
     while True:
-        batch = integers(islice(items, batch_size))
+        batch = as_integers(islice(items, batch_size))
         if not len(batch) or (drop_last and len(batch) < batch_size):
             return
-        yield checked(batch, samples)
+        yield check_range(batch, samples)
 
 
-def remaining(batches: Iterable[Iterable[int]], start: int, samples: int) -> Iterator[Index]:
-    """A batch sampler's batches as arrays, without the first `start` samples. Raises IndexError as `batched` does."""
+def remaining_batches(batches: Iterable[Iterable[int]], start: int, samples: int) -> Iterator[Index]:
+    """A batch sampler's batches as arrays, without the first `start` samples. Raises IndexError as `index_batches` does."""
     for given in batches:
-        whole = integers(given)
+        whole = as_integers(given)
         batch, start = whole[start:], max(start - len(whole), 0)
         if len(batch):
-            yield checked(batch, samples)
+            yield check_range(batch, samples)
 
 
-def integers(items: Iterable[Any]) -> Index:
+def as_integers(items: Iterable[Any]) -> Index:
     """What a sampler gave, as int64. Raises TypeError for what is no integer."""
     found = list(items)
     try:
@@ -217,7 +217,7 @@ def integers(items: Iterable[Any]) -> Index:
         raise TypeError(f"DataLoader: the sampler gave {wrong!r}, which is no integer") from error
 
 
-def checked(batch: Index, samples: int) -> Index:
+def check_range(batch: Index, samples: int) -> Index:
     if batch.min() < 0 or batch.max() >= samples:
         wrong = batch[(batch < 0) | (batch >= samples)][0]
         raise IndexError(f"DataLoader: the sampler gave {wrong}, outside 0..{samples - 1}")

@@ -22,30 +22,30 @@ import torch
 
 from ..sources import Index
 from ..sources.targets import tensors, to_device
-from .bad_samples import Bad
-from .batch import Fetched, Fetcher
-from .fetchers import JOIN
+from .bad_samples import BadSample
+from .batch import DecodedBatch, Fetcher
+from .fetchers import JOIN_SECONDS
 from .order import EpochPlan, Share
 from .process_fetcher import ProcessFetcher
 from .stats import Stamp, stamp
-from .torch_threads import take_cores
-from .view_maker import Maker
+from .torch_threads import limit_torch_threads
+from .view_maker import ViewMaker
 
 
 @dataclass(frozen=True)
 class Delivery:
     """A batch ready for the consumer; without views where every sample of it is bad.
 
-    asked, bad, read, decode: as in `Fetched`. stamps: before transfer, between, and after augmentation. done: recorded after
-    the last kernel of the side stream that made it, or None. labelled: whether the target is the samples' own; else it is
-    their indices.
+    asked, bad, read, decode: as in `DecodedBatch`. stamps: before transfer, between, and after augmentation. done: recorded
+    after the last kernel of the side stream that made it, or None. labelled: whether the target is the samples' own; else it
+    is their indices.
     """
 
     views: list[torch.Tensor]
     target: Any
     index: Index
     asked: int
-    bad: tuple[Bad, ...]
+    bad: tuple[BadSample, ...]
     read: float
     decode: float
     stamps: tuple[Stamp, ...] = ()
@@ -63,7 +63,7 @@ class Delivery:
                 tensor.record_stream(stream)
 
 
-def make(fetched: Fetched, maker: Maker, device: torch.device) -> Delivery:
+def transfer_and_augment(fetched: DecodedBatch, maker: ViewMaker, device: torch.device) -> Delivery:
     """Transfer and augment one batch, on the device's current stream, as far as that has not been done."""
     counts = (fetched.index, fetched.asked, fetched.bad, fetched.read, fetched.decode)
     if not len(fetched.index):
@@ -84,15 +84,15 @@ def make(fetched: Fetched, maker: Maker, device: torch.device) -> Delivery:
     return Delivery(views, target, *counts, stamps=(start, middle, stamp(device)), labelled=labelled)
 
 
-class Here:
+class InlinePipeline:
     """The pipeline without workers: everything happens in `get`."""
 
     finished = False
 
-    def __init__(self, fetcher: Fetcher, make: Callable[[Fetched], Delivery]) -> None:
+    def __init__(self, fetcher: Fetcher, make: Callable[[DecodedBatch], Delivery]) -> None:
         self.fetcher = fetcher
         self.make = make
-        self.last: Fetched | None = None
+        self.last: DecodedBatch | None = None
 
     def start(self) -> None:
         pass
@@ -106,14 +106,14 @@ class Here:
         self.fetcher.close()
 
 
-class Producer:
+class ThreadPipeline:
     """A thread that keeps up to `depth` deliveries ready. `close()` ends it and its fetcher; a second close does nothing.
 
     threads: cores that its own torch operations may use, where the device is a CPU. finished: it has fetched its last batch.
     """
 
     def __init__(
-        self, fetcher: Fetcher, make: Callable[[Fetched], Delivery], depth: int, device: torch.device, threads: int
+        self, fetcher: Fetcher, make: Callable[[DecodedBatch], Delivery], depth: int, device: torch.device, threads: int
     ) -> None:
         self.fetcher = fetcher
         self.make = make
@@ -137,7 +137,7 @@ class Producer:
     def run(self) -> None:
         try:
             if self.device.type == "cpu":
-                take_cores(self.threads)
+                limit_torch_threads(self.threads)
             if self.closed:  # before this thread had begun: its fetcher is closed, and would wait for parts that nobody reads
                 return
             with contextlib.closing(self.fetcher), side_stream(self.device) as stream:
@@ -156,7 +156,7 @@ class Producer:
         """Wait for room, then add; False where the consumer has left."""
         with self.changed:
             while not (self.closed or len(self.ready) < self.depth):
-                self.changed.wait(PATIENCE)  # and look again, should Ctrl-C have kept `close` from its notice
+                self.changed.wait(CLOSE_SECONDS)  # and look again, should Ctrl-C have kept `close` from its notice
             if not self.closed:
                 self.ready.append(item)
                 self.changed.notify_all()
@@ -195,15 +195,15 @@ class Producer:
             return
         if self.thread is threading.current_thread():  # the garbage collector may run a generator's end in any thread
             return
-        self.thread.join(PATIENCE)
+        self.thread.join(CLOSE_SECONDS)
         if self.thread.is_alive() and isinstance(self.fetcher, ProcessFetcher):
             self.fetcher.terminate()
         for _ in range(2):  # torch's signal handler may report the workers' death here
             with contextlib.suppress(RuntimeError):
-                self.thread.join(JOIN)
+                self.thread.join(JOIN_SECONDS)
 
 
-class Early:
+class NextEpoch:
     """The pipeline of an epoch that has begun before the loop asks for it, at most one, and the one that the loop has taken.
 
     Ctrl-C may strike between any two lines, so a pipeline with running threads is referred to from here until it is closed.
@@ -211,18 +211,18 @@ class Early:
 
     def __init__(self) -> None:
         self.begun: tuple[int, Share, int] | None = None
-        self.pipeline: Producer | Here | None = None
-        self.taken: Producer | Here | None = None
+        self.pipeline: ThreadPipeline | InlinePipeline | None = None
+        self.taken: ThreadPipeline | InlinePipeline | None = None
 
     def has(self, plan: EpochPlan) -> bool:
         return self.begun == (plan.epoch, plan.share, os.getpid())  # threads do not follow into a forked process
 
-    def begin(self, plan: EpochPlan, pipeline: Producer | Here) -> None:
+    def begin(self, plan: EpochPlan, pipeline: ThreadPipeline | InlinePipeline) -> None:
         self.discard()
         self.begun, self.pipeline = (plan.epoch, plan.share, os.getpid()), pipeline
         pipeline.start()
 
-    def take(self, plan: EpochPlan) -> Producer | Here | None:
+    def pop(self, plan: EpochPlan) -> ThreadPipeline | InlinePipeline | None:
         """The pipeline of this epoch from its first sample on, or None; one of another epoch, share or process is ended."""
         if plan.start or not self.has(plan):
             self.discard()
@@ -243,10 +243,10 @@ class Early:
             self.taken.close()
 
 
-PATIENCE = 2.0
+CLOSE_SECONDS = 2.0
 """Seconds that worker processes have to finish their batch when the consumer leaves, before they are ended."""
 
-LIVE: weakref.WeakSet[Producer] = weakref.WeakSet()
+LIVE: weakref.WeakSet[ThreadPipeline] = weakref.WeakSet()
 
 
 @atexit.register

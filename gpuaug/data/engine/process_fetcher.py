@@ -19,7 +19,7 @@ from ...isolation import default_on_cpu
 from ..sources import Index, Itemized, Loaded
 from ..sources.targets import Collate, each_tensor
 from .bad_samples import OnError
-from .batch import Fetched, Workers, load_batch
+from .batch import DecodedBatch, FetchConfig, load_batch
 
 SHARED = "/dev/shm"
 """Where Linux keeps shared memory; a container has 64 MB of it unless told otherwise."""
@@ -31,7 +31,7 @@ DYING = 1.0
 class ProcessFetcher:
     """Worker processes, run by torch's DataLoader; each gives whole batches, their pixels in one buffer."""
 
-    def __init__(self, source: Itemized, batches: Iterator[Index], workers: Workers) -> None:
+    def __init__(self, source: Itemized, batches: Iterator[Index], workers: FetchConfig) -> None:
         generator = torch.Generator().manual_seed(workers.seed)  # or torch would draw from its global one
         loader: torch_data.DataLoader[Any] = torch_data.DataLoader(
             Batches(source, workers.on_error, workers.collate, workers.count * workers.ahead),
@@ -48,15 +48,15 @@ class ProcessFetcher:
         with uninterrupted(), default_on_cpu():
             self.engine: Any = iter(loader)
 
-    def __iter__(self) -> Iterator[Fetched]:
+    def __iter__(self) -> Iterator[DecodedBatch]:
         return self
 
-    def __next__(self) -> Fetched:
+    def __next__(self) -> DecodedBatch:
         try:
             made: bytes | RuntimeError = next(self.engine)
             if isinstance(made, RuntimeError):
                 raise made
-            fetched: Fetched = ForkingPickler.loads(made)
+            fetched: DecodedBatch = ForkingPickler.loads(made)
         except (ConnectionError, EOFError, FileNotFoundError) as error:
             # A batch's memory is asked for from its worker, which may die just then: torch looks whether it lives too early.
             if "in DataLoader worker process" in str(error) or not wait(self.sentinels(), DYING):

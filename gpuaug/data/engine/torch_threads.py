@@ -20,7 +20,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=renew)
 
 
-def take_cores(count: int) -> None:
+def limit_torch_threads(count: int) -> None:
     """Let torch's operations in this thread, which has run none yet, use so many cores, on the CPU.
 
     `torch.set_num_threads` also sets the number of threads yet to come, the user's too; that is put back.

@@ -11,12 +11,12 @@ import torch
 from ...augmenter import Augmenter
 from ...images import Images
 from ...sampling import Draws, sample
-from ..decoders.regions import Boxes, placed
+from ..decoders.regions import Boxes, crops_in_regions
 from ..sources import Index
 
 
 @dataclass(frozen=True)
-class Maker:
+class ViewMaker:
     """What the views of a sample follow from, beside its pixels."""
 
     augment: Augmenter
@@ -30,14 +30,14 @@ class Maker:
         self, images: Images, draws: Draws, frames: Boxes | None = None, out: Sequence[torch.Tensor] | None = None
     ) -> list[torch.Tensor]:
         """The views, in `out` where it is given. frames: (B, 4), a `Region`'s each, where images are parts of pictures."""
-        return self.augment(images, draws if frames is None else placed(draws, frames), out)
+        return self.augment(images, draws if frames is None else crops_in_regions(draws, frames), out)
 
 
 @dataclass(frozen=True)
-class Drawing:
+class LazyDraws:
     """The draws of one batch: made when they are asked for, once."""
 
-    maker: Maker
+    maker: ViewMaker
     index: Index
 
     @cached_property

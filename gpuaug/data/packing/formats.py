@@ -21,7 +21,7 @@ Part = dict[str, Any]
 """What the manifest says of a part: count and sha256, of a shard also name and bytes; `skipped`, where samples were."""
 
 
-def jpeg(pixels: Pixels, size: int, quality: int, name: str) -> bytes:
+def encode_jpeg(pixels: Pixels, size: int, quality: int, name: str) -> bytes:
     """A JPEG file with the shorter edge `size`, by PIL's antialiased bicubic filter; a smaller picture keeps its size."""
     image = Image.fromarray(pixels) if min(pixels.shape[:2]) <= size else resized(pixels, size)
     file = io.BytesIO()
@@ -74,18 +74,18 @@ class ShardWriter:
         self.targets = targets
 
     def usable(self, number: int, part: Part) -> bool:
-        place = self.dst / part["name"]
-        return place.exists() and bool(place.stat().st_size == part["bytes"])
+        path = self.dst / part["name"]
+        return path.exists() and bool(path.stat().st_size == part["bytes"])
 
     def write(self, number: int, first: int, items: Iterable[tuple[int, bytes]]) -> Part:
-        count, place = 0, self.dst / f"{self.dst.name}-{number:06}.tar"
-        with atomic(place) as file, tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        count, path = 0, self.dst / f"{self.dst.name}-{number:06}.tar"
+        with atomic(path) as file, tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
             for i, data in items:
                 count += 1
                 add(tar, f"{i:08}.jpg", data)
                 if self.targets[i] != -1:  # which is what a sample without a class has
                     add(tar, f"{i:08}.cls", b"%d" % self.targets[i])
-        return {"name": place.name, "count": count, "bytes": place.stat().st_size, "sha256": digest(place)}
+        return {"name": path.name, "count": count, "bytes": path.stat().st_size, "sha256": sha256_of(path)}
 
     def finish(self, targets: npt.NDArray[np.int64], parts: list[Part]) -> None:
         pass
@@ -97,7 +97,7 @@ def add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     tar.addfile(member, io.BytesIO(data))
 
 
-def in_tar(data: int, labelled: bool) -> int:
+def bytes_in_tar(data: int, labelled: bool) -> int:
     """Bytes that a sample takes in a shard: members are padded to whole blocks, each after a block of its own."""
     block = tarfile.BLOCKSIZE
     return block + -(-data // block) * block + 2 * block * labelled
@@ -149,19 +149,19 @@ class RowWriter:
                 sync(pixels)
             parts[0]["sha256"] = hashlib.sha256(first).hexdigest()
         with atomic(self.targets_file) as file:
-            file.write(npy(targets))
+            file.write(npy_bytes(targets))
         if self.growing.exists():
             self.growing.replace(self.final)
 
 
-def npy(array: npt.NDArray[np.int64]) -> bytes:
+def npy_bytes(array: npt.NDArray[np.int64]) -> bytes:
     """An array as a `.npy` file."""
     file = io.BytesIO()
     np.save(file, array)
     return file.getvalue()
 
 
-def digest(place: Path) -> str:
+def sha256_of(path: Path) -> str:
     """SHA-256 of a file, as `sha256sum` prints it."""
-    with place.open("rb") as file:
+    with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

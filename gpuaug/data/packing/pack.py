@@ -29,7 +29,7 @@ from ..sources import Encoded, Index
 from ..sources.packed import MANIFEST, PIXELS, PROGRESS, TARGETS, VERSION
 from ..sources.resolve import from_path
 from ..sources.tar_index import SUFFIX
-from .formats import Part, RowWriter, ShardWriter, Writer, in_tar, jpeg, npy, square
+from .formats import Part, RowWriter, ShardWriter, Writer, bytes_in_tar, encode_jpeg, npy_bytes, square
 
 T = TypeVar("T")
 OPTIONS = ("format", "size", "quality", "shard_size", "count")
@@ -92,12 +92,12 @@ def pack(
     dst = dst.expanduser().absolute()
     if Path(src).expanduser().resolve() in dst.resolve().parents:
         raise ValueError(f"{dst}: lies in {src}, and would be taken for a class of it; give a folder elsewhere")
-    source = encoded(src)
+    source = packable_source(src)
     targets = np.full(len(source), -1, dtype=np.int64)  # which is what a sample without a class has
     if source.labelled:
         targets = source.target(np.arange(len(source))).numpy()
-    manifest = describe(source, targets, packing)
-    parts = begun(dst, manifest)
+    manifest = manifest_of(source, targets, packing)
+    parts = finished_parts(dst, manifest)
     if parts is None:
         say(f"{dst}: is packed already; `gpuaug pack --verify {dst}` checks it")
         return
@@ -112,7 +112,7 @@ def pack(
         name = source.name(i)
         try:
             pixels = decode(source.read(i), name, max_pixels)
-            return square(pixels, packing.size).tobytes() if raw else jpeg(pixels, packing.size, packing.quality, name)
+            return square(pixels, packing.size).tobytes() if raw else encode_jpeg(pixels, packing.size, packing.quality, name)
         except (OSError, ValueError) as error:  # the latter of shapes that cannot be resized, or cannot be a JPEG
             if on_error == "skip":
                 return error
@@ -126,22 +126,22 @@ def pack(
         dst.mkdir(parents=True, exist_ok=True)
         for left in dst.glob(f".*{TEMPORARY}"):  # by a run that was killed
             left.unlink()
-        save(dst / PROGRESS, {**manifest, "parts": parts})
+        write_json(dst / PROGRESS, {**manifest, "parts": parts})
         with tqdm(total=len(targets), initial=len(targets) - len(todo), desc="packing", unit=" images") as bar:
-            items = counted(ordered(pool, make, todo, 4 * workers), bar)
+            items = with_progress(map_in_order(pool, make, todo, 4 * workers), bar)
             for k in range(done, len(ranges)):
                 skipped: list[Skipped] = []
                 first = sum(part["count"] for part in parts)
-                part = writer.write(k, first, sound(ranges[k], islice(items, len(ranges[k])), source, skipped))
+                part = writer.write(k, first, keep_good(ranges[k], islice(items, len(ranges[k])), source, skipped))
                 parts.append({**part, "skipped": skipped} if skipped else part)
-                save(dst / PROGRESS, {**manifest, "parts": parts})
+                write_json(dst / PROGRESS, {**manifest, "parts": parts})
     left_out = [one for part in parts for one in part.get("skipped", ())]
     kept = np.delete(targets, [one["index"] for one in left_out])
     writer.finish(kept, parts)
     manifest["count"] = len(kept)
     if raw:
-        manifest["targets_sha256"] = hashlib.sha256(npy(kept)).hexdigest()
-    save(dst / MANIFEST, {**manifest, "parts": parts})
+        manifest["targets_sha256"] = hashlib.sha256(npy_bytes(kept)).hexdigest()
+    write_json(dst / MANIFEST, {**manifest, "parts": parts})
     (dst / PROGRESS).unlink()
     if left_out:
         say(f"{len(left_out):,} of {len(targets):,} images were left out:")
@@ -149,16 +149,16 @@ def pack(
         say(f"  {one['name']}: {one['reason']}")
 
 
-def sound(rows: range, items: Iterable[Made], source: Encoded, skipped: list[Skipped]) -> Iterator[tuple[int, bytes]]:
+def keep_good(rows: range, items: Iterable[Made], source: Encoded, skipped: list[Skipped]) -> Iterator[tuple[int, bytes]]:
     """Those of the samples that could be packed, and their numbers; the others are added to `skipped`."""
     for i, made in zip(rows, items, strict=True):
         if isinstance(made, bytes):
             yield i, made
         else:
-            skipped.append({"index": i, "name": short(source, i), "reason": str(made).removeprefix(f"{source.name(i)}: ")})
+            skipped.append({"index": i, "name": short_name(source, i), "reason": str(made).removeprefix(f"{source.name(i)}: ")})
 
 
-def encoded(src: str) -> Encoded:
+def packable_source(src: str) -> Encoded:
     """The source at a path, if it can be packed."""
     source = from_path(src, advice="to pack images without classes, give a folder of images alone")
     if not len(source):
@@ -168,23 +168,23 @@ def encoded(src: str) -> Encoded:
     return cast(Encoded, source)
 
 
-def describe(source: Encoded, targets: Index, packing: Packing) -> dict[str, Any]:
+def manifest_of(source: Encoded, targets: Index, packing: Packing) -> dict[str, Any]:
     """The manifest but for its parts. source: a checksum of all samples' names (file and folder alone) and classes."""
     checksum = hashlib.sha256(targets.tobytes())
     for i in range(len(source)):
-        checksum.update(short(source, i).encode(errors="surrogateescape") + b"\0")
+        checksum.update(short_name(source, i).encode(errors="surrogateescape") + b"\0")
     about = {"version": VERSION, **asdict(packing), "count": len(source)}
     if packing.format == "raw":
         del about["quality"]
     return {**about, "classes": list(getattr(source, "classes", ())), "source": checksum.hexdigest()}
 
 
-def short(source: Encoded, i: int) -> str:
+def short_name(source: Encoded, i: int) -> str:
     """A sample's file and folder alone, which stay where a data set moves."""
     return "/".join(source.name(i).split("/")[-2:])
 
 
-def begun(dst: Path, manifest: dict[str, Any]) -> list[Part] | None:
+def finished_parts(dst: Path, manifest: dict[str, Any]) -> list[Part] | None:
     """The parts that an earlier run of the same packing has finished; None where it has finished them all.
 
     Raises FileExistsError where the folder holds anything else.
@@ -236,7 +236,7 @@ def announce(
     if not any(sizes):
         raise cast(Exception, made[0])
     if packing.format == "jpeg":
-        sizes = [size and in_tar(size, targets[i] != -1) for size, i in zip(sizes, probes, strict=True)]
+        sizes = [size and bytes_in_tar(size, targets[i] != -1) for size, i in zip(sizes, probes, strict=True)]
     total = int(np.mean(sizes) * len(targets))
     shape = f"{packing.size} x {packing.size}"
     if packing.format == "jpeg":
@@ -245,12 +245,12 @@ def announce(
     say(f"expected: {readable(total)} in {dst}; {rate:.0f} images/s on {workers} threads, {duration(len(todo) / rate)}")
     if len(todo) < len(targets):
         say(f"going on after {len(targets) - len(todo):,} images")
-    room = shutil.disk_usage(next(folder for folder in (dst, *dst.parents) if folder.exists())).free
-    if (needed := int(np.mean(sizes) * len(todo))) > room:
-        raise OSError(f"{dst}: needs about {readable(needed)} more, but the disk has {readable(room)} left")
+    free = shutil.disk_usage(next(folder for folder in (dst, *dst.parents) if folder.exists())).free
+    if (needed := int(np.mean(sizes) * len(todo))) > free:
+        raise OSError(f"{dst}: needs about {readable(needed)} more, but the disk has {readable(free)} left")
 
 
-def ordered(pool: ThreadPoolExecutor, make: Callable[[int], T], order: Iterable[int], ahead: int) -> Iterator[T]:
+def map_in_order(pool: ThreadPoolExecutor, make: Callable[[int], T], order: Iterable[int], ahead: int) -> Iterator[T]:
     """`make(i)` for each i in order, in the pool's threads, at most `ahead` of them before the consumer."""
     rest, pending = iter(order), deque[Future[T]]()
     try:
@@ -264,14 +264,14 @@ def ordered(pool: ThreadPoolExecutor, make: Callable[[int], T], order: Iterable[
             future.cancel()
 
 
-def counted(items: Iterable[T], bar: tqdm[Any]) -> Iterator[T]:
+def with_progress(items: Iterable[T], bar: tqdm[Any]) -> Iterator[T]:
     for item in items:
         bar.update()
         yield item
 
 
-def save(place: Path, content: dict[str, Any]) -> None:
-    with atomic(place) as file:
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    with atomic(path) as file:
         file.write((json.dumps(content, indent=1) + "\n").encode())
 
 

@@ -14,8 +14,8 @@ from ..decoders.pillow import MAX_PIXELS, DecodeError, decode
 from ..sources.packed import MANIFEST, PIXELS, TARGETS, PackedSource, read_manifest
 from ..sources.remote import read_range
 from ..sources.tar_index import scan
-from .formats import Part, digest
-from .pack import ordered
+from .formats import Part, sha256_of
+from .pack import map_in_order
 
 BLOCK = 256
 """Rows that are read at once."""
@@ -41,33 +41,33 @@ def verify(dst: Path, workers: int = 1, max_pixels: int = MAX_PIXELS) -> list[st
     return problems
 
 
-def wrong_shard(place: Path, part: Part, pool: ThreadPoolExecutor, ahead: int, max_pixels: int) -> Iterator[str]:
-    if not place.exists():
-        yield f"{place}: is not there"
+def wrong_shard(path: Path, part: Part, pool: ThreadPoolExecutor, ahead: int, max_pixels: int) -> Iterator[str]:
+    if not path.exists():
+        yield f"{path}: is not there"
         return
-    if (size := place.stat().st_size) != part["bytes"]:
-        yield f"{place}: has {size} bytes, {part['bytes']} were written"
-    elif digest(place) != part["sha256"]:
-        yield f"{place}: its bytes are not those that were written (SHA-256)"
+    if (size := path.stat().st_size) != part["bytes"]:
+        yield f"{path}: has {size} bytes, {part['bytes']} were written"
+    elif sha256_of(path) != part["sha256"]:
+        yield f"{path}: its bytes are not those that were written (SHA-256)"
     try:
-        shard = scan(str(place))  # not the cached index, which a changed byte need not outdate
+        shard = scan(str(path))  # not the cached index, which a changed byte need not outdate
     except ValueError as error:
         yield str(error)
         return
     if shard.unreadable:
         yield shard.unreadable
     if len(shard) != part["count"]:
-        yield f"{place}: has {len(shard)} samples, {part['count']} were written"
+        yield f"{path}: has {len(shard)} samples, {part['count']} were written"
 
     def problem(k: int) -> str | None:
         try:
-            data = read_range(str(place), int(shard.offsets[k]), int(shard.sizes[k]))
-            decode(data, f"{place}: {shard.name(k)}", max_pixels)
+            data = read_range(str(path), int(shard.offsets[k]), int(shard.sizes[k]))
+            decode(data, f"{path}: {shard.name(k)}", max_pixels)
         except DecodeError as error:
             return str(error)
         return None
 
-    yield from filter(None, ordered(pool, problem, range(len(shard)), ahead))
+    yield from filter(None, map_in_order(pool, problem, range(len(shard)), ahead))
 
 
 def wrong_rows(dst: Path, manifest: dict[str, Any], bar: tqdm[Any]) -> Iterator[str]:
@@ -76,7 +76,7 @@ def wrong_rows(dst: Path, manifest: dict[str, Any], bar: tqdm[Any]) -> Iterator[
     except (OSError, ValueError) as error:
         yield str(error)
         return
-    if digest(dst / TARGETS) != manifest.get("targets_sha256"):
+    if sha256_of(dst / TARGETS) != manifest.get("targets_sha256"):
         yield f"{dst / TARGETS}: its bytes are not those that were written (SHA-256)"
     row = source.images[0].nbytes
     first = 0

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from ...images import Images
 from ..decoders.pillow import Pixels
-from .targets import Collate, batched, together
+from .targets import Collate, collate_batch, collate_by_torch
 
 Index = npt.NDArray[np.int64]
 
@@ -44,13 +44,13 @@ class Encoded(Source, Protocol):
 
     def read(self, i: int) -> bytes: ...
 
-    def target(self, index: Index, collate: Collate = together) -> Any: ...
+    def target(self, index: Index, collate: Collate = collate_by_torch) -> Any: ...
 
 
 class Loaded(Source, Protocol):
     """A source that gives whole batches of pixels."""
 
-    def load(self, index: Index, collate: Collate = together) -> tuple[Images, Any]: ...
+    def load(self, index: Index, collate: Collate = collate_by_torch) -> tuple[Images, Any]: ...
 
 
 class Itemized(Loaded, Protocol):
@@ -59,11 +59,11 @@ class Itemized(Loaded, Protocol):
     def item(self, i: int) -> tuple[Pixels, Any]: ...
 
 
-def collated(
+def collate_samples(
     items: Sequence[tuple[Pixels, Any]], index: Sequence[int], collate: Collate, name: Callable[[int], str]
 ) -> tuple[Images, Any]:
-    """A batch of the samples `index`; no target where they have none (see `batched`)."""
-    target = batched([target for _, target in items], collate, lambda k: name(index[k]))
+    """A batch of the samples `index`; no target where they have none (see `collate_batch`)."""
+    target = collate_batch([target for _, target in items], collate, lambda k: name(index[k]))
     return Images.from_list([pixels for pixels, _ in items]), target
 
 

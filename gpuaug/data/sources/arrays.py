@@ -14,20 +14,20 @@ from ...images import Images
 from ...ops import Size
 from ..decoders.pillow import Pixels
 from . import Index
-from .targets import Collate, collate_targets, refuse_geometric, together
+from .targets import Collate, collate_by_torch, collate_targets, refuse_geometric
 
 
-def stored(pixels: Pixels) -> tuple[Pixels, bool]:
+def memory_layout(pixels: Pixels) -> tuple[Pixels, bool]:
     """Images (N, H, W, 3) as they lie in memory, and whether that is by planes, (N, 3, H, W)."""
     planes = pixels.transpose(0, 3, 1, 2)
     planar = planes.flags.c_contiguous and not pixels.flags.c_contiguous
     return (planes if planar else pixels), planar
 
 
-def flat(pixels: Pixels) -> torch.Tensor | None:
+def flat_view(pixels: Pixels) -> torch.Tensor | None:
     """Pixels where they lie, for batches to refer to; None unless in rows or planes that torch may refer to: it warns of
     read-only memory."""
-    pixels, _ = stored(pixels)
+    pixels, _ = memory_layout(pixels)
     shared = pixels.flags.c_contiguous and pixels.flags.writeable
     return torch.from_numpy(pixels.reshape(-1)) if shared else None
 
@@ -45,9 +45,9 @@ class ArraySource:
 
     def __init__(self, images: Any, targets: Any = None, target_transform: Callable[[Any], Any] | None = None) -> None:
         self.images = rows_of_rgb(images)
-        self.flat = flat(self.images)
+        self.flat = flat_view(self.images)
         self.labelled = targets is not None
-        self.targets = numbers(targets, len(self.images))
+        self.targets = as_targets(targets, len(self.images))
         self.target_transform = target_transform
 
     def __getstate__(self) -> dict[str, Any]:
@@ -55,7 +55,7 @@ class ArraySource:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self.flat = flat(self.images)
+        self.flat = flat_view(self.images)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -69,12 +69,12 @@ class ArraySource:
     def name(self, i: int) -> str:
         return f"image {i} of the array"
 
-    def load(self, index: Index, collate: Collate = together) -> tuple[Images, Any]:
+    def load(self, index: Index, collate: Collate = collate_by_torch) -> tuple[Images, Any]:
         if len(index) and not 0 <= int(index.min()) <= int(index.max()) < len(self):
             raise IndexError(f"{self!r}: index must be in 0..{len(self) - 1}, got {int(index.min())}..{int(index.max())}")
         shape = self.images.shape[1:]
         shapes = np.tile(np.array([shape[:2]], dtype=np.int32), (len(index), 1))
-        pixels, planar = stored(self.images)
+        pixels, planar = memory_layout(self.images)
         if self.flat is not None:
             images = Images(self.flat, shapes, index * prod(shape), planar)
         else:
@@ -111,7 +111,7 @@ def rows_of_rgb(images: Any) -> npt.NDArray[np.uint8]:
     return np.broadcast_to(pixels, (*pixels.shape[:3], 3)) if pixels.shape[3] == 1 else pixels
 
 
-def numbers(targets: Any, count: int) -> npt.NDArray[Any]:
+def as_targets(targets: Any, count: int) -> npt.NDArray[Any]:
     """The targets of so many images, integers as int64; -1 for all of them where there are none."""
     if targets is None:
         return np.full(count, -1, dtype=np.int64)

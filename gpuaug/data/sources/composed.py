@@ -11,12 +11,12 @@ from ...convert import from_torchvision
 from ...images import Images
 from ...policy import Policy
 from ..decoders.pillow import MAX_PIXELS, Pixels, decode
-from . import Encoded, Index, Itemized, Loaded, Source, collated, first_is_labelled
+from . import Encoded, Index, Itemized, Loaded, Source, collate_samples, first_is_labelled
 from .dataset import DatasetSource
-from .targets import Collate, batched, left_out, single, together
+from .targets import Collate, collate_batch, collate_by_torch, collate_nothing, collate_single
 
 
-class Selected:
+class SubsetSource:
     """Some samples of another source, in a given order, as torch's Subset; sample i is its i-th."""
 
     def __init__(self, source: Source, indices: Sequence[int]) -> None:
@@ -39,17 +39,17 @@ class Selected:
     def read(self, i: int) -> bytes:
         return cast(Encoded, self.source).read(int(self.indices[i]))
 
-    def target(self, index: Index, collate: Collate = together) -> Any:
+    def target(self, index: Index, collate: Collate = collate_by_torch) -> Any:
         return cast(Encoded, self.source).target(self.indices[index], collate)
 
-    def load(self, index: Index, collate: Collate = together) -> tuple[Images, Any]:
+    def load(self, index: Index, collate: Collate = collate_by_torch) -> tuple[Images, Any]:
         return cast(Loaded, self.source).load(self.indices[index], collate)
 
     def item(self, i: int) -> tuple[Pixels, Any]:
         return cast(Itemized, self.source).item(int(self.indices[i]))
 
 
-class Concatenated:
+class ConcatSource:
     """The samples of several sources; they are read as all of the parts are, or by worker processes where parts differ."""
 
     def __init__(self, parts: Sequence[Source]) -> None:
@@ -79,17 +79,17 @@ class Concatenated:
         part, k = self.find(i)
         return cast(Encoded, part).read(k)
 
-    def target(self, index: Index, collate: Collate = together) -> Any:
-        if collate is left_out:
+    def target(self, index: Index, collate: Collate = collate_by_torch) -> Any:
+        if collate is collate_nothing:
             return None
         samples = index.tolist()
         found = [self.find(i) for i in samples]
-        targets = [cast(Encoded, part).target(np.array([k]), single) for part, k in found]
-        return batched(targets, collate, lambda k: self.name(samples[k]))
+        targets = [cast(Encoded, part).target(np.array([k]), collate_single) for part, k in found]
+        return collate_batch(targets, collate, lambda k: self.name(samples[k]))
 
-    def load(self, index: Index, collate: Collate = together) -> tuple[Images, Any]:
+    def load(self, index: Index, collate: Collate = collate_by_torch) -> tuple[Images, Any]:
         samples = index.tolist()
-        return collated([self.item(i) for i in samples], samples, collate, self.name)
+        return collate_samples([self.item(i) for i in samples], samples, collate, self.name)
 
     def item(self, i: int) -> tuple[Pixels, Any]:
         part, k = self.find(i)
@@ -97,43 +97,43 @@ class Concatenated:
             return cast(Itemized, part).item(k)
         if part.workers == "threads":
             encoded = cast(Encoded, part)
-            return decode(encoded.read(k), encoded.name(k), self.max_pixels), encoded.target(np.array([k]), single)
-        images, target = cast(Loaded, part).load(np.array([k]), single)
+            return decode(encoded.read(k), encoded.name(k), self.max_pixels), encoded.target(np.array([k]), collate_single)
+        images, target = cast(Loaded, part).load(np.array([k]), collate_single)
         return images[0].numpy(), target
 
     def __repr__(self) -> str:
         return f"Concatenated({', '.join(map(repr, self.parts))})"
 
 
-def limit(source: Source, max_pixels: int) -> None:
+def set_max_pixels(source: Source, max_pixels: int) -> None:
     """Where a part is decoded by the source itself, among others of another kind, refuse larger pictures there too."""
-    if isinstance(source, Selected):
-        limit(source.source, max_pixels)
-    elif isinstance(source, Concatenated):
+    if isinstance(source, SubsetSource):
+        set_max_pixels(source.source, max_pixels)
+    elif isinstance(source, ConcatSource):
         source.max_pixels = max_pixels
         for part in source.parts:
-            limit(part, max_pixels)
+            set_max_pixels(part, max_pixels)
 
 
-def known(source: Source) -> bool | None:
+def known_labelled(source: Source) -> bool | None:
     """Whether a source has labels; None where that is only known once a sample of a user's Dataset has been read."""
     if isinstance(source, DatasetSource):
         return None
-    if isinstance(source, Selected):
-        return known(source.source)
-    if isinstance(source, Concatenated):
-        kinds = {known(part) for part in source.parts}
+    if isinstance(source, SubsetSource):
+        return known_labelled(source.source)
+    if isinstance(source, ConcatSource):
+        kinds = {known_labelled(part) for part in source.parts}
         return kinds.pop() if len(kinds) == 1 else None
     return source.labelled
 
 
-def common(transforms: Sequence[Any]) -> Any:
+def common_transform(transforms: Sequence[Any]) -> Any:
     """The transform that all parts have. Raises ValueError where they differ in what they describe."""
     first = transforms[0]
     for k, other in enumerate(transforms[1:], 1):
         if other is first:
             continue
-        if first is None or other is None or described(other) != described(first):
+        if first is None or other is None or as_policy(other) != as_policy(first):
             raise ValueError(
                 f"DataLoader: parts 0 and {k} of the ConcatDataset have different transforms, {first} and {other}; give them "
                 "the same, or give a policy, which takes their place"
@@ -141,6 +141,6 @@ def common(transforms: Sequence[Any]) -> Any:
     return first
 
 
-def described(transform: Any) -> Policy:
+def as_policy(transform: Any) -> Policy:
     """The policy of a transform, to be compared: some can be told only for a given size, and any will do if it is the same."""
     return from_torchvision(transform, size=(256, 256))

@@ -8,8 +8,8 @@ from typing import Any
 
 from ...images import Images, as_rgb
 from ..decoders.pillow import Pixels
-from . import Index, collated, first_is_labelled
-from .targets import Collate, together
+from . import Index, collate_samples, first_is_labelled
+from .targets import Collate, collate_by_torch
 
 
 class DatasetSource:
@@ -37,9 +37,9 @@ class DatasetSource:
         """Whether the first sample that can be read has a target; to ask reads it, in this process, once."""
         return first_is_labelled(self)
 
-    def load(self, index: Index, collate: Collate = together) -> tuple[Images, Any]:
+    def load(self, index: Index, collate: Collate = collate_by_torch) -> tuple[Images, Any]:
         samples = index.tolist()
-        return collated([self.item(i) for i in samples], samples, collate, self.name)
+        return collate_samples([self.item(i) for i in samples], samples, collate, self.name)
 
     def item(self, i: int) -> tuple[Pixels, Any]:
         """Pixels and target; None where there is no target."""

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..decoders.pillow import DecodeError
-from .targets import Collate, collate_targets, together
+from .targets import Collate, collate_by_torch, collate_targets
 
 LOG = logging.getLogger("gpuaug")
 
@@ -45,9 +45,9 @@ class FolderSource:
 
     def __init__(self, root: str | os.PathLike[str], labels: bool | None = None, advice: str = ALL_IMAGES) -> None:
         top = str(Path(root).expanduser())
-        tree = Tree(top)
+        tree = FolderTree(top)
         folders, loose = tree.inside(top)
-        self.files = Files()
+        self.files = PathTable()
         self.target_transform: Callable[[Any], Any] | None = None
         counts = []
         for name, way in folders.items():
@@ -55,7 +55,7 @@ class FolderSource:
             for folder, names in tree.walk(name, way):
                 self.files.extend(folder, names)
             counts.append(len(self.files) - before)
-        tree.tell()
+        tree.warn_hidden()
         if not (len(self.files) or loose):
             raise FileNotFoundError(
                 f"{top}: no images in it; it needs files that end in {' '.join(EXTENSIONS)}, in one folder a class or, without "
@@ -98,7 +98,7 @@ class FolderSource:
         source = cls.__new__(cls)
         source.labelled = labelled
         source.classes, source.class_to_idx, source.target_transform = classes, class_to_idx, target_transform
-        source.files = Files()
+        source.files = PathTable()
         targets = []
         for path, target in samples:
             folder, name = os.path.split(path)
@@ -123,7 +123,7 @@ class FolderSource:
         except OSError as error:
             raise DecodeError(f"{path}: cannot be read: {error.strerror or error}") from error
 
-    def target(self, index: npt.NDArray[np.int64], collate: Collate = together) -> Any:
+    def target(self, index: npt.NDArray[np.int64], collate: Collate = collate_by_torch) -> Any:
         """Targets of a batch: int64 (B,), or what the target transform and `collate` make of them; None without labels."""
         return collate_targets(self.targets, index, self.target_transform, collate, self.name) if self.labelled else None
 
@@ -131,7 +131,7 @@ class FolderSource:
         return f"FolderSource({len(self)} files, {f'{len(self.classes)} classes' if self.labelled else 'no labels'})"
 
 
-class Files:
+class PathTable:
     """A list of paths that keeps each folder once and all names in one string of bytes."""
 
     def __init__(self) -> None:
@@ -161,18 +161,18 @@ MACOS = "__MACOSX"
 
 
 @dataclass(frozen=True)
-class Step:
+class FollowedLink:
     """A link to a folder that was followed: its path, and the real path of the folder that it lies in."""
 
     link: str
     out_of: Path
 
 
-Way: TypeAlias = tuple[Step, ...]
+LinkPath: TypeAlias = tuple[FollowedLink, ...]
 """The links that were followed to a folder, in order."""
 
 
-class Tree:
+class FolderTree:
     """The folders below `top`, links to folders followed. hidden: what was passed over on the way.
 
     A link to a file that is not there is listed, as torchvision does; a pipe or socket, which would block, is not. A link
@@ -188,26 +188,26 @@ class Tree:
         self.top = top
         self.hidden: list[str] = []
 
-    def inside(self, folder: str, way: Way = ()) -> tuple[dict[str, Way], list[str]]:
+    def inside(self, folder: str, way: LinkPath = ()) -> tuple[dict[str, LinkPath], list[str]]:
         """Names of the folders in a folder, each with the way to it, and of the images, sorted. way: that to the folder."""
-        folders: dict[str, Way] = {}
+        folders: dict[str, LinkPath] = {}
         images = []
         with os.scandir(folder) as entries:
             for entry in entries:
                 name = entry.name
                 image = name.lower().endswith(EXTENSIONS)
                 if name[0] == "." or name == MACOS:  # as `is_hidden`, without a call for each file
-                    if image or holds(entry.is_dir):
+                    if image or is_true(entry.is_dir):
                         self.hidden.append(entry.path)
-                elif image and (linked(entry) if entry.is_symlink() else entry.is_file()):
+                elif image and (leads_to_file(entry) if entry.is_symlink() else entry.is_file()):
                     images.append(name)
-                elif holds(entry.is_dir):
+                elif is_true(entry.is_dir):
                     beyond = follow(entry.path, way) if entry.is_symlink() else way
                     if beyond is not None:
                         folders[name] = beyond
         return dict(sorted(folders.items())), sorted(images)
 
-    def walk(self, name: str, way: Way) -> list[tuple[str, list[str]]]:
+    def walk(self, name: str, way: LinkPath) -> list[tuple[str, list[str]]]:
         """A folder of `top` and every folder below it, sorted by path, with the sorted names of its images."""
         found = []
         todo = [(str(Path(self.top, name)), way)]
@@ -218,7 +218,7 @@ class Tree:
             todo += [(str(Path(folder, name)), beyond) for name, beyond in folders.items()]
         return sorted(found)
 
-    def tell(self) -> None:
+    def warn_hidden(self) -> None:
         """Log what was passed over."""
         if self.hidden:
             LOG.warning(
@@ -232,7 +232,7 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name == MACOS
 
 
-def holds(question: Callable[[], bool]) -> bool:
+def is_true(question: Callable[[], bool]) -> bool:
     """What a directory entry answers; False for a link that leads to itself."""
     try:
         return question()
@@ -242,12 +242,12 @@ def holds(question: Callable[[], bool]) -> bool:
         return False
 
 
-def linked(link: os.DirEntry[str]) -> bool:
+def leads_to_file(link: os.DirEntry[str]) -> bool:
     """Whether a link leads to a file, or to nothing."""
-    return holds(link.is_file) or not Path(link.path).exists()
+    return is_true(link.is_file) or not Path(link.path).exists()
 
 
-def follow(link: str, way: Way) -> Way | None:
+def follow(link: str, way: LinkPath) -> LinkPath | None:
     """The way through a link to a folder; None where it leads to a folder that it lies in. way: that to the link.
 
     Raises ValueError naming the links where it leads back to a folder that another link on the way lies in.
@@ -259,4 +259,4 @@ def follow(link: str, way: Way) -> Way | None:
         if step.out_of.is_relative_to(into):
             circle = ", ".join([*(one.link for one in way[k:]), link])
             raise ValueError(f"{link}: symbolic links lead in a circle, {circle}; remove one of them")
-    return (*way, Step(link, out_of))
+    return (*way, FollowedLink(link, out_of))

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from ..decoders.pillow import DecodeError
 from . import Index
-from .targets import Collate, collate_targets, together
+from .targets import Collate, collate_by_torch, collate_targets
 
 LOG = logging.getLogger("gpuaug")
 
@@ -52,13 +52,13 @@ class HuggingFaceSource:
         if "Iterable" in kind:
             raise TypeError(f"DataLoader: {kind} is a stream; load it with streaming=False, so that it has len and []")
         features = dataset.features
-        self.image = column("image", image, features, IMAGES, (is_bytes, is_string))
+        self.image = choose_column("image", image, features, IMAGES, (is_bytes, is_string))
         plain = dataset.with_format(None)
         self.targets: npt.NDArray[Any] = np.full(len(dataset), -1, dtype=np.int64)
         self.classes: list[str] = []
         likely = any(fits(key, features[key]) for fits in LABELS for key in features)
         if labelled or (labelled is None and (label is not None or likely)):
-            name = column("label", label, features, LABELS, (is_string,))
+            name = choose_column("label", label, features, LABELS, (is_string,))
             values = plain.select_columns([name]).with_format("arrow")[:].column(name)
             self.classes, self.targets = classes_of(features[name], name, values)
         self.labelled = bool((self.targets != -1).any()) if self.targets.ndim == 1 else True
@@ -79,11 +79,11 @@ class HuggingFaceSource:
                 raise ValueError("there is no image")
             if cell["bytes"] is not None:
                 return cast(bytes, cell["bytes"])
-            return fetched(cell) if "://" in cell["path"] else Path(cell["path"]).read_bytes()
+            return read_linked(cell) if "://" in cell["path"] else Path(cell["path"]).read_bytes()
         except Exception as error:  # remote file systems raise what their clients do
             raise DecodeError(f"{self.name(i)}: cannot be read: {error or type(error).__name__}") from error
 
-    def target(self, index: Index, collate: Collate = together) -> Any:
+    def target(self, index: Index, collate: Collate = collate_by_torch) -> Any:
         """Targets of a batch: int64 (B,), float32 (B, classes), or what `collate` makes of them; None without labels."""
         if not self.labelled:
             return None
@@ -136,7 +136,7 @@ def inner(feature: Any) -> Any:
     return feature.feature if type(feature).__name__ in ("List", "LargeList", "Sequence") else None
 
 
-def column(role: str, name: str | None, features: Any, likely: tuple[Fits, ...], by_name: tuple[Fits, ...]) -> str:
+def choose_column(role: str, name: str | None, features: Any, likely: tuple[Fits, ...], by_name: tuple[Fits, ...]) -> str:
     """The column for a role: the one that was named, or the only one of the first kind that there is any of."""
     if name is not None:
         if name not in features:
@@ -183,7 +183,7 @@ def undecoded() -> Any:
     return Image(decode=False)
 
 
-def fetched(cell: dict[str, Any]) -> bytes:
+def read_linked(cell: dict[str, Any]) -> bytes:
     """The file at a URL, or inside of an archive (`zip://a.png::photos.zip`), as `datasets` reads it."""
     feature = undecoded()
     (found,) = feature.embed_storage(import_module("pyarrow").array([cell], type=feature.pa_type)).to_pylist()

@@ -15,7 +15,7 @@ from ...images import Images
 from . import Index
 from .arrays import ArraySource
 from .shards import ShardSource
-from .targets import Collate, together
+from .targets import Collate, collate_by_torch
 
 MANIFEST = "packed.json"
 PROGRESS = "packing.json"
@@ -43,15 +43,15 @@ class PackedSource(ArraySource):
                 f"{self.folder / MANIFEST}: holds format {manifest['format']!r}, not 'raw'; give the folder's path"
             )
         count, size = manifest["count"], manifest["size"]
-        pixels = array(self.folder / PIXELS, np.uint8, (count, size, size, 3), "c")
-        super().__init__(pixels, array(self.folder / TARGETS, np.int64, (count,)))
+        pixels = load_array(self.folder / PIXELS, np.uint8, (count, size, size, 3), "c")
+        super().__init__(pixels, load_array(self.folder / TARGETS, np.int64, (count,)))
         self.labelled = bool((self.targets != -1).any())
         self.classes: list[str] = manifest["classes"]
 
     def name(self, i: int) -> str:
         return f"{self.folder / PIXELS}: image {i}"
 
-    def load(self, index: Index, collate: Collate = together) -> tuple[Images, Any]:
+    def load(self, index: Index, collate: Collate = collate_by_torch) -> tuple[Images, Any]:
         self.will_need(index)
         return super().load(index, collate)
 
@@ -77,43 +77,43 @@ class PackedSource(ArraySource):
         return f"PackedSource({len(self)} images of {self.size[0]}x{self.size[1]})"
 
 
-def array(
-    place: Path, dtype: type[np.generic], shape: tuple[int, ...], mmap_mode: Literal["c"] | None = None
+def load_array(
+    path: Path, dtype: type[np.generic], shape: tuple[int, ...], mmap_mode: Literal["c"] | None = None
 ) -> npt.NDArray[Any]:
     """An array in a `.npy` file. Raises FileNotFoundError, and ValueError naming a file that is damaged or of another kind."""
     try:
-        found = np.load(place, mmap_mode=mmap_mode)
+        found = np.load(path, mmap_mode=mmap_mode)
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"{place}: no such file; pack again") from error
+        raise FileNotFoundError(f"{path}: no such file; pack again") from error
     except Exception as error:  # its header is Python source, and raises whatever parsing that does
-        raise ValueError(f"{place}: damaged, or not a NumPy array: {error}") from error
+        raise ValueError(f"{path}: damaged, or not a NumPy array: {error}") from error
     if found.dtype != dtype or found.shape != shape:
         kind = f"{found.dtype} of shape {found.shape}"
-        raise ValueError(f"{place}: holds {kind}, but {MANIFEST} asks for {np.dtype(dtype)} of shape {shape}; pack again")
+        raise ValueError(f"{path}: holds {kind}, but {MANIFEST} asks for {np.dtype(dtype)} of shape {shape}; pack again")
     return cast("npt.NDArray[Any]", found)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
     """What a packed folder says of itself. Raises FileNotFoundError or ValueError naming the file."""
-    place = folder / MANIFEST
+    path = folder / MANIFEST
     if (folder / PROGRESS).exists():
         raise ValueError(f"{folder}: packing has not finished; run the same `gpuaug pack` again, and it goes on")
-    if not place.exists():
-        raise FileNotFoundError(f"{place}: no such file; `gpuaug pack SRC {folder}` writes it")
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file; `gpuaug pack SRC {folder}` writes it")
     try:
-        manifest = json.loads(place.read_text(encoding="utf-8"))
+        manifest = json.loads(path.read_text(encoding="utf-8"))
         found = {name: type(manifest[name]) for name in FIELDS}
         files = [part["name"] for part in manifest["parts"]] if manifest["format"] == "jpeg" else []
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{place}: not a manifest of `gpuaug pack`: {type(error).__name__} {error}") from error
+        raise ValueError(f"{path}: not a manifest of `gpuaug pack`: {type(error).__name__} {error}") from error
     if found != FIELDS or manifest["format"] not in ("raw", "jpeg") or not all(isinstance(name, str) for name in files):
-        raise ValueError(f"{place}: not a manifest of `gpuaug pack`: a field is not as `gpuaug.data.PackedSource` says")
+        raise ValueError(f"{path}: not a manifest of `gpuaug pack`: a field is not as `gpuaug.data.PackedSource` says")
     if manifest["version"] != VERSION:
-        raise ValueError(f"{place}: version {manifest['version']}; this gpuaug reads version {VERSION}; pack again, or upgrade")
+        raise ValueError(f"{path}: version {manifest['version']}; this gpuaug reads version {VERSION}; pack again, or upgrade")
     return cast("dict[str, Any]", manifest)
 
 
-def source_of(folder: Path, labels: bool | None = None) -> PackedSource | ShardSource:
+def packed_source(folder: Path, labels: bool | None = None) -> PackedSource | ShardSource:
     """The source of a packed folder, of either format. labels: as `ShardSource`."""
     manifest = read_manifest(folder)
     if manifest["format"] == "raw":

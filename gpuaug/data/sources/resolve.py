@@ -16,12 +16,12 @@ from torch.utils.data import IterableDataset
 from ...ops import Size
 from . import Source, packed
 from .arrays import ArraySource
-from .composed import Concatenated, Selected, common, known
+from .composed import ConcatSource, SubsetSource, common_transform, known_labelled
 from .dataset import DatasetSource
 from .folder import ALL_IMAGES, EXTENSIONS, FolderSource, is_hidden
 from .huggingface import HuggingFaceSource, is_huggingface
 from .remote import is_remote
-from .shards import MAGIC, RANGE, UNPACK, ShardSource, within
+from .shards import MAGIC, RANGE, UNPACK, ShardSource, shards_in_folder
 
 T = TypeVar("T")
 
@@ -42,13 +42,13 @@ def as_source(given: Any, policy_given: bool, labels: bool | None = None) -> tup
     labels: whether labels are wanted; None takes them where there are any.
     Raises ValueError where labels=True and there are none, and for parts of which some have labels and some have none.
     """
-    source, transform = found(given, policy_given, labels)
+    source, transform = find_source(given, policy_given, labels)
     if labels is not False:
         check_labels(source, labels)
     return source, transform
 
 
-def found(given: Any, policy_given: bool, labels: bool | None) -> tuple[Source, Any]:
+def find_source(given: Any, policy_given: bool, labels: bool | None) -> tuple[Source, Any]:
     if isinstance(given, (str, os.PathLike)):
         refuse_files(os.fspath(given))
         return from_path(os.fspath(given), labels), None
@@ -77,10 +77,10 @@ def found(given: Any, policy_given: bool, labels: bool | None) -> tuple[Source, 
 
 def check_labels(source: Source, labels: bool | None) -> None:
     """Raise where labels are asked for and missing, or where parts of a concatenation have them and others have not."""
-    if isinstance(source, Selected):
+    if isinstance(source, SubsetSource):
         check_labels(source.source, labels)
-    elif isinstance(source, Concatenated):
-        of = {known(part): part for part in source.parts}
+    elif isinstance(source, ConcatSource):
+        of = {known_labelled(part): part for part in source.parts}
         if True in of and False in of:
             raise ValueError(
                 f"DataLoader: of the ConcatDataset's parts, {of[True]!r} has labels and {of[False]!r} has none; give the "
@@ -88,7 +88,7 @@ def check_labels(source: Source, labels: bool | None) -> None:
             )
         for part in source.parts:
             check_labels(part, labels)
-    elif labels and known(source) is False:
+    elif labels and known_labelled(source) is False:
         missing = next(what for kind, what in MISSING.items() if isinstance(source, kind))
         raise ValueError(f"DataLoader: labels=True, but {source!r} has none: {missing}")
 
@@ -167,10 +167,10 @@ def from_path(path: str, labels: bool | None = None, advice: str = ALL_IMAGES) -
     if path.lower().endswith((".tar", ".zip", *UNPACK)) and not Path(path).is_dir():
         return ShardSource(path, labels=labels, advice=advice)
     if is_remote(path):
-        return ShardSource(within(path), labels=labels, advice=advice)
+        return ShardSource(shards_in_folder(path), labels=labels, advice=advice)
     folder = Path(path).expanduser()
     if (folder / packed.MANIFEST).exists() or (folder / packed.PROGRESS).exists():
-        return packed.source_of(folder, labels)
+        return packed.packed_source(folder, labels)
     if folder.is_dir():
         with os.scandir(folder) as entries:
             found = list(entries)
@@ -188,18 +188,18 @@ def from_dataset(dataset: Any, policy_given: bool, labels: bool | None) -> tuple
     """
     if is_huggingface(dataset):
         return HuggingFaceSource(dataset, labelled=labels), None
-    check(dataset)
-    if getitem(dataset) == "torch.utils.data.dataset.Subset":
+    check_map_style(dataset)
+    if getitem_owner(dataset) == "torch.utils.data.dataset.Subset":
         inner, transform = from_dataset(dataset.dataset, policy_given, labels)
-        return Selected(inner, dataset.indices), transform
-    if getitem(dataset) == "torch.utils.data.dataset.ConcatDataset":
+        return SubsetSource(inner, dataset.indices), transform
+    if getitem_owner(dataset) == "torch.utils.data.dataset.ConcatDataset":
         parts, inside = zip(*(from_dataset(part, policy_given, labels) for part in dataset.datasets), strict=True)
-        return Concatenated(parts), None if policy_given else common(inside)
+        return ConcatSource(parts), None if policy_given else common_transform(inside)
     raw, transform = dataset, None
     target_transform = None if labels is False else getattr(dataset, "target_transform", None)
     if is_torchvision(dataset) or not policy_given:
         raw, transform = without_transform(dataset)
-    method = getitem(dataset)
+    method = getitem_owner(dataset)
     if method == "torchvision.datasets.folder.DatasetFolder" and dataset.loader is default_loader():
         return FolderSource.from_samples(raw.samples, raw.classes, raw.class_to_idx, target_transform), transform
     if method in ARRAYS:
@@ -214,13 +214,13 @@ def size_of(source: Source) -> Size | None:
     """(height, width) of every image of a source, where it is known that they have but one."""
     if isinstance(source, ArraySource):
         return source.size
-    if isinstance(source, Selected):
+    if isinstance(source, SubsetSource):
         return size_of(source.source)
-    sizes = {size_of(part) for part in source.parts} if isinstance(source, Concatenated) else {None}
+    sizes = {size_of(part) for part in source.parts} if isinstance(source, ConcatSource) else {None}
     return sizes.pop() if len(sizes) == 1 else None
 
 
-def check(dataset: Any) -> None:
+def check_map_style(dataset: Any) -> None:
     if isinstance(dataset, IterableDataset):
         raise TypeError(
             f"DataLoader: {type(dataset).__name__} is an IterableDataset; give a map-style Dataset, with len and []"
@@ -279,7 +279,7 @@ def is_torchvision(dataset: Any) -> bool:
     return any(f"{c.__module__}.{c.__qualname__}" == "torchvision.datasets.vision.VisionDataset" for c in type(dataset).__mro__)
 
 
-def getitem(dataset: Any) -> str:
+def getitem_owner(dataset: Any) -> str:
     """Where the class's `__getitem__` is defined, so that a subclass with its own is not mistaken for its base."""
     method = type(dataset).__getitem__
     return f"{getattr(method, '__module__', '')}.{getattr(method, '__qualname__', '')}".removesuffix(".__getitem__")

@@ -19,7 +19,7 @@ from ..decoders.pillow import DecodeError
 from . import tar_index
 from .folder import ALL_IMAGES
 from .remote import filesystem, is_remote, read_range
-from .targets import Collate, collate_targets, together
+from .targets import Collate, collate_by_torch, collate_targets
 
 LOG = logging.getLogger("gpuaug")
 
@@ -69,7 +69,7 @@ class ShardSource:
         advice: str = ALL_IMAGES,
     ) -> None:
         given = [shards] if isinstance(shards, (str, os.PathLike)) else list(shards)
-        self.paths = [path for pattern in given for path in expand(os.fspath(pattern))]
+        self.paths = [path for pattern in given for path in expand_pattern(os.fspath(pattern))]
         self.classes = list(classes)
         if folder := next((path for path in self.paths if Path(path).is_dir()), None):
             raise ValueError(
@@ -86,9 +86,9 @@ class ShardSource:
         elif unreadable := next((shard.unreadable for shard in self.shards if shard.unreadable), None):
             raise ValueError(f"{unreadable}; write the classes as integers; {advice}")
         self.labelled = bool((self.targets != -1).any())
-        self.tell()
+        self.warn_left_out()
 
-    def tell(self) -> None:
+    def warn_left_out(self) -> None:
         """Log what was left out."""
         if aside := sum(shard.aside for shard in self.shards):
             path, shard = next(pair for pair in zip(self.paths, self.shards, strict=True) if pair[1].aside)
@@ -119,7 +119,7 @@ class ShardSource:
             raise DecodeError(f"{self.name(i)}: the shard ends within it; it was cut short since it was indexed")
         return data
 
-    def target(self, index: tar_index.Int64s, collate: Collate = together) -> Any:
+    def target(self, index: tar_index.Int64s, collate: Collate = collate_by_torch) -> Any:
         """Targets of a batch: int64 (B,), or what `collate` makes of them; None where no sample has a class."""
         return collate_targets(self.targets, index, None, collate) if self.labelled else None
 
@@ -127,7 +127,7 @@ class ShardSource:
         return f"ShardSource({len(self)} samples in {len(self.paths)} shards)"
 
 
-def expand(pattern: str) -> list[str]:
+def expand_pattern(pattern: str) -> list[str]:
     """The paths of a pattern: `{08..11}` counts from 08 to 11, with as many digits; `*`, `?` and `[...]` are what there is.
 
     A pattern without these is a path. Raises ValueError for one that counts down or is compressed, and FileNotFoundError where
@@ -139,15 +139,15 @@ def expand(pattern: str) -> list[str]:
             f"{pattern}: {braces[0]} is not known; of braces {{000..001}} alone is, which counts; list other paths one by one"
         )
     if match is None:
-        return listed(pattern)
+        return matching_paths(pattern)
     first, last = match.groups()
     if int(first) > int(last):
         raise ValueError(f"{pattern}: {match[0]} counts down; write the smaller number first")
     numbers = [f"{k:0{len(first)}}" for k in range(int(first), int(last) + 1)]
-    return [path for number in numbers for path in expand(pattern[: match.start()] + number + pattern[match.end() :])]
+    return [path for number in numbers for path in expand_pattern(pattern[: match.start()] + number + pattern[match.end() :])]
 
 
-def listed(pattern: str) -> list[str]:
+def matching_paths(pattern: str) -> list[str]:
     """The paths that fit a pattern without numbers to count, sorted."""
     if pattern.lower().endswith(".zip"):
         raise ValueError(f"{pattern}: is a zip, which is not read; unpack it, `unzip X.zip -d FOLDER`, and give the folder")
@@ -171,7 +171,7 @@ def listed(pattern: str) -> list[str]:
     return sorted(found)
 
 
-def within(url: str) -> list[str]:
+def shards_in_folder(url: str) -> list[str]:
     """The `.tar` shards in a folder that is not on this machine's disks. Raises FileNotFoundError where there are none."""
     fs, inside = filesystem(url)
     try:

@@ -89,13 +89,13 @@ def index(path: str) -> Shard:
     Raises FileNotFoundError, and ValueError as `scan` does.
     """
     stamp = stamp_of(path)
-    for place in places(path):
-        if (found := load(place, stamp)) is not None:
+    for cached in cache_paths(path):
+        if (found := load(cached, stamp)) is not None:
             return found
     made = scan(path)
-    for place in places(path):
+    for cached in cache_paths(path):
         with contextlib.suppress(OSError):  # a folder that may only be read; without any cache it is made anew next time
-            save(made, place, stamp)
+            save(made, cached, stamp)
             break
     return made
 
@@ -116,7 +116,7 @@ def stamp_of(path: str) -> str:
     return f"{VERSION} {status.st_size} {status.st_mtime_ns}"
 
 
-def places(path: str) -> list[Path]:
+def cache_paths(path: str) -> list[Path]:
     """Where an index may lie: beside a local shard, or in the user's cache, if there is a home."""
     full = path if is_remote(path) else str(Path(path).absolute())
     beside = [] if is_remote(path) else [Path(path + SUFFIX)]
@@ -127,10 +127,10 @@ def places(path: str) -> list[Path]:
     return [*beside, cache / (hashlib.sha256(os.fsencode(full)).hexdigest() + SUFFIX)]
 
 
-def load(place: Path, stamp: str) -> Shard | None:
+def load(path: Path, stamp: str) -> Shard | None:
     """A cached index, or None where there is none, or one of another version of the shard."""
     try:
-        with place.open("rb") as file, np.load(file) as arrays:  # given a name, np.load leaves a damaged file open
+        with path.open("rb") as file, np.load(file) as arrays:  # given a name, np.load leaves a damaged file open
             if str(arrays["stamp"]) != stamp:
                 return None
             return Shard.of(arrays["columns"], arrays["names"], *json.loads(str(arrays["notes"])))
@@ -138,9 +138,9 @@ def load(place: Path, stamp: str) -> Shard | None:
         return None
 
 
-def save(shard: Shard, place: Path, stamp: str) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with atomic(place) as file:
+def save(shard: Shard, path: Path, stamp: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic(path) as file:
         columns = np.stack([shard.offsets, shard.sizes, shard.targets, shard.ends])
         notes = json.dumps([shard.unreadable, shard.aside, shard.example])
         np.savez(file, stamp=np.array(stamp), columns=columns, names=shard.names, notes=np.array(notes))
@@ -158,7 +158,7 @@ def scan(path: str) -> Shard:
     unreadable, aside = "", []
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(open_for_scan(path))
-        linked = Linked(file, path)
+        linked = LinkResolver(file, path)
         for key, group in groupby(members(file, path), key=lambda found: found[0]):
             sample = [(extension, member) for _, extension, member in group]
             images = [member for extension, member in sample if f".{extension}" in EXTENSIONS]
@@ -166,12 +166,12 @@ def scan(path: str) -> Shard:
                 aside += [member.name for _, member in sample]
                 continue
             if len(images) != 1:
-                raise ValueError(f"{path}: sample {key} {problem(images, [member.name for _, member in sample])}")
+                raise ValueError(f"{path}: sample {key} {sample_problem(images, [member.name for _, member in sample])}")
             start, size = linked.place(images[0])
             offsets.append(start)
             sizes.append(size)
             try:
-                targets.append(label(file, path, dict(sample), linked))
+                targets.append(read_label(file, path, dict(sample), linked))
             except ValueError as error:
                 targets.append(-1)
                 unreadable = unreadable or str(error)
@@ -185,7 +185,7 @@ def is_document(member: tarfile.TarInfo) -> bool:
     return bool(DOCUMENT.fullmatch(posixpath.normpath(member.name)))
 
 
-def problem(images: list[tarfile.TarInfo], names: list[str]) -> str:
+def sample_problem(images: list[tarfile.TarInfo], names: list[str]) -> str:
     """What is wrong with a sample of these members, of which these are images."""
     among = f"among its members {', '.join(names)}"
     if images:
@@ -228,7 +228,7 @@ def headers(file: IO[bytes], path: str) -> Iterator[tarfile.TarInfo]:
                 end = tar.offset
         except tarfile.TarError as error:
             if last == "its start":
-                raise ValueError(f"{path}: {no_tar(file, path) or f'not a plain tar ({error})'}") from error
+                raise ValueError(f"{path}: {what_it_is(file, path) or f'not a plain tar ({error})'}") from error
             raise ValueError(f"{path}: damaged or cut short after {last}: {error}") from error
         file.seek(end)
         if file.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:  # tarfile takes whatever it cannot read as the end
@@ -236,7 +236,7 @@ def headers(file: IO[bytes], path: str) -> Iterator[tarfile.TarInfo]:
         start = after_zeros(file)
 
 
-def no_tar(file: IO[bytes], path: str) -> str:
+def what_it_is(file: IO[bytes], path: str) -> str:
     """What a file that is no tar is by its first bytes, and what to do; "" where they do not tell."""
     file.seek(0)
     head = file.read(8)
@@ -261,7 +261,7 @@ def after_zeros(file: IO[bytes]) -> int | None:
     return None
 
 
-class Linked:
+class LinkResolver:
     """Where the bytes of members lie, of links too; where there are links, the tar's headers are read once more."""
 
     def __init__(self, file: IO[bytes], path: str) -> None:
@@ -290,7 +290,7 @@ class Linked:
         return found.offset_data, found.size
 
 
-def label(file: IO[bytes], path: str, sample: dict[str, tarfile.TarInfo], linked: Linked) -> int:
+def read_label(file: IO[bytes], path: str, sample: dict[str, tarfile.TarInfo], linked: LinkResolver) -> int:
     """The class of a sample: its `.cls`, else the field `label` of its `.json`, else -1. Raises ValueError for no integer."""
     if (member := sample.get("cls")) is None and (member := sample.get("json")) is None:
         return -1

@@ -16,7 +16,7 @@ Collate: TypeAlias = Callable[[list[Any]], Any]
 """What makes one target of the list of a batch's targets."""
 
 
-def together(targets: list[Any]) -> Any:
+def collate_by_torch(targets: list[Any]) -> Any:
     """What torch's default_collate makes of them. Raises TypeError or ValueError where they do not fit together."""
     try:
         return default_collate(targets)
@@ -28,22 +28,22 @@ def together(targets: list[Any]) -> Any:
         ) from error
 
 
-def left_out(targets: list[Any]) -> None:
+def collate_nothing(targets: list[Any]) -> None:
     """No target at all, as for labels=False."""
 
 
-def single(targets: list[Any]) -> Any:
+def collate_single(targets: list[Any]) -> Any:
     """The target of a batch of one, as it was before it was batched."""
     (target,) = targets
     return target
 
 
-def batched(targets: Sequence[Any], collate: Collate, name: Callable[[int], str]) -> Any:
+def collate_batch(targets: Sequence[Any], collate: Collate, name: Callable[[int], str]) -> Any:
     """The target of a batch; None where no sample has one. name: what to call the sample at a position.
 
     Raises TypeError naming two samples of which one has a target and the other has none, and one whose target is geometric.
     """
-    if not targets or collate is left_out:
+    if not targets or collate is collate_nothing:
         return None
     missing = [k for k, target in enumerate(targets) if target is None]
     if len(missing) == len(targets):
@@ -56,21 +56,21 @@ def batched(targets: Sequence[Any], collate: Collate, name: Callable[[int], str]
         )
     for k, target in enumerate(targets):
         refuse_geometric(target, name(k))
-    return called(collate, list(targets))
+    return call_collate(collate, list(targets))
 
 
-def called(collate: Collate, targets: list[Any]) -> Any:
+def call_collate(collate: Collate, targets: list[Any]) -> Any:
     """The result of the user's function, or torch's. Raises for StopIteration, which would end the epoch, and None."""
     try:
         target = collate(targets)
     except StopIteration as error:
-        raise RuntimeError(f"DataLoader: {named(collate)} raised StopIteration") from error
-    if target is None and collate is not single:
-        raise ValueError(f"DataLoader: {named(collate)} returned None; to leave targets out, give labels=False instead")
+        raise RuntimeError(f"DataLoader: {collate_name(collate)} raised StopIteration") from error
+    if target is None and collate is not collate_single:
+        raise ValueError(f"DataLoader: {collate_name(collate)} returned None; to leave targets out, give labels=False instead")
     return target
 
 
-def named(function: Any) -> str:
+def collate_name(function: Any) -> str:
     return f"target_collate_fn {getattr(function, '__name__', type(function).__name__)}"
 
 
@@ -78,7 +78,7 @@ def collate_targets(
     targets: npt.NDArray[Any],
     index: npt.NDArray[np.int64],
     transform: Callable[[Any], Any] | None,
-    collate: Collate = together,
+    collate: Collate = collate_by_torch,
     name: Callable[[int], str] = str,
 ) -> Any:
     """Targets of the samples `index`: a tensor (B, ...) of the targets' dtype, or the transformed ones, collated.
@@ -86,13 +86,13 @@ def collate_targets(
     A transform and a collate function see integers as Python's; the latter sees other targets as tensors. name: what to call
     a sample. Raises ValueError where the transform gives None for all of them.
     """
-    if collate is left_out:
+    if collate is collate_nothing:
         return None
-    if transform is None and collate is together:
+    if transform is None and collate is collate_by_torch:
         return torch.from_numpy(targets[index])
     if transform is None:
         found = targets[index]
-        return called(
+        return call_collate(
             collate, found.tolist() if found.dtype.kind in "iu" and found.ndim == 1 else list(torch.from_numpy(found))
         )
     try:
@@ -103,7 +103,7 @@ def collate_targets(
         raise ValueError(
             f"{name(int(index[0]))}: the target_transform returned None; to leave targets out, give the loader labels=False"
         )
-    return batched(made, collate, lambda k: name(int(index[k])))
+    return collate_batch(made, collate, lambda k: name(int(index[k])))
 
 
 def refuse_geometric(target: Any, name: str) -> None:
