@@ -22,7 +22,7 @@ from .decoders.regions import Boxes, Region, regions_read, starts_with_crop
 from .engine.batch import to_images, try_read
 from .engine.fetchers import PART_SIZE
 from .loader import DataLoader
-from .sources import Encoded, Index, Loaded
+from .sources import Encoded, Index, Loaded, is_encoded
 
 T = TypeVar("T")
 
@@ -117,7 +117,7 @@ def diagnose(
     index = order[:batch_size]
     rates: dict[str, float] = {}
     size, bad, frames = None, 0, None
-    if loader.source.workers == "threads":
+    if is_encoded(loader.source):
         rates, pictures, index, size = of_files(loader, order, index, seconds / 4)
         images, frames = to_images(pictures)
         bad = len(order[:batch_size]) - len(index)

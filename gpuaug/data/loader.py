@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from copy import copy
 from time import perf_counter
 from typing import Any
@@ -38,19 +38,17 @@ from .decoders.pillow import MAX_PIXELS
 from .decoders.regions import starts_with_crop
 from .engine.bad_samples import MODES, BadSampleCounter, OnError
 from .engine.batch import DecodedBatch, FetchConfig
+from .engine.cursor import EpochCursor
 from .engine.fetchers import fetch
-from .engine.order import EpochOrder, EpochPlan, LoaderEpoch, Share, epoch_of, plan_epoch
+from .engine.order import EpochOrder, EpochPlan, Share, plan_epoch
 from .engine.pipeline import Delivery, InlinePipeline, NextEpoch, ThreadPipeline, transfer_and_augment
 from .engine.stats import Meter, Stats
 from .engine.view_maker import LazyDraws, ViewMaker
-from .sources import Index
+from .sources import Index, is_encoded, is_in_memory, is_itemized
 from .sources.composed import known_labelled, set_max_pixels
 from .sources.resolve import as_source, size_of
 from .sources.targets import collate_by_torch, collate_nothing
 from .torch_interface import TorchInterface
-
-EPOCHS = 2**32
-"""As many as draws can tell apart."""
 
 LOG = logging.getLogger("gpuaug")
 
@@ -105,10 +103,6 @@ class DataLoader(TorchInterface):
     """
 
     index: Index
-    upcoming: tuple[int, int]
-    """Epoch and position that the next pass begins with."""
-    reached: tuple[int, int]
-    """Epoch and position of the batch delivered last."""
     settled: bool | None
     """Whether batches hold targets; None until that is known (see `labelled`)."""
 
@@ -179,7 +173,7 @@ class DataLoader(TorchInterface):
         given = source if dataset is None else dataset
         itself = isinstance(given, (str, tuple, list)) or hasattr(given, "__fspath__")
         self.dataset = self.source if itself else given
-        if self.num_workers and self.source.workers != "processes":
+        if self.num_workers and not is_itemized(self.source):
             warn_unused(worker_init_fn=worker_init_fn, multiprocessing_context=multiprocessing_context)
         self.policy = own if own is not None else policy_of_transform(transform, size_of(self.source))
         self.backend, self.dtype, self.memory_format = backend, dtype, memory_format
@@ -191,11 +185,10 @@ class DataLoader(TorchInterface):
         self.warned_share: Share | None = None
         self.bad_files: dict[str, str] = {}
         self.makers = 1  # threads that make views
-        if self.device.type == "cpu" and self.source.workers == "threads":
+        if self.device.type == "cpu" and is_encoded(self.source):
             self.makers = max(1, self.num_workers)
         self.pin_memory_device, self.in_order = pin_memory_device, in_order
-        self.go_to(0, 0)
-        self.reached = self.upcoming
+        self.cursor = EpochCursor(self.epoch_samplers)
         self.reset_runtime()
         self.freeze()
 
@@ -222,17 +215,18 @@ class DataLoader(TorchInterface):
             if not self.own_batches:
                 state["batch_sampler"] = BatchSampler(state["sampler"], self.size, self.drop_last)
         other.__setstate__(state)
+        other.cursor = self.cursor.of(other.epoch_samplers)
         return other
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:  # type: ignore[override]
-        self.follow_sampler_epoch()
-        epoch, start = self.reached = self.upcoming
+        self.cursor.follow_samplers()
+        epoch, start = self.cursor.reached = self.cursor.upcoming
         plan = self.plan(epoch, start)
         self.check_length()
         if plan.own and plan.share != self.warned_share:
             warn_rank_share(self.sampler)
             self.warned_share = plan.share
-        self.go_to(epoch + 1, 0)
+        self.cursor.move(epoch + 1)
         yield from self.run(plan)
 
     def plan(self, epoch: int, start: int) -> EpochPlan:
@@ -263,9 +257,9 @@ class DataLoader(TorchInterface):
                     yield self.deliver(delivery, plan, position)
         finally:
             pipeline.close()
-            if self.source.workers == "threads":  # then batches differ in size
+            if is_encoded(self.source):  # then batches differ in size
                 trim()
-        self.reached = (plan.epoch + 1, 0)
+        self.cursor.reached = (plan.epoch + 1, 0)
         LOG.info("%s", meter)
 
     def pipeline(self, plan: EpochPlan) -> ThreadPipeline | InlinePipeline:
@@ -279,7 +273,7 @@ class DataLoader(TorchInterface):
         if not self.num_workers:
             return InlinePipeline(fetcher, augmented)
         threads = max(1, (torch.get_num_threads() - self.num_workers) // 2)  # half of what decoding leaves to the consumer
-        if self.source.workers == "none":
+        if is_in_memory(self.source):
             threads = self.num_workers  # there is nothing to decode
         return ThreadPipeline(fetcher, augmented, self.prefetch_factor, device, threads)
 
@@ -304,7 +298,7 @@ class DataLoader(TorchInterface):
 
     def begin(self, epoch: int) -> None:
         """Let the threads of an epoch begin before it is asked for, if it will be, and where its order is known."""
-        if not (self.persistent_workers and self.num_workers and self.upcoming == (epoch, 0)):
+        if not (self.persistent_workers and self.num_workers and self.cursor.upcoming == (epoch, 0)):
             return
         if isinstance(self.sampler, EpochOrder) and not self.own_batches:
             plan = self.plan(epoch, 0)
@@ -317,7 +311,7 @@ class DataLoader(TorchInterface):
         self.lazy_draws = LazyDraws(self.maker(plan.epoch), delivery.index)
         if plan.own:
             position = min(position, self.sampler.samples)  # of an uneven end, ranks have had samples twice
-        self.reached = (plan.epoch, position)
+        self.cursor.reached = (plan.epoch, position)
         if self.settled is None:
             self.settled = delivery.labelled
         if delivery.labelled != self.settled:
@@ -343,68 +337,9 @@ class DataLoader(TorchInterface):
     def maker(self, epoch: int) -> ViewMaker:
         return ViewMaker(self.augment, self.seed, epoch)
 
-    def set_epoch(self, epoch: int) -> None:
-        """Make this the epoch of the pass that begins next, also of an iterator that has not been used yet.
-
-        An epoch that `load_state_dict` has just restored keeps its position. `loader.sampler.set_epoch` does the same. A
-        sampler of the user's own that has `set_epoch` is told when the pass begins.
-        """
-        epoch = integer("epoch", epoch, 0, EPOCHS - 1)
-        self.go_to(epoch, self.upcoming[1] if epoch == self.upcoming[0] else 0)
-        self.reached = self.upcoming
-
-    def go_to(self, epoch: int, start: int) -> None:
-        self.upcoming = (epoch, start)
-        if isinstance(self.sampler, EpochOrder):
-            self.sampler.set_epoch(epoch)
-        self.sampler_epochs = [epoch_of(sampler) for sampler in self.epoch_samplers]
-
-    def follow_sampler_epoch(self) -> None:
-        """Where the loop has called a sampler's `set_epoch` since the last epoch, that is the epoch to go to."""
-        for sampler, before in zip(self.epoch_samplers, self.sampler_epochs, strict=True):
-            epoch, kind = epoch_of(sampler)
-            if (epoch, kind) != before and kind is not LoaderEpoch:
-                self.set_epoch(int(epoch))
-                return
-
     def stats(self) -> Stats:
         """What the epoch that was begun last has spent its time on so far; see `gpuaug.data.Stats`."""
         return self.meter.stats()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Where the iterator used last stands; after its end, the start of the next epoch.
-
-        position: samples of the epoch that all ranks together have delivered, bad ones included, given that each has
-        delivered as many batches as this one. With a sampler of one's own, samples delivered by this rank.
-        """
-        epoch, position = self.reached
-        return {
-            "seed": self.seed,
-            "epoch": epoch,
-            "position": position,
-            "samples": len(self.source),
-            "shuffle": self.shuffle,
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Make the next `iter()` yield the rest of the saved epoch, whatever the batch size, the workers and the ranks.
-
-        Raises ValueError where seed, shuffle or the number of samples differ, since the rest would be another one, and where
-        the state is none. A sampler of one's own must give the same order again.
-        """
-        if not isinstance(state, Mapping) or not state.keys() >= self.state_dict().keys():
-            raise ValueError(
-                f"DataLoader: a state has {', '.join(self.state_dict())}, as state_dict() gives it; this one is {state!r}"
-            )
-        for name, mine in (("seed", self.seed), ("samples", len(self.source)), ("shuffle", self.shuffle)):
-            if state[name] != mine:
-                raise ValueError(f"DataLoader: the state was saved with {name}={state[name]}, this loader has {name}={mine}")
-        most = self.sampler.samples if isinstance(self.sampler, EpochOrder) else None
-        epoch = integer("epoch", state["epoch"], 0, EPOCHS - 1)
-        position = integer("position", state["position"], 0, most)
-        self.next_epoch.discard()
-        self.go_to(epoch, position)
-        self.reached = self.upcoming
 
     def __repr__(self) -> str:
         ranks = f", rank {self.rank} of {self.world_size}" if self.world_size > 1 else ""

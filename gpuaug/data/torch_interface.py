@@ -1,4 +1,4 @@
-"""What programs written for torch's DataLoader ask of one: its class, its attributes, its samplers and its length.
+"""What programs written for torch's DataLoader ask of one: its class, attributes, samplers, length, epoch and saved state.
 
 Lightning, Fabric and Accelerate ask for torch's class by `isinstance`. The machinery behind it is `loader.DataLoader`'s own, so
 torch's `__init__` is not called.
@@ -11,14 +11,20 @@ from typing import Any
 
 from torch.utils import data as torch_data
 
-from .arguments import check_length
+from .arguments import check_length, integer
+from .engine.cursor import EpochCursor, check_state
 from .engine.order import EpochOrder, samplers_with_epoch
+from .engine.pipeline import NextEpoch
 from .sources import Source
 
 FIXED = frozenset(
     ("backend", "decoder", "device", "dtype", "labels", "memory_format", "num_workers", "policy", "seed", "shuffle", "source")
 )
 """Arguments that other parts of a loader have been made of, beside those that torch settles."""
+
+
+EPOCHS = 2**32
+"""As many as draws can tell apart."""
 
 
 class TorchInterface(torch_data.DataLoader[Any]):
@@ -40,6 +46,10 @@ class TorchInterface(torch_data.DataLoader[Any]):
     on_error: str
     sampler: Any
     batch_sampler: Any
+    seed: int
+    shuffle: bool
+    cursor: EpochCursor
+    next_epoch: NextEpoch
     own_batches: bool
     """Whether the user's own batch sampler decides on the batches."""
 
@@ -88,6 +98,42 @@ class TorchInterface(torch_data.DataLoader[Any]):
     def epoch_samplers(self) -> list[Any]:
         """What a loop may call `set_epoch` of: the sampler, or the user's own batch sampler and the sampler inside it."""
         return samplers_with_epoch(self.batch_sampler if self.own_batches else self.sampler)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Make this the epoch of the pass that begins next, also of an iterator that has not been used yet.
+
+        An epoch that `load_state_dict` has just restored keeps its position. `loader.sampler.set_epoch` does the same. A
+        sampler of the user's own that has `set_epoch` is told when the pass begins.
+        """
+        self.cursor.jump_to_epoch(integer("epoch", epoch, 0, EPOCHS - 1))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the iterator used last stands; after its end, the start of the next epoch.
+
+        position: samples of the epoch that all ranks together have delivered, bad ones included, given that each has
+        delivered as many batches as this one. With a sampler of one's own, samples delivered by this rank.
+        """
+        epoch, position = self.cursor.reached
+        return {
+            "seed": self.seed,
+            "epoch": epoch,
+            "position": position,
+            "samples": len(self.source),
+            "shuffle": self.shuffle,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Make the next `iter()` yield the rest of the saved epoch, whatever the batch size, the workers and the ranks.
+
+        Raises ValueError where seed, shuffle or the number of samples differ, since the rest would be another one, and where
+        the state is none. A sampler of one's own must give the same order again.
+        """
+        check_state(state, self.state_dict())
+        most = self.sampler.samples if isinstance(self.sampler, EpochOrder) else None
+        epoch = integer("epoch", state["epoch"], 0, EPOCHS - 1)
+        position = integer("position", state["position"], 0, most)
+        self.next_epoch.discard()
+        self.cursor.jump(epoch, position)
 
     @property
     def rank(self) -> int:

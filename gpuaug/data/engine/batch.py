@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from time import perf_counter
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from ...sampling import Draws
 from ..decoders.large import group_by_memory
 from ..decoders.pillow import Pixels, memory_for
 from ..decoders.regions import Boxes, Decoder, Region, Regional, regions_read
-from ..sources import Encoded, Index, Itemized, Loaded, collate_samples
+from ..sources import Encoded, Index, Loaded, collate_samples, is_itemized
 from ..sources.targets import Collate, collate_by_torch
 from .bad_samples import BadSample, GoodSamples, OnError, read_good
 from .view_maker import ViewMaker
@@ -79,13 +79,12 @@ class Fetcher(Protocol):
 def load_batch(source: Loaded, index: Index, on_error: OnError, collate: Collate = collate_by_torch) -> DecodedBatch:
     """A batch of a source of pixels, sample by sample where a bad one among them shall not be an error."""
     began = perf_counter()
-    if on_error.mode == "raise" or source.workers == "none":
+    if on_error.mode == "raise" or not is_itemized(source):
         images, target = source.load(index, collate)
         return DecodedBatch(index, images, target, len(index), read=perf_counter() - began)
-    items = cast(Itemized, source)
 
     def read(samples: Sequence[int]) -> list[tuple[Pixels, Any] | OSError]:
-        return [try_read(items.item, i) for i in samples]
+        return [try_read(source.item, i) for i in samples]
 
     found = read_good(index.tolist(), read, source.name, on_error)
     images, target = collate_samples(found.items, found.index, collate, source.name)

@@ -15,7 +15,7 @@ from typing import TypeAlias, cast
 import numpy as np
 import torch
 
-from ..sources import Encoded, Index, Itemized, Loaded, Source
+from ..sources import Encoded, Index, Loaded, Source, is_encoded, is_itemized
 from .batch import DecodedBatch, DecodedPart, FetchConfig, Fetcher, assemble, load_batch, read_part
 from .process_fetcher import ProcessFetcher
 from .torch_threads import limit_torch_threads
@@ -29,20 +29,19 @@ PART_SIZE = 32
 
 def fetch(source: Source, batches: Iterator[Index], workers: FetchConfig) -> Fetcher:
     """The fetcher that suits a source."""
-    if workers.count and source.workers == "threads":
-        return ThreadFetcher(cast(Encoded, source), batches, workers)
-    if workers.count and source.workers == "processes":
-        return ProcessFetcher(cast(Itemized, source), batches, workers)
+    if workers.count and is_encoded(source):
+        return ThreadFetcher(source, batches, workers)
+    if workers.count and is_itemized(source):
+        return ProcessFetcher(source, batches, workers)
     return fetch_inline(source, batches, workers)
 
 
 def fetch_inline(source: Source, batches: Iterator[Index], workers: FetchConfig) -> Generator[DecodedBatch, None, None]:
     """Fetch in the calling thread."""
     for index in batches:
-        if source.workers == "threads":
-            encoded = cast(Encoded, source)
+        if is_encoded(source):
             out = workers.maker.augment.empty(len(index)) if workers.views else None
-            yield assemble(encoded, index, [read_part(encoded, index, workers, out)], out, workers.collate)
+            yield assemble(source, index, [read_part(source, index, workers, out)], out, workers.collate)
         else:
             yield load_batch(cast(Loaded, source), index, workers.on_error, workers.collate)
 

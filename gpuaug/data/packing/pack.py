@@ -25,7 +25,7 @@ from tqdm import tqdm
 from ...ops.base import is_integer
 from ..atomic import TEMPORARY, atomic
 from ..decoders.pillow import MAX_PIXELS, DecodeError, decode
-from ..sources import Encoded, Index
+from ..sources import Encoded, Index, is_encoded
 from ..sources.packed import MANIFEST, PIXELS, PROGRESS, TARGETS, VERSION
 from ..sources.resolve import from_path
 from ..sources.tar_index import SUFFIX
@@ -163,9 +163,9 @@ def packable_source(src: str) -> Encoded:
     source = from_path(src, advice="to pack images without classes, give a folder of images alone")
     if not len(source):
         raise ValueError(f"{src}: there are no images in it")
-    if source.workers != "threads":
+    if not is_encoded(source):
         raise ValueError(f"{src}: holds raw pixels already; pack what it was made from")
-    return cast(Encoded, source)
+    return source
 
 
 def manifest_of(source: Encoded, targets: Index, packing: Packing) -> dict[str, Any]:

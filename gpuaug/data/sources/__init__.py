@@ -10,7 +10,7 @@ workers = "none"        load(index) -> (Images, target): pixels in memory, refer
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -65,6 +65,21 @@ def collate_samples(
     """A batch of the samples `index`; no target where they have none (see `collate_batch`)."""
     target = collate_batch([target for _, target in items], collate, lambda k: name(index[k]))
     return Images.from_list([pixels for pixels, _ in items]), target
+
+
+def is_encoded(source: Source) -> TypeGuard[Encoded]:
+    """Whether it gives encoded files, which threads of this process read and decode."""
+    return source.workers == "threads"
+
+
+def is_itemized(source: Source) -> TypeGuard[Itemized]:
+    """Whether it runs a user's Python code for each sample, which belongs in worker processes."""
+    return source.workers == "processes"
+
+
+def is_in_memory(source: Source) -> TypeGuard[Loaded]:
+    """Whether it refers to pixels that are decoded already."""
+    return source.workers == "none"
 
 
 def first_is_labelled(source: Itemized) -> bool:

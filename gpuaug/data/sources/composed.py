@@ -11,7 +11,7 @@ from ...convert import from_torchvision
 from ...images import Images
 from ...policy import Policy
 from ..decoders.pillow import MAX_PIXELS, Pixels, decode
-from . import Encoded, Index, Itemized, Loaded, Source, collate_samples, first_is_labelled
+from . import Encoded, Index, Itemized, Loaded, Source, collate_samples, first_is_labelled, is_encoded, is_itemized
 from .dataset import DatasetSource
 from .targets import Collate, collate_batch, collate_by_torch, collate_nothing, collate_single
 
@@ -28,7 +28,7 @@ class SubsetSource:
 
     @property
     def labelled(self) -> bool:
-        return first_is_labelled(cast(Itemized, self)) if self.workers == "processes" else self.source.labelled
+        return first_is_labelled(self) if is_itemized(self) else self.source.labelled
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -61,7 +61,7 @@ class ConcatSource:
 
     @property
     def labelled(self) -> bool:
-        return first_is_labelled(self) if self.workers == "processes" else all(part.labelled for part in self.parts)
+        return first_is_labelled(self) if is_itemized(self) else all(part.labelled for part in self.parts)
 
     def __len__(self) -> int:
         return int(self.ends[-1])
@@ -93,11 +93,10 @@ class ConcatSource:
 
     def item(self, i: int) -> tuple[Pixels, Any]:
         part, k = self.find(i)
-        if part.workers == "processes":
-            return cast(Itemized, part).item(k)
-        if part.workers == "threads":
-            encoded = cast(Encoded, part)
-            return decode(encoded.read(k), encoded.name(k), self.max_pixels), encoded.target(np.array([k]), collate_single)
+        if is_itemized(part):
+            return part.item(k)
+        if is_encoded(part):
+            return decode(part.read(k), part.name(k), self.max_pixels), part.target(np.array([k]), collate_single)
         images, target = cast(Loaded, part).load(np.array([k]), collate_single)
         return images[0].numpy(), target
 
