@@ -11,6 +11,7 @@ import gpuaug
 from gpuaug import Augmenter, Images, Policy, View, backends
 from gpuaug.augmenter import modules, stages
 from gpuaug.backends import dali
+from gpuaug.backends.dali import graph
 
 from .cases import CROPS, MAPS, REFUSES, TOLERANCE, compare, map_tables, photos, ragged, tables, uniform
 
@@ -91,10 +92,10 @@ def test_the_plan_is_one_graph():
 
 def test_a_graph_is_built_once():
     views()
-    before = list(dali.GRAPHS.found.values())
+    before = list(graph.GRAPHS.found.values())
     for count in (8, 3, 1):
         views(images=Images.from_list(list(photos())[:count]))
-    assert list(dali.GRAPHS.found.values()) == before  # SimCLR's two views have the same steps
+    assert list(graph.GRAPHS.found.values()) == before  # SimCLR's two views have the same steps
 
 
 def test_few_graphs_are_kept():
@@ -102,12 +103,12 @@ def test_few_graphs_are_kept():
         for p in (0.5, 1.0):
             op = gpuaug.RandomPosterize(bits, p)
             views(Policy(View(8, gpuaug.CenterCrop(), op)), Images.from_list(list(photos())[:2]))
-    assert len(dali.GRAPHS.found) == dali.KEPT
+    assert len(graph.GRAPHS.found) == graph.KEPT
 
 
 def test_a_batch_larger_than_a_graph_has_room_for():
     images = Images.from_list(list(photos()) * 9)
-    assert len(images) > dali.ROOM
+    assert len(images) > graph.ROOM
     large = views(images=images)[0]
     draws = gpuaug.sample(SIMCLR, range(len(images)), seed=5)
     small = Augmenter(SIMCLR, "dali")(Images.from_list(list(photos())), draws.take(range(8)))[0]
