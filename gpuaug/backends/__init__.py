@@ -1,26 +1,15 @@
-"""Backends: each a module that says which ops it has (`OPS`), how many steps it takes at a time, and applies them.
+"""Backends: each a module with a `BACKEND`, which says which ops it has, how many steps it takes at a time, and applies them.
 
-    take(steps, given) -> n          how many of the steps, from the first on, one stage of this backend can do
-    apply(batch, ops, draws) -> batch
-
-    given   what the stage starts from: "images", "floats" or "ragged" (see below).
-    batch   Images (uint8, ragged), float32 (B, 3, H, W), or a list of float32 (3, H, W) while sizes still differ; values in
-            [0, 1] until Normalize. Never changed in place.
-    ops     a run of steps of one view; `OPS` holds the type of each.
-    draws   one dict of arrays a step (see `gpuaug.Draws`): NumPy, on the host.
-
-A backend may have `prepare(kind)`, which does beforehand, for a type of device, what its first `apply` would take long with.
-`apply` of the fused backend also takes the dtype and the memory format of the result, which it writes at no further cost.
-A backend may have a second of its kind, `APPROXIMATE`, which also takes what its library does in another way.
-A backend never imports another, and is imported when it is first asked for, so none of their libraries is required.
+A backend is imported when it is first asked for, so none of their libraries is required. Backends import ops, images, draws and
+this module, never the Augmenter. None imports another, but that `kornia` applies its functions to a batch as `batched` does.
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Container, Sequence
-from types import ModuleType
+from collections.abc import Callable, Collection, Container, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -29,18 +18,56 @@ from ..images import Images
 from ..ops import Op
 
 Batch = Images | torch.Tensor | list[torch.Tensor]
+"""Images (uint8, of any sizes), float32 (B, 3, H, W), or a list of float32 (3, H, W) while sizes still differ. Values are in
+[0, 1] until Normalize. A backend never changes a batch in place."""
+
 Given = Literal["images", "floats", "ragged"]
+"""Which of these three a stage starts from."""
+
+
+def passes_between(ops: Sequence[Op]) -> float:
+    """One after each op but the last: of a backend that applies its ops one by one."""
+    return len(ops) - 1
+
+
+@dataclass(frozen=True)
+class Backend:
+    """What the Augmenter needs to know of a backend.
+
+    ops: the types of op that it has.
+    take(steps, given): how many of the steps, from the first on, one stage of this backend can do.
+    apply(batch, ops, draws): the batch after a run of steps of one view that `take` has allowed. draws: for each step one
+        dict of NumPy arrays with one row an image (see `gpuaug.Draws`).
+    writes_output: `apply` also takes the dtype and the memory format of the view, and a tensor to write it into or None, and
+        the last stage of a view is asked for them. Otherwise views are converted, or copied, afterwards.
+    reads_in_place: `apply` takes `Images` that are planar or lie apart in their buffer. Otherwise they are packed before.
+    passes(ops): how often, on average, a stage of these ops writes the whole view in float32 and reads it again.
+    prepare(kind): does beforehand, for a type of device, what the first `apply` would take long with.
+    approximate: the same backend, taking also what its library does in another way than torchvision.
+    """
+
+    ops: Collection[type[Op]]
+    take: Callable[[Sequence[Op], Given], int]
+    apply: Callable[..., Batch]
+    writes_output: bool = False
+    reads_in_place: bool = False
+    passes: Callable[[Sequence[Op]], float] = passes_between
+    prepare: Callable[[str], None] | None = None
+    approximate: Backend | None = None
+
 
 REQUIRES: dict[str, dict[str, str]] = {
     "fused": {"cpu": "numba", "cuda": "triton"},
+    "batched": {"any": "torch"},
     "kornia": {"any": "kornia"},
     "torchvision": {"cpu": "torchvision"},
     "dali": {"cpu": "nvidia.dali"},
 }
-"""Backend -> type of device it runs on -> module it needs there; best first, which is the order of "auto"."""
+"""Backend -> type of device it runs on -> module it needs there."""
 
-ON_REQUEST = frozenset({"dali"})
-"""Backends that "auto" never takes."""
+AUTOMATIC = ("fused", "batched")
+"""The backends of "auto", best first. The others run on request alone: "kornia" and "torchvision" have no op that "batched"
+lacks and are no faster, and what "auto" computes must not depend on whether they are installed; DALI refuses too much."""
 
 DISTRIBUTIONS = {"nvidia.dali": "nvidia-dali-cuda130"}
 """Module -> what pip calls it, where that is another name."""
@@ -68,9 +95,9 @@ def findable(module: str) -> bool:
 def lacking(kind: str = "cpu") -> dict[str, str]:
     """Backends that "auto" would take on this type of device, were their package installed -> what to say of it."""
     out = {}
-    for name in REQUIRES:
+    for name in AUTOMATIC:
         module = requirement(name, kind)
-        if module is not None and name not in ON_REQUEST and not findable(module):
+        if module is not None and not findable(module):
             package = DISTRIBUTIONS.get(module, module)
             out[name] = (
                 f"{package} is not installed, so backend {name!r} is left out on {kind} and slower ones do its work, at a "
@@ -79,8 +106,8 @@ def lacking(kind: str = "cpu") -> dict[str, str]:
     return out
 
 
-def load(name: str, kind: str = "cpu") -> ModuleType:
-    """A backend's module.
+def load(name: str, kind: str = "cpu") -> Backend:
+    """A backend, imported.
 
     Raises ValueError for an unknown name or a device that it does not run on, ImportError with the remedy where its package
     is missing.
@@ -94,7 +121,8 @@ def load(name: str, kind: str = "cpu") -> ModuleType:
     if not installed(name, kind):
         package = DISTRIBUTIONS.get(module, module)
         raise ImportError(f"backend {name!r} needs {package}; install it with: pip install {package}")
-    return importlib.import_module(f"{__name__}.{name}")
+    backend: Backend = importlib.import_module(f"{__name__}.{name}").BACKEND
+    return backend
 
 
 def leading(steps: Sequence[Op], known: Container[type[Op]]) -> int:

@@ -9,7 +9,7 @@ import torch
 
 import gpuaug
 from gpuaug import Augmenter, Images, Policy, View, backends
-from gpuaug.augmenter import modules, stages
+from gpuaug.augmenter import select, stages
 from gpuaug.backends import dali
 from gpuaug.backends.dali import graph
 
@@ -35,7 +35,7 @@ def test_what_is_refused_is_refused_whatever_comes_with_it(name):
     assert (taken < len(steps)) == (name in REFUSES["dali"])
     if taken < len(steps):
         with pytest.raises(ValueError, match=rf"no backend of dali has {type(steps[taken]).__name__}\("):
-            stages(steps, modules("dali", "cpu"))
+            stages(steps, select("dali", "cpu"))
 
 
 def test_a_refusal_names_the_op_and_what_to_do():
@@ -65,7 +65,7 @@ def test_approximate_takes_the_nearest_pixel_by_dalis_rule():
 
 def test_auto_never_takes_it():
     assert "dali" in backends.REQUIRES
-    assert "dali" not in Augmenter(SIMCLR).modules
+    assert "dali" not in Augmenter(SIMCLR).backends
 
 
 def test_it_runs_on_the_cpu_alone():

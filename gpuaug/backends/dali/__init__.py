@@ -1,21 +1,20 @@
 """The policy's ops in one NVIDIA DALI graph, on the CPU, fed with our draws: torchvision's functions, composed of DALI's.
 
-`take` refuses what DALI has not, and what it has only as another function; `APPROXIMATE` takes the latter too.
+`take` refuses what DALI has not, and what it has only as another function; `take_near` takes the latter too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import SimpleNamespace
 
 from ... import ops as op
 from ...ops import Op
-from .. import Given
+from .. import Backend, Given
 from .crop import CUTS
 from .graph import apply
 from .same_size import MAPS
 
-__all__ = ["APPROXIMATE", "OPS", "apply", "take"]
+__all__ = ["BACKEND", "OPS", "apply", "take"]
 
 OPS: frozenset[type[Op]] = frozenset({*CUTS, *MAPS})
 """Ops that DALI can do; `exact` and `near` say with which arguments."""
@@ -43,5 +42,5 @@ def take_near(steps: Sequence[Op], given: Given) -> int:
     return next((k for k, o in enumerate(steps) if not near(o)), len(steps))
 
 
-APPROXIMATE = SimpleNamespace(take=take_near, apply=apply, OPS=OPS)
-"""This backend with ops that DALI does in its own way: nearest-neighbour resizing."""
+BACKEND = Backend(OPS, take, apply, approximate=Backend(OPS, take_near, apply))
+"""The approximate one also resizes to the nearest pixel, which DALI chooses in its own way."""
