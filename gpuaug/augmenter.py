@@ -236,8 +236,7 @@ def stages(steps: Sequence[Op], found: dict[str, Backend], given: Given = "image
         state = given if at == 0 else "ragged" if size is None and given == "images" else "floats"
         name = next((name for name, backend in found.items() if backend.take(steps[at:], state)), None)
         if name is None:
-            own = ", or approximate=True if DALI has one of its own that will do" if "dali" in found else ""
-            raise ValueError(f"Augmenter: no backend of {', '.join(found)} has {steps[at]}; use backend='auto'{own}")
+            raise ValueError(f"Augmenter: no backend of {', '.join(found)} has {steps[at]}; {remedy(steps[at], found)}")
         # The best backend takes all it can; the others one step at a time, so that the best may go on after it.
         best = name == next(iter(found))
         count = found[name].take(steps[at:], state) if best else 1
@@ -249,6 +248,15 @@ def stages(steps: Sequence[Op], found: dict[str, Backend], given: Given = "image
             out.append(Stage(name, at, tuple(steps[at : at + count])))
         at += count
     return tuple(out)
+
+
+def remedy(step: Op, found: dict[str, Backend]) -> str:
+    """What helps where no backend takes a step."""
+    if "batched" not in found:
+        own = ", or approximate=True if DALI has one of its own that will do" if "dali" in found else ""
+        return f"use backend='auto'{own}"
+    kind = type(step).__name__
+    return f"give it a function of a batch with gpuaug.register({kind}, function), in the module that defines {kind}"
 
 
 def run(

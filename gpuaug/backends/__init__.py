@@ -9,13 +9,14 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Callable, Collection, Container, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, is_dataclass
+from typing import Any, Literal, TypeVar, overload
 
 import torch
 
+from .. import ops
 from ..images import Images
-from ..ops import Op
+from ..ops import Op, OpDraws
 
 Batch = Images | torch.Tensor | list[torch.Tensor]
 """Images (uint8, of any sizes), float32 (B, 3, H, W), or a list of float32 (3, H, W) while sizes still differ. Values are in
@@ -54,6 +55,55 @@ class Backend:
     passes: Callable[[Sequence[Op]], float] = passes_between
     prepare: Callable[[str], None] | None = None
     approximate: Backend | None = None
+
+
+Function = Callable[[torch.Tensor, Any, OpDraws], torch.Tensor]
+"""(x, op, draws) -> x: an op on float32 images (B, 3, H, W) of one size, all of which it changes."""
+
+AnyFunction = TypeVar("AnyFunction", bound=Function)
+
+REGISTERED: dict[type[Op], Function] = {}
+"""Users' own ops -> the functions that "batched" runs for them; see `register`."""
+
+
+@overload
+def register(op: type[Op]) -> Callable[[AnyFunction], AnyFunction]: ...
+@overload
+def register(op: type[Op], function: AnyFunction) -> AnyFunction: ...
+def register(op: type[Op], function: Any = None) -> Any:
+    """Give an op of one's own the function that does it, as `register(MyOp, my_function)` or as a decorator.
+
+    From then on the backends "auto", "fused", "batched" and "kornia" run policies with this op; "torchvision" and "dali" have
+    only gpuaug's own. Register before the Augmenter or DataLoader is made, in the module that defines the op: a worker process
+    imports that module when it unpickles a policy, and thereby registers. So the module must be importable there, which
+    `__main__` is only in processes that fork. Registering an op again replaces its function.
+
+    Args:
+        op: a frozen dataclass derived from `gpuaug.Op`. Its `draw` gives its parameters, and a field `p` the probability that
+            it is applied to an image. An op that changes the images' size says so in `output_size`, and has no `p`.
+        function: called as function(x, op, draws) with x float32 (B, 3, H, W), in [0, 1] until Normalize, on the Augmenter's
+            device, the op, and the op's draws of these images: NumPy arrays on the host, B rows each. It must be a pure
+            function of these: it returns float32 (B, 3, H, W) and leaves x as it is. B is any part of a batch, without the
+            images that the op is not applied to, and several threads may call it at once. To keep gpuaug's promise that a
+            view does not depend on its batch, each image must be computed by itself.
+
+    Returns:
+        The function; without one, a decorator that takes it.
+
+    Raises:
+        TypeError: op is no frozen dataclass derived from `gpuaug.Op`, or function cannot be called.
+        ValueError: op is one of gpuaug's own.
+    """
+    if function is None:
+        return lambda function: register(op, function)
+    if not (isinstance(op, type) and issubclass(op, Op) and is_dataclass(op) and op.__dataclass_params__.frozen):  # type: ignore[attr-defined]
+        raise TypeError(f"register: op must be a frozen dataclass derived from gpuaug.Op, got {op!r}")
+    if getattr(ops, op.__name__, None) is op:
+        raise ValueError(f"register: {op.__name__} is gpuaug's own; derive an op of another name from gpuaug.Op")
+    if not callable(function):
+        raise TypeError(f"register: function must be callable as function(x, op, draws), got {function!r}")
+    REGISTERED[op] = function
+    return function
 
 
 REQUIRES: dict[str, dict[str, str]] = {

@@ -9,7 +9,7 @@ steps of a view are done by the backend `batched`; `print(augmenter)` shows whic
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 import kornia
@@ -23,11 +23,8 @@ from torch.nn.functional import pad
 from .. import ops as op
 from ..ops.base import Array
 from ..ops.color import PARTS
-from . import Backend, Given
+from . import Backend, Function, Given
 from .batched.rows import column, on_marked, send
-
-Function = Callable[[torch.Tensor, Any, op.OpDraws], torch.Tensor]
-"""(float32 (B, 3, H, W), the op, its draws) -> float32 (B, 3, H, W)."""
 
 GRAY = np.array([0.2989, 0.587, 0.114], np.float32)
 """torchvision's weights of red, green and blue; Kornia's own first is 0.299."""

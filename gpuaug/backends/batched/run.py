@@ -11,7 +11,7 @@ import torch
 from ... import ops as op
 from ...images import Images
 from ...ops.crop import Sized
-from .. import Batch, Given, leading
+from .. import REGISTERED, Batch, Function, Given
 from .resample import Pixels, unit
 from .rows import on_marked
 from .table import CUTS, MAPS, OPS
@@ -21,7 +21,7 @@ PIXELS = {"cpu": 2**16, "other": 2**24}
 
 
 def take(steps: Sequence[op.Op], given: Given) -> int:
-    return leading(steps, OPS)
+    return next((n for n, o in enumerate(steps) if type(o) not in OPS and type(o) not in REGISTERED), len(steps))
 
 
 def apply(batch: Batch, ops: Sequence[op.Op], draws: Sequence[op.OpDraws]) -> Batch:
@@ -55,8 +55,26 @@ def run(batch: Images | torch.Tensor, ops: Sequence[op.Op], draws: Sequence[op.O
 
 def changed(x: torch.Tensor, o: op.Op, draws: op.OpDraws) -> torch.Tensor:
     """Apply one op to the images that are marked in its draws."""
-    function = MAPS[type(o)]
+    function = MAPS.get(type(o)) or registered(type(o))
     return on_marked(x, draws, lambda x, d: function(x, o, d))
+
+
+def registered(kind: type[op.Op]) -> Function:
+    """A user's function; the error for a result of another kind names it, which a later op's would not."""
+
+    def checked(x: torch.Tensor, o: op.Op, d: op.OpDraws) -> torch.Tensor:
+        made = REGISTERED[kind](x, o, d)
+        wanted = (len(x), 3, *(o.output_size((x.shape[2], x.shape[3])) or x.shape[2:]))
+        if not isinstance(made, torch.Tensor) or (tuple(made.shape), made.dtype, made.device) != (wanted, x.dtype, x.device):
+            found = (
+                f"{tuple(made.shape)} {made.dtype} on {made.device}" if isinstance(made, torch.Tensor) else type(made).__name__
+            )
+            raise ValueError(
+                f"{kind.__name__}: its registered function must return a tensor {wanted} {x.dtype} on {x.device}, got {found}"
+            )
+        return made
+
+    return checked
 
 
 def pixels(batch: Images | torch.Tensor) -> torch.Tensor:
@@ -91,6 +109,8 @@ def after(o: op.Op, size: op.Size) -> op.Size:
     """Size after an op, without the checks of `Op.output_size`: an op need not be applied to every image."""
     if isinstance(o, op.Resize):
         return o.target(*size)
+    if type(o) in REGISTERED:
+        return o.output_size(size) or size
     return cast(op.Size, o.size) if isinstance(o, Sized) else size
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ... import ops as op
+from .. import Function
 from . import color, resample, warp
 from .resample import Pixels
 from .rows import column, send
@@ -77,7 +78,7 @@ def erase(x: torch.Tensor, o: op.RandomErasing, d: op.OpDraws) -> torch.Tensor:
     return color.erase(x, o.boxes(d, *sizes), value)
 
 
-MAPS: dict[type[op.Op], Callable[[torch.Tensor, Any, op.OpDraws], torch.Tensor]] = {
+MAPS: dict[type[op.Op], Function] = {
     op.RandomHorizontalFlip: lambda x, o, d: x.flip(-1),
     op.RandomVerticalFlip: lambda x, o, d: x.flip(-2),
     op.RandomAffine: warp_affine,
