@@ -15,8 +15,8 @@ from torchvision.transforms.v2 import functional as F  # noqa: N812 - torchvisio
 
 from .. import ops as op
 from ..images import Images
-from ..noise import normal_field
 from ..ops.color import FLAT, ORDERS, PARTS
+from ..philox import normal_field
 from . import Backend, Batch, Given, leading
 
 Row = dict[str, Any]

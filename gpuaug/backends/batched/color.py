@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ...noise import normal_field
 from ...ops.base import Array, OpDraws
 from ...ops.color import FLAT, ORDERS, PARTS
+from ...philox import normal_field
 from .rows import Rows, column, on_groups, send, unchanged
 
 
