@@ -2,6 +2,7 @@
 
 from . import ops
 from .augmenter import Augmenter
+from .backends import register
 from .catalog import policies, policy
 from .convert import from_torchvision
 from .data import DataLoader
@@ -23,6 +24,7 @@ __all__ = [
     "from_torchvision",
     "policies",
     "policy",
+    "register",
     "release_memory",
     "sample",
     *(name for name in ops.__all__ if name not in ("OpDraws", "Size", "leaves")),

@@ -12,18 +12,18 @@ from typing import Any
 import torch
 
 from . import backends
-from .backends import Batch, Given
+from .backends import Backend, Batch, Given
 from .images import Images
 from .isolation import eager, isolated
 from .memory import uninitialised
-from .ops import ColorJitter, GaussianBlur, Op, OpDraws, Size, ToDtype
+from .ops import Op, OpDraws, Size, ToDtype
 from .ops.filter import DTYPES
 from .policy import Policy, View
 from .sampling import Draws
 
 LOG = logging.getLogger("gpuaug")
 
-FALLBACK = {"fused": "kornia"}
+FALLBACK = {"fused": "batched", "kornia": "batched"}
 """Backend -> the one that does, stage by stage and in order, what it cannot."""
 
 
@@ -39,16 +39,24 @@ class Stage:
 class Augmenter:
     """Make views of images, given draws.
 
-    policy: what the draws were made from. backend: "auto" takes the fastest that is installed, op by op, and logs a warning
-    where a package is missing that would make it faster; or "fused" (with Kornia for what cannot be fused), "kornia",
-    "torchvision" (the truth, on the CPU), or "dali" (on the CPU). device: where views are made and come out; images and device
-    must agree, nothing is copied silently; None takes the images'. dtype: float32, float16 or bfloat16 of the views; None
-    takes the policy's ToDtype, else float32. memory_format: torch.contiguous_format (NCHW) or torch.channels_last.
-    approximate: let "dali" do in its own way what it cannot do as torchvision does; the other backends need no such leave.
+    `augment(images, draws)` gives a list with one tensor (B, 3, H, W) a view. `print(augmenter)` shows which backend does
+    which steps. A copy or a pickle of an Augmenter holds its arguments alone, and plans again from them.
 
-    `augment(images, draws)` gives a list with one tensor (B, 3, H, W) a view. `print(augmenter)` shows the plan. A copy or a
-    pickle of it is its arguments.
-    Raises ValueError for an op that no chosen backend has, ImportError where a backend's package is missing.
+    Args:
+        policy: what the draws were made from.
+        backend: "auto" fuses what can be fused and leaves the rest to "batched", and logs a warning where a missing package
+            would make it faster. "fused" is the same, and raises where its package is missing. "batched": torch functions on
+            the whole batch, on any device, differentiable. "kornia": Kornia's functions where they equal torchvision's, and
+            "batched" for the rest. "torchvision": the truth, image by image, on the CPU. "dali": one DALI graph, on the CPU.
+        device: where views are made and come out. The images must be there already, nothing is copied silently; None takes
+            the images' device.
+        dtype: float32, float16 or bfloat16 of the views; None takes the policy's ToDtype, else float32.
+        memory_format: torch.contiguous_format (NCHW) or torch.channels_last.
+        approximate: allow "dali" what it does otherwise than torchvision. The other backends never do, and ignore it.
+
+    Raises:
+        ValueError: an op that no chosen backend has.
+        ImportError: a backend was asked for by name and its package is missing.
     """
 
     def __init__(
@@ -72,8 +80,8 @@ class Augmenter:
         self.dtype = dtype
         self.memory_format = memory_format
         self.approximate = approximate
-        self.modules = modules(backend, "cpu" if self.device is None else self.device.type, approximate)
-        self.plan = tuple(stages(view.steps, self.modules) for view in policy.views)
+        self.backends = select(backend, "cpu" if self.device is None else self.device.type, approximate)
+        self.plan = tuple(stages(view.steps, self.backends) for view in policy.views)
         if backend == "auto":
             tell_lacking(self.plan, "cpu" if self.device is None else self.device.type)
 
@@ -115,8 +123,9 @@ class Augmenter:
     def prepare(self) -> None:
         """Compile kernels for the CPU (about a minute, once a machine), or load them, as the first call would do."""
         for name in {stage.backend for plan in self.plan for stage in plan}:
-            if hasattr(self.modules[name], "prepare"):
-                self.modules[name].prepare("cpu" if self.device is None else self.device.type)
+            prepare = self.backends[name].prepare
+            if prepare is not None:
+                prepare("cpu" if self.device is None else self.device.type)
 
     def make_view(self, images: Images, v: int, draws: Sequence[OpDraws], out: torch.Tensor | None = None) -> torch.Tensor:
         """One view of a batch, (B, 3, H, W), in `out` where it is given."""
@@ -125,7 +134,7 @@ class Augmenter:
         if not len(images):
             return torch.empty((0, 3, *view.size), dtype=dtype, device=images.device)
         with isolated(images.device):
-            return run(images, self.plan[v], self.modules, draws, dtype, self.memory_format, out)
+            return run(images, self.plan[v], self.backends, draws, dtype, self.memory_format, out)
 
     def empty(self, count: int) -> list[torch.Tensor]:
         """Room on the CPU for the views of so many images: tensors (count, 3, H, W) of any content.
@@ -150,7 +159,7 @@ class Augmenter:
         for (view, plan), same in groupby(zip(self.policy.views, self.plan, strict=True)):
             height, width = view.size
             dtype = str(self.dtype or output_dtype(view)).removeprefix("torch.")
-            moved = [traffic(view, stage, self.dtype or output_dtype(view)) for stage in plan]
+            moved = [traffic(view, stage, self.backends[stage.backend], self.dtype or output_dtype(view)) for stage in plan]
             perfect = 3 * height * width * (1 + (self.dtype or output_dtype(view)).itemsize)
             lines.append(f"  {len(list(same))} x {height}x{width} {dtype}")
             for k, (stage, (read, written)) in enumerate(zip(plan, moved, strict=True), start=1):
@@ -165,22 +174,16 @@ def kilobytes(count: float) -> str:
     return f"{count / 1e3:,.0f} kB"
 
 
-def traffic(view: View, stage: Stage, dtype: torch.dtype) -> tuple[float, float]:
+def traffic(view: View, stage: Stage, backend: Backend, dtype: torch.dtype) -> tuple[float, float]:
     """Bytes that a stage reads and writes a view, on average over its draws, for a source with as many pixels as the view.
 
-    A perfect pass reads 8-bit pixels once and writes the view once. A fused stage does that, and takes the view into a float32
-    buffer and out again for each contrast and blur. Any other reads and writes the view in float32 once an op, at least.
+    A perfect pass reads 8-bit pixels once and writes the view once. Each of the backend's passes in between writes the view in
+    float32 and reads it again.
     """
     values = 3 * view.size[0] * view.size[1]
     first, last = stage.first == 0, stage.first + len(stage.ops) == len(view.steps)
-    between = 4 * values * (inner_passes(stage.ops) if stage.backend == "fused" else len(stage.ops) - 1)
+    between = 4 * values * backend.passes(stage.ops)
     return values * (1 if first else 4) + between, values * (dtype.itemsize if last else 4) + between
-
-
-def inner_passes(ops: Sequence[Op]) -> float:
-    """How often, on average, a fused stage needs the whole view before it can go on: for each contrast and each blur."""
-    contrast = (op.p for op in ops if isinstance(op, ColorJitter) and op.limits("contrast") is not None)
-    return sum(contrast) + sum(op.p for op in ops if isinstance(op, GaussianBlur))
 
 
 def canonical(device: torch.device | str) -> torch.device:
@@ -197,22 +200,19 @@ def canonical(device: torch.device | str) -> torch.device:
     return torch.device(found.type, torch.cuda.current_device() if found.type == "cuda" else 0)
 
 
-def modules(backend: str, kind: str, approximate: bool = False) -> dict[str, Any]:
+def select(backend: str, kind: str, approximate: bool = False) -> dict[str, Backend]:
     """The backends to use on this type of device, best first."""
-    if backend != "auto":
+    if backend == "auto":
+        names = [name for name in backends.AUTOMATIC if backends.installed(name, kind)]
+    else:
         names = [backend, *([FALLBACK[backend]] if backend in FALLBACK else [])]
-        found = {name: backends.load(name, kind) for name in names}
-        return {name: getattr(module, "APPROXIMATE", module) if approximate else module for name, module in found.items()}
-    names = [name for name in backends.REQUIRES if name not in backends.ON_REQUEST and backends.installed(name, kind)]
     found = {name: backends.load(name, kind) for name in names}
-    if not found:
-        raise ImportError(f"no backend for device {kind!r} is installed; install one with: pip install kornia")
-    return found
+    return {name: (approximate and chosen.approximate) or chosen for name, chosen in found.items()}
 
 
 def tell_lacking(plan: Sequence[Sequence[Stage]], kind: str) -> None:
     """Log, once a process, which packages would let a better backend do some of a plan's stages."""
-    order = list(backends.REQUIRES)
+    order = backends.AUTOMATIC
     worst = max(order.index(stage.backend) for stages in plan for stage in stages)
     for name, words in backends.lacking(kind).items():
         if order.index(name) < worst:
@@ -224,7 +224,7 @@ def tell_once(words: str) -> None:
     LOG.warning("%s", words)
 
 
-def stages(steps: Sequence[Op], found: dict[str, Any], given: Given = "images") -> tuple[Stage, ...]:
+def stages(steps: Sequence[Op], found: dict[str, Backend], given: Given = "images") -> tuple[Stage, ...]:
     """Runs of steps by backend, in order: each step goes to the first backend that takes it.
 
     given: what the first step starts from. Raises ValueError for a step that none takes.
@@ -234,11 +234,9 @@ def stages(steps: Sequence[Op], found: dict[str, Any], given: Given = "images") 
     at = 0
     while at < len(steps):
         state = given if at == 0 else "ragged" if size is None and given == "images" else "floats"
-        name = next((name for name, module in found.items() if module.take(steps[at:], state)), None)
+        name = next((name for name, backend in found.items() if backend.take(steps[at:], state)), None)
         if name is None:
-            own = ", or approximate=True if DALI has one of its own that will do" if "dali" in found else ""
-            remedy = "use backend='auto'" if backends.findable("kornia") else "install one that has it with: pip install kornia"
-            raise ValueError(f"Augmenter: no backend of {', '.join(found)} has {steps[at]}; {remedy}{own}")
+            raise ValueError(f"Augmenter: no backend of {', '.join(found)} has {steps[at]}; {remedy(steps[at], found)}")
         # The best backend takes all it can; the others one step at a time, so that the best may go on after it.
         best = name == next(iter(found))
         count = found[name].take(steps[at:], state) if best else 1
@@ -252,10 +250,19 @@ def stages(steps: Sequence[Op], found: dict[str, Any], given: Given = "images") 
     return tuple(out)
 
 
+def remedy(step: Op, found: dict[str, Backend]) -> str:
+    """What helps where no backend takes a step."""
+    if "batched" not in found:
+        own = ", or approximate=True if DALI has one of its own that will do" if "dali" in found else ""
+        return f"use backend='auto'{own}"
+    kind = type(step).__name__
+    return f"give it a function of a batch with gpuaug.register({kind}, function), in the module that defines {kind}"
+
+
 def run(
     batch: Batch,
     plan: Sequence[Stage],
-    found: dict[str, Any],
+    found: dict[str, Backend],
     draws: Sequence[OpDraws],
     dtype: torch.dtype = torch.float32,
     memory_format: torch.memory_format = torch.contiguous_format,
@@ -263,12 +270,15 @@ def run(
 ) -> torch.Tensor:
     """Apply the stages; the last gives the dtype and the memory format, and writes into `out` where it is given."""
     for stage in plan:
+        backend = found[stage.backend]
         steps = draws[stage.first : stage.first + len(stage.ops)]
-        if stage.backend == "fused" and stage is plan[-1]:
-            return found["fused"].apply(batch, stage.ops, steps, dtype, memory_format, out)  # type: ignore[no-any-return]
-        if stage.backend != "fused" and isinstance(batch, Images):
+        if isinstance(batch, Images) and not backend.reads_in_place:
             batch = batch.packed()
-        batch = found[stage.backend].apply(batch, stage.ops, steps)
+        if backend.writes_output and stage is plan[-1]:
+            batch = backend.apply(batch, stage.ops, steps, dtype, memory_format, out)
+            assert isinstance(batch, torch.Tensor)
+            return batch
+        batch = backend.apply(batch, stage.ops, steps)
     assert isinstance(batch, torch.Tensor)  # View has checked that its ops end at one size
     if out is not None:
         return out.copy_(batch)

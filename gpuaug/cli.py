@@ -192,11 +192,12 @@ def print_machine() -> None:
         if package is None:
             state = f"does not run on {device}"
         else:
+            package = backends.DISTRIBUTIONS.get(package, package)
             state = "installed" if backends.installed(name, device) else f"not installed; pip install {package}"
         print(f"backend {name:<12} {state}")
     for words in backends.lacking(device).values():
         print(f"\nslow: {words}")
-    order = " then ".join(name for name in backends.REQUIRES if backends.installed(name, device))
+    order = " then ".join(name for name in backends.AUTOMATIC if backends.installed(name, device))
     print(f'\nbackend="auto" on {device} takes, op by op, the first that has it of: {order}. For SimCLR:\n')
     print(Augmenter(policy("simclr"), device=device))
 

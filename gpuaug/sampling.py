@@ -17,26 +17,11 @@ import torch
 from .isolation import eager
 from .ops import OneOf, Op, OpDraws
 from .ops.base import Array, is_integer
+from .philox import philox4x32
 from .policy import Policy
 
 MAX_INDEX = 2**48
 """Sample indices are below this: the counter holds 48 bits of them."""
-
-
-def philox4x32(counter: npt.NDArray[np.uint64], key: tuple[int, int]) -> npt.NDArray[np.uint64]:
-    """Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3", SC11).
-
-    counter: (4, ...) uint64, each below 2^32. key: two words. Returns (4, ...) uint64, each below 2^32.
-    """
-    c0, c1, c2, c3 = counter
-    k0, k1 = key
-    low, half = np.uint64(0xFFFFFFFF), np.uint64(32)
-    first, second = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
-    for _ in range(10):
-        a, b = c0 * first, c2 * second
-        c0, c1, c2, c3 = (b >> half) ^ c1 ^ np.uint64(k0), b & low, (a >> half) ^ c3 ^ np.uint64(k1), a & low
-        k0, k1 = (k0 + 0x9E3779B9) & 0xFFFFFFFF, (k1 + 0xBB67AE85) & 0xFFFFFFFF
-    return np.stack([c0, c1, c2, c3])
 
 
 def uniforms(seed: int, epoch: int, index: npt.NDArray[np.int64], views: int, count: int) -> npt.NDArray[np.float64]:

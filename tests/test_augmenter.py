@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import pickle
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from PIL import Image
 import gpuaug
 from gpuaug import augmenter, backends
 from gpuaug.augmenter import Stage, traffic
-from gpuaug.backends import kornia, torchvision
+from gpuaug.backends import Backend, batched, torchvision
 
 GENERATOR = np.random.default_rng(0)
 RAGGED = [GENERATOR.integers(0, 256, (h, w, 3), dtype=np.uint8) for h, w in ((40, 50), (33, 31), (64, 48))]
@@ -33,7 +32,7 @@ POLICY = gpuaug.Policy(
     gpuaug.View((8, 12), gpuaug.Resize(20), gpuaug.RandomCrop(), gpuaug.GaussianNoise()),
     name="test",
 )
-BACKENDS = ["auto", "torchvision", "kornia"]
+BACKENDS = ["auto", "torchvision", "batched", "kornia"]
 
 
 def draws_of(policy: gpuaug.Policy = POLICY, count: int = 3, seed: int = 3) -> gpuaug.Draws:
@@ -232,7 +231,7 @@ def test_images_on_another_device_are_refused() -> None:
     with pytest.raises(ValueError, match=r"images are on meta, the augmenter on cpu; use images\.to"):
         gpuaug.Augmenter(POLICY, device="cpu")(gpuaug.Images.from_list(RAGGED).to("meta"), draws_of())
     with pytest.raises(ValueError, match="images are on cpu, the augmenter on meta"):
-        gpuaug.Augmenter(POLICY, "kornia", device="meta")(RAGGED, draws_of())
+        gpuaug.Augmenter(POLICY, "batched", device="meta")(RAGGED, draws_of())
 
 
 @pytest.mark.parametrize(
@@ -242,7 +241,7 @@ def test_images_on_another_device_are_refused() -> None:
         (
             {"backend": "cuda"},
             ValueError,
-            "backend must be \"auto\" or one of 'fused', 'kornia', 'torchvision', 'dali', got 'cuda'",
+            "backend must be \"auto\" or one of 'fused', 'batched', 'kornia', 'torchvision', 'dali', got 'cuda'",
         ),
         ({"dtype": torch.uint8}, ValueError, "dtype must be float32, float16 or bfloat16, got torch.uint8"),
         ({"dtype": torch.float64}, ValueError, "dtype must be"),
@@ -250,7 +249,7 @@ def test_images_on_another_device_are_refused() -> None:
         (
             {"backend": "torchvision", "device": "meta"},
             ValueError,
-            "backend 'torchvision' runs on cpu, not on meta; use 'kornia'",
+            "backend 'torchvision' runs on cpu, not on meta; use 'batched' or 'kornia'",
         ),
     ],
 )
@@ -267,18 +266,15 @@ def test_an_op_that_no_backend_has_is_named() -> None:
     policy = gpuaug.Policy(gpuaug.View(8, gpuaug.CenterCrop(), Swirl()))
     with pytest.raises(ValueError, match="no backend of torchvision has Swirl"):
         gpuaug.Augmenter(policy, "torchvision")
-    with pytest.raises(ValueError, match="no backend of fused, kornia, torchvision has Swirl"):
+    with pytest.raises(ValueError, match="no backend of fused, batched has Swirl"):
         gpuaug.Augmenter(policy)
 
 
 def test_a_backend_whose_package_is_missing_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backends, "installed", lambda name, kind="cpu": name == "torchvision")
+    monkeypatch.setattr(backends, "installed", lambda name, kind="cpu": name == "batched")
     with pytest.raises(ImportError, match="backend 'kornia' needs kornia; install it with: pip install kornia"):
         gpuaug.Augmenter(POLICY, "kornia")
-    assert set(gpuaug.Augmenter(POLICY).modules) == {"torchvision"}
-    monkeypatch.setattr(backends, "installed", lambda name, kind="cpu": False)
-    with pytest.raises(ImportError, match="no backend for device 'cpu' is installed; install one with: pip install kornia"):
-        gpuaug.Augmenter(POLICY)
+    assert set(gpuaug.Augmenter(POLICY).backends) == {"batched"}
 
 
 def test_installed_finds_packages_without_importing_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -311,54 +307,55 @@ def test_the_plan_counts_bytes() -> None:
     """768 values a view. A fused stage reads bytes, writes the view, and goes through a float buffer at each barrier."""
     crop, jitter, blur = gpuaug.RandomResizedCrop(), gpuaug.ColorJitter(contrast=0.5, p=0.8), gpuaug.GaussianBlur(5, p=0.5)
     view = gpuaug.View(16, crop, jitter, blur)
-    fused, kornia = Stage("fused", 0, view.steps), Stage("kornia", 0, view.steps)
-    assert traffic(view, fused, torch.float16) == (768 * (1 + 4 * 1.3), 768 * (2 + 4 * 1.3))
-    assert traffic(view, kornia, torch.float32) == (768 * (1 + 4 * 2), 768 * (4 + 4 * 2))
-    assert traffic(view, Stage("kornia", 1, view.steps[1:2]), torch.float32) == (768 * 4, 768 * 4)
+    fused, general = backends.load("fused"), backends.load("batched")
+    assert traffic(view, Stage("fused", 0, view.steps), fused, torch.float16) == (768 * (1 + 4 * 1.3), 768 * (2 + 4 * 1.3))
+    assert traffic(view, Stage("batched", 0, view.steps), general, torch.float32) == (768 * (1 + 4 * 2), 768 * (4 + 4 * 2))
+    assert traffic(view, Stage("batched", 1, view.steps[1:2]), general, torch.float32) == (768 * 4, 768 * 4)
     bright = gpuaug.View(16, crop, gpuaug.ColorJitter(brightness=0.5))
-    assert traffic(bright, Stage("fused", 0, bright.steps), torch.float32) == (768, 768 * 4)
+    assert traffic(bright, Stage("fused", 0, bright.steps), fused, torch.float32) == (768, 768 * 4)
 
 
-def put(monkeypatch: pytest.MonkeyPatch, **modules: Any) -> None:
-    """Make these modules all the backends there are, best first."""
-    monkeypatch.setattr(backends, "REQUIRES", {name: {"any": "torch"} for name in modules})
-    monkeypatch.setattr(backends, "load", lambda name, kind: modules[name])
+def put(monkeypatch: pytest.MonkeyPatch, **found: Backend) -> None:
+    """Make these all the backends there are, best first."""
+    monkeypatch.setattr(backends, "REQUIRES", {name: {"any": "torch"} for name in found})
+    monkeypatch.setattr(backends, "AUTOMATIC", tuple(found))
+    monkeypatch.setattr(backends, "load", lambda name, kind: found[name])
 
 
 def test_auto_splits_a_view_into_stages_and_the_views_stay_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each op goes to the first backend that has it, in order; runs of one backend are one call."""
     calls: list[str] = []
 
-    def only(name: str, ops: set[type]) -> Any:
+    def only(name: str, ops: set[type]) -> Backend:
         def apply(batch: Any, run: Any, draws: Any) -> Any:
             calls.append(f"{name}:{len(run)}")
             return torchvision.apply(batch, run, draws)
 
-        return SimpleNamespace(OPS=ops, apply=apply, take=lambda steps, given: backends.leading(steps, ops))
+        return Backend(ops, lambda steps, given: backends.leading(steps, ops), apply)
 
-    few = only("kornia", {gpuaug.ColorJitter, gpuaug.RandomGrayscale, gpuaug.Normalize})
+    few = only("batched", {gpuaug.ColorJitter, gpuaug.RandomGrayscale, gpuaug.Normalize})
     every = only("torchvision", set(torchvision.OPS))
     truth = gpuaug.Augmenter(POLICY, "torchvision")(RAGGED, draws_of())
-    put(monkeypatch, kornia=few, torchvision=every)
+    put(monkeypatch, batched=few, torchvision=every)
     augment = gpuaug.Augmenter(POLICY)
     assert [(stage.backend, stage.first, len(stage.ops)) for stage in augment.plan[0]] == [
         ("torchvision", 0, 2),
-        ("kornia", 2, 2),
+        ("batched", 2, 2),
         ("torchvision", 4, 2),
-        ("kornia", 6, 1),
+        ("batched", 6, 1),
     ]
     views = augment(RAGGED, draws_of())
-    assert calls == ["torchvision:2", "kornia:2", "torchvision:2", "kornia:1"] * 2 + ["torchvision:3"]
+    assert calls == ["torchvision:2", "batched:2", "torchvision:2", "batched:1"] * 2 + ["torchvision:3"]
     assert all(torch.equal(a, b) for a, b in zip(views, truth, strict=True))
-    assert "    2. kornia: ColorJitter -> RandomGrayscale" in str(augment).splitlines()
+    assert "    2. batched: ColorJitter -> RandomGrayscale" in str(augment).splitlines()
 
 
 def test_backends_hand_over_ragged_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a resize of the shorter edge alone, sizes differ still: the next backend takes a list."""
     policy = gpuaug.Policy(gpuaug.View(12, gpuaug.Resize(20), gpuaug.CenterCrop(), gpuaug.Normalize()))
     truth = gpuaug.Augmenter(policy, "torchvision")(RAGGED, draws_of(policy))
-    resize = SimpleNamespace(apply=torchvision.apply, take=lambda steps, given: backends.leading(steps, {gpuaug.Resize}))
-    put(monkeypatch, kornia=resize, torchvision=kornia)
+    resize = Backend({gpuaug.Resize}, lambda steps, given: backends.leading(steps, {gpuaug.Resize}), torchvision.apply)
+    put(monkeypatch, torchvision=resize, batched=batched.BACKEND)
     (view,) = gpuaug.Augmenter(policy)(RAGGED, draws_of(policy))
     assert torch.allclose(view, truth[0], atol=1e-5)
 
@@ -374,16 +371,16 @@ def test_every_named_policy_is_one_fused_stage_a_view(name: str) -> None:
         assert [stage.backend for stage in view] == ["fused"]
 
 
-def test_what_cannot_be_fused_goes_to_kornia_between_fused_stages() -> None:
+def test_what_cannot_be_fused_goes_to_batched_between_fused_stages() -> None:
     crop, jitter, flip = gpuaug.RandomResizedCrop(), gpuaug.ColorJitter(0.4), gpuaug.RandomHorizontalFlip()
     noise, equalize = gpuaug.GaussianNoise(), gpuaug.RandomEqualize()
-    assert stages_of(crop, jitter, equalize, flip, jitter) == [("fused", 2), ("kornia", 1), ("fused", 2)]
+    assert stages_of(crop, jitter, equalize, flip, jitter) == [("fused", 2), ("batched", 1), ("fused", 2)]
     assert stages_of(crop, noise, flip, jitter) == [("fused", 2), ("fused", 2)]  # a flip cannot move before the noise
-    assert stages_of(flip, crop, jitter) == [("kornia", 2), ("fused", 1)]  # a crop reads the pixels as they were
+    assert stages_of(flip, crop, jitter) == [("batched", 2), ("fused", 1)]  # a crop reads the pixels as they were
     assert stages_of(gpuaug.Resize(20), gpuaug.CenterCrop(), jitter) == [("fused", 3)]
-    assert stages_of(gpuaug.RandomResizedCrop(interpolation="nearest"), jitter) == [("kornia", 1), ("fused", 1)]
-    assert stages_of(gpuaug.RandomCrop(padding=2, fill=0.5), jitter) == [("kornia", 1), ("fused", 1)]
-    assert stages_of(equalize, jitter, gpuaug.Resize((16, 16))) == [("kornia", 3)]  # sizes differ until the resize
+    assert stages_of(gpuaug.RandomResizedCrop(interpolation="nearest"), jitter) == [("batched", 1), ("fused", 1)]
+    assert stages_of(gpuaug.RandomCrop(padding=2, fill=0.5), jitter) == [("batched", 1), ("fused", 1)]
+    assert stages_of(equalize, jitter, gpuaug.Resize((16, 16))) == [("batched", 3)]  # sizes differ until the resize
 
 
 def test_a_cuda_device_has_an_index(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -190,7 +190,7 @@ def test_appearance() -> None:
 def test_gaussian_noise() -> None:
     made = policy("gaussian_noise", sigma=0.3)
     whole: list[Step] = [("Resize", {"interpolation": "bilinear"}), ("CenterCrop", {})]
-    # The op's sigma draws nothing; that the noise has this deviation is measured in test_noise.
+    # The op's sigma draws nothing; that the noise has this deviation is measured in test_philox.
     assert_does(made, [(2, 224, [*whole, ("GaussianNoise", {"rate": 1.0, "mean": 0.0}), IMAGENET])])
     assert {view.ops[2] for view in made.views} == {gpuaug.GaussianNoise(0.0, 0.3, True, 1.0)}
 

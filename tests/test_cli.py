@@ -172,6 +172,7 @@ def test_doctor_shows_versions_backends_and_the_plan(capsys: pytest.CaptureFixtu
     for name in ("torch", "torchvision", "kornia"):
         assert [name, metadata.version(name)] in [line.split() for line in out.splitlines()]
     assert "backend torchvision  installed" in out
+    assert 'backend="auto" on cpu takes, op by op, the first that has it of: fused then batched.' in out
     assert "RandomResizedCrop -> RandomHorizontalFlip -> ColorJitter" in out
 
 
@@ -184,11 +185,12 @@ def test_doctor_says_what_is_missing_and_how_to_install_it(
         return "1.2"
 
     monkeypatch.setattr(metadata, "version", version)
-    monkeypatch.setattr(cli.backends, "installed", lambda name, kind="cpu": name != "kornia")
+    monkeypatch.setattr(cli.backends, "installed", lambda name, kind="cpu": name not in ("kornia", "dali"))
     assert cli.main(["doctor"]) == 0
     out = capsys.readouterr().out
     assert "kornia       not installed\n" in out
     assert "backend kornia       not installed; pip install kornia\n" in out
+    assert "backend dali         not installed; pip install nvidia-dali-cuda130\n" in out
 
 
 def test_doctor_names_the_gpus(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

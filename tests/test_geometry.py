@@ -188,12 +188,12 @@ def test_padding_of_any_width_is_numpys(height: int, width: int, padding: Any, m
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     expected = np.pad(pixels, ((top, bottom), (left, right), (0, 0)), mode=mode).transpose(2, 0, 1).astype(np.float32) / 255
     policy = Policy(View(whole, RandomCrop(padding=padding, padding_mode=mode)))
-    for backend in ("torchvision", "kornia", "fused"):
+    for backend in ("torchvision", "batched", "kornia", "fused"):
         (view,) = Augmenter(policy, backend)([pixels], sample(policy, [0]))
         assert np.abs(view[0].numpy() - expected).max() < 1e-6, backend
 
 
-@pytest.mark.parametrize("backend", ["torchvision", "kornia", "fused", "dali"])
+@pytest.mark.parametrize("backend", ["torchvision", "batched", "kornia", "fused", "dali"])
 def test_all_eight_bits_are_kept_as_they_are(backend: str) -> None:
     """Also between two levels, which a resize makes, and beside images that are posterized to fewer."""
     pixels = np.random.default_rng(0).integers(0, 256, (4, 21, 30, 3), dtype=np.uint8)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,37 @@ def test_declaring_and_drawing_need_no_backend_package(added: dict[str, set[str]
 def test_a_backend_imports_its_own_package_alone(added: dict[str, set[str]]) -> None:
     assert "torchvision" in added["truth"]
     assert "kornia" not in added["truth"]
+
+
+BELOW = {
+    "backends": {"images", "isolation", "memory", "ops", "philox", "sampling"},
+    "convert": {"ops", "policy"},
+    "augmenter": {"backends", "images", "isolation", "memory", "ops", "policy", "sampling"},
+    "sampling": {"isolation", "ops", "philox", "policy"},
+    "policy": {"ops"},
+    "philox": set(),
+}
+"""Part of gpuaug -> the parts that it may import."""
+
+
+@pytest.mark.parametrize("part", BELOW)
+def test_no_import_runs_up(part: str) -> None:
+    package = Path(gpuaug.__file__).parent
+    files = [*(package / part).rglob("*.py"), *package.glob(f"{part}.py")]
+    found = {name for file in files for name in imported(file, package)}
+    assert files
+    assert found <= BELOW[part] | {part}
+
+
+def imported(file: Path, package: Path) -> Iterator[str]:
+    """The parts of gpuaug that a file imports, anywhere in it."""
+    depth = len(file.relative_to(package).parts)
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level == depth:  # `from .images import`, `from . import images`
+            yield from [node.module.partition(".")[0]] if node.module else [name.name for name in node.names]
+        elif isinstance(node, ast.Import | ast.ImportFrom) and not getattr(node, "level", 0):
+            named = [name.name for name in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+            yield from (name.split(".")[1] for name in named if name.startswith("gpuaug."))
 
 
 def test_every_public_name_exists() -> None:

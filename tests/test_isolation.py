@@ -15,7 +15,7 @@ import torch
 
 import gpuaug as g
 
-BACKENDS = ["fused", "kornia", "torchvision", "dali"]
+BACKENDS = ["fused", "batched", "kornia", "torchvision", "dali"]
 
 MAPS = [
     *(kind(30, interpolation=mode) for kind in (g.RandomAffine, g.RandomRotation) for mode in ("nearest", "bilinear")),
@@ -139,7 +139,7 @@ if __name__ == "__main__":
             out.update(str(tensor.dtype).encode() + tensor.numpy().tobytes())
         return out.hexdigest()
 
-    for backend in ("fused", "kornia", "torchvision", "dali"):
+    for backend in ("fused", "batched", "kornia", "torchvision", "dali"):
         policy = gpuaug.policy("barlow_twins", size=32)
         augment = gpuaug.Augmenter(policy, backend)
         augment.prepare()
@@ -176,7 +176,7 @@ def test_the_default_device_changes_no_byte_of_a_program(tmp_path: Path) -> None
         return done.stdout.splitlines()
 
     expected = lines("cpu")
-    assert len(expected) == 4 + 7 * 2 + 1
+    assert len(expected) == 5 + 7 * 2 + 1
     assert lines("meta") == expected
 
 
@@ -193,7 +193,7 @@ def compiled() -> Iterator[Callable[..., Any]]:
 
 
 @pytest.mark.parametrize("mode", ["eager", "aot_eager"])
-@pytest.mark.parametrize("backend", ["fused", "kornia", "torchvision"])
+@pytest.mark.parametrize("backend", ["fused", "batched", "kornia", "torchvision"])
 def test_a_compiled_step_gets_the_same_views(compiled: Callable[..., Any], backend: str, mode: str) -> None:
     policy = g.policy("simclr", size=32)
     augment = g.Augmenter(policy, backend)

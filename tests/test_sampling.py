@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import gpuaug
-from gpuaug.sampling import draw_choice, philox4x32, uniforms
+from gpuaug.philox import philox4x32
+from gpuaug.sampling import draw_choice, uniforms
 
 POLICY = gpuaug.Policy(
     gpuaug.View(

@@ -42,7 +42,17 @@ ROWS = {
 }
 """torch -> its environment. torchvision and Triton follow from torch; the first row has the oldest of everything else too."""
 
-NEEDS = ["hypothesis", "pytest", "pytest-xdist", "scikit-image", "scipy", "fsspec", "matplotlib", "nvidia-dali-cuda130"]
+NEEDS = [
+    "hypothesis",
+    "pytest",
+    "pytest-xdist",
+    "scikit-image",
+    "scipy",
+    "fsspec",
+    "matplotlib",
+    "kornia",
+    "nvidia-dali-cuda130",
+]
 
 PARTS = {
     "parity": ["tests/parity", "--ignore=tests/parity/test_triton.py", "--ignore=tests/parity/test_triton_compile.py"],

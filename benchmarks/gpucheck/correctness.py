@@ -156,7 +156,7 @@ def case_row(
     return judged(label, good, limit, largest, float(kept.mean()), exempt)
 
 
-def usable(backend: str, device: str) -> dict[str, ModuleType]:
+def usable(backend: str, device: str) -> dict[str, backends.Backend]:
     """The backend alone, so that no other takes its place. Raises SkipError where it is not here."""
     if backends.requirement(backend, device) is None:
         raise facts.SkipError(f"{backend} does not run on {device}")

@@ -15,9 +15,9 @@ from torchvision.transforms.v2 import functional as F  # noqa: N812 - torchvisio
 
 from .. import ops as op
 from ..images import Images
-from ..noise import normal_field
 from ..ops.color import FLAT, ORDERS, PARTS
-from . import Batch, Given, leading
+from ..philox import normal_field
+from . import Backend, Batch, Given, leading
 
 Row = dict[str, Any]
 """One image's draws of one step: name -> scalar or small array."""
@@ -177,3 +177,6 @@ def apply(batch: Batch, ops: Sequence[op.Op], draws: Sequence[op.OpDraws]) -> Ba
         out.append(image)
     same = len({image.shape for image in out}) == 1
     return torch.stack(out) if same else out
+
+
+BACKEND = Backend(OPS, take, apply)

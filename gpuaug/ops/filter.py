@@ -75,7 +75,7 @@ class GaussianNoise(Op):
     """Add normal noise, then clip to [0, 1] (torchvision `GaussianNoise`).
 
     mean, sigma: of the noise, on the scale where white is 1. clip: whether to clip. p: probability per image. The noise
-    field is a function of the drawn key (see `gpuaug.noise`), so every backend adds the same noise.
+    field is a function of the drawn key (see `gpuaug.philox`), so every backend adds the same noise.
     """
 
     mean: float = 0.0

@@ -18,13 +18,13 @@ from skimage import data
 
 import gpuaug
 from gpuaug import Images, Policy, View, backends
-from gpuaug.augmenter import modules, run, stages
+from gpuaug.augmenter import run, select, stages
 from gpuaug.backends import Batch
 from gpuaug.ops import Op, OpDraws
 
 TRUTH = "torchvision"
 
-TOLERANCE = {"fused": 1e-3, "kornia": 1e-4, "dali": 5e-3}
+TOLERANCE = {"fused": 1e-3, "batched": 1e-4, "kornia": 1e-4, "dali": 5e-3}
 """Backend -> largest absolute error against the truth, for pixel values in [0, 1] (after Normalize, of its output).
 
 DALI reads its cubic filter from a table, which costs up to 1e-3, and 4.4 times that after Normalize; without a bicubic crop it
@@ -37,7 +37,7 @@ CHAIN_TOLERANCE = 1 / 255
 EXEMPT = 0.02
 """Largest share of pixels of a case that may lie at a jump of the truth, see `compare`."""
 
-NUDGE = {"fused": 4e-4, "kornia": 2e-6, "dali": 1e-3}
+NUDGE = {"fused": 4e-4, "batched": 2e-6, "kornia": 2e-6, "dali": 1e-3}
 """How far the input of every op is moved to find the jumps: a few times a backend's rounding of numbers in [0, 1].
 
 That of float32; or, in the fused backend on the CPU, of a chain of instructions in 16-bit fixed point;
@@ -243,7 +243,7 @@ def compare(
 def made_by(backend: str, batch: Batch, ops: Sequence[Op], draws: Sequence[OpDraws]) -> torch.Tensor:
     """The steps on a backend, in the stages that an Augmenter would plan."""
     given: backends.Given = "images" if isinstance(batch, Images) else "floats" if isinstance(batch, torch.Tensor) else "ragged"
-    found = modules(backend, "cpu")
+    found = select(backend, "cpu")
     return run(batch, stages(ops, found, given), found, draws)
 
 

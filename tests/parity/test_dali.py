@@ -9,8 +9,9 @@ import torch
 
 import gpuaug
 from gpuaug import Augmenter, Images, Policy, View, backends
-from gpuaug.augmenter import modules, stages
+from gpuaug.augmenter import select, stages
 from gpuaug.backends import dali
+from gpuaug.backends.dali import graph
 
 from .cases import CROPS, MAPS, REFUSES, TOLERANCE, compare, map_tables, photos, ragged, tables, uniform
 
@@ -34,7 +35,7 @@ def test_what_is_refused_is_refused_whatever_comes_with_it(name):
     assert (taken < len(steps)) == (name in REFUSES["dali"])
     if taken < len(steps):
         with pytest.raises(ValueError, match=rf"no backend of dali has {type(steps[taken]).__name__}\("):
-            stages(steps, modules("dali", "cpu"))
+            stages(steps, select("dali", "cpu"))
 
 
 def test_a_refusal_names_the_op_and_what_to_do():
@@ -64,7 +65,7 @@ def test_approximate_takes_the_nearest_pixel_by_dalis_rule():
 
 def test_auto_never_takes_it():
     assert "dali" in backends.REQUIRES
-    assert "dali" not in Augmenter(SIMCLR).modules
+    assert "dali" not in Augmenter(SIMCLR).backends
 
 
 def test_it_runs_on_the_cpu_alone():
@@ -91,10 +92,10 @@ def test_the_plan_is_one_graph():
 
 def test_a_graph_is_built_once():
     views()
-    before = list(dali.GRAPHS.found.values())
+    before = list(graph.GRAPHS.found.values())
     for count in (8, 3, 1):
         views(images=Images.from_list(list(photos())[:count]))
-    assert list(dali.GRAPHS.found.values()) == before  # SimCLR's two views have the same steps
+    assert list(graph.GRAPHS.found.values()) == before  # SimCLR's two views have the same steps
 
 
 def test_few_graphs_are_kept():
@@ -102,12 +103,12 @@ def test_few_graphs_are_kept():
         for p in (0.5, 1.0):
             op = gpuaug.RandomPosterize(bits, p)
             views(Policy(View(8, gpuaug.CenterCrop(), op)), Images.from_list(list(photos())[:2]))
-    assert len(dali.GRAPHS.found) == dali.KEPT
+    assert len(graph.GRAPHS.found) == graph.KEPT
 
 
 def test_a_batch_larger_than_a_graph_has_room_for():
     images = Images.from_list(list(photos()) * 9)
-    assert len(images) > dali.ROOM
+    assert len(images) > graph.ROOM
     large = views(images=images)[0]
     draws = gpuaug.sample(SIMCLR, range(len(images)), seed=5)
     small = Augmenter(SIMCLR, "dali")(Images.from_list(list(photos())), draws.take(range(8)))[0]

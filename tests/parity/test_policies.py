@@ -7,7 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import gpuaug
-from gpuaug import Augmenter, Images, OneOf, Policy, View, backends
+from gpuaug import Augmenter, Images, OneOf, Policy, View
+from gpuaug.backends.batched import resample, run
 
 from .cases import CHAIN_TOLERANCE, MAPS, REFUSES, TOLERANCE, compare, pairs, photos, policy_cases
 
@@ -124,14 +125,13 @@ def test_a_view_of_extreme_images_is_finite(backend, name):
 
 def test_large_batches_go_through_in_parts(monkeypatch):
     """Parts of any size give the same bits; where memory is short, one image at a time."""
-    module = backends.load("kornia")
     policy = gpuaug.policy("simclr", size=32)
     draws = gpuaug.sample(policy, range(16))
     images = Images.from_list(assorted(21)[5:])
     made = {}
     for pixels in (1, 3000, 2**24):
-        monkeypatch.setattr(module, "PIXELS", {"cpu": pixels})
-        monkeypatch.setattr(module._resample, "PIXELS", {"cpu": pixels})
-        made[pixels] = Augmenter(policy, "kornia")(images, draws)[0]
+        monkeypatch.setattr(run, "PIXELS", {"cpu": pixels})
+        monkeypatch.setattr(resample, "PIXELS", {"cpu": pixels})
+        made[pixels] = Augmenter(policy, "batched")(images, draws)[0]
     assert torch.equal(made[1], made[2**24])
     assert torch.equal(made[3000], made[2**24])

@@ -85,7 +85,7 @@ def compare(
     limit = LARGEST if dtype == torch.float32 else NARROW
     out = ~(error <= limit)
     if out.any():
-        out &= jumps(batch, ops, draws, truth, limit, NUDGE["kornia"])
+        out &= jumps(batch, ops, draws, truth, limit, NUDGE["batched"])
     kept = error[~out]
     return {"largest": float(kept.max()), "mean": float(kept.mean()), "exempt": float(out.float().mean())}
 

@@ -9,10 +9,10 @@ import torch
 from ... import ops as op
 from ...images import Images
 from ...ops import Op, OpDraws
-from .. import Batch
+from .. import Backend, Batch
 from .plan import FLIPS, GEOMETRY, INSTRUCTIONS, tables, take
 
-__all__ = ["OPS", "apply", "prepare", "take"]
+__all__ = ["BACKEND", "OPS", "apply", "prepare", "take"]
 
 OPS: frozenset[type[Op]] = frozenset({*GEOMETRY, *FLIPS, *INSTRUCTIONS, op.ToDtype})
 """Ops that can be fused; `take` says where."""
@@ -48,3 +48,12 @@ def apply(
     from . import cpu
 
     return cpu.make_view(batch, plan, dtype, memory_format, out)
+
+
+def passes(ops: Sequence[Op]) -> float:
+    """How often, on average, a stage needs the whole view before it can go on: for each contrast and each blur."""
+    contrast = (o.p for o in ops if isinstance(o, op.ColorJitter) and o.limits("contrast") is not None)
+    return sum(contrast) + sum(o.p for o in ops if isinstance(o, op.GaussianBlur))
+
+
+BACKEND = Backend(OPS, take, apply, writes_output=True, reads_in_place=True, passes=passes, prepare=prepare)

@@ -14,8 +14,8 @@ from typing import Any, cast
 import numpy as np
 from nvidia.dali import fn, math, types
 
-from .. import ops as op
-from ..ops.base import Array
+from ... import ops as op
+from ...ops.base import Array
 
 Node = Any
 """A value in a DALI graph: one array for each image of the batch."""

@@ -10,35 +10,21 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Any
 
 import numpy as np
 import torch
 from torch.nn import functional as F  # noqa: N812 - torch's own convention
 
-from ..images import Images
-from ..ops.base import Array, Size
+from ...images import Images
+from ...ops.base import Array, Size
+from .rows import send
 
 PIXELS = {"cpu": 2**16, "other": 2**24}
 """Pixels that are cut out and resized at a time: on the CPU what stays in its cache, elsewhere about half a gigabyte."""
 
 SUPPORT = {"bilinear": 1.0, "bicubic": 2.0}
 """Half the width of each filter, in pixels of the coarser of input and output."""
-
-
-def send(device: torch.device, *arrays: Array) -> list[torch.Tensor]:
-    """Small host arrays as tensors on a device, by one copy that the host does not wait for."""
-    ends = list(accumulate(-(-a.nbytes // 16) * 16 for a in arrays))  # a tensor's start must be a multiple of its item size
-    host = torch.empty(ends[-1], dtype=torch.uint8, device="cpu", pin_memory=device.type == "cuda")
-    memory = host.numpy()
-    spans = []
-    for array, start in zip(arrays, [0, *ends], strict=False):
-        end = start + array.nbytes
-        memory[start:end].view(array.dtype)[...] = array.reshape(-1)
-        spans.append((start, end, array))
-    there = host.to(device, non_blocking=True)
-    return [there[start:end].view(getattr(torch, array.dtype.name)).view(array.shape) for start, end, array in spans]
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
-"""The policy's ops in one NVIDIA DALI graph, on the CPU, fed with our draws: torchvision's functions, composed of DALI's.
+"""One DALI graph for a run of steps: built once (SimCLR's in about half a second), kept, and fed with draws and pixels.
 
-A graph is built once for a run of steps (SimCLR's in about half a second) and kept; a batch of pixels goes in without a copy.
-`take` refuses what DALI has not, and what it has only as another function; `APPROXIMATE` takes the latter too.
+A batch of pixels goes in without a copy.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ import os
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,44 +16,19 @@ import torch
 from nvidia.dali import fn, pipeline_def
 from torch.utils.dlpack import from_dlpack
 
-from .. import ops as op
-from ..images import Images
-from ..ops import Op, OpDraws
-from ..ops.base import Array
-from . import Batch, Given
-from ._dali_crop import CUTS, Node, Source
-from ._dali_map import MAPS, finish
-
-OPS: frozenset[type[Op]] = frozenset({*CUTS, *MAPS})
-"""Ops that DALI can do; `exact` and `near` say with which arguments."""
+from ... import ops as op
+from ...images import Images
+from ...ops import Op, OpDraws
+from ...ops.base import Array
+from .. import Batch
+from .crop import CUTS, Node, Source
+from .same_size import MAPS, finish
 
 ROOM = 64
 """Images that a graph has room for at least; a larger batch builds another, for twice as many."""
 
 KEPT = 16
 """Graphs that are kept, the latest used: one for each kind of view and size of batch."""
-
-
-def exact(o: Op) -> bool:
-    """Whether DALI can do an op as torchvision does."""
-    if isinstance(o, op.RandomResizedCrop | op.Resize):
-        return o.interpolation != "nearest"  # DALI takes the pixel at the centre, torch the one before it
-    return near(o)
-
-
-def near(o: Op) -> bool:
-    """Whether DALI can do an op, if need be with neighbours of its own choice."""
-    if isinstance(o, op.RandomCrop):
-        return o.padding_mode == "constant"
-    return type(o) in OPS and not (isinstance(o, op.RandomErasing) and isinstance(o.value, str))
-
-
-def take(steps: Sequence[Op], given: Given) -> int:
-    return next((k for k, o in enumerate(steps) if not exact(o)), len(steps))
-
-
-def take_near(steps: Sequence[Op], given: Given) -> int:
-    return next((k for k, o in enumerate(steps) if not near(o)), len(steps))
 
 
 def apply(batch: Batch, ops: Sequence[Op], draws: Sequence[OpDraws]) -> Batch:
@@ -76,10 +49,6 @@ def apply(batch: Batch, ops: Sequence[Op], draws: Sequence[OpDraws]) -> Batch:
     out = GRAPHS.find(Key(tuple(ops), marked, isinstance(batch, Images), room)).run({"pixels": pixels, **feeds})
     same = bool((sizes == sizes[:1]).all())
     return from_dlpack(out.as_tensor()) if same else [from_dlpack(out[k]) for k in range(len(pixels))]
-
-
-APPROXIMATE = SimpleNamespace(take=take_near, apply=apply, OPS=OPS)
-"""This backend with ops that DALI does in its own way: nearest-neighbour resizing."""
 
 
 def arrays(batch: Batch) -> list[Array]:

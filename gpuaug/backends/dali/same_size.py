@@ -12,10 +12,10 @@ from typing import Any, cast
 import numpy as np
 from nvidia.dali import fn, math, types
 
-from .. import ops as op
-from ..ops.base import Array
-from ..ops.color import FLAT, ORDERS, PARTS
-from ._dali_crop import KINDS, Feeds, Node, Source
+from ... import ops as op
+from ...ops.base import Array
+from ...ops.color import FLAT, ORDERS, PARTS
+from .crop import KINDS, Feeds, Node, Source
 
 GRAY = [0.2989, 0.587, 0.114]
 AXES = [0, 1]
@@ -67,7 +67,7 @@ def clamp(x: Node, low: float = 0.0, high: float = 1.0) -> Node:
 
 
 def hue(x: Node, shift: Node) -> Node:
-    """Turn the hue by `shift` turns: the formula of `_color.hue`, a choice being a sum of products with 0 and 1."""
+    """Turn the hue by `shift` turns: the formula of `batched.color.hue`, a choice being a sum of products with 0 and 1."""
     r, g, b = (x[:, :, k : k + 1] for k in range(3))
     value = math.max(math.max(r, g), b)
     chroma = value - math.min(math.min(r, g), b)

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F  # noqa: N812 - torch's own convention
 
-from ..ops.base import Array
-from ._resample import send
+from ...ops.base import Array
+from .rows import send
 
 
 def affine(x: torch.Tensor, matrices: Array, interpolation: str, fill: Sequence[float]) -> torch.Tensor:

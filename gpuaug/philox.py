@@ -1,18 +1,39 @@
-"""Noise fields that every backend reproduces: normal numbers from (key, pixel), the key being part of the draws."""
+"""Philox4x32-10 in NumPy, for the draws, and in torch, for noise: random words from a counter and a key, with no state.
+
+Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3", SC11. cuRAND and Triton's `tl.philox` are the same function.
+"""
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 _LOW = 0xFFFFFFFF
 
 
-def philox4x32(counter: torch.Tensor, key: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, ...]:
-    """Philox4x32-10 on int64 tensors holding 32-bit words; the first word of the counter varies, the others are 0.
+def philox4x32(counter: npt.NDArray[np.uint64], key: tuple[int, int]) -> npt.NDArray[np.uint64]:
+    """Four random words for each counter, in NumPy.
 
-    counter: (1, N). key: two (B, 1). Returns four (B, N). See `gpuaug.sampling.philox4x32`.
+    counter: (4, ...) uint64, each below 2^32. key: two words. Returns (4, ...) uint64, each below 2^32.
+    """
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
+    low, half = np.uint64(0xFFFFFFFF), np.uint64(32)
+    first, second = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
+    for _ in range(10):
+        a, b = c0 * first, c2 * second
+        c0, c1, c2, c3 = (b >> half) ^ c1 ^ np.uint64(k0), b & low, (a >> half) ^ c3 ^ np.uint64(k1), a & low
+        k0, k1 = (k0 + 0x9E3779B9) & 0xFFFFFFFF, (k1 + 0xBB67AE85) & 0xFFFFFFFF
+    return np.stack([c0, c1, c2, c3])
+
+
+def philox4x32_torch(counter: torch.Tensor, key: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    """The same on int64 tensors that hold 32-bit words; the first word of the counter varies, the others are 0.
+
+    counter: (1, N). key: two (B, 1). Returns four (B, N).
     """
     c0, c1, c2, c3 = counter, torch.zeros_like(counter), torch.zeros_like(counter), torch.zeros_like(counter)
     k0, k1 = key
@@ -38,7 +59,7 @@ def normal_field(key: torch.Tensor, height: int, width: int) -> torch.Tensor:
     blue of the others. Computed in float64, so that devices agree to float32 rounding.
     """
     pixels = torch.arange(height * width, device=key.device, dtype=torch.int64)[None]
-    w0, w1, w2, w3 = (w.to(torch.float64) for w in philox4x32(pixels, (key[:, :1], key[:, 1:])))
+    w0, w1, w2, w3 = (w.to(torch.float64) for w in philox4x32_torch(pixels, (key[:, :1], key[:, 1:])))
     radius, radius_b = (torch.sqrt(-2 * torch.log((w + 0.5) * 2.0**-32)) for w in (w0, w2))
     angle, angle_b = (w * (2 * math.pi * 2.0**-32) for w in (w1, w3))
     field = torch.stack([radius * torch.cos(angle), radius * torch.sin(angle), radius_b * torch.cos(angle_b)], dim=1)

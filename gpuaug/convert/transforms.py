@@ -1,112 +1,21 @@
-"""From the transform that the user already has to a Policy."""
+"""Each of torchvision's transforms as ops: its class's name -> a function of the transform's attributes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
-from functools import reduce
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from . import ops as op
-from .ops import Op
-from .ops.base import is_number
-from .policy import Policy, View
+from .. import ops as op
+from ..ops import Op
+from ..ops.base import is_number
 
 Converter = Callable[[Any, float], list[Op]]
 """(transform, white) -> ops; white is the value of a white pixel where the transform stands: 255, or 1 after ToTensor."""
 
-KINDS = ("ToTensor", "ToImage", "PILToTensor", "ToDtype", "ConvertImageDtype", "ToPILImage")
-"""Transforms that make a tensor of a PIL image, or the reverse, or change a tensor's dtype."""
-
 PILLOW = {0: "nearest", 2: "bilinear", 3: "bicubic"}
 """Pillow's numbers of interpolation modes, which v2 keeps as they are given."""
-
-
-def from_torchvision(transform: Any, repeat: int = 1, size: op.Size | None = None) -> Policy:
-    """The policy that a torchvision transform describes.
-
-    transform: a v2 or v1 `Compose`, one transform, or a sequence of them; `RandomApply`, `RandomChoice` and `Compose` may be
-    nested. repeat: how many views to make. size: (height, width) of the images, where all have one already; it matters if
-    no step brings them to one, and a `CenterCrop(size)` then comes first, which changes nothing. Parameters keep their
-    distributions, but are drawn per image, and pixels are computed in float32 rather than rounded to 8 bits between steps.
-    Raises ValueError naming a transform that cannot be converted, or whose arguments cannot, and for one that ends in 8-bit
-    tensors, since views are floats in 0..1.
-    """
-    steps = flatten(transform)
-    ops = convert(steps)
-    check_floats(steps)
-    reached = size_after(ops)
-    if reached is None and size is not None:
-        ops = [op.CenterCrop(size), *ops]
-        reached = size_after(ops)
-    if reached is None:
-        raise ValueError(
-            "from_torchvision: no step brings the images to one size; end with RandomResizedCrop, a crop, or Resize((h, w)), "
-            "or, if all have one already, with CenterCrop((h, w)) of that"
-        )
-    return Policy(View(reached, *ops, repeat=repeat), name="from_torchvision")
-
-
-def size_after(ops: Iterable[Op]) -> op.Size | None:
-    """The size that ops bring images to, None where they leave them at sizes of their own."""
-    size: op.Size | None = None
-    for o in ops:
-        size = o.output_size(size)
-    return size
-
-
-def flatten(transform: Any) -> list[Any]:
-    """The transforms of nested Compose, Sequential and sequences, in order."""
-    if isinstance(transform, (list, tuple)) or name_of(transform) in ("Compose", "Sequential", "ModuleList"):
-        return [t for child in getattr(transform, "transforms", transform) for t in flatten(child)]
-    return [transform]
-
-
-def name_of(transform: Any) -> str:
-    """A transform's class name if torchvision or torch made it, else its full name, which no table knows."""
-    kind = type(transform)
-    return kind.__name__ if kind.__module__.startswith(("torchvision.", "torch.")) else f"{kind.__module__}.{kind.__name__}"
-
-
-def convert(steps: Iterable[Any], white: float = 255.0) -> list[Op]:
-    out: list[Op] = []
-    for position, transform in enumerate(steps):
-        name = name_of(transform)
-        if name not in TABLE:
-            raise ValueError(
-                f"from_torchvision: cannot convert {name} (step {position + 1}); do it in the Dataset before the image is "
-                "returned, or write the policy with gpuaug's ops"
-            )
-        try:
-            out += TABLE[name](transform, white)
-        except ValueError as error:
-            inner = str(error).removeprefix("from_torchvision: ")
-            raise ValueError(f"from_torchvision: {name} (step {position + 1}): {inner}") from error
-        white = white_after(white, transform)
-    return out
-
-
-def white_after(white: float, t: Any) -> float:
-    """The value of a white pixel after a transform."""
-    name = name_of(t)
-    if name in ("ToDtype", "ConvertImageDtype"):
-        return 1.0 if t.dtype.is_floating_point else 255.0
-    return {"ToTensor": 1.0, "ToPILImage": 255.0}.get(name, white)
-
-
-def check_floats(steps: Sequence[Any]) -> None:
-    """Raise for a transform that makes 8-bit tensors: its user divides by 255 himself.
-
-    Where it makes no tensor at all, the user's loop has never seen one, and expects no scale.
-    """
-    kinds = [name for name in map(name_of, steps) if name in KINDS]
-    if kinds and kinds[-1] != "ToPILImage" and reduce(white_after, steps, 255.0) == 255:
-        raise ValueError(
-            f"from_torchvision: the transform ends in 8-bit pixels, after {kinds[-1]}, and gpuaug gives floats in 0..1; append "
-            "ToDtype(torch.float32, scale=True), or ConvertImageDtype(torch.float32), and drop your own division by 255"
-        )
 
 
 def to_dtype(t: Any, white: float) -> list[Op]:
@@ -212,18 +121,6 @@ def grayscale(t: Any, white: float) -> list[Op]:
     return [op.RandomGrayscale(1.0)]
 
 
-def random_apply(t: Any, white: float) -> list[Op]:
-    inner = convert(flatten(t.transforms), white)
-    only: Any = inner[0] if len(inner) == 1 else None
-    if hasattr(only, "p") and not isinstance(only, op.OneOf):
-        return [replace(only, p=only.p * t.p)]
-    return [op.OneOf(inner, p=t.p)]
-
-
-def random_choice(t: Any, white: float) -> list[Op]:
-    return [op.OneOf(*(convert(flatten(child), white) for child in t.transforms), weights=t.p)]
-
-
 def pair(size: Any) -> tuple[int, int]:
     """torchvision's sizes: n, (n,) or (h, w)."""
     if isinstance(size, int):
@@ -281,6 +178,5 @@ TABLE: dict[str, Converter] = {
     "RandomInvert": lambda t, white: [op.RandomInvert(t.p)],
     "RandomErasing": erasing,
     "Normalize": normalize,
-    "RandomApply": random_apply,
-    "RandomChoice": random_choice,
 }
+"""Transforms that contain no others; `convert.torchvision` has those."""

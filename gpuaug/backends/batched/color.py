@@ -1,4 +1,4 @@
-"""Batched colour, tone and noise on float32 (B, 3, H, W), each image with parameters of its own.
+"""Rows colour, tone and noise on float32 (B, 3, H, W), each image with parameters of its own.
 
 Every operation rounds once: no fused multiply-add (`add(alpha=)`, `addcmul`), which torch's vectorised loops and their tails
 round differently, so a pixel's bits do not depend on where it stands in the batch.
@@ -6,46 +6,20 @@ round differently, so a pixel's bits do not depend on where it stands in the bat
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 
-from ..noise import normal_field
-from ..ops.base import Array, OpDraws
-from ..ops.color import FLAT, ORDERS, PARTS
-from ._resample import send
-
-Batched = Callable[[torch.Tensor, Array], torch.Tensor]
-"""A function of images (n, 3, H, W) and the rows (n,) of the batch that they are, for their parameters."""
-
-
-def on_groups(x: torch.Tensor, groups: list[tuple[Array, Batched]]) -> torch.Tensor:
-    """Apply to each group of rows its function; the groups cover the batch. Rows are host arrays: no synchronisation."""
-    groups = [(rows, function) for rows, function in groups if len(rows)]
-    if len(groups) == 1:
-        rows, function = groups[0]
-        return function(x, rows)
-    out = torch.empty_like(x)
-    for place, (rows, function) in zip(send(x.device, *(rows for rows, _ in groups)), groups, strict=True):
-        out.index_copy_(0, place, function(x.index_select(0, place), rows))
-    return out
-
-
-def unchanged(x: torch.Tensor, rows: Array) -> torch.Tensor:
-    return x
-
-
-def column(x: torch.Tensor, values: Array) -> torch.Tensor:
-    """One number an image, shaped to multiply a batch."""
-    return send(x.device, values.astype(np.float32))[0].view(-1, 1, 1, 1)
+from ...ops.base import Array, OpDraws
+from ...ops.color import FLAT, ORDERS, PARTS
+from ...philox import normal_field
+from .rows import Rows, column, on_groups, send, unchanged
 
 
 def color_jitter(x: torch.Tensor, draws: OpDraws) -> torch.Tensor:
     """The four parts of a jitter in each image's own order: at every place, images are grouped by the part that is due."""
     order = ORDERS[draws["order"]]
     for k in range(order.shape[1]):
-        groups: list[tuple[Array, Batched]] = []
+        groups: list[tuple[Array, Rows]] = []
         for part, name in enumerate(PARTS):
             rows = np.flatnonzero(order[:, k] == part)
             groups.append((rows, jitter_part(name, draws[name]) if name in draws else unchanged))
@@ -53,7 +27,7 @@ def color_jitter(x: torch.Tensor, draws: OpDraws) -> torch.Tensor:
     return x
 
 
-def jitter_part(name: str, values: Array) -> Batched:
+def jitter_part(name: str, values: Array) -> Rows:
     return lambda x, rows: JITTER[name](x, column(x, values[rows]))
 
 

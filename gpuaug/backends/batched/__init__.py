@@ -1,0 +1,16 @@
+"""The general path: every op, batched with parameters of its own for each image, on any torch device, differentiable.
+
+It needs torch alone. An image's view has the same bits whatever else is in the batch, and the host never waits for the device.
+
+run.py       a run of steps over a batch          rows.py      parameters to the device, some rows of a batch
+table.py     which function does an op            color.py     colour, tone and noise
+resample.py  crops, resizes and blurs             warp.py      affine and perspective maps
+"""
+
+from .. import Backend
+from .run import apply, take
+from .table import OPS
+
+__all__ = ["BACKEND", "OPS", "apply", "take"]
+
+BACKEND = Backend(OPS, take, apply)

@@ -1,0 +1,60 @@
+"""Rows of a batch: parameters sent to its device, and functions applied to some of its images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import accumulate
+
+import numpy as np
+import torch
+
+from ...ops import OpDraws
+from ...ops.base import Array
+
+Rows = Callable[[torch.Tensor, Array], torch.Tensor]
+"""A function of images (n, 3, H, W) and the rows (n,) of the batch that they are, for their parameters."""
+
+
+def send(device: torch.device, *arrays: Array) -> list[torch.Tensor]:
+    """Small host arrays as tensors on a device, by one copy that the host does not wait for."""
+    ends = list(accumulate(-(-a.nbytes // 16) * 16 for a in arrays))  # a tensor's start must be a multiple of its item size
+    host = torch.empty(ends[-1], dtype=torch.uint8, device="cpu", pin_memory=device.type == "cuda")
+    memory = host.numpy()
+    spans = []
+    for array, start in zip(arrays, [0, *ends], strict=False):
+        end = start + array.nbytes
+        memory[start:end].view(array.dtype)[...] = array.reshape(-1)
+        spans.append((start, end, array))
+    there = host.to(device, non_blocking=True)
+    return [there[start:end].view(getattr(torch, array.dtype.name)).view(array.shape) for start, end, array in spans]
+
+
+def on_groups(x: torch.Tensor, groups: list[tuple[Array, Rows]]) -> torch.Tensor:
+    """Apply to each group of rows its function; the groups cover the batch. Rows are host arrays: no synchronisation."""
+    groups = [(rows, function) for rows, function in groups if len(rows)]
+    if len(groups) == 1:
+        rows, function = groups[0]
+        return function(x, rows)
+    out = torch.empty_like(x)
+    for place, (rows, function) in zip(send(x.device, *(rows for rows, _ in groups)), groups, strict=True):
+        out.index_copy_(0, place, function(x.index_select(0, place), rows))
+    return out
+
+
+def unchanged(x: torch.Tensor, rows: Array) -> torch.Tensor:
+    return x
+
+
+def column(x: torch.Tensor, values: Array) -> torch.Tensor:
+    """One number an image, shaped to multiply a batch."""
+    return send(x.device, values.astype(np.float32))[0].view(-1, 1, 1, 1)
+
+
+def on_marked(x: torch.Tensor, draws: OpDraws, function: Callable[[torch.Tensor, OpDraws], torch.Tensor]) -> torch.Tensor:
+    """Apply a function of images and their draws to the images that are marked in the draws."""
+    marked = draws.get("apply", np.ones(len(x), dtype=bool))
+
+    def change(x: torch.Tensor, rows: Array) -> torch.Tensor:
+        return function(x, {name: a[rows] for name, a in draws.items()})
+
+    return on_groups(x, [(np.flatnonzero(marked), change), (np.flatnonzero(~marked), unchanged)])
