@@ -26,8 +26,20 @@ TILE = (32, 32)
 WARPS = 4
 """Of a program: eight pixels a thread, over which it spreads what it must know of its image and tile."""
 
-NOISY_REGISTERS = 168
-"""Of a thread of the resize with noise; left to itself the assembler takes 128 for some devices, and spills two of them."""
+
+def register_limit(kernel: str, noisy: bool, floats: bool) -> dict[str, int]:
+    """Triton's option `maxnreg` for a kernel whose registers the assembler, left to itself, would spill for some devices.
+
+    It takes too few, and spills two of them: for the resize with noise 128 under any Triton, and under Triton 3.7 alone 80 for
+    a first pass over floats and 64 for a later pass.
+    """
+    import triton
+
+    if noisy:
+        return {"maxnreg": 168} if kernel == "first_pass" else {}
+    if not triton.__version__.startswith("3.7."):
+        return {}
+    return {"maxnreg": 80} if kernel == "next_pass" else {"maxnreg": 112} if floats else {}
 
 
 @dataclass(frozen=True)
@@ -167,8 +179,8 @@ def launch(source: torch.Tensor, table: torch.Tensor, form: Form) -> torch.Tenso
     tile: dict[str, Any] = {"H": TILE[0], "W": TILE[1], "num_warps": WARPS, "enable_fp_fusion": True}
     finish: dict[str, Any] = {"NOISY": form.noisy, "CHANNELS_LAST": form.memory_format == torch.channels_last, **tile}
     resize = {"FLOATS": source.dtype == torch.float32, "CUBIC": form.cubic, "GUARD": form.guard, **finish}
-    if form.noisy:
-        resize["maxnreg"] = NOISY_REGISTERS
+    resize |= register_limit("first_pass", form.noisy, resize["FLOATS"])
+    finish |= register_limit("next_pass", form.noisy, False)
     with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
         kernels.first_pass[grid](source, table, image, sums, out, *numbers, passes, form.columns, **resize)
         for level, barrier in enumerate(levels, start=1):

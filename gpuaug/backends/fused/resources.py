@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .cuda import NOISY_REGISTERS, TILE, WARPS
+from .cuda import TILE, WARPS, register_limit
 
 CAPABILITIES = (75, 80, 90, 100)
 """Turing (T4), Ampere (A100), Hopper (H100, H200), Blackwell (B200)."""
@@ -83,8 +83,8 @@ def compiled(variant: Variant, capability: int) -> Any:
     alike = POINTERS | ({"height", "width"} if variant.kernel == "next_pass" else set())
     multiples: Any = {(names.index(n),): [["tt.divisibility", 16]] for n in names if n in alike}
     options = {"num_warps": WARPS, "enable_fp_fusion": True}
-    if variant.kernel == "first_pass" and variant.constants["NOISY"]:
-        options["maxnreg"] = NOISY_REGISTERS
+    if "NOISY" in variant.constants:
+        options |= register_limit(variant.kernel, variant.constants["NOISY"], variant.constants.get("FLOATS", False))
     source = triton.compiler.ASTSource(kernel, signature, constants, multiples)
     return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
 
