@@ -1,5 +1,6 @@
 """The compiled CPU kernels: made once a machine and version, by one process; in memory where there is no folder for them."""
 
+import ast
 import logging
 import os
 import shutil
@@ -7,16 +8,19 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import pytest
 from numba import njit
 
 import gpuaug
-from gpuaug.backends.fused import cache, cpu
-from gpuaug.backends.fused.cache import KEPT, find, keep, kept, tidy, version
+from gpuaug.backends.fused import cpu
+from gpuaug.backends.fused.cpu import cache, compilation
+from gpuaug.backends.fused.cpu.cache import KEPT, find, keep, kept, tidy, version
 
 REPOSITORY = Path(gpuaug.__file__).parents[1]
+FUSED = Path(cpu.__file__).parents[1]
 
 
 def double(x):
@@ -46,26 +50,40 @@ def test_a_function_is_compiled_once_and_then_read(tmp_path):
 
 
 def test_every_source_of_the_kernels_names_the_folder(tmp_path):
-    """A constant of plan.py is part of the machine code of kernels.py; Triton's kernels are no part of it."""
+    """Constants of instructions.py are part of the machine code; neither the tables of plan.py nor Triton's kernels are."""
     shutil.copytree(REPOSITORY / "gpuaug", tmp_path / "gpuaug", ignore=shutil.ignore_patterns("__pycache__"))
     code = """
-        import sys
         from pathlib import Path
-        from gpuaug.backends.fused import cache
-        names = [cache.version()]
-        for name in ("plan.py", "simd.py", "triton_ops.py"):
-            with Path(cache.__file__).with_name(name).open("a") as file:
-                file.write("# edited")
-            names.append(cache.version())
-        print(*names)
+        from gpuaug.backends.fused.cpu import cache
+        fused = Path(cache.__file__).parents[1]
+        print(cache.version())
+        for file in sorted(fused.rglob("*.py")):
+            before = cache.version()
+            with file.open("a") as opened:
+                opened.write("# edited")
+            print(file.relative_to(fused).as_posix(), cache.version() != before)
     """
     script = tmp_path / "script.py"  # whose folder is where Python looks first
     script.write_text(textwrap.dedent(code))
     done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=True)
-    before, plan, simd, triton = done.stdout.split()
-    assert before == version()
-    assert len({before, plan, simd}) == 3
-    assert triton == simd
+    unedited, *lines = done.stdout.splitlines()
+    assert unedited == version()
+    changes = {name: changed == "True" for name, changed in map(str.split, lines)}
+    assert {name for name, changed in changes.items() if changed} == {
+        name for name in changes if name == "instructions.py" or name.startswith("cpu/")
+    }
+    assert {"instructions.py", "cpu/jit.py", "cpu/kernels/views.py", "cpu/simd/float32.py", "cuda/kernels.py"} <= set(changes)
+
+
+def test_the_kernels_import_nothing_else():
+    """So that what names the folder is all that the kernels follow from."""
+    for folder in (FUSED / "cpu" / "kernels", FUSED / "cpu" / "simd"):
+        for file in folder.glob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text())):
+                if isinstance(node, ast.ImportFrom) and node.level:
+                    base = file.parents[node.level - 1]
+                    target = base.joinpath(*(node.module or "").split("."))
+                    assert target.is_relative_to(FUSED / "cpu") or target == FUSED / "instructions", (file, node.module)
 
 
 def test_kernels_of_other_sources_are_not_read(tmp_path, monkeypatch):
@@ -81,7 +99,7 @@ COMPILES = """
     import sys
     from pathlib import Path
     from numba import njit
-    from gpuaug.backends.fused.cache import keep, kept
+    from gpuaug.backends.fused.cpu.cache import keep, kept
 
     def function(x):
         total = 0.0
@@ -117,7 +135,7 @@ def test_a_process_waits_for_one_that_compiles_and_takes_over_when_it_dies(tmp_p
         import os, sys, time
         from pathlib import Path
         from numba import njit
-        from gpuaug.backends.fused.cache import keep, kept
+        from gpuaug.backends.fused.cpu.cache import keep, kept
         made = keep(njit(lambda x: x), [Path(sys.argv[1])])
         kept(made).acquire()
         child = os.fork()
@@ -151,7 +169,7 @@ def test_a_process_that_waits_too_long_compiles_itself(tmp_path, monkeypatch):
         import sys, time
         from pathlib import Path
         from numba import njit
-        from gpuaug.backends.fused.cache import keep, kept
+        from gpuaug.backends.fused.cpu.cache import keep, kept
         kept(keep(njit(lambda x: x), [Path(sys.argv[1])])).acquire()
         print("held", flush=True)
         sys.stdin.readline()
@@ -193,13 +211,13 @@ def test_where_nothing_can_be_written_a_function_is_compiled_in_memory(tmp_path)
 
 def test_and_the_log_says_so_once(monkeypatch, caplog):
     cpu.prepare()
-    monkeypatch.setattr(cpu, "kept", lambda dispatcher: None)
-    monkeypatch.setattr(cpu, "COMPILED", cpu.threading.Event())
-    cpu.warn_of_no_folder.cache_clear()
+    monkeypatch.setattr(compilation, "kept", lambda dispatcher: None)
+    monkeypatch.setattr(compilation, "COMPILED", threading.Event())
+    compilation.warn_of_no_folder.cache_clear()
     with caplog.at_level(logging.WARNING, "gpuaug"):
         for _ in range(3):
-            cpu.COMPILED.clear()
-            with cpu.compiling():
+            compilation.COMPILED.clear()
+            with compilation.compiling():
                 pass
     (record,) = caplog.records
     assert "NUMBA_CACHE_DIR" in record.getMessage()

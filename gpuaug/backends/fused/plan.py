@@ -19,13 +19,22 @@ from ...ops import Op, OpDraws, Size
 from ...ops.base import Array, is_integer
 from ...ops.color import ORDERS, PARTS
 from .. import Given
-
-# Codes of instructions. CONTRAST needs the mean of the whole view, BLUR its neighbouring rows: these two end a pass.
-NOTHING, BRIGHTNESS, CONTRAST, SATURATION, HUE, GRAY, BLUR, SOLARIZE, POSTERIZE, INVERT, AFFINE = range(11)
-NOISE, CLIPPED_NOISE, ERASE, ERASE_WITH_NOISE, HUE_OF_ANY = range(11, 16)
-
-ARGUMENTS = 8
-"""Numbers of an instruction: see the functions of INSTRUCTIONS for what they mean."""
+from .instructions import (
+    AFFINE,
+    ARGUMENTS,
+    BLUR,
+    CLIPPED_NOISE,
+    ERASE,
+    ERASE_WITH_NOISE,
+    GRAY,
+    HUE,
+    HUE_OF_ANY,
+    INVERT,
+    NOISE,
+    NOTHING,
+    POSTERIZE,
+    SOLARIZE,
+)
 
 FILTERS = ("bilinear", "bicubic")
 GEOMETRY = (op.RandomResizedCrop, op.Resize, op.CenterCrop, op.RandomCrop)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from .jit import kernel
-from .simd import LANES, load, splat, store
+from ..jit import kernel
+from ..simd.float32 import LANES, load, splat, store
 
 
 @kernel

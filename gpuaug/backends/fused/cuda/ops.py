@@ -1,4 +1,4 @@
-"""Instructions on a tile of pixels held in registers, for the Triton kernels; the same arithmetic as `rows` on the CPU."""
+"""Instructions on a tile of pixels held in registers, for the Triton kernels; the same arithmetic as `cpu.kernels.color`."""
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator,import-untyped,misc"
 # Triton has no types that mypy can see.
@@ -10,14 +10,22 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from . import plan
+from .. import instructions
 
-BRIGHTNESS, SATURATION, HUE = tl.constexpr(plan.BRIGHTNESS), tl.constexpr(plan.SATURATION), tl.constexpr(plan.HUE)
-GRAY, SOLARIZE, POSTERIZE = tl.constexpr(plan.GRAY), tl.constexpr(plan.SOLARIZE), tl.constexpr(plan.POSTERIZE)
-INVERT, AFFINE, ERASE = tl.constexpr(plan.INVERT), tl.constexpr(plan.AFFINE), tl.constexpr(plan.ERASE)
-NOTHING, CLIPPED_NOISE = tl.constexpr(plan.NOTHING), tl.constexpr(plan.CLIPPED_NOISE)
-ERASE_WITH_NOISE, ARGUMENTS = tl.constexpr(plan.ERASE_WITH_NOISE), tl.constexpr(plan.ARGUMENTS)
-HUE_OF_ANY = tl.constexpr(plan.HUE_OF_ANY)
+BRIGHTNESS, SATURATION, HUE = (
+    tl.constexpr(instructions.BRIGHTNESS),
+    tl.constexpr(instructions.SATURATION),
+    tl.constexpr(instructions.HUE),
+)
+GRAY, SOLARIZE, POSTERIZE = (
+    tl.constexpr(instructions.GRAY),
+    tl.constexpr(instructions.SOLARIZE),
+    tl.constexpr(instructions.POSTERIZE),
+)
+INVERT, AFFINE, ERASE = tl.constexpr(instructions.INVERT), tl.constexpr(instructions.AFFINE), tl.constexpr(instructions.ERASE)
+NOTHING, CLIPPED_NOISE = tl.constexpr(instructions.NOTHING), tl.constexpr(instructions.CLIPPED_NOISE)
+ERASE_WITH_NOISE, ARGUMENTS = tl.constexpr(instructions.ERASE_WITH_NOISE), tl.constexpr(instructions.ARGUMENTS)
+HUE_OF_ANY = tl.constexpr(instructions.HUE_OF_ANY)
 TURN = tl.constexpr(6.283185307179586)
 
 

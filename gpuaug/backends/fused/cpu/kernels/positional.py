@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
-from .jit import ONE, clamp, kernel
-from .simd import LANES, floor, load, philox, root, splat, split, store, where_ge
+from ..jit import ONE, kernel
+from ..simd.float32 import LANES, clamp, floor, load, root, splat, store, where_ge
+from ..simd.random import philox, split
 
 
 @kernel

@@ -15,10 +15,11 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ... import ops as op
-from ...images import Images
-from ...ops import Op
-from .plan import AFFINE, ARGUMENTS, BLUR, CONTRAST, ERASE_WITH_NOISE, Tables
+from .... import ops as op
+from ....images import Images
+from ....ops import Op
+from ..instructions import AFFINE, ARGUMENTS, BLUR, CONTRAST, ERASE_WITH_NOISE
+from ..plan import Tables
 
 # Words of the head. The first two are one 64-bit number: the byte where the box begins.
 BASE, LAST, PITCH, BOX_H, BOX_W, FULL_H, FULL_W, SKIP_Y, SKIP_X, FLIPS, SNAP, TAPS_Y, TAPS_X, SCALE_Y, SCALE_X = (
@@ -110,14 +111,16 @@ def bounded(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
         return np.ones(len(codes), dtype=np.bool_)
     barrier = (codes == CONTRAST) | (codes == BLUR)
     before = np.logical_or.accumulate(barrier[:, ::-1], axis=1)[:, ::-1]
-    return ~np.asarray(wide & before).any(axis=1)
+    inside: npt.NDArray[np.bool_] = ~np.asarray((wide & before).any(axis=1))
+    return inside
 
 
 def taps(n_in: Words, n_full: Words, cubic: bool) -> tuple[npt.NDArray[np.float32], Words]:
     """Source pixels an output pixel, in float32 as torch computes it, and the most pixels that its filter reads."""
-    scale = n_in.astype(np.float32) / n_full.astype(np.float32)
+    scale: npt.NDArray[np.float32] = np.asarray(n_in.astype(np.float32) / n_full.astype(np.float32), np.float32)
     support = np.maximum(scale, np.float32(1)) * np.float32(2 if cubic else 1)
-    return scale, np.minimum(np.ceil(2 * support).astype(np.int32), n_in)
+    most: Words = np.minimum(np.ceil(2 * support).astype(np.int32), n_in)
+    return scale, most
 
 
 def runs_over(words: Words, cubic: bool, size: int) -> bool:

@@ -12,10 +12,10 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from . import fixed, resize, view16, view32
-from .cache import keep
-from .jit import OPTIONS, inlined
-from .strips import compact
+from ..cache import keep
+from ..jit import OPTIONS, inlined
+from . import color_fixed, resize, view_fixed, view_float32
+from .program import compact
 
 
 @inlined
@@ -34,7 +34,7 @@ def prepare(boxes, flip, cubic, b, step, work, height, width):
 
 @keep
 @njit(**OPTIONS)
-def views(source, boxes, flips, cubic, codes, args, words, work, target, begin, end):
+def make_views(source, boxes, flips, cubic, codes, args, words, work, target, begin, end):
     """Make views begin..end-1.
 
     boxes, flips, cubic, codes, args: see `plan.Tables`. words: the memory of args as uint32.
@@ -47,7 +47,9 @@ def views(source, boxes, flips, cubic, codes, args, words, work, target, begin, 
         if not from_floats:
             pairs, reach = prepare(boxes, flip[0], cubic, b, source.step, work, target.height, target.width)
             at = source.offsets[b] + np.int64(box[0]) * source.pitches[b] + np.int64(box[1]) * source.step
-        if programmed and not from_floats and fixed.fits(code, arg, work.steps, programmed):
-            view16.make(source, b, box[3], flip, code, arg, work.steps, programmed, pairs, reach, at, work, target)
+        if programmed and not from_floats and color_fixed.fits(code, arg, work.steps, programmed):
+            view_fixed.make(source, b, box[3], flip, code, arg, work.steps, programmed, pairs, reach, at, work, target)
         else:
-            view32.make(source, b, box[3], flip, code, arg, words[b], work.steps, programmed, pairs, reach, at, work, target)
+            view_float32.make(
+                source, b, box[3], flip, code, arg, words[b], work.steps, programmed, pairs, reach, at, work, target
+            )

@@ -1,18 +1,19 @@
-"""A view in fixed point: the programs that `fixed.fits` allows, at about two thirds of the time."""
+"""A view in fixed point: the programs that `color_fixed.fits` allows, at about two thirds of the time."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from . import blur, fixed, output, resize
-from .jit import kernel
-from .plan import BLUR, CONTRAST, NOTHING
-from .strips import BLUR_CUT, emit, next_barrier, resized
+from ...instructions import BLUR, BLUR_CUT, CONTRAST, NOTHING
+from ..jit import kernel
+from ..simd.int16 import ONE
+from . import blur, blur_fixed, color_fixed, output, resize
+from .program import next_barrier
 
 
 @kernel
 def make(source, b, box_width, flip, code, arg, steps, programmed, pairs, reach, begin_at, work, target):
-    """Make view b: pass after pass, each strip by strip; see `kernels`."""
+    """Make view b: pass after pass, each strip by strip; see `views`."""
     height, width = target.height, target.width
     stride, pitch = work.index.shape[0], work.inside16.shape[0]
     float_plane, plane, image_plane = work.strip.shape[0] // 3, work.strip16.shape[0] // 3, height * pitch
@@ -22,7 +23,7 @@ def make(source, b, box_width, flip, code, arg, steps, programmed, pairs, reach,
     out, scale, bias = target.out, target.scale, target.bias
     streams = target.form == output.FLOAT32 and target.aligned and not target.channels_last and width == pitch
     image, image_next = work.image16, work.image16_next
-    fixed.arguments(code, arg, steps, programmed, values)
+    color_fixed.arguments(code, arg, steps, programmed, values)
     begin, end = -1, next_barrier(code, steps, 0, programmed)
     ready = 0
     while begin < programmed:
@@ -32,10 +33,10 @@ def make(source, b, box_width, flip, code, arg, steps, programmed, pairs, reach,
         radius = next_radius = 0
         if barrier == BLUR:
             radius = blur.gaussian(arg[steps[begin], 0], int(arg[steps[begin], 2]), BLUR_CUT, halves[1])
-            fixed.weights(halves[1], radius, weights[1])
+            blur_fixed.weights(halves[1], radius, weights[1])
         if next_is_blur:
             next_radius = blur.gaussian(arg[steps[end], 0], int(arg[steps[end], 1]), BLUR_CUT, halves[0])
-            fixed.weights(halves[0], next_radius, weights[0])
+            blur_fixed.weights(halves[0], next_radius, weights[0])
         into = image_next if barrier == BLUR else image
         backwards = flip[1] and begin < 0  # resized rows come in the order of the pixels
         first = begin if barrier == CONTRAST else begin + 1
@@ -49,37 +50,37 @@ def make(source, b, box_width, flip, code, arg, steps, programmed, pairs, reach,
                 pixels, pixels_plane, at = image, image_plane, row
             elif barrier == BLUR:
                 if ends and streams and first == end:
-                    fixed.down_out(
+                    blur_fixed.down_out(
                         image, image_plane, y, height, pitch, here, radius, weights[1], work.above, work.below,
                         out, height * width, to, scale, bias,
                     )  # fmt: skip
                     continue
-                fixed.down(
+                blur_fixed.down(
                     image, image_plane, y, height, pitch, here, radius, weights[1], work.above, work.below,
                     strip, plane, 0, scale, bias,
                 )  # fmt: skip
             else:
-                ready = resized(source, b, pairs, reach, begin_at, box_width, ready, s, s + here - 1, work, mask)
+                ready = resize.resized(source, b, pairs, reach, begin_at, box_width, ready, s, s + here - 1, work, mask)
                 resize.down_fixed(
                     work.ring, mask, work.first[1], work.count[1], work.weights_y, s, here, backwards, stride,
                     strip, plane, 0, pitch, scale, bias,
                 )  # fmt: skip
             count = here * pitch
             if ends and streams:
-                fixed.finish(
+                color_fixed.finish(
                     pixels, pixels_plane, at, count, out, height * width, to, scale, bias, code, values, steps, first, end
                 )
             elif not ends and not next_is_blur:
-                fixed.change(pixels, pixels_plane, at, count, into, image_plane, row, code, values, steps, first, end)
-                gray += fixed.gray_sum(into, image_plane, row, here, pitch, work.inside16)
+                color_fixed.change(pixels, pixels_plane, at, count, into, image_plane, row, code, values, steps, first, end)
+                gray += color_fixed.gray_sum(into, image_plane, row, here, pitch, work.inside16)
             else:
                 if first < end:
-                    fixed.change(pixels, pixels_plane, at, count, strip, plane, 0, code, values, steps, first, end)
+                    color_fixed.change(pixels, pixels_plane, at, count, strip, plane, 0, code, values, steps, first, end)
                 if ends:
                     output.from_fixed(strip, plane, pitch, here, work.strip, float_plane, stride)
-                    emit(work, target, b, y, here, float_plane, stride)
+                    output.emit(work, target, b, y, here, float_plane, stride)
                 else:
-                    fixed.across(
+                    blur_fixed.across(
                         strip,
                         plane,
                         pitch,
@@ -96,5 +97,5 @@ def make(source, b, box_width, flip, code, arg, steps, programmed, pairs, reach,
         if barrier == BLUR:
             image, image_next = image_next, image
         if not ends and not next_is_blur:
-            values[steps[end], 1] = int(np.floor(gray / (height * width) * fixed.ONE + 0.5))
+            values[steps[end], 1] = int(np.floor(gray / (height * width) * ONE + 0.5))
         begin, end = end, next_barrier(code, steps, end + 1, programmed)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from . import blur, marks, output, resize, tone
-from .jit import ONE, inlined, kernel
-from .plan import BLUR, CLIPPED_NOISE, CONTRAST, ERASE, NOISE, NOTHING
-from .strips import BLUR_CUT, emit, next_barrier, next_mark, resized
+from ...instructions import BLUR, BLUR_CUT, CLIPPED_NOISE, CONTRAST, ERASE, NOISE, NOTHING
+from ..jit import ONE, inlined, kernel
+from . import blur, color, output, positional, resize
+from .program import next_barrier, next_mark
 
 
 @inlined
@@ -15,16 +15,16 @@ def mark(what, arg, bits, strip, plane, stride, width, rows_here, y, spare):
     """Noise or erasing on the strip, whose first row is row y of the view."""
     if what in (NOISE, CLIPPED_NOISE):
         clip = what == CLIPPED_NOISE
-        marks.add_noise(strip, plane, stride, width, rows_here, y, arg[0], arg[1], clip, bits[6], bits[7])
+        positional.add_noise(strip, plane, stride, width, rows_here, y, arg[0], arg[1], clip, bits[6], bits[7])
     elif what == ERASE:
-        marks.erase(strip, plane, stride, rows_here, y, arg, arg[4:7])
+        positional.erase(strip, plane, stride, rows_here, y, arg, arg[4:7])
     else:
-        marks.erase_with_noise(strip, plane, stride, width, rows_here, y, arg, bits[6], bits[7], spare)
+        positional.erase_with_noise(strip, plane, stride, width, rows_here, y, arg, bits[6], bits[7], spare)
 
 
 @kernel
 def make(source, b, box_width, flip, code, arg, bits, steps, programmed, pairs, reach, begin_at, work, target):
-    """Make view b: pass after pass, each strip by strip; see `kernels`."""
+    """Make view b: pass after pass, each strip by strip; see `views`."""
     height, width = target.height, target.width
     stride = work.index.shape[0]
     plane, image_plane = work.strip.shape[0] // 3, height * stride
@@ -64,7 +64,7 @@ def make(source, b, box_width, flip, code, arg, bits, steps, programmed, pairs, 
                     start = (np.int64(b) * 3 * height + n) * width
                     output.read_floats(source.floats, start, height * width, width, flip[0], strip, plane, r * stride)
             else:
-                ready = resized(source, b, pairs, reach, begin_at, box_width, ready, s, s + here - 1, work, mask)
+                ready = resize.resized(source, b, pairs, reach, begin_at, box_width, ready, s, s + here - 1, work, mask)
                 top, taps, weights_y = work.first[1], work.count[1], work.weights_y
                 if not programmed and streams:
                     to = (np.int64(b) * 3 * height + y) * width
@@ -79,7 +79,7 @@ def make(source, b, box_width, flip, code, arg, bits, steps, programmed, pairs, 
             step = first
             marked = next_mark(code, steps, step, end)
             while marked < end:
-                tone.change(pixels, pixels_plane, at, count, strip, plane, 0, code, arg, steps, step, marked)
+                color.change(pixels, pixels_plane, at, count, strip, plane, 0, code, arg, steps, step, marked)
                 pixels, pixels_plane, at = strip, plane, 0
                 n = steps[marked]
                 mark(code[n], arg[n], bits[n], strip, plane, stride, width, here, y, work.spare)
@@ -87,9 +87,9 @@ def make(source, b, box_width, flip, code, arg, bits, steps, programmed, pairs, 
                 marked = next_mark(code, steps, step, end)
             if ends or next_is_blur:
                 if step < end:
-                    tone.change(pixels, pixels_plane, at, count, strip, plane, 0, code, arg, steps, step, end)
+                    color.change(pixels, pixels_plane, at, count, strip, plane, 0, code, arg, steps, step, end)
                 if ends:
-                    emit(work, target, b, y, here, plane, stride)
+                    output.emit(work, target, b, y, here, plane, stride)
                 else:
                     blur.across(
                         strip,
@@ -106,8 +106,8 @@ def make(source, b, box_width, flip, code, arg, bits, steps, programmed, pairs, 
                         row,
                     )
             else:
-                tone.change(pixels, pixels_plane, at, count, into, image_plane, row, code, arg, steps, step, end)
-                gray += tone.gray_sum(into, image_plane, row, here, stride, work.inside)
+                color.change(pixels, pixels_plane, at, count, into, image_plane, row, code, arg, steps, step, end)
+                gray += color.gray_sum(into, image_plane, row, here, stride, work.inside)
         if barrier == BLUR:
             image, image_next = image_next, image
         if not ends and not next_is_blur:

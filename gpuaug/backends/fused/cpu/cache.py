@@ -14,6 +14,7 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Iterator
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
@@ -43,17 +44,29 @@ def version() -> str:
     """What machine code follows from: the sources, the compiler, and the processor, since machines may share a folder."""
     processor = CONFIG.CPU_NAME or llvmlite.binding.get_host_cpu_name()
     digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__} {processor}".encode())
-    for file in sorted(files(__package__).iterdir(), key=lambda file: file.name):
-        if file.name.endswith(".py") and not file.name.startswith("triton_"):
-            digest.update(file.name.encode() + file.read_bytes())
+    for name, content in sources():
+        digest.update(name.encode() + content)
     return digest.hexdigest()[:16]
 
 
+def sources() -> Iterator[tuple[str, bytes]]:
+    """The Python files that the kernels follow from, in an order: the table of instructions, and all of this folder."""
+    fused = files(__package__.rpartition(".")[0])
+    yield "instructions.py", (fused / "instructions.py").read_bytes()
+    folders = [("cpu", fused / "cpu")]
+    for path, folder in folders:
+        for file in sorted(folder.iterdir(), key=lambda file: file.name):
+            if file.is_dir():
+                folders.append((f"{path}/{file.name}", file))
+            elif file.name.endswith(".py"):
+                yield f"{path}/{file.name}", file.read_bytes()
+
+
 def places() -> list[Path]:
-    """Folders to keep kernels in, the best first: the one that Numba is told, that of this file, the user's."""
+    """Folders to keep kernels in, the best first: the one that Numba is told, that of the fused backend, the user's."""
     told = [Path(CONFIG.CACHE_DIR)] if CONFIG.CACHE_DIR else []
     user = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))  # noqa: PTH111 - raises nothing
-    return [*told, Path(__file__).parent / "__pycache__", *([user / "gpuaug"] if user.is_absolute() else [])]
+    return [*told, Path(__file__).parents[1] / "__pycache__", *([user / "gpuaug"] if user.is_absolute() else [])]
 
 
 def find(name: str, among: list[Path]) -> tuple[Path | None, bool]:

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .jit import ONE, ZERO, clamp, kernel, pasted
-from .plan import (
+from ...instructions import (
     AFFINE,
     BRIGHTNESS,
     CONTRAST,
@@ -20,7 +19,8 @@ from .plan import (
     SATURATION,
     SOLARIZE,
 )
-from .simd import LANES, absolute, floor, load, maximum, minimum, splat, store, total, where_ge
+from ..jit import ONE, ZERO, kernel, pasted
+from ..simd.float32 import LANES, absolute, clamp, floor, load, maximum, minimum, splat, store, total, where_ge
 
 RED, GREEN, BLUE = np.float32(0.2989), np.float32(0.587), np.float32(0.114)
 
