@@ -6,15 +6,14 @@ from collections.abc import Sequence
 
 import torch
 
-from ... import ops as op
 from ...images import Images
 from ...ops import Op, OpDraws
 from .. import Batch
-from .plan import FLIPS, GEOMETRY, INSTRUCTIONS, tables, take
+from .plan import FLIPS, GEOMETRY, LOWERINGS, passes_over_view, tables, take
 
-__all__ = ["OPS", "apply", "prepare", "take"]
+__all__ = ["OPS", "apply", "passes_over_view", "prepare", "take"]
 
-OPS: frozenset[type[Op]] = frozenset({*GEOMETRY, *FLIPS, *INSTRUCTIONS, op.ToDtype})
+OPS: frozenset[type[Op]] = frozenset({*GEOMETRY, *FLIPS, *LOWERINGS})
 """Ops that can be fused; `take` says where."""
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ....memory import POOLS, aligned
-from ..instructions import BLUR, CONTRAST
+from ..instructions import BLUR, IS_BARRIER
 from ..plan import Tables
 from .kernels.resize import SLACK
 from .simd.llvm import LANES
@@ -71,8 +71,7 @@ def beyond(number: float) -> int:
 
 def blur_precedes_barrier(codes: npt.NDArray[np.uint8]) -> bool:
     """Whether a pass may read one image buffer and write another."""
-    blurs = (codes == BLUR).any(axis=0)
-    barriers = blurs | (codes == CONTRAST).any(axis=0)
+    blurs, barriers = (np.asarray(flags.any(axis=0)) for flags in (codes == BLUR, IS_BARRIER[codes]))
     return bool((np.cumsum(blurs)[:-1] * barriers[1:]).any())
 
 

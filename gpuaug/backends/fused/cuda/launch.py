@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from ....images import Images
-from ..instructions import BLUR, CONTRAST
+from ..instructions import BLUR, CONTRAST, KEY
 from ..plan import Tables
 from .records import SNAP, Words, records, runs_over
 
@@ -74,7 +74,7 @@ def form_of(
 ) -> Form:
     count, columns = tables.codes.shape
     # Only noise has the last argument, half of its key, and has it for every image, whether applied or not.
-    noisy = bool(tables.arguments[:, :, 7].any())
+    noisy = bool(tables.arguments[:, :, KEY + 1].any())
     fixed = dtype != torch.float32 and bool(words[:, SNAP].all())
     size, cubic = tables.size, tables.cubic
     return Form(count, size, words.shape[1], columns, levels, cubic, guard, noisy, fixed, dtype, memory_format)

@@ -25,7 +25,9 @@ GRAY, SOLARIZE, POSTERIZE = (
 INVERT, AFFINE, ERASE = tl.constexpr(instructions.INVERT), tl.constexpr(instructions.AFFINE), tl.constexpr(instructions.ERASE)
 NOTHING, CLIPPED_NOISE = tl.constexpr(instructions.NOTHING), tl.constexpr(instructions.CLIPPED_NOISE)
 ERASE_WITH_NOISE, ARGUMENTS = tl.constexpr(instructions.ERASE_WITH_NOISE), tl.constexpr(instructions.ARGUMENTS)
+KEY = tl.constexpr(instructions.KEY)
 HUE_OF_ANY = tl.constexpr(instructions.HUE_OF_ANY)
+RED, GREEN, BLUE = (tl.constexpr(weight) for weight in instructions.GRAY_WEIGHTS)
 TURN = tl.constexpr(6.283185307179586)
 
 
@@ -80,7 +82,7 @@ def clamp(v):
 
 @triton.jit
 def gray_of(r, g, b):
-    return r * 0.2989 + g * 0.587 + b * 0.114
+    return r * RED + g * GREEN + b * BLUE
 
 
 @triton.jit
@@ -140,8 +142,8 @@ def noise(r, g, b, code, arg, y, x, width):
 def normals(arg, y, x, width):
     """Three standard normal fields for the pixels of the tile; see `gpuaug.noise`. The last two arguments are the key."""
     words = arg.to(tl.pointer_type(tl.int32), bitcast=True)
-    low = tl.load(words + 6).to(tl.int64) & 0xFFFFFFFF
-    seed = (tl.load(words + 7).to(tl.int64) << 32) | low
+    low = tl.load(words + KEY).to(tl.int64) & 0xFFFFFFFF
+    seed = (tl.load(words + KEY + 1).to(tl.int64) << 32) | low
     pixel = y * width + x
     zero = pixel * 0
     w0, w1, w2, w3 = tl.philox(seed, pixel, zero, zero, zero)

@@ -12,6 +12,7 @@ from ...instructions import (
     BRIGHTNESS,
     CONTRAST,
     GRAY,
+    GRAY_WEIGHTS,
     HUE,
     HUE_OF_ANY,
     INVERT,
@@ -22,7 +23,7 @@ from ...instructions import (
 from ..jit import ONE, ZERO, kernel, pasted
 from ..simd.float32 import LANES, absolute, clamp, floor, load, maximum, minimum, splat, store, total, where_ge
 
-RED, GREEN, BLUE = np.float32(0.2989), np.float32(0.587), np.float32(0.114)
+RED, GREEN, BLUE = (np.float32(weight) for weight in GRAY_WEIGHTS)
 
 
 @pasted
@@ -95,7 +96,7 @@ def posterize(v, levels):
 
 @pasted
 def through(what, arg, r, g, b):
-    """Sixteen pixels through one instruction; see `plan.INSTRUCTIONS` for its arguments.
+    """Sixteen pixels through one instruction; see `instructions.TABLE` for its arguments.
 
     CONTRAST has the factor and, put there once the mean is known, mean * (1 - factor).
     """

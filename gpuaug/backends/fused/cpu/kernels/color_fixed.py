@@ -7,7 +7,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...instructions import BLUR, BRIGHTNESS, CONTRAST, GRAY, HUE, SATURATION, SOLARIZE
+from ...instructions import (
+    BRIGHTNESS,
+    CONTRAST,
+    GRAY,
+    GRAY_WEIGHTS,
+    HAS_FACTOR,
+    HUE,
+    IN_FIXED16,
+    SATURATION,
+    SOLARIZE,
+)
 from ..jit import kernel, pasted
 from ..simd.float32 import splat, stream
 from ..simd.int16 import (
@@ -31,6 +41,7 @@ FRACTION = 32768
 """The integer that stands for 1 in a factor; 32767 is the most there is."""
 
 HALF = ONE // 2
+RED, GREEN, BLUE = (round(weight * FRACTION) for weight in GRAY_WEIGHTS)
 
 
 @kernel
@@ -43,10 +54,7 @@ def fits(code, arg, steps, count):
     """Whether a program can be done in fixed point."""
     for k in range(count):
         what, f = code[steps[k]], arg[steps[k], 0]
-        if what in (BRIGHTNESS, CONTRAST, SATURATION):
-            if f > 2:  # factors stand as f - 1
-                return False
-        elif what not in (HUE, GRAY, BLUR, SOLARIZE):
+        if not IN_FIXED16[what] or (HAS_FACTOR[what] and f > 2):  # factors stand as f - 1
             return False
     return True
 
@@ -57,7 +65,7 @@ def arguments(code, arg, steps, count, fixed):
     for k in range(count):
         n = steps[k]
         what, f = code[n], arg[n, 0]
-        if what in (BRIGHTNESS, CONTRAST, SATURATION):
+        if HAS_FACTOR[what]:
             fixed[n, 0] = fraction(f - 1.0)
         elif what == SOLARIZE:
             fixed[n, 0] = int(np.floor(f * ONE + 0.5))
@@ -75,7 +83,7 @@ def clamp(v):
 
 @pasted
 def gray_of(r, g, b):
-    return r * all16(9794) + g * all16(19235) + b * all16(3736)  # 0.2989, 0.587 and 0.114 of 32768
+    return r * all16(RED) + g * all16(GREEN) + b * all16(BLUE)
 
 
 @pasted

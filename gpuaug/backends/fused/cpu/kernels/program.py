@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...instructions import BLUR, CONTRAST, ERASE_WITH_NOISE, NOISE, NOTHING
+from ...instructions import IS_BARRIER, IS_POSITIONAL, NOTHING
 from ..jit import kernel
 
 
@@ -19,15 +19,15 @@ def compact(code, steps):
 
 @kernel
 def next_barrier(code, steps, at, count):
-    """The first step from `at` on that needs more than its own pixels: contrast or blur; `count` where there is none."""
-    while at < count and code[steps[at]] != CONTRAST and code[steps[at]] != BLUR:
+    """The first step from `at` on that needs more than its own pixels; `count` where there is none."""
+    while at < count and not IS_BARRIER[code[steps[at]]]:
         at += 1
     return at
 
 
 @kernel
-def next_mark(code, steps, at, end):
+def next_positional(code, steps, at, end):
     """The first step from `at` on that depends on where a pixel is; `end` where there is none before it."""
-    while at < end and not (NOISE <= code[steps[at]] <= ERASE_WITH_NOISE):
+    while at < end and not IS_POSITIONAL[code[steps[at]]]:
         at += 1
     return at

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...instructions import BLUR, BLUR_CUT, CLIPPED_NOISE, CONTRAST, ERASE, NOISE, NOTHING
+from ...instructions import BLUR, BLUR_CUT, CLIPPED_NOISE, CONTRAST, ERASE, KEY, NOISE, NOTHING
 from ..jit import ONE, inlined, kernel
 from . import blur, color, output, positional, resize
-from .program import next_barrier, next_mark
+from .program import next_barrier, next_positional
 
 
 @inlined
-def mark(what, arg, bits, strip, plane, stride, width, rows_here, y, spare):
+def apply_positional(what, arg, bits, strip, plane, stride, width, rows_here, y, spare):
     """Noise or erasing on the strip, whose first row is row y of the view."""
     if what in (NOISE, CLIPPED_NOISE):
         clip = what == CLIPPED_NOISE
-        positional.add_noise(strip, plane, stride, width, rows_here, y, arg[0], arg[1], clip, bits[6], bits[7])
+        positional.add_noise(strip, plane, stride, width, rows_here, y, arg[0], arg[1], clip, bits[KEY], bits[KEY + 1])
     elif what == ERASE:
         positional.erase(strip, plane, stride, rows_here, y, arg, arg[4:7])
     else:
-        positional.erase_with_noise(strip, plane, stride, width, rows_here, y, arg, bits[6], bits[7], spare)
+        positional.erase_with_noise(strip, plane, stride, width, rows_here, y, arg, bits[KEY], bits[KEY + 1], spare)
 
 
 @kernel
@@ -77,14 +77,14 @@ def make(source, b, box_width, flip, code, arg, bits, steps, programmed, pairs, 
                     work.ring, mask, top, taps, weights_y, s, here, backwards, stride, strip, plane, 0, stride, scale, bias
                 )
             step = first
-            marked = next_mark(code, steps, step, end)
-            while marked < end:
-                color.change(pixels, pixels_plane, at, count, strip, plane, 0, code, arg, steps, step, marked)
+            at_position = next_positional(code, steps, step, end)
+            while at_position < end:
+                color.change(pixels, pixels_plane, at, count, strip, plane, 0, code, arg, steps, step, at_position)
                 pixels, pixels_plane, at = strip, plane, 0
-                n = steps[marked]
-                mark(code[n], arg[n], bits[n], strip, plane, stride, width, here, y, work.spare)
-                step = marked + 1
-                marked = next_mark(code, steps, step, end)
+                n = steps[at_position]
+                apply_positional(code[n], arg[n], bits[n], strip, plane, stride, width, here, y, work.spare)
+                step = at_position + 1
+                at_position = next_positional(code, steps, step, end)
             if ends or next_is_blur:
                 if step < end:
                     color.change(pixels, pixels_plane, at, count, strip, plane, 0, code, arg, steps, step, end)
