@@ -17,7 +17,7 @@ from numba import njit
 import gpuaug
 from gpuaug.backends.fused import cpu
 from gpuaug.backends.fused.cpu import cache, compilation
-from gpuaug.backends.fused.cpu.cache import KEPT, find, keep, kept, tidy, version
+from gpuaug.backends.fused.cpu.cache import VERSIONS_KEPT, cache_of, cached, delete_old, find_folder, version
 
 REPOSITORY = Path(gpuaug.__file__).parents[1]
 FUSED = Path(cpu.__file__).parents[1]
@@ -29,7 +29,7 @@ def double(x):
 
 def made(place):
     """A function kept in a folder, as a new process has it."""
-    return keep(njit(double), [place])
+    return cached(njit(double), [place])
 
 
 def compiled(dispatcher):
@@ -99,7 +99,7 @@ COMPILES = """
     import sys
     from pathlib import Path
     from numba import njit
-    from gpuaug.backends.fused.cpu.cache import keep, kept
+    from gpuaug.backends.fused.cpu.cache import cache_of, cached
 
     def function(x):
         total = 0.0
@@ -108,7 +108,7 @@ COMPILES = """
                 total += (k * n) ** 0.5 - k / (n + 1)
         return total
 
-    made = keep(njit(function), [Path(sys.argv[1])])
+    made = cached(njit(function), [Path(sys.argv[1])])
     print("ready", flush=True)
     sys.stdin.readline()
     made(7)
@@ -135,9 +135,9 @@ def test_a_process_waits_for_one_that_compiles_and_takes_over_when_it_dies(tmp_p
         import os, sys, time
         from pathlib import Path
         from numba import njit
-        from gpuaug.backends.fused.cpu.cache import keep, kept
-        made = keep(njit(lambda x: x), [Path(sys.argv[1])])
-        kept(made).acquire()
+        from gpuaug.backends.fused.cpu.cache import cache_of, cached
+        made = cached(njit(lambda x: x), [Path(sys.argv[1])])
+        cache_of(made).acquire()
         child = os.fork()
         if child:
             print(child, flush=True)
@@ -148,8 +148,8 @@ def test_a_process_waits_for_one_that_compiles_and_takes_over_when_it_dies(tmp_p
     orphan = int(holder.stdout.readline())
     try:
         dispatcher = made(tmp_path)
-        with (kept(dispatcher).path / "lock").open("ab") as lock:
-            assert not cache.taken(lock)
+        with (cache_of(dispatcher).path / "lock").open("ab") as lock:
+            assert not cache.try_lock(lock)
         waiting = begin(COMPILES, tmp_path)
         assert waiting.stdout.readline() == "ready\n"
         waiting.stdin.write("go\n")
@@ -169,15 +169,15 @@ def test_a_process_that_waits_too_long_compiles_itself(tmp_path, monkeypatch):
         import sys, time
         from pathlib import Path
         from numba import njit
-        from gpuaug.backends.fused.cpu.cache import keep, kept
-        kept(keep(njit(lambda x: x), [Path(sys.argv[1])])).acquire()
+        from gpuaug.backends.fused.cpu.cache import cache_of, cached
+        cache_of(cached(njit(lambda x: x), [Path(sys.argv[1])])).acquire()
         print("held", flush=True)
         sys.stdin.readline()
         """,
         tmp_path,
     )
     assert holder.stdout.readline() == "held\n"
-    monkeypatch.setattr(cache, "PATIENCE", 0.2)
+    monkeypatch.setattr(cache, "LOCK_TIMEOUT", 0.2)
     dispatcher = made(tmp_path)
     assert dispatcher(3) == 6
     assert compiled(dispatcher) == 1
@@ -192,8 +192,8 @@ def test_without_locks_all_compile(tmp_path, monkeypatch):
 
 
 def test_a_failed_compilation_lets_the_others_try(tmp_path):
-    failing = keep(njit(lambda x: x.no_such_attribute), [tmp_path])
-    store = kept(failing)
+    failing = cached(njit(lambda x: x.no_such_attribute), [tmp_path])
+    store = cache_of(failing)
     with pytest.raises(Exception, match="no_such_attribute"):
         failing(1)
     assert store.lock is not None
@@ -204,14 +204,14 @@ def test_a_failed_compilation_lets_the_others_try(tmp_path):
 def test_where_nothing_can_be_written_a_function_is_compiled_in_memory(tmp_path):
     file = tmp_path / "file"
     file.touch()
-    dispatcher = keep(njit(double), [file, file / "below"])
-    assert kept(dispatcher) is None
+    dispatcher = cached(njit(double), [file, file / "below"])
+    assert cache_of(dispatcher) is None
     assert dispatcher(3) == 6
 
 
 def test_and_the_log_says_so_once(monkeypatch, caplog):
     cpu.prepare()
-    monkeypatch.setattr(compilation, "kept", lambda dispatcher: None)
+    monkeypatch.setattr(compilation, "cache_of", lambda dispatcher: None)
     monkeypatch.setattr(compilation, "COMPILED", threading.Event())
     compilation.warn_of_no_folder.cache_clear()
     with caplog.at_level(logging.WARNING, "gpuaug"):
@@ -227,16 +227,16 @@ def test_and_the_log_says_so_once(monkeypatch, caplog):
 def test_the_next_place_is_taken_where_one_cannot_be_written(tmp_path):
     file = tmp_path / "file"
     file.touch()
-    assert find("fused-1", [file, tmp_path / "second"]) == (tmp_path / "second" / "fused-1", True)
-    assert find("fused-1", [file]) == (None, False)
+    assert find_folder("fused-1", [file, tmp_path / "second"]) == (tmp_path / "second" / "fused-1", True)
+    assert find_folder("fused-1", [file]) == (None, False)
 
 
 def test_kernels_that_somebody_else_has_made_are_read_where_they_lie(tmp_path, monkeypatch):
     """As a user reads what came with a read-only install."""
     made(tmp_path)(3)
     monkeypatch.setattr(cache.os, "access", lambda path, mode: False)
-    dispatcher = keep(njit(double), [tmp_path, tmp_path / "other"])
-    assert not kept(dispatcher).writable
+    dispatcher = cached(njit(double), [tmp_path, tmp_path / "other"])
+    assert not cache_of(dispatcher).writable
     assert dispatcher(3) == 6
     assert compiled(dispatcher) == 0
     assert dispatcher(3.0) == 6  # of another type: compiled, and not kept
@@ -255,7 +255,7 @@ def test_the_processor_names_the_folder(monkeypatch):
 def test_damaged_files_are_made_anew(tmp_path, content, pattern):
     first = made(tmp_path)
     first(3)
-    for file in kept(first).path.glob(pattern):
+    for file in cache_of(first).path.glob(pattern):
         file.write_bytes(content)
     second, third = made(tmp_path), made(tmp_path)
     assert (second(3), third(3)) == (6, 6)
@@ -264,18 +264,18 @@ def test_damaged_files_are_made_anew(tmp_path, content, pattern):
 
 def test_a_full_disk_costs_the_cache_and_not_the_program(tmp_path, caplog):
     dispatcher = made(tmp_path)
-    shutil.rmtree(kept(dispatcher).path)
-    kept(dispatcher).path.touch()  # a file where the folder was: nothing can be written
+    shutil.rmtree(cache_of(dispatcher).path)
+    cache_of(dispatcher).path.touch()  # a file where the folder was: nothing can be written
     with caplog.at_level(logging.WARNING, "gpuaug"):
         assert dispatcher(3) == 6
     assert "cannot be kept" in caplog.text
 
 
 def test_the_latest_versions_stay(tmp_path):
-    folders = [tmp_path / f"fused-{k}" for k in range(KEPT + 3)]
+    folders = [tmp_path / f"fused-{k}" for k in range(VERSIONS_KEPT + 3)]
     for age, folder in enumerate(folders):
         folder.mkdir()
         os.utime(folder, (1000 - age, 1000 - age))
     (tmp_path / "another").mkdir()
-    tidy(folders[-1])
-    assert sorted(tmp_path.iterdir()) == sorted([*folders[: KEPT - 1], folders[-1], tmp_path / "another"])
+    delete_old(folders[-1])
+    assert sorted(tmp_path.iterdir()) == sorted([*folders[: VERSIONS_KEPT - 1], folders[-1], tmp_path / "another"])

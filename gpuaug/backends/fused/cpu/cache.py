@@ -33,10 +33,10 @@ CONFIG: Any = import_module("numba.core.config")
 
 LOG = logging.getLogger("gpuaug")
 
-KEPT = 8
+VERSIONS_KEPT = 8
 """Versions of the kernels that are kept in a folder, the latest used: of branches, of machines that share a home."""
 
-PATIENCE = 600.0
+LOCK_TIMEOUT = 600.0
 """Seconds that a process waits for another that compiles, before it compiles itself: that one may have been stopped."""
 
 
@@ -62,14 +62,14 @@ def sources() -> Iterator[tuple[str, bytes]]:
                 yield f"{path}/{file.name}", file.read_bytes()
 
 
-def places() -> list[Path]:
+def cache_folders() -> list[Path]:
     """Folders to keep kernels in, the best first: the one that Numba is told, that of the fused backend, the user's."""
     told = [Path(CONFIG.CACHE_DIR)] if CONFIG.CACHE_DIR else []
     user = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))  # noqa: PTH111 - raises nothing
     return [*told, Path(__file__).parents[1] / "__pycache__", *([user / "gpuaug"] if user.is_absolute() else [])]
 
 
-def find(name: str, among: list[Path]) -> tuple[Path | None, bool]:
+def find_folder(name: str, among: list[Path]) -> tuple[Path | None, bool]:
     """The folder of this name in the first place that has it filled or lets it be made; and whether it can be written."""
     for place in among:
         path = place / name
@@ -90,7 +90,7 @@ class KernelCache(CACHING.FunctionCache):  # type: ignore[misc]
     """
 
     def __init__(self, function: Any, stamp: str, path: Path, writable: bool) -> None:
-        self._impl_class = lambda function: Kept(function, stamp, path)
+        self._impl_class = lambda function: CacheFiles(function, stamp, path)
         super().__init__(function)
         self.path, self.writable = path, writable
         self.waiting = self.compiling = False
@@ -127,7 +127,7 @@ class KernelCache(CACHING.FunctionCache):  # type: ignore[misc]
         try:
             if self.writable:
                 super().save_overload(sig, data)
-                tidy(self.path)
+                delete_old(self.path)
         except OSError as error:
             LOG.warning("%s: the compiled kernels cannot be kept (%s); the next process compiles them anew", self.path, error)
         finally:
@@ -139,9 +139,9 @@ class KernelCache(CACHING.FunctionCache):  # type: ignore[misc]
             return
         with contextlib.suppress(OSError):  # a file system without locks: all compile
             self.lock = (self.path / "lock").open("ab")
-            until = time.monotonic() + PATIENCE
+            until = time.monotonic() + LOCK_TIMEOUT
             try:
-                while not taken(self.lock) and time.monotonic() < until:
+                while not try_lock(self.lock) and time.monotonic() < until:
                     self.waiting = True
                     time.sleep(0.05)
             finally:
@@ -154,7 +154,7 @@ class KernelCache(CACHING.FunctionCache):  # type: ignore[misc]
             self.lock = None
 
 
-def taken(file: IO[bytes]) -> bool:
+def try_lock(file: IO[bytes]) -> bool:
     """Try to lock a file. Raises OSError where its file system has no locks."""
     try:
         # Of the process and not of the open file, as `flock` would be: a fork must not hold what its parent holds.
@@ -166,7 +166,7 @@ def taken(file: IO[bytes]) -> bool:
     return True
 
 
-class Kept(CACHING.CompileResultCacheImpl):  # type: ignore[misc]
+class CacheFiles(CACHING.CompileResultCacheImpl):  # type: ignore[misc]
     """Names and freshness of the files of a `KernelCache`; it is its own locator, as Numba calls what knows the folder."""
 
     def __init__(self, function: Any, stamp: str, path: Path) -> None:
@@ -188,7 +188,7 @@ class Kept(CACHING.CompileResultCacheImpl):  # type: ignore[misc]
         return "1"
 
 
-def tidy(path: Path) -> None:
+def delete_old(path: Path) -> None:
     """Delete all but the latest versions beside this one."""
 
     def age(folder: Path) -> float:
@@ -197,19 +197,19 @@ def tidy(path: Path) -> None:
         return 0.0
 
     others = sorted((folder for folder in path.parent.glob("fused-*") if folder != path), key=age)
-    for folder in others[KEPT - 1 :]:
+    for folder in others[VERSIONS_KEPT - 1 :]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def keep(dispatcher: Any, among: list[Path] | None = None) -> Any:
-    """Have a compiled function kept on disk, in one of `places()`, and return it; in memory alone where none can be written."""
+def cached(dispatcher: Any, among: list[Path] | None = None) -> Any:
+    """Keep what Numba compiles of a function in one of `cache_folders()`, or in memory where none of them can be written."""
     stamp = version()
-    path, writable = find(f"fused-{stamp}", places() if among is None else among)
+    path, writable = find_folder(f"fused-{stamp}", cache_folders() if among is None else among)
     if path is not None:
         dispatcher._cache = KernelCache(dispatcher.py_func, stamp, path, writable)
     return dispatcher
 
 
-def kept(dispatcher: Any) -> KernelCache | None:
+def cache_of(dispatcher: Any) -> KernelCache | None:
     """The cache of a function that is kept on disk."""
     return dispatcher._cache if isinstance(dispatcher._cache, KernelCache) else None

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
-from .cache import LOG, kept, places
+from .cache import LOG, cache_folders, cache_of
 from .kernels import views
 
 COMPILED = threading.Event()
@@ -19,7 +19,7 @@ def warn_of_no_folder() -> None:
     LOG.warning(
         "the compiled CPU kernels can be kept in none of %s, so every process compiles them anew, in about a minute; set "
         "NUMBA_CACHE_DIR to a folder that can be written",
-        ", ".join(map(str, places())),
+        ", ".join(map(str, cache_folders())),
     )
 
 
@@ -29,7 +29,7 @@ def compiling() -> Iterator[None]:
     if COMPILED.is_set():
         yield
         return
-    store = kept(views.make_views)
+    store = cache_of(views.make_views)
 
     ready = threading.Event()
 

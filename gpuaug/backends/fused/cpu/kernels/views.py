@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from ..cache import keep
+from ..cache import cached
 from ..jit import OPTIONS, inlined
 from . import color_fixed, resize, view_fixed, view_float32
 from .program import compact
@@ -32,7 +32,7 @@ def prepare(boxes, flip, cubic, b, step, work, height, width):
     return half, resize.windows(width, first[0], step, work.start, work.index)
 
 
-@keep
+@cached
 @njit(**OPTIONS)
 def make_views(source, boxes, flips, cubic, codes, args, words, work, target, begin, end):
     """Make views begin..end-1.
