@@ -18,7 +18,7 @@ OPS: frozenset[type[Op]] = frozenset({*GEOMETRY, *FLIPS, *LOWERINGS})
 
 
 def prepare(kind: str) -> None:
-    """Compile the kernels for the CPU, or load them; Triton's are compiled for what they are called with, so by their calls."""
+    """Compile the kernels for the CPU, or load them from disk. Triton compiles its own when they are first called."""
     if kind == "cpu":
         from . import cpu
 
@@ -33,9 +33,18 @@ def apply(
     memory_format: torch.memory_format = torch.contiguous_format,
     out: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Make a view (B, 3, H, W) of a run of steps that `take` has allowed; see `gpuaug.backends` for the shapes.
+    """Make a view of a run of steps that `take` has allowed.
 
-    out: where to write it, of that dtype and contiguous in that memory format.
+    Args:
+        batch: `Images`, or float32 (B, 3, H, W).
+        ops: The steps.
+        draws: Their draws, one dict of NumPy arrays a step.
+        dtype: Of the view: float32, float16 or bfloat16.
+        memory_format: Of the view: torch.contiguous_format or torch.channels_last.
+        out: Where to write the view, of that dtype and contiguous in that memory format; None allocates it.
+
+    Returns:
+        The view (B, 3, H, W): `out`, where it is given.
     """
     assert isinstance(batch, (Images, torch.Tensor))  # `take` refuses a list
     plan = tables(batch, ops, draws)

@@ -72,7 +72,7 @@ class Tables:
 
 
 def take(steps: Sequence[Op], given: Given) -> int:
-    """How many of the steps, from the first on, one fused stage can do.
+    """Count the steps, from the first on, that one fused stage can do.
 
     A stage that starts from images begins with a resize, a crop, or both. A flip moves to the beginning of its stage, since
     it commutes with all but noise and erasing, so it cannot follow these.

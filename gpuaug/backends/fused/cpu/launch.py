@@ -12,7 +12,7 @@ from ....images import Images
 from ....memory import uninitialised
 from ..instructions import ARGUMENTS
 from ..plan import Tables
-from .buffers import SCRATCH, Source, Target, dimensions
+from .buffers import SCRATCH, Bytes, Floats, Halves, Longs, Source, Target, dimensions
 from .compilation import COMPILED, compiling
 from .kernels import views
 from .kernels.output import BFLOAT16, FLOAT16, FLOAT32
@@ -20,8 +20,10 @@ from .simd.llvm import LANES
 from .threads import spread
 
 FORMS = {torch.float32: FLOAT32, torch.float16: FLOAT16, torch.bfloat16: BFLOAT16}
-NO_BYTES, NO_FLOATS, NO_WORDS = (np.empty(0, dtype=kind) for kind in (np.uint8, np.float32, np.uint16))
-NO_OFFSETS = np.empty(0, dtype=np.int64)
+NO_BYTES: Bytes = np.empty(0, dtype=np.uint8)
+NO_FLOATS: Floats = np.empty(0, dtype=np.float32)
+NO_HALVES: Halves = np.empty(0, dtype=np.uint16)
+NO_OFFSETS: Longs = np.empty(0, dtype=np.int64)
 
 
 def make_view(
@@ -31,10 +33,19 @@ def make_view(
     memory_format: torch.memory_format,
     out: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """The view (B, 3, H, W) that the tables describe, of `Images` or of floats (B, 3, H, W) on the CPU.
+    """Make the view that the tables describe, with torch.get_num_threads() threads.
 
-    out: where to write it, of that dtype and contiguous in that memory format.
-    Uses torch.get_num_threads() threads; an image's view is the same bits for any number of them.
+    An image's view is the same bits for any number of threads.
+
+    Args:
+        batch: `Images`, or float32 (B, 3, H, W), on the CPU.
+        tables: What is done to each image.
+        dtype: Of the view: float32, float16 or bfloat16.
+        memory_format: Of the view.
+        out: Where to write the view, of that dtype and contiguous in that memory format; None allocates it.
+
+    Returns:
+        The view (B, 3, H, W).
     """
     count = len(tables.codes)
     if out is None:
@@ -74,7 +85,7 @@ def as_target(out: torch.Tensor, tables: Tables, memory_format: torch.memory_for
     line = 3 * width if channels_last else width
     return Target(
         flat.numpy() if form == FLOAT32 else NO_FLOATS,
-        NO_WORDS if form == FLOAT32 else flat.view(torch.uint16).numpy(),
+        NO_HALVES if form == FLOAT32 else flat.view(torch.uint16).numpy(),
         form,
         channels_last,
         line % LANES == 0 and out.data_ptr() % 64 == 0,

@@ -17,10 +17,16 @@ from .records import Words, levels_of_ops, records
 class Recorded:
     """The launches of a stage as a CUDA graph, to be replayed for other draws and other pixels.
 
-    batch: `Images` (not planar) or floats whose memory and shapes stay; the caller refills the pixels on the current stream.
-    ops: of the stage; they say which launches any draws can need. tables: of any draws.
-    A call with new tables copies their records to a fixed place on the device, on the current stream, then replays; the view
-    that it returns is the same memory every time.
+    A call with new tables copies their records to a fixed place on the device, on the current stream, then replays the graph.
+    The view that it returns is the same memory every time.
+
+    Args:
+        batch: `Images` (not planar) or floats, whose memory and shapes stay as they are. The caller writes new pixels into
+            that memory on the current stream.
+        ops: Of the stage. They say which launches its draws can need.
+        tables: Of any draws.
+        dtype: Of the view.
+        memory_format: Of the view.
     """
 
     def __init__(

@@ -51,10 +51,22 @@ class Form:
 
 
 def make_view(batch: Any, tables: Tables, dtype: torch.dtype, memory_format: torch.memory_format) -> torch.Tensor:
-    """The view (B, 3, H, W) that the tables describe, of `Images` or of float32 (B, 3, H, W), on their device.
+    """Make the view that the tables describe, on the device of the batch.
 
-    An image's view is the same bits in any batch. Raises ValueError for tensors on the CPU, unless Triton's interpreter runs
-    (TRITON_INTERPRET=1), and for a single image of 2 GiB.
+    An image's view is the same bits in any batch.
+
+    Args:
+        batch: `Images`, or float32 (B, 3, H, W).
+        tables: What is done to each image.
+        dtype: Of the view: float32, float16 or bfloat16.
+        memory_format: Of the view.
+
+    Returns:
+        The view (B, 3, H, W).
+
+    Raises:
+        ValueError: The batch is on the CPU and Triton's interpreter does not run (TRITON_INTERPRET=1), or one of its images
+            has 2 GiB or more.
     """
     if isinstance(batch, Images) and batch.planar:
         batch = batch.packed()

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..jit import kernel, pasted
+from ..jit import inlined, kernel, pasted
 from ..simd.float32 import splat
 from ..simd.int16 import LANES, ONE, all16, load16, store16
+from . import blur
 from .color_fixed import FRACTION, HALF, write
 
 
 @kernel
-def weights(half, radius, fixed):
+def gaussian(sigma, radius, blurs, row):
     """Half a Gaussian kernel (see `blur.gaussian`) as fractions that add up to 1, the rounding at the centre."""
+    radius = blur.gaussian(sigma, radius, blurs, row)
     left = FRACTION
     for k in range(1, radius + 1):
-        fixed[k] = int(np.floor(half[k] * FRACTION + 0.5))
-        left -= 2 * fixed[k]
-    fixed[0] = min(left, FRACTION - 1)
+        blurs.half16[row, k] = int(np.floor(blurs.half[row, k] * FRACTION + 0.5))
+        left -= 2 * blurs.half16[row, k]
+    blurs.half16[row, 0] = min(left, FRACTION - 1)
+    return radius
+
+
+@inlined
+def half_kernels(blurs):
+    """See `blur.half_kernels`."""
+    return blurs.half16
 
 
 @kernel
@@ -85,5 +94,13 @@ def put(strip, at, v, f, o):
     store16(strip, at, v + all16(HALF))
 
 
-down, down_out = down_with(put), down_with(write)
+down_to, down_out = down_with(put), down_with(write)
 """Into a strip; into the view, past the caches, as x * scale + bias of each channel."""
+
+NO_SCALE = np.ones(3, dtype=np.float32)
+
+
+@kernel
+def down(image, image_plane, y, height, stride, rows, radius, weight, above, below, strip, plane):
+    """See `blur.down`."""
+    down_to(image, image_plane, y, height, stride, rows, radius, weight, above, below, strip, plane, 0, NO_SCALE, NO_SCALE)

@@ -20,7 +20,7 @@ from ...instructions import (
     SATURATION,
     SOLARIZE,
 )
-from ..jit import ONE, ZERO, kernel, pasted
+from ..jit import ONE, ZERO, inlined, kernel, pasted
 from ..simd.float32 import LANES, absolute, clamp, floor, load, maximum, minimum, splat, store, total, where_ge
 
 RED, GREEN, BLUE = (np.float32(weight) for weight in GRAY_WEIGHTS)
@@ -137,6 +137,18 @@ def change(source, source_plane, at, count, into, plane, to, code, arg, steps, f
         store(into, to + x, r)
         store(into, plane + to + x, g)
         store(into, 2 * plane + to + x, b)
+
+
+@inlined
+def arguments(code, arg, steps, count, fixed):
+    """The arguments as they are; see `color_fixed.arguments`."""
+    return arg
+
+
+@kernel
+def keep_mean(arg, n, mean):
+    """Give the contrast in column n what it lacks: the mean gray value times (1 - factor)."""
+    arg[n, 1] = np.float32(mean) * (ONE - arg[n, 0])
 
 
 @kernel

@@ -129,15 +129,15 @@ def write_narrow(line, at, count, factor, bias, out, to, form, aligned, spare):
 def emit(work, target, b, y, rows_here, plane, stride):
     """Write the strip as rows y, y + 1, ... of view b."""
     height, width, form, aligned = target.height, target.width, target.form, target.aligned
-    strip = work.strip
+    strip, line = work.float32.strip, work.float32.line
     if target.channels_last:
         for r in range(rows_here):
-            interleave(strip, plane, r * stride, width, target.scale, target.bias, work.line)
+            interleave(strip, plane, r * stride, width, target.scale, target.bias, line)
             to = (np.int64(b) * height + y + r) * width * 3
             if form == FLOAT32:
-                write_floats(work.line, 0, 3 * width, ONE, ZERO, target.out, to, aligned)
+                write_floats(line, 0, 3 * width, ONE, ZERO, target.out, to, aligned)
             else:
-                write_narrow(work.line, 0, 3 * width, ONE, ZERO, target.out16, to, form, aligned, work.spare16)
+                write_narrow(line, 0, 3 * width, ONE, ZERO, target.out16, to, form, aligned, work.spare16)
         return
     # Rows without padding follow one another in strip and view alike, and are written as one.
     runs, length = (1, rows_here * width) if stride == width else (rows_here, width)

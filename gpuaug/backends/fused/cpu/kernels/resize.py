@@ -230,15 +230,15 @@ down, down_fixed, down_out = down_with(put), down_with(put_fixed), down_with(put
 
 
 @inlined
-def resized(source, b, pairs, reach, begin, width, ready, first, last, work, mask):
+def resized(source, b, pairs, reach, begin, width, ready, first, last, filters, mask):
     """Filter the rows of image b that output rows first..last need and the ring has not yet; returns the rows done.
 
     begin: where the part of the image that is read starts; width: its pixels a row; ready: rows done before.
     """
-    top, count = work.first[1], work.count[1]
+    top, count = filters.first[1], filters.taps[1]
     ready, need = max(ready, top[first]), top[last] + count[last]
     fill(
         reach, source.pixels, begin, source.pitches[b], source.step, source.planes[b], width, ready, need,
-        work.start, work.index, work.pairs, pairs, work.ring, mask, work.bytes,
+        filters.start, filters.offset, filters.pairs, pairs, filters.ring, mask, filters.row,
     )  # fmt: skip
     return max(ready, need)
