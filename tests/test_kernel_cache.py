@@ -1,5 +1,6 @@
 """The compiled CPU kernels: made once a machine and version, by one process; in memory where there is no folder for them."""
 
+import ast
 import logging
 import os
 import shutil
@@ -7,16 +8,19 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import pytest
 from numba import njit
 
 import gpuaug
-from gpuaug.backends.fused import cache, cpu
-from gpuaug.backends.fused.cache import KEPT, find, keep, kept, tidy, version
+from gpuaug.backends.fused import cpu
+from gpuaug.backends.fused.cpu import cache, compilation
+from gpuaug.backends.fused.cpu.cache import VERSIONS_KEPT, cache_of, cached, delete_old, find_folder, version
 
 REPOSITORY = Path(gpuaug.__file__).parents[1]
+FUSED = Path(cpu.__file__).parents[1]
 
 
 def double(x):
@@ -25,7 +29,7 @@ def double(x):
 
 def made(place):
     """A function kept in a folder, as a new process has it."""
-    return keep(njit(double), [place])
+    return cached(njit(double), [place])
 
 
 def compiled(dispatcher):
@@ -46,26 +50,40 @@ def test_a_function_is_compiled_once_and_then_read(tmp_path):
 
 
 def test_every_source_of_the_kernels_names_the_folder(tmp_path):
-    """A constant of plan.py is part of the machine code of kernels.py; Triton's kernels are no part of it."""
+    """Constants of instructions.py are part of the machine code; neither the tables of plan.py nor Triton's kernels are."""
     shutil.copytree(REPOSITORY / "gpuaug", tmp_path / "gpuaug", ignore=shutil.ignore_patterns("__pycache__"))
     code = """
-        import sys
         from pathlib import Path
-        from gpuaug.backends.fused import cache
-        names = [cache.version()]
-        for name in ("plan.py", "simd.py", "triton_ops.py"):
-            with Path(cache.__file__).with_name(name).open("a") as file:
-                file.write("# edited")
-            names.append(cache.version())
-        print(*names)
+        from gpuaug.backends.fused.cpu import cache
+        fused = Path(cache.__file__).parents[1]
+        print(cache.version())
+        for file in sorted(fused.rglob("*.py")):
+            before = cache.version()
+            with file.open("a") as opened:
+                opened.write("# edited")
+            print(file.relative_to(fused).as_posix(), cache.version() != before)
     """
     script = tmp_path / "script.py"  # whose folder is where Python looks first
     script.write_text(textwrap.dedent(code))
     done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=True)
-    before, plan, simd, triton = done.stdout.split()
-    assert before == version()
-    assert len({before, plan, simd}) == 3
-    assert triton == simd
+    unedited, *lines = done.stdout.splitlines()
+    assert unedited == version()
+    changes = {name: changed == "True" for name, changed in map(str.split, lines)}
+    assert {name for name, changed in changes.items() if changed} == {
+        name for name in changes if name == "instructions.py" or name.startswith("cpu/")
+    }
+    assert {"instructions.py", "cpu/jit.py", "cpu/kernels/views.py", "cpu/simd/float32.py", "cuda/kernels.py"} <= set(changes)
+
+
+def test_the_kernels_import_nothing_else():
+    """So that what names the folder is all that the kernels follow from."""
+    for folder in (FUSED / "cpu" / "kernels", FUSED / "cpu" / "simd"):
+        for file in folder.glob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text())):
+                if isinstance(node, ast.ImportFrom) and node.level:
+                    base = file.parents[node.level - 1]
+                    target = base.joinpath(*(node.module or "").split("."))
+                    assert target.is_relative_to(FUSED / "cpu") or target == FUSED / "instructions", (file, node.module)
 
 
 def test_kernels_of_other_sources_are_not_read(tmp_path, monkeypatch):
@@ -81,7 +99,7 @@ COMPILES = """
     import sys
     from pathlib import Path
     from numba import njit
-    from gpuaug.backends.fused.cache import keep, kept
+    from gpuaug.backends.fused.cpu.cache import cache_of, cached
 
     def function(x):
         total = 0.0
@@ -90,7 +108,7 @@ COMPILES = """
                 total += (k * n) ** 0.5 - k / (n + 1)
         return total
 
-    made = keep(njit(function), [Path(sys.argv[1])])
+    made = cached(njit(function), [Path(sys.argv[1])])
     print("ready", flush=True)
     sys.stdin.readline()
     made(7)
@@ -117,9 +135,9 @@ def test_a_process_waits_for_one_that_compiles_and_takes_over_when_it_dies(tmp_p
         import os, sys, time
         from pathlib import Path
         from numba import njit
-        from gpuaug.backends.fused.cache import keep, kept
-        made = keep(njit(lambda x: x), [Path(sys.argv[1])])
-        kept(made).acquire()
+        from gpuaug.backends.fused.cpu.cache import cache_of, cached
+        made = cached(njit(lambda x: x), [Path(sys.argv[1])])
+        cache_of(made).acquire()
         child = os.fork()
         if child:
             print(child, flush=True)
@@ -130,8 +148,8 @@ def test_a_process_waits_for_one_that_compiles_and_takes_over_when_it_dies(tmp_p
     orphan = int(holder.stdout.readline())
     try:
         dispatcher = made(tmp_path)
-        with (kept(dispatcher).path / "lock").open("ab") as lock:
-            assert not cache.taken(lock)
+        with (cache_of(dispatcher).path / "lock").open("ab") as lock:
+            assert not cache.try_lock(lock)
         waiting = begin(COMPILES, tmp_path)
         assert waiting.stdout.readline() == "ready\n"
         waiting.stdin.write("go\n")
@@ -151,15 +169,15 @@ def test_a_process_that_waits_too_long_compiles_itself(tmp_path, monkeypatch):
         import sys, time
         from pathlib import Path
         from numba import njit
-        from gpuaug.backends.fused.cache import keep, kept
-        kept(keep(njit(lambda x: x), [Path(sys.argv[1])])).acquire()
+        from gpuaug.backends.fused.cpu.cache import cache_of, cached
+        cache_of(cached(njit(lambda x: x), [Path(sys.argv[1])])).acquire()
         print("held", flush=True)
         sys.stdin.readline()
         """,
         tmp_path,
     )
     assert holder.stdout.readline() == "held\n"
-    monkeypatch.setattr(cache, "PATIENCE", 0.2)
+    monkeypatch.setattr(cache, "LOCK_TIMEOUT", 0.2)
     dispatcher = made(tmp_path)
     assert dispatcher(3) == 6
     assert compiled(dispatcher) == 1
@@ -174,8 +192,8 @@ def test_without_locks_all_compile(tmp_path, monkeypatch):
 
 
 def test_a_failed_compilation_lets_the_others_try(tmp_path):
-    failing = keep(njit(lambda x: x.no_such_attribute), [tmp_path])
-    store = kept(failing)
+    failing = cached(njit(lambda x: x.no_such_attribute), [tmp_path])
+    store = cache_of(failing)
     with pytest.raises(Exception, match="no_such_attribute"):
         failing(1)
     assert store.lock is not None
@@ -186,20 +204,20 @@ def test_a_failed_compilation_lets_the_others_try(tmp_path):
 def test_where_nothing_can_be_written_a_function_is_compiled_in_memory(tmp_path):
     file = tmp_path / "file"
     file.touch()
-    dispatcher = keep(njit(double), [file, file / "below"])
-    assert kept(dispatcher) is None
+    dispatcher = cached(njit(double), [file, file / "below"])
+    assert cache_of(dispatcher) is None
     assert dispatcher(3) == 6
 
 
 def test_and_the_log_says_so_once(monkeypatch, caplog):
     cpu.prepare()
-    monkeypatch.setattr(cpu, "kept", lambda dispatcher: None)
-    monkeypatch.setattr(cpu, "COMPILED", cpu.threading.Event())
-    cpu.warn_of_no_folder.cache_clear()
+    monkeypatch.setattr(compilation, "cache_of", lambda dispatcher: None)
+    monkeypatch.setattr(compilation, "COMPILED", threading.Event())
+    compilation.warn_of_no_folder.cache_clear()
     with caplog.at_level(logging.WARNING, "gpuaug"):
         for _ in range(3):
-            cpu.COMPILED.clear()
-            with cpu.compiling():
+            compilation.COMPILED.clear()
+            with compilation.compiling():
                 pass
     (record,) = caplog.records
     assert "NUMBA_CACHE_DIR" in record.getMessage()
@@ -209,16 +227,16 @@ def test_and_the_log_says_so_once(monkeypatch, caplog):
 def test_the_next_place_is_taken_where_one_cannot_be_written(tmp_path):
     file = tmp_path / "file"
     file.touch()
-    assert find("fused-1", [file, tmp_path / "second"]) == (tmp_path / "second" / "fused-1", True)
-    assert find("fused-1", [file]) == (None, False)
+    assert find_folder("fused-1", [file, tmp_path / "second"]) == (tmp_path / "second" / "fused-1", True)
+    assert find_folder("fused-1", [file]) == (None, False)
 
 
 def test_kernels_that_somebody_else_has_made_are_read_where_they_lie(tmp_path, monkeypatch):
     """As a user reads what came with a read-only install."""
     made(tmp_path)(3)
     monkeypatch.setattr(cache.os, "access", lambda path, mode: False)
-    dispatcher = keep(njit(double), [tmp_path, tmp_path / "other"])
-    assert not kept(dispatcher).writable
+    dispatcher = cached(njit(double), [tmp_path, tmp_path / "other"])
+    assert not cache_of(dispatcher).writable
     assert dispatcher(3) == 6
     assert compiled(dispatcher) == 0
     assert dispatcher(3.0) == 6  # of another type: compiled, and not kept
@@ -237,7 +255,7 @@ def test_the_processor_names_the_folder(monkeypatch):
 def test_damaged_files_are_made_anew(tmp_path, content, pattern):
     first = made(tmp_path)
     first(3)
-    for file in kept(first).path.glob(pattern):
+    for file in cache_of(first).path.glob(pattern):
         file.write_bytes(content)
     second, third = made(tmp_path), made(tmp_path)
     assert (second(3), third(3)) == (6, 6)
@@ -246,18 +264,18 @@ def test_damaged_files_are_made_anew(tmp_path, content, pattern):
 
 def test_a_full_disk_costs_the_cache_and_not_the_program(tmp_path, caplog):
     dispatcher = made(tmp_path)
-    shutil.rmtree(kept(dispatcher).path)
-    kept(dispatcher).path.touch()  # a file where the folder was: nothing can be written
+    shutil.rmtree(cache_of(dispatcher).path)
+    cache_of(dispatcher).path.touch()  # a file where the folder was: nothing can be written
     with caplog.at_level(logging.WARNING, "gpuaug"):
         assert dispatcher(3) == 6
     assert "cannot be kept" in caplog.text
 
 
 def test_the_latest_versions_stay(tmp_path):
-    folders = [tmp_path / f"fused-{k}" for k in range(KEPT + 3)]
+    folders = [tmp_path / f"fused-{k}" for k in range(VERSIONS_KEPT + 3)]
     for age, folder in enumerate(folders):
         folder.mkdir()
         os.utime(folder, (1000 - age, 1000 - age))
     (tmp_path / "another").mkdir()
-    tidy(folders[-1])
-    assert sorted(tmp_path.iterdir()) == sorted([*folders[: KEPT - 1], folders[-1], tmp_path / "another"])
+    delete_old(folders[-1])
+    assert sorted(tmp_path.iterdir()) == sorted([*folders[: VERSIONS_KEPT - 1], folders[-1], tmp_path / "another"])

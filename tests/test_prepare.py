@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import gpuaug
-from gpuaug.backends.fused import cpu
+from gpuaug.backends.fused.cpu import compilation, launch
+from gpuaug.backends.fused.cpu.kernels import views
 
 SLOW = 3.0
 """Seconds that the first call of the kernels is made to take."""
@@ -17,17 +18,19 @@ SLOW = 3.0
 @pytest.fixture
 def fresh(monkeypatch):
     """A process in which nothing has been compiled: the first call of the kernels takes long. Times of all calls."""
-    kernel, calls = cpu.kernels.views, []
+    kernel, calls = views.make_views, []
 
-    def views(*arguments):
+    def make_views(*arguments):
         calls.append(time.perf_counter())
         if len(calls) == 1:
             time.sleep(SLOW)
         kernel(*arguments)
 
-    views._cache = kernel._cache  # where they are kept
-    monkeypatch.setattr(cpu, "COMPILED", threading.Event())
-    monkeypatch.setattr(cpu.kernels, "views", views)
+    make_views._cache = kernel._cache  # where they are kept
+    event = threading.Event()
+    monkeypatch.setattr(compilation, "COMPILED", event)
+    monkeypatch.setattr(launch, "COMPILED", event)
+    monkeypatch.setattr(views, "make_views", make_views)
     return calls
 
 
@@ -41,7 +44,7 @@ def test_compiling_is_not_waiting_for_a_batch(fresh):
 
 def test_one_compilation_is_for_every_view():
     gpuaug.Augmenter(gpuaug.policy("mae", size=8), "fused").prepare()
-    known = list(cpu.kernels.views.signatures)
+    known = list(views.make_views.signatures)
     images = gpuaug.Images.from_list([np.zeros((20, 30, 3), np.uint8)] * 3)
     for name, dtype in (("simclr", torch.float32), ("byol", torch.bfloat16), ("gaussian_noise", torch.float16)):
         policy = gpuaug.policy(name, size=32)
@@ -49,4 +52,4 @@ def test_one_compilation_is_for_every_view():
         for layout in (torch.contiguous_format, torch.channels_last):
             gpuaug.Augmenter(policy, "fused", dtype=dtype, memory_format=layout)(images, draws)
     assert len(known) == 1
-    assert cpu.kernels.views.signatures == known
+    assert views.make_views.signatures == known

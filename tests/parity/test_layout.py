@@ -6,7 +6,7 @@ import torch
 
 import gpuaug
 from gpuaug import Augmenter, Images, Policy
-from gpuaug.backends.fused import kernels
+from gpuaug.backends.fused.cpu.kernels import views as kernels
 
 from .cases import TOLERANCE, TRUTH, made_by, map_tables, photos, uniform
 
@@ -76,7 +76,7 @@ def test_the_kernels_are_compiled_once_for_all_of_them():
         views(images, CHEAP, "fused")
     ops, draws = map_tables(gpuaug.RandomInvert(), len(uniform()))
     made_by("fused", uniform(), ops, draws)
-    assert len(kernels.views.signatures) == 1
+    assert len(kernels.make_views.signatures) == 1
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (2, 3), (3, 400), (300, 2), (257, 131)])

@@ -12,8 +12,8 @@ import torch
 
 import gpuaug
 from gpuaug import Images
-from gpuaug.backends.fused import cuda, plan
-from gpuaug.backends.fused.triton_records import BASE, OFF, barriers, levels_of, levels_of_ops, passes, records
+from gpuaug.backends.fused import cuda, instructions, plan
+from gpuaug.backends.fused.cuda.records import BASE, OFF, barriers, levels_of, levels_of_ops, passes, records
 
 from .triton_interpreter import CASES, LARGEST, MEAN, NARROW, photos
 
@@ -105,9 +105,15 @@ def test_a_graph_makes_the_views_of_other_draws():
 
 
 def test_an_image_without_contrast_waits_for_the_level_of_the_blur():
-    none, contrast, blur = plan.NOTHING, plan.CONTRAST, plan.BLUR
+    none, contrast, blur = instructions.NOTHING, instructions.CONTRAST, instructions.BLUR
     codes = np.array(
-        [[contrast, plan.HUE, blur], [plan.HUE, contrast, none], [plan.HUE, none, blur], [none, none, none]], np.uint8
+        [
+            [contrast, instructions.HUE, blur],
+            [instructions.HUE, contrast, none],
+            [instructions.HUE, none, blur],
+            [none, none, none],
+        ],
+        np.uint8,
     )
     places = barriers(codes)
     assert levels_of(places, 4) == (contrast, blur)
@@ -132,12 +138,12 @@ def test_the_levels_of_the_ops_suffice_for_any_draws(name):
             assert len(levels_of(places, len(codes))) <= len(levels_of_ops(steps))
             spans = passes(places, levels_of_ops(steps), *codes.shape)
             begun = (spans[3::2] != OFF).sum(axis=0)
-            assert (begun == ((codes == plan.CONTRAST) | (codes == plan.BLUR)).sum(axis=1)).all()
+            assert (begun == ((codes == instructions.CONTRAST) | (codes == instructions.BLUR)).sum(axis=1)).all()
 
 
 def test_a_graph_refuses_a_barrier_that_it_has_no_launch_for():
     with pytest.raises(ValueError, match="not captured"):
-        passes(barriers(np.array([[plan.BLUR]], np.uint8)), (plan.CONTRAST,), 1, 1)
+        passes(barriers(np.array([[instructions.BLUR]], np.uint8)), (instructions.CONTRAST,), 1, 1)
 
 
 def test_boxes_begin_beyond_two_gigabytes():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gpuaug.backends.fused.resources import CAPABILITIES, resources, table, variants
+from gpuaug.backends.fused.cuda.registers import CAPABILITIES, resources, table, variants
 
 VARIANTS = {f"{v.kernel}, {v.name}": v for v in variants()}
 

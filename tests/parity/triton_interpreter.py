@@ -196,7 +196,7 @@ def anywhere_in_memory(device: str) -> Result:
 
 
 def apart_in_memory(planar: bool, device: str) -> Result:
-    """Images in a buffer that holds more, in another order; each by rows, or by planes."""
+    """Images in a buffer that holds more, in another order, by rows or by planes: to the bit, the views of packed ones."""
     gap, parts, starts, at = 50, [], [], 0
     for image in reversed(list(photos())):
         parts += [torch.arange(gap, dtype=torch.uint8), (image.permute(2, 0, 1) if planar else image).reshape(-1)]
@@ -204,7 +204,13 @@ def apart_in_memory(planar: bool, device: str) -> Result:
         at = starts[-1] + image.numel()
     images = Images(torch.cat(parts).to(device), photos().shapes, np.array(starts[::-1], np.int64), planar)
     assert all(torch.equal(a.cpu(), b) for a, b in zip(images, photos(), strict=True))
-    steps, draws = tables([gpuaug.RandomResizedCrop()], len(images), 24)
+    policy = strong(20, 40)
+    steps, draws = policy.views[0].steps, gpuaug.sample(policy, range(len(images)), seed=2).tables[0]
+
+    def view(batch: Images) -> torch.Tensor:
+        return cuda.make_view(batch, plan.tables(batch, steps, draws), torch.bfloat16, torch.channels_last)
+
+    assert torch.equal(view(images), view(photos().to(device)))
     return compare(images, steps, draws, device)
 
 

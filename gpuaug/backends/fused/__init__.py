@@ -6,20 +6,19 @@ from collections.abc import Sequence
 
 import torch
 
-from ... import ops as op
 from ...images import Images
 from ...ops import Op, OpDraws
 from .. import Backend, Batch
-from .plan import FLIPS, GEOMETRY, INSTRUCTIONS, tables, take
+from .plan import FLIPS, GEOMETRY, LOWERINGS, passes_over_view, tables, take
 
-__all__ = ["BACKEND", "OPS", "apply", "prepare", "take"]
+__all__ = ["BACKEND", "OPS", "apply", "passes_over_view", "prepare", "take"]
 
-OPS: frozenset[type[Op]] = frozenset({*GEOMETRY, *FLIPS, *INSTRUCTIONS, op.ToDtype})
+OPS: frozenset[type[Op]] = frozenset({*GEOMETRY, *FLIPS, *LOWERINGS})
 """Ops that can be fused; `take` says where."""
 
 
 def prepare(kind: str) -> None:
-    """Compile the kernels for the CPU, or load them; Triton's are compiled for what they are called with, so by their calls."""
+    """Compile the kernels for the CPU, or load them from disk. Triton compiles its own when they are first called."""
     if kind == "cpu":
         from . import cpu
 
@@ -34,9 +33,18 @@ def apply(
     memory_format: torch.memory_format = torch.contiguous_format,
     out: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Make a view (B, 3, H, W) of a run of steps that `take` has allowed; see `gpuaug.backends` for the shapes.
+    """Make a view of a run of steps that `take` has allowed.
 
-    out: where to write it, of that dtype and contiguous in that memory format.
+    Args:
+        batch: `Images`, or float32 (B, 3, H, W).
+        ops: The steps.
+        draws: Their draws, one dict of NumPy arrays a step.
+        dtype: Of the view: float32, float16 or bfloat16.
+        memory_format: Of the view: torch.contiguous_format or torch.channels_last.
+        out: Where to write the view, of that dtype and contiguous in that memory format; None allocates it.
+
+    Returns:
+        The view (B, 3, H, W): `out`, where it is given.
     """
     assert isinstance(batch, (Images, torch.Tensor))  # `take` refuses a list
     plan = tables(batch, ops, draws)
@@ -50,10 +58,4 @@ def apply(
     return cpu.make_view(batch, plan, dtype, memory_format, out)
 
 
-def passes(ops: Sequence[Op]) -> float:
-    """How often, on average, a stage needs the whole view before it can go on: for each contrast and each blur."""
-    contrast = (o.p for o in ops if isinstance(o, op.ColorJitter) and o.limits("contrast") is not None)
-    return sum(contrast) + sum(o.p for o in ops if isinstance(o, op.GaussianBlur))
-
-
-BACKEND = Backend(OPS, take, apply, writes_output=True, reads_in_place=True, passes=passes, prepare=prepare)
+BACKEND = Backend(OPS, take, apply, writes_output=True, reads_in_place=True, passes=passes_over_view, prepare=prepare)

@@ -6,9 +6,9 @@ leaves the code NOTHING, and the parts of a jitter stand in the order that was d
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -19,19 +19,33 @@ from ...ops import Op, OpDraws, Size
 from ...ops.base import Array, is_integer
 from ...ops.color import ORDERS, PARTS
 from .. import Given
-
-# Codes of instructions. CONTRAST needs the mean of the whole view, BLUR its neighbouring rows: these two end a pass.
-NOTHING, BRIGHTNESS, CONTRAST, SATURATION, HUE, GRAY, BLUR, SOLARIZE, POSTERIZE, INVERT, AFFINE = range(11)
-NOISE, CLIPPED_NOISE, ERASE, ERASE_WITH_NOISE, HUE_OF_ANY = range(11, 16)
-
-ARGUMENTS = 8
-"""Numbers of an instruction: see the functions of INSTRUCTIONS for what they mean."""
+from .instructions import (
+    AFFINE,
+    ARGUMENTS,
+    BLUR,
+    BRIGHTNESS,
+    CLIPPED_NOISE,
+    CONTRAST,
+    ERASE,
+    ERASE_WITH_NOISE,
+    GRAY,
+    HUE,
+    HUE_OF_ANY,
+    INVERT,
+    IS_BARRIER,
+    IS_BOUNDED,
+    IS_POSITIONAL,
+    KEY,
+    NOISE,
+    NOTHING,
+    POSTERIZE,
+    SATURATION,
+    SOLARIZE,
+)
 
 FILTERS = ("bilinear", "bicubic")
 GEOMETRY = (op.RandomResizedCrop, op.Resize, op.CenterCrop, op.RandomCrop)
 FLIPS = (op.RandomHorizontalFlip, op.RandomVerticalFlip)
-WIDENING = (op.Normalize, op.GaussianNoise, op.RandomErasing)
-"""Ops behind which pixels may lie outside [0, 1]."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +72,7 @@ class Tables:
 
 
 def take(steps: Sequence[Op], given: Given) -> int:
-    """How many of the steps, from the first on, one fused stage can do.
+    """Count the steps, from the first on, that one fused stage can do.
 
     A stage that starts from images begins with a resize, a crop, or both. A flip moves to the beginning of its stage, since
     it commutes with all but noise and erasing, so it cannot follow these.
@@ -69,9 +83,9 @@ def take(steps: Sequence[Op], given: Given) -> int:
     placed = False  # whether something depends on where a pixel is
     for step in steps[n:]:
         flip = isinstance(step, FLIPS)
-        if (not flip and type(step) not in INSTRUCTIONS) or (flip and placed):
+        if (not flip and type(step) not in LOWERINGS) or (flip and placed):
             break
-        placed = placed or isinstance(step, (op.GaussianNoise, op.RandomErasing))
+        placed = placed or any(IS_POSITIONAL[code] for code in codes_of(step))
         n += 1
     return n
 
@@ -108,7 +122,8 @@ def tables(batch: Any, ops: Sequence[Op], draws: Sequence[OpDraws]) -> Tables:
     flips = np.zeros((count, 2), dtype=np.bool_)
     codes: list[Array] = []
     arguments: list[Array] = []
-    wide = not isinstance(batch, Images)  # whether values may lie outside [0, 1]: of 8-bit pixels, until one of WIDENING
+    # Whether values may lie outside [0, 1]: those of 8-bit pixels do not, until an instruction that is not bounded.
+    wide = not isinstance(batch, Images)
     scale, bias = np.ones(3, dtype=np.float32), np.zeros(3, dtype=np.float32)
     radius = blurs = 0
     last = max((k for k, o in enumerate(ops) if not isinstance(o, op.ToDtype)), default=-1)
@@ -121,10 +136,10 @@ def tables(batch: Any, ops: Sequence[Op], draws: Sequence[OpDraws]) -> Tables:
         else:
             if isinstance(o, op.GaussianBlur):
                 blurs, radius = blurs + 1, max(radius, *(side // 2 for side in o.kernel))
-            code, values = INSTRUCTIONS[type(o)](o, d, count, size)
+            code, values = lowered(o, d, count, size)
             if wide and isinstance(o, op.ColorJitter):
                 code = with_hue_of_any(code)
-            wide = wide or isinstance(o, WIDENING)
+            wide = wide or not IS_BOUNDED[code].all()
             codes.append(np.where(apply[:, None], code, np.uint8(NOTHING)))
             arguments.append(values)
     return Tables(
@@ -170,29 +185,31 @@ def affine(o: op.Normalize) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.flo
     return (1 / std).astype(np.float32), (-np.array(o.mean) / std).astype(np.float32)
 
 
-Instructions = tuple[Any, Array]
-"""Of one op, n of them: codes, (n,) or (B, n) uint8, and arguments (B, n, 8)."""
+# How ops become instructions.
 
 
-def one(code: int, count: int, *values: Any) -> Instructions:
-    """One instruction, its arguments from numbers and columns (B,)."""
-    arguments = np.zeros((count, 1, ARGUMENTS), dtype=np.float32)
-    for k, value in enumerate(values):
-        arguments[:, 0, k] = value
-    return np.array([code], dtype=np.uint8), arguments
-
-
-def jitter(o: op.ColorJitter, d: OpDraws, count: int, size: Size) -> Instructions:
-    """Four instructions in the drawn order; argument: the factor, or the shift of the hue in turns."""
-    code = np.array([k if part in d else NOTHING for k, part in enumerate(PARTS, start=1)], dtype=np.uint8)
-    factor = np.zeros((count, 4), dtype=np.float32)
-    for k, part in enumerate(PARTS):
-        if part in d:
-            factor[:, k] = d[part]
+def lowered(o: Op, d: OpDraws, count: int, size: Size) -> tuple[Array, Array]:
+    """The n instructions of one op: codes, (n,) or (B, n) uint8, and arguments (B, n, 8) float32."""
+    codes = np.array(codes_of(o), dtype=np.uint8)
+    arguments: Array = np.zeros((count, len(codes), ARGUMENTS), dtype=np.float32)
+    LOWERINGS[type(o)].fill(o, d, arguments, size)
+    if not isinstance(o, op.ColorJitter):
+        return codes, arguments
     order = ORDERS[d["order"]]
-    arguments = np.zeros((count, 4, ARGUMENTS), dtype=np.float32)
-    arguments[:, :, 0] = np.take_along_axis(factor, order, axis=1)
-    return code[order], arguments
+    return codes[order], np.take_along_axis(arguments, order[:, :, None], axis=1)
+
+
+def codes_of(o: Op) -> tuple[int, ...]:
+    """Codes of the instructions that an op may need, NOTHING for a part that it leaves out; none for a flip or a crop."""
+    return LOWERINGS[type(o)].codes(o) if type(o) in LOWERINGS else ()
+
+
+def passes_over_view(ops: Sequence[Op]) -> float:
+    """How often, on average over its draws, a stage needs the whole view before it can go on: once for each barrier.
+
+    An op inside a `OneOf` counts as often as where it stands alone, since steps do not say how often its branch is taken.
+    """
+    return float(sum(cast(Any, o).p for o in ops for code in codes_of(o) if IS_BARRIER[code]))
 
 
 def with_hue_of_any(codes: Array) -> Array:
@@ -201,47 +218,78 @@ def with_hue_of_any(codes: Array) -> Array:
     return np.where(first_hue, np.uint8(HUE_OF_ANY), codes)
 
 
-def blur(o: op.GaussianBlur, d: OpDraws, count: int, size: Size) -> Instructions:
-    """Arguments: sigma, radius across, radius down. Raises ValueError for a view too small to reflect."""
+# Functions (op, draws, arguments, size of the view) that fill the arguments (B, n, 8) in: see `instructions.TABLE`.
+
+
+def fill_nothing(o: Op, d: OpDraws, arguments: Array, size: Size) -> None:
+    pass
+
+
+def fill_jitter(o: op.ColorJitter, d: OpDraws, arguments: Array, size: Size) -> None:
+    for k, part in enumerate(PARTS):
+        if part in d:
+            arguments[:, k, 0] = d[part]
+
+
+def fill_blur(o: op.GaussianBlur, d: OpDraws, arguments: Array, size: Size) -> None:
+    """Raises ValueError for a view too small to reflect."""
     o.output_size(size)
     width, height = o.kernel
-    return one(BLUR, count, d["sigma"], width // 2, height // 2)
+    arguments[:, 0, 0] = d["sigma"]
+    arguments[:, 0, 1:3] = width // 2, height // 2
 
 
-def noise(o: op.GaussianNoise, d: OpDraws, count: int, size: Size) -> Instructions:
-    """Arguments: mean, sigma; the last two are the words of the key."""
-    return with_key(one(CLIPPED_NOISE if o.clip else NOISE, count, o.mean, o.sigma), d)
+def fill_noise(o: op.GaussianNoise, d: OpDraws, arguments: Array, size: Size) -> None:
+    arguments[:, 0, :2] = o.mean, o.sigma
+    fill_key(d, arguments)
 
 
-def erasing(o: op.RandomErasing, d: OpDraws, count: int, size: Size) -> Instructions:
-    """Arguments: top, left, height, width of the box, then three values; or, last, the words of the key."""
-    box = o.boxes(d, np.full(count, size[0]), np.full(count, size[1]))
+def fill_erasing(o: op.RandomErasing, d: OpDraws, arguments: Array, size: Size) -> None:
+    count = len(arguments)
+    arguments[:, 0, :4] = o.boxes(d, np.full(count, size[0]), np.full(count, size[1]))
     if isinstance(o.value, str):
-        return with_key(one(ERASE_WITH_NOISE, count, *box.T), d)
-    return one(ERASE, count, *box.T, *cast(tuple[float, ...], o.value))
+        fill_key(d, arguments)
+    else:
+        arguments[:, 0, 4:7] = o.value
 
 
-def with_key(made: Instructions, d: OpDraws) -> Instructions:
-    made[1].view(np.uint32)[:, 0, 6:] = d["key"]
-    return made
+def fill_key(d: OpDraws, arguments: Array) -> None:
+    arguments.view(np.uint32)[:, 0, KEY:] = d["key"]
 
 
-def normalize(o: op.Normalize, d: OpDraws, count: int, size: Size) -> Instructions:
-    """Arguments: three factors, three summands."""
-    scale, bias = affine(o)
-    return one(AFFINE, count, *scale, *bias)
+def fill_affine(o: op.Normalize, d: OpDraws, arguments: Array, size: Size) -> None:
+    arguments[:, 0, :3], arguments[:, 0, 3:6] = affine(o)
 
 
-INSTRUCTIONS: dict[type[Op], Any] = {
-    op.ColorJitter: jitter,
-    op.RandomGrayscale: lambda o, d, count, size: one(GRAY, count),
-    op.GaussianBlur: blur,
-    op.GaussianNoise: noise,
-    op.RandomSolarize: lambda o, d, count, size: one(SOLARIZE, count, o.threshold),
-    op.RandomPosterize: lambda o, d, count, size: one(POSTERIZE if o.bits < 8 else NOTHING, count, 2**o.bits),
-    op.RandomInvert: lambda o, d, count, size: one(INVERT, count),
-    op.RandomErasing: erasing,
-    op.Normalize: normalize,
-    op.ToDtype: lambda o, d, count, size: (np.zeros(0, dtype=np.uint8), np.zeros((count, 0, ARGUMENTS), dtype=np.float32)),
+def fill_threshold(o: op.RandomSolarize, d: OpDraws, arguments: Array, size: Size) -> None:
+    arguments[:, 0, 0] = o.threshold
+
+
+def fill_levels(o: op.RandomPosterize, d: OpDraws, arguments: Array, size: Size) -> None:
+    arguments[:, 0, 0] = 2**o.bits
+
+
+class Lowering(NamedTuple):
+    """How an op becomes instructions: a function from the op to their codes, and one that fills in their arguments."""
+
+    codes: Callable[[Any], tuple[int, ...]]
+    fill: Callable[[Any, OpDraws, Array, Size], None] = fill_nothing
+
+
+PART_CODES = {"brightness": BRIGHTNESS, "contrast": CONTRAST, "saturation": SATURATION, "hue": HUE}
+
+LOWERINGS: dict[type[Op], Lowering] = {
+    op.ColorJitter: Lowering(
+        lambda o: tuple(NOTHING if o.limits(part) is None else PART_CODES[part] for part in PARTS), fill_jitter
+    ),
+    op.RandomGrayscale: Lowering(lambda o: (GRAY,)),
+    op.GaussianBlur: Lowering(lambda o: (BLUR,), fill_blur),
+    op.GaussianNoise: Lowering(lambda o: (CLIPPED_NOISE if o.clip else NOISE,), fill_noise),
+    op.RandomSolarize: Lowering(lambda o: (SOLARIZE,), fill_threshold),
+    op.RandomPosterize: Lowering(lambda o: (POSTERIZE if o.bits < 8 else NOTHING,), fill_levels),
+    op.RandomInvert: Lowering(lambda o: (INVERT,)),
+    op.RandomErasing: Lowering(lambda o: (ERASE_WITH_NOISE if isinstance(o.value, str) else ERASE,), fill_erasing),
+    op.Normalize: Lowering(lambda o: (AFFINE,), fill_affine),
+    op.ToDtype: Lowering(lambda o: ()),
 }
-"""Op -> its instructions: (op, draws, B, size of the view) -> codes and arguments."""
+"""Op -> how it becomes instructions, for every op but those that say which pixels are read."""

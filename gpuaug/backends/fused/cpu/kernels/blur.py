@@ -4,26 +4,37 @@ from __future__ import annotations
 
 import math
 
-from .jit import kernel
-from .simd import LANES, load, splat, store
+from ...instructions import BLUR_CUT
+from ..jit import inlined, kernel
+from ..simd.float32 import LANES, load, splat, store
 
 
 @kernel
-def gaussian(sigma, radius, cut, weight):
-    """Half a Gaussian kernel, weight[0] at the centre, cut where less than `cut` of its mass is left; returns its radius."""
+def gaussian(sigma, radius, blurs, row):
+    """Half a Gaussian kernel into a row of blurs.half, its centre first; returns its radius.
+
+    It is cut where less than BLUR_CUT of its mass is left.
+    """
+    weight = blurs.half[row]
     mass = 0.0
     for k in range(radius + 1):
         weight[k] = math.exp(-0.5 * (k / sigma) ** 2)
         mass += weight[k] * (1.0 if k == 0 else 2.0)
     kept = weight[0] / mass
     r = 0
-    while r < radius and 1.0 - kept > cut:
+    while r < radius and 1.0 - kept > BLUR_CUT:
         r += 1
         kept += 2.0 * weight[r] / mass
     scale = 1.0 / (kept * mass)
     for k in range(r + 1):
         weight[k] = weight[k] * scale
     return r
+
+
+@inlined
+def half_kernels(blurs):
+    """Where `gaussian` puts the weights that `across` and `down` take."""
+    return blurs.half
 
 
 @kernel

@@ -10,8 +10,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from . import triton_records as record
-from .triton_ops import clamp
+from . import records as record
+from .ops import clamp
 
 LAST, PITCH, FLIPS = tl.constexpr(record.LAST), tl.constexpr(record.PITCH), tl.constexpr(record.FLIPS)
 BOX_H, BOX_W, FULL_H, FULL_W = (tl.constexpr(n) for n in (record.BOX_H, record.BOX_W, record.FULL_H, record.FULL_W))

@@ -1,4 +1,4 @@
-"""Thirty-two 16-bit fixed-point numbers at a time, beside the sixteen float32 of `simd`: twice the lanes a register.
+"""Thirty-two 16-bit fixed-point numbers at a time, beside the sixteen float32 of `float32`: twice the lanes a register.
 
 A number x stands as round(16384 x), which holds [-2, 2). Sums and differences wrap, `a * b` is the rounded product with a
 fraction b that stands as round(32768 b).
@@ -14,17 +14,16 @@ from numba.core import types
 from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin
 
-from .simd import _I16, _I32, _INDICES, _VECTOR, _address, _call, _vector_type, indices, permutes_bytes, vector
+from .llvm import FLOATS, I16, I32, INTS, SHORTS, address, call, indices, permutes_bytes, vector, vector_type
 
 LANES = 32
 ONE = 16384
 """The integer that stands for 1."""
 
-_SHORTS = ir.VectorType(_I16, LANES)
-_HALF_SHORTS = ir.VectorType(_I16, 16)
-_WIDE = ir.VectorType(_I32, LANES)
+HALFSHORTS = ir.VectorType(I16, 16)
+_WIDE = ir.VectorType(I32, LANES)
 
-shorts = _vector_type("int16x32", _SHORTS)
+shorts = vector_type("int16x32", SHORTS)
 
 
 def _all(kind: ir.VectorType, n: int) -> ir.Constant:
@@ -41,11 +40,11 @@ def _operator(op: Any, generate: Any) -> None:
 
 def _product(builder: Any, a: Any, b: Any) -> Any:
     if permutes_bytes():
-        return _call(builder, "llvm.x86.avx512.pmul.hr.sw.512", _SHORTS, [a, b])
+        return call(builder, "llvm.x86.avx512.pmul.hr.sw.512", SHORTS, [a, b])
     # Written the way in which LLVM knows the instruction of SSSE3 and AVX2.
     product = builder.mul(builder.sext(a, _WIDE), builder.sext(b, _WIDE))
     rounded = builder.lshr(builder.add(builder.lshr(product, _all(_WIDE, 14)), _all(_WIDE, 1)), _all(_WIDE, 1))
-    return builder.trunc(rounded, _SHORTS)
+    return builder.trunc(rounded, SHORTS)
 
 
 _operator(operator.add, lambda builder, a, b: builder.add(a, b))
@@ -55,7 +54,7 @@ _operator(operator.mul, _product)
 
 def _binary(name: str) -> Any:
     def apply(typing: Any, a: Any, b: Any) -> Any:
-        return shorts(a, b), lambda context, builder, sig, args: _call(builder, name, _SHORTS, args)
+        return shorts(a, b), lambda context, builder, sig, args: call(builder, name, SHORTS, args)
 
     return intrinsic(apply)
 
@@ -71,8 +70,8 @@ def all16(typing: Any, x: Any) -> Any:
     """A vector of thirty-two times the integer x."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        value = builder.trunc(context.cast(builder, args[0], sig.args[0], types.int32), _I16)
-        one = builder.insert_element(ir.Constant(_SHORTS, ir.Undefined), value, ir.Constant(_I32, 0))
+        value = builder.trunc(context.cast(builder, args[0], sig.args[0], types.int32), I16)
+        one = builder.insert_element(ir.Constant(SHORTS, ir.Undefined), value, ir.Constant(I32, 0))
         return builder.shuffle_vector(one, one, ir.Constant(_WIDE, [0] * LANES))
 
     return shorts(x), generate
@@ -84,7 +83,7 @@ def magnitude(typing: Any, a: Any) -> Any:
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         wraps = ir.Constant(ir.IntType(1), 0)
-        return _call(builder, "llvm.abs.v32i16", _SHORTS, [args[0], wraps])
+        return call(builder, "llvm.abs.v32i16", SHORTS, [args[0], wraps])
 
     return shorts(a), generate
 
@@ -94,8 +93,8 @@ def shift_right(typing: Any, a: Any, bits: Any) -> Any:
     """a / 2**bits, rounded down."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        value = builder.trunc(context.cast(builder, args[1], sig.args[1], types.int32), _I16)
-        one = builder.insert_element(ir.Constant(_SHORTS, ir.Undefined), value, ir.Constant(_I32, 0))
+        value = builder.trunc(context.cast(builder, args[1], sig.args[1], types.int32), I16)
+        one = builder.insert_element(ir.Constant(SHORTS, ir.Undefined), value, ir.Constant(I32, 0))
         return builder.ashr(args[0], builder.shuffle_vector(one, one, ir.Constant(_WIDE, [0] * LANES)))
 
     return shorts(a, bits), generate
@@ -117,11 +116,10 @@ def pair_sums(typing: Any, a: Any, b: Any) -> Any:
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         if permutes_bytes():
-            return _call(builder, "llvm.x86.avx512.pmaddw.d.512", _INDICES, args)
+            return call(builder, "llvm.x86.avx512.pmaddw.d.512", INTS, args)
         products = builder.mul(*(builder.sext(x, _WIDE) for x in args))
         even, odd = (
-            builder.shuffle_vector(products, products, ir.Constant(_INDICES, [2 * k + side for k in range(16)]))
-            for side in (0, 1)
+            builder.shuffle_vector(products, products, ir.Constant(INTS, [2 * k + side for k in range(16)])) for side in (0, 1)
         )
         return builder.add(even, odd)
 
@@ -131,7 +129,7 @@ def pair_sums(typing: Any, a: Any, b: Any) -> Any:
 @intrinsic
 def total16(typing: Any, a: Any) -> Any:
     """Sum of sixteen int32."""
-    return types.int32(indices), lambda context, builder, sig, args: _call(builder, "llvm.vector.reduce.add.v16i32", _I32, args)
+    return types.int32(indices), lambda context, builder, sig, args: call(builder, "llvm.vector.reduce.add.v16i32", I32, args)
 
 
 @intrinsic
@@ -139,7 +137,7 @@ def load16(typing: Any, array: Any, index: Any) -> Any:
     """Thirty-two elements of an int16 array from `index` on, at any alignment."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.load(_address(context, builder, sig, args, _SHORTS), align=2)
+        return builder.load(address(context, builder, sig, args, SHORTS), align=2)
 
     return shorts(array, index), generate
 
@@ -147,7 +145,7 @@ def load16(typing: Any, array: Any, index: Any) -> Any:
 @intrinsic
 def store16(typing: Any, array: Any, index: Any, value: Any) -> Any:
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        builder.store(args[2], _address(context, builder, sig, args, _SHORTS), align=2)
+        builder.store(args[2], address(context, builder, sig, args, SHORTS), align=2)
         return context.get_dummy_value()
 
     return types.void(array, index, value), generate
@@ -158,8 +156,8 @@ def load_fixed(typing: Any, array: Any, index: Any) -> Any:
     """Sixteen fixed-point numbers as float32 multiples of 1/16384: what stands in the array."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        narrow = builder.load(_address(context, builder, sig, args, _HALF_SHORTS), align=2)
-        return builder.sitofp(builder.sext(narrow, _INDICES), _VECTOR)
+        narrow = builder.load(address(context, builder, sig, args, HALFSHORTS), align=2)
+        return builder.sitofp(builder.sext(narrow, INTS), FLOATS)
 
     return vector(array, index), generate
 
@@ -172,8 +170,8 @@ def as_floats(typing: Any, a: Any) -> Any:
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         halves = []
         for start in (0, 16):
-            part = builder.shuffle_vector(args[0], args[0], ir.Constant(_INDICES, list(range(start, start + 16))))
-            halves.append(builder.sitofp(builder.sext(part, _INDICES), _VECTOR))
+            part = builder.shuffle_vector(args[0], args[0], ir.Constant(INTS, list(range(start, start + 16))))
+            halves.append(builder.sitofp(builder.sext(part, INTS), FLOATS))
         return context.make_tuple(builder, sig.return_type, halves)
 
     return result(a), generate
@@ -185,10 +183,10 @@ def store_fixed(typing: Any, array: Any, index: Any, value: Any) -> Any:
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         # Added to 1.5 * 2^23, a small number leaves its rounded value in the lowest bits.
-        scaled = builder.fmul(args[2], ir.Constant(_VECTOR, [float(ONE)] * 16), flags=("contract",))
-        moved = builder.fadd(scaled, ir.Constant(_VECTOR, [12582912.0] * 16), flags=("contract",))
-        narrow = builder.trunc(builder.bitcast(moved, _INDICES), _HALF_SHORTS)
-        builder.store(narrow, _address(context, builder, sig, args, _HALF_SHORTS), align=2)
+        scaled = builder.fmul(args[2], ir.Constant(FLOATS, [float(ONE)] * 16), flags=("contract",))
+        moved = builder.fadd(scaled, ir.Constant(FLOATS, [12582912.0] * 16), flags=("contract",))
+        narrow = builder.trunc(builder.bitcast(moved, INTS), HALFSHORTS)
+        builder.store(narrow, address(context, builder, sig, args, HALFSHORTS), align=2)
         return context.get_dummy_value()
 
     return types.void(array, index, value), generate

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from .jit import ONE, ZERO, clamp, kernel, pasted
-from .plan import (
+from ...instructions import (
     AFFINE,
     BRIGHTNESS,
     CONTRAST,
     GRAY,
+    GRAY_WEIGHTS,
     HUE,
     HUE_OF_ANY,
     INVERT,
@@ -20,9 +20,10 @@ from .plan import (
     SATURATION,
     SOLARIZE,
 )
-from .simd import LANES, absolute, floor, load, maximum, minimum, splat, store, total, where_ge
+from ..jit import ONE, ZERO, inlined, kernel, pasted
+from ..simd.float32 import LANES, absolute, clamp, floor, load, maximum, minimum, splat, store, total, where_ge
 
-RED, GREEN, BLUE = np.float32(0.2989), np.float32(0.587), np.float32(0.114)
+RED, GREEN, BLUE = (np.float32(weight) for weight in GRAY_WEIGHTS)
 
 
 @pasted
@@ -95,7 +96,7 @@ def posterize(v, levels):
 
 @pasted
 def through(what, arg, r, g, b):
-    """Sixteen pixels through one instruction; see `plan.INSTRUCTIONS` for its arguments.
+    """Sixteen pixels through one instruction; see `instructions.TABLE` for its arguments.
 
     CONTRAST has the factor and, put there once the mean is known, mean * (1 - factor).
     """
@@ -136,6 +137,18 @@ def change(source, source_plane, at, count, into, plane, to, code, arg, steps, f
         store(into, to + x, r)
         store(into, plane + to + x, g)
         store(into, 2 * plane + to + x, b)
+
+
+@inlined
+def arguments(code, arg, steps, count, fixed):
+    """The arguments as they are; see `color_fixed.arguments`."""
+    return arg
+
+
+@kernel
+def keep_mean(arg, n, mean):
+    """Give the contrast in column n what it lacks: the mean gray value times (1 - factor)."""
+    arg[n, 1] = np.float32(mean) * (ONE - arg[n, 0])
 
 
 @kernel

@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
-from .jit import clamp, kernel
-from .simd import LANES, load, splat, store, store_bfloat, store_half, store_rgb, stream, stream_bfloat, stream_half
-from .simd16 import ONE, load_fixed, store_fixed
+import numpy as np
+
+from ..jit import ONE, ZERO, inlined, kernel
+from ..simd.float32 import (
+    LANES,
+    clamp,
+    load,
+    splat,
+    store,
+    store_bfloat,
+    store_half,
+    store_rgb,
+    stream,
+    stream_bfloat,
+    stream_half,
+)
+from ..simd.int16 import ONE as UNIT
+from ..simd.int16 import load_fixed, store_fixed
 
 FLOAT32, FLOAT16, BFLOAT16 = 0, 1, 2
 """Forms of the output; the last two are written as bits."""
@@ -28,7 +43,7 @@ def put_fixed(strip, at, v, factor, bias):
 @kernel
 def from_fixed(source, source_plane, pitch, rows, strip, plane, stride):
     """A strip of fixed-point numbers, its rows `pitch` apart, as floats."""
-    unit = splat(1 / ONE)
+    unit = splat(1 / UNIT)
     for c in range(3):
         for r in range(rows):
             for x in range(0, stride, LANES):
@@ -108,3 +123,30 @@ def write_narrow(line, at, count, factor, bias, out, to, form, aligned, spare):
             store_bfloat(spare, 0, v)
         for x in range(whole, count):
             out[to + x] = spare[x - whole]
+
+
+@inlined
+def emit(work, target, b, y, rows_here, plane, stride):
+    """Write the strip as rows y, y + 1, ... of view b."""
+    height, width, form, aligned = target.height, target.width, target.form, target.aligned
+    strip, line = work.float32.strip, work.float32.line
+    if target.channels_last:
+        for r in range(rows_here):
+            interleave(strip, plane, r * stride, width, target.scale, target.bias, line)
+            to = (np.int64(b) * height + y + r) * width * 3
+            if form == FLOAT32:
+                write_floats(line, 0, 3 * width, ONE, ZERO, target.out, to, aligned)
+            else:
+                write_narrow(line, 0, 3 * width, ONE, ZERO, target.out16, to, form, aligned, work.spare16)
+        return
+    # Rows without padding follow one another in strip and view alike, and are written as one.
+    runs, length = (1, rows_here * width) if stride == width else (rows_here, width)
+    for c in range(3):
+        f, o = target.scale[c], target.bias[c]
+        for r in range(runs):
+            at = c * plane + r * stride
+            to = ((np.int64(b) * 3 + c) * height + y + r) * width
+            if form == FLOAT32:
+                write_floats(strip, at, length, f, o, target.out, to, aligned)
+            else:
+                write_narrow(strip, at, length, f, o, target.out16, to, form, aligned, work.spare16)

@@ -17,17 +17,16 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from . import plan
-from . import triton_records as record
-from .triton_ops import clamp, gray_of, run
-from .triton_resize import resize
+from .. import instructions
+from . import records as record
+from .ops import clamp, gray_of, run
+from .resize import resize
 
-BLUR, CONTRAST, OFF = tl.constexpr(plan.BLUR), tl.constexpr(plan.CONTRAST), tl.constexpr(record.OFF)
+BLUR, CONTRAST, OFF = tl.constexpr(instructions.BLUR), tl.constexpr(instructions.CONTRAST), tl.constexpr(record.OFF)
 FLIPS, SNAP = tl.constexpr(record.FLIPS), tl.constexpr(record.SNAP)
 GAIN, BIAS, HEAD = tl.constexpr(record.GAIN), tl.constexpr(record.BIAS), tl.constexpr(record.HEAD)
 
-BLUR_CUT = tl.constexpr(1e-4)
-"""Share of the Gaussian's mass that may be cut off with its tails; the error in the view is at most this."""
+BLUR_CUT = tl.constexpr(instructions.BLUR_CUT)
 
 FIXED = tl.constexpr(32767.0)
 """Scratch of 16 bits holds multiples of 1/32767 in [0, 1]."""

@@ -14,6 +14,7 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Iterator
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
@@ -32,10 +33,10 @@ CONFIG: Any = import_module("numba.core.config")
 
 LOG = logging.getLogger("gpuaug")
 
-KEPT = 8
+VERSIONS_KEPT = 8
 """Versions of the kernels that are kept in a folder, the latest used: of branches, of machines that share a home."""
 
-PATIENCE = 600.0
+LOCK_TIMEOUT = 600.0
 """Seconds that a process waits for another that compiles, before it compiles itself: that one may have been stopped."""
 
 
@@ -43,20 +44,32 @@ def version() -> str:
     """What machine code follows from: the sources, the compiler, and the processor, since machines may share a folder."""
     processor = CONFIG.CPU_NAME or llvmlite.binding.get_host_cpu_name()
     digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__} {processor}".encode())
-    for file in sorted(files(__package__).iterdir(), key=lambda file: file.name):
-        if file.name.endswith(".py") and not file.name.startswith("triton_"):
-            digest.update(file.name.encode() + file.read_bytes())
+    for name, content in sources():
+        digest.update(name.encode() + content)
     return digest.hexdigest()[:16]
 
 
-def places() -> list[Path]:
-    """Folders to keep kernels in, the best first: the one that Numba is told, that of this file, the user's."""
+def sources() -> Iterator[tuple[str, bytes]]:
+    """The Python files that the kernels follow from, in an order: the table of instructions, and all of this folder."""
+    fused = files(__package__.rpartition(".")[0])
+    yield "instructions.py", (fused / "instructions.py").read_bytes()
+    folders = [("cpu", fused / "cpu")]
+    for path, folder in folders:
+        for file in sorted(folder.iterdir(), key=lambda file: file.name):
+            if file.is_dir():
+                folders.append((f"{path}/{file.name}", file))
+            elif file.name.endswith(".py"):
+                yield f"{path}/{file.name}", file.read_bytes()
+
+
+def cache_folders() -> list[Path]:
+    """Folders to keep kernels in, the best first: the one that Numba is told, that of the fused backend, the user's."""
     told = [Path(CONFIG.CACHE_DIR)] if CONFIG.CACHE_DIR else []
     user = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))  # noqa: PTH111 - raises nothing
-    return [*told, Path(__file__).parent / "__pycache__", *([user / "gpuaug"] if user.is_absolute() else [])]
+    return [*told, Path(__file__).parents[1] / "__pycache__", *([user / "gpuaug"] if user.is_absolute() else [])]
 
 
-def find(name: str, among: list[Path]) -> tuple[Path | None, bool]:
+def find_folder(name: str, among: list[Path]) -> tuple[Path | None, bool]:
     """The folder of this name in the first place that has it filled or lets it be made; and whether it can be written."""
     for place in among:
         path = place / name
@@ -77,7 +90,7 @@ class KernelCache(CACHING.FunctionCache):  # type: ignore[misc]
     """
 
     def __init__(self, function: Any, stamp: str, path: Path, writable: bool) -> None:
-        self._impl_class = lambda function: Kept(function, stamp, path)
+        self._impl_class = lambda function: CacheFiles(function, stamp, path)
         super().__init__(function)
         self.path, self.writable = path, writable
         self.waiting = self.compiling = False
@@ -114,7 +127,7 @@ class KernelCache(CACHING.FunctionCache):  # type: ignore[misc]
         try:
             if self.writable:
                 super().save_overload(sig, data)
-                tidy(self.path)
+                delete_old(self.path)
         except OSError as error:
             LOG.warning("%s: the compiled kernels cannot be kept (%s); the next process compiles them anew", self.path, error)
         finally:
@@ -126,9 +139,9 @@ class KernelCache(CACHING.FunctionCache):  # type: ignore[misc]
             return
         with contextlib.suppress(OSError):  # a file system without locks: all compile
             self.lock = (self.path / "lock").open("ab")
-            until = time.monotonic() + PATIENCE
+            until = time.monotonic() + LOCK_TIMEOUT
             try:
-                while not taken(self.lock) and time.monotonic() < until:
+                while not try_lock(self.lock) and time.monotonic() < until:
                     self.waiting = True
                     time.sleep(0.05)
             finally:
@@ -141,7 +154,7 @@ class KernelCache(CACHING.FunctionCache):  # type: ignore[misc]
             self.lock = None
 
 
-def taken(file: IO[bytes]) -> bool:
+def try_lock(file: IO[bytes]) -> bool:
     """Try to lock a file. Raises OSError where its file system has no locks."""
     try:
         # Of the process and not of the open file, as `flock` would be: a fork must not hold what its parent holds.
@@ -153,7 +166,7 @@ def taken(file: IO[bytes]) -> bool:
     return True
 
 
-class Kept(CACHING.CompileResultCacheImpl):  # type: ignore[misc]
+class CacheFiles(CACHING.CompileResultCacheImpl):  # type: ignore[misc]
     """Names and freshness of the files of a `KernelCache`; it is its own locator, as Numba calls what knows the folder."""
 
     def __init__(self, function: Any, stamp: str, path: Path) -> None:
@@ -175,7 +188,7 @@ class Kept(CACHING.CompileResultCacheImpl):  # type: ignore[misc]
         return "1"
 
 
-def tidy(path: Path) -> None:
+def delete_old(path: Path) -> None:
     """Delete all but the latest versions beside this one."""
 
     def age(folder: Path) -> float:
@@ -184,19 +197,19 @@ def tidy(path: Path) -> None:
         return 0.0
 
     others = sorted((folder for folder in path.parent.glob("fused-*") if folder != path), key=age)
-    for folder in others[KEPT - 1 :]:
+    for folder in others[VERSIONS_KEPT - 1 :]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def keep(dispatcher: Any, among: list[Path] | None = None) -> Any:
-    """Have a compiled function kept on disk, in one of `places()`, and return it; in memory alone where none can be written."""
+def cached(dispatcher: Any, among: list[Path] | None = None) -> Any:
+    """Keep what Numba compiles of a function in one of `cache_folders()`, or in memory where none of them can be written."""
     stamp = version()
-    path, writable = find(f"fused-{stamp}", places() if among is None else among)
+    path, writable = find_folder(f"fused-{stamp}", cache_folders() if among is None else among)
     if path is not None:
         dispatcher._cache = KernelCache(dispatcher.py_func, stamp, path, writable)
     return dispatcher
 
 
-def kept(dispatcher: Any) -> KernelCache | None:
+def cache_of(dispatcher: Any) -> KernelCache | None:
     """The cache of a function that is kept on disk."""
     return dispatcher._cache if isinstance(dispatcher._cache, KernelCache) else None

@@ -10,8 +10,6 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from .simd import maximum, minimum, splat
-
 OPTIONS = {"nogil": True, "_nrt": False, "error_model": "numpy"}  # _nrt: nothing in a kernel allocates or counts references
 kernel = njit(**OPTIONS)
 inlined = njit(**OPTIONS, inline="always")
@@ -21,8 +19,3 @@ pasted = njit(**OPTIONS, forceinline=True)
 """For functions of vectors, which would go through memory on the way."""
 
 ZERO, ONE = np.float32(0), np.float32(1)
-
-
-@pasted
-def clamp(v):
-    return minimum(maximum(v, splat(ZERO)), splat(ONE))

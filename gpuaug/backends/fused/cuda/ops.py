@@ -1,4 +1,4 @@
-"""Instructions on a tile of pixels held in registers, for the Triton kernels; the same arithmetic as `rows` on the CPU."""
+"""Instructions on a tile of pixels held in registers, for the Triton kernels; the same arithmetic as `cpu.kernels.color`."""
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator,import-untyped,misc"
 # Triton has no types that mypy can see.
@@ -10,14 +10,24 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from . import plan
+from .. import instructions
 
-BRIGHTNESS, SATURATION, HUE = tl.constexpr(plan.BRIGHTNESS), tl.constexpr(plan.SATURATION), tl.constexpr(plan.HUE)
-GRAY, SOLARIZE, POSTERIZE = tl.constexpr(plan.GRAY), tl.constexpr(plan.SOLARIZE), tl.constexpr(plan.POSTERIZE)
-INVERT, AFFINE, ERASE = tl.constexpr(plan.INVERT), tl.constexpr(plan.AFFINE), tl.constexpr(plan.ERASE)
-NOTHING, CLIPPED_NOISE = tl.constexpr(plan.NOTHING), tl.constexpr(plan.CLIPPED_NOISE)
-ERASE_WITH_NOISE, ARGUMENTS = tl.constexpr(plan.ERASE_WITH_NOISE), tl.constexpr(plan.ARGUMENTS)
-HUE_OF_ANY = tl.constexpr(plan.HUE_OF_ANY)
+BRIGHTNESS, SATURATION, HUE = (
+    tl.constexpr(instructions.BRIGHTNESS),
+    tl.constexpr(instructions.SATURATION),
+    tl.constexpr(instructions.HUE),
+)
+GRAY, SOLARIZE, POSTERIZE = (
+    tl.constexpr(instructions.GRAY),
+    tl.constexpr(instructions.SOLARIZE),
+    tl.constexpr(instructions.POSTERIZE),
+)
+INVERT, AFFINE, ERASE = tl.constexpr(instructions.INVERT), tl.constexpr(instructions.AFFINE), tl.constexpr(instructions.ERASE)
+NOTHING, CLIPPED_NOISE = tl.constexpr(instructions.NOTHING), tl.constexpr(instructions.CLIPPED_NOISE)
+ERASE_WITH_NOISE, ARGUMENTS = tl.constexpr(instructions.ERASE_WITH_NOISE), tl.constexpr(instructions.ARGUMENTS)
+KEY = tl.constexpr(instructions.KEY)
+HUE_OF_ANY = tl.constexpr(instructions.HUE_OF_ANY)
+RED, GREEN, BLUE = (tl.constexpr(weight) for weight in instructions.GRAY_WEIGHTS)
 TURN = tl.constexpr(6.283185307179586)
 
 
@@ -72,7 +82,7 @@ def clamp(v):
 
 @triton.jit
 def gray_of(r, g, b):
-    return r * 0.2989 + g * 0.587 + b * 0.114
+    return r * RED + g * GREEN + b * BLUE
 
 
 @triton.jit
@@ -130,10 +140,10 @@ def noise(r, g, b, code, arg, y, x, width):
 
 @triton.jit
 def normals(arg, y, x, width):
-    """Three standard normal fields for the pixels of the tile; see `gpuaug.noise`. The last two arguments are the key."""
+    """Three standard normal fields for the pixels of the tile; see `gpuaug.philox`. The last two arguments are the key."""
     words = arg.to(tl.pointer_type(tl.int32), bitcast=True)
-    low = tl.load(words + 6).to(tl.int64) & 0xFFFFFFFF
-    seed = (tl.load(words + 7).to(tl.int64) << 32) | low
+    low = tl.load(words + KEY).to(tl.int64) & 0xFFFFFFFF
+    seed = (tl.load(words + KEY + 1).to(tl.int64) << 32) | low
     pixel = y * width + x
     zero = pixel * 0
     w0, w1, w2, w3 = tl.philox(seed, pixel, zero, zero, zero)

@@ -1,6 +1,6 @@
 """Compile every Triton kernel for several devices, without one, and see what a thread needs.
 
-python -m gpuaug.backends.fused.resources docs/fused-registers.md
+python -m gpuaug.backends.fused.cuda.registers docs/fused-registers.md
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .cuda import TILE, WARPS, register_limit
+from .launch import TILE, WARPS, register_limit
 
 CAPABILITIES = (75, 80, 90, 100)
 """Turing (T4), Ampere (A100), Hopper (H100, H200), Blackwell (B200)."""
@@ -73,9 +73,9 @@ def compiled(variant: Variant, capability: int) -> Any:
     import triton
     from triton.backends.compiler import GPUTarget
 
-    from . import triton_kernels
+    from . import kernels
 
-    kernel = getattr(triton_kernels, variant.kernel)
+    kernel = getattr(kernels, variant.kernel)
     names = kernel.arg_names
     signature = {n: "constexpr" if n in variant.constants else variant.types.get(n, "i32") for n in names}
     constants = {(names.index(n),): value for n, value in variant.constants.items()}
@@ -116,7 +116,7 @@ def table() -> str:
         "# Registers of the CUDA kernels",
         "",
         f"Registers of a thread, and bytes of shared memory of a program ({WARPS} warps, {TILE[0]} x {TILE[1]} pixels);",
-        f"no kernel may spill. Written by `python -m gpuaug.backends.fused.resources` with Triton {triton.__version__}.",
+        f"no kernel may spill. Written by `python -m gpuaug.backends.fused.cuda.registers` with Triton {triton.__version__}.",
         "",
         "| kernel | variant | " + " | ".join(f"sm_{c}" for c in CAPABILITIES) + " | shared |",
         "|---|---|" + "---|" * (len(CAPABILITIES) + 1),

@@ -8,17 +8,16 @@ Nothing here waits for the device or looks at its data; all runs on the current 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from ...images import Images
-from ...ops import Op
-from .plan import BLUR, CONTRAST, Tables
-from .triton_records import SNAP, Words, levels_of_ops, records, runs_over
+from ....images import Images
+from ..instructions import BLUR, CONTRAST, KEY
+from ..plan import Tables
+from .records import SNAP, Words, records, runs_over
 
 TILE = (32, 32)
 """Rows and columns of the pixels that a program makes: 224, 96 and 32 are multiples of 32, and a warp's loads are one row."""
@@ -64,10 +63,22 @@ class Form:
 
 
 def make_view(batch: Any, tables: Tables, dtype: torch.dtype, memory_format: torch.memory_format) -> torch.Tensor:
-    """The view (B, 3, H, W) that the tables describe, of `Images` or of float32 (B, 3, H, W), on their device.
+    """Make the view that the tables describe, on the device of the batch.
 
-    An image's view is the same bits in any batch. Raises ValueError for tensors on the CPU, unless Triton's interpreter runs
-    (TRITON_INTERPRET=1), and for a single image of 2 GiB.
+    An image's view is the same bits in any batch.
+
+    Args:
+        batch: `Images`, or float32 (B, 3, H, W).
+        tables: What is done to each image.
+        dtype: Of the view: float32, float16 or bfloat16.
+        memory_format: Of the view.
+
+    Returns:
+        The view (B, 3, H, W).
+
+    Raises:
+        ValueError: The batch is on the CPU and Triton's interpreter does not run (TRITON_INTERPRET=1), or one of its images
+            has 2 GiB or more.
     """
     if isinstance(batch, Images) and batch.planar:
         batch = batch.packed()
@@ -75,48 +86,6 @@ def make_view(batch: Any, tables: Tables, dtype: torch.dtype, memory_format: tor
     words, levels = records(batch, tables, None, dtype != torch.float32, lead)
     form = form_of(words, tables, levels, runs_over(words, tables.cubic, source.numel()), dtype, memory_format)
     return launch(source, upload(words, source.device), form)
-
-
-class Recorded:
-    """The launches of a stage as a CUDA graph, to be replayed for other draws and other pixels.
-
-    batch: `Images` (not planar) or floats whose memory and shapes stay; the caller refills the pixels on the current stream.
-    ops: of the stage; they say which launches any draws can need. tables: of any draws.
-    A call with new tables copies their records to a fixed place on the device, on the current stream, then replays; the view
-    that it returns is the same memory every time.
-    """
-
-    def __init__(
-        self, batch: Any, ops: Sequence[Op], tables: Tables, dtype: torch.dtype, memory_format: torch.memory_format
-    ) -> None:
-        if isinstance(batch, Images) and batch.planar:
-            raise ValueError("fused: a CUDA graph reads pixels of three bytes; give it images.packed()")
-        self.batch, self.levels = batch, levels_of_ops(ops)
-        self.source, self.lead = as_source(batch)
-        words, self.form = self.prepare(tables, dtype, memory_format)
-        self.table = upload(words, self.source.device)
-        side = torch.cuda.Stream(self.source.device)  # type: ignore[no-untyped-call]
-        now = torch.cuda.current_stream(self.source.device)
-        side.wait_stream(now)
-        with torch.cuda.stream(side):  # compiles the kernels, which a capture must not do
-            launch(self.source, self.table, self.form)
-        now.wait_stream(side)
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
-            self.view = launch(self.source, self.table, self.form)
-
-    def __call__(self, tables: Tables) -> torch.Tensor:
-        """Raises ValueError where the tables need other launches: another view, or noise that the first tables had not."""
-        words, form = self.prepare(tables, self.form.dtype, self.form.memory_format)
-        if form != self.form:
-            raise ValueError("fused: this CUDA graph was captured for another batch or view; record a new one")
-        self.table.copy_(torch.from_numpy(words).pin_memory(), non_blocking=True)
-        self.graph.replay()
-        return self.view
-
-    def prepare(self, tables: Tables, dtype: torch.dtype, memory_format: torch.memory_format) -> tuple[Words, Form]:
-        words, _ = records(self.batch, tables, self.levels, dtype != torch.float32, self.lead)
-        return words, form_of(words, tables, self.levels, True, dtype, memory_format)
 
 
 def form_of(
@@ -129,7 +98,7 @@ def form_of(
 ) -> Form:
     count, columns = tables.codes.shape
     # Only noise has the last argument, half of its key, and has it for every image, whether applied or not.
-    noisy = bool(tables.arguments[:, :, 7].any())
+    noisy = bool(tables.arguments[:, :, KEY + 1].any())
     fixed = dtype != torch.float32 and bool(words[:, SNAP].all())
     size, cubic = tables.size, tables.cubic
     return Form(count, size, words.shape[1], columns, levels, cubic, guard, noisy, fixed, dtype, memory_format)
@@ -160,7 +129,7 @@ def upload(words: Words, device: torch.device) -> torch.Tensor:
 
 def launch(source: torch.Tensor, table: torch.Tensor, form: Form) -> torch.Tensor:
     """Launch the kernels of a stage; everything that they write is allocated here, through torch."""
-    from . import triton_kernels as kernels
+    from . import kernels
 
     (height, width), levels, device = form.size, form.levels, source.device
     out = torch.empty((form.count, 3, height, width), dtype=form.dtype, device=device, memory_format=form.memory_format)

@@ -15,10 +15,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ... import ops as op
-from ...images import Images
-from ...ops import Op
-from .plan import AFFINE, ARGUMENTS, BLUR, CONTRAST, ERASE_WITH_NOISE, Tables
+from ....images import Images
+from ....ops import Op
+from ..instructions import ARGUMENTS, BARRIERS, IS_BARRIER, IS_BOUNDED
+from ..plan import Tables, codes_of
 
 # Words of the head. The first two are one 64-bit number: the byte where the box begins.
 BASE, LAST, PITCH, BOX_H, BOX_W, FULL_H, FULL_W, SKIP_Y, SKIP_X, FLIPS, SNAP, TAPS_Y, TAPS_X, SCALE_Y, SCALE_X = (
@@ -37,26 +37,26 @@ Words = npt.NDArray[np.int32]
 
 
 Place = tuple[int, int, npt.NDArray[np.intp]]
-"""A column of the programs with barriers, CONTRAST or BLUR, and the images that have them there."""
+"""A column of the programs with a barrier, its kind, and the images that have them there."""
 
 
 def barriers(codes: npt.NDArray[np.uint8]) -> list[Place]:
     """The places of all barriers, in order; codes (B, N)."""
     found: list[Place] = []
     for n, column in enumerate(codes.T.copy()):
-        rows = ((column == CONTRAST) | (column == BLUR)).nonzero()[0]
+        rows = IS_BARRIER[column].nonzero()[0]
         if len(rows):
             kinds = column[rows]
             one = int(kinds[0])
             if (kinds == one).all():
                 found.append((n, one, rows))
             else:
-                found += [(n, kind, rows[kinds == kind]) for kind in (CONTRAST, BLUR)]
+                found += [(n, kind, rows[kinds == kind]) for kind in BARRIERS]
     return found
 
 
 def levels_of(places: Sequence[Place], count: int) -> tuple[int, ...]:
-    """The kinds of barriers, CONTRAST or BLUR, such that those of each of the `count` images are among them in order."""
+    """The kinds of barriers such that those of each of the `count` images are among them in order."""
     levels: list[int] = []
     free = np.ones(count, dtype=np.bool_)  # images without a barrier on the last level
     for _, kind, rows in places:
@@ -69,20 +69,14 @@ def levels_of(places: Sequence[Place], count: int) -> tuple[int, ...]:
 
 def levels_of_ops(ops: Sequence[Op]) -> tuple[int, ...]:
     """The barriers that any batch of a stage can need: for a CUDA graph, whose launches cannot change."""
-    kinds = []
-    for o in ops:
-        if isinstance(o, op.ColorJitter) and o.limits("contrast") is not None:
-            kinds.append(CONTRAST)
-        elif isinstance(o, op.GaussianBlur):
-            kinds.append(BLUR)
-    return tuple(kinds)
+    return tuple(code for o in ops for code in codes_of(o) if IS_BARRIER[code])
 
 
 def passes(places: Sequence[Place], levels: Sequence[int], count: int, columns: int) -> Words:
     """Begin and end (2 * levels + 2, count) of every pass: columns of barriers, -1 before the first, else `columns`."""
     out = np.full((2 * len(levels) + 2, count), OFF, dtype=np.int32)
     # following[kind][k]: the first level of this kind from level k on.
-    following = {kind: np.full(len(levels) + 1, -1) for kind in (CONTRAST, BLUR)}
+    following = {kind: np.full(len(levels) + 1, -1) for kind in BARRIERS}
     for k in reversed(range(len(levels))):
         for kind, first in following.items():
             first[k] = k if levels[k] == kind else first[k + 1]
@@ -105,19 +99,20 @@ def passes(places: Sequence[Place], levels: Sequence[int], count: int, columns: 
 def bounded(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
     """Images (B,) whose values are within [0, 1] at every barrier, if they begin so: no instruction before the last one leaves
     the range."""
-    wide = (codes >= AFFINE) & (codes <= ERASE_WITH_NOISE)
+    wide = ~IS_BOUNDED[codes]
     if not wide.any():
         return np.ones(len(codes), dtype=np.bool_)
-    barrier = (codes == CONTRAST) | (codes == BLUR)
-    before = np.logical_or.accumulate(barrier[:, ::-1], axis=1)[:, ::-1]
-    return ~np.asarray(wide & before).any(axis=1)
+    before = np.logical_or.accumulate(IS_BARRIER[codes][:, ::-1], axis=1)[:, ::-1]
+    inside: npt.NDArray[np.bool_] = ~np.asarray((wide & before).any(axis=1))
+    return inside
 
 
 def taps(n_in: Words, n_full: Words, cubic: bool) -> tuple[npt.NDArray[np.float32], Words]:
     """Source pixels an output pixel, in float32 as torch computes it, and the most pixels that its filter reads."""
-    scale = n_in.astype(np.float32) / n_full.astype(np.float32)
+    scale: npt.NDArray[np.float32] = np.asarray(n_in.astype(np.float32) / n_full.astype(np.float32), np.float32)
     support = np.maximum(scale, np.float32(1)) * np.float32(2 if cubic else 1)
-    return scale, np.minimum(np.ceil(2 * support).astype(np.int32), n_in)
+    most: Words = np.minimum(np.ceil(2 * support).astype(np.int32), n_in)
+    return scale, most
 
 
 def runs_over(words: Words, cubic: bool, size: int) -> bool:

@@ -1,11 +1,12 @@
-"""Kernels that depend on where a pixel is: Gaussian noise by counter (the field of `gpuaug.noise`), and erased boxes."""
+"""Kernels that depend on where a pixel is: Gaussian noise by counter (the field of `gpuaug.philox`), and erased boxes."""
 
 from __future__ import annotations
 
 import math
 
-from .jit import ONE, clamp, kernel
-from .simd import LANES, floor, load, philox, root, splat, split, store, where_ge
+from ..jit import ONE, kernel
+from ..simd.float32 import LANES, clamp, floor, load, root, splat, store, where_ge
+from ..simd.random import philox, split
 
 
 @kernel
@@ -38,7 +39,7 @@ def sine(turns):
 
 @kernel
 def normals(counter, key0, key1):
-    """Three standard normal vectors for the sixteen pixels from `counter` on; the field of `gpuaug.noise`."""
+    """Three standard normal vectors for the sixteen pixels from `counter` on; the field of `gpuaug.philox`."""
     u0, u1, u2, u3 = philox(counter, key0, key1)
     minus_two, quarter = splat(-2.0), splat(0.25)
     radius, radius_b = root(minus_two * logarithm(u0)), root(minus_two * logarithm(u2))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from .jit import ONE, ZERO, kernel
+from ..jit import ONE, ZERO, inlined, kernel
+from ..simd.float32 import LANES, load, splat, store
+from ..simd.pixels import as_float, multiply_pairs, pick_64, pick_128, pick_any, plus, prefetch
 from .output import put, put_fixed, put_out
-from .simd import LANES, as_float, load, multiply_pairs, pick_64, pick_128, pick_any, plus, prefetch, splat, store
 
 UNIT = 16384
 """The integer that stands for a weight of 1 across. Sixteen bits hold up to 2, which a normalised cubic never reaches."""
@@ -226,3 +227,18 @@ def down_with(put):
 
 down, down_fixed, down_out = down_with(put), down_with(put_fixed), down_with(put_out)
 """Into a strip; into a strip of fixed-point numbers; into the view, past the caches, as x * scale + bias of each channel."""
+
+
+@inlined
+def resized(source, b, pairs, reach, begin, width, ready, first, last, filters, mask):
+    """Filter the rows of image b that output rows first..last need and the ring has not yet; returns the rows done.
+
+    begin: where the part of the image that is read starts; width: its pixels a row; ready: rows done before.
+    """
+    top, count = filters.first[1], filters.taps[1]
+    ready, need = max(ready, top[first]), top[last] + count[last]
+    fill(
+        reach, source.pixels, begin, source.pitches[b], source.step, source.planes[b], width, ready, need,
+        filters.start, filters.offset, filters.pairs, pairs, filters.ring, mask, filters.row,
+    )  # fmt: skip
+    return max(ready, need)

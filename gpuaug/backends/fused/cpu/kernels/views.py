@@ -12,29 +12,30 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from . import fixed, resize, view16, view32
-from .cache import keep
-from .jit import OPTIONS, inlined
-from .strips import compact
+from ..cache import cached
+from ..jit import OPTIONS, inlined
+from . import color_fixed, resize
+from .program import compact
+from .view import make_fixed, make_float32
 
 
 @inlined
-def prepare(boxes, flip, cubic, b, step, work, height, width):
+def prepare(boxes, flip, cubic, b, step, filters, height, width):
     """Filters of the resize of image b; returns the pairs of taps across and how far they reach (see `resize.across`)."""
     box_h, box_w, full_h, full_w, skip_y, skip_x = (
         boxes[b, 2], boxes[b, 3], boxes[b, 4], boxes[b, 5], boxes[b, 6], boxes[b, 7],
     )  # fmt: skip
-    first, count = work.first, work.count
+    first, count = filters.first, filters.taps
     unit, white = np.float32(resize.UNIT), np.float32(1 / (255 * resize.UNIT))
-    most = resize.taps(box_w, full_w, skip_x, width, flip, cubic, unit, first[0], count[0], work.norm, work.weights_x)
-    resize.taps(box_h, full_h, skip_y, height, False, cubic, white, first[1], count[1], work.norm, work.weights_y)
-    half = resize.in_pairs(work.weights_x, most, width, work.norm, work.pairs)
-    return half, resize.windows(width, first[0], step, work.start, work.index)
+    most = resize.taps(box_w, full_w, skip_x, width, flip, cubic, unit, first[0], count[0], filters.norm, filters.weights_x)
+    resize.taps(box_h, full_h, skip_y, height, False, cubic, white, first[1], count[1], filters.norm, filters.weights_y)
+    half = resize.in_pairs(filters.weights_x, most, width, filters.norm, filters.pairs)
+    return half, resize.windows(width, first[0], step, filters.start, filters.offset)
 
 
-@keep
+@cached
 @njit(**OPTIONS)
-def views(source, boxes, flips, cubic, codes, args, words, work, target, begin, end):
+def make_views(source, boxes, flips, cubic, codes, args, words, work, target, begin, end):
     """Make views begin..end-1.
 
     boxes, flips, cubic, codes, args: see `plan.Tables`. words: the memory of args as uint32.
@@ -45,9 +46,9 @@ def views(source, boxes, flips, cubic, codes, args, words, work, target, begin, 
         programmed = compact(code, work.steps)
         pairs, reach, at = 1, 0, np.int64(0)
         if not from_floats:
-            pairs, reach = prepare(boxes, flip[0], cubic, b, source.step, work, target.height, target.width)
+            pairs, reach = prepare(boxes, flip[0], cubic, b, source.step, work.filters, target.height, target.width)
             at = source.offsets[b] + np.int64(box[0]) * source.pitches[b] + np.int64(box[1]) * source.step
-        if programmed and not from_floats and fixed.fits(code, arg, work.steps, programmed):
-            view16.make(source, b, box[3], flip, code, arg, work.steps, programmed, pairs, reach, at, work, target)
+        if programmed and not from_floats and color_fixed.fits(code, arg, work.steps, programmed):
+            make_fixed(source, b, box[3], flip, code, arg, words[b], programmed, pairs, reach, at, work, work.fixed16, target)
         else:
-            view32.make(source, b, box[3], flip, code, arg, words[b], work.steps, programmed, pairs, reach, at, work, target)
+            make_float32(source, b, box[3], flip, code, arg, words[b], programmed, pairs, reach, at, work, work.float32, target)

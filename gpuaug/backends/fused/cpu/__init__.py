@@ -1,0 +1,5 @@
+"""The fused backend on the CPU, in Numba."""
+
+from .launch import make_view, prepare
+
+__all__ = ["make_view", "prepare"]

@@ -1,0 +1,55 @@
+"""Random numbers of `gpuaug.philox`, sixteen counters at a time, and the parts of a float that its logarithm needs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+from .llvm import FLOATS, INTS, LANES, every, in_every_lane, vector
+
+
+@intrinsic
+def philox(typing: Any, counter: Any, key0: Any, key1: Any) -> Any:
+    """Four uniform vectors in (0, 1] from Philox4x32-10 at counters (counter + lane, 0, 0, 0); see `gpuaug.philox`."""
+    result = types.UniTuple(vector, 4)
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        wide = ir.VectorType(ir.IntType(64), LANES)
+
+        def all_lanes(scalar: Any, kind: Any) -> Any:
+            return in_every_lane(builder, context.cast(builder, scalar, kind, types.uint32))
+
+        def multiply(x: Any, by: int) -> tuple[Any, Any]:
+            product = builder.mul(builder.zext(x, wide), ir.Constant(wide, [by] * LANES))
+            high = builder.trunc(builder.lshr(product, ir.Constant(wide, [32] * LANES)), INTS)
+            return high, builder.trunc(product, INTS)
+
+        zero = every(0)
+        c = [builder.add(all_lanes(args[0], sig.args[0]), ir.Constant(INTS, list(range(LANES)))), zero, zero, zero]
+        k = [all_lanes(args[1], sig.args[1]), all_lanes(args[2], sig.args[2])]
+        for _ in range(10):
+            (a_high, a_low), (b_high, b_low) = multiply(c[0], 0xD2511F53), multiply(c[2], 0xCD9E8D57)
+            c = [builder.xor(builder.xor(b_high, c[1]), k[0]), b_low, builder.xor(builder.xor(a_high, c[3]), k[1]), a_low]
+            k = [builder.add(k[0], every(0x9E3779B9)), builder.add(k[1], every(0xBB67AE85))]
+        half, scale = ir.Constant(FLOATS, [0.5] * LANES), ir.Constant(FLOATS, [2.0**-32] * LANES)
+        units = [builder.fmul(builder.fadd(builder.uitofp(w, FLOATS), half), scale) for w in c]
+        return context.make_tuple(builder, sig.return_type, units)
+
+    return result(counter, key0, key1), generate
+
+
+@intrinsic
+def split(typing: Any, x: Any) -> Any:
+    """Exponent and mantissa in [1, 2) of positive numbers: x = mantissa * 2**exponent, both as vectors."""
+    result = types.UniTuple(vector, 2)
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        bits = builder.bitcast(args[0], INTS)
+        exponent = builder.sitofp(builder.sub(builder.lshr(bits, every(23)), every(127)), FLOATS)
+        mantissa = builder.bitcast(builder.or_(builder.and_(bits, every(0x7FFFFF)), every(0x3F800000)), FLOATS)
+        return context.make_tuple(builder, sig.return_type, [exponent, mantissa])
+
+    return result(x), generate

@@ -1,0 +1,6 @@
+"""The fused backend on CUDA, in Triton, which is imported when kernels are first launched."""
+
+from .graph import Recorded
+from .launch import make_view
+
+__all__ = ["Recorded", "make_view"]
