@@ -15,7 +15,7 @@ from importlib import import_module
 from pathlib import Path
 
 from . import gpucheck
-from .cores import cores
+from .measure.cores import cores
 
 LEAST_REPEATS, REPEATS = 10, 20
 
@@ -119,7 +119,8 @@ def run_suites(options: argparse.Namespace) -> None:
     threads = {name: threads_of(name, o.threads) for name in names}
     for variable in THREAD_VARIABLES:
         os.environ[variable] = str(max(threads.values()))
-    from . import charts, result, table  # only now: OpenMP reads the variables when it is loaded
+    from .measure import result  # only now: OpenMP reads the variables when it is loaded
+    from .report import charts, table
     from .suites.common import Request, usable
 
     usable(o.device)
@@ -158,7 +159,8 @@ def threads_of(suite: str, given: int | None) -> int:
 
 
 def run_compare(options: argparse.Namespace) -> int:
-    from . import compare, result
+    from .measure import result
+    from .report import compare
 
     old, new = result.load(options.old), result.load(options.new)
     found = [(a, b, compare.compare(a, b)) for a, b in compare.pairs(old, new)]
@@ -169,19 +171,21 @@ def run_compare(options: argparse.Namespace) -> int:
 
 
 def run_report(options: argparse.Namespace) -> None:
-    from . import report, result
+    from .measure import result
+    from .report import html
 
     files = [(path.name, result.load(path)) for path in options.files]
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(report.page(files), encoding="utf-8")
+    options.out.write_text(html.page(files), encoding="utf-8")
     print(f"benchmarks: wrote {options.out}", file=sys.stderr)
     if options.png:
-        for path in report.pictures(files, options.png):
+        for path in html.pictures(files, options.png):
             print(f"benchmarks: wrote {path}", file=sys.stderr)
 
 
 def run_readme(options: argparse.Namespace) -> int:
-    from . import readme, result
+    from .measure import result
+    from .report import readme
 
     files = options.files or readme.sources(options.readme)
     found = [one for file in files for one in readme.shown_of(result.load(file), file)]
@@ -197,7 +201,9 @@ def run_readme(options: argparse.Namespace) -> int:
 
 
 def run_list(options: argparse.Namespace) -> None:
-    from . import peers, table, targets, workloads
+    from . import peers, workloads
+    from .report import table
+    from .suites import targets
 
     print("suites")
     for name, suite in SUITES.items():

@@ -26,8 +26,7 @@ from gpuaug.data.dali import DaliDecoder
 from gpuaug.data.decode import Pixels, decode, decode_batch
 from gpuaug.data.regions import Region, read_by
 
-from .contender import importable, version_of
-from .machine import cpu, load
+from .measure.machine import cpu, importable, load, version_of
 
 BATCH = 64
 NAMES = ("nvidia-dali-cuda130", "pillow", "torchvision", "opencv-python-headless", "simplejpeg")

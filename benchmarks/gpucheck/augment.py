@@ -9,8 +9,8 @@ import torch
 import gpuaug
 from gpuaug import Policy
 
-from ..measure import Lane, rounds
-from ..stats import quartiles
+from ..measure.stats import quartiles
+from ..measure.timing import Lane, rounds
 from ..workloads import one_view
 from . import hardware
 from .contenders import ALL, Contender

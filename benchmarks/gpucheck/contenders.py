@@ -10,9 +10,10 @@ import torch
 
 from gpuaug import Augmenter, Images, Policy, sample
 
-from ..contender import Contender as Peer
-from ..contender import Setting, importable
+from ..measure.machine import importable
 from ..peers import dali, kornia, torchvision, triton_augment
+from ..peers.contender import Contender as Peer
+from ..peers.contender import Setting
 
 FUSED, REPLAYED, KORNIA = "gpuaug-fused", "gpuaug-fused, replayed", "kornia"
 

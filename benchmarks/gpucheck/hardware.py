@@ -8,11 +8,11 @@ from collections.abc import Iterator
 
 import torch
 
-from .. import machine
-from ..contender import version_of
-from ..cores import cores
-from ..measure import timed
-from ..stats import quartiles
+from ..measure import machine
+from ..measure.cores import cores
+from ..measure.machine import version_of
+from ..measure.stats import quartiles
+from ..measure.timing import timed
 from .steps import Row, Setting
 
 PACKAGES = ("gpuaug", "torch", "torchvision", "triton", "numpy", "numba", "kornia", "nvidia-dali-cuda130", "triton-augment")

@@ -19,10 +19,10 @@ import gpuaug
 from gpuaug import Policy
 from gpuaug.data.decode import decode
 
-from ..contender import importable
-from ..cores import cores
-from ..measure import synchronize
-from ..stats import quartiles
+from ..measure.cores import cores
+from ..measure.machine import importable
+from ..measure.stats import quartiles
+from ..measure.timing import synchronize
 from .augment import two_views
 from .peers_loader import torchvision_loader
 from .pixels import jpeg_folder

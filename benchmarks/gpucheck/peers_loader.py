@@ -11,7 +11,7 @@ from torchvision.transforms import v2
 
 from gpuaug import Policy
 
-from ..cores import cores
+from ..measure.cores import cores
 from ..peers import torchvision as tv
 
 

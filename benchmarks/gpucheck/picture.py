@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..stats import brief
+from ..measure.stats import brief
 from .report import Report
 from .steps import Row
 

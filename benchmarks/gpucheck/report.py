@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ..machine import commit
+from ..measure.machine import commit
 from .steps import Row, Setting
 
 SCHEMA = "gpuaug-gpu-check/1"

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 
-from ..contender import importable
+from ..measure.machine import importable
 from .steps import Row, Setting
 
 MODULES = ("ssl_train.speedrun", "ssl_train.studies.speedrun")

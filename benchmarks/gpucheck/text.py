@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator
 from itertools import groupby
 
-from ..stats import brief
+from ..measure.stats import brief
 from .report import Report, StepResult
 from .steps import Row
 

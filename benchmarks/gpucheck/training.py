@@ -27,10 +27,10 @@ from gpuaug import CenterCrop, Policy, Resize, View
 from ssl_train.losses import nt_xent
 from ssl_train.model import backbone
 
-from ..cores import cores
-from ..measure import synchronize
+from ..measure.cores import cores
+from ..measure.stats import quartiles
+from ..measure.timing import synchronize
 from ..peers import kornia
-from ..stats import quartiles
 from .loading import folder
 from .peers_loader import torchvision_loader
 from .pixels import pictures

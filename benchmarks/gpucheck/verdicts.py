@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..stats import brief, ratio
-from .contenders import FUSED, KORNIA, REPLAYED
+from ..measure.result import FUSED
+from ..measure.stats import brief, ratio
+from .contenders import KORNIA, REPLAYED
 from .report import Report, Verdict
 
 PRICE = 2.0

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from ..contender import Contender
-from ..files import FilePeer
 from . import albumentations, dali, ffcv, gpuaug, kornia, torch_compile, torchvision, triton_augment, webdataset
+from .contender import Contender, FilePeer
 
 ALL: tuple[Contender, ...] = (
     *gpuaug.CONTENDERS,

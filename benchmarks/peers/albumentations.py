@@ -10,7 +10,8 @@ from gpuaug import ops as op
 from gpuaug.ops.base import Op
 from gpuaug.policy import Policy
 
-from ..contender import Contender, MakeViews, Photos, Setting, collate, factor, has_only
+from ..images import Photos
+from .contender import Contender, MakeViews, Setting, collate, factor, has_only
 
 INTERPOLATION = {"nearest": 0, "bilinear": 1, "bicubic": 2}
 """OpenCV's numbers."""

@@ -14,8 +14,8 @@ from gpuaug import ops as op
 from gpuaug.ops.base import Op
 from gpuaug.policy import Policy, View
 
-from ..contender import BOTH, Contender, MakeViews, Photos, Setting, factor, has_only
-from ..files import Epoch, FilePeer, Source, anything
+from ..images import Photos, Source
+from .contender import BOTH, Contender, Epoch, FilePeer, MakeViews, Setting, anything, factor, has_only
 
 
 def uniform(lib: Any, limits: tuple[float, float]) -> Any:

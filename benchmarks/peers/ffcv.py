@@ -17,8 +17,8 @@ from gpuaug.data import FolderSource, decode
 from gpuaug.data.stored import square
 from gpuaug.policy import Policy
 
-from ..contender import Setting
-from ..files import RAW, Epoch, FilePeer, Raw, Source
+from ..images import RAW, Raw, Source
+from .contender import Epoch, FilePeer, Setting
 
 WIDEST, QUALITY = 500, 90
 """Of the JPEGs that it writes: its own ImageNet recipe's longest edge, in pixels, and quality."""

@@ -15,8 +15,9 @@ from gpuaug.data.arguments import decoder_of
 from gpuaug.data.decode import MAX_PIXELS, DecodeError
 from gpuaug.data.pack import Packing, pack
 
-from ..contender import BOTH, Contender, MakeViews, Photos, Setting
-from ..files import RAW, Epoch, FilePeer, Raw, Source, anything
+from ..images import RAW, Photos, Raw, Source
+from ..measure.result import FUSED
+from .contender import BOTH, Contender, Epoch, FilePeer, MakeViews, Setting, anything
 
 
 def refusal(backend: str) -> Callable[[Policy], str | None]:
@@ -81,7 +82,6 @@ def contender(
     )
 
 
-FUSED = "gpuaug-fused"
 CONTENDERS = (
     contender("fused", "numba", "memory of views is reused", devices=BOTH),
     contender("fused", "numba", "twice the threads", threads=2),

@@ -13,7 +13,8 @@ from gpuaug import ops as op
 from gpuaug.ops.base import Op
 from gpuaug.policy import Policy, View
 
-from ..contender import BOTH, Contender, MakeViews, Photos, Setting, factor, has_only
+from ..images import Photos
+from .contender import BOTH, Contender, MakeViews, Setting, factor, has_only
 
 
 def jitter(lib: Any, o: op.ColorJitter) -> Any:

@@ -17,8 +17,8 @@ from gpuaug import ops as op
 from gpuaug.ops.base import Op
 from gpuaug.policy import Policy
 
-from ..contender import BOTH, Contender, MakeViews, Photos, Setting, collate, factor, has_only
-from ..files import Arrays, Epoch, FilePeer, Raw, Source
+from ..images import Arrays, Photos, Raw, Source
+from .contender import BOTH, Contender, Epoch, FilePeer, MakeViews, Setting, collate, factor, has_only
 
 
 def crop(o: op.RandomResizedCrop) -> Any:

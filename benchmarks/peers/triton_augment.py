@@ -12,7 +12,8 @@ import torch
 from gpuaug import ops as op
 from gpuaug.policy import Policy
 
-from ..contender import Contender, MakeViews, Photos, Setting, factor
+from ..images import Photos
+from .contender import Contender, MakeViews, Setting, factor
 
 
 def jitter(o: op.ColorJitter) -> dict[str, Any]:

@@ -15,8 +15,8 @@ import torch
 
 from gpuaug.policy import Policy
 
-from ..contender import Setting, has_only
-from ..files import Epoch, FilePeer, Source, images
+from ..images import Source, images
+from .contender import Epoch, FilePeer, Setting, has_only
 from .torchvision import TABLE, Views
 
 

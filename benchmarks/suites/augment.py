@@ -13,15 +13,15 @@ from PIL import Image
 
 from gpuaug.data.decode import decode
 
-from .. import check, machine, peers, targets
-from ..contender import Contender, MakeViews
-from ..cores import cores
-from ..measure import Call, Lane, rounds, synchronize
-from ..peers.gpuaug import FUSED
-from ..result import Cell, Result, Run, WorkloadRecord
-from ..stats import Spread, quartiles, ratio
+from .. import peers
+from ..measure import machine
+from ..measure.cores import cores
+from ..measure.result import FUSED, Cell, Result, Run, WorkloadRecord
+from ..measure.stats import Spread, quartiles, ratio
+from ..measure.timing import Call, Lane, rounds, synchronize
+from ..peers.contender import Contender, MakeViews
 from ..workloads import CORE, Workload, choose, one_view, perfect_bytes, photographs
-from . import common
+from . import check, common, targets
 from .common import Progress, Request, failed
 
 COPY = {"cpu": {False: 2**28, True: 2**25}, "cuda": {False: 2**30, True: 2**28}}

@@ -12,11 +12,11 @@ from typing import Protocol, TypeVar
 
 import torch
 
-from .. import machine
-from ..contender import Setting
-from ..measure import Lane
-from ..result import Cell, ContenderRecord, Fit, Result, Run, Verdict, WorkloadRecord
-from ..stats import Spread, quartiles, ratio
+from ..measure import machine
+from ..measure.result import Cell, ContenderRecord, Fit, Result, Run, Verdict, WorkloadRecord
+from ..measure.stats import Spread, quartiles, ratio
+from ..measure.timing import Lane
+from ..peers.contender import Setting
 
 Progress = Callable[[str], None]
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from .. import machine, peers
-from ..contender import Setting
-from ..files import folder, images
-from ..measure import Lane, rounds
-from ..result import Cell, Result, WorkloadRecord
+from .. import peers
+from ..images import folder, images
+from ..measure import machine
+from ..measure.result import FUSED, Cell, Result, WorkloadRecord
+from ..measure.timing import Lane, rounds
+from ..peers.contender import Setting
 from . import common
 from .common import Progress, Request
 
@@ -32,7 +33,7 @@ def measure(request: Request, progress: Progress) -> Result:
                     cells[contender.name] = common.failed(cell, error)
         rounds(list(lanes.values()), settings.repeats, settings.seconds, progress)
         for contender_name, lane in lanes.items():
-            fused = lanes.get(peers.gpuaug.FUSED)
+            fused = lanes.get(FUSED)
             cells[contender_name] = common.timed(cells[contender_name], lane, len(files), fused)
         workload = WorkloadRecord(name, "none", (), (), len(files))
     return common.result("decode", "images/s", settings, before, [workload], contenders, list(cells.values()))

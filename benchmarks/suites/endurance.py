@@ -18,10 +18,10 @@ from pathlib import Path
 import gpuaug
 from gpuaug.data import FolderSource
 
-from .. import targets
-from ..files import repeated
-from ..result import Verdict
-from ..stats import Spread, quartiles
+from ..images import repeated
+from ..measure.result import Verdict
+from ..measure.stats import Spread, quartiles
+from . import targets
 from .common import Progress
 
 MEMORY = Path("/dev/shm")

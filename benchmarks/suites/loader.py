@@ -14,14 +14,14 @@ from tempfile import TemporaryDirectory
 
 import gpuaug
 
-from .. import machine, peers, targets
-from ..contender import Setting
-from ..files import Epoch, FilePeer, Raw, Source, folder, images, repeated, small_arrays
-from ..measure import Lane, rounds
-from ..peers.gpuaug import FUSED
-from ..result import Cell, Result, Verdict, WorkloadRecord
-from ..stats import Spread, quartiles, ratio
-from . import common, endurance
+from .. import peers
+from ..images import Raw, Source, folder, images, repeated, small_arrays
+from ..measure import machine
+from ..measure.result import FUSED, Cell, Result, Verdict, WorkloadRecord
+from ..measure.stats import Spread, quartiles, ratio
+from ..measure.timing import Lane, rounds
+from ..peers.contender import Epoch, FilePeer, Setting
+from . import common, endurance, targets
 from .common import Progress, Request
 
 COUNT = {False: 320, True: 64}

@@ -23,10 +23,11 @@ from statistics import median
 
 import torch
 
-from .. import machine, peers
-from ..contender import Contender
-from ..result import Cell, Result, Run
-from ..stats import quartiles
+from .. import peers
+from ..measure import machine
+from ..measure.result import Cell, Result, Run
+from ..measure.stats import quartiles
+from ..peers.contender import Contender
 from ..workloads import Workload, one_view, photographs
 from . import common
 from .augment import obstacle, wanted, workload_record

@@ -14,14 +14,13 @@ import torch
 
 from gpuaug import Policy, View
 
-from .. import machine, peers
-from ..contender import Contender, MakeViews, Setting
-from ..cores import cores
-from ..measure import Lane, rounds
-from ..peers.gpuaug import FUSED
-from ..result import Cell, Fit, Result, Run, WorkloadRecord
-from ..stats import interval, quartiles
-from ..table import is_ours
+from .. import peers
+from ..measure import machine
+from ..measure.cores import cores
+from ..measure.result import FUSED, Cell, Fit, Result, Run, WorkloadRecord, is_ours
+from ..measure.stats import interval, quartiles
+from ..measure.timing import Lane, rounds
+from ..peers.contender import Contender, MakeViews, Setting
 from ..workloads import Workload, one_view, photographs
 from . import common
 from .augment import QUICK, obstacle

@@ -25,10 +25,12 @@ from ssl_train.methods import METHODS
 from ssl_train.model import BACKBONES, JointEmbedding
 from ssl_train.optim import OPTIMIZERS, groups
 
-from .. import machine, peers
-from ..files import Epoch, FilePeer, anything, folder, images
-from ..result import Cell, Result, Run, WorkloadRecord
-from ..stats import quartiles
+from .. import peers
+from ..images import folder, images
+from ..measure import machine
+from ..measure.result import Cell, Result, Run, WorkloadRecord
+from ..measure.stats import quartiles
+from ..peers.contender import Epoch, FilePeer, anything
 from . import common
 from .common import Progress, Request
 

@@ -11,11 +11,11 @@ import torch
 
 from benchmarks import peers
 from benchmarks.__main__ import THREAD_VARIABLES
-from benchmarks.contender import Contender
-from benchmarks.machine import Machine
-from benchmarks.peers.gpuaug import CONTENDERS, FUSED
-from benchmarks.result import Cell, ContenderRecord, Fit, Result, Run, Verdict, WorkloadRecord
-from benchmarks.stats import Spread
+from benchmarks.measure.machine import Machine
+from benchmarks.measure.result import FUSED, Cell, ContenderRecord, Fit, Result, Run, Verdict, WorkloadRecord
+from benchmarks.measure.stats import Spread
+from benchmarks.peers.contender import Contender
+from benchmarks.peers.gpuaug import CONTENDERS
 
 
 def like_kornia(name: str) -> Contender:

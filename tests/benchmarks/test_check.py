@@ -9,10 +9,12 @@ import pytest
 import torch
 
 import gpuaug
-from benchmarks import check, peers
-from benchmarks.contender import Contender, Setting
+from benchmarks import peers
+from benchmarks.images import RAGGED
+from benchmarks.peers.contender import Contender, Setting
 from benchmarks.peers.gpuaug import maker
-from benchmarks.workloads import RAGGED, Workload, one_view, photographs
+from benchmarks.suites import check
+from benchmarks.workloads import Workload, one_view, photographs
 
 WORKLOAD = Workload("small", "simclr_cifar", (48, 64), batch=64)
 SETTING = Setting()

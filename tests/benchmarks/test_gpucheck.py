@@ -11,9 +11,10 @@ import torch
 from benchmarks.__main__ import main
 from benchmarks.gpucheck import report, runner, text, verdicts
 from benchmarks.gpucheck.augment import two_views
-from benchmarks.gpucheck.contenders import FUSED, KORNIA, REPLAYED, of_peer
+from benchmarks.gpucheck.contenders import KORNIA, REPLAYED, of_peer
 from benchmarks.gpucheck.pixels import pictures
 from benchmarks.gpucheck.steps import STEPS, Row, Setting, Step, choose
+from benchmarks.measure.result import FUSED
 from benchmarks.peers import dali, torchvision
 
 BAD = Step("bad", "a step of the tests", "gpucheck_steps", 1.0, small=True)

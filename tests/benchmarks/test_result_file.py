@@ -5,10 +5,10 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from benchmarks import result
-from benchmarks.machine import Machine
-from benchmarks.result import SCHEMA, Cell, ContenderRecord, File, Result, Run, Verdict, WorkloadRecord, load, save
-from benchmarks.stats import Spread
+from benchmarks.measure import result
+from benchmarks.measure.machine import Machine
+from benchmarks.measure.result import SCHEMA, Cell, ContenderRecord, File, Result, Run, Verdict, WorkloadRecord, load, save
+from benchmarks.measure.stats import Spread
 
 
 @pytest.fixture

@@ -7,13 +7,12 @@ import pytest
 import torch
 
 from benchmarks.__main__ import SUITES, main, suites_of, threads_of
-from benchmarks.measure import Lane, rounds
-from benchmarks.peers.gpuaug import FUSED
-from benchmarks.result import Run, Verdict, load
-from benchmarks.stats import Spread
+from benchmarks.measure.result import FUSED, Run, Verdict, load
+from benchmarks.measure.stats import Spread
+from benchmarks.measure.timing import Lane, rounds
+from benchmarks.report.table import WIDTH, line, render
 from benchmarks.suites import augment
-from benchmarks.table import WIDTH, line, render
-from benchmarks.targets import TARGETS, judge
+from benchmarks.suites.targets import TARGETS, judge
 from benchmarks.workloads import DEFAULT
 
 TINY = ["run", "augment", "--quick", "--repeats", "10", "--batch", "2", "--policy", "simclr_cifar"]

@@ -8,13 +8,12 @@ import pytest
 from PIL import Image
 
 from benchmarks.__main__ import main
-from benchmarks.contender import Setting
+from benchmarks.images import part
+from benchmarks.measure.result import FUSED, Result, load
 from benchmarks.peers import dali
-from benchmarks.peers.gpuaug import FUSED
-from benchmarks.result import Result, load
+from benchmarks.peers.contender import Setting
+from benchmarks.report.table import WIDTH
 from benchmarks.suites import scaling
-from benchmarks.table import WIDTH
-from benchmarks.workloads import part
 from gpuaug import policy
 
 

@@ -7,13 +7,14 @@ import platform
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 
-from .contender import version_of
 from .cores import cores
-from .measure import timed
+from .timing import timed
 
 LIBRARIES = ("torch", "torchvision", "numpy", "numba", "kornia")
 
@@ -93,6 +94,20 @@ def commit() -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return head.stdout.strip() + "+" * changed
+
+
+def importable(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # of the parent
+        return False
+
+
+def version_of(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
 
 
 def copies(size: int, device: str = "cpu", repeats: int = 5) -> list[float]:

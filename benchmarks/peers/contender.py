@@ -1,25 +1,21 @@
-"""The interface of a contender: what each file in `peers/` fills in."""
+"""The interface of a contender: what each file in this folder fills in."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from gpuaug import Policy
 from gpuaug.ops import Op
 
-Photos = Sequence[npt.NDArray[np.uint8]]
-"""Decoded images (H, W, 3) in memory."""
+from ..images import Photos, Source
+from ..measure.machine import importable, version_of
 
 BOTH = ("cpu", "cuda")
 """Devices of a contender that runs on either."""
@@ -85,18 +81,29 @@ class Contender(Peer):
     probe: Callable[[Policy, Photos, Setting], MakeViews] | None = None
 
 
-def importable(module: str) -> bool:
-    try:
-        return find_spec(module) is not None
-    except ModuleNotFoundError:  # of the parent
-        return False
+Epoch = Callable[[], Iterator[Sequence[torch.Tensor]]]
+"""Begins an epoch: batches of the policy's views, (B, 3, H, W) each; every image once, a last incomplete batch dropped."""
 
 
-def version_of(distribution: str) -> str | None:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return None
+@dataclass(frozen=True)
+class FilePeer(Peer):
+    """One way from files to pixels or views.
+
+    decode: given files, a function that decodes each once; None where it is not offered. load: an Epoch of a source; None
+    likewise. takes: the types of its sources. on_request: as in `Contender`. processes: whether its work is done in worker
+    processes, whose processor time is not known.
+    """
+
+    decode: Callable[[Sequence[Path], Setting], Callable[[], object]] | None = None
+    load: Callable[[Source, Policy, int, Setting], Epoch] | None = None
+    takes: tuple[type, ...] = (Path,)
+    on_request: bool = False
+    processes: bool = False
+
+
+def anything(policy: Policy) -> str | None:
+    """`supports` of a peer that makes no views."""
+    return None
 
 
 def has_only(table: Mapping[type[Op], Any]) -> Callable[[Policy], str | None]:

@@ -25,9 +25,8 @@ from statistics import fmean, median
 
 import numpy as np
 
-from .peers.gpuaug import FUSED
-from .result import Cell, Result
-from .stats import quartiles
+from ..measure.result import Cell, Result, is_ours
+from ..measure.stats import quartiles
 
 FLOOR = 1.2**-0.5
 """Half way, as a ratio, to the loss that must be found: a fifth more time. Less is taken for noise."""
@@ -37,7 +36,6 @@ CELL, POOL = 3.0, 2.0
 
 ALL = "all workloads"
 
-OURS = FUSED.split("-")[0]
 COMPARABLE = ("device", "threads", "dtype", "quick")
 """Settings that two runs must share."""
 
@@ -93,7 +91,7 @@ def compare(old: Result, new: Result) -> Comparison:
     timed = {key for key in keys if all(cells(result)[key].processor for result in (old, new))}
     before, after = (values(result, keys, timed) for result in (old, new))
     known = {c.name: c.versions for c in old.contenders}
-    same = {c.name for c in new.contenders if not c.name.startswith(OURS) and known.get(c.name) == c.versions}
+    same = {c.name for c in new.contenders if not is_ours(c.name) and known.get(c.name) == c.versions}
     peers = [key for key in keys if key[0] in same]
     ratios = {key: log(median(after[key]) / median(before[key])) for key in keys}
     noise = scatter([ratios[key] for key in peers]) if peers else 0.0

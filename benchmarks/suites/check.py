@@ -15,9 +15,10 @@ from gpuaug import Policy, View
 from gpuaug import ops as op
 from gpuaug.ops.color import PARTS
 
-from .contender import Contender, MakeViews, Photos, Setting
-from .peers.gpuaug import maker
-from .workloads import Workload, one_view
+from ..images import Photos
+from ..peers.contender import Contender, MakeViews, Setting
+from ..peers.gpuaug import maker
+from ..workloads import Workload, one_view
 
 PROBE_BOUND = 2 / 255
 """Mean absolute difference from the truth, on the scale where white is 1, that a probe may show: rounding to 8 bits, twice."""

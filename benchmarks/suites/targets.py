@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .peers.gpuaug import FUSED
-from .result import Verdict
-from .stats import Spread
+from ..measure.result import FUSED, Verdict
+from ..measure.stats import Spread
 
 Key = tuple[str, str]
 """(contender, workload)."""

@@ -6,11 +6,10 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 
+from ..measure.result import FUSED, Cell, Result, Verdict, is_ours
+from ..measure.stats import brief, shown
 from . import charts
-from .peers.gpuaug import FUSED
-from .result import Cell, Result, Verdict
-from .stats import brief, shown
-from .table import axes_of, grouped, half_range, is_ours, judged, measured
+from .table import axes_of, grouped, half_range, judged, measured
 
 CAPTIONS = {
     "speeds": "{unit} by contender",

@@ -5,10 +5,8 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 
-from .compare import OURS
-from .peers.gpuaug import FUSED
-from .result import Cell, Result, Verdict
-from .stats import Spread, brief, quartiles, shown
+from ..measure.result import FUSED, Cell, Result, Verdict
+from ..measure.stats import Spread, brief, quartiles, shown
 
 WIDTH = 100
 COLUMN = 16
@@ -74,10 +72,6 @@ def names(result: Result) -> tuple[list[str], list[str]]:
 def measured(result: Result) -> list[str]:
     """Contenders with a figure."""
     return [c.name for c in result.contenders if any(cell.figure for cell in result.cells if cell.contender == c.name)]
-
-
-def is_ours(contender: str) -> bool:
-    return contender.startswith(OURS)
 
 
 def axes_of(result: Result) -> list[str]:

@@ -18,7 +18,10 @@ from .stats import Spread
 
 SCHEMA = "gpuaug-benchmark/4"
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parents[1] / "results"
+
+FUSED, OURS = "gpuaug-fused", "gpuaug"
+"""The contender that ratios are of, and what the names of all of gpuaug's begin with."""
 
 T = TypeVar("T")
 
@@ -145,6 +148,10 @@ class Result:
 class File:
     schema: str
     results: tuple[Result, ...]
+
+
+def is_ours(contender: str) -> bool:
+    return contender.startswith(OURS)
 
 
 def save(results: Sequence[Result], path: Path) -> None:
