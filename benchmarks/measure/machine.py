@@ -14,13 +14,14 @@ from pathlib import Path
 import torch
 
 from .cores import cores
+from .record import Record
 from .timing import timed
 
 LIBRARIES = ("torch", "torchvision", "numpy", "numba", "kornia")
 
 
 @dataclass(frozen=True)
-class Machine:
+class Machine(Record):
     """cores: that this process may use. memory: bytes. gpu, driver: None where the run used none. load: of the last minute,
     before and after the run."""
 
