@@ -241,3 +241,9 @@ def grouped(result: Result, text: Callable[[Cell], str]) -> dict[str, str]:
         said: ", ".join(who if len(on) == everywhere else f"{who} on {' '.join(on)}" for who, on in by.items())
         for said, by in found.items()
     }
+
+
+def remarks(result: Result) -> list[tuple[str, str]]:
+    """Where, and what: deviations from the truth first, then why cells are empty."""
+    found = grouped(result, lambda cell: ", ".join(cell.deviations)), grouped(result, lambda cell: cell.reason or "")
+    return [(where, text) for one in found for text, where in one.items()]
