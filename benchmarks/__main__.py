@@ -202,7 +202,7 @@ def run_readme(options: argparse.Namespace) -> int:
 
 def run_list(options: argparse.Namespace) -> None:
     from . import peers, workloads
-    from .report import table
+    from .report import text
     from .suites import targets
 
     print("suites")
@@ -212,13 +212,13 @@ def run_list(options: argparse.Namespace) -> None:
     for w in workloads.DEFAULT:
         sizes = " ".join(f"{width}x{height}" for height, width in w.sizes)
         print(f"  {w.name:16}{w.policy:16}{sizes}, batch {w.batch}")
-    print(table.wrapped(f"  other policies, from 256x256: {', '.join(more_policies())}", "    "))
+    print(text.wrapped(f"  other policies, from 256x256: {', '.join(more_policies())}", "    "))
     print("\ncontenders")
     for c in peers.ALL:
         versions = ", ".join(f"{name} {version}" for name, version in c.versions.items())
         asked = f"with --contender, or on the first {len(workloads.CORE)} of a full run; " if c.on_request else ""
         print(f"  {c.name:20}{asked}{versions if not c.missing else f'not installed: {c.install}'}")
-        print(table.wrapped(f"    {c.regime}" + (f"; {c.note}" if c.note else ""), "    "))
+        print(text.wrapped(f"    {c.regime}" + (f"; {c.note}" if c.note else ""), "    "))
     print("\ntargets, one thread")
     for target in targets.TARGETS:
         print(f"  {target.text:52}{f'>= {target.least:g}' if target.least else f'<= {target.most:g}':>8}")

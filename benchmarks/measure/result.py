@@ -127,7 +127,7 @@ class Verdict(Record):
 @dataclass(frozen=True)
 class Result(Record):
     """unit: of the cells' values. better: "higher" or "lower". bandwidth: bytes/s, read and written, of a large copy with
-    the run's threads; None where the suite does not measure it."""
+    the run's threads; None where the suite does not measure it. matrix: FLOP/s of large products in bfloat16, likewise."""
 
     suite: str
     unit: str
@@ -141,6 +141,7 @@ class Result(Record):
     cells: tuple[Cell, ...]
     fits: tuple[Fit, ...] = ()
     targets: tuple[Verdict, ...] = ()
+    matrix: Spread | None = None
 
     def cell(self, contender: str, workload: str) -> Cell | None:
         return next((c for c in self.cells if (c.contender, c.workload) == (contender, workload)), None)

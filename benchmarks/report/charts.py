@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..measure.result import Cell, Result, WorkloadRecord, is_ours
 from ..measure.stats import brief
-from .table import axes_of, measured, priced
+from .figures import axes_of, measured, priced
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

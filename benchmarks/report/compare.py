@@ -27,6 +27,7 @@ import numpy as np
 
 from ..measure.result import Cell, Result, is_ours
 from ..measure.stats import quartiles
+from .text import table
 
 FLOOR = 1.2**-0.5
 """Half way, as a ratio, to the loss that must be found: a fifth more time. Less is taken for noise."""
@@ -202,7 +203,12 @@ def render(old: Result, new: Result, found: Comparison) -> Iterator[str]:
     else:
         yield f"  drift of the machine: {found.drift:.2f}x, by {', '.join(found.peers)}; taken out of the ratios"
         yield f"  scatter of the peers about it: {100 * found.scatter:.1f} %"
-    width = max(len(f"{row.contender} on {row.workload}") for row in found.rows)
-    for row in found.rows:
-        text = f"{row.ratio:.2f}x, loss below {row.limit:.2f}"
-        yield f"  {f'{row.contender} on {row.workload}':{width}}  {text:24} {'peer ' * row.peer}{row.verdict}".rstrip()
+    rows = [
+        (
+            f"  {row.contender} on {row.workload}",
+            f"{row.ratio:.2f}x, loss below {row.limit:.2f}",
+            f"{'peer ' * row.peer}{row.verdict}",
+        )
+        for row in found.rows
+    ]
+    yield table(rows, align="lrl")

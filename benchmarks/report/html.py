@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from ..measure.result import FUSED, Result, is_ours
 from ..measure.stats import brief, shown
 from . import charts
-from .table import axes_of, half_range, judged, measured, remarks
+from .figures import axes_of, half_range, judged, measured, remarks
 
 CAPTIONS = {
     "speeds": "{unit} by contender",

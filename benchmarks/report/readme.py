@@ -11,7 +11,7 @@ from ..measure.result import FUSED, Cell, Result, is_ours
 from ..measure.stats import brief, shown
 from ..workloads import CORE
 from . import charts
-from .table import judged, measured
+from .figures import judged, measured
 
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
 PICTURE = Path("docs", "benchmark.png")

@@ -10,7 +10,9 @@ from benchmarks.__main__ import SUITES, main, suites_of, threads_of
 from benchmarks.measure.result import FUSED, Run, Verdict, load
 from benchmarks.measure.stats import Spread
 from benchmarks.measure.timing import Lane, rounds
-from benchmarks.report.table import WIDTH, line, render
+from benchmarks.report.figures import judged
+from benchmarks.report.table import render
+from benchmarks.report.text import WIDTH
 from benchmarks.suites import augment
 from benchmarks.suites.targets import TARGETS, judge
 from benchmarks.workloads import DEFAULT
@@ -157,6 +159,6 @@ def test_targets_are_judged_by_the_median():
 
 
 def test_a_verdict_says_when_it_is_within_noise():
-    assert line(Verdict("t", None, 2.0, Spread(1.8, 1.5, 2.5), True)).endswith("met, within noise")
-    assert line(Verdict("t", 2.0, None, Spread(1.8, 1.5, 1.9), False)).endswith("MISSED")
-    assert line(Verdict("t", 2.0, None, None, None)).endswith("not measured")
+    assert judged(Verdict("t", None, 2.0, Spread(1.8, 1.5, 2.5), True))[2] == "met, within noise"
+    assert judged(Verdict("t", 2.0, None, Spread(1.8, 1.5, 1.9), False))[2] == "MISSED"
+    assert judged(Verdict("t", 2.0, None, None, None))[2] == "not measured"

@@ -12,7 +12,7 @@ from benchmarks.images import part
 from benchmarks.measure.result import FUSED, Result, load
 from benchmarks.peers import dali
 from benchmarks.peers.contender import Setting
-from benchmarks.report.table import WIDTH
+from benchmarks.report.text import WIDTH
 from benchmarks.suites import scaling
 from gpuaug import policy
 
