@@ -111,3 +111,12 @@ def load(name: str) -> Image.Image:
         raise ImportError("the photographs lie in scikit-image's wheel; install it with: pip install scikit-image")
     with Image.open(Path(found.origin).parent / "data" / name) as opened:
         return opened.convert("RGB")
+
+
+def square(pixels: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]:
+    """The middle of a picture whose shorter edge becomes `size`, as `gpuaug pack --format raw` stores it."""
+    height, width = pixels.shape[:2]
+    short = min(height, width)
+    image = Image.fromarray(pixels).resize((size * width // short, size * height // short), Image.Resampling.BICUBIC)
+    left, top = round((image.width - size) / 2), round((image.height - size) / 2)
+    return np.asarray(image.crop((left, top, left + size, top + size)))

@@ -117,3 +117,10 @@ def copies(size: int, device: str = "cpu", repeats: int = 5) -> list[float]:
     calls = 20 if device == "cuda" else 1  # a launch takes as long as a GPU copies tens of megabytes
     found = [timed(lambda: target.copy_(source), calls, device)[0] for _ in range(repeats + 1)]
     return [2 * size / seconds for seconds in found[1:]]
+
+
+def products(side: int = 8192, repeats: int = 10) -> list[float]:
+    """FLOP/s of products of square bfloat16 matrices on the CUDA device."""
+    a, b = (torch.randn(side, side, device="cuda", dtype=torch.bfloat16) for _ in range(2))
+    found = [timed(lambda: a @ b, 20, "cuda")[0] for _ in range(repeats + 1)]
+    return [2 * side**3 / seconds for seconds in found[1:]]

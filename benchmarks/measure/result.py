@@ -24,8 +24,8 @@ SCHEMA: Schema = "gpuaug-benchmark/4"
 
 RESULTS = Path(__file__).parents[1] / "results"
 
-FUSED, OURS = "gpuaug-fused", "gpuaug"
-"""The contender that ratios are of, and what the names of all of gpuaug's begin with."""
+FUSED, REPLAYED, OURS = "gpuaug-fused", "gpuaug-fused-replayed", "gpuaug"
+"""The contender that ratios are of, its kernels alone on CUDA, and what the names of all of gpuaug's begin with."""
 
 
 @dataclass(frozen=True)
@@ -148,9 +148,43 @@ class Result(Record):
 
 
 @dataclass(frozen=True)
+class Step(Record):
+    """A step of `gpu-check`. reason: why it is not ok, or a remark. seconds: taken. late: it was ended, its time was over."""
+
+    name: str
+    status: Literal["ok", "failed", "skipped"]
+    reason: str = ""
+    seconds: float = 0.0
+    late: bool = False
+
+
+@dataclass(frozen=True)
+class Tests(Record):
+    """Outcomes of a test function's cases. failed: each with what it said."""
+
+    name: str
+    passed: int
+    skipped: int
+    failed: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Check(Record):
+    """What `gpu-check` found besides the results of the suites. minutes: that it had."""
+
+    device: str
+    quick: bool
+    minutes: float
+    steps: tuple[Step, ...]
+    tests: tuple[Tests, ...]
+    promises: tuple[Verdict, ...]
+
+
+@dataclass(frozen=True)
 class File(Record):
     schema: Schema
     results: tuple[Result, ...]
+    check: Check | None = None
 
 
 FILE = TypeAdapter(File)
@@ -160,11 +194,11 @@ def is_ours(contender: str) -> bool:
     return contender.startswith(OURS)
 
 
-def save(results: Sequence[Result], path: Path) -> None:
+def save(results: Sequence[Result], path: Path, check: Check | None = None) -> None:
     """Write the file in one step, so that a reader never sees half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(asdict(File(SCHEMA, tuple(results))), indent=1, allow_nan=False) + "\n")
+    temporary.write_text(json.dumps(asdict(File(SCHEMA, tuple(results), check)), indent=1, allow_nan=False) + "\n")
     temporary.replace(path)
 
 

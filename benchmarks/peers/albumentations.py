@@ -6,9 +6,9 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
+from gpuaug import Policy
 from gpuaug import ops as op
-from gpuaug.ops.base import Op
-from gpuaug.policy import Policy
+from gpuaug.ops import Op
 
 from ..images import Photos
 from .contender import Contender, MakeViews, Setting, collate, factor, has_only

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -36,22 +36,26 @@ class Setting:
     device: str = "cpu"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Peer:
     """What is compared with gpuaug, or gpuaug itself.
 
     name: in tables. modules: that must be importable. install: the command that brings them. distributions: whose versions
     are recorded, where installed. regime: the form in which it takes images. note: what it does otherwise than the truth.
-    supports: why it cannot do a policy, or None.
+    supports: why it cannot do a policy, or None. devices: where it runs. threads: a multiple of the run's threads.
+    on_request: it is run only where it is named, and on the core workloads of a full run of `augment`.
     """
 
     name: str
-    modules: tuple[str, ...]
-    install: str
-    distributions: tuple[str, ...]
+    modules: tuple[str, ...] = ()
+    install: str = "pip install gpuaug"
+    distributions: tuple[str, ...] = ()
     regime: str
-    note: str
+    note: str = ""
     supports: Callable[[Policy], str | None]
+    devices: tuple[str, ...] = ("cpu",)
+    threads: int = 1
+    on_request: bool = False
 
     @property
     def missing(self) -> list[str]:
@@ -63,21 +67,16 @@ class Peer:
         return {name: found for name in self.distributions if (found := version_of(name))}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Contender(Peer):
     """One way to make views.
 
-    prepare: everything that is done once, untimed. devices: where it runs.
-    threads: a multiple of the run's threads. same_draws: its first batch is made from the truth's draws. on_request: it is
-    run only where it is named, and on the core workloads of a full run of `augment`. probe: takes the place of `prepare` where
-    one op alone is checked against the truth.
+    prepare: everything that is done once, untimed. same_draws: its first batch is made from the truth's draws. probe: takes
+    the place of `prepare` where one op alone is checked against the truth.
     """
 
     prepare: Callable[[Policy, Photos, Setting], MakeViews]
-    devices: tuple[str, ...] = ("cpu",)
-    threads: int = 1
     same_draws: bool = False
-    on_request: bool = False
     probe: Callable[[Policy, Photos, Setting], MakeViews] | None = None
 
 
@@ -85,19 +84,23 @@ Epoch = Callable[[], Iterator[Sequence[torch.Tensor]]]
 """Begins an epoch: batches of the policy's views, (B, 3, H, W) each; every image once, a last incomplete batch dropped."""
 
 
-@dataclass(frozen=True)
+Decode = Callable[[], Iterable[Any]]
+"""Decodes every file once: pictures in the order of the files, uint8 (H, W, 3) or (3, H, W), or parts of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class FilePeer(Peer):
     """One way from files to pixels or views.
 
-    decode: given files, a function that decodes each once; None where it is not offered. load: an Epoch of a source; None
-    likewise. takes: the types of its sources. on_request: as in `Contender`. processes: whether its work is done in worker
-    processes, whose processor time is not known.
+    decode: given files, a `Decode`; None where it is not offered. pixels: whether that keeps the pictures. load: an Epoch of a
+    source; None likewise. takes: the types of its sources. processes: whether its work is done in worker processes, whose
+    processor time is not known.
     """
 
-    decode: Callable[[Sequence[Path], Setting], Callable[[], object]] | None = None
+    decode: Callable[[Sequence[Path], Setting], Decode] | None = None
+    pixels: bool = True
     load: Callable[[Source, Policy, int, Setting], Epoch] | None = None
     takes: tuple[type, ...] = (Path,)
-    on_request: bool = False
     processes: bool = False
 
 

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch.utils.dlpack import from_dlpack
 
+from gpuaug import Policy, View
 from gpuaug import ops as op
-from gpuaug.ops.base import Op
-from gpuaug.policy import Policy, View
+from gpuaug.ops import Op
 
 from ..images import Photos, Source
-from .contender import BOTH, Contender, Epoch, FilePeer, MakeViews, Setting, anything, factor, has_only
+from .contender import BOTH, Contender, Decode, Epoch, FilePeer, MakeViews, Setting, anything, factor, has_only
 
 
 def uniform(lib: Any, limits: tuple[float, float]) -> Any:
@@ -177,10 +177,10 @@ def outputs(pipe: Any, count: int) -> Iterator[Any]:
             pipe.release_outputs()
 
 
-def decode_all(files: Sequence[Path], setting: Setting) -> Callable[[], object]:
+def decode_all(files: Sequence[Path], setting: Setting) -> Decode:
     batch = min(16, len(files))
     pipe = built(lambda lib, x: x, batch, setting, files=[str(path) for path in files])
-    return lambda: sum(1 for _ in outputs(pipe, len(files) // batch))
+    return lambda: outputs(pipe, len(files) // batch)
 
 
 def load(source: Source, policy: Policy, batch: int, setting: Setting) -> Epoch:
@@ -219,6 +219,6 @@ def files(name: str, **more: Any) -> FilePeer:
 
 
 FILES = (
-    files("dali", note=CONTENDER.note, supports=has_only(TABLE), decode=decode_all, load=load),
+    files("dali", note=CONTENDER.note, supports=has_only(TABLE), decode=decode_all, pixels=False, load=load),
     files("dali-decode", note="pixels, no views", supports=anything, load=load_pixels),
 )

@@ -12,12 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from gpuaug import Policy
 from gpuaug import ops as op
 from gpuaug.data import FolderSource, decode
-from gpuaug.data.stored import square
-from gpuaug.policy import Policy
 
-from ..images import RAW, Raw, Source
+from ..images import RAW, Raw, Source, square
 from .contender import Epoch, FilePeer, Setting
 
 WIDEST, QUALITY = 500, 90

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from gpuaug.policy import Policy
+from gpuaug import Policy
 
 from ..images import Photos
 from . import kornia

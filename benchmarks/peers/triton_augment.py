@@ -9,8 +9,8 @@ from typing import Any, cast
 import numpy as np
 import torch
 
+from gpuaug import Policy
 from gpuaug import ops as op
-from gpuaug.policy import Policy
 
 from ..images import Photos
 from .contender import Contender, MakeViews, Setting, factor

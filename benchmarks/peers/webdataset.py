@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from gpuaug.policy import Policy
+from gpuaug import Policy
 
 from ..images import Source, images
 from .contender import Epoch, FilePeer, Setting, has_only

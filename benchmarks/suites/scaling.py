@@ -23,7 +23,7 @@ from ..measure.timing import Lane, rounds
 from ..peers.contender import Contender, MakeViews, Setting
 from ..workloads import Workload, one_view, photographs
 from . import common
-from .augment import QUICK, obstacle
+from .augment import QUICK
 from .common import Progress, Request
 
 BATCHES = {False: (1, 4, 16, 64, 256, 1024), True: (1, 4, 16)}
@@ -75,15 +75,13 @@ def measure(request: Request, progress: Progress) -> Result:
             photos = photographs(point.workload)
             for contender in contenders:
                 key = contender.name, point.name
-                cells[key] = replace(obstacle(contender, point.workload, settings), workload=point.name)
+                cells[key] = common.obstacle(contender, point.name, settings, one_view(point.workload.policy))
                 if cells[key].status == "ok":
-                    try:
+                    with common.filled(cells, key):
                         make = maker(contender, point, photos, common.setting(settings))
                         make()
                         lanes[key] = Lane(make, settings.device)
-                    except Exception as error:  # a library may raise anything; its cell says what
-                        cells[key] = common.failed(cells[key], error)
-        rounds(list(lanes.values()), settings.repeats, settings.seconds, progress)
+        rounds(list(lanes.values()), settings.repeats, settings.seconds, progress, request.late)
     threads_of, ones = {p.name: p.threads for p in made}, {c.name: c.threads for c in contenders}
     for key, lane in lanes.items():
         alone = settings.device == "cpu" and threads_of[key[1]] == 1 and ones[key[0]] == 1
