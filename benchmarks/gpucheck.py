@@ -23,7 +23,7 @@ import torch
 from . import outcomes
 from .measure import result
 from .measure.cores import cores
-from .measure.result import Check, Result, Step, Tests
+from .measure.result import Check, Outcomes, Result, Step
 from .report.figures import judged
 from .report.text import table, wrapped
 from .suites import targets
@@ -104,7 +104,7 @@ def run(tasks: Sequence[Task], setting: Setting, minutes: float, path: Path, pro
     """Every step in turn; the file is replaced after each."""
     end = time.monotonic() + 60 * minutes
     steps: list[Step] = []
-    tests: tuple[Tests, ...] = ()
+    tests: tuple[Outcomes, ...] = ()
     found: list[Result] = []
     for task in tasks:
         left = end - time.monotonic()
@@ -135,7 +135,7 @@ def environment(**more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": own, **more}
 
 
-def correct(setting: Setting, seconds: float, place: Path) -> tuple[Step, tuple[Tests, ...]]:
+def correct(setting: Setting, seconds: float, place: Path) -> tuple[Step, tuple[Outcomes, ...]]:
     """pytest on tests/parity. What has not been reached when the time is over is said, and is no failure."""
     if not PARITY.is_dir():
         return Step(CORRECT, "skipped", "the tests are in the repository: run this from a clone"), ()
@@ -147,7 +147,8 @@ def correct(setting: Setting, seconds: float, place: Path) -> tuple[Step, tuple[
     if setting.device == "cuda" and not setting.quick:
         files += [path.name for path in sorted(PARITY.glob("test_*.py")) if path.name != FIRST]
     command = [sys.executable, "-m", "pytest", *(str(PARITY / name) for name in files), "-q", "-o", "addopts="]
-    command += ["-p", "benchmarks.outcomes", "-p", "no:cacheprovider", "-k", "not interpreter" if len(files) > 1 else ""]
+    chosen = "alone or not test_a_kernel" if setting.quick else "not interpreter" if setting.device == "cuda" else ""
+    command += ["-p", "benchmarks.outcomes", "-p", "no:cacheprovider", "-k", chosen]
     step = ended(CORRECT, command, environment(**more), seconds, said=False)
     tests = outcomes.read(place)
     failed, passed = sum(len(one.failed) for one in tests), sum(one.passed for one in tests)
@@ -209,7 +210,7 @@ def last_words(code: int, errors: str) -> str:
     return f"{what}: {lines[-1][:300]}" if lines else what
 
 
-def promises(found: Sequence[Result], tests: Sequence[Tests]) -> tuple[result.Verdict, ...]:
+def promises(found: Sequence[Result], tests: Sequence[Outcomes]) -> tuple[result.Verdict, ...]:
     """Of the README, each with the figure of a suite where it was measured."""
     known = {verdict.target: verdict for one in found for verdict in one.targets}
     same = targets.same_views(sum(one.passed for one in tests), sum(len(one.failed) for one in tests))

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from .measure.result import Tests
+from .measure.result import Outcomes
 
 FILE = "BENCHMARKS_OUTCOMES"
 """Environment variable: the path to write to."""
@@ -31,7 +31,7 @@ def write(report: Any) -> None:
         out.write(json.dumps({"test": report.nodeid, "outcome": report.outcome, "text": text[:300]}) + "\n")
 
 
-def read(path: Path) -> tuple[Tests, ...]:
+def read(path: Path) -> tuple[Outcomes, ...]:
     """What is known of each test function; a test whose tear-down fails too counts once more, as failed."""
     found: dict[str, dict[str, list[str]]] = {}
     for line in path.read_text().splitlines():
@@ -39,6 +39,6 @@ def read(path: Path) -> tuple[Tests, ...]:
         name = one["test"].removeprefix("tests/parity/").partition("[")[0]
         found.setdefault(name, {}).setdefault(one["outcome"], []).append(f"{one['test']}: {one['text']}")
     return tuple(
-        Tests(name, len(by.get("passed", [])), len(by.get("skipped", [])), tuple(by.get("failed", [])))
+        Outcomes(name, len(by.get("passed", [])), len(by.get("skipped", [])), tuple(by.get("failed", [])))
         for name, by in found.items()
     )

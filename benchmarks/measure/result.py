@@ -159,7 +159,7 @@ class Step(Record):
 
 
 @dataclass(frozen=True)
-class Tests(Record):
+class Outcomes(Record):
     """Outcomes of a test function's cases. failed: each with what it said."""
 
     name: str
@@ -176,7 +176,7 @@ class Check(Record):
     quick: bool
     minutes: float
     steps: tuple[Step, ...]
-    tests: tuple[Tests, ...]
+    tests: tuple[Outcomes, ...]
     promises: tuple[Verdict, ...]
 
 

@@ -162,13 +162,7 @@ FILES = (
     peer("gpuaug-two-crops", "DALI's decoder, what SimCLR's views read", in_parts(crops("simclr")), "dali"),
     peer("opencv", "imdecode, a file at a time", in_parts(opencv), "opencv"),
     peer("simplejpeg", "a file at a time", in_parts(simplejpeg), "simplejpeg"),
-    peer(
-        "torchvision-nvjpeg",
-        "decode_jpeg on the GPU",
-        in_parts(nvjpeg, NVJPEG_PART, 1),
-        "torchvision",
-        **CUDA,
-    ),
+    peer("torchvision-nvjpeg", "decode_jpeg on the GPU", in_parts(nvjpeg, NVJPEG_PART, 1), "torchvision", **CUDA),
     peer("dali-nvjpeg", "gpuaug's DALI decoder, mixed", in_parts(lambda: dali("mixed").images, NVJPEG_PART, 1), "dali", **CUDA),
 )
 

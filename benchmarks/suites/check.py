@@ -67,11 +67,7 @@ def fixed_forms(o: op.Op) -> dict[str, op.Op]:
         return {part: replace(op.ColorJitter(), **changed(part, (high, high))) for part, (_, high) in limits.items()}
     if isinstance(o, op.GaussianBlur):
         return {"blur": replace(o, sigma=(o.sigma[1],) * 2, p=1.0)}
-    names: dict[type[op.Op], str] = {
-        op.RandomHorizontalFlip: "flip",
-        op.RandomGrayscale: "gray",
-        op.RandomSolarize: "solarize",
-    }
+    names: dict[type[op.Op], str] = {op.RandomHorizontalFlip: "flip", op.RandomGrayscale: "gray", op.RandomSolarize: "solarize"}
     return {names[type(o)]: replace(o, **changed("p", 1.0))} if type(o) in names else {}
 
 
