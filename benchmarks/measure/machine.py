@@ -20,6 +20,10 @@ from .timing import timed
 LIBRARIES = ("torch", "torchvision", "numpy", "numba", "kornia")
 
 
+STATUS = Path("/proc/self/status")
+"""What Linux says of this process (proc_pid_status(5))."""
+
+
 @dataclass(frozen=True)
 class Machine(Record):
     """cores: that this process may use. memory: bytes. gpu, driver: None where the run used none. load: of the last minute,
@@ -109,6 +113,16 @@ def version_of(distribution: str) -> str | None:
         return version(distribution)
     except PackageNotFoundError:
         return None
+
+
+def resident(field: str = "VmRSS") -> int:
+    """Bytes of memory that this process holds, or VmHWM, the most that it has held since `reset_peak`."""
+    line = next(line for line in STATUS.read_text().splitlines() if line.startswith(f"{field}:"))
+    return int(line.split()[1]) * 1024
+
+
+def reset_peak() -> None:
+    Path("/proc/self/clear_refs").write_text("5")
 
 
 def copies(size: int, device: str = "cpu", repeats: int = 5) -> list[float]:

@@ -62,7 +62,7 @@ def prepare(policy: Policy, photos: Photos, setting: Setting) -> MakeViews:
 CONTENDER = Contender(
     name="albumentationsx",
     modules=("albumentations", "cv2"),
-    install='pip install "albumentationsx[headless]"',
+    remedy='pip install "albumentationsx[headless]"',
     distributions=("albumentationsx", "opencv-python-headless", "opencv-python"),
     regime="uint8 arrays (H, W, 3), one by one",
     note="no antialiasing; rounds to 8 bits between steps",

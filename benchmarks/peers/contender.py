@@ -40,22 +40,27 @@ class Setting:
 class Peer:
     """What is compared with gpuaug, or gpuaug itself.
 
-    name: in tables. modules: that must be importable. install: the command that brings them. distributions: whose versions
-    are recorded, where installed. regime: the form in which it takes images. note: what it does otherwise than the truth.
-    supports: why it cannot do a policy, or None. devices: where it runs. threads: a multiple of the run's threads.
-    on_request: it is run only where it is named, and on the core workloads of a full run of `augment`.
+    name: in tables. modules: that must be importable. distributions: whose versions are recorded, where installed; the first
+    brings the modules. remedy: the command that does, where that is not `pip install`. regime: the form in which it takes
+    images. note: what it does otherwise than the truth. supports: why it cannot do a policy, or None. devices: where it runs.
+    threads: a multiple of the run's threads. on_request: it is run only where it is named, and on the core workloads of a full
+    run of `augment`.
     """
 
     name: str
     modules: tuple[str, ...] = ()
-    install: str = "pip install gpuaug"
-    distributions: tuple[str, ...] = ()
+    distributions: tuple[str, ...]
+    remedy: str = ""
     regime: str
     note: str = ""
     supports: Callable[[Policy], str | None]
     devices: tuple[str, ...] = ("cpu",)
     threads: int = 1
     on_request: bool = False
+
+    @property
+    def install(self) -> str:
+        return self.remedy or f"pip install {self.distributions[0]}"
 
     @property
     def missing(self) -> list[str]:

@@ -124,7 +124,6 @@ def prepare(policy: Policy, photos: Photos, setting: Setting) -> MakeViews:
 CONTENDER = Contender(
     name="dali",
     modules=("nvidia.dali",),
-    install="pip install nvidia-dali-cuda130",
     distributions=("nvidia-dali-cuda130", "nvidia-dali-cuda120"),
     regime="a list of uint8 arrays (H, W, 3), by reference",
     note="jitter in one fixed order, contrast about mid-gray, hue by a linear rotation; blur of 3 sigma; rounds to 8 bits",
@@ -132,6 +131,9 @@ CONTENDER = Contender(
     prepare=prepare,
     devices=BOTH,
 )
+
+
+Views = Callable[[Any], Sequence[torch.Tensor]]
 
 
 def built(graph_of: Callable[[Any, Any], Any], batch: int, setting: Setting, **reader: Any) -> Any:
@@ -187,31 +189,23 @@ def load(source: Source, policy: Policy, batch: int, setting: Setting) -> Epoch:
     def graph_of(lib: Any, x: Any) -> Any:
         return tuple(graph(lib, x, view) for view in policy.views for _ in range(view.repeat))
 
-    pipe = built(graph_of, batch, setting, file_root=str(source))
-
-    def epoch() -> Iterator[Sequence[torch.Tensor]]:
-        for found in outputs(pipe, pipe.epoch_size("files") // batch):
-            yield [from_dlpack(views.as_tensor()) for views in found]
-
-    return epoch
+    return epochs(graph_of, lambda found: [from_dlpack(views.as_tensor()) for views in found], source, batch, setting)
 
 
 def load_pixels(source: Source, policy: Policy, batch: int, setting: Setting) -> Epoch:
     """Decoded images of different sizes, of which only the number is kept."""
-    pipe = built(lambda lib, x: x, batch, setting, file_root=str(source))
+    return epochs(lambda lib, x: x, lambda found: [torch.empty(batch, 0)], source, batch, setting)
 
-    def epoch() -> Iterator[Sequence[torch.Tensor]]:
-        for _ in outputs(pipe, pipe.epoch_size("files") // batch):
-            yield [torch.empty(batch, 0)]
 
-    return epoch
+def epochs(graph_of: Callable[[Any, Any], Any], views_of: Views, source: Source, batch: int, setting: Setting) -> Epoch:
+    pipe = built(graph_of, batch, setting, file_root=str(source))
+    return lambda: (views_of(found) for found in outputs(pipe, pipe.epoch_size("files") // batch))
 
 
 def files(name: str, **more: Any) -> FilePeer:
     return FilePeer(
         name=name,
         modules=CONTENDER.modules,
-        install=CONTENDER.install,
         distributions=CONTENDER.distributions,
         regime="DALI's file reader and CPU decoder",
         **more,

@@ -134,7 +134,6 @@ def peer(name: str, regime: str, prepare: Prepare, needs: str = "", **more: Any)
         name=name,
         modules=modules,
         distributions=distributions,
-        install=f"pip install {distributions[-1]}",
         regime=regime,
         supports=anything,
         decode=prepare,
@@ -143,13 +142,13 @@ def peer(name: str, regime: str, prepare: Prepare, needs: str = "", **more: Any)
 
 
 NEEDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "": ((), ("pillow", "gpuaug")),
-    "dali": (("nvidia.dali",), ("gpuaug", "nvidia-dali-cuda130")),
+    "": ((), ("gpuaug", "pillow")),
+    "dali": (("nvidia.dali",), ("nvidia-dali-cuda130", "gpuaug")),
     "opencv": (("cv2",), ("opencv-python-headless",)),
     "simplejpeg": (("simplejpeg",), ("simplejpeg",)),
-    "torchvision": (("torchvision",), ("torch", "torchvision")),
+    "torchvision": (("torchvision",), ("torchvision", "torch")),
 }
-"""Modules, and distributions of which the last brings them."""
+"""Modules, and distributions of which the first brings them."""
 
 CUDA: dict[str, Any] = {"devices": ("cuda",)}
 

@@ -96,7 +96,7 @@ def load(source: Source, policy: Policy, batch: int, setting: Setting) -> Epoch:
 FILES = FilePeer(
     name="ffcv",
     modules=("ffcv",),
-    install="apt install libturbojpeg0-dev libopencv-dev pkg-config && pip install --no-build-isolation ffcv",
+    remedy="apt install libturbojpeg0-dev libopencv-dev pkg-config && pip install --no-build-isolation ffcv",
     distributions=("ffcv", "numba"),
     regime=f"its own .beton files: JPEG of quality {QUALITY} and at most {WIDEST} pixels an edge, or {RAW} x {RAW} raw",
     note="resizes by OpenCV's INTER_AREA, on 8 bits",

@@ -68,8 +68,7 @@ def contender(
     return Contender(
         name=f"gpuaug-{backend}" + f"-{threads}x" * (threads > 1),
         modules=(module or package,),
-        install=f"pip install {package}",
-        distributions=("gpuaug", package),
+        distributions=(package, "gpuaug"),
         regime="uint8 images in one flat buffer (gpuaug.Images)",
         note=note,
         supports=refusal(backend),
@@ -102,8 +101,7 @@ CONTENDERS = (
     Contender(
         name=REPLAYED,
         modules=("triton",),
-        install="pip install triton",
-        distributions=("gpuaug", "triton"),
+        distributions=("triton", "gpuaug"),
         regime="uint8 images in one flat buffer (gpuaug.Images)",
         note="the kernels alone, as a CUDA graph: no draws, no launches",
         supports=refusal("fused"),
@@ -153,8 +151,7 @@ FILES = (
     FilePeer(
         name=FUSED,
         modules=("numba",),
-        install="pip install numba",
-        distributions=("gpuaug", "numba", "pillow", "nvidia-dali-cuda130"),
+        distributions=("numba", "gpuaug", "pillow", "nvidia-dali-cuda130"),
         regime="gpuaug.DataLoader: files decoded by threads (by DALI where it is installed), views by the fused backend",
         supports=refusal("fused"),
         devices=BOTH,

@@ -75,7 +75,6 @@ def prepare(policy: Policy, photos: Photos, setting: Setting) -> MakeViews:
 CONTENDER = Contender(
     name="kornia",
     modules=("kornia",),
-    install="pip install kornia",
     distributions=("kornia", "torch"),
     regime="a float32 batch (B, 3, H, W), made from uint8 inside the timed region; one by one where sizes differ",
     note="no antialiasing; one order of the jitter's parts a batch",
@@ -103,7 +102,6 @@ def load(source: Source, policy: Policy, batch: int, setting: Setting) -> Epoch:
 FILES = FilePeer(
     name="kornia",
     modules=CONTENDER.modules,
-    install=CONTENDER.install,
     distributions=CONTENDER.distributions,
     regime="gpuaug.DataLoader for pictures of one size, Kornia's container for the views on the GPU",
     note=CONTENDER.note,

@@ -132,7 +132,6 @@ def load(source: Source, policy: Policy, batch: int, setting: Setting) -> Epoch:
 FILES = FilePeer(
     name="torchvision",
     modules=("torchvision",),
-    install="pip install torchvision",
     distributions=("torchvision", "torch", "pillow"),
     regime="ImageFolder and torch's DataLoader, a worker process a thread; decode: torchvision.io",
     note="rounds to 8 bits between steps",
@@ -147,7 +146,6 @@ FILES = FilePeer(
 CONTENDER = Contender(
     name="torchvision",
     modules=("torchvision",),
-    install="pip install torchvision",
     distributions=("torchvision", "torch"),
     regime="uint8 tensors (3, H, W), one by one, in channels-last order; on CUDA a batch, for which it makes one draw",
     note="rounds to 8 bits between steps",

@@ -50,7 +50,6 @@ def prepare(policy: Policy, photos: Photos, setting: Setting) -> MakeViews:
 CONTENDER = Contender(
     name="triton-augment",
     modules=("triton_augment",),
-    install="pip install triton-augment",
     distributions=("triton-augment", "triton"),
     regime="a float32 batch on a CUDA device, made from uint8 inside the timed region",
     note="less work: a crop without resize, no hue, blur or solarize, and another contrast",

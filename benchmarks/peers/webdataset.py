@@ -53,7 +53,6 @@ def load(source: Source, policy: Policy, batch: int, setting: Setting) -> Epoch:
 FILES = FilePeer(
     name="webdataset",
     modules=("webdataset",),
-    install="pip install webdataset",
     distributions=("webdataset", "torchvision", "torch"),
     regime="tar shards and torch's DataLoader, a worker process a thread",
     note="torchvision's transforms",

@@ -1,19 +1,7 @@
-"""Two result files, cell by cell: what became slower beyond the noise.
+"""Two result files, cell by cell: what became slower beyond the noise. docs/benchmarks.md says how that is decided.
 
-A machine drifts between two runs, by tens of percents where others work on it, and everything drifts with it. So where a
-contender works in one thread, its processor time is compared, which others on the core do not lengthen as they do the time
-by the clock; and each repeat is divided by how the peers fared in the same round: the median over their cells of value /
-that cell's median in the old file. Peers are what the change under test cannot have touched: contenders that are not
-gpuaug's, with the same versions in both files. A peer that is slower is noise, and no loss. Where there is no peer, values
-are compared as they are, and that is said.
-
-What remains is noise that no repeat averages out: caches, placement, a contender that suffers from others more than the
-peers do. How large it is shows in the peers themselves: `scatter` is how far their ratios lie from the drift. A loss is
-
-- a cell: its ratio is below FLOOR, and beyond three times its error (three, since there are many cells to look at): scatter,
-  and the error of its own two medians, 0.93 interquartile ranges / sqrt(n), that of a normal distribution;
-- a contender over all its workloads: the geometric mean of its ratios is below FLOOR, and beyond twice the error that
-  scatter leaves in it, scatter x sqrt(1 / workloads + 1 / peers).
+Peers are contenders that are not gpuaug's, with the same versions in both files: the change under test cannot have touched
+them. `scatter` is how far their ratios lie from the drift that they have in common.
 """
 
 from __future__ import annotations

@@ -18,7 +18,6 @@ import os
 import subprocess
 import sys
 from dataclasses import asdict, replace
-from pathlib import Path
 from statistics import median
 
 import torch
@@ -42,11 +41,9 @@ PATIENCE = 600
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1"}
 """Environment of a child: see above; fixed, as glibc otherwise raises the threshold to the largest block freed."""
 
-STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-
 
 def measure(request: Request, progress: Progress) -> Result:
-    if not STATUS.is_file():
+    if not machine.STATUS.is_file():
         raise ValueError("memory: reads /proc/self/status, which only Linux has")
     before, settings = machine.load(), request.settings
     workloads = [w for w in wanted(request) if request.policies or w.name in WORKLOADS[settings.quick]]
@@ -102,12 +99,12 @@ def run_child(task: str) -> tuple[int, int]:
     with common.threads(settings.threads):
         contender.prepare(policy, photos[:1], setting)()
         trim()
-        RESET.write_text("5")  # resets the high-water mark (proc(5))
-        baseline, free = resident("VmRSS"), free_on(settings.device)
+        machine.reset_peak()
+        baseline, free = machine.resident(), free_on(settings.device)
         make = contender.prepare(policy, photos, setting)
         for _ in range(CALLS):
             make()
-        return resident("VmHWM") - baseline, free - free_on(settings.device)
+        return machine.resident("VmHWM") - baseline, free - free_on(settings.device)
 
 
 def free_on(device: str) -> int:
@@ -124,12 +121,6 @@ def trim() -> None:
     torch.cuda.empty_cache()  # does nothing where CUDA was not used
     if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
         libc.malloc_trim(0)
-
-
-def resident(field: str) -> int:
-    """Bytes, from /proc/self/status."""
-    line = next(line for line in STATUS.read_text().splitlines() if line.startswith(f"{field}:"))
-    return int(line.split()[1]) * 1024
 
 
 if __name__ == "__main__":

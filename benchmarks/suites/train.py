@@ -77,6 +77,7 @@ class Row:
 
 REPLAYED = FilePeer(
     name="replayed",
+    distributions=("gpuaug",),
     regime="one batch of gpuaug's again and again",
     note="the upper bound: no data is waited for",
     supports=anything,

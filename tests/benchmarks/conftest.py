@@ -44,7 +44,7 @@ def contenders(monkeypatch: pytest.MonkeyPatch) -> list[Contender]:
     made = [
         like_kornia(FUSED),
         next(c for c in peers.ALL if c.name == "torchvision"),
-        replace(like_kornia("absent"), modules=("no_such_package",), install="pip install no-such-package"),
+        replace(like_kornia("absent"), modules=("no_such_package",), remedy="pip install no-such-package"),
         replace(like_kornia("broken"), prepare=failing),
         replace(like_kornia("fleeting"), prepare=failing_later, same_draws=False),
         next(c for c in peers.ALL if c.name == "triton-augment"),
