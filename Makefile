@@ -70,4 +70,4 @@ $(READY): pyproject.toml
 	@touch $(READY)
 
 clean:
-	rm -rf .venv .venv-oldest .triton-oldest .matrix bench gpu-check.json gpu-check.png demo build dist *.egg-info .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-oldest .triton-oldest .matrix bench gpu-check.json gpu-check.html gpu-check.png demo build dist *.egg-info .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -9,13 +9,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from math import inf
 from pathlib import Path
 
-from . import gpucheck
-from .cores import cores
+from .measure.cores import cores
 
 LEAST_REPEATS, REPEATS = 10, 20
 
@@ -27,17 +28,16 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 
 @dataclass(frozen=True)
 class Suite:
-    """text: what it measures. cuda: whether on CUDA as well. feeds: whether it measures a loader, which gets all cores."""
+    """text: what it measures. feeds: whether it measures a loader, which gets all cores."""
 
     text: str
-    cuda: bool = False
     feeds: bool = False
 
 
 SUITES = {
-    "augment": Suite("decoded images in memory -> views", cuda=True),
-    "scaling": Suite("time against batch, image size, threads and views, and the exponent", cuda=True),
-    "memory": Suite("peak memory of a batch of views", cuda=True),
+    "augment": Suite("decoded images in memory -> views"),
+    "scaling": Suite("time against batch, image size, threads and views, and the exponent"),
+    "memory": Suite("peak memory of a batch of views"),
     "train": Suite("a training step, and how long it waits for its data", feeds=True),
     "decode": Suite("image files -> pixels"),
     "loader": Suite("image files, or arrays, -> batches of two views", feeds=True),
@@ -53,9 +53,7 @@ def parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", help="measure, and print a table")
     suites = "; ".join(f"{name}: {suite.text}" for name, suite in SUITES.items())
-    run.add_argument(
-        "suite", nargs="+", choices=[*SUITES, ALL], metavar="SUITE", help=f"{suites}; {ALL}: each that has the device"
-    )
+    run.add_argument("suite", nargs="+", choices=[*SUITES, ALL], metavar="SUITE", help=f"{suites}; {ALL}: each of them")
     run.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="default: %(default)s")
     run.add_argument("--threads", type=int, help="that each contender may use (default: 1; all cores for train and loader)")
     run.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="of views (default: %(default)s)")
@@ -64,6 +62,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--batch", type=int, help="images a call (default: the workload's)")
     run.add_argument("--data", type=Path, metavar="FOLDER", help="images, one folder a class (default: some are made)")
     run.add_argument("--repeats", type=int, default=REPEATS, help="timed rounds, 10 or more (default: %(default)s)")
+    run.add_argument("--minutes", type=float, help="after which a suite begins no further round (default: no limit)")
     run.add_argument("--seed", type=int, default=0, help="of every contender's draws (default: %(default)s)")
     run.add_argument("--quick", action="store_true", help="small batches and short repeats: rough figures")
     run.add_argument(
@@ -89,7 +88,14 @@ def parser() -> argparse.ArgumentParser:
     readme.add_argument("--readme", type=Path, default=README, help="default: %(default)s")
     readme.set_defaults(run=run_readme)
 
-    gpucheck.add_command(commands)
+    check = commands.add_parser("gpu-check", help="prove correctness and speed on this machine's GPU")
+    check.add_argument("--minutes", type=float, help="for everything (default: 10 with CUDA, 4 without)")
+    check.add_argument("--data", type=Path, metavar="DIR", help="JPEGs, one folder a class (default: made from photographs)")
+    check.add_argument("--json", type=Path, metavar="FILE", default=Path("gpu-check.json"), help="default: %(default)s")
+    check.add_argument("--step", nargs="+", default=[], metavar="NAME", help="only these; `--step list` shows them")
+    check.add_argument("--device", choices=["auto", "cuda", "cpu"], default="auto", help="default: %(default)s")
+    check.add_argument("--quick", action="store_true", help="a few cases and tiny batches, to try the command itself")
+    check.set_defaults(run=run_gpu_check)
 
     table = commands.add_parser("list", help="workloads, contenders and targets")
     table.set_defaults(run=run_list)
@@ -115,18 +121,21 @@ def run_suites(options: argparse.Namespace) -> None:
         if value is not None and value < least:
             raise ValueError(f"--{name} must be at least {least}, got {value}")
     o = options
-    names = suites_of(o.suite, o.device)
+    check_minutes(o.minutes)
+    names = suites_of(o.suite)
     threads = {name: threads_of(name, o.threads) for name in names}
     for variable in THREAD_VARIABLES:
         os.environ[variable] = str(max(threads.values()))
-    from . import charts, result, table  # only now: OpenMP reads the variables when it is loaded
+    from .measure import result  # only now: OpenMP reads the variables when it is loaded
+    from .report import charts, table
     from .suites.common import Request, usable
 
     usable(o.device)
     done: list[result.Result] = []
     for name in names:
         settings = result.Run(o.device, threads[name], o.dtype, o.repeats, o.seed, o.quick, SECONDS[o.quick])
-        request = Request(settings, tuple(o.policy), tuple(o.contender), o.batch, o.data)
+        end = inf if o.minutes is None else time.monotonic() + 60 * o.minutes
+        request = Request(settings, tuple(o.policy), tuple(o.contender), o.batch, o.data, end)
         suite = import_module(f".suites.{name}", __package__)
         done.append(suite.measure(request, lambda text, name=name: print(f"benchmarks: {name}: {text}", file=sys.stderr)))
         print("\n\n" * (len(done) > 1) + table.render(done[-1]), flush=True)
@@ -141,15 +150,14 @@ def run_suites(options: argparse.Namespace) -> None:
         charts.png(next(iter(found.values())), done[0], o.plot)
 
 
-def suites_of(names: Sequence[str], device: str) -> list[str]:
-    """The suites to run, each once; for "all" those that have the device. Raises ValueError for one that does not."""
-    able = [name for name, suite in SUITES.items() if suite.cuda or device == "cpu"]
-    found = list(dict.fromkeys(name for given in names for name in (able if given == ALL else [given])))
-    if other := [name for name in found if name not in able]:
-        raise ValueError(
-            f"--device {device}: {', '.join(other)} run on the CPU; on CUDA: {', '.join(able)}, and `gpu-check` for the rest"
-        )
-    return found
+def suites_of(names: Sequence[str]) -> list[str]:
+    """The suites to run, each once; all for "all"."""
+    return list(dict.fromkeys(name for given in names for name in (SUITES if given == ALL else [given])))
+
+
+def check_minutes(given: float | None) -> None:
+    if given is not None and not 0 < given < 24 * 60:
+        raise ValueError(f"--minutes must be above 0 and below a day, got {given:g}")
 
 
 def threads_of(suite: str, given: int | None) -> int:
@@ -158,7 +166,8 @@ def threads_of(suite: str, given: int | None) -> int:
 
 
 def run_compare(options: argparse.Namespace) -> int:
-    from . import compare, result
+    from .measure import result
+    from .report import compare
 
     old, new = result.load(options.old), result.load(options.new)
     found = [(a, b, compare.compare(a, b)) for a, b in compare.pairs(old, new)]
@@ -169,19 +178,21 @@ def run_compare(options: argparse.Namespace) -> int:
 
 
 def run_report(options: argparse.Namespace) -> None:
-    from . import report, result
+    from .measure import result
+    from .report import html
 
     files = [(path.name, result.load(path)) for path in options.files]
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(report.page(files), encoding="utf-8")
+    options.out.write_text(html.page(files), encoding="utf-8")
     print(f"benchmarks: wrote {options.out}", file=sys.stderr)
     if options.png:
-        for path in report.pictures(files, options.png):
+        for path in html.pictures(files, options.png):
             print(f"benchmarks: wrote {path}", file=sys.stderr)
 
 
 def run_readme(options: argparse.Namespace) -> int:
-    from . import readme, result
+    from .measure import result
+    from .report import readme
 
     files = options.files or readme.sources(options.readme)
     found = [one for file in files for one in readme.shown_of(result.load(file), file)]
@@ -196,26 +207,59 @@ def run_readme(options: argparse.Namespace) -> int:
     return 0
 
 
+def run_gpu_check(options: argparse.Namespace) -> int:
+    from . import gpucheck
+    from .report import charts, html
+    from .suites.common import usable
+
+    o = options
+    if o.step == ["list"]:
+        print("\n".join(task.name for task in gpucheck.TASKS))
+        return 0
+    check_minutes(o.minutes)
+    if o.data is not None and not o.data.is_dir():
+        raise ValueError(f"--data {o.data}: no such folder")
+    tasks = gpucheck.choose(o.step)
+    usable(o.device)
+    device = gpucheck.device_of(o.device)
+    if device == "cpu":
+        print("No CUDA device: correctness and augmentation in the small, on the CPU and in Triton's interpreter.", flush=True)
+    setting = gpucheck.Setting(device, o.quick, o.data.resolve() if o.data else None, bool(o.step))
+    minutes = o.minutes or gpucheck.MINUTES[device]
+    check, found = gpucheck.run(tasks, setting, minutes, o.json, lambda line: print(line, file=sys.stderr, flush=True))
+    print(gpucheck.render(check))
+    if found:
+        o.json.with_suffix(".html").write_text(html.page([(o.json.name, found)]), encoding="utf-8")
+        charts.png(next(iter(charts.charts(found[0]).values()), charts.bars), found[0], o.json.with_suffix(".png"))
+    print(f"wrote {o.json}{', and .html and .png beside it' * bool(found)}")
+    return int(gpucheck.failed(check))
+
+
 def run_list(options: argparse.Namespace) -> None:
-    from . import peers, table, targets, workloads
+    from . import peers, workloads
+    from .report import text
+    from .report.figures import judged
+    from .suites import targets
 
     print("suites")
     for name, suite in SUITES.items():
-        print(f"  {name:16}{suite.text}{'; on CUDA as well' * suite.cuda}")
+        print(f"  {name:16}{suite.text}")
     print(f"\nworkloads of `run augment`; the first {len(workloads.CORE)} with --quick")
     for w in workloads.DEFAULT:
         sizes = " ".join(f"{width}x{height}" for height, width in w.sizes)
         print(f"  {w.name:16}{w.policy:16}{sizes}, batch {w.batch}")
-    print(table.wrapped(f"  other policies, from 256x256: {', '.join(more_policies())}", "    "))
+    print(text.wrapped(f"  other policies, from 256x256: {', '.join(more_policies())}", "    "))
     print("\ncontenders")
     for c in peers.ALL:
         versions = ", ".join(f"{name} {version}" for name, version in c.versions.items())
         asked = f"with --contender, or on the first {len(workloads.CORE)} of a full run; " if c.on_request else ""
         print(f"  {c.name:20}{asked}{versions if not c.missing else f'not installed: {c.install}'}")
-        print(table.wrapped(f"    {c.regime}" + (f"; {c.note}" if c.note else ""), "    "))
+        print(text.wrapped(f"    {c.regime}" + (f"; {c.note}" if c.note else ""), "    "))
     print("\ntargets, one thread")
-    for target in targets.TARGETS:
-        print(f"  {target.text:52}{f'>= {target.least:g}' if target.least else f'<= {target.most:g}':>8}")
+    rows = ((f"  {v.target}", judged(v)[0]) for v in targets.judge(lambda of, to: None))
+    print(text.table(rows))
+    print("\npromises on CUDA, bfloat16")
+    print(text.table((f"  {v.target}", judged(v)[0]) for v in targets.unmeasured()))
 
 
 def more_policies() -> list[str]:

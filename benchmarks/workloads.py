@@ -4,30 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
-
-import numpy as np
-import numpy.typing as npt
-from PIL import Image
 
 import gpuaug
 from gpuaug import Normalize, Policy, RandomHorizontalFlip, RandomResizedCrop, View
 
-from .contender import Photos
-
-PHOTOS = (
-    "astronaut.png",
-    "chelsea.png",
-    "coffee.png",
-    "hubble_deep_field.jpg",
-    "ihc.png",
-    "motorcycle_left.png",
-    "retina.jpg",
-    "rocket.jpg",
-)
-"""Colour photographs in scikit-image's wheel; their licences are in its `skimage/data/README.txt`."""
+from .images import RAGGED, Photos, part
 
 
 def cheap() -> Policy:
@@ -71,9 +52,6 @@ class Workload:
     def sizes(self) -> tuple[tuple[int, int], ...]:
         return RAGGED if self.ragged else (self.image,)
 
-
-RAGGED = ((375, 500), (500, 375), (333, 500), (500, 333))
-"""(height, width), ImageNet's most common."""
 
 CORE = (
     Workload("strong-256", "simclr", (256, 256)),
@@ -124,22 +102,3 @@ def photographs(workload: Workload) -> Photos:
     """Parts of real photographs as uint8 arrays (H, W, 3), always the same ones. Raises ImportError without scikit-image."""
     sizes = workload.sizes
     return [part(k, *sizes[k % len(sizes)]) for k in range(workload.batch)]
-
-
-def part(k: int, height: int, width: int) -> npt.NDArray[np.uint8]:
-    """A box with the image's aspect, half to all of the largest that fits into photograph k, shrunk or enlarged."""
-    photo = load(PHOTOS[k % len(PHOTOS)])
-    rng = np.random.default_rng(k)
-    scale = rng.uniform(0.5, 1.0) * min(photo.width / width, photo.height / height)
-    left, top = rng.uniform(0, photo.width - scale * width), rng.uniform(0, photo.height - scale * height)
-    box = (left, top, left + scale * width, top + scale * height)
-    return np.array(photo.resize((width, height), Image.Resampling.BICUBIC, box=box))
-
-
-@cache
-def load(name: str) -> Image.Image:
-    found = find_spec("skimage")
-    if found is None or found.origin is None:
-        raise ImportError("the photographs lie in scikit-image's wheel; install it with: pip install scikit-image")
-    with Image.open(Path(found.origin).parent / "data" / name) as opened:
-        return opened.convert("RGB")

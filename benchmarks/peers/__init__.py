@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from ..contender import Contender
-from ..files import FilePeer
-from . import albumentations, dali, ffcv, gpuaug, kornia, torch_compile, torchvision, triton_augment, webdataset
+from . import albumentations, dali, decoders, ffcv, gpuaug, kornia, torch_compile, torchvision, triton_augment, webdataset
+from .contender import Contender, FilePeer
 
 ALL: tuple[Contender, ...] = (
     *gpuaug.CONTENDERS,
@@ -17,5 +16,13 @@ ALL: tuple[Contender, ...] = (
 )
 """In the order of the tables."""
 
-FILES: tuple[FilePeer, ...] = (*gpuaug.FILES, torchvision.FILES, *dali.FILES, webdataset.FILES, ffcv.FILES)
-"""Those of the suites `decode` and `loader`."""
+FILES: tuple[FilePeer, ...] = (
+    *gpuaug.FILES,
+    *decoders.FILES,
+    torchvision.FILES,
+    *dali.FILES,
+    kornia.FILES,
+    webdataset.FILES,
+    ffcv.FILES,
+)
+"""Those of the suites `decode`, `loader` and `train`."""

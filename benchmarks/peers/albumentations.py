@@ -6,11 +6,12 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
+from gpuaug import Policy
 from gpuaug import ops as op
-from gpuaug.ops.base import Op
-from gpuaug.policy import Policy
+from gpuaug.ops import Op
 
-from ..contender import Contender, MakeViews, Photos, Setting, collate, factor, has_only
+from ..images import Photos
+from .contender import Contender, MakeViews, Setting, collate, factor, has_only
 
 INTERPOLATION = {"nearest": 0, "bilinear": 1, "bicubic": 2}
 """OpenCV's numbers."""
@@ -61,7 +62,7 @@ def prepare(policy: Policy, photos: Photos, setting: Setting) -> MakeViews:
 CONTENDER = Contender(
     name="albumentationsx",
     modules=("albumentations", "cv2"),
-    install='pip install "albumentationsx[headless]"',
+    remedy='pip install "albumentationsx[headless]"',
     distributions=("albumentationsx", "opencv-python-headless", "opencv-python"),
     regime="uint8 arrays (H, W, 3), one by one",
     note="no antialiasing; rounds to 8 bits between steps",

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch.utils.dlpack import from_dlpack
 
+from gpuaug import Policy, View
 from gpuaug import ops as op
-from gpuaug.ops.base import Op
-from gpuaug.policy import Policy, View
+from gpuaug.ops import Op
 
-from ..contender import BOTH, Contender, MakeViews, Photos, Setting, factor, has_only
-from ..files import Epoch, FilePeer, Source, anything
+from ..images import Photos, Source
+from .contender import BOTH, Contender, Decode, Epoch, FilePeer, MakeViews, Setting, anything, factor, has_only
 
 
 def uniform(lib: Any, limits: tuple[float, float]) -> Any:
@@ -124,7 +124,6 @@ def prepare(policy: Policy, photos: Photos, setting: Setting) -> MakeViews:
 CONTENDER = Contender(
     name="dali",
     modules=("nvidia.dali",),
-    install="pip install nvidia-dali-cuda130",
     distributions=("nvidia-dali-cuda130", "nvidia-dali-cuda120"),
     regime="a list of uint8 arrays (H, W, 3), by reference",
     note="jitter in one fixed order, contrast about mid-gray, hue by a linear rotation; blur of 3 sigma; rounds to 8 bits",
@@ -132,6 +131,9 @@ CONTENDER = Contender(
     prepare=prepare,
     devices=BOTH,
 )
+
+
+Views = Callable[[Any], Sequence[torch.Tensor]]
 
 
 def built(graph_of: Callable[[Any, Any], Any], batch: int, setting: Setting, **reader: Any) -> Any:
@@ -177,41 +179,33 @@ def outputs(pipe: Any, count: int) -> Iterator[Any]:
             pipe.release_outputs()
 
 
-def decode_all(files: Sequence[Path], setting: Setting) -> Callable[[], object]:
+def decode_all(files: Sequence[Path], setting: Setting) -> Decode:
     batch = min(16, len(files))
     pipe = built(lambda lib, x: x, batch, setting, files=[str(path) for path in files])
-    return lambda: sum(1 for _ in outputs(pipe, len(files) // batch))
+    return lambda: outputs(pipe, len(files) // batch)
 
 
 def load(source: Source, policy: Policy, batch: int, setting: Setting) -> Epoch:
     def graph_of(lib: Any, x: Any) -> Any:
         return tuple(graph(lib, x, view) for view in policy.views for _ in range(view.repeat))
 
-    pipe = built(graph_of, batch, setting, file_root=str(source))
-
-    def epoch() -> Iterator[Sequence[torch.Tensor]]:
-        for found in outputs(pipe, pipe.epoch_size("files") // batch):
-            yield [from_dlpack(views.as_tensor()) for views in found]
-
-    return epoch
+    return epochs(graph_of, lambda found: [from_dlpack(views.as_tensor()) for views in found], source, batch, setting)
 
 
 def load_pixels(source: Source, policy: Policy, batch: int, setting: Setting) -> Epoch:
     """Decoded images of different sizes, of which only the number is kept."""
-    pipe = built(lambda lib, x: x, batch, setting, file_root=str(source))
+    return epochs(lambda lib, x: x, lambda found: [torch.empty(batch, 0)], source, batch, setting)
 
-    def epoch() -> Iterator[Sequence[torch.Tensor]]:
-        for _ in outputs(pipe, pipe.epoch_size("files") // batch):
-            yield [torch.empty(batch, 0)]
 
-    return epoch
+def epochs(graph_of: Callable[[Any, Any], Any], views_of: Views, source: Source, batch: int, setting: Setting) -> Epoch:
+    pipe = built(graph_of, batch, setting, file_root=str(source))
+    return lambda: (views_of(found) for found in outputs(pipe, pipe.epoch_size("files") // batch))
 
 
 def files(name: str, **more: Any) -> FilePeer:
     return FilePeer(
         name=name,
         modules=CONTENDER.modules,
-        install=CONTENDER.install,
         distributions=CONTENDER.distributions,
         regime="DALI's file reader and CPU decoder",
         **more,
@@ -219,6 +213,6 @@ def files(name: str, **more: Any) -> FilePeer:
 
 
 FILES = (
-    files("dali", note=CONTENDER.note, supports=has_only(TABLE), decode=decode_all, load=load),
+    files("dali", note=CONTENDER.note, supports=has_only(TABLE), decode=decode_all, pixels=False, load=load),
     files("dali-decode", note="pixels, no views", supports=anything, load=load_pixels),
 )

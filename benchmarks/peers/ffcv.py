@@ -12,13 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from gpuaug import Policy
 from gpuaug import ops as op
 from gpuaug.data import FolderSource, decode
-from gpuaug.data.packing.formats import square
-from gpuaug.policy import Policy
 
-from ..contender import Setting
-from ..files import RAW, Epoch, FilePeer, Raw, Source
+from ..images import RAW, Raw, Source, square
+from .contender import Epoch, FilePeer, Setting
 
 WIDEST, QUALITY = 500, 90
 """Of the JPEGs that it writes: its own ImageNet recipe's longest edge, in pixels, and quality."""
@@ -97,7 +96,7 @@ def load(source: Source, policy: Policy, batch: int, setting: Setting) -> Epoch:
 FILES = FilePeer(
     name="ffcv",
     modules=("ffcv",),
-    install="apt install libturbojpeg0-dev libopencv-dev pkg-config && pip install --no-build-isolation ffcv",
+    remedy="apt install libturbojpeg0-dev libopencv-dev pkg-config && pip install --no-build-isolation ffcv",
     distributions=("ffcv", "numba"),
     regime=f"its own .beton files: JPEG of quality {QUALITY} and at most {WIDEST} pixels an edge, or {RAW} x {RAW} raw",
     note="resizes by OpenCV's INTER_AREA, on 8 bits",

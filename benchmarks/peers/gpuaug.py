@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stdout
+from io import StringIO
 from itertools import count
 from pathlib import Path
 from tempfile import mkdtemp
 
 import torch
 
-from gpuaug import Augmenter, DataLoader, Images, Policy, sample
-from gpuaug.data.decoders import decoder_of
-from gpuaug.data.decoders.pillow import MAX_PIXELS, DecodeError
-from gpuaug.data.packing.pack import Packing, pack
+from gpuaug import Augmenter, DataLoader, Images, Policy, cli, sample
 
-from ..contender import BOTH, Contender, MakeViews, Photos, Setting
-from ..files import RAW, Epoch, FilePeer, Raw, Source, anything
+from ..images import RAW, Photos, Raw, Source
+from ..measure.result import FUSED, REPLAYED
+from .contender import BOTH, Contender, Epoch, FilePeer, MakeViews, Setting
+from .decoders import fastest, in_parts
 
 
 def refusal(backend: str) -> Callable[[Policy], str | None]:
@@ -68,8 +68,7 @@ def contender(
     return Contender(
         name=f"gpuaug-{backend}" + f"-{threads}x" * (threads > 1),
         modules=(module or package,),
-        install=f"pip install {package}",
-        distributions=("gpuaug", package),
+        distributions=(package, "gpuaug"),
         regime="uint8 images in one flat buffer (gpuaug.Images)",
         note=note,
         supports=refusal(backend),
@@ -81,50 +80,65 @@ def contender(
     )
 
 
-FUSED = "gpuaug-fused"
+def replayed(policy: Policy, photos: Photos, setting: Setting) -> MakeViews:
+    """The kernels of the first epoch's draws, again and again: what is left for the GPU when a loader draws ahead."""
+    from gpuaug.backends.fused import cuda, plan
+
+    images, steps = Images.from_list(photos).to(setting.device), policy.views[0].steps
+    tables = plan.tables(images, steps, sample(policy, range(len(photos)), seed=setting.seed).tables[0])
+    recorded = cuda.Recorded(images, steps, tables, setting.dtype, torch.contiguous_format)
+
+    def make() -> torch.Tensor:
+        recorded.graph.replay()
+        return recorded.view
+
+    return make
+
+
 CONTENDERS = (
     contender("fused", "numba", "memory of views is reused", devices=BOTH),
     contender("fused", "numba", "twice the threads", threads=2),
-    contender("kornia", "kornia", devices=BOTH),
+    Contender(
+        name=REPLAYED,
+        modules=("triton",),
+        distributions=("triton", "gpuaug"),
+        regime="uint8 images in one flat buffer (gpuaug.Images)",
+        note="the kernels alone, as a CUDA graph: no draws, no launches",
+        supports=refusal("fused"),
+        prepare=replayed,
+        devices=("cuda",),
+        probe=maker("fused"),
+    ),
+    contender("batched", "torch", devices=BOTH),
+    contender("kornia", "kornia", on_request=True, devices=BOTH),
     contender("torchvision", "torchvision", "the truth", on_request=True),
     contender("dali", "nvidia-dali-cuda130", module="nvidia.dali", on_request=True),
 )
 
 
-PART = 16
-"""Files that a thread decodes in a call."""
-
-
-def decode_with(name: str) -> Callable[[Sequence[Path], Setting], Callable[[], object]]:
-    """name: of the loader's decoder."""
-
-    def prepare(files: Sequence[Path], setting: Setting) -> Callable[[], object]:
-        pool, decoder = ThreadPoolExecutor(setting.threads), decoder_of(name, MAX_PIXELS)
-
-        def one(part: Sequence[Path]) -> None:
-            for found in decoder([path.read_bytes() for path in part], [str(path) for path in part], None):
-                if isinstance(found, DecodeError):
-                    raise found
-
-        return lambda: list(pool.map(one, [files[k : k + PART] for k in range(0, len(files), PART)]))
-
-    return prepare
+def packed(folder: Path, setting: Setting) -> Path:
+    """The folder's images as raw pixels, RAW x RAW, by the command `gpuaug pack`."""
+    out = mkdtemp(dir=setting.scratch)
+    options = ["--format", "raw", "--size", str(RAW), "--workers", str(setting.threads)]
+    with redirect_stdout(StringIO()):
+        if cli.main(["pack", str(folder), out, *options]):
+            raise ValueError(f"gpuaug pack could not pack {folder}")
+    return Path(out)
 
 
 def load(source: Source, policy: Policy, batch: int, setting: Setting) -> Epoch:
-    if isinstance(source, Raw):
-        packed = Path(mkdtemp(dir=setting.scratch))
-        pack(str(source.folder), packed, Packing("raw", RAW), setting.threads, say=lambda text: None)
-        source = packed
+    cuda = setting.device == "cuda"
     loader = DataLoader(
-        source,
+        packed(source.folder, setting) if isinstance(source, Raw) else source,
         policy,
         batch,
         shuffle=True,
         num_workers=setting.threads,
         drop_last=True,
         seed=setting.seed,
+        device=setting.device,
         dtype=setting.dtype,
+        memory_format=torch.channels_last if cuda else torch.contiguous_format,
     )
 
     def epoch() -> Iterator[Sequence[torch.Tensor]]:
@@ -138,23 +152,12 @@ FILES = (
     FilePeer(
         name=FUSED,
         modules=("numba",),
-        install="pip install numba",
-        distributions=("gpuaug", "numba", "pillow", "nvidia-dali-cuda130"),
+        distributions=("numba", "gpuaug", "pillow", "nvidia-dali-cuda130"),
         regime="gpuaug.DataLoader: files decoded by threads (by DALI where it is installed), views by the fused backend",
-        note="",
         supports=refusal("fused"),
-        decode=decode_with("auto"),
+        devices=BOTH,
+        decode=in_parts(fastest),
         load=load,
         takes=(Path, Raw, tuple),
-    ),
-    FilePeer(
-        name="gpuaug-pillow",
-        modules=(),
-        install="pip install gpuaug",
-        distributions=("gpuaug", "pillow"),
-        regime="the decoder where DALI is not installed",
-        note="",
-        supports=anything,
-        decode=decode_with("pillow"),
     ),
 )

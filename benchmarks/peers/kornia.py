@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from importlib import import_module
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
 
+from gpuaug import CenterCrop, Policy, Resize, View
 from gpuaug import ops as op
-from gpuaug.ops.base import Op
-from gpuaug.policy import Policy, View
+from gpuaug.ops import Op
 
-from ..contender import BOTH, Contender, MakeViews, Photos, Setting, factor, has_only
+from ..images import Photos, Raw, Source
+from .contender import BOTH, Contender, Epoch, FilePeer, MakeViews, Setting, factor, has_only
+from .gpuaug import load as load_pictures
 
 
 def jitter(lib: Any, o: op.ColorJitter) -> Any:
@@ -71,11 +75,38 @@ def prepare(policy: Policy, photos: Photos, setting: Setting) -> MakeViews:
 CONTENDER = Contender(
     name="kornia",
     modules=("kornia",),
-    install="pip install kornia",
     distributions=("kornia", "torch"),
     regime="a float32 batch (B, 3, H, W), made from uint8 inside the timed region; one by one where sizes differ",
     note="no antialiasing; one order of the jitter's parts a batch",
     supports=has_only(TABLE),
     prepare=prepare,
     devices=BOTH,
+)
+
+
+def load(source: Source, policy: Policy, batch: int, setting: Setting) -> Epoch:
+    """gpuaug's loader gives whole pictures of one size, and Kornia makes the views on the device."""
+    transforms = [container(view, setting.device) for view in policy.views for _ in range(view.repeat)]
+    size = max(policy.views[0].size)
+    side = size if size <= 64 else round(size * 256 / 224)
+    whole = Policy(View(side, Resize(side), CenterCrop()))
+    epoch_of = load_pictures(source, whole, batch, replace(setting, dtype=torch.float32))
+
+    def epoch() -> Iterator[Sequence[torch.Tensor]]:
+        for (pixels,) in epoch_of():
+            yield [transform(pixels).to(setting.dtype) for transform in transforms]
+
+    return epoch
+
+
+FILES = FilePeer(
+    name="kornia",
+    modules=CONTENDER.modules,
+    distributions=CONTENDER.distributions,
+    regime="gpuaug.DataLoader for pictures of one size, Kornia's container for the views on the GPU",
+    note=CONTENDER.note,
+    supports=has_only(TABLE),
+    load=load,
+    takes=(Path, Raw, tuple),
+    devices=("cuda",),
 )

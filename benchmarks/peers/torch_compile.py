@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import torch
 
-from gpuaug.policy import Policy
+from gpuaug import Policy
 
-from ..contender import MakeViews, Photos, Setting
+from ..images import Photos
 from . import kornia
+from .contender import MakeViews, Setting
 
 
 def prepare(policy: Policy, photos: Photos, setting: Setting) -> MakeViews:

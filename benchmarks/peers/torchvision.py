@@ -13,12 +13,12 @@ from torchvision.datasets import ImageFolder
 from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms import v2
 
+from gpuaug import Policy
 from gpuaug import ops as op
-from gpuaug.ops.base import Op
-from gpuaug.policy import Policy
+from gpuaug.ops import Op
 
-from ..contender import BOTH, Contender, MakeViews, Photos, Setting, collate, factor, has_only
-from ..files import Arrays, Epoch, FilePeer, Raw, Source
+from ..images import Arrays, Photos, Raw, Source
+from .contender import BOTH, Contender, Decode, Epoch, FilePeer, MakeViews, Setting, collate, factor, has_only
 
 
 def crop(o: op.RandomResizedCrop) -> Any:
@@ -98,9 +98,9 @@ class InMemory(torch.utils.data.Dataset[Any]):
         return self.transform(self.arrays[0][k]), int(self.arrays[1][k])
 
 
-def decode_all(files: Sequence[Path], setting: Setting) -> Callable[[], object]:
+def decode_all(files: Sequence[Path], setting: Setting) -> Decode:
     pool = ThreadPoolExecutor(setting.threads)
-    return lambda: list(pool.map(lambda path: decode_image(str(path), ImageReadMode.RGB).shape, files))
+    return lambda: pool.map(lambda path: decode_image(str(path), ImageReadMode.RGB), files)
 
 
 def load(source: Source, policy: Policy, batch: int, setting: Setting) -> Epoch:
@@ -109,12 +109,22 @@ def load(source: Source, policy: Policy, batch: int, setting: Setting) -> Epoch:
     dataset = ImageFolder(source, views) if isinstance(source, Path) else InMemory(source, views)
     order = torch.Generator().manual_seed(setting.seed)
     loader: Any = torch.utils.data.DataLoader(
-        dataset, batch, shuffle=True, num_workers=setting.threads, drop_last=True, generator=order, persistent_workers=True
+        dataset,
+        batch,
+        shuffle=True,
+        num_workers=setting.threads,
+        pin_memory=setting.device == "cuda",
+        drop_last=True,
+        generator=order,
+        persistent_workers=True,
     )
 
     def epoch() -> Iterator[Sequence[torch.Tensor]]:
         for views, _ in loader:
-            yield views
+            if setting.device == "cuda":
+                yield [view.to("cuda", setting.dtype, non_blocking=True) for view in views]
+            else:
+                yield views
 
     return epoch
 
@@ -122,7 +132,6 @@ def load(source: Source, policy: Policy, batch: int, setting: Setting) -> Epoch:
 FILES = FilePeer(
     name="torchvision",
     modules=("torchvision",),
-    install="pip install torchvision",
     distributions=("torchvision", "torch", "pillow"),
     regime="ImageFolder and torch's DataLoader, a worker process a thread; decode: torchvision.io",
     note="rounds to 8 bits between steps",
@@ -130,13 +139,13 @@ FILES = FilePeer(
     decode=decode_all,
     load=load,
     takes=(Path, tuple),
+    devices=BOTH,
     processes=True,
 )
 
 CONTENDER = Contender(
     name="torchvision",
     modules=("torchvision",),
-    install="pip install torchvision",
     distributions=("torchvision", "torch"),
     regime="uint8 tensors (3, H, W), one by one, in channels-last order; on CUDA a batch, for which it makes one draw",
     note="rounds to 8 bits between steps",

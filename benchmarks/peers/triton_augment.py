@@ -9,10 +9,11 @@ from typing import Any, cast
 import numpy as np
 import torch
 
+from gpuaug import Policy
 from gpuaug import ops as op
-from gpuaug.policy import Policy
 
-from ..contender import Contender, MakeViews, Photos, Setting, factor
+from ..images import Photos
+from .contender import Contender, MakeViews, Setting, factor
 
 
 def jitter(o: op.ColorJitter) -> dict[str, Any]:
@@ -49,7 +50,6 @@ def prepare(policy: Policy, photos: Photos, setting: Setting) -> MakeViews:
 CONTENDER = Contender(
     name="triton-augment",
     modules=("triton_augment",),
-    install="pip install triton-augment",
     distributions=("triton-augment", "triton"),
     regime="a float32 batch on a CUDA device, made from uint8 inside the timed region",
     note="less work: a crop without resize, no hue, blur or solarize, and another contrast",

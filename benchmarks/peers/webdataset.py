@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 
-from gpuaug.policy import Policy
+from gpuaug import Policy
 
-from ..contender import Setting, has_only
-from ..files import Epoch, FilePeer, Source, images
+from ..images import Source, images
+from .contender import Epoch, FilePeer, Setting, has_only
 from .torchvision import TABLE, Views
 
 
@@ -53,7 +53,6 @@ def load(source: Source, policy: Policy, batch: int, setting: Setting) -> Epoch:
 FILES = FilePeer(
     name="webdataset",
     modules=("webdataset",),
-    install="pip install webdataset",
     distributions=("webdataset", "torchvision", "torch"),
     regime="tar shards and torch's DataLoader, a worker process a thread",
     note="torchvision's transforms",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from io import BytesIO
 from statistics import median
@@ -11,18 +11,17 @@ from statistics import median
 import torch
 from PIL import Image
 
-from gpuaug.data.decoders.pillow import decode
+from gpuaug.data import decode
 
-from .. import check, machine, peers, targets
-from ..contender import Contender, MakeViews
-from ..cores import cores
-from ..measure import Call, Lane, rounds, synchronize
-from ..peers.gpuaug import FUSED
-from ..result import Cell, Result, Run, WorkloadRecord
-from ..stats import Spread, quartiles, ratio
+from .. import peers
+from ..measure import machine
+from ..measure.result import FUSED, Cell, Result, Run, Verdict, WorkloadRecord
+from ..measure.stats import Spread, quartiles, ratio
+from ..measure.timing import Call, Lane, rounds, synchronize
+from ..peers.contender import Contender, MakeViews
 from ..workloads import CORE, Workload, choose, one_view, perfect_bytes, photographs
-from . import common
-from .common import Progress, Request, failed
+from . import check, common, targets
+from .common import Progress, Request
 
 COPY = {"cpu": {False: 2**28, True: 2**25}, "cuda": {False: 2**30, True: 2**28}}
 """Bytes of the copy whose bandwidth is measured: more than caches hold; fewer when quick."""
@@ -47,7 +46,7 @@ def wanted(request: Request) -> list[Workload]:
 def measure(request: Request, progress: Progress) -> Result:
     contenders = common.chosen(peers.ALL, request.contenders, everything=not request.settings.quick)
     core = () if request.contenders else {w.name for w in CORE}
-    return run(wanted(request), contenders, request.settings, progress, core)
+    return run(wanted(request), contenders, request.settings, progress, core, request.late)
 
 
 def run(
@@ -56,6 +55,7 @@ def run(
     settings: Run,
     progress: Progress,
     core: Collection[str] = (),
+    late: Callable[[], bool] = lambda: False,
 ) -> Result:
     """Check, then time, every contender on every workload; those on request on the core ones alone, where these are named."""
     before = machine.load()
@@ -69,8 +69,9 @@ def run(
             progress(f"{workload.name}: checking against the truth")
             some = [c for c in contenders if not (c.on_request and core and workload.name not in core)]
             prepare(workload, some, settings, lanes, cells)
-        rounds([*lanes.values(), *decodes.values()], settings.repeats, settings.seconds, progress)
+        rounds([*lanes.values(), *decodes.values()], settings.repeats, settings.seconds, progress, late)
         bandwidth = quartiles(copies + machine.copies(size, settings.device))
+    matrix = quartiles(machine.products()) if settings.device == "cuda" else None
     by_name = {w.name: w for w in workloads}
     threads_of = {c.name: c.threads for c in contenders}
     itemsize = common.DTYPES[settings.dtype].itemsize
@@ -80,6 +81,7 @@ def run(
         cell = common.timed(cells[contender, name], lane, by_name[name].batch, fused, one_thread=alone)
         if cell.figure:
             cell = replace(cell, share=cell.figure.median * perfect_bytes(by_name[name], itemsize) / bandwidth.median)
+            cell = replace(cell, more=launches(lane.make) if settings.device == "cuda" else {})
         cells[contender, name] = cell
 
     def compare(of: Key, to: Key) -> Spread | None:
@@ -88,7 +90,15 @@ def run(
         batches = by_name[of[1]].batch / by_name[to[1]].batch
         return ratio(lanes[to].seconds, lanes[of].seconds).scaled(batches)
 
-    judged = (settings.device, settings.threads, settings.dtype) == ("cpu", 1, "float32")
+    def share(key: Key) -> Spread | None:
+        cell = cells.get(key)
+        return cell.figure.scaled(cell.share / cell.figure.median) if cell and cell.figure and cell.share else None
+
+    judged: Sequence[Verdict] = ()
+    if settings.device == "cuda" and settings.dtype == "bfloat16":
+        judged = targets.judge_cuda(compare, share)
+    elif (settings.device, settings.threads, settings.dtype) == ("cpu", 1, "float32"):
+        judged = targets.judge(compare)
     records = [workload_record(w, itemsize) for w in workloads]
     return common.result(
         "augment",
@@ -99,7 +109,8 @@ def run(
         contenders,
         [cells[c.name, w.name] for w in workloads for c in contenders if (c.name, w.name) in cells],
         bandwidth=bandwidth,
-        targets=targets.judge(compare) if judged else (),
+        targets=judged,
+        matrix=matrix,
     )
 
 
@@ -127,10 +138,10 @@ def prepare(
     true = check.truth(workload, photos, setting)
     for contender in contenders:
         key = (contender.name, workload.name)
-        cells[key] = cell = obstacle(contender, workload, settings)
+        cells[key] = cell = common.obstacle(contender, workload.name, settings, policy)
         if cell.status != "ok":
             continue
-        try:
+        with common.filled(cells, key):
             start = time.perf_counter()
             make = contender.prepare(policy, photos, setting)
             make()
@@ -138,11 +149,8 @@ def prepare(
             first = time.perf_counter() - start
             fresh = contender.prepare(policy, photos, setting)  # with the first draws again
             found = check.deviations(contender, fresh, workload, photos, setting, true)
-        except Exception as error:  # a library may raise anything; its cell says what
-            cells[key] = failed(cell, error)
-            continue
-        lanes[key] = Lane(converted(fresh, setting.dtype), settings.device)
-        cells[key] = replace(cell, first_call_s=first, deviations=tuple(found))
+            lanes[key] = Lane(converted(fresh, setting.dtype), settings.device)
+            cells[key] = replace(cell, first_call_s=first, deviations=tuple(found))
 
 
 def converted(make: MakeViews, dtype: torch.dtype) -> MakeViews:
@@ -150,15 +158,18 @@ def converted(make: MakeViews, dtype: torch.dtype) -> MakeViews:
     return make if dtype == torch.float32 else lambda: make().to(dtype)
 
 
-def obstacle(contender: Contender, workload: Workload, settings: Run) -> Cell:
-    """The cell of a contender that cannot be timed, with the reason; or an empty one with the status "ok"."""
-    cell = Cell(workload.name, contender.name, "ok")
-    if settings.device not in contender.devices:
-        return replace(cell, status="unsupported", reason=f"runs on {', '.join(contender.devices)} only")
-    if contender.missing:
-        return common.empty(workload.name, contender)
-    if settings.device == "cpu" and contender.threads * settings.threads > cores():
-        reason = f"needs {contender.threads * settings.threads} cores, this machine has {cores()}"
-        return replace(cell, status="unsupported", reason=reason)
-    refused = contender.supports(one_view(workload.policy))
-    return replace(cell, status="unsupported", reason=refused) if refused else cell
+def launches(make: Call) -> dict[str, float]:
+    """Kernels that one call launches, and the device's busy time; nothing where the driver lets nobody profile."""
+    from torch.profiler import ProfilerActivity, profile
+
+    try:
+        synchronize("cuda")
+        with profile(activities=[ProfilerActivity.CUDA, ProfilerActivity.CPU]) as found:
+            make()
+            synchronize("cuda")
+        kernels = [event for event in found.events() or [] if str(event.device_type).endswith("CUDA")]
+    except RuntimeError:
+        return {}
+    copies = sum(event.name.startswith(("Memcpy", "Memset")) for event in kernels)
+    busy = sum(event.time_range.elapsed_us() for event in kernels)
+    return {"launches": float(len(kernels) - copies), "device_ms": busy / 1e3}

@@ -2,67 +2,53 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from math import inf
 from pathlib import Path
 from statistics import median
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import torch
 
-from .. import machine
-from ..contender import Setting
-from ..measure import Lane
-from ..result import Cell, ContenderRecord, Fit, Result, Run, Verdict, WorkloadRecord
-from ..stats import Spread, quartiles, ratio
+from gpuaug import Policy
+
+from ..measure import machine
+from ..measure.cores import cores
+from ..measure.result import Cell, ContenderRecord, Fit, Result, Run, Verdict, WorkloadRecord
+from ..measure.stats import Spread, quartiles, ratio
+from ..measure.timing import Lane
+from ..peers.contender import Contender, Peer, Setting
 
 Progress = Callable[[str], None]
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-class Named(Protocol):
-    """What the records need to know of a contender, of whatever kind."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def regime(self) -> str: ...
-    @property
-    def note(self) -> str: ...
-    @property
-    def install(self) -> str: ...
-    @property
-    def missing(self) -> list[str]: ...
-    @property
-    def distributions(self) -> tuple[str, ...]: ...
-    @property
-    def versions(self) -> dict[str, str]: ...
-
-
-N = TypeVar("N", bound="Contends")
-
-
-class Contends(Named, Protocol):
-    @property
-    def on_request(self) -> bool: ...
+P = TypeVar("P", bound=Peer)
 
 
 @dataclass(frozen=True)
 class Request:
     """What the command asks of a suite: names of policies and contenders (none: the suite's own), images a call (None: the
-    suite's own), and a folder of images (None: one made from scikit-image's photographs)."""
+    suite's own), and a folder of images (None: one made from scikit-image's photographs). end: when rounds stop, as
+    `time.monotonic()`, though there are fewer than asked for."""
 
     settings: Run
     policies: tuple[str, ...] = ()
     contenders: tuple[str, ...] = ()
     batch: int | None = None
     data: Path | None = None
+    end: float = inf
+
+    def late(self) -> bool:
+        return time.monotonic() >= self.end
 
 
-def chosen(all_of_them: Sequence[N], names: Sequence[str], everything: bool = False) -> list[N]:
+def chosen(all_of_them: Sequence[P], names: Sequence[str], everything: bool = False) -> list[P]:
     """Those named; without names, those that need not be asked for, or all. Raises ValueError for an unknown name."""
     known = [c.name for c in all_of_them]
     unknown = [name for name in names if name not in known]
@@ -93,12 +79,27 @@ def setting(run: Run, scratch: Path | None = None) -> Setting:
     return Setting(run.threads, run.seed, DTYPES[run.dtype], scratch, run.device)
 
 
-def empty(workload: str, contender: Named) -> Cell:
-    """A cell to be filled in; "skipped" where the contender is not installed."""
-    cell = Cell(workload, contender.name, "ok")
-    if contender.missing:
+def obstacle(contender: Peer, workload: str, settings: Run, policy: Policy | None = None) -> Cell:
+    """The cell of a contender that cannot be timed, with the reason; or an empty one with the status "ok"."""
+    cell, needed = Cell(workload, contender.name, "ok"), contender.threads * settings.threads
+    if settings.device not in contender.devices:
+        reason = f"runs on {', '.join(contender.devices)} only"
+    elif contender.missing:
         return replace(cell, status="skipped", reason=f"not installed; install it with: {contender.install}")
-    return cell
+    elif settings.device == "cpu" and isinstance(contender, Contender) and needed > cores():
+        reason = f"needs {needed} cores, this machine has {cores()}"
+    else:
+        reason = (contender.supports(policy) or "") if policy else ""
+    return replace(cell, status="unsupported", reason=reason) if reason else cell
+
+
+@contextmanager
+def filled(cells: dict[tuple[str, str], Cell], key: tuple[str, str]) -> Iterator[None]:
+    """A library may raise anything: the cell then says what, and the others go on."""
+    try:
+        yield
+    except Exception as error:
+        cells[key] = failed(cells[key], error)
 
 
 def failed(cell: Cell, error: Exception) -> Cell:
@@ -133,13 +134,14 @@ def result(
     settings: Run,
     before: float,
     workloads: Sequence[WorkloadRecord],
-    contenders: Sequence[Named],
+    contenders: Sequence[Peer],
     cells: Sequence[Cell],
     *,
     better: str = "higher",
     bandwidth: Spread | None = None,
     fits: Sequence[Fit] = (),
     targets: Sequence[Verdict] = (),
+    matrix: Spread | None = None,
 ) -> Result:
     """before: the machine's load when the suite began."""
     return Result(
@@ -155,4 +157,5 @@ def result(
         cells=tuple(cells),
         fits=tuple(fits),
         targets=tuple(targets),
+        matrix=matrix,
     )

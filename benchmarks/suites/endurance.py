@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -18,10 +17,11 @@ from pathlib import Path
 import gpuaug
 from gpuaug.data import FolderSource
 
-from .. import targets
-from ..files import repeated
-from ..result import Verdict
-from ..stats import Spread, quartiles
+from ..images import repeated
+from ..measure import machine
+from ..measure.result import Verdict
+from ..measure.stats import Spread, quartiles
+from . import targets
 from .common import Progress
 
 MEMORY = Path("/dev/shm")
@@ -74,13 +74,13 @@ def listing(root: Path) -> Iterator[float]:
             folder.mkdir()
             for i in range(ENTRIES // CLASSES):
                 os.close(os.open(folder / f"n{k:08}_{i:05}.JPEG", os.O_CREAT | os.O_WRONLY))
-        Path("/proc/self/clear_refs").write_text("5")  # the peak from now on
-        before = resident()
+        machine.reset_peak()
+        before = machine.resident()
         start = time.perf_counter()
         source = FolderSource(made)
         yield time.perf_counter() - start
         assert len(source) == ENTRIES
-        yield (resident("VmHWM") - before) / 1e6
+        yield (machine.resident("VmHWM") - before) / 1e6
 
 
 def epochs(root: Path) -> Iterator[float]:
@@ -91,16 +91,9 @@ def epochs(root: Path) -> Iterator[float]:
         for _ in range(EPOCHS):
             for _ in loader:
                 pass
-            held.append((resident(), sum(1 for _ in Path("/proc/self/fd").iterdir())))
+            held.append((machine.resident(), sum(1 for _ in Path("/proc/self/fd").iterdir())))
     for kind in zip(*held, strict=True):
         yield max(kind[-10:]) / kind[1]
-
-
-def resident(which: str = "VmRSS") -> int:
-    """Bytes of memory that this process holds, or VmHWM, the most that it has held (Linux, proc_pid_status(5))."""
-    found = re.search(rf"{which}:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert found
-    return int(found[1]) * 1024
 
 
 MEASURES: dict[str, Callable[[Path], Iterator[float]]] = {"first_batch": first_batch, "listing": listing, "epochs": epochs}

@@ -14,21 +14,22 @@ from tempfile import TemporaryDirectory
 
 import gpuaug
 
-from .. import machine, peers, targets
-from ..contender import Setting
-from ..files import Epoch, FilePeer, Raw, Source, folder, images, repeated, small_arrays
-from ..measure import Lane, rounds
-from ..peers.gpuaug import FUSED
-from ..result import Cell, Result, Verdict, WorkloadRecord
-from ..stats import Spread, quartiles, ratio
-from . import common, endurance
+from .. import peers
+from ..images import Raw, Source, folder, images, repeated, small_arrays
+from ..measure import machine
+from ..measure.result import FUSED, Cell, Result, Run, Verdict, WorkloadRecord
+from ..measure.stats import Spread, quartiles, ratio
+from ..measure.timing import Lane, rounds
+from ..peers.contender import Epoch, FilePeer, Setting
+from . import common, endurance, targets
 from .common import Progress, Request
 
 COUNT = {False: 320, True: 64}
 RAW_COUNT = {False: 2**11, True: 2**8}
+CUDA_COUNT = 2**12
 ARRAY_COUNT = {False: 2**12, True: 2**11}
-"""Images of a folder, made of those at hand again and again, of a raw data set, likewise, and of an array: enough that an
-epoch's beginning and end are a small part of it."""
+"""Images of a folder, made of those at hand again and again, of a raw data set, likewise, of either on CUDA, and of an
+array: enough that an epoch's beginning and end are a small part of it."""
 
 STRONG, CHEAP = "simclr", "mae"
 JPEG, JPEG_CHEAP = f"jpeg-{STRONG}", f"jpeg-{CHEAP}"
@@ -63,40 +64,48 @@ class Task:
 
 def measure(request: Request, progress: Progress) -> Result:
     before, settings = machine.load(), request.settings
-    contenders = [c for c in common.chosen(peers.FILES, request.contenders) if c.load or c.missing]
+    contenders = [c for c in common.chosen(peers.FILES, request.contenders) if c.load]
     quick = settings.quick
     with (
         common.threads(settings.threads),
         folder(request.data, COUNT[quick]) as root,
-        repeated(root, COUNT[quick]) as few,
-        repeated(root, RAW_COUNT[quick]) as many,
+        repeated(root, counts(settings)[0]) as few,
+        repeated(root, counts(settings)[1]) as many,
         TemporaryDirectory() as scratch,
     ):
         made = tasks(request, few, many)
         setting = common.setting(settings, Path(scratch))
-        lanes, cells = prepare(made, contenders, setting, progress)
-        rounds(list(lanes.values()), settings.repeats, settings.seconds, progress)
+        lanes, cells = prepare(made, contenders, settings, setting, progress)
+        rounds(list(lanes.values()), settings.repeats, settings.seconds, progress, request.late)
         apart = {c.name for c in contenders if c.processes}
         for (name, task), lane in lanes.items():
             count = next(t.count for t in made if t.name == task)
             cell = common.timed(cells[name, task], lane, count, lanes.get((FUSED, task)))
             cells[name, task] = replace(cell, cores=None) if name in apart else cell
-        counts = {t.name: t.count for t in made}
-        verdicts = judged(lanes, cells, counts, settings.threads)
-        if any(c.name == FUSED for c in contenders):
-            verdicts += endurance.verdicts(root, quick, progress)
+        verdicts: list[Verdict] = []
+        if settings.device == "cpu":  # the targets' device
+            verdicts = judged(lanes, cells, {t.name: t.count for t in made}, settings.threads)
+            if any(c.name == FUSED for c in contenders):
+                verdicts += endurance.verdicts(root, quick, progress)
     records = [WorkloadRecord(t.name, t.policy, (), gpuaug.policy(t.policy).views[0].size, t.batch) for t in made]
     return common.result(
         "loader", "images/s", settings, before, records, contenders, list(cells.values()), targets=verdicts
     )  # fmt: skip
 
 
+def counts(settings: Run) -> tuple[int, int]:
+    """Images of a folder, and of a raw data set."""
+    if settings.device == "cuda" and not settings.quick:
+        return CUDA_COUNT, CUDA_COUNT
+    return COUNT[settings.quick], RAW_COUNT[settings.quick]
+
+
 def tasks(request: Request, few: Path, many: Path) -> list[Task]:
     """few, many: folders of JPEGs."""
     quick = request.settings.quick
-    batch = request.batch or (16 if quick else 64)
+    batch = request.batch or (16 if quick else 256 if request.settings.device == "cuda" else 64)
     count = len(images(few)) // batch * batch
-    raw_count = RAW_COUNT[quick] // batch * batch
+    raw_count = counts(request.settings)[1] // batch * batch
     if not (count and raw_count):
         raise ValueError(f"--batch {batch}: an epoch has only {len(images(few))} images")
     if request.policies:
@@ -112,7 +121,7 @@ def tasks(request: Request, few: Path, many: Path) -> list[Task]:
 
 
 def prepare(
-    made: Sequence[Task], contenders: Sequence[FilePeer], setting: Setting, progress: Progress
+    made: Sequence[Task], contenders: Sequence[FilePeer], settings: Run, setting: Setting, progress: Progress
 ) -> tuple[dict[tuple[str, str], Lane], dict[tuple[str, str], Cell]]:
     lanes: dict[tuple[str, str], Lane] = {}
     cells: dict[tuple[str, str], Cell] = {}
@@ -121,22 +130,18 @@ def prepare(
         progress(f"{task.name}: first epochs")
         for contender in contenders:
             key = contender.name, task.name
-            cells[key] = cell = common.empty(task.name, contender)
-            refused = contender.supports(policy)
-            if not isinstance(task.source, contender.takes):
+            cells[key] = cell = common.obstacle(contender, task.name, settings, policy)
+            if cell.status == "ok" and not isinstance(task.source, contender.takes):
                 refused = "takes JPEGs only" if contender.takes == (Path,) else "takes no such source"
-            if cell.status == "ok" and refused:
                 cells[key] = replace(cell, status="unsupported", reason=refused)
             elif cell.status == "ok" and contender.load:
-                try:
+                with common.filled(cells, key):
                     start = time.perf_counter()
                     given = replace(setting, threads=task.threads or setting.threads)
                     call = whole(contender.load(task.source, policy, task.batch, given), task.count)
                     call()
                     cells[key] = replace(cell, first_call_s=time.perf_counter() - start)
-                    lanes[key] = Lane(call)
-                except Exception as error:  # a library may raise anything; its cell says what
-                    cells[key] = common.failed(cell, error)
+                    lanes[key] = Lane(call, setting.device)
     return lanes, cells
 
 

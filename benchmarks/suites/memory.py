@@ -18,18 +18,18 @@ import os
 import subprocess
 import sys
 from dataclasses import asdict, replace
-from pathlib import Path
 from statistics import median
 
 import torch
 
-from .. import machine, peers
-from ..contender import Contender
-from ..result import Cell, Result, Run
-from ..stats import quartiles
+from .. import peers
+from ..measure import machine
+from ..measure.result import Cell, Result, Run
+from ..measure.stats import quartiles
+from ..peers.contender import Contender
 from ..workloads import Workload, one_view, photographs
 from . import common
-from .augment import obstacle, wanted, workload_record
+from .augment import wanted, workload_record
 from .common import Progress, Request
 
 WORKLOADS = {False: ("strong-256", "cheap-256", "strong-500"), True: ("strong-256", "cheap-256")}
@@ -41,11 +41,9 @@ PATIENCE = 600
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1"}
 """Environment of a child: see above; fixed, as glibc otherwise raises the threshold to the largest block freed."""
 
-STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-
 
 def measure(request: Request, progress: Progress) -> Result:
-    if not STATUS.is_file():
+    if not machine.STATUS.is_file():
         raise ValueError("memory: reads /proc/self/status, which only Linux has")
     before, settings = machine.load(), request.settings
     workloads = [w for w in wanted(request) if request.policies or w.name in WORKLOADS[settings.quick]]
@@ -53,6 +51,9 @@ def measure(request: Request, progress: Progress) -> Result:
     cells = []
     for workload in workloads:
         for contender in contenders:
+            if request.late():
+                cells.append(Cell(workload.name, contender.name, "skipped", "no time was left"))
+                continue
             progress(f"{contender.name} on {workload.name}")
             cells.append(peak_of(contender, workload, settings))
     records = [workload_record(w, common.DTYPES[settings.dtype].itemsize) for w in workloads]
@@ -61,7 +62,7 @@ def measure(request: Request, progress: Progress) -> Result:
 
 
 def peak_of(contender: Contender, workload: Workload, settings: Run) -> Cell:
-    cell = obstacle(contender, workload, settings)
+    cell = common.obstacle(contender, workload.name, settings, one_view(workload.policy))
     if cell.status != "ok":
         return cell
     try:
@@ -98,12 +99,12 @@ def run_child(task: str) -> tuple[int, int]:
     with common.threads(settings.threads):
         contender.prepare(policy, photos[:1], setting)()
         trim()
-        RESET.write_text("5")  # resets the high-water mark (proc(5))
-        baseline, free = resident("VmRSS"), free_on(settings.device)
+        machine.reset_peak()
+        baseline, free = machine.resident(), free_on(settings.device)
         make = contender.prepare(policy, photos, setting)
         for _ in range(CALLS):
             make()
-        return resident("VmHWM") - baseline, free - free_on(settings.device)
+        return machine.resident("VmHWM") - baseline, free - free_on(settings.device)
 
 
 def free_on(device: str) -> int:
@@ -120,12 +121,6 @@ def trim() -> None:
     torch.cuda.empty_cache()  # does nothing where CUDA was not used
     if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
         libc.malloc_trim(0)
-
-
-def resident(field: str) -> int:
-    """Bytes, from /proc/self/status."""
-    line = next(line for line in STATUS.read_text().splitlines() if line.startswith(f"{field}:"))
-    return int(line.split()[1]) * 1024
 
 
 if __name__ == "__main__":

@@ -14,17 +14,16 @@ import torch
 
 from gpuaug import Policy, View
 
-from .. import machine, peers
-from ..contender import Contender, MakeViews, Setting
-from ..cores import cores
-from ..measure import Lane, rounds
-from ..peers.gpuaug import FUSED
-from ..result import Cell, Fit, Result, Run, WorkloadRecord
-from ..stats import interval, quartiles
-from ..table import is_ours
+from .. import peers
+from ..measure import machine
+from ..measure.cores import cores
+from ..measure.result import FUSED, Cell, Fit, Result, Run, WorkloadRecord, is_ours
+from ..measure.stats import interval, quartiles
+from ..measure.timing import Lane, rounds
+from ..peers.contender import Contender, MakeViews, Setting
 from ..workloads import Workload, one_view, photographs
 from . import common
-from .augment import QUICK, obstacle
+from .augment import QUICK
 from .common import Progress, Request
 
 BATCHES = {False: (1, 4, 16, 64, 256, 1024), True: (1, 4, 16)}
@@ -76,15 +75,13 @@ def measure(request: Request, progress: Progress) -> Result:
             photos = photographs(point.workload)
             for contender in contenders:
                 key = contender.name, point.name
-                cells[key] = replace(obstacle(contender, point.workload, settings), workload=point.name)
+                cells[key] = common.obstacle(contender, point.name, settings, one_view(point.workload.policy))
                 if cells[key].status == "ok":
-                    try:
+                    with common.filled(cells, key):
                         make = maker(contender, point, photos, common.setting(settings))
                         make()
                         lanes[key] = Lane(make, settings.device)
-                    except Exception as error:  # a library may raise anything; its cell says what
-                        cells[key] = common.failed(cells[key], error)
-        rounds(list(lanes.values()), settings.repeats, settings.seconds, progress)
+        rounds(list(lanes.values()), settings.repeats, settings.seconds, progress, request.late)
     threads_of, ones = {p.name: p.threads for p in made}, {c.name: c.threads for c in contenders}
     for key, lane in lanes.items():
         alone = settings.device == "cpu" and threads_of[key[1]] == 1 and ones[key[0]] == 1

@@ -2,7 +2,7 @@
 
 Each contender is a loader that feeds the step; `replayed` uses one batch again and again, which is the upper bound. A repeat
 begins an epoch, makes two steps unmeasured, so that whatever was prefetched while nobody was waiting is used up, and times the
-next ones.
+next ones. On CUDA the host runs ahead within a repeat, as it does in training.
 """
 
 from __future__ import annotations
@@ -15,36 +15,54 @@ from itertools import repeat as forever
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import Any, cast
+from typing import Any
 
 import torch
 
 import gpuaug
 from ssl_train.losses import nt_xent
 from ssl_train.methods import METHODS
-from ssl_train.model import BACKBONES, JointEmbedding
+from ssl_train.model import JointEmbedding
 from ssl_train.optim import OPTIMIZERS, groups
 
-from .. import machine, peers
-from ..files import Epoch, FilePeer, anything, folder, images
-from ..result import Cell, Result, Run, WorkloadRecord
-from ..stats import quartiles
+from .. import peers
+from ..images import Source, folder, images, repeated, small_arrays
+from ..measure import machine
+from ..measure.result import FUSED, Cell, Result, Run, WorkloadRecord
+from ..measure.stats import quartiles
+from ..measure.timing import LEAST_ROUNDS, synchronize
+from ..peers.contender import BOTH, Epoch, FilePeer, Setting, anything
 from . import common
 from .common import Progress, Request
+from .targets import data_wait
 
-NETWORKS = {False: ("resnet18", "resnet50", "vit_small"), True: ("resnet18_quarter",)}
-SIZE, BATCH = {False: 96, True: 32}, {False: 16, True: 8}
-WARM, STEPS = 2, {False: 4, True: 2}
-"""Steps of a repeat: unmeasured, measured."""
+WARM = 2
+"""Steps at the beginning of a repeat that are not measured."""
 
 TEMPERATURE = 0.1
 
-Views = Sequence[torch.Tensor]
-Step = Callable[[Views], float]
+PICTURES = 512
+"""Different ones at most, where the suite makes them."""
 
-REPLAYED = FilePeer(
-    "replayed", (), "", (), "one batch of gpuaug's again and again", "the upper bound: no data is waited for", anything
-)  # fmt: skip
+Views = Sequence[torch.Tensor]
+Step = Callable[[Views], None]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network of ssl_train, and its views' side in pixels; up to 32 it is fed from arrays in memory. batch: images a step."""
+
+    network: str
+    size: int
+    batch: int
+    policy: str = "simclr"
+
+
+CPU, QUICK, CUDA = (
+    (Case("resnet18", 96, 16), Case("resnet50", 96, 16), Case("vit_small", 96, 16)),
+    (Case("resnet18_quarter", 32, 8),),
+    (Case("resnet50", 224, 256), Case("vit_small", 224, 256), Case("resnet18", 32, 512, "simclr_cifar")),
+)
 
 
 @dataclass
@@ -57,67 +75,108 @@ class Row:
     waited: list[float] = field(default_factory=list)
 
 
+REPLAYED = FilePeer(
+    name="replayed",
+    distributions=("gpuaug",),
+    regime="one batch of gpuaug's again and again",
+    note="the upper bound: no data is waited for",
+    supports=anything,
+    devices=BOTH,
+    load=lambda source, policy, batch, setting: replay(peers.gpuaug.load(source, policy, batch, setting)),
+    takes=(Path, tuple),
+)
+
+
+def cases(request: Request) -> list[Case]:
+    """Raises ValueError for a policy that SimCLR's step does not take."""
+    s = request.settings
+    found = [replace(c, batch=request.batch or c.batch) for c in (QUICK if s.quick else CUDA if s.device == "cuda" else CPU)]
+    if request.policies:
+        found = [replace(c, policy=request.policies[0]) for c in found]
+    wanted = METHODS["simclr"].views
+    for case in found:
+        policy = gpuaug.policy(case.policy, size=case.size)
+        if len(policy) != wanted or len({view.size for view in policy.views}) > 1:
+            raise ValueError(f"--policy {case.policy}: SimCLR's step takes a policy of {wanted} views of one size")
+    return found
+
+
 def measure(request: Request, progress: Progress) -> Result:
     before, s = machine.load(), request.settings
-    size, batch = SIZE[s.quick], request.batch or BATCH[s.quick]
     contenders = common.chosen([*(c for c in peers.FILES if c.load and c.name != "dali-decode"), REPLAYED], request.contenders)
-    networks = NETWORKS[s.quick]
-    policy_name = request.policies[0] if request.policies else "simclr"
-    policy = gpuaug.policy(policy_name, size=size)
-    wanted = METHODS["simclr"].views
-    if len(policy) != wanted or len({view.size for view in policy.views}) > 1:
-        raise ValueError(f"--policy {policy_name}: SimCLR's step takes a policy of {wanted} views of one size")
+    made, steps = cases(request), 2 if s.quick else 10 if s.device == "cuda" else 4
     cells: dict[tuple[str, str], Cell] = {}
-    count = batch * (WARM + STEPS[s.quick] + 2)
-    with common.threads(s.threads), folder(request.data, count) as root, TemporaryDirectory() as scratch:
-        if len(images(root)) < count:
-            raise ValueError(f"--data {root}: {len(images(root))} images, train needs {count} for its steps of {batch}")
-        setting = replace(common.setting(s, Path(scratch)), dtype=torch.float32)  # --dtype is that of the step
-        for network in networks:
-            progress(f"{network}: first steps")
-            rows = {}
-            for contender in contenders:
-                cells[contender.name, network] = cell = obstacle(contender, network, policy)
-                if cell.status == "ok":
-                    load = cast(Any, contender.load or peers.gpuaug.load)
-                    epoch = load(root, policy, batch, setting)
-                    rows[contender.name] = Row(replay(epoch) if contender is REPLAYED else epoch, stepper(network, size, s))
-            for k in range(s.repeats):
-                progress(f"{network}: round {k + 1} of {s.repeats}")
-                for name, row in list(rows.items()):
-                    try:
-                        window(row, STEPS[s.quick])
-                    except Exception as error:  # a library may raise anything; its cell says what
-                        cells[name, network] = common.failed(cells[name, network], error)
-                        del rows[name]
-            for name, row in rows.items():
-                cells[name, network] = finished(cells[name, network], row, batch)
-    records = [WorkloadRecord(n, policy_name, (), (size, size), batch) for n in networks]
-    return common.result("train", "images/s", s, before, records, contenders, list(cells.values()))
+    count = max(case.batch for case in made) * (WARM + steps + 2)
+    with common.threads(s.threads), folder(request.data, min(count, PICTURES)) as root, TemporaryDirectory() as scratch:
+        if request.data and len(images(root)) < count:
+            raise ValueError(f"--data {root}: {len(images(root))} images, train needs {count} for its steps")
+        setting = common.setting(s, Path(scratch))
+        if s.device == "cpu":
+            setting = replace(setting, dtype=torch.float32)  # --dtype is that of the step
+        with repeated(root, count) as many:
+            for case in made:
+                source = small_arrays(count, s.seed) if case.size <= 32 and s.device == "cuda" else many
+                trained(case, source, contenders, steps, request, setting, cells, progress)
+    waits = [c.more["data_wait"] for c in cells.values() if c.contender == FUSED and c.figure]
+    targets = [data_wait(max(waits, default=None))] if s.device == "cuda" else []
+    records = [WorkloadRecord(c.network, c.policy, (), (c.size, c.size), c.batch) for c in made]
+    return common.result("train", "images/s", s, before, records, contenders, list(cells.values()), targets=targets)
 
 
-def obstacle(contender: FilePeer, network: str, policy: gpuaug.Policy) -> Cell:
-    cell = common.empty(network, contender)
-    if cell.status == "ok" and network not in BACKBONES:
-        return replace(cell, status="unsupported", reason=f"ssl_train has no {network}; it has {', '.join(BACKBONES)}")
-    refused = contender.supports(policy)
-    return replace(cell, status="unsupported", reason=refused) if cell.status == "ok" and refused else cell
+def trained(
+    case: Case,
+    source: Source,
+    contenders: Sequence[FilePeer],
+    steps: int,
+    request: Request,
+    setting: Setting,
+    cells: dict[tuple[str, str], Cell],
+    progress: Progress,
+) -> None:
+    """Fill in the cells of a network."""
+    s, policy = request.settings, gpuaug.policy(case.policy, size=case.size)
+    progress(f"{case.network}: first steps")
+    rows: dict[tuple[str, str], Row] = {}
+    for contender in contenders:
+        key = contender.name, case.network
+        cells[key] = cell = common.obstacle(contender, case.network, s, policy)
+        if cell.status == "ok" and not isinstance(source, contender.takes):
+            cells[key] = replace(cell, status="unsupported", reason="takes JPEGs only")
+        elif cell.status == "ok" and contender.load:
+            with common.filled(cells, key):
+                epoch = contender.load(source, policy, case.batch, setting)
+                rows[key] = Row(epoch, stepper(case, s))
+    for k in range(s.repeats):
+        if k >= LEAST_ROUNDS and request.late():
+            break
+        progress(f"{case.network}: round {k + 1} of {s.repeats}")
+        for key, row in list(rows.items()):
+            with common.filled(cells, key):
+                window(row, steps, s.device)
+            if cells[key].status == "error":
+                del rows[key]
+    alone = rows.get((REPLAYED.name, case.network))
+    for key, row in rows.items():
+        cells[key] = finished(cells[key], row, case.batch, alone)
 
 
-def stepper(network: str, size: int, settings: Run) -> Step:
-    """A SimCLR step with LARS, as `python -m ssl_train` makes it."""
+def stepper(case: Case, settings: Run) -> Step:
+    """A SimCLR step with LARS, as `python -m ssl_train` makes it; it does not wait for the device."""
     torch.manual_seed(settings.seed)
-    model = JointEmbedding(network, size, METHODS["simclr"].small.projector)
+    model = JointEmbedding(case.network, case.size, METHODS["simclr"].small.projector).to(settings.device)
+    if settings.device == "cuda":
+        model = model.to(memory_format=torch.channels_last)
     optimizer = OPTIMIZERS["lars"](groups(model, 1e-6), 0.1)
 
-    def step(views: Views) -> float:
-        with torch.autocast("cpu", torch.bfloat16, enabled=settings.dtype == "bfloat16"):
+    def step(views: Views) -> None:
+        if settings.device == "cuda":
+            views = [view.contiguous(memory_format=torch.channels_last) for view in views]
+        with torch.autocast(settings.device, torch.bfloat16, enabled=settings.dtype == "bfloat16"):
             _, z, _ = model(views)
-        loss = nt_xent(z[0], z[1], TEMPERATURE)
+        loss = nt_xent(z[0].float(), z[1].float(), TEMPERATURE)
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()
-        return float(loss.detach())
 
     return step
 
@@ -129,18 +188,20 @@ def replay(epoch: Epoch) -> Epoch:
     return lambda: iter(forever(batch))
 
 
-def window(row: Row, steps: int) -> None:
+def window(row: Row, steps: int, device: str) -> None:
     """One repeat."""
     batches: Iterator[Views] = row.epoch()
     try:
         for _ in range(WARM):
             row.step(next(batches))
+        synchronize(device)
         start, waited = time.perf_counter(), 0.0
         for _ in range(steps):
             begin = time.perf_counter()
             views = next(batches)
             waited += time.perf_counter() - begin
             row.step(views)
+        synchronize(device)
         row.seconds.append((time.perf_counter() - start) / steps)
         row.waited.append(waited / steps)
     finally:
@@ -148,7 +209,10 @@ def window(row: Row, steps: int) -> None:
             batches.close()
 
 
-def finished(cell: Cell, row: Row, batch: int) -> Cell:
+def finished(cell: Cell, row: Row, batch: int, alone: Row | None) -> Cell:
+    """alone: of the replayed batch."""
     values = tuple(batch / s for s in row.seconds)
     more = {"data_wait": sum(row.waited) / sum(row.seconds), "step_ms": 1000 * median(row.seconds)}
+    if alone is not None and alone is not row:
+        more["slowdown"] = median(row.seconds) / median(alone.seconds) - 1
     return replace(cell, calls=1, values=values, figure=quartiles(values), more=more)

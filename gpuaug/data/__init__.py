@@ -3,6 +3,7 @@
 source --bytes--> decode --Images--> device --> Augmenter --> bounded queue --> (views, target)
 """
 
+from .decoders.dali import DaliDecoder
 from .decoders.pillow import DecodeError, decode
 from .engine.stats import Stats
 from .loader import DataLoader
@@ -15,6 +16,7 @@ from .sources.shards import ShardSource
 
 __all__ = [
     "ArraySource",
+    "DaliDecoder",
     "DataLoader",
     "DatasetSource",
     "DecodeError",

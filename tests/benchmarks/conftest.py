@@ -11,16 +11,16 @@ import torch
 
 from benchmarks import peers
 from benchmarks.__main__ import THREAD_VARIABLES
-from benchmarks.contender import Contender
-from benchmarks.machine import Machine
-from benchmarks.peers.gpuaug import CONTENDERS, FUSED
-from benchmarks.result import Cell, ContenderRecord, Fit, Result, Run, Verdict, WorkloadRecord
-from benchmarks.stats import Spread
+from benchmarks.measure.machine import Machine
+from benchmarks.measure.result import FUSED, Cell, ContenderRecord, Fit, Result, Run, Verdict, WorkloadRecord
+from benchmarks.measure.stats import Spread
+from benchmarks.peers.contender import Contender
+from benchmarks.peers.gpuaug import CONTENDERS
 
 
 def like_kornia(name: str) -> Contender:
     """gpuaug's Kornia backend, which needs no compilation, under another name."""
-    return replace(next(c for c in CONTENDERS if c.name == "gpuaug-kornia"), name=name)
+    return replace(next(c for c in CONTENDERS if c.name == "gpuaug-batched"), name=name)
 
 
 def failing(*arguments: object) -> object:
@@ -44,7 +44,7 @@ def contenders(monkeypatch: pytest.MonkeyPatch) -> list[Contender]:
     made = [
         like_kornia(FUSED),
         next(c for c in peers.ALL if c.name == "torchvision"),
-        replace(like_kornia("absent"), modules=("no_such_package",), install="pip install no-such-package"),
+        replace(like_kornia("absent"), modules=("no_such_package",), remedy="pip install no-such-package"),
         replace(like_kornia("broken"), prepare=failing),
         replace(like_kornia("fleeting"), prepare=failing_later, same_draws=False),
         next(c for c in peers.ALL if c.name == "triton-augment"),

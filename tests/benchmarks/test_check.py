@@ -9,10 +9,12 @@ import pytest
 import torch
 
 import gpuaug
-from benchmarks import check, peers
-from benchmarks.contender import Contender, Setting
+from benchmarks import peers
+from benchmarks.images import RAGGED
+from benchmarks.peers.contender import Contender, Setting
 from benchmarks.peers.gpuaug import maker
-from benchmarks.workloads import RAGGED, Workload, one_view, photographs
+from benchmarks.suites import check
+from benchmarks.workloads import Workload, one_view, photographs
 
 WORKLOAD = Workload("small", "simclr_cifar", (48, 64), batch=64)
 SETTING = Setting()
@@ -37,11 +39,11 @@ def altered(change: Callable[[torch.Tensor], torch.Tensor], same_draws: bool = F
         make = true(policy, photos, setting)
         return lambda: change(make())
 
-    return replace(named("gpuaug-kornia"), prepare=prepare, same_draws=same_draws)
+    return replace(named("gpuaug-batched"), prepare=prepare, same_draws=same_draws)
 
 
 def test_the_truth_and_what_equals_it_pass():
-    assert found_for(named("gpuaug-kornia")) == []
+    assert found_for(named("gpuaug-batched")) == []
     assert found_for(named("torchvision")) == []
 
 
@@ -73,7 +75,7 @@ def test_a_wrong_distribution_is_found_though_every_probe_passes():
         crop = replace(view.ops[0], scale=(0.08, 0.1))
         return true(gpuaug.Policy(gpuaug.View(view.size, crop, view.ops[-1])), photos, setting)
 
-    found = found_for(replace(named("gpuaug-kornia"), prepare=prepare, same_draws=False))
+    found = found_for(replace(named("gpuaug-batched"), prepare=prepare, same_draws=False))
     assert found
     assert all(text.startswith(tuple(check.FEATURES)) for text in found)
 

@@ -9,11 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.__main__ import main
-from benchmarks.compare import ALL, OURS, compare, differences
-from benchmarks.machine import Machine
-from benchmarks.peers.gpuaug import FUSED
-from benchmarks.result import Cell, ContenderRecord, Result, Run, WorkloadRecord, save
-from benchmarks.stats import quartiles
+from benchmarks.measure.machine import Machine
+from benchmarks.measure.result import FUSED, OURS, Cell, ContenderRecord, Result, Run, WorkloadRecord, save
+from benchmarks.measure.stats import quartiles
+from benchmarks.report.compare import ALL, compare, differences
 
 SPEEDS = {FUSED: 8000.0, "gpuaug-kornia": 90.0, "torchvision": 150.0, "albumentationsx": 900.0, "dali": 300.0}
 ALONE = {FUSED: 8000.0}

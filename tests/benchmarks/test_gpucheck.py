@@ -1,27 +1,22 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
+from benchmarks import gpucheck, outcomes
 from benchmarks.__main__ import main
-from benchmarks.gpucheck import report, runner, text, verdicts
-from benchmarks.gpucheck.augment import two_views
-from benchmarks.gpucheck.contenders import FUSED, KORNIA, REPLAYED, of_peer
-from benchmarks.gpucheck.pixels import pictures
-from benchmarks.gpucheck.steps import STEPS, Row, Setting, Step, choose
-from benchmarks.peers import dali, torchvision
+from benchmarks.gpucheck import TASKS, Setting, Task, choose, ended, promises
+from benchmarks.measure.result import FUSED, REPLAYED, SCHEMA, Check, Outcomes, Step, load
+from benchmarks.measure.stats import Spread
+from benchmarks.suites import targets
 
-BAD = Step("bad", "a step of the tests", "gpucheck_steps", 1.0, small=True)
-
-
-@pytest.fixture(autouse=True)
-def steps_are_importable(monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+HERE = Setting("cpu", False, None, False)
 
 
 def strict(path: Path):
@@ -29,10 +24,6 @@ def strict(path: Path):
         raise AssertionError(f"{constant} is not JSON")
 
     return json.loads(path.read_text(), parse_constant=refuse)
-
-
-def last(how: str, seconds: float = 120.0):
-    return list(runner.run_step(BAD, Setting("cpu", data=how, end=time.time() + seconds)))[-1]
 
 
 def alive(pid: int) -> bool:
@@ -44,136 +35,142 @@ def alive(pid: int) -> bool:
     return found
 
 
-def test_a_step_that_hangs_is_ended_with_its_workers_and_keeps_its_rows(monkeypatch):
-    monkeypatch.setattr(runner, "GRACE", 0.5)
-    begun = runner.run_step(BAD, Setting("cpu", data="hang", end=time.time() + 120))
-    seen = next(found for found in begun if len(found.rows) == 2)
-    assert seen.status == "running"
-    begun.close()  # as Ctrl-C does
-    assert not alive(int(seen.rows[1].value))
+def program(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
 
-    setting = Setting("cpu", data="hang", end=time.time() + 10)
-    found = list(runner.run_step(BAD, setting))[-1]
-    assert found.status == "failed"
+
+def test_a_step_that_hangs_is_ended_with_its_workers(monkeypatch, tmp_path):
+    monkeypatch.setattr(gpucheck, "GRACE", 0.5)
+    place = tmp_path / "pid"
+    worker = "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])"
+    code = f"import subprocess, sys, time; w = {worker}; open({str(place)!r}, 'w').write(str(w.pid)); time.sleep(600)"
+    found = ended("bad", program(code), gpucheck.environment(), 10)
+    assert (found.status, found.late) == ("failed", True)
     assert "still running" in found.reason
-    assert [row.name for row in found.rows] == ["first", "worker"]
-    assert not alive(int(found.rows[1].value))
+    assert not alive(int(place.read_text()))
 
 
 @pytest.mark.parametrize(
-    ("how", "reason", "names"),
+    ("code", "status", "reason"),
     [
-        ("raise", "1 of 2 failed", ["first", "the rest of the step"]),
-        ("die", "killed by SIGSEGV", ["first"]),
-        ("infinite", "1 of 2 failed", ["first", "speed"]),
+        ("raise MemoryError('out of memory')", "failed", "exit status 1: MemoryError: out of memory"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "failed", "killed by SIGSEGV"),
+        ("print('fine')", "ok", ""),
     ],
 )
-def test_a_step_that_fails_says_how(how, reason, names):
-    found = last(how)
-    assert found.status == "failed"
-    assert found.reason.startswith(reason)
-    assert [row.name for row in found.rows] == names
-    if how == "raise":
-        assert found.rows[-1].text == "MemoryError: out of memory"
+def test_a_step_says_how_it_ended(code, status, reason):
+    found = ended("bad", program(code), gpucheck.environment(), 60)
+    assert (found.status, found.reason, found.late) == (status, reason, False)
 
 
-def test_the_next_step_runs_and_the_file_is_strict_json_at_every_row(tmp_path, monkeypatch):
-    path = tmp_path / "there" / "check.json"
-    saved = []
-    save = report.save
+def test_the_outcome_of_a_test_is_known_even_if_the_run_is_killed(tmp_path):
+    """By case, with what a failing one said; also of one that cannot be collected."""
+    (tmp_path / "test_some.py").write_text(
+        "import os, pytest\n"
+        "@pytest.mark.parametrize('k', [1, 2, 3])\n"
+        "def test_small(k):\n    assert k < 3, 'too\\nlarge'\n"
+        "def test_skipped():\n    pytest.skip('needs CUDA')\n"
+        "def test_set_up(no_such_fixture):\n    pass\n"
+        "def test_killed():\n    os.abort()\n"
+        "def test_never_reached():\n    pass\n"
+    )
+    (tmp_path / "test_broken.py").write_text("import no_such_module\n")
+    place = tmp_path / "outcomes"
+    environment = gpucheck.environment(**{outcomes.FILE: str(place)})
+    for name in ("test_broken.py", "test_some.py"):
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "benchmarks.outcomes", "-p", "no:cacheprovider", name]
+        subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=False)
+    found = {one.name.partition("::")[2] or one.name: one for one in outcomes.read(place)}
+    assert list(found) == ["test_broken.py", "test_small", "test_skipped", "test_set_up"]
+    assert (found["test_small"].passed, len(found["test_small"].failed)) == (2, 1)
+    assert "test_small[3]: AssertionError: too" in found["test_small"].failed[0]
+    assert found["test_skipped"].skipped == 1
+    assert "no_such_fixture" in found["test_set_up"].failed[0] or found["test_set_up"].failed
+    assert "no_such_module" in found["test_broken.py"].failed[0]
 
-    def watched(check, place):
-        save(check, place)
+
+def test_the_next_step_runs_and_the_file_is_strict_json_after_each(tmp_path, monkeypatch, results):
+    path, saved = tmp_path / "there" / "check.json", []
+    kept = tmp_path / "kept.json"
+    gpucheck.result.save(results[:1], kept)
+    save = gpucheck.result.save
+
+    def watched(found, place, check=None):
+        save(found, place, check)
         saved.append(strict(place))
 
-    monkeypatch.setattr(report, "save", watched)
-    two = (replace(BAD, name="one"), replace(BAD, name="two", share=0.5), replace(BAD, name="three", small=False))
-    check = runner.run_all(two, Setting("cpu", data="infinite"), 240, path, False, lambda line: None)
-    assert [(s.name, s.status) for s in check.steps] == [("one", "failed"), ("two", "failed"), ("three", "skipped")]
-    counts = [[len(s["rows"]) for s in one["steps"]] for one in saved]
-    for one in ([0], [1], [2], [2, 0], [2, 1], [2, 2]):
-        assert one in counts
-    assert [s["status"] for s in strict(path)["steps"]] == ["failed", "failed", "skipped"]
+    def suite(task, setting, seconds, place):
+        copy = f"import shutil; shutil.copy({str(kept)!r}, {str(place)!r})"
+        return program("raise ValueError('fell apart')" if task.name == "one" else copy)
+
+    monkeypatch.setattr(gpucheck.result, "save", watched)
+    monkeypatch.setattr(gpucheck, "suite", suite)
+    three = (Task("one", 0.5, small=True), Task("two", 0.5, small=True), Task("three", 0.5))
+    check, found = gpucheck.run(three, HERE, 4, path, lambda line: None)
+    assert [(s.name, s.status) for s in check.steps] == [("one", "failed"), ("two", "ok"), ("three", "skipped")]
+    assert [len(one["check"]["steps"]) for one in saved] == [1, 2, 3]
+    assert found == results[:1]
+    assert load(path) == (results[0],)  # a file that report, compare and readme read too
+    assert saved[-1]["schema"] == SCHEMA
     assert list(path.parent.iterdir()) == [path]  # nothing half written is left
 
 
 def test_a_step_is_not_begun_without_time(tmp_path):
-    check = runner.run_all((BAD,), Setting("cpu"), 1.0, tmp_path / "c.json", True, lambda line: None)
+    check, _ = gpucheck.run((TASKS[1],), HERE, 1 / 60, tmp_path / "c.json", lambda line: None)
     assert check.steps[0].reason.startswith("no time left")
 
 
-# Verdicts.
+# Promises.
 
 
-def cuda(**steps: list[Row]):
-    check = report.begin(Setting("cuda"), 600)
-    for name, rows in steps.items():
-        check = report.with_step(check, report.StepResult(name, name, "ok", rows=tuple(rows)))
-    return check
+def spread(median: float) -> Spread:
+    return Spread(median, 0.9 * median, 1.1 * median)
 
 
-def speed(name: str, value: float, share: float = 0.0) -> Row:
-    return Row(name, value=value, unit="views/s", more={"share": share}, rounds=(value, 2 * value, 3 * value))
+def kept(price: float, kornia: float, cheap: float, strong: float, wait: float, failed: int, results) -> list[bool | None]:
+    ratios = {(FUSED, "cheap-256"): spread(price), (FUSED, "strong-256"): spread(kornia)}
+    shares = {(REPLAYED, "cheap-256"): spread(cheap), (REPLAYED, "strong-256"): spread(strong)}
+    augment = replace(results[0], targets=targets.judge_cuda(lambda of, to: ratios[of], shares.get))
+    train = replace(results[2], targets=(targets.data_wait(wait),))
+    tests = [Outcomes("test_device.py::test_an_op", 5, 1, ("test_an_op[hue]: 0.1",) * failed)]
+    return [v.met for v in promises([augment, train], tests)]
 
 
-def kept(check) -> list[bool | None]:
-    return [v.kept for v in verdicts.judge(check)]
+def test_promises_follow_from_figures(results):
+    assert kept(1.9, 101, 0.61, 0.31, 0.002, 0, results) == [True] * 6
+    assert kept(2.1, 99, 0.59, 0.29, 0.02, 1, results) == [False] * 6
 
 
-def figures(strong: float, cheap: float, kornia: float, shares: tuple[float, float], wait: float):
-    return {
-        "augment": [
-            speed(f"simclr / {FUSED}", strong, shares[0] / 2),
-            speed(f"cheap / {FUSED}", cheap, shares[1] / 2),
-            speed(f"simclr / {KORNIA}", kornia),
-            speed(f"simclr / {REPLAYED}", strong, shares[0]),
-            speed(f"cheap / {REPLAYED}", cheap, shares[1]),
-        ],
-        "train": [
-            Row("ResNet-50, 224 / gpuaug", value=100.0, unit="ms a step", more={"data wait": wait}),
-            Row("ResNet-50, 224 / torchvision", value=900.0, unit="ms a step", more={"data wait": 0.9}),
-        ],
-    }
+def test_what_was_not_measured_is_neither_kept_nor_missed(results):
+    assert [v.met for v in promises(results, [])] == [None] * 6
+    assert [v.met for v in promises(results, [Outcomes("test_x", 0, 3, ())])] == [None] * 6  # skipped tests compare nothing
 
 
-def test_verdicts_follow_from_figures():
-    parity = [Row("triton / policy simclr", value=1e-6), Row("facts / finite", text="64 views")]
-    good = figures(strong=600, cheap=1000, kornia=5, shares=(0.31, 0.61), wait=0.002)
-    assert kept(cuda(**good, correct=parity)) == [True] * 6
-    bad = figures(strong=400, cheap=1000, kornia=5, shares=(0.29, 0.59), wait=0.02)
-    assert kept(cuda(**bad, correct=[*parity, Row("kornia ops / hue", "failed")])) == [False] * 6
-    check = cuda(**bad, correct=parity)
-    assert replace(check, verdicts=verdicts.judge(check)).failed
-    by = {v.promise: v.text for v in verdicts.judge(check)}
-    assert "1.2 times too much" in by["strong at the price of cheap: time at most 2 x"]
-    assert "1.2 times too little" in by["at least 100 x Kornia on CUDA (simclr)"]
+def test_what_fails_or_is_missed_fails_the_check():
+    good = Check("cuda", False, 10, (Step("augment", "ok"), Step("train", "skipped", "no time")), (), promises([], []))
+    assert not gpucheck.failed(good)
+    assert gpucheck.failed(replace(good, steps=(Step("augment", "failed", "killed"),)))
+    assert gpucheck.failed(replace(good, promises=(targets.data_wait(0.02),)))
+    assert not gpucheck.failed(replace(good, promises=(targets.data_wait(0.002),)))
 
 
-def test_what_was_not_measured_is_neither_kept_nor_missed():
-    assert kept(cuda()) == [None] * 6
-    assert kept(cuda(correct=[Row("facts / finite", text="fine")])) == [None] * 6  # facts alone compare nothing
-    skipped = [Row(f"simclr / {KORNIA}", "skipped", "not installed"), speed(f"simclr / {FUSED}", 5)]
-    assert kept(cuda(augment=skipped))[1] is None
-    assert not cuda().failed
-
-
-def test_the_table_fits_100_columns():
+def test_the_text_fits_100_columns():
     long = "x" * 70 + " " + "y" * 60
-    steps = {
-        "machine": [Row("GPU", text=long * 3), Row("copy bandwidth", value=3000.0, unit="GB/s", low=2990.0, high=3010.0)],
-        "correct": [Row(f"fused float32, ops / {k}", "failed", long) for k in range(20)],
-        "augment": [Row("simclr / triton-augment", "skipped", long), speed("simclr / kornia", 1.0)],
-    }
-    check = cuda(**steps)
-    shown = text.render(replace(check, verdicts=verdicts.judge(check)))
+    steps = (Step("augment", "failed", long * 2, 12.3), Step("train", "skipped", "needs CUDA"))
+    tests = (Outcomes("test_device.py::test_an_op_that_keeps_the_size_equals_the_truth", 7, 2, (long,) * 20),)
+    check = Check("cuda", True, 10, steps, tests, promises([], tests))
+    shown = gpucheck.render(check)
     assert max(map(len, shown.splitlines())) <= 100
     assert "12 more failures" in shown
+    assert "MISSED" in shown
+    assert "not measured" in shown
+    assert "needs CUDA" in gpucheck.render(replace(check, device="cpu"))
 
 
 def test_unknown_steps_and_bad_options_are_named(capsys, tmp_path):
-    assert choose([]) == STEPS
+    assert choose([]) == TASKS
     assert main(["gpu-check", "--step", "machin"]) == 2
-    assert "unknown machin; one of machine, correct" in capsys.readouterr().err
+    assert "unknown machin; one of correct, augment" in capsys.readouterr().err
     assert main(["gpu-check", "--minutes", "0"]) == 2
     assert "--minutes must be above 0" in capsys.readouterr().err
     assert main(["gpu-check", "--data", str(tmp_path / "none")]) == 2
@@ -183,20 +180,19 @@ def test_unknown_steps_and_bad_options_are_named(capsys, tmp_path):
 def test_the_command_runs_here_in_the_small(capsys, tmp_path):
     """On the CPU and in Triton's interpreter, whatever the machine has."""
     path = tmp_path / "check.json"
-    arguments = ["--quick", "--device", "cpu", "--minutes", "8", "--step", "machine", "correct", "--json", str(path)]
-    assert main(["gpu-check", *arguments]) == 0
+    assert main(["gpu-check", "--quick", "--device", "cpu", "--minutes", "20", "--step", "correct", "--json", str(path)]) == 0
     shown = capsys.readouterr().out
     assert shown.startswith("No CUDA device")
     assert max(map(len, shown.splitlines())) <= 100
-    found = strict(path)
-    assert [(s["name"], s["status"]) for s in found["steps"]] == [("machine", "ok"), ("correct", "ok")]
-    groups = {row["name"].partition(" / ")[0] for row in found["steps"][1]["rows"] if row["status"] == "ok"}
-    assert {"triton interpreted", "facts", "fused float32, ops", "fused bfloat16, policies", "kornia float32, ops"} <= groups
-    assert [v["kept"] for v in found["verdicts"]] == [None] * 5 + [True]
-
-
-def test_a_peer_makes_every_view_of_a_policy_or_says_what_it_lacks():
-    views = of_peer(torchvision.CONTENDER, "").prepare(two_views("byol"), pictures(2, 256, 256))()
-    assert [(view.shape, view.dtype) for view in views] == [((2, 3, 224, 224), torch.bfloat16)] * 2
-    with pytest.raises(ValueError, match="has no RandomSolarize"):  # which only BYOL's second view has
-        of_peer(dali.CONTENDER, "").prepare(two_views("byol"), pictures(2, 256, 256))
+    check = strict(path)["check"]
+    assert [(s["name"], s["status"]) for s in check["steps"]] == [("correct", "ok")]
+    passed = {one["name"].partition("::")[2] for one in check["tests"] if one["passed"]}
+    assert {
+        "test_a_kernel_equals_the_truth_in_the_interpreter",
+        "test_views_of_extreme_pictures_are_finite",
+        "test_a_view_has_the_same_bits_in_any_batch_and_again",
+        "test_a_named_policy_equals_the_truth",
+        "test_an_op_that_keeps_the_size_equals_the_truth",
+        "test_a_crop_of_ragged_images_equals_the_truth",
+    } <= passed
+    assert [v["met"] for v in check["promises"]] == [None] * 5 + [True]

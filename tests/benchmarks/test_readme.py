@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import readme
 from benchmarks.__main__ import main
-from benchmarks.result import RESULTS, file_name, place, save
-from benchmarks.stats import Spread
+from benchmarks.measure.result import RESULTS, file_name, place, save
+from benchmarks.measure.stats import Spread
+from benchmarks.report import readme
 
 ROOT = Path(__file__).parents[2]
 

@@ -4,9 +4,9 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
-from benchmarks import charts, report
 from benchmarks.__main__ import main
-from benchmarks.result import save
+from benchmarks.measure.result import save
+from benchmarks.report import charts, html
 
 
 class Tags(HTMLParser):
@@ -34,7 +34,7 @@ class Tags(HTMLParser):
 
 def test_the_page_is_well_formed_and_needs_nothing_else(results):
     tags = Tags()
-    text = report.page([("r.json", results), ("other.json", results)])
+    text = html.page([("r.json", results), ("other.json", results)])
     tags.feed(text)
     assert tags.open == []
     assert len(set(tags.ids)) == len(tags.ids)
@@ -45,7 +45,7 @@ def test_the_page_is_well_formed_and_needs_nothing_else(results):
 
 
 def test_the_page_shows_charts_figures_targets_and_losses(results):
-    text = report.page([("r.json", results)])
+    text = html.page([("r.json", results)])
     for part in (
         "8,000",
         "50.0x",
@@ -71,7 +71,7 @@ def test_a_suite_gets_the_charts_that_it_has_something_for(results):
     ]
     nothing = replace(results[0], cells=(), workloads=())
     assert charts.charts(nothing) == {}
-    report.page([("r.json", [nothing])])
+    html.page([("r.json", [nothing])])
 
 
 def test_the_command_writes_page_and_pictures(results, tmp_path):

@@ -5,10 +5,9 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from benchmarks import result
-from benchmarks.machine import Machine
-from benchmarks.result import SCHEMA, Cell, ContenderRecord, File, Result, Run, Verdict, WorkloadRecord, load, save
-from benchmarks.stats import Spread
+from benchmarks.measure.machine import Machine
+from benchmarks.measure.result import SCHEMA, Cell, ContenderRecord, File, Result, Run, Verdict, WorkloadRecord, load, save
+from benchmarks.measure.stats import Spread
 
 
 @pytest.fixture
@@ -40,7 +39,7 @@ def test_what_json_does_not_know_is_neither_written_nor_read(example, tmp_path):
     save([example], tmp_path / "r.json")
     path = tmp_path / "r.json"
     path.write_text(path.read_text().replace("0.25", "NaN"))
-    with pytest.raises(ValueError, match=r"r\.json: NaN"):
+    with pytest.raises(ValueError, match=r"r\.json: results\.0\.cells\.0\.values\.1: .*finite number"):
         load(path)
 
 
@@ -48,12 +47,14 @@ def test_what_json_does_not_know_is_neither_written_nor_read(example, tmp_path):
     ("keys", "value", "message"),
     [
         (("schema",), "other/9", "schema"),
-        (("run", "threads"), "one", r"file\.results\[0\]\.run\.threads"),
-        (("run", "threads"), True, r"file\.results\[0\]\.run\.threads"),
-        (("run", "extra"), 1, r"file\.results\[0\]\.run: expected the keys"),
-        (("cells", 0, "values", 1), "fast", r"file\.results\[0\]\.cells\[0\]\.values\[1\]"),
-        (("cells", 0, "status"), None, r"file\.results\[0\]\.cells\[0\]\.status"),
-        (("workloads",), {}, r"file\.results\[0\]\.workloads"),
+        (("run", "threads"), "one", r"results\.0\.run\.threads"),
+        (("run", "threads"), True, r"results\.0\.run\.threads"),
+        (("run", "extra"), 1, r"results\.0\.run\.extra: Unexpected"),
+        (("machine", "cores"), "2", r"results\.0\.machine\.cores"),
+        (("bandwidth", "mean"), 1.0, r"results\.0\.bandwidth\.mean: Unexpected"),
+        (("cells", 0, "values", 1), "fast", r"results\.0\.cells\.0\.values\.1"),
+        (("cells", 0, "status"), None, r"results\.0\.cells\.0\.status"),
+        (("workloads",), {}, r"results\.0\.workloads"),
     ],
 )
 def test_another_shape_is_refused_by_the_name_of_its_key(example, tmp_path, keys, value, message):
@@ -68,8 +69,17 @@ def test_another_shape_is_refused_by_the_name_of_its_key(example, tmp_path, keys
         load(path)
 
 
-def test_a_missing_key_is_refused(example):
-    data = asdict(example)
-    del data["machine"]
-    with pytest.raises(ValueError, match="machine"):
-        result.read(Result, data)
+def test_a_missing_key_is_refused(example, tmp_path):
+    data = json.loads(json.dumps(asdict(File(SCHEMA, (example,)))))
+    del data["results"][0]["machine"]
+    path = tmp_path / "r.json"
+    path.write_text(json.dumps(data))
+    with pytest.raises(ValueError, match=r"results\.0\.machine: Field required"):
+        load(path)
+
+
+def test_a_file_without_results_is_refused(tmp_path):
+    path = tmp_path / "r.json"
+    path.write_text(json.dumps({"schema": SCHEMA, "results": []}))
+    with pytest.raises(ValueError, match="one result or more"):
+        load(path)

@@ -7,13 +7,14 @@ import pytest
 import torch
 
 from benchmarks.__main__ import SUITES, main, suites_of, threads_of
-from benchmarks.measure import Lane, rounds
-from benchmarks.peers.gpuaug import FUSED
-from benchmarks.result import Run, Verdict, load
-from benchmarks.stats import Spread
+from benchmarks.measure.result import FUSED, Run, Verdict, load
+from benchmarks.measure.stats import Spread
+from benchmarks.measure.timing import LEAST_ROUNDS, Lane, rounds
+from benchmarks.report.figures import judged
+from benchmarks.report.table import render
+from benchmarks.report.text import WIDTH
 from benchmarks.suites import augment
-from benchmarks.table import WIDTH, line, render
-from benchmarks.targets import TARGETS, judge
+from benchmarks.suites.targets import TARGETS, judge
 from benchmarks.workloads import DEFAULT
 
 TINY = ["run", "augment", "--quick", "--repeats", "10", "--batch", "2", "--policy", "simclr_cifar"]
@@ -83,9 +84,8 @@ def test_threads_are_one_or_all_where_a_loader_is_fed(monkeypatch):
 
 
 def test_all_suites_are_run_in_order():
-    assert suites_of(["all"], "cpu") == list(SUITES)
-    assert suites_of(["loader", "all", "loader"], "cpu")[0] == "loader"
-    assert suites_of(["all"], "cuda") == ["augment", "scaling", "memory"]
+    assert suites_of(["all"]) == list(SUITES)
+    assert suites_of(["loader", "all", "loader"]) == ["loader", *(name for name in SUITES if name != "loader")]
 
 
 def test_strong_costs_more_than_cheap_in_time_alone(results):
@@ -108,7 +108,7 @@ def test_list_shows_workloads_contenders_and_targets(capsys):
         (["--batch", "0"], "--batch must be at least 1"),
         (["--contender", "slowlib"], "unknown slowlib; one of gpuaug-fused"),
         (["--policy", "simclrr"], "unknown policy 'simclrr'"),
-        (["loader", "--device", "cuda"], "loader run on the CPU; on CUDA: augment, scaling, memory, and `gpu-check`"),
+        (["--minutes", "0"], "--minutes must be above 0 and below a day, got 0"),
         (["--device", "cuda"], "torch finds no CUDA device here; use --device cpu"),
     ],
 )
@@ -142,6 +142,12 @@ def test_rounds_are_interleaved_and_a_failing_lane_drops_out():
     assert gc.isenabled()
 
 
+def test_rounds_end_when_it_is_late_but_not_before_the_third():
+    lane = Lane(lambda: None)
+    rounds([lane], repeats=9, seconds=0, progress=silent, late=lambda: True)
+    assert len(lane.seconds) == LEAST_ROUNDS == 3
+
+
 def test_a_fast_lane_is_called_more_often():
     lane = Lane(lambda: None)
     rounds([lane], repeats=1, seconds=1e-3, progress=silent)
@@ -158,6 +164,6 @@ def test_targets_are_judged_by_the_median():
 
 
 def test_a_verdict_says_when_it_is_within_noise():
-    assert line(Verdict("t", None, 2.0, Spread(1.8, 1.5, 2.5), True)).endswith("met, within noise")
-    assert line(Verdict("t", 2.0, None, Spread(1.8, 1.5, 1.9), False)).endswith("MISSED")
-    assert line(Verdict("t", 2.0, None, None, None)).endswith("not measured")
+    assert judged(Verdict("t", None, 2.0, Spread(1.8, 1.5, 2.5), True))[2] == "met, within noise"
+    assert judged(Verdict("t", 2.0, None, Spread(1.8, 1.5, 1.9), False))[2] == "MISSED"
+    assert judged(Verdict("t", 2.0, None, None, None))[2] == "not measured"

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from benchmarks.stats import Spread, brief, interval, quartiles, ratio, shown
+from benchmarks.measure.stats import Spread, brief, interval, quartiles, ratio, shown
 
 
 def test_quartiles_of_a_known_list():

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from benchmarks.__main__ import main
-from benchmarks.contender import Setting
+from benchmarks.images import part
+from benchmarks.measure.result import FUSED, Result, load
 from benchmarks.peers import dali
-from benchmarks.peers.gpuaug import FUSED
-from benchmarks.result import Result, load
-from benchmarks.suites import scaling
-from benchmarks.table import WIDTH
-from benchmarks.workloads import part
+from benchmarks.peers.contender import Setting
+from benchmarks.report.text import WIDTH
+from benchmarks.suites import decode, scaling
 from gpuaug import policy
 
 
@@ -76,11 +77,30 @@ def test_a_child_that_fails_is_a_cell_with_its_error(monkeypatch, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:The image decoding and encoding capabilities of TorchVision:DeprecationWarning")
-def test_decoders_decode_the_same_files(photos, tmp_path, capsys):
+def test_decoders_decode_the_same_files_to_pillows_pixels(photos, tmp_path, capsys):
     found = run("decode", tmp_path, "--data", str(photos))
     assert found.workloads[0].batch == 16
-    assert {c.contender for c in found.cells if c.figure} == {FUSED, "gpuaug-pillow", "torchvision", "dali"}
-    assert "images/s" in capsys.readouterr().out
+    measured = {c.contender: c for c in found.cells if c.figure}
+    installed = {"gpuaug-pillow-buffer", "gpuaug-dali-buffer", "gpuaug-one-crop", "gpuaug-two-crops", "opencv"}
+    assert set(measured) >= {FUSED, "gpuaug-pillow", "torchvision", "dali", *installed}
+    assert all(c.more["processor"] > 0 for c in measured.values())
+    assert {c.more["largest"] for name, c in measured.items() if name != "dali"} == {0}
+    assert "largest" not in measured["dali"].more  # its reader shuffles the files
+    text = capsys.readouterr().out
+    assert "images/s of processor time" in text
+    assert "largest difference from Pillow's pixels" in text
+
+
+def test_a_decoder_that_leaves_files_out_or_changes_pixels_is_found():
+    pictures = [part(k, 20, 30) for k in range(3)]
+    brighter = [picture + np.uint8(k) for k, picture in enumerate(pictures)]
+    assert decode.differences(pictures, pictures) == {"largest": 0, "mean": 0}
+    wrapped = np.abs(brighter[2].astype(int) - pictures[2]).max()
+    assert decode.differences(brighter, pictures)["largest"] == wrapped >= 2
+    planes = [torch.from_numpy(picture).permute(2, 0, 1) for picture in pictures]
+    assert decode.differences(planes, pictures) == {"largest": 0, "mean": 0}
+    with pytest.raises(ValueError, match="longer"):
+        decode.differences(pictures[:2], pictures)
 
 
 def test_a_folder_without_images_is_bad_input(tmp_path, capsys):
@@ -94,6 +114,7 @@ def test_a_step_waits_for_its_data_but_not_for_a_replayed_batch(photos, tmp_path
     wait = {c.contender: c.more["data_wait"] for c in found.cells}
     assert set(wait) == {FUSED, "torchvision", "replayed"}
     assert wait["replayed"] < 0.1
+    assert {c.contender for c in found.cells if "slowdown" in c.more} == {FUSED, "torchvision"}
     assert all(0 <= share < 1 for share in wait.values())
     assert "data wait" in capsys.readouterr().out
 

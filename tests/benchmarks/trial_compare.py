@@ -20,12 +20,12 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import peers, result
+from benchmarks import peers
 from benchmarks.__main__ import SECONDS
-from benchmarks.compare import compare
-from benchmarks.contender import Contender, MakeViews
-from benchmarks.peers.gpuaug import FUSED
-from benchmarks.result import Result, Run
+from benchmarks.measure import result
+from benchmarks.measure.result import FUSED, Result, Run
+from benchmarks.peers.contender import Contender, MakeViews
+from benchmarks.report.compare import compare
 from benchmarks.suites import augment
 from benchmarks.suites.common import Request, chosen
 from benchmarks.workloads import CORE

@@ -17,8 +17,7 @@ from PIL import Image
 from skimage import data as photographs
 
 import gpuaug
-from gpuaug.data import DecodeError, decode
-from gpuaug.data.decoders.dali import DaliDecoder
+from gpuaug.data import DaliDecoder, DecodeError, decode
 from gpuaug.data.decoders.jpeg_header import dali_safe_size, header_size, pillow_size
 from gpuaug.data.decoders.pillow import decode_batch
 
@@ -251,7 +250,7 @@ def test_a_closed_decoder_ends_its_threads_and_may_go_on():
 FORK = """
     import io, os, numpy as np
     from PIL import Image
-    from gpuaug.data.decoders.dali import DaliDecoder
+    from gpuaug.data import DaliDecoder
 
     file = io.BytesIO()
     Image.fromarray(np.zeros((40, 50, 3), np.uint8)).save(file, "jpeg")

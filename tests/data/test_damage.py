@@ -12,8 +12,7 @@ from PIL import Image
 from skimage import data as photographs
 
 import gpuaug
-from gpuaug.data import DecodeError, decode
-from gpuaug.data.decoders.dali import DaliDecoder
+from gpuaug.data import DaliDecoder, DecodeError, decode
 from gpuaug.data.decoders.jpeg_header import dali_safe_size, header_size, is_complete, pillow_size
 from gpuaug.data.decoders.pillow import decode_batch
 from gpuaug.data.decoders.regions import Region

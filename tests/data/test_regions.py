@@ -11,8 +11,7 @@ from PIL import Image
 
 import gpuaug
 from gpuaug import CenterCrop, Images, Policy, RandomResizedCrop, View, sample
-from gpuaug.data import DecodeError, decode
-from gpuaug.data.decoders.dali import DaliDecoder
+from gpuaug.data import DaliDecoder, DecodeError, decode
 from gpuaug.data.decoders.regions import Region, crops_in_regions, regions_read, starts_with_crop
 
 HEIGHT, WIDTH = 67, 90

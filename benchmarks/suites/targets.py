@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .peers.gpuaug import FUSED
-from .result import Verdict
-from .stats import Spread
+from ..measure.result import FUSED, REPLAYED, Verdict
+from ..measure.stats import Spread
 
 Key = tuple[str, str]
 """(contender, workload)."""
@@ -45,6 +44,38 @@ TARGETS = (
     Target("strong-256: two threads / one", (f"{FUSED}-2x", "strong-256"), (FUSED, "strong-256"), least=1.7),
 )
 """One thread, float32 views; draws included."""
+
+
+PRICE = TARGETS[-2]
+KORNIA = against("kornia", "strong-256", 100)
+SHARES = {
+    (REPLAYED, "cheap-256"): ("cheap-256: share of copy bandwidth in the kernels", 0.6),
+    (REPLAYED, "strong-256"): ("strong-256: share of copy bandwidth in the kernels", 0.3),
+}
+"""Cell -> the promise for CUDA, and the least share."""
+
+DATA_WAIT = "data wait of the worst network, a share of the step"
+SAME_VIEWS = "same draws, same views: tests of tests/parity that failed"
+
+
+def judge_cuda(compare: Callable[[Key, Key], Spread | None], share: Callable[[Key], Spread | None]) -> tuple[Verdict, ...]:
+    """The promises for CUDA. share: of copy bandwidth, of a cell; None where it is missing."""
+    ratios = [judged(t.text, compare(t.of, t.to), t.least, t.most) for t in (PRICE, KORNIA)]
+    return (*ratios, *(judged(text, share(key), least) for key, (text, least) in SHARES.items()))
+
+
+def data_wait(worst: float | None) -> Verdict:
+    return judged(DATA_WAIT, None if worst is None else Spread(worst, worst, worst), most=0.01)
+
+
+def unmeasured() -> tuple[Verdict, ...]:
+    """The suites' promises for CUDA, without a figure."""
+    return (*judge_cuda(lambda of, to: None, lambda key: None), data_wait(None))
+
+
+def same_views(passed: int, failed: int) -> Verdict:
+    """Not measured where no test came to its end."""
+    return judged(SAME_VIEWS, Spread(failed, failed, failed) if passed + failed else None, most=0)
 
 
 def judge(compare: Callable[[Key, Key], Spread | None]) -> tuple[Verdict, ...]:

@@ -1,19 +1,7 @@
-"""Two result files, cell by cell: what became slower beyond the noise.
+"""Two result files, cell by cell: what became slower beyond the noise. docs/benchmarks.md says how that is decided.
 
-A machine drifts between two runs, by tens of percents where others work on it, and everything drifts with it. So where a
-contender works in one thread, its processor time is compared, which others on the core do not lengthen as they do the time
-by the clock; and each repeat is divided by how the peers fared in the same round: the median over their cells of value /
-that cell's median in the old file. Peers are what the change under test cannot have touched: contenders that are not
-gpuaug's, with the same versions in both files. A peer that is slower is noise, and no loss. Where there is no peer, values
-are compared as they are, and that is said.
-
-What remains is noise that no repeat averages out: caches, placement, a contender that suffers from others more than the
-peers do. How large it is shows in the peers themselves: `scatter` is how far their ratios lie from the drift. A loss is
-
-- a cell: its ratio is below FLOOR, and beyond three times its error (three, since there are many cells to look at): scatter,
-  and the error of its own two medians, 0.93 interquartile ranges / sqrt(n), that of a normal distribution;
-- a contender over all its workloads: the geometric mean of its ratios is below FLOOR, and beyond twice the error that
-  scatter leaves in it, scatter x sqrt(1 / workloads + 1 / peers).
+Peers are contenders that are not gpuaug's, with the same versions in both files: the change under test cannot have touched
+them. `scatter` is how far their ratios lie from the drift that they have in common.
 """
 
 from __future__ import annotations
@@ -25,9 +13,9 @@ from statistics import fmean, median
 
 import numpy as np
 
-from .peers.gpuaug import FUSED
-from .result import Cell, Result
-from .stats import quartiles
+from ..measure.result import Cell, Result, is_ours
+from ..measure.stats import quartiles
+from .text import table
 
 FLOOR = 1.2**-0.5
 """Half way, as a ratio, to the loss that must be found: a fifth more time. Less is taken for noise."""
@@ -37,7 +25,6 @@ CELL, POOL = 3.0, 2.0
 
 ALL = "all workloads"
 
-OURS = FUSED.split("-")[0]
 COMPARABLE = ("device", "threads", "dtype", "quick")
 """Settings that two runs must share."""
 
@@ -93,7 +80,7 @@ def compare(old: Result, new: Result) -> Comparison:
     timed = {key for key in keys if all(cells(result)[key].processor for result in (old, new))}
     before, after = (values(result, keys, timed) for result in (old, new))
     known = {c.name: c.versions for c in old.contenders}
-    same = {c.name for c in new.contenders if not c.name.startswith(OURS) and known.get(c.name) == c.versions}
+    same = {c.name for c in new.contenders if not is_ours(c.name) and known.get(c.name) == c.versions}
     peers = [key for key in keys if key[0] in same]
     ratios = {key: log(median(after[key]) / median(before[key])) for key in keys}
     noise = scatter([ratios[key] for key in peers]) if peers else 0.0
@@ -204,7 +191,12 @@ def render(old: Result, new: Result, found: Comparison) -> Iterator[str]:
     else:
         yield f"  drift of the machine: {found.drift:.2f}x, by {', '.join(found.peers)}; taken out of the ratios"
         yield f"  scatter of the peers about it: {100 * found.scatter:.1f} %"
-    width = max(len(f"{row.contender} on {row.workload}") for row in found.rows)
-    for row in found.rows:
-        text = f"{row.ratio:.2f}x, loss below {row.limit:.2f}"
-        yield f"  {f'{row.contender} on {row.workload}':{width}}  {text:24} {'peer ' * row.peer}{row.verdict}".rstrip()
+    rows = [
+        (
+            f"  {row.contender} on {row.workload}",
+            f"{row.ratio:.2f}x, loss below {row.limit:.2f}",
+            f"{'peer ' * row.peer}{row.verdict}",
+        )
+        for row in found.rows
+    ]
+    yield table(rows, align="lrl")

@@ -1,30 +1,35 @@
-"""The result of a suite, and its JSON: the dataclasses are the schema, and reading checks every key and type.
+"""The result of a suite, and its JSON: the dataclasses are the schema, and pydantic checks every key and type on reading.
 
-A file holds one result or several, of different suites.
+A file holds one result or several, of different suites. That of `gpu-check` also holds what the tests found.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
-import types
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Literal
+
+from pydantic import TypeAdapter, ValidationError
 
 from .machine import Machine
+from .record import Record
 from .stats import Spread
 
-SCHEMA = "gpuaug-benchmark/4"
+Schema = Literal["gpuaug-benchmark/4"]
+SCHEMA: Schema = "gpuaug-benchmark/4"
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parents[1] / "results"
 
-T = TypeVar("T")
+FUSED, REPLAYED, OURS = "gpuaug-fused", "gpuaug-fused-replayed", "gpuaug"
+"""The contender that ratios are of, its kernels alone on CUDA, and what the names of all of gpuaug's begin with."""
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(Record):
     """The command's settings.
 
     dtype: of the views. seconds: that a repeat lasts at least, by calling a fast contender several times.
@@ -44,7 +49,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class WorkloadRecord:
+class WorkloadRecord(Record):
     """What every contender is given.
 
     image, view: (height, width) in pixels; () where they differ. batch: images a call. perfect_bytes: a view's, each moved
@@ -64,7 +69,7 @@ class WorkloadRecord:
 
 
 @dataclass(frozen=True)
-class ContenderRecord:
+class ContenderRecord(Record):
     name: str
     regime: str
     note: str
@@ -72,7 +77,7 @@ class ContenderRecord:
 
 
 @dataclass(frozen=True)
-class Cell:
+class Cell(Record):
     """One contender on one workload.
 
     status: "ok", "skipped" (not installed), "unsupported" or "error"; reason: why not ok. first_call_s: preparation and first
@@ -85,7 +90,7 @@ class Cell:
 
     workload: str
     contender: str
-    status: str
+    status: Literal["ok", "skipped", "unsupported", "error"]
     reason: str | None = None
     first_call_s: float | None = None
     calls: int | None = None
@@ -100,7 +105,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Fit:
+class Fit(Record):
     """Time grows as axis ** exponent: the slope of a line through the logarithms, with its 95 % interval."""
 
     contender: str
@@ -109,7 +114,7 @@ class Fit:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Verdict(Record):
     """A target and what was measured: one cell over another, or one figure; None where it is missing."""
 
     target: str
@@ -120,9 +125,9 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(Record):
     """unit: of the cells' values. better: "higher" or "lower". bandwidth: bytes/s, read and written, of a large copy with
-    the run's threads; None where the suite does not measure it."""
+    the run's threads; None where the suite does not measure it. matrix: FLOP/s of large products in bfloat16, likewise."""
 
     suite: str
     unit: str
@@ -136,38 +141,78 @@ class Result:
     cells: tuple[Cell, ...]
     fits: tuple[Fit, ...] = ()
     targets: tuple[Verdict, ...] = ()
+    matrix: Spread | None = None
 
     def cell(self, contender: str, workload: str) -> Cell | None:
         return next((c for c in self.cells if (c.contender, c.workload) == (contender, workload)), None)
 
 
 @dataclass(frozen=True)
-class File:
-    schema: str
+class Step(Record):
+    """A step of `gpu-check`. reason: why it is not ok, or a remark. seconds: taken. late: it was ended, its time was over."""
+
+    name: str
+    status: Literal["ok", "failed", "skipped"]
+    reason: str = ""
+    seconds: float = 0.0
+    late: bool = False
+
+
+@dataclass(frozen=True)
+class Outcomes(Record):
+    """Outcomes of a test function's cases. failed: each with what it said."""
+
+    name: str
+    passed: int
+    skipped: int
+    failed: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Check(Record):
+    """What `gpu-check` found besides the results of the suites. minutes: that it had."""
+
+    device: str
+    quick: bool
+    minutes: float
+    steps: tuple[Step, ...]
+    tests: tuple[Outcomes, ...]
+    promises: tuple[Verdict, ...]
+
+
+@dataclass(frozen=True)
+class File(Record):
+    schema: Schema
     results: tuple[Result, ...]
+    check: Check | None = None
 
 
-def save(results: Sequence[Result], path: Path) -> None:
+FILE = TypeAdapter(File)
+
+
+def is_ours(contender: str) -> bool:
+    return contender.startswith(OURS)
+
+
+def save(results: Sequence[Result], path: Path, check: Check | None = None) -> None:
+    """Write the file in one step, so that a reader never sees half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(asdict(File(SCHEMA, tuple(results))), indent=1, allow_nan=False) + "\n")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(asdict(File(SCHEMA, tuple(results), check)), indent=1, allow_nan=False) + "\n")
+    temporary.replace(path)
 
 
 def load(path: Path) -> tuple[Result, ...]:
     """Raises ValueError naming the file and the key where it does not hold results of this schema, OSError without it."""
-
-    def refuse(constant: str) -> Any:
-        raise ValueError(f"{constant} is not JSON")
-
     try:
-        data = json.loads(path.read_text(), parse_constant=refuse)
-        if isinstance(data, dict) and data.get("schema") != SCHEMA:
-            raise ValueError(f"schema: expected {SCHEMA!r}, got {data.get('schema')!r}")
-        found = cast(File, read(File, data, "file")).results
-        if not found:
-            raise ValueError("file.results: expected one result or more, got none")
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-    return found
+        found = FILE.validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "file"
+        raise ValueError(f"{path}: {where}: {first['msg']}, got {first['input']!r:.60}") from None
+    if not found.results:
+        raise ValueError(f"{path}: results: expected one result or more, got none")
+    return found.results
 
 
 def file_name(results: Sequence[Result]) -> str:
@@ -181,27 +226,3 @@ def file_name(results: Sequence[Result]) -> str:
 def place(results: Sequence[Result], given: str) -> Path:
     """Where a run is written: the path as given, or for "auto" the name above in the folder of committed results."""
     return RESULTS / file_name(results) if given == "auto" else Path(given)
-
-
-def read(kind: Any, value: Any, where: str = "result") -> Any:
-    """The value as a `kind`: a dataclass, tuple[X, ...], dict[str, X], a union, or a plain type."""
-    if is_dataclass(kind):
-        hints = get_type_hints(kind)
-        names = [f.name for f in fields(kind)]
-        if not isinstance(value, dict) or set(value) != set(names):
-            found = sorted(value) if isinstance(value, dict) else type(value).__name__
-            raise ValueError(f"{where}: expected the keys {sorted(names)}, got {found}")
-        return cast(Any, kind)(**{name: read(hints[name], value[name], f"{where}.{name}") for name in names})
-    origin, inner = get_origin(kind), get_args(kind)
-    if origin in (Union, types.UnionType):
-        some = [k for k in inner if k is not types.NoneType]
-        return None if value is None else read(some[0], value, where)
-    if origin is tuple and isinstance(value, list):
-        return tuple(read(inner[0], v, f"{where}[{k}]") for k, v in enumerate(value))
-    if origin is dict and isinstance(value, dict):
-        return {key: read(inner[1], v, f"{where}.{key}") for key, v in value.items()}
-    if kind is float and type(value) is int:
-        return float(value)
-    if origin is None and type(value) is kind:
-        return value
-    raise ValueError(f"{where}: expected {kind}, got {value!r}")

@@ -7,19 +7,25 @@ import platform
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 
-from .contender import version_of
 from .cores import cores
-from .measure import timed
+from .record import Record
+from .timing import timed
 
 LIBRARIES = ("torch", "torchvision", "numpy", "numba", "kornia")
 
 
+STATUS = Path("/proc/self/status")
+"""What Linux says of this process (proc_pid_status(5))."""
+
+
 @dataclass(frozen=True)
-class Machine:
+class Machine(Record):
     """cores: that this process may use. memory: bytes. gpu, driver: None where the run used none. load: of the last minute,
     before and after the run."""
 
@@ -95,9 +101,40 @@ def commit() -> str | None:
     return head.stdout.strip() + "+" * changed
 
 
+def importable(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # of the parent
+        return False
+
+
+def version_of(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
+def resident(field: str = "VmRSS") -> int:
+    """Bytes of memory that this process holds, or VmHWM, the most that it has held since `reset_peak`."""
+    line = next(line for line in STATUS.read_text().splitlines() if line.startswith(f"{field}:"))
+    return int(line.split()[1]) * 1024
+
+
+def reset_peak() -> None:
+    Path("/proc/self/clear_refs").write_text("5")
+
+
 def copies(size: int, device: str = "cpu", repeats: int = 5) -> list[float]:
     """Bytes/s, read and written, of copies of `size` bytes within the device's memory; on the CPU with torch's threads."""
     source, target = (torch.ones(size, dtype=torch.uint8, device=device) for _ in range(2))  # written: the pages are its own
     calls = 20 if device == "cuda" else 1  # a launch takes as long as a GPU copies tens of megabytes
     found = [timed(lambda: target.copy_(source), calls, device)[0] for _ in range(repeats + 1)]
     return [2 * size / seconds for seconds in found[1:]]
+
+
+def products(side: int = 8192, repeats: int = 10) -> list[float]:
+    """FLOP/s of products of square bfloat16 matrices on the CUDA device."""
+    a, b = (torch.randn(side, side, device="cuda", dtype=torch.bfloat16) for _ in range(2))
+    found = [timed(lambda: a @ b, 20, "cuda")[0] for _ in range(repeats + 1)]
+    return [2 * side**3 / seconds for seconds in found[1:]]

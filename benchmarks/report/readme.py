@@ -7,12 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ..measure.result import FUSED, Cell, Result, is_ours
+from ..measure.stats import brief, shown
+from ..workloads import CORE
 from . import charts
-from .peers.gpuaug import FUSED
-from .result import Cell, Result
-from .stats import brief, shown
-from .table import is_ours, judged, measured
-from .workloads import CORE
+from .figures import judged, measured
 
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
 PICTURE = Path("docs", "benchmark.png")

@@ -1,25 +1,21 @@
-"""The interface of a contender: what each file in `peers/` fills in."""
+"""The interface of a contender: what each file in this folder fills in."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from gpuaug import Policy
 from gpuaug.ops import Op
 
-Photos = Sequence[npt.NDArray[np.uint8]]
-"""Decoded images (H, W, 3) in memory."""
+from ..images import Photos, Source
+from ..measure.machine import importable, version_of
 
 BOTH = ("cpu", "cuda")
 """Devices of a contender that runs on either."""
@@ -40,22 +36,31 @@ class Setting:
     device: str = "cpu"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Peer:
     """What is compared with gpuaug, or gpuaug itself.
 
-    name: in tables. modules: that must be importable. install: the command that brings them. distributions: whose versions
-    are recorded, where installed. regime: the form in which it takes images. note: what it does otherwise than the truth.
-    supports: why it cannot do a policy, or None.
+    name: in tables. modules: that must be importable. distributions: whose versions are recorded, where installed; the first
+    brings the modules. remedy: the command that does, where that is not `pip install`. regime: the form in which it takes
+    images. note: what it does otherwise than the truth. supports: why it cannot do a policy, or None. devices: where it runs.
+    threads: a multiple of the run's threads. on_request: it is run only where it is named, and on the core workloads of a full
+    run of `augment`.
     """
 
     name: str
-    modules: tuple[str, ...]
-    install: str
+    modules: tuple[str, ...] = ()
     distributions: tuple[str, ...]
+    remedy: str = ""
     regime: str
-    note: str
+    note: str = ""
     supports: Callable[[Policy], str | None]
+    devices: tuple[str, ...] = ("cpu",)
+    threads: int = 1
+    on_request: bool = False
+
+    @property
+    def install(self) -> str:
+        return self.remedy or f"pip install {self.distributions[0]}"
 
     @property
     def missing(self) -> list[str]:
@@ -67,36 +72,46 @@ class Peer:
         return {name: found for name in self.distributions if (found := version_of(name))}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Contender(Peer):
     """One way to make views.
 
-    prepare: everything that is done once, untimed. devices: where it runs.
-    threads: a multiple of the run's threads. same_draws: its first batch is made from the truth's draws. on_request: it is
-    run only where it is named, and on the core workloads of a full run of `augment`. probe: takes the place of `prepare` where
-    one op alone is checked against the truth.
+    prepare: everything that is done once, untimed. same_draws: its first batch is made from the truth's draws. probe: takes
+    the place of `prepare` where one op alone is checked against the truth.
     """
 
     prepare: Callable[[Policy, Photos, Setting], MakeViews]
-    devices: tuple[str, ...] = ("cpu",)
-    threads: int = 1
     same_draws: bool = False
-    on_request: bool = False
     probe: Callable[[Policy, Photos, Setting], MakeViews] | None = None
 
 
-def importable(module: str) -> bool:
-    try:
-        return find_spec(module) is not None
-    except ModuleNotFoundError:  # of the parent
-        return False
+Epoch = Callable[[], Iterator[Sequence[torch.Tensor]]]
+"""Begins an epoch: batches of the policy's views, (B, 3, H, W) each; every image once, a last incomplete batch dropped."""
 
 
-def version_of(distribution: str) -> str | None:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return None
+Decode = Callable[[], Iterable[Any]]
+"""Decodes every file once: pictures in the order of the files, uint8 (H, W, 3) or (3, H, W), or parts of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilePeer(Peer):
+    """One way from files to pixels or views.
+
+    decode: given files, a `Decode`; None where it is not offered. pixels: whether that keeps the pictures. load: an Epoch of a
+    source; None likewise. takes: the types of its sources. processes: whether its work is done in worker processes, whose
+    processor time is not known.
+    """
+
+    decode: Callable[[Sequence[Path], Setting], Decode] | None = None
+    pixels: bool = True
+    load: Callable[[Source, Policy, int, Setting], Epoch] | None = None
+    takes: tuple[type, ...] = (Path,)
+    processes: bool = False
+
+
+def anything(policy: Policy) -> str | None:
+    """`supports` of a peer that makes no views."""
+    return None
 
 
 def has_only(table: Mapping[type[Op], Any]) -> Callable[[Policy], str | None]:

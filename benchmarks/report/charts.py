@@ -9,9 +9,9 @@ from math import floor, log10
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .result import Cell, Result, WorkloadRecord
-from .stats import brief
-from .table import axes_of, is_ours, measured, priced
+from ..measure.result import Cell, Result, WorkloadRecord, is_ours
+from ..measure.stats import brief
+from .figures import axes_of, measured, priced
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

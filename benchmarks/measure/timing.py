@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from math import ceil, inf
+from math import ceil
 
 import torch
 
@@ -61,19 +61,19 @@ def rounds(
     repeats: int,
     seconds: float,
     progress: Callable[[str], None],
-    left: Callable[[], float] = lambda: inf,
+    late: Callable[[], bool] = lambda: False,
 ) -> None:
     """Time every lane once a round, in another order each time, since a lane leaves the processor hot for the next.
 
-    A fast lane's repeat is as many calls as last `seconds`; a failing lane drops out. left: seconds that there are still;
-    rounds end early without.
+    A fast lane's repeat is as many calls as last `seconds`; a failing lane drops out. late: whether there is
+    no time for a further round.
     """
     turns = random.Random(0)
     with no_collection():
         for lane in lanes:
             guarded(lane, lambda lane: calibrate(lane, seconds))
         for k in range(repeats):
-            if k >= LEAST_ROUNDS and left() <= 0:
+            if k >= LEAST_ROUNDS and late():
                 return
             progress(f"round {k + 1} of {repeats}")
             for lane in turns.sample(lanes, len(lanes)):

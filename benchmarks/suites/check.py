@@ -15,9 +15,10 @@ from gpuaug import Policy, View
 from gpuaug import ops as op
 from gpuaug.ops.color import PARTS
 
-from .contender import Contender, MakeViews, Photos, Setting
-from .peers.gpuaug import maker
-from .workloads import Workload, one_view
+from ..images import Photos
+from ..peers.contender import Contender, MakeViews, Setting
+from ..peers.gpuaug import maker
+from ..workloads import Workload, one_view
 
 PROBE_BOUND = 2 / 255
 """Mean absolute difference from the truth, on the scale where white is 1, that a probe may show: rounding to 8 bits, twice."""
@@ -66,11 +67,7 @@ def fixed_forms(o: op.Op) -> dict[str, op.Op]:
         return {part: replace(op.ColorJitter(), **changed(part, (high, high))) for part, (_, high) in limits.items()}
     if isinstance(o, op.GaussianBlur):
         return {"blur": replace(o, sigma=(o.sigma[1],) * 2, p=1.0)}
-    names: dict[type[op.Op], str] = {
-        op.RandomHorizontalFlip: "flip",
-        op.RandomGrayscale: "gray",
-        op.RandomSolarize: "solarize",
-    }
+    names: dict[type[op.Op], str] = {op.RandomHorizontalFlip: "flip", op.RandomGrayscale: "gray", op.RandomSolarize: "solarize"}
     return {names[type(o)]: replace(o, **changed("p", 1.0))} if type(o) in names else {}
 
 

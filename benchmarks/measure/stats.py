@@ -8,9 +8,11 @@ from math import comb
 
 import numpy as np
 
+from .record import Record
+
 
 @dataclass(frozen=True)
-class Spread:
+class Spread(Record):
     """A median and an interval around it."""
 
     median: float

@@ -1,22 +1,36 @@
-"""The interface of contenders that start from files or arrays on a disk or in memory, and the images they are given."""
+"""The images that contenders are given: parts of photographs in memory, folders of JPEGs, small arrays."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image
 
-from gpuaug import Policy
+PHOTOS = (
+    "astronaut.png",
+    "chelsea.png",
+    "coffee.png",
+    "hubble_deep_field.jpg",
+    "ihc.png",
+    "motorcycle_left.png",
+    "retina.jpg",
+    "rocket.jpg",
+)
+"""Colour photographs in scikit-image's wheel; their licences are in its `skimage/data/README.txt`."""
 
-from .contender import Peer, Setting
-from .workloads import RAGGED, part
+RAGGED = ((375, 500), (500, 375), (333, 500), (500, 333))
+"""(height, width), ImageNet's most common."""
+
+Photos = Sequence[npt.NDArray[np.uint8]]
+"""Decoded images (H, W, 3) in memory."""
 
 Arrays = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
 """Images (N, H, W, 3) and targets (N,)."""
@@ -37,29 +51,6 @@ class Raw:
 
 Source = Path | Raw | Arrays
 """A folder with one folder of images a class, the same to be prepared, or arrays in memory."""
-
-Epoch = Callable[[], Iterator[Sequence[torch.Tensor]]]
-"""Begins an epoch: batches of the policy's views, (B, 3, H, W) each; every image once, a last incomplete batch dropped."""
-
-
-@dataclass(frozen=True)
-class FilePeer(Peer):
-    """One way from files to pixels or views.
-
-    decode: given files, a function that decodes each once; None where it is not offered. load: an Epoch of a source; None
-    likewise. takes: the types of its sources. on_request: as in `Contender`. processes: whether its work is done in worker
-    processes, whose processor time is not known.
-    """
-
-    decode: Callable[[Sequence[Path], Setting], Callable[[], object]] | None = None
-    load: Callable[[Source, Policy, int, Setting], Epoch] | None = None
-    takes: tuple[type, ...] = (Path,)
-    on_request: bool = False
-    processes: bool = False
-
-
-def anything(policy: Policy) -> str | None:
-    return None
 
 
 @contextmanager
@@ -101,3 +92,31 @@ def small_arrays(count: int, seed: int) -> Arrays:
     rng = np.random.default_rng(seed)
     found = base[np.arange(count) % len(base)] ^ rng.integers(0, 2, (count, 32, 32, 3), dtype=np.uint8)
     return found, np.arange(count, dtype=np.int64) % 10
+
+
+def part(k: int, height: int, width: int) -> npt.NDArray[np.uint8]:
+    """A box with the image's aspect, half to all of the largest that fits into photograph k, shrunk or enlarged."""
+    photo = load(PHOTOS[k % len(PHOTOS)])
+    rng = np.random.default_rng(k)
+    scale = rng.uniform(0.5, 1.0) * min(photo.width / width, photo.height / height)
+    left, top = rng.uniform(0, photo.width - scale * width), rng.uniform(0, photo.height - scale * height)
+    box = (left, top, left + scale * width, top + scale * height)
+    return np.array(photo.resize((width, height), Image.Resampling.BICUBIC, box=box))
+
+
+@cache
+def load(name: str) -> Image.Image:
+    found = find_spec("skimage")
+    if found is None or found.origin is None:
+        raise ImportError("the photographs lie in scikit-image's wheel; install it with: pip install scikit-image")
+    with Image.open(Path(found.origin).parent / "data" / name) as opened:
+        return opened.convert("RGB")
+
+
+def square(pixels: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]:
+    """The middle of a picture whose shorter edge becomes `size`, as `gpuaug pack --format raw` stores it."""
+    height, width = pixels.shape[:2]
+    short = min(height, width)
+    image = Image.fromarray(pixels).resize((size * width // short, size * height // short), Image.Resampling.BICUBIC)
+    left, top = round((image.width - size) / 2), round((image.height - size) / 2)
+    return np.asarray(image.crop((left, top, left + size, top + size)))

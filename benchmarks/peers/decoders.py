@@ -1,0 +1,170 @@
+"""Decoders of image files, a file or a batch at a time: gpuaug's own, in several forms, OpenCV, simplejpeg and nvJPEG."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import gpuaug
+from gpuaug import Images
+from gpuaug.data import DecodeError, decode
+
+from ..measure.machine import importable
+from .contender import BOTH, Decode, FilePeer, Setting, anything
+
+PART, NVJPEG_PART = 16, 256
+"""Files that a thread decodes in a call, and that nvJPEG does."""
+
+Batch = Callable[[Sequence[bytes], Sequence[str]], Sequence[Any]]
+"""Encoded files and their names -> their pictures."""
+
+Prepare = Callable[[Sequence[Path], Setting], Decode]
+
+
+def in_parts(
+    make: Callable[[], Batch], part: int = PART, most: int | None = None
+) -> Callable[[Sequence[Path], Setting], Decode]:
+    """make: a decoder, of which each thread gets one. most: threads, where the run's are too many."""
+
+    def prepare(files: Sequence[Path], setting: Setting) -> Decode:
+        own = threading.local()
+
+        def work(paths: Sequence[Path]) -> Sequence[Any]:
+            if not hasattr(own, "batch"):
+                own.batch = make()
+            found: Sequence[Any] = own.batch([path.read_bytes() for path in paths], [str(path) for path in paths])
+            return found
+
+        pool = ThreadPoolExecutor(most or setting.threads)
+        parts = [files[k : k + part] for k in range(0, len(files), part)]
+        return lambda: chain.from_iterable(pool.map(work, parts))
+
+    return prepare
+
+
+def pillow() -> Batch:
+    return lambda datas, names: [decode(data, name) for data, name in zip(datas, names, strict=True)]
+
+
+def dali(device: str = "cpu") -> Any:
+    from gpuaug.data import DaliDecoder
+
+    return DaliDecoder(device=device)
+
+
+def whole(device: str = "cpu") -> Batch:
+    """What gpuaug.DataLoader takes where DALI is installed. Raises the first file's error."""
+    decoder = dali(device)
+
+    def batch(datas: Sequence[bytes], names: Sequence[str]) -> Sequence[Any]:
+        found: list[Any] = decoder.decode_batch(datas, names)
+        for one in found:
+            if isinstance(one, DecodeError):
+                raise one
+        return found
+
+    return batch
+
+
+def fastest() -> Batch:
+    return whole() if importable("nvidia.dali") else pillow()
+
+
+def crops(name: str) -> Callable[[], Batch]:
+    """What the views of a policy read, and no more."""
+    policy = gpuaug.policy(name)
+
+    def make() -> Batch:
+        decoder = dali()
+
+        def batch(datas: Sequence[bytes], names: Sequence[str]) -> Sequence[Any]:
+            draws = gpuaug.sample(policy, range(len(datas)))
+
+            def regions(where: Sequence[int], shapes: Any) -> Any:
+                """The smallest boxes (top, left, height, width) around the crops that the views begin with."""
+                tables, (height, width) = draws.take(where).tables, shapes.T
+                crops: Any = [view.steps[0] for view in policy.views]
+                boxes = np.stack([o.boxes(table[0], height, width) for o, table in zip(crops, tables, strict=True)])
+                low, high = boxes[..., :2].min(axis=0), (boxes[..., :2] + boxes[..., 2:]).max(axis=0)
+                return np.concatenate([low, high - low], axis=1)
+
+            found: Sequence[Any] = decoder.decode_batch(datas, names, regions)
+            return found
+
+        return batch
+
+    return make
+
+
+def opencv() -> Batch:
+    cv2 = import_module("cv2")
+    cv2.setNumThreads(0)
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    return lambda datas, names: [cv2.imdecode(np.frombuffer(data, np.uint8), flags) for data in datas]
+
+
+def simplejpeg() -> Batch:
+    lib = import_module("simplejpeg")
+    return lambda datas, names: [lib.decode_jpeg(data, "RGB") for data in datas]
+
+
+def nvjpeg() -> Batch:
+    from torchvision.io import ImageReadMode, decode_jpeg
+
+    def batch(datas: Sequence[bytes], names: Sequence[str]) -> Sequence[Any]:
+        files = [torch.frombuffer(bytearray(data), dtype=torch.uint8) for data in datas]
+        found: list[torch.Tensor] = decode_jpeg(files, mode=ImageReadMode.RGB, device="cuda")
+        return found
+
+    return batch
+
+
+def peer(name: str, regime: str, prepare: Prepare, needs: str = "", **more: Any) -> FilePeer:
+    """needs: the module that must be importable, by its key in NEEDS."""
+    modules, distributions = NEEDS[needs]
+    return FilePeer(
+        name=name,
+        modules=modules,
+        distributions=distributions,
+        regime=regime,
+        supports=anything,
+        decode=prepare,
+        **more,
+    )
+
+
+NEEDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "": ((), ("gpuaug", "pillow")),
+    "dali": (("nvidia.dali",), ("nvidia-dali-cuda130", "gpuaug")),
+    "opencv": (("cv2",), ("opencv-python-headless",)),
+    "simplejpeg": (("simplejpeg",), ("simplejpeg",)),
+    "torchvision": (("torchvision",), ("torchvision", "torch")),
+}
+"""Modules, and distributions of which the first brings them."""
+
+CUDA: dict[str, Any] = {"devices": ("cuda",)}
+
+FILES = (
+    peer("gpuaug-pillow", "the decoder where DALI is not installed", in_parts(pillow), devices=BOTH),
+    peer("gpuaug-pillow-buffer", "Pillow, a batch in one buffer", in_parts(lambda: buffered(pillow()))),
+    peer("gpuaug-pillow-one", "Pillow, one thread alone", in_parts(pillow, most=1), **CUDA),
+    peer("gpuaug-dali-buffer", "DALI's decoder, a batch in its own buffer", in_parts(lambda: dali().images), "dali"),
+    peer("gpuaug-one-crop", "DALI's decoder, what MAE's view reads", in_parts(crops("mae")), "dali"),
+    peer("gpuaug-two-crops", "DALI's decoder, what SimCLR's views read", in_parts(crops("simclr")), "dali"),
+    peer("opencv", "imdecode, a file at a time", in_parts(opencv), "opencv"),
+    peer("simplejpeg", "a file at a time", in_parts(simplejpeg), "simplejpeg"),
+    peer("torchvision-nvjpeg", "decode_jpeg on the GPU", in_parts(nvjpeg, NVJPEG_PART, 1), "torchvision", **CUDA),
+    peer("dali-nvjpeg", "gpuaug's DALI decoder, mixed", in_parts(lambda: dali("mixed").images, NVJPEG_PART, 1), "dali", **CUDA),
+)
+
+
+def buffered(batch: Batch) -> Batch:
+    return lambda datas, names: list(Images.from_list(batch(datas, names)))

@@ -1,0 +1,60 @@
+"""What tables, charts and pages show of a result, and in which words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..measure.result import Cell, Result, Verdict
+from ..measure.stats import Spread, brief
+
+PAIRS = (("strong-256", "cheap-256"), ("strong-500", "cheap-500"))
+
+
+def measured(result: Result) -> list[str]:
+    """Contenders with a figure."""
+    return [c.name for c in result.contenders if any(cell.figure for cell in result.cells if cell.contender == c.name)]
+
+
+def axes_of(result: Result) -> list[str]:
+    """What a suite varied, in its order."""
+    return list(dict.fromkeys(w.axis for w in result.workloads if w.axis is not None))
+
+
+def priced(result: Result) -> list[tuple[str, str]]:
+    """The pairs of workloads, strong and cheap, whose speeds the result has both of."""
+    workloads = {w.name for w in result.workloads}
+    return [pair for pair in PAIRS if set(pair) <= workloads and result.unit == "views/s"]
+
+
+def half_range(spread: Spread) -> str:
+    return f"{(spread.high - spread.low) / 2 / spread.median:.0%}"
+
+
+def judged(v: Verdict) -> tuple[str, str, str]:
+    """What was wanted, what was found, and the verdict in words."""
+    limit = v.least if v.least is not None else v.most
+    wanted = f"{'>=' if v.least is not None else '<='} {limit:g}"
+    if v.measured is None or limit is None:
+        return wanted, "", "not measured"
+    m = v.measured
+    unsure = ", within noise" if m.low <= limit <= m.high else ""
+    return wanted, f"{brief(m.median)} ({brief(m.low)}-{brief(m.high)})", f"{'met' if v.met else 'MISSED'}{unsure}"
+
+
+def grouped(result: Result, text: Callable[[Cell], str]) -> dict[str, str]:
+    """Text -> the contenders and their workloads that it is said of."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for cell in result.cells:
+        if said := text(cell):
+            found.setdefault(said, {}).setdefault(cell.contender, []).append(cell.workload)
+    everywhere = len(result.workloads)
+    return {
+        said: ", ".join(who if len(on) == everywhere else f"{who} on {' '.join(on)}" for who, on in by.items())
+        for said, by in found.items()
+    }
+
+
+def remarks(result: Result) -> list[tuple[str, str, str]]:
+    """Mark, where, and what: deviations from the truth, marked by *, then why cells are empty, marked by -."""
+    deviating, empty = grouped(result, lambda cell: ", ".join(cell.deviations)), grouped(result, lambda cell: cell.reason or "")
+    return [(mark, where, text) for mark, found in (("*", deviating), ("-", empty)) for text, where in found.items()]
