@@ -1,0 +1,38 @@
+"""The public surface: what users may rely on is what api_surface.json says.
+
+python tests/test_api_surface.py      # writes the file anew, after a change that is meant
+"""
+
+import importlib
+import inspect
+import json
+from pathlib import Path
+
+FILE = Path(__file__).with_name("api_surface.json")
+MODULES = ("gpuaug", "gpuaug.data")
+
+
+def arguments(thing):
+    """Names of the arguments of a call, a star before those that go by name alone; None for no callable, and for an error."""
+    if not callable(thing) or (isinstance(thing, type) and issubclass(thing, Exception)):
+        return None
+    found = inspect.signature(thing).parameters.values()
+    return ["*" * (p.kind is p.KEYWORD_ONLY) + p.name for p in found]
+
+
+def surface():
+    modules = {name: importlib.import_module(name) for name in MODULES}
+    return {name: {one: arguments(getattr(module, one)) for one in sorted(module.__all__)} for name, module in modules.items()}
+
+
+def test_the_public_surface_is_the_one_that_is_written_down():
+    assert surface() == json.loads(FILE.read_text(encoding="utf-8")), "write it anew if that is meant: see this file's head"
+
+
+def test_the_citation_has_the_version_of_the_package():
+    text = (FILE.parents[1] / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {importlib.import_module('gpuaug').__version__}\n" in text
+
+
+if __name__ == "__main__":
+    FILE.write_text(json.dumps(surface(), indent=1) + "\n", encoding="utf-8")
