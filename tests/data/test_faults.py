@@ -345,8 +345,8 @@ def test_an_interrupt_at_any_moment(held, sound, plain, kind, persistent):
     try:
         for k in range(12):
             struck.clear()
-            signal.setitimer(signal.ITIMER_REAL, 0.004 * 1.5**k)
             with contextlib.suppress(KeyboardInterrupt):
+                signal.setitimer(signal.ITIMER_REAL, 0.004 * 1.5**k)
                 loop()
             deadline = time.monotonic() + 20
             while held() != before and time.monotonic() < deadline:
