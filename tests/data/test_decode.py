@@ -203,7 +203,7 @@ TOGETHER = """
         return "Linux"
 
     def decode():
-        with libtiff.heard():
+        with libtiff.captured():
             pass
 
     asked, libtiff.platform.system = [], slow

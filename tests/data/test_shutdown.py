@@ -253,7 +253,7 @@ class Stuck(FolderSource):
 
 def test_a_file_that_hangs_is_a_timeout(held, folder, plain, monkeypatch):
     monkeypatch.setattr("gpuaug.data.engine.fetchers.JOIN_SECONDS", 0.1)
-    monkeypatch.setattr("gpuaug.data.engine.pipeline.JOIN", 0.1)
+    monkeypatch.setattr("gpuaug.data.engine.pipeline.JOIN_SECONDS", 0.1)
     monkeypatch.setattr("gpuaug.data.engine.pipeline.CLOSE_SECONDS", 0.1)
     source = Stuck(folder)
     batches = iter(gpuaug.DataLoader(source, plain, batch_size=35, num_workers=1, timeout=1.0))
