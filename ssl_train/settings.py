@@ -79,13 +79,13 @@ class Settings:
     head_norm: Annotated[Norm | None, tyro.conf.arg(metavar="{batch,layer,none}", help_behavior_hint="")] = None
     """Normalisation in projector and predictor."""
     prototypes: OwnInt = None
-    """Their number, where the loss has any."""
+    """Number of prototypes, where the loss has any."""
     queue_size: OwnInt = None
     """Earlier embeddings that moco_v2, nnclr and swav keep, in whole batches. Default: as published, or less for small data."""
     temperature: OwnFloat = None
-    """Of the loss."""
+    """Softmax temperature of the loss."""
     target_temperature: OwnFloat = None
-    """Of the targets (DINO), after its warm-up."""
+    """Softmax temperature of the targets (DINO), after its warm-up."""
     negatives: OwnInt = None
     """Other images each view is told apart from (nt_xent, info_nce), e.g. 1. Default: all of the batch."""
     weights: Literal["uniform", "score", "shuffled", "draws"] = "uniform"

@@ -62,7 +62,10 @@ def lines(result: Result) -> Iterator[str]:
     yield ""
     versions = ", ".join(f"{name} {version}" for name, version in m.versions.items())
     yield f"- {m.processors}, {run.dtype}, {result.date[:10]}, commit {m.commit or 'unknown'}; {versions}."
-    yield f"- In brackets: {FUSED} over it, = where that is within noise. * differs from the truth." + quick(result)
+    yield (
+        f"- In brackets: {FUSED}'s speed divided by this row's; = means no significant difference. * differs from the truth."
+        + quick(result)
+    )
     yield f"- {losses(result)}"
     yield from notes(result)
     missed = [
