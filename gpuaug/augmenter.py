@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from . import backends
-from .backends import Backend, Batch, Given
+from .backends import Backend, Batch, BatchForm
 from .images import Images
 from .isolation import eager, isolated
 from .memory import uninitialised
@@ -123,9 +123,9 @@ class Augmenter:
     def prepare(self) -> None:
         """Compile kernels for the CPU (about a minute, once a machine), or load them, as the first call would do."""
         for name in {stage.backend for plan in self.plan for stage in plan}:
-            prepare = self.backends[name].prepare
-            if prepare is not None:
-                prepare("cpu" if self.device is None else self.device.type)
+            warm_up = self.backends[name].warm_up
+            if warm_up is not None:
+                warm_up("cpu" if self.device is None else self.device.type)
 
     def make_view(self, images: Images, v: int, draws: Sequence[OpDraws], out: torch.Tensor | None = None) -> torch.Tensor:
         """One view of a batch, (B, 3, H, W), in `out` where it is given."""
@@ -182,7 +182,7 @@ def traffic(view: View, stage: Stage, backend: Backend, dtype: torch.dtype) -> t
     """
     values = 3 * view.size[0] * view.size[1]
     first, last = stage.first == 0, stage.first + len(stage.ops) == len(view.steps)
-    between = 4 * values * backend.passes(stage.ops)
+    between = 4 * values * backend.extra_passes(stage.ops)
     return values * (1 if first else 4) + between, values * (dtype.itemsize if last else 4) + between
 
 
@@ -224,22 +224,22 @@ def tell_once(words: str) -> None:
     LOG.warning("%s", words)
 
 
-def stages(steps: Sequence[Op], found: dict[str, Backend], given: Given = "images") -> tuple[Stage, ...]:
+def stages(steps: Sequence[Op], found: dict[str, Backend], form: BatchForm = "images") -> tuple[Stage, ...]:
     """Runs of steps by backend, in order: each step goes to the first backend that takes it.
 
-    given: what the first step starts from. Raises ValueError for a step that none takes.
+    form: what the first step starts from. Raises ValueError for a step that none takes.
     """
     out: list[Stage] = []
     size: Size | None = None
     at = 0
     while at < len(steps):
-        state = given if at == 0 else "ragged" if size is None and given == "images" else "floats"
-        name = next((name for name, backend in found.items() if backend.take(steps[at:], state)), None)
+        state = form if at == 0 else "ragged" if size is None and form == "images" else "floats"
+        name = next((name for name, backend in found.items() if backend.count_supported(steps[at:], state)), None)
         if name is None:
             raise ValueError(f"Augmenter: no backend of {', '.join(found)} has {steps[at]}; {remedy(steps[at], found)}")
         # The best backend takes all it can; the others one step at a time, so that the best may go on after it.
         best = name == next(iter(found))
-        count = found[name].take(steps[at:], state) if best else 1
+        count = found[name].count_supported(steps[at:], state) if best else 1
         for op in steps[at : at + count]:
             size = op.output_size(size)
         if not best and out and out[-1].backend == name:

@@ -23,7 +23,7 @@ from torch.nn.functional import pad
 from .. import ops as op
 from ..ops.base import Array
 from ..ops.color import PARTS
-from . import Backend, Function, Given
+from . import Backend, BatchForm, Function
 from .batched.rows import column, on_marked, send
 
 GRAY = np.array([0.2989, 0.587, 0.114], np.float32)
@@ -128,14 +128,14 @@ def agrees(o: op.Op) -> bool:
     return type(o) in OPS
 
 
-def take(steps: Sequence[op.Op], given: Given) -> int:
-    if given != "floats":  # Kornia's functions want one batch of one size
+def count_supported(steps: Sequence[op.Op], form: BatchForm) -> int:
+    if form != "floats":  # Kornia's functions want one batch of one size
         return 0
     return next((n for n, o in enumerate(steps) if not agrees(o)), len(steps))
 
 
 def apply(batch: torch.Tensor, ops: Sequence[op.Op], draws: Sequence[op.OpDraws]) -> torch.Tensor:
-    """Apply a run of steps that `take` has allowed to float32 (B, 3, H, W)."""
+    """Apply a run of steps that `count_supported` has counted to float32 (B, 3, H, W)."""
     for o, step in zip(ops, draws, strict=True):
         batch = changed(batch, o, step)
     return batch
@@ -147,4 +147,4 @@ def changed(x: torch.Tensor, o: op.Op, draws: op.OpDraws) -> torch.Tensor:
     return on_marked(x, draws, lambda x, d: function(x, o, d))
 
 
-BACKEND = Backend(OPS, take, apply)
+BACKEND = Backend(OPS, count_supported, apply)

@@ -17,7 +17,7 @@ from .. import ops as op
 from ..images import Images
 from ..ops.color import FLAT, ORDERS, PARTS
 from ..philox import normal_field
-from . import Backend, Batch, Given, leading
+from . import Backend, Batch, BatchForm, leading
 
 Row = dict[str, Any]
 """One image's draws of one step: name -> scalar or small array."""
@@ -160,7 +160,7 @@ OPS: dict[type[op.Op], Callable[..., torch.Tensor]] = {
 }
 
 
-def take(steps: Sequence[op.Op], given: Given) -> int:
+def count_supported(steps: Sequence[op.Op], form: BatchForm) -> int:
     return leading(steps, OPS)
 
 
@@ -179,4 +179,4 @@ def apply(batch: Batch, ops: Sequence[op.Op], draws: Sequence[op.OpDraws]) -> Ba
     return torch.stack(out) if same else out
 
 
-BACKEND = Backend(OPS, take, apply)
+BACKEND = Backend(OPS, count_supported, apply)

@@ -242,9 +242,11 @@ def compare(
 
 def made_by(backend: str, batch: Batch, ops: Sequence[Op], draws: Sequence[OpDraws]) -> torch.Tensor:
     """The steps on a backend, in the stages that an Augmenter would plan."""
-    given: backends.Given = "images" if isinstance(batch, Images) else "floats" if isinstance(batch, torch.Tensor) else "ragged"
+    form: backends.BatchForm = (
+        "images" if isinstance(batch, Images) else "floats" if isinstance(batch, torch.Tensor) else "ragged"
+    )
     found = select(backend, "cpu")
-    return run(batch, stages(ops, found, given), found, draws)
+    return run(batch, stages(ops, found, form), found, draws)
 
 
 def as_tensor(batch: Batch) -> torch.Tensor:

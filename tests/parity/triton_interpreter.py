@@ -68,8 +68,8 @@ def compare(
     dtype: torch.dtype = torch.float32,
     memory_format: torch.memory_format = torch.contiguous_format,
 ) -> Result:
-    given: backends.Given = "images" if isinstance(batch, Images) else "floats"
-    assert plan.take(ops, given) == len(ops), "the ops must be one fused stage"
+    form: backends.BatchForm = "images" if isinstance(batch, Images) else "floats"
+    assert plan.count_supported(ops, form) == len(ops), "the ops must be one fused stage"
     table = plan.tables(batch, ops, draws)
     there = batch if batch.device.type == device else batch.to(device)
     made = cuda.make_view(there, table, dtype, memory_format).cpu()
@@ -214,7 +214,7 @@ def apart_in_memory(planar: bool, device: str) -> Result:
     return compare(images, steps, draws, device)
 
 
-FUSED = {name: op for name, op in MAPS.items() if plan.take([op], "floats")}
+FUSED = {name: op for name, op in MAPS.items() if plan.count_supported([op], "floats")}
 
 CASES: dict[str, Callable[[str], Result]] = {
     **{f"{name} alone": partial(alone, op) for name, op in FUSED.items()},

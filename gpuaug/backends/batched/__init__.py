@@ -8,9 +8,9 @@ resample.py  crops, resizes and blurs             warp.py      affine and perspe
 """
 
 from .. import Backend
-from .run import apply, take
+from .run import apply, count_supported
 from .table import OPS
 
-__all__ = ["BACKEND", "OPS", "apply", "take"]
+__all__ = ["BACKEND", "OPS", "apply", "count_supported"]
 
-BACKEND = Backend(OPS, take, apply)
+BACKEND = Backend(OPS, count_supported, apply)

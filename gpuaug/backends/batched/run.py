@@ -11,7 +11,7 @@ import torch
 from ... import ops as op
 from ...images import Images
 from ...ops.crop import Sized
-from .. import REGISTERED, Batch, Function, Given
+from .. import REGISTERED, Batch, BatchForm, Function
 from .resample import Pixels, unit
 from .rows import on_marked
 from .table import CUTS, MAPS, OPS
@@ -20,7 +20,7 @@ PIXELS = {"cpu": 2**16, "other": 2**24}
 """Pixels that go through a run of ops together: on the CPU what stays in its cache, elsewhere some gigabytes."""
 
 
-def take(steps: Sequence[op.Op], given: Given) -> int:
+def count_supported(steps: Sequence[op.Op], form: BatchForm) -> int:
     return next((n for n, o in enumerate(steps) if type(o) not in OPS and type(o) not in REGISTERED), len(steps))
 
 
