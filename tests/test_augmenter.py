@@ -150,7 +150,7 @@ def test_room_that_does_not_fit_is_refused() -> None:
         (augment.empty(4), r"out\[0\] must be \(3, .* got \(4, "),
         ([view.half() for view in room], r"out\[0\] must be .* torch.float32 cpu, got .* torch.float16 cpu"),
         ([view.to("meta") for view in room], r"out\[0\] must be .* cpu, got .* meta"),
-        ([view[::2] for view in augment.empty(6)], "must be contiguous as torch.contiguous_format; take rows of `empty`"),
+        ([view[::2] for view in augment.empty(6)], "must be contiguous as torch.contiguous_format; use slices of the rows of `empty`"),
     ):
         with pytest.raises(ValueError, match=message):
             augment(RAGGED, draws_of(), wrong)
