@@ -1,6 +1,6 @@
-"""The general path: every op, batched with parameters of its own for each image, on any torch device, differentiable.
+"""The general path: every op as torch functions on a batch, with parameters per image, on any device, differentiable.
 
-It needs torch alone. An image's view has the same bits whatever else is in the batch, and the host never waits for the device.
+It needs torch alone. The bits of a view do not depend on what else is in the batch, and the host never waits for the device.
 
 run.py       a run of steps over a batch          rows.py      parameters to the device, some rows of a batch
 table.py     which function does an op            color.py     colour, tone and noise
