@@ -1,4 +1,4 @@
-"""The reference: torchvision's v2 functionals on one float32 image at a time, on the CPU."""
+"""The truth that other backends are tested against: torchvision's functionals on one float32 image at a time."""
 
 # mypy: disable-error-code="no-any-return"
 # torchvision has no type hints that mypy can see.
