@@ -1,4 +1,4 @@
-"""Images hold a batch of decoded pictures of any sizes without changing a pixel."""
+"""Images stores a batch of decoded pictures of any sizes without changing a pixel."""
 
 from __future__ import annotations
 

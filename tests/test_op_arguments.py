@@ -1,4 +1,4 @@
-"""Arguments of ops: bad ones are refused by op, name and range when an op is made, good ones kept in one form."""
+"""Ops check their arguments when they are made: errors name op, argument and range; good values are stored in one form."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from gpuaug.ops import (
 NAN, INF = float("nan"), float("inf")
 
 
-# Op, argument, values outside its range, and words of the range that the error states.
+# Op, argument, values outside its range, and the range as the error states it.
 REFUSED: list[tuple[Callable[..., Op], str, list[Any], str]] = [
     *(
         (kind, "p", [-0.1, 1.1, NAN, INF, "half", None, True, (0.5,)], "a number in [0, 1]")
@@ -142,7 +142,7 @@ REFUSED: list[tuple[Callable[..., Op], str, list[Any], str]] = [
 
 
 def caller(make: Callable[..., Op], argument: str) -> Callable[[Any], Op]:
-    """The op as a function of one argument: a lambda already is one."""
+    """The op as a function of one argument, which a lambda already is."""
     return make if make.__name__ == "<lambda>" else lambda value: make(**{argument: value})
 
 
@@ -170,7 +170,7 @@ def test_a_bad_argument_is_refused_by_op_name_and_range(
 
 
 def test_every_argument_with_a_range_is_in_the_table_above() -> None:
-    """Every field of every op is refused something, except yes-or-no ones."""
+    """Every field of every op refuses some value, except flags."""
     tried: dict[str, set[str]] = {}
     for make, argument, values, _ in REFUSED:
         with pytest.raises(ValueError, match="must be") as error:
@@ -181,7 +181,7 @@ def test_every_argument_with_a_range_is_in_the_table_above() -> None:
         if issubclass(kind, Op) and kind is not Op:
             expected = {f.name for f in fields(kind)} - {"pad_if_needed", "clip"}
             if kind is RandomAffine:
-                expected -= {"interpolation"}  # one check with RandomRotation's
+                expected -= {"interpolation"}  # the same check as RandomRotation's
             assert expected <= tried[kind.__name__], kind.__name__
 
 

@@ -1,4 +1,4 @@
-"""Ops are data: equal arguments make equal ops, which cannot be changed, and draw within their ranges."""
+"""Ops are immutable values: equal arguments make equal ops, and draws are within their ranges."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_str_rounds_to_four_digits() -> None:
 
 
 def test_defaults_are_torchvisions() -> None:
-    """What a user who knows torchvision leaves out means the same here."""
+    """An argument that is left out means the same as in torchvision."""
     assert RandomResizedCrop(8) == RandomResizedCrop(8, (0.08, 1.0), (3 / 4, 4 / 3), "bilinear")
     assert RandomErasing() == RandomErasing(0.5, (0.02, 0.33), (0.3, 3.3), 0)
     assert RandomPerspective() == RandomPerspective(0.5, 0.5, "bilinear", 0)

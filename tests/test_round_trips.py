@@ -1,4 +1,4 @@
-"""Ops, views and policies are values: what their repr says makes an equal one, and so does `dataclasses.replace`."""
+"""Evaluating the repr of an op, view or policy makes an equal one, and `dataclasses.replace` works on them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAMES = {name: getattr(gpuaug, name) for name in gpuaug.__all__} | {"torch": tor
 
 
 def number(low: float, high: float) -> st.SearchStrategy[Any]:
-    """A number as users write it: Python's or NumPy's, whole or not."""
+    """A number as users write it: Python's or NumPy's, integer or float."""
     real = st.floats(low, high)
     whole = st.integers(int(np.ceil(low)), int(high))
     return real | whole | real.map(np.float64) | whole.map(np.int64)
