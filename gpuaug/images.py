@@ -148,9 +148,7 @@ class Images:
             rows = self.buffer.numel() // size
             out = POOL.take(len(self) * size)
             table = self.buffer[: rows * size].view(rows, size).numpy()
-            np.take(
-                table, starts // size, axis=0, out=out.reshape(len(self), size), mode="clip"
-            )  # mode="raise" would make another copy
+            np.take(table, starts // size, axis=0, out=out.reshape(len(self), size), mode="clip")  # "raise" makes another copy
             return Images(torch.from_numpy(out), self.shapes, planar=self.planar)
         parts = [self.buffer[a : a + n] for a, n in zip(starts.tolist(), sizes.tolist(), strict=True)]
         return Images(torch.cat(parts) if parts else self.buffer[:0], self.shapes, planar=self.planar)

@@ -41,7 +41,7 @@ def default_on_cpu() -> Iterator[None]:
 
 
 def default_collate(batch: list[Any]) -> Any:
-    """torch's default_collate, whose tensors of plain numbers would otherwise go to the default device, on the CPU."""
+    """torch's default_collate, with tensors of plain numbers on the CPU instead of the default device."""
     with default_on_cpu():
         return torch.utils.data.default_collate(batch)
 

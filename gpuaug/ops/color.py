@@ -72,11 +72,7 @@ class ColorJitter(Op):
 
 @dataclass(frozen=True)
 class RandomGrayscale(Op):
-    """Replace all three channels by 0.2989 R + 0.587 G + 0.114 B (torchvision `RandomGrayscale`).
-
-    Args:
-        p: Probability per image.
-    """
+    """Replace all channels by 0.2989 R + 0.587 G + 0.114 B, with probability `p` (torchvision `RandomGrayscale`)."""
 
     p: float = 0.1
 
@@ -122,11 +118,7 @@ class RandomPosterize(Op):
 
 @dataclass(frozen=True)
 class RandomEqualize(Op):
-    """Equalize each channel's histogram of 256 bins (torchvision `RandomEqualize`).
-
-    Args:
-        p: Probability per image.
-    """
+    """Equalize each channel's histogram of 256 bins, with probability `p` (torchvision `RandomEqualize`)."""
 
     p: float = 0.5
 
@@ -136,13 +128,10 @@ class RandomEqualize(Op):
 
 @dataclass(frozen=True)
 class RandomAutocontrast(Op):
-    """Stretch each channel to the full range [0, 1] (torchvision `RandomAutocontrast`).
+    """Stretch each channel to the full range [0, 1], with probability `p` (torchvision `RandomAutocontrast`).
 
     A channel whose range is below half a level of 8 bits (0.5 / 255) stays as it is. Such a range is the rounding error that a
     filter leaves in a flat image, and torchvision would stretch it to noise from black to white.
-
-    Args:
-        p: Probability per image.
     """
 
     p: float = 0.5
@@ -153,11 +142,7 @@ class RandomAutocontrast(Op):
 
 @dataclass(frozen=True)
 class RandomInvert(Op):
-    """Replace x by 1 - x (torchvision `RandomInvert`).
-
-    Args:
-        p: Probability per image.
-    """
+    """Replace x by 1 - x, with probability `p` (torchvision `RandomInvert`)."""
 
     p: float = 0.5
 

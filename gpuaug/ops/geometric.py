@@ -15,11 +15,7 @@ WARPS = ("nearest", "bilinear")
 
 @dataclass(frozen=True)
 class RandomHorizontalFlip(Op):
-    """Swap left and right (torchvision `RandomHorizontalFlip`).
-
-    Args:
-        p: Probability per image.
-    """
+    """Swap left and right, with probability `p` (torchvision `RandomHorizontalFlip`)."""
 
     p: float = 0.5
 
@@ -29,11 +25,7 @@ class RandomHorizontalFlip(Op):
 
 @dataclass(frozen=True)
 class RandomVerticalFlip(Op):
-    """Swap top and bottom (torchvision `RandomVerticalFlip`).
-
-    Args:
-        p: Probability per image.
-    """
+    """Swap top and bottom, with probability `p` (torchvision `RandomVerticalFlip`)."""
 
     p: float = 0.5
 
