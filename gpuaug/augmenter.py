@@ -47,8 +47,8 @@ class Augmenter:
         backend: "auto": "fused" for the steps that it can do and "batched" for the others; a warning is logged if a missing
             package makes this slow. "fused": the same, but a missing package raises. "batched": torch functions on the whole
             batch, on any device, differentiable. "kornia": Kornia's functions where they equal torchvision's, and "batched" for
-            the other steps. "torchvision": image by image, on the CPU; the truth that every other
-            backend is tested against. "dali": one DALI graph, on the CPU.
+            the other steps. "torchvision": image by image, on the CPU; every other backend is tested against it. "dali": one
+            DALI graph, on the CPU.
         device: Where the views are made. The images must already be on this device; nothing is copied silently. None uses the
             device of the images.
         dtype: torch.float32, float16 or bfloat16; None uses the policy's ToDtype, or float32 without one.
