@@ -1,6 +1,7 @@
-"""The general path: every op as torch functions on a batch, with parameters per image, on any device, differentiable.
+"""The general path: every op as torch functions on a batch, on any device, differentiable.
 
-It needs torch alone. The bits of a view do not depend on what else is in the batch, and the host never waits for the device.
+Parameters are per image. It needs torch alone. The bits of a view do not depend on what else is in the batch, and the host
+never waits for the device.
 
 run.py       a run of steps over a batch          rows.py      parameters to the device, some rows of a batch
 table.py     which function does an op            color.py     colour, tone and noise

@@ -1,4 +1,4 @@
-"""Applies a run of steps to a batch: image by image while sizes differ, then in parts that fit into cache or memory."""
+"""Applies a run of steps to a batch: image by image while sizes differ, then in parts that fit into memory."""
 
 from __future__ import annotations
 

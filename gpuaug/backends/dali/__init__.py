@@ -1,4 +1,4 @@
-"""A policy as one NVIDIA DALI graph on the CPU, fed with our draws: torchvision's functions, built from DALI's operators.
+"""A policy as one NVIDIA DALI graph on the CPU, fed with our draws: torchvision's formulas in DALI's operators.
 
 `count_supported` refuses an op that DALI lacks, or computes by another formula; `count_approximate` accepts the latter.
 """

@@ -1,6 +1,6 @@
-"""One DALI graph for a run of steps: built once (SimCLR's in about half a second), cached, and run on draws and pixels.
+"""One DALI graph for a run of steps, which is built once, cached, and run on draws and pixels.
 
-The pixels of a batch enter the graph without a copy.
+Building SimCLR's takes about half a second. The pixels of a batch enter the graph without a copy.
 """
 
 from __future__ import annotations

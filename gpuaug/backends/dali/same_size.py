@@ -1,8 +1,8 @@
-"""Ops that keep the size, in a DALI graph, on float32 (H, W, 3) where white is 1: torchvision's formulas in DALI's arithmetic.
+"""Ops that keep the size, in a DALI graph: torchvision's formulas in DALI's arithmetic.
 
-DALI's own colour operators compute something else: its hue rotates in YIQ, its contrast is relative to mid-gray, and its gray
-has other weights. Parameters enter the graph as one number per image. A branch on such a number splits the batch and merges it
-again.
+Pixels are float32 (H, W, 3) where white is 1. DALI's own colour operators compute something else: its hue rotates in YIQ, its
+contrast is relative to mid-gray, and its gray has other weights. Parameters enter the graph as one number per image. A branch
+on such a number splits the batch and merges it again.
 """
 
 from __future__ import annotations
