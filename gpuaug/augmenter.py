@@ -1,4 +1,4 @@
-"""Augmenter: Images + Draws -> view tensors, by a plan of stages that can be read before it runs."""
+"""Augmenter: makes views from images and draws, by a plan of stages that can be printed before it runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from . import backends
-from .backends import Backend, Batch, Given
+from .backends import Backend, Batch, BatchForm
 from .images import Images
 from .isolation import eager, isolated
 from .memory import uninitialised
@@ -24,12 +24,12 @@ from .sampling import Draws
 LOG = logging.getLogger("gpuaug")
 
 FALLBACK = {"fused": "batched", "kornia": "batched"}
-"""Backend -> the one that does, stage by stage and in order, what it cannot."""
+"""Backend -> the backend that does the steps which it cannot do."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A run of steps of one view that one backend applies in one call."""
+    """Consecutive steps of one view that one backend applies in one call; `first` is the index of the first step."""
 
     backend: str
     first: int
@@ -37,26 +37,28 @@ class Stage:
 
 
 class Augmenter:
-    """Make views of images, given draws.
+    """Makes the views of a batch of images from draws.
 
-    `augment(images, draws)` gives a list with one tensor (B, 3, H, W) a view. `print(augmenter)` shows which backend does
-    which steps. A copy or a pickle of an Augmenter holds its arguments alone, and plans again from them.
+    `augment(images, draws)` returns one tensor (B, 3, H, W) per view. `print(augmenter)` shows which backend does which steps.
+    Copying or pickling an Augmenter keeps only its arguments; the copy makes its plan anew.
 
     Args:
-        policy: what the draws were made from.
-        backend: "auto" fuses what can be fused and leaves the rest to "batched", and logs a warning where a missing package
-            would make it faster. "fused" is the same, and raises where its package is missing. "batched": torch functions on
-            the whole batch, on any device, differentiable. "kornia": Kornia's functions where they equal torchvision's, and
-            "batched" for the rest. "torchvision": the truth, image by image, on the CPU. "dali": one DALI graph, on the CPU.
-        device: where views are made and come out. The images must be there already, nothing is copied silently; None takes
-            the images' device.
-        dtype: float32, float16 or bfloat16 of the views; None takes the policy's ToDtype, else float32.
+        policy: The policy that the draws are made from.
+        backend: "auto": "fused" for the steps that it can do and "batched" for the others; a warning is logged if a missing
+            package makes this slow. "fused": the same, but a missing package raises. "batched": torch functions on the whole
+            batch, on any device, differentiable. "kornia": Kornia's functions where they equal torchvision's, and "batched" for
+            the other steps. "torchvision": image by image, on the CPU; every other backend is tested against it. "dali": one
+            DALI graph, on the CPU.
+        device: Where the views are made. The images must already be on this device; nothing is copied silently. None uses the
+            device of the images.
+        dtype: torch.float32, float16 or bfloat16; None uses the policy's ToDtype, or float32 without one.
         memory_format: torch.contiguous_format (NCHW) or torch.channels_last.
-        approximate: allow "dali" what it does otherwise than torchvision. The other backends never do, and ignore it.
+        approximate: Whether "dali" may run ops that it computes differently from torchvision. Other backends ignore it.
 
     Raises:
-        ValueError: an op that no chosen backend has.
-        ImportError: a backend was asked for by name and its package is missing.
+        TypeError: `policy` is not a Policy.
+        ValueError: An argument is outside its range, or no chosen backend has one of the ops.
+        ImportError: The package of a backend that was asked for by name is missing.
     """
 
     def __init__(
@@ -93,12 +95,21 @@ class Augmenter:
     def __call__(
         self, images: Images | torch.Tensor | Sequence[Any], draws: Draws, out: Sequence[torch.Tensor] | None = None
     ) -> list[torch.Tensor]:
-        """Views of a batch.
+        """Make the views of a batch.
 
-        images: `Images`, a uint8 tensor (B, 3, H, W), or a list that `Images.from_list` takes. draws: of this policy, one
-        row an image. out: tensors to write the views into, as `empty` gives them, or rows of these. Inside torch.compile the
-        call is a graph break; autocast and the default dtype and device have no effect on the views. Raises TypeError for
-        what is no images or no draws, ValueError where policy, batch size or device do not fit.
+        Inside torch.compile the call is a graph break. Autocast, the default dtype and the default device do not affect views.
+
+        Args:
+            images: `Images`, a uint8 tensor (B, 3, H, W), or a list that `Images.from_list` accepts.
+            draws: Draws of this policy, with one row per image.
+            out: Tensors to write the views into, as `empty` returns them, or slices of their rows. None allocates them.
+
+        Returns:
+            One tensor (B, 3, H, W) per view.
+
+        Raises:
+            TypeError: `images` or `draws` has the wrong type.
+            ValueError: Policy, batch size, device or `out` does not fit.
         """
         if not isinstance(draws, Draws):
             raise TypeError(
@@ -121,14 +132,14 @@ class Augmenter:
         ]
 
     def prepare(self) -> None:
-        """Compile kernels for the CPU (about a minute, once a machine), or load them, as the first call would do."""
+        """Do beforehand what makes the first call slow: compile the CPU kernels (a minute, once per machine) or load them."""
         for name in {stage.backend for plan in self.plan for stage in plan}:
-            prepare = self.backends[name].prepare
-            if prepare is not None:
-                prepare("cpu" if self.device is None else self.device.type)
+            warm_up = self.backends[name].warm_up
+            if warm_up is not None:
+                warm_up("cpu" if self.device is None else self.device.type)
 
     def make_view(self, images: Images, v: int, draws: Sequence[OpDraws], out: torch.Tensor | None = None) -> torch.Tensor:
-        """One view of a batch, (B, 3, H, W), in `out` where it is given."""
+        """Make one view of a batch, (B, 3, H, W), in `out` if it is given."""
         view = self.policy.views[v]
         dtype = self.dtype or output_dtype(view)
         if not len(images):
@@ -137,9 +148,13 @@ class Augmenter:
             return run(images, self.plan[v], self.backends, draws, dtype, self.memory_format, out)
 
     def empty(self, count: int) -> list[torch.Tensor]:
-        """Room on the CPU for the views of so many images: tensors (count, 3, H, W) of any content.
+        """Allocate memory on the CPU for the views of a batch, reusing that of earlier views which nothing refers to any more.
 
-        It is the memory of earlier views where nobody holds these any more.
+        Args:
+            count: How many images the batch has.
+
+        Returns:
+            One uninitialised tensor (count, 3, H, W) per view.
         """
         views = self.policy.views
         return [uninitialised((count, 3, *v.size), self.dtype or output_dtype(v), self.memory_format) for v in views]
@@ -152,7 +167,9 @@ class Augmenter:
             if (given := (tuple(tensor.shape), tensor.dtype, tensor.device)) != wanted:
                 raise ValueError(f"Augmenter: out[{v}] must be {' '.join(map(str, wanted))}, got {' '.join(map(str, given))}")
             if not tensor.is_contiguous(memory_format=self.memory_format):
-                raise ValueError(f"Augmenter: out[{v}] must be contiguous as {self.memory_format}; take rows of `empty`")
+                raise ValueError(
+                    f"Augmenter: out[{v}] must be contiguous as {self.memory_format}; use slices of the rows of `empty`"
+                )
 
     def __str__(self) -> str:
         lines = [f"Augmenter(backend={self.backend!r}, device={str(self.device or 'of the images')!r})"]
@@ -175,27 +192,27 @@ def kilobytes(count: float) -> str:
 
 
 def traffic(view: View, stage: Stage, backend: Backend, dtype: torch.dtype) -> tuple[float, float]:
-    """Bytes that a stage reads and writes a view, on average over its draws, for a source with as many pixels as the view.
+    """Bytes that a stage reads and writes per view, averaged over draws, for a source image with as many pixels as the view.
 
-    A perfect pass reads 8-bit pixels once and writes the view once. Each of the backend's passes in between writes the view in
-    float32 and reads it again.
+    The first stage reads 8-bit pixels, the last writes the view's dtype; everything in between is float32. Each extra pass of
+    the backend writes the view in float32 and reads it again.
     """
     values = 3 * view.size[0] * view.size[1]
     first, last = stage.first == 0, stage.first + len(stage.ops) == len(view.steps)
-    between = 4 * values * backend.passes(stage.ops)
+    between = 4 * values * backend.extra_passes(stage.ops)
     return values * (1 if first else 4) + between, values * (dtype.itemsize if last else 4) + between
 
 
 def canonical(device: torch.device | str) -> torch.device:
-    """The device with its index, as its tensors bear it, so that "cuda" and "cuda:0" compare equal.
+    """The device with its index, as tensors report it, so that "cuda" and "cuda:0" compare equal.
 
-    Raises ValueError for what is no device.
+    Raises ValueError if torch does not know the device.
     """
     try:
         found = torch.device(device)
     except RuntimeError as error:
         raise ValueError(f"device must be one of torch's, such as 'cpu', 'cuda' or 'cuda:0', got {device!r}") from error
-    if str(found) not in ("cuda", "mps"):  # it has an index, or its kind has none
+    if str(found) not in ("cuda", "mps"):  # it has an index, or is of a type without indices
         return found
     return torch.device(found.type, torch.cuda.current_device() if found.type == "cuda" else 0)
 
@@ -211,7 +228,7 @@ def select(backend: str, kind: str, approximate: bool = False) -> dict[str, Back
 
 
 def tell_lacking(plan: Sequence[Sequence[Stage]], kind: str) -> None:
-    """Log, once a process, which packages would let a better backend do some of a plan's stages."""
+    """Log, once per process, which missing packages would let a faster backend do some of the plan's stages."""
     order = backends.AUTOMATIC
     worst = max(order.index(stage.backend) for stages in plan for stage in stages)
     for name, words in backends.lacking(kind).items():
@@ -224,22 +241,22 @@ def tell_once(words: str) -> None:
     LOG.warning("%s", words)
 
 
-def stages(steps: Sequence[Op], found: dict[str, Backend], given: Given = "images") -> tuple[Stage, ...]:
-    """Runs of steps by backend, in order: each step goes to the first backend that takes it.
+def stages(steps: Sequence[Op], found: dict[str, Backend], form: BatchForm = "images") -> tuple[Stage, ...]:
+    """Divide steps into stages, in order: each step goes to the first backend that supports it.
 
-    given: what the first step starts from. Raises ValueError for a step that none takes.
+    form: what the first step starts from. Raises ValueError for a step that no backend supports.
     """
     out: list[Stage] = []
     size: Size | None = None
     at = 0
     while at < len(steps):
-        state = given if at == 0 else "ragged" if size is None and given == "images" else "floats"
-        name = next((name for name, backend in found.items() if backend.take(steps[at:], state)), None)
+        state = form if at == 0 else "ragged" if size is None and form == "images" else "floats"
+        name = next((name for name, backend in found.items() if backend.count_supported(steps[at:], state)), None)
         if name is None:
             raise ValueError(f"Augmenter: no backend of {', '.join(found)} has {steps[at]}; {remedy(steps[at], found)}")
-        # The best backend takes all it can; the others one step at a time, so that the best may go on after it.
+        # The best backend gets every step that it can do, the others one at a time, so that the best one continues after it.
         best = name == next(iter(found))
-        count = found[name].take(steps[at:], state) if best else 1
+        count = found[name].count_supported(steps[at:], state) if best else 1
         for op in steps[at : at + count]:
             size = op.output_size(size)
         if not best and out and out[-1].backend == name:
@@ -251,7 +268,7 @@ def stages(steps: Sequence[Op], found: dict[str, Backend], given: Given = "image
 
 
 def remedy(step: Op, found: dict[str, Backend]) -> str:
-    """What helps where no backend takes a step."""
+    """What to do about a step that no backend supports."""
     if "batched" not in found:
         own = ", or approximate=True if DALI has one of its own that will do" if "dali" in found else ""
         return f"use backend='auto'{own}"
@@ -268,7 +285,7 @@ def run(
     memory_format: torch.memory_format = torch.contiguous_format,
     out: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Apply the stages; the last gives the dtype and the memory format, and writes into `out` where it is given."""
+    """Apply the stages in order and return the view in the dtype and memory format asked for, in `out` if it is given."""
     for stage in plan:
         backend = found[stage.backend]
         steps = draws[stage.first : stage.first + len(stage.ops)]
@@ -279,7 +296,7 @@ def run(
             assert isinstance(batch, torch.Tensor)
             return batch
         batch = backend.apply(batch, stage.ops, steps)
-    assert isinstance(batch, torch.Tensor)  # View has checked that its ops end at one size
+    assert isinstance(batch, torch.Tensor)  # View checked that its ops end at one size
     if out is not None:
         return out.copy_(batch)
     return batch.to(dtype).contiguous(memory_format=memory_format)

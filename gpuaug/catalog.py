@@ -1,9 +1,9 @@
 """Named policies, each as its source published it; public as the mapping `gpuaug.policies`.
 
-A policy is a function from sizes to a `Policy`, in the order of operations of the source. Where a source blurs with PIL
-(a stack of box filters) the policy has a Gaussian of 23 taps and the same range of sigma. Colour jitter draws the order of
-its parts per image throughout, as torchvision does. Sizes are in pixels, one number or (height, width); small views are by
-default as large to the others as their source's are at 224.
+Each policy is a function from sizes to a `Policy` whose ops are in the order of the source. Where a source blurs with PIL (a
+stack of box filters), the policy uses a Gaussian of 23 taps with the same range of sigma. Colour jitter always draws the order
+of its parts per image, as torchvision does. Sizes are in pixels, one number or (height, width). By default small views keep
+the proportion to the large ones that their source has at 224.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from .policy import Policy, View, as_pair
 
 
 def local(given: int | Size | None, size: int | Size, published: int) -> Size:
-    """The size of small views: as given, else in the proportion to large ones that was published, for 224."""
+    """Size of small views: `given`, or else scaled from `size` as the published size is from 224."""
     if given is not None:
         return as_pair(given)
     height, width = (round(edge * published / 224) for edge in as_pair(size))
@@ -39,7 +39,7 @@ def local(given: int | Size | None, size: int | Size, published: int) -> Size:
 
 
 def simclr(size: int | Size = 224, strength: float = 1.0) -> Policy:
-    """SimCLR (Chen et al. 2020, arXiv 2002.05709; google-research/simclr `data_util.py`); blur a tenth of the height wide."""
+    """SimCLR (Chen et al. 2020, arXiv 2002.05709; google-research/simclr `data_util.py`); blur kernel a tenth of the height."""
     s = strength
     view = View(
         size,
@@ -98,13 +98,13 @@ def moco_v2(size: int | Size = 224) -> Policy:
 
 
 def simsiam(size: int | Size = 224) -> Policy:
-    """SimSiam (Chen and He 2021, arXiv 2011.10566; facebookresearch/simsiam `main_simsiam.py`): MoCo v2's."""
+    """SimSiam (Chen and He 2021, arXiv 2011.10566; facebookresearch/simsiam `main_simsiam.py`); the same as MoCo v2."""
     source = "arXiv 2011.10566; facebookresearch/simsiam main_simsiam.py"
     return Policy(*moco_v2(size).views, name="simsiam", source=source)
 
 
 def byol_view(size: int | Size, blur: float, solarize: float) -> View:
-    """One of BYOL's two distributions; an op of probability 0 is left out."""
+    """One of BYOL's two kinds of view; an op of probability 0 is left out."""
     return View(
         size,
         RandomResizedCrop(scale=(0.08, 1.0), interpolation="bicubic"),
@@ -124,13 +124,13 @@ def byol(size: int | Size = 224) -> Policy:
 
 
 def barlow_twins(size: int | Size = 224) -> Policy:
-    """Barlow Twins (Zbontar et al. 2021, arXiv 2103.03230; facebookresearch/barlowtwins `main.py`): BYOL's."""
+    """Barlow Twins (Zbontar et al. 2021, arXiv 2103.03230; facebookresearch/barlowtwins `main.py`); the same as BYOL."""
     source = "arXiv 2103.03230; facebookresearch/barlowtwins main.py"
     return Policy(*byol(size).views, name="barlow_twins", source=source)
 
 
 def vicreg(size: int | Size = 224) -> Policy:
-    """VICReg (Bardes et al. 2022, arXiv 2105.04906; facebookresearch/vicreg `augmentations.py`): BYOL's."""
+    """VICReg (Bardes et al. 2022, arXiv 2105.04906; facebookresearch/vicreg `augmentations.py`); the same as BYOL."""
     source = "arXiv 2105.04906; facebookresearch/vicreg augmentations.py"
     return Policy(*byol(size).views, name="vicreg", source=source)
 
@@ -138,7 +138,7 @@ def vicreg(size: int | Size = 224) -> Policy:
 def swav(size: int | Size = 224, local_size: int | Size | None = None) -> Policy:
     """SwAV (Caron et al. 2020, arXiv 2006.09882; `multicropdataset.py`, `swav_800ep_pretrain.sh`).
 
-    The source normalizes red by .228, a slip for .229, which is used here.
+    The source divides red by .228, a typing error for .229, which is used here.
     """
 
     def view(size: int | Size, low: float, high: float, repeat: int) -> View:
@@ -165,7 +165,7 @@ def dino_views(
     blur: tuple[float, float, float],
     smallest: float = 0.05,
 ) -> list[View]:
-    """Two global views and eight local ones; `blur` is its probability on the first, the second and the local views."""
+    """Two global views and eight local ones; `blur` is the probability for the first, the second and the local views."""
 
     def view(size: int | Size, scale: tuple[float, float], blur: float, solarize: float = 0.0, repeat: int = 1) -> View:
         return View(
@@ -195,7 +195,7 @@ def dino(size: int | Size = 224, local_size: int | Size | None = None) -> Policy
 
 
 def dinov2(size: int | Size = 224, local_size: int | Size | None = None) -> Policy:
-    """DINOv2 as meant (Oquab et al. 2024, arXiv 2304.07193; facebookresearch/dinov2 `ssl_default_config.yaml`)."""
+    """DINOv2 as intended (Oquab et al. 2024, arXiv 2304.07193; facebookresearch/dinov2 `ssl_default_config.yaml`)."""
     views = dino_views(size, local(local_size, size, 98), 0.32, 9, (1.0, 0.1, 0.5))
     return Policy(*views, name="dinov2", source="arXiv 2304.07193; facebookresearch/dinov2 ssl_default_config.yaml")
 
@@ -208,7 +208,7 @@ def dinov2_as_trained(size: int | Size = 224, local_size: int | Size | None = No
 
 
 def mae(size: int | Size = 224) -> Policy:
-    """MAE (He et al. 2022, arXiv 2111.06377; facebookresearch/mae `main_pretrain.py`): the cheap policy."""
+    """MAE (He et al. 2022, arXiv 2111.06377; facebookresearch/mae `main_pretrain.py`); a policy that is cheap to compute."""
     view = View(size, RandomResizedCrop(scale=(0.2, 1.0), interpolation="bicubic"), RandomHorizontalFlip(), Normalize())
     return Policy(view, name="mae", source="arXiv 2111.06377; facebookresearch/mae main_pretrain.py")
 
@@ -235,12 +235,8 @@ def lejepa(size: int | Size = 224, local_size: int | Size | None = None) -> Poli
             repeat=repeat,
         )
 
-    return Policy(
-        view(size, 0.3, 1.0, 2),
-        view(local(local_size, size, 98), 0.05, 0.3, 6),
-        name="lejepa",
-        source="arXiv 2511.08544; its README",
-    )
+    views = view(size, 0.3, 1.0, 2), view(local(local_size, size, 98), 0.05, 0.3, 6)
+    return Policy(*views, name="lejepa", source="arXiv 2511.08544; its README")
 
 
 def supervised(size: int | Size = 224) -> Policy:
@@ -256,7 +252,7 @@ def spatial(size: int | Size = 224) -> Policy:
 
 
 def appearance(size: int | Size = 224) -> Policy:
-    """Appearance, or "dorsal" (Ericsson et al. 2021, arXiv 2111.11398); the resize is 256/224 of the size."""
+    """Appearance, or "dorsal" (Ericsson et al. 2021, arXiv 2111.11398); resized to 256/224 of the size."""
     view = View(
         size,
         Resize(round(max(as_pair(size)) * 256 / 224)),
@@ -271,9 +267,9 @@ def appearance(size: int | Size = 224) -> Policy:
 
 
 def gaussian_noise(size: int | Size = 224, sigma: float = 0.1) -> Policy:
-    """Additive normal noise alone (Bordes et al. 2023, arXiv 2303.01986); no sigma is published, so it is a parameter.
+    """Additive normal noise alone (Bordes et al. 2023, arXiv 2303.01986); no sigma is published, so it is an argument.
 
-    The whole image is kept, up to the centre crop that makes it square.
+    The view shows the whole image, except for the centre crop that makes it square.
     """
     view = View(size, Resize(max(as_pair(size))), CenterCrop(), GaussianNoise(sigma=sigma), Normalize(), repeat=2)
     return Policy(view, name="gaussian_noise", source="arXiv 2303.01986, abstract")
@@ -282,8 +278,8 @@ def gaussian_noise(size: int | Size = 224, sigma: float = 0.1) -> Policy:
 def ffcv_ssl(size: int | Size = 224) -> Policy:
     """FFCV-SSL's distributions, without its faults (Bordes et al. 2023, arXiv 2303.01986; `examples/train_ssl.py`).
 
-    Its kernel (5, 9) is torchvision's (width, height). The crop's aspect and the sign of the hue vary here as documented,
-    the order of the jitter is drawn, and blur comes before Normalize, with a sigma an image.
+    The kernel (5, 9) is (width, height), as in torchvision. Here the crop's aspect ratio and the sign of the hue vary as
+    documented, the order of the jitter is drawn, and blur comes before Normalize, with a sigma drawn per image.
     """
 
     def view(*last: Op) -> View:
@@ -307,39 +303,44 @@ def three_augment(size: int | Size = 224) -> Policy:
     return Policy(view, name="three_augment", source="arXiv 2204.07118; facebookresearch/deit augment.py")
 
 
-policies: Mapping[str, Callable[..., Policy]] = MappingProxyType(
-    {
-        function.__name__: function
-        for function in (
-            simclr,
-            simclr_cifar,
-            moco_v1,
-            moco_v2,
-            simsiam,
-            byol,
-            vicreg,
-            barlow_twins,
-            swav,
-            dino,
-            dinov2,
-            dinov2_as_trained,
-            mae,
-            ijepa,
-            lejepa,
-            supervised,
-            spatial,
-            appearance,
-            gaussian_noise,
-            ffcv_ssl,
-            three_augment,
-        )
-    }
+PUBLISHED = (
+    simclr,
+    simclr_cifar,
+    moco_v1,
+    moco_v2,
+    simsiam,
+    byol,
+    vicreg,
+    barlow_twins,
+    swav,
+    dino,
+    dinov2,
+    dinov2_as_trained,
+    mae,
+    ijepa,
+    lejepa,
+    supervised,
+    spatial,
+    appearance,
+    gaussian_noise,
+    ffcv_ssl,
+    three_augment,
 )
-"""Name -> function that makes the policy; every one takes `size`, in pixels."""
+
+policies: Mapping[str, Callable[..., Policy]] = MappingProxyType({function.__name__: function for function in PUBLISHED})
+"""Name -> function that makes the policy. Every function accepts `size`, in pixels."""
 
 
 def policy(name: str, **arguments: float | Size) -> Policy:
-    """A named policy, e.g. `policy("simclr", size=96)`. Raises ValueError for an unknown name, with the nearest ones."""
+    """A named policy, such as `policy("simclr", size=96)`.
+
+    Args:
+        name: A key of `gpuaug.policies`.
+        **arguments: Passed on to the policy's function; all have `size`, those with small views `local_size`.
+
+    Raises:
+        ValueError: The name is unknown; the message suggests similar ones.
+    """
     if name not in policies:
         near = difflib.get_close_matches(str(name).lower(), policies, n=3, cutoff=0.4)
         hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"one of {', '.join(policies)}"

@@ -1,4 +1,4 @@
-"""Contact sheets: what a policy does to pictures, each view captioned with its draws."""
+"""Contact sheets: pictures beside their views under a policy, each view captioned with its draws."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from .policy import Policy, View
 from .sampling import Draws, sample
 
 Row = dict[str, Any]
-"""One image's draws of one step."""
+"""One image's draws for one step."""
 
-CELL = 208  # pixels a picture, at most
+CELL = 208  # largest edge of a picture, in pixels
 GAP = 10
 LINE = 15
 MAX_COLUMNS = 9  # the original and eight views
@@ -31,16 +31,26 @@ MAX_COLUMNS = 9  # the original and eight views
 def contact_sheet(
     policy: Policy, images: Sequence[Any], path: str | Path, seed: int = 0, draws: int = 1, backend: str = "auto"
 ) -> None:
-    """Write a picture with a block of rows an image: the original, then its views, each captioned with its draws.
+    """Write a picture that shows each image beside its views, each captioned with its draws.
 
-    images: as `Images.from_list` takes them. path: its ending is the format, such as .png. draws: how many times to draw from
-    the policy (epochs 0, 1, ...).
-    Raises ValueError for no images or an ending of no format, OSError, naming the path, where the picture cannot be written.
+    Args:
+        policy: The policy.
+        images: What `Images.from_list` accepts, at least one image.
+        path: Where to write the sheet; the ending sets the format, such as .png.
+        seed: Seed of the draws.
+        draws: How many times to draw from the policy (epochs 0, 1, ...).
+        backend: Backend of the Augmenter.
+
+    Raises:
+        ValueError: There are no images, or no image format has this ending.
+        OSError: The file cannot be written; the message names the path.
     """
     if not len(images):
         raise ValueError("contact_sheet: give at least one image")
     if Image.registered_extensions().get(Path(path).suffix.lower()) not in Image.SAVE:
-        raise ValueError(f"cannot write the contact sheet {path}: it must end in .png, .jpg or what else Pillow writes")
+        raise ValueError(
+            f"cannot write the contact sheet {path}: it must end in .png, .jpg or another format that Pillow writes"
+        )
     batch = Images.from_list(images)
     augment = Augmenter(policy, backend=backend, dtype=torch.float32)
     cells: list[list[tuple[Image.Image, list[str]]]] = [[original(image)] for image in batch]
@@ -65,7 +75,7 @@ def original(image: torch.Tensor) -> tuple[Image.Image, list[str]]:
 
 
 def picture(x: torch.Tensor, view: View) -> Image.Image:
-    """A view as a picture: Normalize undone, clipped to what a screen shows."""
+    """A view as a picture: undo Normalize and clip to [0, 1]."""
     normalize = view.normalize
     if normalize is not None:
         std, mean = (torch.tensor(values, device=x.device)[:, None, None] for values in (normalize.std, normalize.mean))
@@ -75,7 +85,7 @@ def picture(x: torch.Tensor, view: View) -> Image.Image:
 
 
 def fit(image: Image.Image) -> Image.Image:
-    """Scaled down to a cell; small pictures are enlarged by whole factors, with their pixels left visible."""
+    """Scale a picture to a cell; a small one is enlarged by a whole factor, so that its pixels stay visible."""
     largest = max(image.size)
     if largest * 2 <= CELL:
         factor = CELL // largest
@@ -85,7 +95,7 @@ def fit(image: Image.Image) -> Image.Image:
 
 
 def layout(title: str, blocks: Sequence[Sequence[tuple[Image.Image, list[str]]]]) -> Image.Image:
-    """The sheet: a block an image, wrapped after MAX_COLUMNS cells, captions below the pictures."""
+    """Draw the sheet: one block per image, wrapped after MAX_COLUMNS cells, with captions below the pictures."""
     font, bold = ImageFont.load_default(12), ImageFont.load_default(16)
     most = max(len(block) for block in blocks)
     columns = math.ceil(most / math.ceil(most / MAX_COLUMNS))  # rows of equal length
@@ -108,7 +118,7 @@ def layout(title: str, blocks: Sequence[Sequence[tuple[Image.Image, list[str]]]]
 
 
 def wrap(text: str, font: Any) -> list[str]:
-    """The text in lines that are no wider than a cell."""
+    """Break a text into lines no wider than a cell."""
     lines: list[str] = []
     for word in text.split(" "):
         longer = f"{lines[-1]} {word}" if lines else word
@@ -120,7 +130,7 @@ def wrap(text: str, font: Any) -> list[str]:
 
 
 def caption(draws: Draws, view: int, row: int, size: op.Size) -> list[str]:
-    """One line for each step that happened to this image, in order. size: (height, width) of the image."""
+    """One line for each step that was applied to this image, in order. size: (height, width) of the image."""
     lines = []
     for o, step in zip(draws.policy.views[view].steps, draws.tables[view], strict=True):
         d = {name: column[row] for name, column in step.items()}
@@ -131,7 +141,7 @@ def caption(draws: Draws, view: int, row: int, size: op.Size) -> list[str]:
 
 
 def generic(o: op.Op, d: Row, size: op.Size) -> str:
-    """The op's name in words, then its draws."""
+    """Caption of an op without one of its own: its name in words, then its draws."""
     name = re.sub(r"(?<!^)(?=[A-Z])", " ", type(o).__name__.removeprefix("Random")).lower()
     return ", ".join([name, *(f"{key} {float(value):.2f}" for key, value in d.items() if np.ndim(value) == 0)])
 

@@ -22,12 +22,17 @@ if TYPE_CHECKING:
 class Images:
     """A batch of 8-bit RGB images, each of its own size, on one device.
 
-    buffer: uint8, one dimension: the pixels of every image, row by row, three bytes a pixel. One with gaps between its bytes,
-        such as every other byte of another, is copied; any other is shared.
-    shapes: (B, 2) NumPy array of heights and widths, int32; it stays on the host, where crop boxes are computed.
-    starts: (B,) int64 NumPy array: where each image begins in the buffer, which may hold more. None: one after the other.
-    planar: each image is its three planes instead, (3, H, W), one byte a pixel each.
-    Raises TypeError or ValueError for others.
+    Args:
+        buffer: Flat uint8 tensor: the pixels of every image, row by row, three bytes per pixel. A contiguous tensor is shared;
+            any other, such as every second byte of another tensor, is copied.
+        shapes: (B, 2) int32 NumPy array of heights and widths. It stays on the host, where crop boxes are computed.
+        starts: (B,) int64 NumPy array: where each image begins in the buffer, which may contain other bytes too. None: the
+            images follow each other without gaps.
+        planar: Whether each image is stored as three planes (3, H, W), one byte per value, instead of (H, W, 3).
+
+    Raises:
+        TypeError: `buffer` or `shapes` has the wrong type.
+        ValueError: A dtype or a shape is wrong, or the images do not fit into the buffer.
     """
 
     buffer: torch.Tensor
@@ -49,8 +54,8 @@ class Images:
         elif self.starts.shape != (len(self),) or self.starts.dtype != np.int64:
             raise ValueError(f"Images: starts must be ({len(self)},) int64, got {self.starts.shape} {self.starts.dtype}")
         elif len(self) and not 0 <= self.starts.min() <= (self.starts + self.sizes).max() <= self.buffer.numel():
-            raise ValueError(f"Images: starts and shapes lead out of the buffer, which has {self.buffer.numel()} bytes")
-        # Kernels read these three as plain memory, from the first byte to the last.
+            raise ValueError(f"Images: starts and shapes point outside the buffer, which has {self.buffer.numel()} bytes")
+        # Kernels read these three arrays as contiguous memory.
         object.__setattr__(self, "buffer", self.buffer.contiguous())
         object.__setattr__(self, "shapes", dense(self.shapes, np.int32))
         if self.starts is not None:
@@ -61,9 +66,13 @@ class Images:
     def from_list(cls, images: Iterable[Any]) -> Images:
         """Copy a list of images into one batch on the CPU.
 
-        Each is a PIL image (see `rgb`), or a uint8 array or tensor of shape (H, W), (H, W, 1), (H, W, 3), (3, H, W)
-        or (1, H, W), in any order in memory; `channels_last` says which is which where two fit. Raises TypeError for other
-        dtypes and ValueError for other shapes, naming the image's position.
+        Args:
+            images: Each is a PIL image (see `rgb`), or a uint8 array or tensor of shape (H, W), (H, W, 1), (H, W, 3), (3, H, W)
+                or (1, H, W) with any strides; `channels_last` decides where two of these fit.
+
+        Raises:
+            TypeError: An image has another type or dtype; the message names its position in the list.
+            ValueError: An image has another shape; the message names its position in the list.
         """
         arrays = [as_rgb(image, k) for k, image in enumerate(images)]
         shapes = np.array([a.shape[:2] for a in arrays], dtype=np.int32).reshape(-1, 2)
@@ -73,8 +82,14 @@ class Images:
     @classmethod
     @eager
     def from_tensor(cls, images: torch.Tensor) -> Images:
-        """A batch (B, 3, H, W) uint8, on its device. Memory is shared where each image's pixels lie side by side, in planes or
-        in channels-last order, and copied otherwise."""
+        """A batch that shares memory with a uint8 tensor (B, 3, H, W), on the tensor's device.
+
+        The tensor is copied only if the pixels of an image are not contiguous, neither as planes nor in channels-last order.
+
+        Raises:
+            TypeError: The dtype is not uint8.
+            ValueError: The shape is not (B, 3, H, W).
+        """
         if images.dtype != torch.uint8:
             raise TypeError(f"Images: a tensor must be uint8, got {images.dtype}; convert pixels to 0..255 first")
         if images.ndim != 4 or images.shape[1] != 3:
@@ -94,27 +109,28 @@ class Images:
 
     @property
     def device(self) -> torch.device:
+        """Where the pixels are."""
         return self.buffer.device
 
     @property
     def sizes(self) -> npt.NDArray[np.int64]:
-        """(B,) bytes of each image."""
+        """(B,) int64: how many bytes each image has."""
         return np.asarray(self.shapes.astype(np.int64).prod(axis=1) * 3)
 
     @property
     def offsets(self) -> npt.NDArray[np.int64]:
-        """(B,) where each image starts in the buffer."""
+        """(B,) int64: where each image starts in the buffer."""
         if self.starts is not None:
             return self.starts
         return np.concatenate([np.zeros(1, np.int64), np.cumsum(self.sizes)[:-1]])[: len(self)]
 
     @property
     def uniform(self) -> bool:
-        """Whether all images have one size."""
+        """Whether all images have the same size."""
         return bool((self.shapes == self.shapes[:1]).all())
 
     def packed(self) -> Images:
-        """The batch one image after the other, three bytes a pixel, and nothing else in the buffer; a copy, unless it is so."""
+        """The batch as (H, W, 3) images without gaps between them: itself if it is so already, else a copy."""
         if not self.planar:
             return self.gathered()
         if not (len(self) and self.uniform):
@@ -123,35 +139,35 @@ class Images:
         return Images(planes.permute(0, 2, 3, 1).reshape(-1), self.shapes)
 
     def gathered(self) -> Images:
-        """The batch one image after the other, and nothing else in the buffer; a copy, unless it is so already."""
+        """The batch without gaps between images: itself if it has none, else a copy."""
         if self.starts is None:
             return self
         sizes, starts = self.sizes, self.starts
         size = int(sizes[0]) if len(self) and self.uniform else 0
-        if size and self.buffer.device.type == "cpu" and not (starts % size).any():  # rows of a table of images
+        if size and self.buffer.device.type == "cpu" and not (starts % size).any():  # the images are rows of a table
             rows = self.buffer.numel() // size
             out = POOL.take(len(self) * size)
             table = self.buffer[: rows * size].view(rows, size).numpy()
-            np.take(table, starts // size, axis=0, out=out.reshape(len(self), size), mode="clip")  # "raise" copies once more
+            np.take(table, starts // size, axis=0, out=out.reshape(len(self), size), mode="clip")  # "raise" makes another copy
             return Images(torch.from_numpy(out), self.shapes, planar=self.planar)
         parts = [self.buffer[a : a + n] for a, n in zip(starts.tolist(), sizes.tolist(), strict=True)]
         return Images(torch.cat(parts) if parts else self.buffer[:0], self.shapes, planar=self.planar)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Images:
-        """The batch on another device, where it is `gathered`."""
+        """Copy the batch to a device, without gaps between images; itself if it is there already."""
         if torch.device(device) == self.device:
             return self
         return Images(self.gathered().buffer.to(device, non_blocking=non_blocking), self.shapes, planar=self.planar)
 
     def pin_memory(self) -> Images:
-        """The batch, `gathered`, in page-locked memory, from which copies to a GPU need not wait."""
+        """Copy the batch to page-locked memory, without gaps between images, so that copies to a GPU can be asynchronous."""
         return Images(self.gathered().buffer.pin_memory(), self.shapes, planar=self.planar)
 
     def __len__(self) -> int:
         return len(self.shapes)
 
     def __getitem__(self, k: int) -> torch.Tensor:
-        """Image k, uint8 (H, W, 3), sharing memory with the batch. Raises IndexError for one that the batch has not."""
+        """Image k, uint8 (H, W, 3), sharing memory with the batch. Raises IndexError if k is outside the batch."""
         try:
             k = index(k)
         except TypeError as error:
@@ -205,11 +221,11 @@ def as_rgb(image: Any, position: int = 0) -> npt.NDArray[np.uint8]:
 
 
 LARGE = 2**24
-"""Pixels above which a picture is converted in strips."""
+"""A picture with more pixels is converted in strips."""
 
 
 def in_strips(image: Image.Image) -> npt.NDArray[np.uint8]:
-    """`rgb` of a large picture, without PIL's two copies of the whole."""
+    """`rgb` of a large picture in strips, since PIL would hold two copies of the whole."""
     pixels = np.empty((image.height, image.width, 3), np.uint8)
     rows = max(1, LARGE // 16 // image.width)
     for top in range(0, image.height, rows):
@@ -220,27 +236,29 @@ def in_strips(image: Image.Image) -> npt.NDArray[np.uint8]:
 def channels_last(shape: Sequence[int], tensor: bool) -> bool:
     """Whether an image of this shape, three numbers, is (H, W, 1 or 3) rather than (1 or 3, H, W).
 
-    Where both fit, as for (3, 20, 3), an array is (H, W, channels), as Pillow and OpenCV make it, and a tensor is
-    (channels, H, W), as torch's and torchvision's functions take it. Where neither fits the answer is True.
+    Where both fit, as for (3, 20, 3), an array counts as (H, W, channels), the order of Pillow and OpenCV, and a tensor as
+    (channels, H, W), the order of torch and torchvision. Where neither fits, the answer is True.
     """
     first, last = shape[0] in (1, 3), shape[2] in (1, 3)
     return not first or (last and not tensor)
 
 
 def dense(array: npt.NDArray[Any], dtype: type[np.integer[Any]]) -> npt.NDArray[Any]:
-    """An array without gaps, which may be written to, as the kernels were compiled for; itself where it is one already."""
+    """The array as contiguous and writable, which the kernels were compiled for: itself if it is so already, else a copy."""
     return np.require(array, dtype, ["C", "W"])
 
 
 def rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
     """A PIL image of any mode as uint8 (H, W, 3).
 
-    Alpha is dropped, the colours under it stay. 16-bit gray is divided by 257 and rounded, where PIL's own conversion would
-    clip it to white. Floats (mode F) are multiplied by 255 and rounded, and must lie in 0..1. 32-bit integers (mode I) are
-    taken where PIL has made them of 16 bits, in a PPM file. Everything else is PIL's `convert("RGB")`.
-    Raises ValueError for other integers and floats, whose range nobody knows.
+    Alpha is dropped and the colours under it are kept. 16-bit gray is divided by 257 and rounded; PIL's own conversion would
+    clip it to white. Floats (mode F) are multiplied by 255 and rounded, and must be in [0, 1]. 32-bit integers (mode I) are
+    accepted only from a PPM file, where PIL makes them from 16 bits. Every other mode goes through PIL's `convert("RGB")`.
+
+    Raises:
+        ValueError: The image has other integers or floats, whose range is unknown.
     """
-    if image.width * image.height > LARGE and image.format != "PPM":  # whose mode I a strip would not know of
+    if image.width * image.height > LARGE and image.format != "PPM":  # a strip would lose the format, on which mode I depends
         return in_strips(image)
     if image.mode == "I" and image.format != "PPM":
         raise ValueError("has 32-bit integers (mode I), whose range is not known; convert it to 8-bit or 16-bit gray first")
@@ -256,5 +274,5 @@ def rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
             )
         return np.repeat(np.rint(gray * np.float32(255)).astype(np.uint8)[:, :, None], 3, axis=2)
     if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")  # PIL warns on the direct way; the colours are the same
+        image = image.convert("RGBA")  # the direct conversion warns; the colours are the same
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))

@@ -1,4 +1,4 @@
-"""What a caller has set in torch, and views must not follow: autocast, the default device, torch.compile."""
+"""Keeps a caller's torch settings (autocast, default device, torch.compile) from changing the views."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ T = TypeVar("T")
 
 @contextmanager
 def isolated(device: torch.device) -> Iterator[None]:
-    """Compute on `device` in the dtypes that are written, and make tensors on the CPU where no device is written.
+    """Switch autocast off for `device`, and make the CPU the default device.
 
-    torchvision's functions make some of their small tensors without a device. To set the default costs a microsecond for each
-    call of torch, so it is set only where it differs.
+    The default device matters because torchvision's functions create some small tensors without naming a device. Setting it
+    slows every call of torch by a microsecond, so it is set only if it is not the CPU already.
     """
     if torch.is_autocast_enabled(device.type):
         with torch.autocast(device.type, enabled=False), default_on_cpu():
@@ -32,7 +32,7 @@ def isolated(device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def default_on_cpu() -> Iterator[None]:
-    """Make tensors on the CPU where no device is written, for code that is not ours."""
+    """Make the CPU the default device, for code of other libraries that creates tensors without naming a device."""
     if torch.get_default_device().type == "cpu":
         yield
     else:
@@ -41,16 +41,16 @@ def default_on_cpu() -> Iterator[None]:
 
 
 def default_collate(batch: list[Any]) -> Any:
-    """torch's own, which makes tensors of numbers without a device: here on the CPU."""
+    """torch's default_collate, with tensors of plain numbers on the CPU instead of the default device."""
     with default_on_cpu():
         return torch.utils.data.default_collate(batch)
 
 
 def eager(function: Callable[P, T]) -> Callable[P, T]:
-    """Run a function as it is where torch.compile traces its caller: a graph break, since NumPy's integers have no graph.
+    """Keep torch.compile from tracing a function: its caller gets a graph break, since NumPy code has no graph.
 
-    To wrap it by torch.compiler.disable here would import the compiler with gpuaug, which takes seconds; so it is wrapped by
-    the first call after somebody else has imported that.
+    Applying torch.compiler.disable right away would import the compiler together with gpuaug, which takes seconds. So the first
+    call after something else has imported the compiler applies it.
     """
     disabled: list[Callable[P, T]] = []
 
@@ -62,7 +62,8 @@ def eager(function: Callable[P, T]) -> Callable[P, T]:
             disabled.append(torch.compiler.disable(function))  # type: ignore[no-untyped-call]
         return disabled[0](*args, **kwargs)
 
-    # torch.compile keeps a few versions of each code object, which all functions that are wrapped here would share.
+    # torch.compile caches a few versions per code object. Without a code object of its own, each function wrapped here would
+    # share that cache with all others.
     own: Any = call
     own.__code__ = own.__code__.replace(co_name=function.__name__)
     return call

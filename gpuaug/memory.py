@@ -1,7 +1,7 @@
-"""Host memory for pixels and views, reused once nobody holds it.
+"""A pool of host memory for pixels and views, which reuses blocks that nothing refers to any more.
 
-A fresh allocation of a batch's size costs a page fault every 4 kB, or has its huge pages zeroed, either of which can take
-longer than making the views; torch keeps no memory back on the CPU.
+Fresh memory for a batch costs a page fault every 4 kB, or the zeroing of huge pages. Either can take longer than making the
+views. torch has no caching allocator for the CPU.
 """
 
 from __future__ import annotations
@@ -20,49 +20,49 @@ import numpy.typing as npt
 import torch
 
 SMALL = 1 << 16
-"""Bytes below which malloc reuses blocks by itself."""
+"""Requests of fewer bytes are left to malloc, which reuses such small blocks itself."""
 
 WASTE = 1.25
-"""How much larger than asked for a block may be: batches of pictures of different sizes differ by less."""
+"""Largest ratio of a reused block's size to the size asked for. Batches of pictures of varying sizes differ by less."""
 
 ALIGNED = 64
-"""Bytes of a cache line, and of the widest vector."""
+"""Bytes of a cache line, and of the widest vector register."""
 
 
 def aligned(count: int, dtype: Any = np.float32) -> npt.NDArray[Any]:
-    """Zeros at a multiple of 64 bytes."""
+    """An array of zeros whose address is a multiple of 64 bytes."""
     size = count * np.dtype(dtype).itemsize
     return inside(np.zeros(size + ALIGNED, dtype=np.uint8), size).view(dtype)
 
 
 def inside(raw: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]:
-    """The first so many bytes of an array that begin at a multiple of 64."""
+    """`size` bytes of an array, from the first address that is a multiple of 64."""
     skip = -raw.ctypes.data % ALIGNED
     return raw[skip : skip + size]
 
 
 def step(size: int) -> int:
-    """Sizes are rounded up to eight steps an octave, so that batches of nearly one size share blocks."""
+    """Round a size up to one of eight steps per power of two, so that batches of nearly equal size share blocks."""
     unit = 1 << max(size.bit_length() - 4, 0)
     return -(-size // unit) * unit
 
 
 class Pool:
-    """Blocks of memory that are used again once nobody holds them.
+    """Blocks of memory that are reused once nothing refers to them.
 
-    A block is free when only the pool refers to it: the base of any view of it, and of a view of a view, is the block itself.
-    Free and held blocks together are no more than what was in flight, that is held at one time, at some moment of the last
-    `recent` calls of `take`; the blocks that were used longest ago go first. At most `most` blocks are known to the pool.
+    A block is free when only the pool refers to it; any array view of a block, even a view of a view, has the block as its base
+    and so keeps it in use. After each `take` the pool drops the free blocks that were used longest ago, until its blocks total
+    no more than the peak memory in use over the last `recent` calls. It never knows more than `most` blocks.
     """
 
     def __init__(self, recent: int = 32, most: int = 64) -> None:
         self.most = most
         self.lock = threading.Lock()
-        self.blocks: list[npt.NDArray[np.uint8]] = []  # the latest used last
+        self.blocks: list[npt.NDArray[np.uint8]] = []  # the most recently used last
         self.in_flight: deque[int] = deque(maxlen=recent)
 
     def take(self, size: int) -> npt.NDArray[np.uint8]:
-        """So many bytes, of any content, at a multiple of 64."""
+        """An uninitialised array of `size` bytes whose address is a multiple of 64."""
         if size < SMALL:
             return np.empty(size, np.uint8)
         room = step(size) + ALIGNED
@@ -78,12 +78,12 @@ class Pool:
             return inside(block, size)
 
     def free(self, ours: int = 0) -> list[int]:
-        """Places of the free blocks; the last `ours` blocks are held by the caller."""
-        # Two references: the list's, and that of the call to getrefcount.
+        """Indices of the free blocks; the caller itself holds the last `ours` blocks."""
+        # Two references: the list's, and the argument of getrefcount.
         return [k for k in range(len(self.blocks) - ours) if sys.getrefcount(self.blocks[k]) == 2]
 
     def shrink(self, free: list[int]) -> None:
-        """Note what is in flight now, and let go of what is free beyond the most of late."""
+        """Record how much is in use now, and drop free blocks beyond the recent peak."""
         total = self.nbytes
         self.in_flight.append(total - sum(self.blocks[k].nbytes for k in free))
         excess = total - max(self.in_flight)
@@ -95,7 +95,7 @@ class Pool:
         self.blocks = [block for k, block in enumerate(self.blocks) if k not in gone]
 
     def release(self) -> int:
-        """Let go of every free block; returns their bytes."""
+        """Drop every free block; returns how many bytes they had."""
         with self.lock:
             total = self.nbytes
             free = set(self.free())
@@ -105,12 +105,12 @@ class Pool:
 
     @property
     def nbytes(self) -> int:
-        """Of all blocks, free and held."""
+        """Bytes of all blocks, free or in use."""
         return sum(block.nbytes for block in self.blocks)
 
 
 def uninitialised(shape: tuple[int, ...], dtype: torch.dtype, memory_format: torch.memory_format) -> torch.Tensor:
-    """A tensor (B, C, H, W) of any content, from the pool; at a multiple of 64 bytes if it is not small."""
+    """An uninitialised CPU tensor (B, C, H, W); unless it is small, it is from the pool and aligned to 64 bytes."""
     size = prod(shape) * dtype.itemsize
     if size < SMALL:
         return torch.empty(shape, dtype=dtype, device="cpu", memory_format=memory_format)
@@ -122,25 +122,30 @@ def uninitialised(shape: tuple[int, ...], dtype: torch.dtype, memory_format: tor
 
 
 def trim() -> None:
-    """Give the system back what malloc keeps of freed batches: where their sizes differ, it would keep ever more, an eighth
-    in 25 epochs. With glibc; elsewhere it does nothing."""
+    """Return memory that malloc keeps after batches are freed to the system; only glibc can.
+
+    Where batches differ in size, malloc would keep more and more: an eighth more in 25 epochs.
+    """
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 
 
 POOL = Pool()
-"""The process's, since every loader and every backend wants the same few sizes."""
+"""One pool for the process, since every loader and every backend asks for the same few sizes."""
 
 POOLS: list[Callable[[], int]] = [POOL.release]
-"""What gives back memory that is kept for the next batch, and says how many bytes."""
+"""Functions that free memory kept for the next batch, and return how many bytes."""
 
 
 def release_memory() -> int:
-    """Give back the host memory that gpuaug keeps to use again; returns how many bytes.
+    """Free the host memory that gpuaug keeps for reuse.
 
-    These are the pixels, views and working memory of batches that nobody holds any more, as much as was in use at one time of
-    late. Batches that are held stay as they are, and the next batch takes memory anew. Memory of a GPU is torch's:
+    gpuaug keeps the pixels, views and working memory of finished batches, up to the recent peak of memory in use. Batches that
+    you still hold are not affected. The next batch allocates its memory anew. GPU memory belongs to torch: use
     torch.cuda.empty_cache().
+
+    Returns:
+        How many bytes were freed.
     """
     freed = sum(release() for release in POOLS)
     trim()

@@ -1,4 +1,4 @@
-"""Philox4x32-10 in NumPy, for the draws, and in torch, for noise: random words from a counter and a key, with no state.
+"""Philox4x32-10, which turns a counter and a key into random words: in NumPy for draws, in torch for noise.
 
 Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3", SC11. cuRAND and Triton's `tl.philox` are the same function.
 """
@@ -31,7 +31,7 @@ def philox4x32(counter: npt.NDArray[np.uint64], key: tuple[int, int]) -> npt.NDA
 
 
 def philox4x32_torch(counter: torch.Tensor, key: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, ...]:
-    """The same on int64 tensors that hold 32-bit words; the first word of the counter varies, the others are 0.
+    """`philox4x32` on int64 tensors that hold 32-bit words; only the first word of the counter varies, the others are 0.
 
     counter: (1, N). key: two (B, 1). Returns four (B, N).
     """
@@ -46,7 +46,7 @@ def philox4x32_torch(counter: torch.Tensor, key: tuple[torch.Tensor, torch.Tenso
 
 
 def multiply(x: torch.Tensor, m: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """High and low words of a 32 x 32 bit product, in halves since torch has no unsigned 64-bit multiplication."""
+    """High and low word of a 32 x 32 bit product, computed in halves since torch cannot multiply unsigned 64-bit integers."""
     low = x * (m & 0xFFFF)
     high = x * (m >> 16) + (low >> 16)
     return high >> 16, ((high & 0xFFFF) << 16) | (low & 0xFFFF)
@@ -55,8 +55,8 @@ def multiply(x: torch.Tensor, m: int) -> tuple[torch.Tensor, torch.Tensor]:
 def normal_field(key: torch.Tensor, height: int, width: int) -> torch.Tensor:
     """Standard normal noise, float32 (B, 3, height, width), from keys (B, 2) int64 holding 32-bit words.
 
-    Pixel n (row by row) takes the four words of Philox at counter n; Box-Muller makes red and green of the first two and
-    blue of the others. Computed in float64, so that devices agree to float32 rounding.
+    Pixel n (row by row) uses the four words of Philox at counter n. The Box-Muller transform makes red and green from the first
+    two words and blue from the other two. Everything is computed in float64, so that devices agree to float32 rounding.
     """
     pixels = torch.arange(height * width, device=key.device, dtype=torch.int64)[None]
     w0, w1, w2, w3 = (w.to(torch.float64) for w in philox4x32_torch(pixels, (key[:, :1], key[:, 1:])))

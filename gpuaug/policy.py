@@ -12,7 +12,7 @@ from .ops.base import is_integer, one_of
 
 
 def as_pair(size: int | Sequence[int]) -> Size:
-    """A view's size as (height, width). Raises ValueError for what is none."""
+    """A view's size as (height, width). Raises ValueError if it is neither a positive integer nor a pair of them."""
     pair: Any = (size, size) if is_integer(size) else size
     if not (isinstance(pair, (tuple, list)) and len(pair) == 2 and all(is_integer(n) and n >= 1 for n in pair)):
         raise ValueError(f"View: size must be a positive integer or a pair (height, width) of them, got {size!r}")
@@ -21,11 +21,17 @@ def as_pair(size: int | Sequence[int]) -> Size:
 
 @dataclass(frozen=True, init=False)
 class View:
-    """One output of a policy: ops applied in order, giving images of one size.
+    """One output of a policy: ops applied in order, which bring every image to one size.
 
-    size: (height, width) in pixels, or one number for both. ops: one after the other or, by name, as one sequence; see
-    `gpuaug.ops`; a crop or resize without a size takes the view's, and there must be one that brings every image to it.
-    repeat: how many views of this kind the policy has. Raises ValueError where the ops do not end at `size`.
+    Args:
+        size: (height, width) in pixels, or one number for both. A crop or resize without a size of its own takes this one.
+        *given: The ops (see `gpuaug.ops`). They must bring every image to `size`.
+        ops: The ops as one sequence, instead of positional arguments.
+        repeat: How many views of this kind the policy makes from each image.
+
+    Raises:
+        TypeError: Something other than a gpuaug op was given.
+        ValueError: The ops do not end at `size`, there are several ToDtype, or size or repeat is out of range.
     """
 
     size: Size
@@ -57,12 +63,12 @@ class View:
 
     @property
     def steps(self) -> tuple[Op, ...]:
-        """The ops that touch pixels, in order, with every branch of a choice in its place; draws have one entry a step."""
+        """The ops that change pixels, in order, with every branch of a `OneOf` in its place. Draws have one table per step."""
         return tuple(leaves(self.ops))
 
     @property
     def normalize(self) -> Normalize | None:
-        """The view's last Normalize, which a picture of it must undo."""
+        """The view's last Normalize, which must be undone to show the view as a picture; None without one."""
         return next((op for op in reversed(self.steps) if isinstance(op, Normalize)), None)
 
     def __str__(self) -> str:
@@ -73,8 +79,15 @@ class View:
 class Policy:
     """A list of views, each drawn on its own from the same image.
 
-    views: one after the other or, by name, as one sequence; then one a view that comes out (a `View` with repeat=2 stands here
-    twice). name and source say what it is and where it was published; they take no part in comparison.
+    Args:
+        *given: The views. One with repeat=2 stands for two equal views.
+        views: The views as one sequence, instead of positional arguments. As an attribute, it has one entry per view that comes
+            out, so a view with repeat=2 is there twice.
+        name: What the policy is called.
+        source: Where it was published. Neither name nor source matters when policies are compared.
+
+    Raises:
+        TypeError: There is no view, or something other than a View was given.
     """
 
     views: tuple[View, ...]

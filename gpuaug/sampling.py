@@ -1,7 +1,8 @@
 """Drawing parameters: a pure function of (policy, seed, epoch, sample index, view).
 
-Philox4x32-10 turns a counter into four random words, with no state to keep. Its counter here is (block, view, low half of
-the index, epoch) and its key the seed, so any draw can be made anywhere, in any order, again.
+Philox4x32-10 turns a counter into four random words and keeps no state. Here the counter's words are the block of four, the
+view (with the high part of the index), the low half of the index, and the epoch; the key is the seed. So any draw can be
+computed again, anywhere and in any order.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from .philox import philox4x32
 from .policy import Policy
 
 MAX_INDEX = 2**48
-"""Sample indices are below this: the counter holds 48 bits of them."""
+"""Sample indices are below this, since the counter holds 48 bits of them."""
 
 
 def uniforms(seed: int, epoch: int, index: npt.NDArray[np.int64], views: int, count: int) -> npt.NDArray[np.float64]:
@@ -39,10 +40,15 @@ def uniforms(seed: int, epoch: int, index: npt.NDArray[np.int64], views: int, co
 
 @dataclass(frozen=True, eq=False)
 class Draws:
-    """What did happen: the parameters of every view of every sample of a batch.
+    """What did happen to a batch: the parameters of every view of every sample. `gpuaug.sample` makes them.
 
-    index: (B,) int64 sample indices. tables[view][step] maps a parameter's name to an array (B, ...), in the order of
-    `policy.views[view].steps`. An op that is not applied to every image has the bool column `apply`.
+    Attributes:
+        policy: The policy that they were drawn from.
+        seed: The seed of the draws.
+        epoch: The epoch of the draws.
+        index: (B,) int64 sample indices.
+        tables: tables[view][step] maps a parameter's name to an array (B, ...), in the order of `policy.views[view].steps`. An
+            op that is not applied to every image has the bool column `apply`.
     """
 
     policy: Policy
@@ -56,19 +62,31 @@ class Draws:
 
     @eager
     def take(self, rows: int | slice | Sequence[int] | Array | torch.Tensor) -> Draws:
-        """The draws of some rows of the batch, as a batch: of one row where `rows` is a number.
+        """The draws of some samples of the batch.
 
-        rows: as NumPy indexes one dimension: a number, a slice, numbers in any order, counted from the end where negative, or
-        a mask of B bools. Raises IndexError for a row or a mask that the batch has not, TypeError for what is no index.
+        Args:
+            rows: An index as for one dimension of a NumPy array: a number (which gives a batch of one), a slice, integers in
+                any order (negative ones count from the end), or a mask of B bools. Tensors may be on any device.
+
+        Raises:
+            IndexError: A row is outside the batch, or a mask has another length.
+            TypeError: `rows` is none of the above.
         """
         rows = chosen(rows, len(self))
         tables = tuple(tuple({name: a[rows] for name, a in step.items()} for step in view) for view in self.tables)
         return Draws(self.policy, self.seed, self.epoch, self.index[rows], tables)
 
     def columns(self, view: int) -> dict[str, Array]:
-        """One view's parameters as a flat table: "ColorJitter.hue" -> (B, ...). A second op of a kind is "GaussianBlur#2".
+        """One view's parameters as a flat table.
 
-        Raises IndexError for a view that the policy has not.
+        Args:
+            view: Index of the view.
+
+        Returns:
+            A dict such as {"ColorJitter.hue": array (B, ...)}. A second op of the same type is "GaussianBlur#2".
+
+        Raises:
+            IndexError: The policy has no such view.
         """
         if not is_integer(view) or not -len(self.tables) <= view < len(self.tables):
             raise IndexError(f"Draws: view must be an integer in 0..{len(self.tables) - 1}, got {view!r}")
@@ -83,7 +101,7 @@ class Draws:
 
 
 def chosen(rows: Any, count: int) -> Array | slice:
-    """Rows of a batch of `count` as a slice or as integers in 0..count-1; see `Draws.take`."""
+    """Rows of a batch of `count` samples, as a slice or as integers in 0..count-1; see `Draws.take`."""
     if isinstance(rows, slice):
         return rows
     found = on_host(rows)
@@ -104,7 +122,7 @@ def chosen(rows: Any, count: int) -> Array | slice:
 
 
 def on_host(values: Any) -> Array:
-    """Numbers as a NumPy array; a tensor may lie on any device."""
+    """Numbers as a NumPy array; a tensor may be on any device."""
     return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
 
 
@@ -112,9 +130,20 @@ def on_host(values: Any) -> Array:
 def sample(policy: Policy, index: int | Sequence[int] | range | Array | torch.Tensor, seed: int = 0, epoch: int = 0) -> Draws:
     """Draw the parameters of every view of these samples.
 
-    index: sample indices in 0..2^48-1, one or many; a tensor may lie on any device. seed: in 0..2^64-1. epoch: in 0..2^32-1.
-    Equal arguments give equal draws, whatever else is drawn before, beside or after them. Raises TypeError or ValueError for
-    arguments outside these ranges.
+    Equal arguments give equal draws, whatever else is drawn before, after or at the same time.
+
+    Args:
+        policy: What to draw from.
+        index: One or many sample indices, each in 0..2^48-1; a tensor may be on any device.
+        seed: In 0..2^64-1.
+        epoch: In 0..2^32-1.
+
+    Returns:
+        Draws with one row per sample index.
+
+    Raises:
+        TypeError: `policy` is not a Policy.
+        ValueError: An argument is outside its range.
     """
     if not isinstance(policy, Policy):
         raise TypeError(f"sample: policy must be a gpuaug.Policy, got {type(policy).__name__}")
@@ -134,7 +163,7 @@ def sample(policy: Policy, index: int | Sequence[int] | range | Array | torch.Te
 
 
 def needed(ops: Sequence[Op]) -> int:
-    """How many uniform numbers a list of ops takes per image."""
+    """How many uniform numbers a list of ops needs per image."""
     count = 0
     for op in ops:
         count += op.uniforms + (probability(op) is not None)
@@ -144,13 +173,13 @@ def needed(ops: Sequence[Op]) -> int:
 
 
 def probability(op: Op) -> float | None:
-    """The op's probability per image, None for an op that is always applied."""
+    """The op's probability per image; None if it is always applied."""
     p: float | None = getattr(op, "p", None)
     return p
 
 
 def draw_ops(ops: Sequence[Op], u: npt.NDArray[np.float64], allowed: npt.NDArray[np.bool_] | None) -> list[OpDraws]:
-    """Draws of a list of ops from the columns of `u`, in order; `allowed` (B,) masks the images of a choice's branch."""
+    """Draws of a list of ops from the columns of `u`, in order; `allowed` (B,) masks the images that took this branch."""
     out: list[OpDraws] = []
     at = 0
     for op in ops:
@@ -171,9 +200,9 @@ def draw_ops(ops: Sequence[Op], u: npt.NDArray[np.float64], allowed: npt.NDArray
 
 
 def draw_choice(op: OneOf, u: npt.NDArray[np.float64], apply: npt.NDArray[np.bool_] | None) -> list[OpDraws]:
-    """Draws of every branch of a choice: the first column says which branch each image takes."""
+    """Draws of every branch of a choice; the first column of `u` selects each image's branch."""
     edges = np.cumsum(op.weights)
-    edges[-1] = 1.0  # against rounding
+    edges[-1] = 1.0  # the sum may be rounded below 1
     chosen = np.searchsorted(edges, u[:, 0], side="right")
     out: list[OpDraws] = []
     at = 1

@@ -1,4 +1,4 @@
-"""Write the table of files into CONTRIBUTING.md: each with the first sentence of its docstring.
+"""Writes the table of files into CONTRIBUTING.md, each with the first sentence of its docstring.
 
 python tests/file_table.py
 """
@@ -16,7 +16,7 @@ BEGIN, END = "<!-- files: python tests/file_table.py -->", "<!-- end of files --
 
 
 def purpose(path: Path) -> str:
-    """The first sentence of a module's docstring, on one line. Raises ValueError where there is none."""
+    """The first sentence of a module's docstring, on one line. Raises ValueError if it has none."""
     text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
     if not text:
         raise ValueError(f"{path.relative_to(ROOT)}: no docstring says what the file is for")
@@ -25,7 +25,7 @@ def purpose(path: Path) -> str:
 
 
 def table() -> str:
-    """One list a folder; the file of a package itself, `__init__.py`, heads its folder."""
+    """One list per folder, headed by the docstring of the package's `__init__.py`."""
     lines: list[str] = []
     for package in PACKAGES:
         for folder in sorted({path.parent for path in (ROOT / package).rglob("*.py")}):
@@ -36,7 +36,7 @@ def table() -> str:
 
 
 def page(text: str) -> str:
-    """The page with a table of today."""
+    """The page with an up-to-date table."""
     before, rest = text.split(BEGIN)
     return f"{before}{BEGIN}\n{table()}\n{END}{rest.split(END)[1]}"
 

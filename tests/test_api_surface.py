@@ -1,6 +1,6 @@
-"""The public surface: what users may rely on is what api_surface.json says.
+"""The public names and their arguments are those that api_surface.json lists.
 
-python tests/test_api_surface.py      # writes the file anew, after a change that is meant
+python tests/test_api_surface.py      # rewrites the file, after an intended change
 """
 
 import importlib
@@ -13,7 +13,7 @@ MODULES = ("gpuaug", "gpuaug.data")
 
 
 def arguments(thing):
-    """Names of the arguments of a call, a star before those that go by name alone; None for no callable, and for an error."""
+    """Names of the arguments, with a star before keyword-only ones; None for an exception or something not callable."""
     if not callable(thing) or (isinstance(thing, type) and issubclass(thing, Exception)):
         return None
     found = inspect.signature(thing).parameters.values()
@@ -26,7 +26,9 @@ def surface():
 
 
 def test_the_public_surface_is_the_one_that_is_written_down():
-    assert surface() == json.loads(FILE.read_text(encoding="utf-8")), "write it anew if that is meant: see this file's head"
+    assert surface() == json.loads(FILE.read_text(encoding="utf-8")), (
+        "if this is intended, rewrite the file: see the head of this test"
+    )
 
 
 def test_the_citation_has_the_version_of_the_package():

@@ -1,4 +1,4 @@
-"""Each named policy does what its source published: probabilities and ranges are measured on draws, never read off the ops.
+"""Each named policy does what its source published: probabilities and ranges are measured on draws, never read from the ops.
 
 The expected values are those of the papers and their code, one test a policy.
 """
@@ -49,7 +49,7 @@ IMAGENET: Step = ("Normalize", {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.
 
 
 def measured(made: gpuaug.Policy) -> list[tuple[int, list[Step]]]:
-    """What each view does to COUNT images."""
+    """What each view of a policy does to COUNT images."""
     draws = gpuaug.sample(made, range(COUNT), seed=1)
     return [
         (view.size[0], [measure(op, step) for op, step in zip(view.steps, table, strict=True)])
@@ -149,7 +149,7 @@ def test_dino() -> None:
 
 
 def test_dinov2_blurs_as_its_paper_says_and_not_inverted() -> None:
-    """The published code takes 1 - p for p: its first view is never blurred, its second nearly always."""
+    """The published code confuses p and 1 - p: its first view is never blurred, its second nearly always."""
     assert_does(policy("dinov2"), dino_like(0.32, 98, 9, (1.0, 0.1, 0.5)))
 
 
@@ -166,7 +166,7 @@ def test_ijepa() -> None:
 
 
 def test_lejepa_solarizes_a_fifth_and_not_a_tenth() -> None:
-    """A solarize of probability one half within an apply of a fifth, as in its minimal script, makes a tenth."""
+    """In its minimal script, a solarize with p=.5 inside an apply with p=.2 amounts to a tenth."""
     tail = [jitter(0.4, 0.4, 0.2, 0.1, 0.8), gray(), blur(0.5, 7), solarize(0.2), FLIP, IMAGENET]
     assert_does(policy("lejepa"), [(2, 224, [crop(0.3, 1), *tail]), (6, 98, [crop(0.05, 0.3), *tail])])
 
@@ -190,7 +190,7 @@ def test_appearance() -> None:
 def test_gaussian_noise() -> None:
     made = policy("gaussian_noise", sigma=0.3)
     whole: list[Step] = [("Resize", {"interpolation": "bilinear"}), ("CenterCrop", {})]
-    # The op's sigma draws nothing; that the noise has this deviation is measured in test_philox.
+    # sigma is not drawn; test_philox measures that the noise has this deviation.
     assert_does(made, [(2, 224, [*whole, ("GaussianNoise", {"rate": 1.0, "mean": 0.0}), IMAGENET])])
     assert {view.ops[2] for view in made.views} == {gpuaug.GaussianNoise(0.0, 0.3, True, 1.0)}
 

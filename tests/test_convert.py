@@ -1,4 +1,4 @@
-"""A torchvision transform becomes a policy of the same effective distribution, or an error that names what cannot."""
+"""A torchvision transform becomes a policy with the same distribution, or an error that names what cannot be converted."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def ops_of(*steps: Any) -> tuple[gpuaug.Op, ...]:
 
 
 def rates(*steps: Any) -> dict[str, float]:
-    """Share of images to which each op is applied, measured on draws."""
+    """The share of images that each op is applied to, measured on draws."""
     draws = gpuaug.sample(from_torchvision(v2.Compose([CROP, *steps])), range(COUNT), seed=5)
     return {name.removesuffix(".apply"): a.mean() for name, a in draws.columns(0).items() if name.endswith(".apply")}
 
@@ -160,7 +160,7 @@ def test_sequences_of_every_kind_are_flattened(nest: Any) -> None:
 
 
 def test_a_probability_within_a_probability_is_their_product() -> None:
-    """LeJEPA's script solarizes with p=.5 (torchvision's default) within p=.2: a tenth, and the conversion says so."""
+    """LeJEPA's script solarizes with p=.5 (torchvision's default) inside p=.2, which is a tenth."""
     assert rates(v2.RandomApply([v2.RandomSolarize(128)], p=0.2)) == pytest.approx({"RandomSolarize": 0.1}, abs=0.01)
     nested = v2.RandomApply([v2.RandomApply([v2.RandomInvert(0.8)], p=0.5)], p=0.5)
     assert rates(nested) == pytest.approx({"RandomInvert": 0.2}, abs=0.01)
@@ -248,7 +248,7 @@ REFUSED = [
     (v2.Resize((32, 32), interpolation=v2.InterpolationMode.LANCZOS), "Resize .step 2.: Resize: interpolation must be one of"),
     (v2.RandomRotation(5, v2.InterpolationMode.NEAREST_EXACT), "RandomRotation: interpolation must be one of"),
     (v2.Grayscale(1), "Grayscale .step 2.: num_output_channels must be 3"),
-    (v2.Normalize(MEAN, STD), "Normalize .step 2.: it stands before ToTensor"),
+    (v2.Normalize(MEAN, STD), "Normalize .step 2.: it comes before ToTensor"),
     (v2.Compose([FLOAT, v2.Normalize(MEAN[:2], STD)]), "Normalize .step 3.: Normalize: mean must be three numbers"),
     (v2.ToDtype(torch.float32), "ToDtype .step 2.: scale=False"),
     (v2.Compose([FLOAT, v2.ToDtype(torch.uint8)]), "ToDtype .step 3.: scale=False"),
@@ -280,7 +280,7 @@ def test_what_cannot_be_converted_is_an_error_that_names_it(transform: Any, mess
     ids=lambda x: x if isinstance(x, str) else "",
 )
 def test_a_transform_that_ends_in_8_bit_tensors_is_refused(steps: list[Any], last: str) -> None:
-    """torch gives uint8 in 0..255 there, and the user's loop divides by 255."""
+    """There torch returns uint8 in 0..255, and the user's loop divides by 255."""
     message = rf"ends in 8-bit pixels, after {last}, and gpuaug gives floats in 0\.\.1; append ToDtype\(torch.float32"
     with pytest.raises(ValueError, match=f"^from_torchvision: the transform {message}"):
         from_torchvision([CROP, *steps])
@@ -288,7 +288,7 @@ def test_a_transform_that_ends_in_8_bit_tensors_is_refused(steps: list[Any], las
 
 
 class RandomInvert:
-    """A user's own class with a name that torchvision has too."""
+    """The user's class has the same name as one of torchvision's."""
 
     def __call__(self, x: Any) -> Any:
         return x

@@ -34,7 +34,9 @@ def truth(transform: Any, shape: tuple[int, int], count: int) -> dict[str, np.nd
     """torchvision's parameters for `count` calls, as columns."""
     image = torch.empty(3, *shape, dtype=torch.uint8)
     rows = [transform.make_params([image]) for _ in range(count)]
-    return {name: np.array([row[name] for row in rows]) for name in rows[0] if name != "v"}  # v is what erasing paints
+    return {
+        name: np.array([row[name] for row in rows]) for name in rows[0] if name != "v"
+    }  # v is the value that erasing writes
 
 
 def drawn(op: gpuaug.Op, count: int = MANY) -> dict[str, np.ndarray]:
@@ -64,7 +66,7 @@ def assert_same_counts(ours: np.ndarray, theirs: np.ndarray, what: str) -> None:
 
 
 def assert_same_boxes(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray], shape: tuple[int, int]) -> None:
-    """Equal distributions of each edge and of what joins them: area, aspect, and the place within the free room."""
+    """Boxes have the same distributions of edges, area, aspect, and position within the free space."""
 
     def derived(b: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         h, w = np.maximum(b["height"], 1e-9), np.maximum(b["width"], 1e-9)
@@ -83,7 +85,7 @@ def assert_same_boxes(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]
         ((375, 500), {}, MANY),
         ((96, 64), {"scale": (0.2, 1.0)}, 10_000),
         ((32, 32), {"scale": (0.05, 0.4), "ratio": (0.5, 3.0)}, 10_000),
-        ((100, 400), {}, 5000),  # 1 in 8 falls back to the centre after ten tries
+        ((100, 400), {}, 5000),  # 1 in 8 images falls back to the centre after ten tries
         ((300, 90), {"scale": (0.3, 1.0)}, 5000),  # 7 in 10 fall back
     ],
     ids=["landscape", "portrait", "small square", "wide", "tall"],
@@ -225,7 +227,7 @@ def affines() -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         torch.manual_seed(22)
         theirs = truth(v2.RandomAffine(**arguments), (60, 91), 15_000)
     ours = drawn(gpuaug.RandomAffine(**arguments))
-    # The shift in pixels is what the matrix does to a still image; an image of 60x91 has shifts of at most 18 and 9.
+    # The shift in pixels comes from the matrix without rotation; an image of 60x91 is shifted by at most 18 and 9.
     still = {**ours, **{name: np.zeros(MANY) for name in ("angle", "shear_x", "shear_y")}, "scale": np.ones(MANY)}
     matrices = gpuaug.RandomAffine(**arguments).matrices(still, 60, 91)
     return {**ours, "shift_x": -matrices[:, 2], "shift_y": -matrices[:, 5]}, theirs
@@ -254,7 +256,7 @@ def test_rotation(degrees: Any) -> None:
 
 
 def test_perspective_corners() -> None:
-    """The corners' new places, found by sending the image's corners back through our coefficients."""
+    """The corners' new positions, found by mapping the image's corners back through our coefficients."""
     height, width, scale, count = 33, 64, 0.6, 10_000
     rows = [RandomPerspectiveV1.get_params(width, height, scale)[1] for _ in range(count)]
     theirs = np.array(rows, dtype=float).reshape(count, 8)
@@ -282,7 +284,7 @@ def test_perspective_corners() -> None:
 def test_erasing_boxes(shape: tuple[int, int], arguments: dict[str, Any]) -> None:
     theirs = truth(v2.RandomErasing(**arguments), shape, 5000)
     ours = boxes(gpuaug.RandomErasing(**arguments), shape)
-    none = (theirs["h"] == shape[0]) & (theirs["w"] == shape[1])  # how torchvision says that nothing is erased
+    none = (theirs["h"] == shape[0]) & (theirs["w"] == shape[1])  # torchvision's sign that nothing is erased
     theirs = {"top": theirs["i"], "left": theirs["j"], "height": theirs["h"] * ~none, "width": theirs["w"] * ~none}
     kept = [{name: column[b["height"] * b["width"] > 0] for name, column in b.items()} for b in (ours, theirs)]
     assert_same_boxes(kept[0], kept[1], shape)

@@ -1,4 +1,4 @@
-"""Where a package is missing, slower code does its work, and says so once: which package, and how to install it."""
+"""If a package is missing, slower code does its work, and one warning names the package and how to install it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def use(*ops, **options):
 
 
 def program(missing: tuple[str, ...], code: str) -> tuple[list[str], list[str]]:
-    """Lines on standard output and standard error of code that runs where these packages cannot be found."""
+    """Run code in a process that cannot find these packages: its lines on standard output and on standard error."""
     done = subprocess.run(
         [sys.executable, "-c", HIDING.format(missing=missing) + USING + code],
         capture_output=True,
@@ -59,7 +59,7 @@ def test_without_numba_batched_is_taken_and_one_line_says_so() -> None:
 
 
 def test_without_kornia_nothing_is_slower() -> None:
-    """Every backend but Kornia's own does without it, and the library imports."""
+    """Only the backend `kornia` needs Kornia, and gpuaug can be imported without it."""
     assert program(("kornia",), "use(); use(gpuaug.RandomAffine(30)); use(gpuaug.RandomInvert(), backend='batched')") == (
         ["fused", "fused batched", "batched"],
         [],

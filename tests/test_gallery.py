@@ -1,4 +1,4 @@
-"""A contact sheet shows each picture, then its views as the augmenter makes them, each with what was drawn for it."""
+"""A contact sheet shows each picture, then its views as the Augmenter makes them, each captioned with its draws."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_the_pictures_are_the_original_and_the_views(tmp_path: Path) -> None:
 
 
 def test_height_is_the_sum_of_the_rows(tmp_path: Path) -> None:
-    """Title, then a row an image: its tallest cell, picture and caption together, and two gaps."""
+    """The sheet is the title and one row per image: its tallest cell (picture and caption) and two gaps."""
     plain = gpuaug.Policy(gpuaug.View(CELL, gpuaug.CenterCrop()))
     one = sheet(tmp_path, plain, [NOISE])
     assert len(one) == 40 + CELL + 2 * LINE + 2 * GAP

@@ -1,4 +1,4 @@
-"""Geometry follows from draws: an op's output sizes, boxes, and matrices, against torchvision and against their formulas."""
+"""Output sizes, boxes and matrices that ops compute from draws agree with torchvision and with their formulas."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ DEGREES = st.floats(-80, 80)
 def test_affine_matrices_invert_the_documented_product(
     angle: float, shear_x: float, shear_y: float, scale: float, dx: float, dy: float, centred: bool
 ) -> None:
-    """The output's coordinates lead back to the input's: M = T C R S SHy SHx C^-1, about the image's centre."""
+    """The matrix maps output to input coordinates: the inverse of M = T C R S SHy SHx C^-1, about the image's centre."""
     height, width = 40, 30
     op = RandomAffine(0, center=None if centred else (3, 9))
     values = {"angle": angle, "shear_x": shear_x, "shear_y": shear_y, "scale": scale, "translate_x": dx, "translate_y": dy}
@@ -155,7 +155,7 @@ def test_perspective_takes_moved_corners_back(moves: list[float], scale: float, 
 
 
 def test_a_perspective_corner_moves_no_further_than_its_bound() -> None:
-    """Uniform numbers next to 1 become 1 as float32: torchvision's randint never reaches the bound plus one."""
+    """Uniform numbers just below 1 become 1 in float32, but torchvision's randint never reaches the bound plus one."""
     draws = RandomPerspective(0.5).draw(np.full((1, 8), 1 - 2.0**-32))
     coefficients = RandomPerspective(0.5).coefficients(draws, 40, 40)[0]
     assert send(coefficients, 10, 10) == pytest.approx((0, 0), abs=1e-6)
@@ -195,7 +195,7 @@ def test_padding_of_any_width_is_numpys(height: int, width: int, padding: Any, m
 
 @pytest.mark.parametrize("backend", ["torchvision", "batched", "kornia", "fused", "dali"])
 def test_all_eight_bits_are_kept_as_they_are(backend: str) -> None:
-    """Also between two levels, which a resize makes, and beside images that are posterized to fewer."""
+    """This includes values between two levels, from a resize, and images beside others with fewer bits."""
     pixels = np.random.default_rng(0).integers(0, 256, (4, 21, 30, 3), dtype=np.uint8)
     plain, kept, fewer = (
         Policy(View(16, RandomResizedCrop(), *ops)) for ops in ([], [RandomPosterize(8, 0.5)], [RandomPosterize(7, 1.0)])

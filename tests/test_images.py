@@ -1,4 +1,4 @@
-"""Images hold a batch of decoded pictures of any sizes without changing a pixel."""
+"""Images stores a batch of decoded pictures of any sizes without changing a pixel."""
 
 from __future__ import annotations
 
@@ -230,8 +230,8 @@ def test_buffer_and_shapes_must_agree(buffer: torch.Tensor, shapes: Any, message
     [
         (np.array([0, 1, 2]), r"starts must be \(2,\) int64, got \(3,\)"),
         (np.array([0, 1], np.int32), r"starts must be \(2,\) int64, got \(2,\) int32"),
-        (np.array([-1, 0]), "lead out of the buffer, which has 30 bytes"),
-        (np.array([0, 19]), "lead out of the buffer, which has 30 bytes"),
+        (np.array([-1, 0]), "point outside the buffer, which has 30 bytes"),
+        (np.array([0, 19]), "point outside the buffer, which has 30 bytes"),
     ],
 )
 def test_starts_must_lie_in_the_buffer(starts: Any, message: str) -> None:

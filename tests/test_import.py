@@ -1,4 +1,4 @@
-"""`import gpuaug` stays light: what a backend or a dataset needs is imported when it is first asked for."""
+"""`import gpuaug` is light: the packages of a backend or a dataset are imported when it is first used."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STAGES = {
 
 @pytest.fixture(scope="module")
 def added() -> dict[str, set[str]]:
-    """The top-level packages that each stage imports and the stages before it did not, in one fresh interpreter."""
+    """The top-level packages that each stage imports in addition to those before it, in one fresh interpreter."""
     show = "print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
     program = "\n".join(["import json, sys", *(f"{statement}\n{show}" for statement in STAGES.values())])
     root = Path(__file__).parent.parent
@@ -85,7 +85,7 @@ def test_no_import_runs_up(part: str) -> None:
 
 
 def imported(file: Path, package: Path) -> Iterator[str]:
-    """The parts of gpuaug that a file imports, anywhere in it."""
+    """The parts of gpuaug that a file imports, at its top or inside functions."""
     depth = len(file.relative_to(package).parts)
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.level == depth:  # `from .images import`, `from . import images`

@@ -1,4 +1,4 @@
-"""What a program has set in torch changes no view: autocast, gradients, default dtype and device, torch.compile."""
+"""A program's torch settings change no view: autocast, gradients, default dtype and device, torch.compile."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ CUTS = [
 
 
 def policies(backend: str) -> Iterator[g.Policy]:
-    """Every op, on views and on pictures of different sizes, as far as the backend has it."""
+    """Every op that the backend has, on views and on pictures of different sizes."""
     chains = [[cut] for cut in CUTS] + [[g.RandomResizedCrop(), op] for op in MAPS] + [[op, g.CenterCrop()] for op in MAPS]
     for chain in chains:
         policy = g.Policy(g.View(32, *chain))
@@ -186,7 +186,7 @@ def photo_tensor() -> torch.Tensor:
 
 @pytest.fixture
 def compiled() -> Iterator[Callable[..., Any]]:
-    """torch.compile, with nothing compiled yet."""
+    """torch.compile with an empty cache."""
     torch._dynamo.reset()
     yield torch.compile
     torch._dynamo.reset()
@@ -211,7 +211,7 @@ def test_a_compiled_step_gets_the_same_views(compiled: Callable[..., Any], backe
 
 @pytest.mark.parametrize("versions", [1, 8])
 def test_drawing_inside_a_compiled_step_draws_the_same(compiled: Callable[..., Any], versions: int) -> None:
-    """Also where torch.compile gives up, having compiled a function as often as it may."""
+    """This holds even where torch.compile gives up because it has compiled a function too often."""
 
     def step(pixels: torch.Tensor, index: torch.Tensor, augment: g.Augmenter) -> torch.Tensor:
         draws = g.sample(augment.policy, index, seed=5).take(slice(1, 4))

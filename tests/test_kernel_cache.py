@@ -1,4 +1,4 @@
-"""The compiled CPU kernels: made once a machine and version, by one process; in memory where there is no folder for them."""
+"""CPU kernels are compiled once per machine and version, by one process, or in memory where no folder is writable."""
 
 import ast
 import logging
@@ -28,7 +28,7 @@ def double(x):
 
 
 def made(place):
-    """A function kept in a folder, as a new process has it."""
+    """A function cached in a folder, as a new process sees it."""
     return cached(njit(double), [place])
 
 
@@ -50,7 +50,7 @@ def test_a_function_is_compiled_once_and_then_read(tmp_path):
 
 
 def test_every_source_of_the_kernels_names_the_folder(tmp_path):
-    """Constants of instructions.py are part of the machine code; neither the tables of plan.py nor Triton's kernels are."""
+    """Constants of instructions.py are part of the machine code, the tables of plan.py and Triton's kernels are not."""
     shutil.copytree(REPOSITORY / "gpuaug", tmp_path / "gpuaug", ignore=shutil.ignore_patterns("__pycache__"))
     code = """
         from pathlib import Path
@@ -63,7 +63,7 @@ def test_every_source_of_the_kernels_names_the_folder(tmp_path):
                 opened.write("# edited")
             print(file.relative_to(fused).as_posix(), cache.version() != before)
     """
-    script = tmp_path / "script.py"  # whose folder is where Python looks first
+    script = tmp_path / "script.py"  # Python searches this script's folder first
     script.write_text(textwrap.dedent(code))
     done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=True)
     unedited, *lines = done.stdout.splitlines()
@@ -76,7 +76,7 @@ def test_every_source_of_the_kernels_names_the_folder(tmp_path):
 
 
 def test_the_kernels_import_nothing_else():
-    """So that what names the folder is all that the kernels follow from."""
+    """The folder's name depends on everything that the kernels depend on."""
     for folder in (FUSED / "cpu" / "kernels", FUSED / "cpu" / "simd"):
         for file in folder.glob("*.py"):
             for node in ast.walk(ast.parse(file.read_text())):
@@ -129,7 +129,7 @@ def test_of_processes_that_begin_together_one_compiles(tmp_path):
 
 
 def test_a_process_waits_for_one_that_compiles_and_takes_over_when_it_dies(tmp_path):
-    """Even when a fork of the dead one lives on, which has its open files."""
+    """It takes over even if a fork of the dead process lives on with its open files."""
     holder = begin(
         """
         import os, sys, time
@@ -232,19 +232,19 @@ def test_the_next_place_is_taken_where_one_cannot_be_written(tmp_path):
 
 
 def test_kernels_that_somebody_else_has_made_are_read_where_they_lie(tmp_path, monkeypatch):
-    """As a user reads what came with a read-only install."""
+    """A read-only install may contain compiled kernels."""
     made(tmp_path)(3)
     monkeypatch.setattr(cache.os, "access", lambda path, mode: False)
     dispatcher = cached(njit(double), [tmp_path, tmp_path / "other"])
     assert not cache_of(dispatcher).writable
     assert dispatcher(3) == 6
     assert compiled(dispatcher) == 0
-    assert dispatcher(3.0) == 6  # of another type: compiled, and not kept
+    assert dispatcher(3.0) == 6  # another type: compiled, but not stored
     assert compiled(made(tmp_path)) == 0
 
 
 def test_the_processor_names_the_folder(monkeypatch):
-    """Machines of several kinds may share a home."""
+    """Machines with different processors may share a home directory."""
     here = version()
     monkeypatch.setattr(cache.CONFIG, "CPU_NAME", "nocona")
     assert version() != here

@@ -1,4 +1,4 @@
-"""Where pixels lie in memory changes no view: strides, offsets, gaps, repeats, read-only memory, channels first or last."""
+"""The memory layout of pixels changes no view: strides, offsets, gaps, repeats, read-only memory, order of channels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RNG = np.random.default_rng(0)
 
 @st.composite
 def laid_out(draw: st.DrawFn, shape: tuple[int, ...]) -> torch.Tensor:
-    """A uint8 tensor of this shape: some slice of a permuted tensor, or one whose rows are the same memory."""
+    """A uint8 tensor of this shape: a slice of a permuted tensor, or one whose rows share memory."""
     order = draw(st.permutations(range(len(shape))))
     steps = [draw(st.integers(1, 3)) for _ in shape]
     heads = [draw(st.integers(0, 2)) for _ in shape]

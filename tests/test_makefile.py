@@ -1,4 +1,4 @@
-"""The Makefile: every target is there, and does what its name says."""
+"""Every target of the Makefile exists and runs what its name says."""
 
 import re
 import shutil

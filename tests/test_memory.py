@@ -1,4 +1,4 @@
-"""Memory that is reused is memory that nobody holds."""
+"""The pool reuses only memory that nothing refers to, and keeps no more than was recently in use."""
 
 import gc
 import subprocess
@@ -32,7 +32,7 @@ def test_aligned(dtype):
 
 
 def views_of(block):
-    """Ways in which a block is held on to."""
+    """Ways to keep a reference to a block."""
     yield block
     yield block[5:]
     yield block[: len(block) // 4 * 4].view(np.float32).reshape(2, -1)[1]
@@ -77,7 +77,7 @@ def test_few_blocks_are_known_and_none_of_a_small_size():
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from([1, 2, 3, 5, 8, 13])), max_size=60))
 def test_no_more_is_kept_than_was_in_flight_of_late(steps):
-    """hold: how many of the blocks before this one are still held when it is taken."""
+    """hold: how many earlier blocks are still in use when one is taken."""
     recent = 8
     pool, held, in_flight = Pool(recent), [], []
     for hold, size in steps:
@@ -100,7 +100,7 @@ def test_batches_of_nearly_one_size_use_the_same_memory_again():
 
 
 def batches(sizes, repeat=2):
-    """Views of batches of these sizes, one after the other, of which the last is held while the next is made."""
+    """Make views of batches of these sizes in turn; the last batch is kept while the next is made."""
     policy = gpuaug.policy("simclr", size=64)
     augment = gpuaug.Augmenter(policy)
     pixels = np.random.default_rng(0).integers(0, 256, (max(sizes), 40, 50, 3), dtype=np.uint8)

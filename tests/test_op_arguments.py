@@ -1,4 +1,4 @@
-"""Arguments of ops: bad ones are refused by op, name and range when an op is made, good ones kept in one form."""
+"""Ops check their arguments when they are made: errors name op, argument and range; good values are stored in one form."""
 
 from __future__ import annotations
 
@@ -12,128 +12,112 @@ import torch
 from torchvision.transforms import InterpolationMode
 
 from gpuaug import ops
-from gpuaug.ops import (
-    CenterCrop,
-    ColorJitter,
-    GaussianBlur,
-    GaussianNoise,
-    Normalize,
-    OneOf,
-    Op,
-    RandomAdjustSharpness,
-    RandomAffine,
-    RandomAutocontrast,
-    RandomCrop,
-    RandomEqualize,
-    RandomErasing,
-    RandomGrayscale,
-    RandomHorizontalFlip,
-    RandomInvert,
-    RandomPerspective,
-    RandomPosterize,
-    RandomResizedCrop,
-    RandomRotation,
-    RandomSolarize,
-    RandomVerticalFlip,
-    Resize,
-    ToDtype,
-)
 
 NAN, INF = float("nan"), float("inf")
 
 
-# Op, argument, values outside its range, and words of the range that the error states.
-REFUSED: list[tuple[Callable[..., Op], str, list[Any], str]] = [
+# Op, argument, values outside its range, and the range as the error states it.
+REFUSED: list[tuple[Callable[..., ops.Op], str, list[Any], str]] = [
     *(
         (kind, "p", [-0.1, 1.1, NAN, INF, "half", None, True, (0.5,)], "a number in [0, 1]")
         for kind in (
-            RandomHorizontalFlip,
-            RandomVerticalFlip,
-            RandomGrayscale,
-            RandomSolarize,
-            RandomEqualize,
-            RandomAutocontrast,
-            RandomInvert,
-            RandomPerspective,
-            RandomErasing,
-            GaussianBlur,
-            GaussianNoise,
-            ColorJitter,
-            lambda p: RandomPosterize(4, p),
-            lambda p: RandomAdjustSharpness(2, p),
-            lambda p: RandomAffine(10, p=p),
-            lambda p: RandomRotation(10, p=p),
-            lambda p: OneOf(RandomInvert(), p=p),
+            ops.RandomHorizontalFlip,
+            ops.RandomVerticalFlip,
+            ops.RandomGrayscale,
+            ops.RandomSolarize,
+            ops.RandomEqualize,
+            ops.RandomAutocontrast,
+            ops.RandomInvert,
+            ops.RandomPerspective,
+            ops.RandomErasing,
+            ops.GaussianBlur,
+            ops.GaussianNoise,
+            ops.ColorJitter,
+            lambda p: ops.RandomPosterize(4, p),
+            lambda p: ops.RandomAdjustSharpness(2, p),
+            lambda p: ops.RandomAffine(10, p=p),
+            lambda p: ops.RandomRotation(10, p=p),
+            lambda p: ops.OneOf(ops.RandomInvert(), p=p),
         )
     ),
     *(
         (kind, "size", [0, -1, 1.5, (8,) * 3, (8, 0), (8, 8.0), "8", True, ()], "a positive integer or a pair (height, width)")
-        for kind in (RandomResizedCrop, Resize, CenterCrop, RandomCrop)
+        for kind in (ops.RandomResizedCrop, ops.Resize, ops.CenterCrop, ops.RandomCrop)
     ),
     (
-        RandomResizedCrop,
+        ops.RandomResizedCrop,
         "scale",
         [(0.5, 0.1), (-0.1, 1), 0.5, (0.1,), (0.1, NAN), "ab", None],
         "a pair (min, max) with 0 <= min",
     ),
-    (RandomResizedCrop, "ratio", [(0, 1), (2, 1), (1, INF), 1.0], "a pair (min, max) with 0.0001 <= min"),
-    (RandomResizedCrop, "interpolation", ["lanczos", "cubic", 2, None], "one of 'nearest', 'bilinear', 'bicubic'"),
-    (Resize, "interpolation", ["area"], "one of 'nearest', 'bilinear', 'bicubic'"),
-    (RandomCrop, "padding", [-1, 1.5, (1, 2, 3), (1, -1), "ab", (1.0, 2)], "a non-negative integer, or two or four of them"),
-    (RandomCrop, "padding_mode", ["wrap", None], "one of 'constant', 'edge', 'reflect', 'symmetric'"),
+    (ops.RandomResizedCrop, "ratio", [(0, 1), (2, 1), (1, INF), 1.0], "a pair (min, max) with 0.0001 <= min"),
+    (ops.RandomResizedCrop, "interpolation", ["lanczos", "cubic", 2, None], "one of 'nearest', 'bilinear', 'bicubic'"),
+    (ops.Resize, "interpolation", ["area"], "one of 'nearest', 'bilinear', 'bicubic'"),
+    (
+        ops.RandomCrop,
+        "padding",
+        [-1, 1.5, (1, 2, 3), (1, -1), "ab", (1.0, 2)],
+        "a non-negative integer, or two or four of them",
+    ),
+    (ops.RandomCrop, "padding_mode", ["wrap", None], "one of 'constant', 'edge', 'reflect', 'symmetric'"),
     *(
         (kind, "fill", [-0.1, 128, (0, 0), (0, 0, 2), "black", None], "a number in [0, 1] or three of them")
         for kind in (
-            RandomCrop,
-            RandomPerspective,
-            lambda fill: RandomAffine(1, fill=fill),
-            lambda fill: RandomRotation(1, fill=fill),
+            ops.RandomCrop,
+            ops.RandomPerspective,
+            lambda fill: ops.RandomAffine(1, fill=fill),
+            lambda fill: ops.RandomRotation(1, fill=fill),
         )
     ),
     *(
-        (ColorJitter, name, [-0.1, "much", (2, 1), (-1, 1), (1,), None, NAN], "")
+        (ops.ColorJitter, name, [-0.1, "much", (2, 1), (-1, 1), (1,), None, NAN], "")
         for name in ("brightness", "contrast", "saturation")
     ),
-    (ColorJitter, "brightness", [-0.1], "a number >= 0"),
-    (ColorJitter, "hue", [-0.1, 0.6, (-0.6, 0), (0, 0.6), (0.2, 0.1)], "0.5"),
-    (RandomSolarize, "threshold", [-0.1, 1.5, 128, None], "a number in [0, 1]"),
-    (RandomPosterize, "bits", [-1, 9, 4.0, None, True], "an integer in 0..8"),
-    (GaussianBlur, "kernel_size", [0, 2, -3, 3.0, (3, 4), (3, 3, 3), None], "an odd integer >= 1, or a pair (width, height)"),
-    (GaussianBlur, "sigma", [(0, 0), (-1, 2), (2, 1), (0, 1), (1, 2, 3), None], "a pair (min, max) with 0.001 <= min"),
-    (GaussianNoise, "sigma", [-0.1, NAN, None], "a number in [0, inf]"),
-    (GaussianNoise, "mean", [INF, "0"], "a number in [-inf, inf]"),
-    (RandomAdjustSharpness, "sharpness_factor", [-1, None], "a number in [0, inf]"),
-    (RandomErasing, "scale", [(0.1, 1.1), (-0.1, 0.5), (0.5, 0.1)], "a pair (min, max) with 0 <= min <= max <= 1"),
-    (RandomErasing, "ratio", [(0, 1), (3, 0.3)], "a pair (min, max)"),
-    (RandomErasing, "value", ["noise", (1, 2), None, NAN, (1, 2, "3")], 'a number, three numbers or "random"'),
-    (Normalize, "mean", [(0.5, 0.5), "abc", None, (1, 2, NAN)], "three numbers"),
-    (Normalize, "std", [0, (0.2, 0.2, 0), (0.1, -0.1, 0.1), (1, 1)], "three numbers > 0"),
-    (ToDtype, "dtype", [torch.uint8, torch.float64, "float32", None], "torch.float32, torch.float16 or torch.bfloat16"),
-    *((kind, "degrees", [-1, "10", (10, -10), (1, 2, 3), None, NAN], "") for kind in (RandomAffine, RandomRotation)),
-    (RandomAffine, "degrees", [-1], "a non-negative number of degrees or a pair (min, max)"),
-    (lambda translate: RandomAffine(0, translate), "translate", [0.1, (0.1,), (1.1, 0), (-0.1, 0)], "a pair of shares"),
-    (lambda scale: RandomAffine(0, scale=scale), "scale", [(0, 1), (2, 1), 2.0], "a pair (min, max)"),
-    (lambda shear: RandomAffine(0, shear=shear), "shear", [-1, (2, 1), (0, 1, 2), "x"], ""),
+    (ops.ColorJitter, "brightness", [-0.1], "a number >= 0"),
+    (ops.ColorJitter, "hue", [-0.1, 0.6, (-0.6, 0), (0, 0.6), (0.2, 0.1)], "0.5"),
+    (ops.RandomSolarize, "threshold", [-0.1, 1.5, 128, None], "a number in [0, 1]"),
+    (ops.RandomPosterize, "bits", [-1, 9, 4.0, None, True], "an integer in 0..8"),
     (
-        lambda shear: RandomAffine(0, shear=shear),
+        ops.GaussianBlur,
+        "kernel_size",
+        [0, 2, -3, 3.0, (3, 4), (3, 3, 3), None],
+        "an odd integer >= 1, or a pair (width, height)",
+    ),
+    (ops.GaussianBlur, "sigma", [(0, 0), (-1, 2), (2, 1), (0, 1), (1, 2, 3), None], "a pair (min, max) with 0.001 <= min"),
+    (ops.GaussianNoise, "sigma", [-0.1, NAN, None], "a number in [0, inf]"),
+    (ops.GaussianNoise, "mean", [INF, "0"], "a number in [-inf, inf]"),
+    (ops.RandomAdjustSharpness, "sharpness_factor", [-1, None], "a number in [0, inf]"),
+    (ops.RandomErasing, "scale", [(0.1, 1.1), (-0.1, 0.5), (0.5, 0.1)], "a pair (min, max) with 0 <= min <= max <= 1"),
+    (ops.RandomErasing, "ratio", [(0, 1), (3, 0.3)], "a pair (min, max)"),
+    (ops.RandomErasing, "value", ["noise", (1, 2), None, NAN, (1, 2, "3")], 'a number, three numbers or "random"'),
+    (ops.Normalize, "mean", [(0.5, 0.5), "abc", None, (1, 2, NAN)], "three numbers"),
+    (ops.Normalize, "std", [0, (0.2, 0.2, 0), (0.1, -0.1, 0.1), (1, 1)], "three numbers > 0"),
+    (ops.ToDtype, "dtype", [torch.uint8, torch.float64, "float32", None], "torch.float32, torch.float16 or torch.bfloat16"),
+    *((kind, "degrees", [-1, "10", (10, -10), (1, 2, 3), None, NAN], "") for kind in (ops.RandomAffine, ops.RandomRotation)),
+    (ops.RandomAffine, "degrees", [-1], "a non-negative number of degrees or a pair (min, max)"),
+    (lambda translate: ops.RandomAffine(0, translate), "translate", [0.1, (0.1,), (1.1, 0), (-0.1, 0)], "a pair of shares"),
+    (lambda scale: ops.RandomAffine(0, scale=scale), "scale", [(0, 1), (2, 1), 2.0], "a pair (min, max)"),
+    (lambda shear: ops.RandomAffine(0, shear=shear), "shear", [-1, (2, 1), (0, 1, 2), "x"], ""),
+    (
+        lambda shear: ops.RandomAffine(0, shear=shear),
         "shear",
         [(0, 1, 3, 2), (1, 0, 0, 1), (0, 1, 0, NAN)],
         "(x min, x max, y min, y max)",
     ),
     *(
         (kind, "center", [5, (1,), (1, 2, 3), ("a", 1), (NAN, 0)], "a pair (x, y) in pixels")
-        for kind in (lambda center: RandomAffine(0, center=center), lambda center: RandomRotation(0, center=center))
+        for kind in (lambda center: ops.RandomAffine(0, center=center), lambda center: ops.RandomRotation(0, center=center))
     ),
     *(
         (kind, "interpolation", ["bicubic", "nearest-exact"], "one of 'nearest', 'bilinear'")
-        for kind in (RandomPerspective, lambda interpolation: RandomRotation(1, interpolation))
+        for kind in (ops.RandomPerspective, lambda interpolation: ops.RandomRotation(1, interpolation))
     ),
-    (RandomPerspective, "distortion_scale", [-0.1, 1.1, None], "a number in [0, 1]"),
-    (lambda branches: OneOf(branches), "branches", [5, "gray", [RandomInvert(), 3], None], "one or more ops"),
-    (lambda branches: OneOf(*branches), "branches", [()], "one or more ops"),
-    (lambda branches: OneOf(branches), "branches", [RandomCrop(8), [Resize(8)], CenterCrop()], "keep the size"),
+    (ops.RandomPerspective, "distortion_scale", [-0.1, 1.1, None], "a number in [0, 1]"),
+    (lambda branches: ops.OneOf(branches), "branches", [5, "gray", [ops.RandomInvert(), 3], None], "one or more ops"),
+    (lambda branches: ops.OneOf(*branches), "branches", [()], "one or more ops"),
+    (lambda branches: ops.OneOf(branches), "branches", [ops.RandomCrop(8), [ops.Resize(8)], ops.CenterCrop()], "keep the size"),
     (
-        lambda weights: OneOf(RandomInvert(), RandomGrayscale(), weights=weights),
+        lambda weights: ops.OneOf(ops.RandomInvert(), ops.RandomGrayscale(), weights=weights),
         "weights",
         [(1,), (1, -1), (0, 0), 5, "ab", (1, NAN)],
         "2 non-negative numbers with a positive sum",
@@ -141,8 +125,8 @@ REFUSED: list[tuple[Callable[..., Op], str, list[Any], str]] = [
 ]
 
 
-def caller(make: Callable[..., Op], argument: str) -> Callable[[Any], Op]:
-    """The op as a function of one argument: a lambda already is one."""
+def caller(make: Callable[..., ops.Op], argument: str) -> Callable[[Any], ops.Op]:
+    """The op as a function of one argument, which a lambda already is."""
     return make if make.__name__ == "<lambda>" else lambda value: make(**{argument: value})
 
 
@@ -157,7 +141,7 @@ def cases() -> list[Any]:
 
 @pytest.mark.parametrize(("make", "name", "argument", "value", "words"), cases())
 def test_a_bad_argument_is_refused_by_op_name_and_range(
-    make: Callable[[Any], Op], name: str, argument: str, value: Any, words: str
+    make: Callable[[Any], ops.Op], name: str, argument: str, value: Any, words: str
 ) -> None:
     with pytest.raises(ValueError, match=rf"^\w+: {argument} must be ") as error:
         make(value)
@@ -170,7 +154,7 @@ def test_a_bad_argument_is_refused_by_op_name_and_range(
 
 
 def test_every_argument_with_a_range_is_in_the_table_above() -> None:
-    """Every field of every op is refused something, except yes-or-no ones."""
+    """Every field of every op refuses some value, except flags."""
     tried: dict[str, set[str]] = {}
     for make, argument, values, _ in REFUSED:
         with pytest.raises(ValueError, match="must be") as error:
@@ -178,53 +162,53 @@ def test_every_argument_with_a_range_is_in_the_table_above() -> None:
         tried.setdefault(str(error.value).split(":")[0], set()).add(argument)
     kinds = [getattr(ops, name) for name in ops.__all__ if isinstance(getattr(ops, name), type)]
     for kind in kinds:
-        if issubclass(kind, Op) and kind is not Op:
+        if issubclass(kind, ops.Op) and kind is not ops.Op:
             expected = {f.name for f in fields(kind)} - {"pad_if_needed", "clip"}
-            if kind is RandomAffine:
-                expected -= {"interpolation"}  # one check with RandomRotation's
+            if kind is ops.RandomAffine:
+                expected -= {"interpolation"}  # the same check as RandomRotation's
             assert expected <= tried[kind.__name__], kind.__name__
 
 
 NORMAL_FORMS = [
-    (RandomResizedCrop(8), "size", (8, 8)),
-    (RandomResizedCrop([8]), "size", (8, 8)),
-    (RandomResizedCrop((8, 6)), "size", (8, 6)),
-    (RandomResizedCrop(np.int64(8)), "size", (8, 8)),
-    (RandomResizedCrop(8, interpolation=InterpolationMode.BICUBIC), "interpolation", "bicubic"),
-    (RandomResizedCrop(8, scale=[0, 1]), "scale", (0.0, 1.0)),
-    (Resize(8), "size", 8),
-    (Resize((8,)), "size", 8),
-    (Resize([8, 8]), "size", (8, 8)),
-    (RandomCrop(8, padding=None), "padding", (0, 0, 0, 0)),
-    (RandomCrop(8, padding=2), "padding", (2, 2, 2, 2)),
-    (RandomCrop(8, padding=[1, 2]), "padding", (1, 2, 1, 2)),
-    (RandomCrop(8, padding=(1, 2, 3, 4)), "padding", (1, 2, 3, 4)),
-    (RandomCrop(8, fill=0.5), "fill", (0.5, 0.5, 0.5)),
-    (RandomCrop(8, fill=[0, 0.5, 1]), "fill", (0.0, 0.5, 1.0)),
-    (GaussianBlur((5, 5)), "kernel_size", 5),
-    (GaussianBlur([5, 9]), "kernel_size", (5, 9)),
-    (GaussianBlur(5, sigma=1), "sigma", (1.0, 1.0)),
-    (RandomRotation(30), "degrees", (-30.0, 30.0)),
-    (RandomRotation((0, 90)), "degrees", (0.0, 90.0)),
-    (RandomRotation(0, center=[3, 4]), "center", (3.0, 4.0)),
-    (RandomAffine(0, shear=5), "shear", (-5.0, 5.0)),
-    (RandomAffine(0, shear=[1, 2, 3, 4]), "shear", (1.0, 2.0, 3.0, 4.0)),
-    (RandomAffine(0, translate=[0, 1]), "translate", (0.0, 1.0)),
-    (RandomErasing(value=1), "value", (1.0, 1.0, 1.0)),
-    (RandomErasing(value="random"), "value", "random"),
-    (Normalize(0.5, 0.25), "mean", (0.5, 0.5, 0.5)),
-    (Normalize(0.5, 0.25), "std", (0.25, 0.25, 0.25)),
-    (Normalize(), "mean", (0.485, 0.456, 0.406)),
-    (Normalize(), "std", (0.229, 0.224, 0.225)),
-    (OneOf(RandomInvert(), RandomGrayscale(), weights=(1, 3)), "weights", (0.25, 0.75)),
-    (OneOf(RandomInvert(), ()), "branches", ((RandomInvert(),), ())),
-    (ColorJitter(1, hue=(-0.1, 0.2)), "brightness", 1.0),
-    (ColorJitter(1, hue=[-0.1, 0.2]), "hue", (-0.1, 0.2)),
+    (ops.RandomResizedCrop(8), "size", (8, 8)),
+    (ops.RandomResizedCrop([8]), "size", (8, 8)),
+    (ops.RandomResizedCrop((8, 6)), "size", (8, 6)),
+    (ops.RandomResizedCrop(np.int64(8)), "size", (8, 8)),
+    (ops.RandomResizedCrop(8, interpolation=InterpolationMode.BICUBIC), "interpolation", "bicubic"),
+    (ops.RandomResizedCrop(8, scale=[0, 1]), "scale", (0.0, 1.0)),
+    (ops.Resize(8), "size", 8),
+    (ops.Resize((8,)), "size", 8),
+    (ops.Resize([8, 8]), "size", (8, 8)),
+    (ops.RandomCrop(8, padding=None), "padding", (0, 0, 0, 0)),
+    (ops.RandomCrop(8, padding=2), "padding", (2, 2, 2, 2)),
+    (ops.RandomCrop(8, padding=[1, 2]), "padding", (1, 2, 1, 2)),
+    (ops.RandomCrop(8, padding=(1, 2, 3, 4)), "padding", (1, 2, 3, 4)),
+    (ops.RandomCrop(8, fill=0.5), "fill", (0.5, 0.5, 0.5)),
+    (ops.RandomCrop(8, fill=[0, 0.5, 1]), "fill", (0.0, 0.5, 1.0)),
+    (ops.GaussianBlur((5, 5)), "kernel_size", 5),
+    (ops.GaussianBlur([5, 9]), "kernel_size", (5, 9)),
+    (ops.GaussianBlur(5, sigma=1), "sigma", (1.0, 1.0)),
+    (ops.RandomRotation(30), "degrees", (-30.0, 30.0)),
+    (ops.RandomRotation((0, 90)), "degrees", (0.0, 90.0)),
+    (ops.RandomRotation(0, center=[3, 4]), "center", (3.0, 4.0)),
+    (ops.RandomAffine(0, shear=5), "shear", (-5.0, 5.0)),
+    (ops.RandomAffine(0, shear=[1, 2, 3, 4]), "shear", (1.0, 2.0, 3.0, 4.0)),
+    (ops.RandomAffine(0, translate=[0, 1]), "translate", (0.0, 1.0)),
+    (ops.RandomErasing(value=1), "value", (1.0, 1.0, 1.0)),
+    (ops.RandomErasing(value="random"), "value", "random"),
+    (ops.Normalize(0.5, 0.25), "mean", (0.5, 0.5, 0.5)),
+    (ops.Normalize(0.5, 0.25), "std", (0.25, 0.25, 0.25)),
+    (ops.Normalize(), "mean", (0.485, 0.456, 0.406)),
+    (ops.Normalize(), "std", (0.229, 0.224, 0.225)),
+    (ops.OneOf(ops.RandomInvert(), ops.RandomGrayscale(), weights=(1, 3)), "weights", (0.25, 0.75)),
+    (ops.OneOf(ops.RandomInvert(), ()), "branches", ((ops.RandomInvert(),), ())),
+    (ops.ColorJitter(1, hue=(-0.1, 0.2)), "brightness", 1.0),
+    (ops.ColorJitter(1, hue=[-0.1, 0.2]), "hue", (-0.1, 0.2)),
 ]
 
 
 @pytest.mark.parametrize(("op", "name", "value"), NORMAL_FORMS, ids=lambda x: str(x))
-def test_arguments_are_kept_in_one_normal_form(op: Op, name: str, value: Any) -> None:
+def test_arguments_are_kept_in_one_normal_form(op: ops.Op, name: str, value: Any) -> None:
     kept = getattr(op, name)
     assert kept == value
     assert type(kept) is type(value)

@@ -1,4 +1,4 @@
-"""Ops are data: equal arguments make equal ops, which cannot be changed, and draw within their ranges."""
+"""Ops are immutable values: equal arguments make equal ops, and draws are within their ranges."""
 
 from __future__ import annotations
 
@@ -12,74 +12,48 @@ import torch
 
 import gpuaug
 from gpuaug import ops
-from gpuaug.ops import (
-    CenterCrop,
-    ColorJitter,
-    GaussianBlur,
-    GaussianNoise,
-    Normalize,
-    OneOf,
-    Op,
-    RandomAdjustSharpness,
-    RandomAffine,
-    RandomAutocontrast,
-    RandomCrop,
-    RandomEqualize,
-    RandomErasing,
-    RandomGrayscale,
-    RandomHorizontalFlip,
-    RandomInvert,
-    RandomPerspective,
-    RandomPosterize,
-    RandomResizedCrop,
-    RandomRotation,
-    RandomSolarize,
-    RandomVerticalFlip,
-    Resize,
-    ToDtype,
-)
 
 EVERY_OP = [
-    RandomResizedCrop(8, (0.2, 0.9), (0.5, 2.0), "bicubic"),
-    Resize(8, "nearest"),
-    CenterCrop(8),
-    RandomCrop(8, 2, True, 0.5),
-    RandomHorizontalFlip(0.25),
-    RandomVerticalFlip(0.25),
-    RandomAffine(10, (0.1, 0.2), (0.5, 2.0), (1, 2, 3, 4), "bilinear", 0.5, (1, 2), 0.25),
-    RandomRotation(10, "bilinear", (1, 2), 0.5, 0.25),
-    RandomPerspective(0.25, 0.25, "nearest", 0.5),
-    ColorJitter(0.4, (0.5, 1.5), 0.2, 0.1, 0.25),
-    RandomGrayscale(0.25),
-    RandomSolarize(0.25, 0.25),
-    RandomPosterize(3, 0.25),
-    RandomEqualize(0.25),
-    RandomAutocontrast(0.25),
-    RandomInvert(0.25),
-    GaussianBlur(5, (0.5, 1.0), 0.25),
-    GaussianNoise(0.1, 0.2, False, 0.25),
-    RandomAdjustSharpness(2, 0.25),
-    RandomErasing(0.25, (0.1, 0.2), (0.5, 2.0), "random"),
-    Normalize((0.1, 0.2, 0.3), (0.4, 0.5, 0.6)),
-    ToDtype(torch.float16),
-    OneOf(RandomGrayscale(1.0), [GaussianBlur(5), RandomInvert()], weights=(1, 3), p=0.25),
+    ops.RandomResizedCrop(8, (0.2, 0.9), (0.5, 2.0), "bicubic"),
+    ops.Resize(8, "nearest"),
+    ops.CenterCrop(8),
+    ops.RandomCrop(8, 2, True, 0.5),
+    ops.RandomHorizontalFlip(0.25),
+    ops.RandomVerticalFlip(0.25),
+    ops.RandomAffine(10, (0.1, 0.2), (0.5, 2.0), (1, 2, 3, 4), "bilinear", 0.5, (1, 2), 0.25),
+    ops.RandomRotation(10, "bilinear", (1, 2), 0.5, 0.25),
+    ops.RandomPerspective(0.25, 0.25, "nearest", 0.5),
+    ops.ColorJitter(0.4, (0.5, 1.5), 0.2, 0.1, 0.25),
+    ops.RandomGrayscale(0.25),
+    ops.RandomSolarize(0.25, 0.25),
+    ops.RandomPosterize(3, 0.25),
+    ops.RandomEqualize(0.25),
+    ops.RandomAutocontrast(0.25),
+    ops.RandomInvert(0.25),
+    ops.GaussianBlur(5, (0.5, 1.0), 0.25),
+    ops.GaussianNoise(0.1, 0.2, False, 0.25),
+    ops.RandomAdjustSharpness(2, 0.25),
+    ops.RandomErasing(0.25, (0.1, 0.2), (0.5, 2.0), "random"),
+    ops.Normalize((0.1, 0.2, 0.3), (0.4, 0.5, 0.6)),
+    ops.ToDtype(torch.float16),
+    ops.OneOf(ops.RandomGrayscale(1.0), [ops.GaussianBlur(5), ops.RandomInvert()], weights=(1, 3), p=0.25),
 ]
 
 
 def test_the_list_above_holds_every_op() -> None:
-    kinds = {name for name in ops.__all__ if isinstance(getattr(ops, name), type) and issubclass(getattr(ops, name), Op)}
+    kinds = {name for name in ops.__all__ if isinstance(getattr(ops, name), type) and issubclass(getattr(ops, name), ops.Op)}
     assert {type(op).__name__ for op in EVERY_OP} == kinds - {"Op"}
     assert kinds <= set(gpuaug.__all__)
 
 
-def rebuilt(op: Op) -> Op:
-    if isinstance(op, OneOf):
-        return OneOf(*op.branches, weights=op.weights, p=op.p)
+def rebuilt(op: ops.Op) -> ops.Op:
+    if isinstance(op, ops.OneOf):
+        return ops.OneOf(*op.branches, weights=op.weights, p=op.p)
     return type(op)(**{f.name: getattr(op, f.name) for f in fields(op)})
 
 
 @pytest.mark.parametrize("op", EVERY_OP, ids=lambda op: type(op).__name__)
-def test_equal_arguments_make_equal_ops(op: Op) -> None:
+def test_equal_arguments_make_equal_ops(op: ops.Op) -> None:
     for twin in (rebuilt(op), copy.deepcopy(op), pickle.loads(pickle.dumps(op))):
         assert twin == op
         assert hash(twin) == hash(op)
@@ -87,50 +61,50 @@ def test_equal_arguments_make_equal_ops(op: Op) -> None:
 
 
 @pytest.mark.parametrize("op", [op for op in EVERY_OP if hasattr(op, "p")], ids=lambda op: type(op).__name__)
-def test_another_probability_makes_another_op(op: Op) -> None:
+def test_another_probability_makes_another_op(op: ops.Op) -> None:
     arguments = {f.name: getattr(op, f.name) for f in fields(op)} | {"p": 0.75}
-    other = OneOf(*op.branches, weights=op.weights, p=0.75) if isinstance(op, OneOf) else type(op)(**arguments)
+    other = ops.OneOf(*op.branches, weights=op.weights, p=0.75) if isinstance(op, ops.OneOf) else type(op)(**arguments)
     assert other != op
 
 
 @pytest.mark.parametrize("op", EVERY_OP, ids=lambda op: type(op).__name__)
-def test_ops_cannot_be_changed(op: Op) -> None:
+def test_ops_cannot_be_changed(op: ops.Op) -> None:
     name = fields(op)[0].name
     with pytest.raises(FrozenInstanceError):
         setattr(op, name, getattr(op, name))
 
 
 @pytest.mark.parametrize("op", EVERY_OP, ids=lambda op: type(op).__name__)
-def test_repr_and_str_name_the_op_and_its_arguments(op: Op) -> None:
+def test_repr_and_str_name_the_op_and_its_arguments(op: ops.Op) -> None:
     shown = str(op)
     assert shown.startswith(f"{type(op).__name__}(")
-    if not isinstance(op, OneOf):
+    if not isinstance(op, ops.OneOf):
         assert all(f"{f.name}=" in shown for f in fields(op))
         names = {name: getattr(ops, name) for name in ops.__all__} | {"torch": torch}
         assert eval(repr(op), names) == op
 
 
 def test_str_rounds_to_four_digits() -> None:
-    assert str(RandomSolarize()) == "RandomSolarize(threshold=0.502, p=0.5)"
-    assert str(RandomErasing(value=0)) == "RandomErasing(p=0.5, scale=(0.02, 0.33), ratio=(0.3, 3.3), value=(0, 0, 0))"
-    choice = OneOf(RandomInvert(1.0), [RandomGrayscale(1.0), RandomEqualize(1.0)], (), weights=(2, 1, 1))
+    assert str(ops.RandomSolarize()) == "RandomSolarize(threshold=0.502, p=0.5)"
+    assert str(ops.RandomErasing(value=0)) == "RandomErasing(p=0.5, scale=(0.02, 0.33), ratio=(0.3, 3.3), value=(0, 0, 0))"
+    choice = ops.OneOf(ops.RandomInvert(1.0), [ops.RandomGrayscale(1.0), ops.RandomEqualize(1.0)], (), weights=(2, 1, 1))
     assert (
         str(choice) == "OneOf(p=1, 0.5: RandomInvert(p=1); 0.25: RandomGrayscale(p=1) then RandomEqualize(p=1); 0.25: nothing)"
     )
 
 
 def test_defaults_are_torchvisions() -> None:
-    """What a user who knows torchvision leaves out means the same here."""
-    assert RandomResizedCrop(8) == RandomResizedCrop(8, (0.08, 1.0), (3 / 4, 4 / 3), "bilinear")
-    assert RandomErasing() == RandomErasing(0.5, (0.02, 0.33), (0.3, 3.3), 0)
-    assert RandomPerspective() == RandomPerspective(0.5, 0.5, "bilinear", 0)
-    assert GaussianNoise() == GaussianNoise(0.0, 0.1, True, 1.0)
-    assert RandomGrayscale().p == 0.1
-    assert RandomRotation(5).interpolation == RandomAffine(5).interpolation == "nearest"
+    """An argument that is left out means the same as in torchvision."""
+    assert ops.RandomResizedCrop(8) == ops.RandomResizedCrop(8, (0.08, 1.0), (3 / 4, 4 / 3), "bilinear")
+    assert ops.RandomErasing() == ops.RandomErasing(0.5, (0.02, 0.33), (0.3, 3.3), 0)
+    assert ops.RandomPerspective() == ops.RandomPerspective(0.5, 0.5, "bilinear", 0)
+    assert ops.GaussianNoise() == ops.GaussianNoise(0.0, 0.1, True, 1.0)
+    assert ops.RandomGrayscale().p == 0.1
+    assert ops.RandomRotation(5).interpolation == ops.RandomAffine(5).interpolation == "nearest"
 
 
 def test_jitter_limits() -> None:
-    jitter = ColorJitter(1.5, (0.5, 0.6), 0.0, 0.1)
+    jitter = ops.ColorJitter(1.5, (0.5, 0.6), 0.0, 0.1)
     assert [jitter.limits(part) for part in ("brightness", "contrast", "saturation", "hue")] == [
         (0.0, 2.5),
         (0.5, 0.6),
@@ -140,11 +114,11 @@ def test_jitter_limits() -> None:
 
 
 def test_a_part_of_a_jitter_that_is_left_out_has_no_draws() -> None:
-    assert set(ColorJitter(contrast=0.4, saturation=(1, 1)).draw(np.zeros((2, 5)))) == {"order", "contrast"}
+    assert set(ops.ColorJitter(contrast=0.4, saturation=(1, 1)).draw(np.zeros((2, 5)))) == {"order", "contrast"}
 
 
 @pytest.mark.parametrize("op", EVERY_OP, ids=lambda op: type(op).__name__)
-def test_draws_have_a_row_an_image_and_stay_in_range_at_the_ends(op: Op) -> None:
+def test_draws_have_a_row_an_image_and_stay_in_range_at_the_ends(op: ops.Op) -> None:
     """The least and the greatest uniform numbers that there are give parameters within the declared ranges."""
     u = np.stack([np.zeros(op.uniforms), np.full(op.uniforms, 1 - 2.0**-32)])
     draws = op.draw(u)
@@ -177,12 +151,12 @@ def test_draws_have_a_row_an_image_and_stay_in_range_at_the_ends(op: Op) -> None
 
 
 def test_leaves_are_the_ops_that_touch_pixels() -> None:
-    inner = OneOf(RandomInvert(), [RandomGrayscale(), RandomEqualize()])
-    assert list(ops.leaves([CenterCrop(8), OneOf(inner, GaussianBlur()), Normalize()])) == [
-        CenterCrop(8),
-        RandomInvert(),
-        RandomGrayscale(),
-        RandomEqualize(),
-        GaussianBlur(),
-        Normalize(),
+    inner = ops.OneOf(ops.RandomInvert(), [ops.RandomGrayscale(), ops.RandomEqualize()])
+    assert list(ops.leaves([ops.CenterCrop(8), ops.OneOf(inner, ops.GaussianBlur()), ops.Normalize()])) == [
+        ops.CenterCrop(8),
+        ops.RandomInvert(),
+        ops.RandomGrayscale(),
+        ops.RandomEqualize(),
+        ops.GaussianBlur(),
+        ops.Normalize(),
     ]

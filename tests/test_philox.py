@@ -1,4 +1,4 @@
-"""Noise fields are standard normal, a function of key and pixel, and made by the same Philox as the draws."""
+"""Noise fields are standard normal, depend on key and pixel only, and come from the same Philox as the draws."""
 
 from __future__ import annotations
 
@@ -74,4 +74,4 @@ def test_gaussian_noise_has_the_mean_and_deviation_it_says(mean: float, sigma: f
     residue = (view.double() - 128 / 255).numpy()
     assert residue.mean() == pytest.approx(mean, abs=5 * sigma / np.sqrt(residue.size))
     assert residue.std() == pytest.approx(sigma, rel=0.01)
-    assert np.abs(np.corrcoef(residue.reshape(20, -1)) - np.eye(20)).max() < 0.05  # a field an image
+    assert np.abs(np.corrcoef(residue.reshape(20, -1)) - np.eye(20)).max() < 0.05  # one field per image

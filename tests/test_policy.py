@@ -1,4 +1,4 @@
-"""Policies and views are values: checked when made, comparable, picklable, printable as a paper's appendix."""
+"""Policies and views are values: checked when made, comparable, picklable, and readable when printed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A user's own op, registered with a function of a batch, runs where gpuaug's ops do; docs/own-ops.md is the example."""
+"""A user's registered op runs where gpuaug's ops do; the example is that of docs/own-ops.md."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BACKENDS = ["auto", "fused", "batched", "kornia"]
 
 @pytest.fixture(scope="module")
 def module(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The module of the page, which anyone who has its folder on the path can import."""
+    """The module on the page, importable from a folder on the path."""
     folder = tmp_path_factory.mktemp("own")
     (folder / "channel_permutation.py").write_text(CODE[0])
     sys.path.insert(0, str(folder))
@@ -95,7 +95,7 @@ def test_a_dataloader_runs_it(module: Any, workers: int) -> None:
 
 
 def test_a_fresh_process_that_unpickles_an_augmenter_runs_it(module: Any, tmp_path: Path) -> None:
-    """The pickle names the module of the op, whose import registers it."""
+    """The pickle names the op's module, and importing this module registers the op."""
     augment = gpuaug.Augmenter(policy_of(module.RandomChannelPermutation()))
     (tmp_path / "augment.pickle").write_bytes(pickle.dumps(augment))
     np.save(tmp_path / "image.npy", IMAGES[0])
@@ -127,7 +127,7 @@ def test_gradients_pass(module: Any) -> None:
 
 @dataclass(frozen=True)
 class Halve(gpuaug.Op):
-    """Leave out every other row and column: an op that changes the size."""
+    """Keep every second row and column: an op that changes the size."""
 
     def output_size(self, size: gpuaug.ops.Size | None) -> gpuaug.ops.Size | None:
         return None if size is None else (-(-size[0] // 2), -(-size[1] // 2))
@@ -202,5 +202,5 @@ def test_registering_gives_the_function_back(registry: Any) -> None:
 
 
 def test_the_module_stands_alone(module: ModuleType) -> None:
-    """What the page says to write is all that is needed: it imports gpuaug's public names only."""
+    """The page's module needs only gpuaug's public names."""
     assert re.findall(r"gpuaug\.(\w+)", CODE[0]) == ["Op", "register"]

@@ -1,4 +1,4 @@
-"""Ops, views and policies are values: what their repr says makes an equal one, and so does `dataclasses.replace`."""
+"""Evaluating the repr of an op, view or policy makes an equal one, and `dataclasses.replace` works on them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAMES = {name: getattr(gpuaug, name) for name in gpuaug.__all__} | {"torch": tor
 
 
 def number(low: float, high: float) -> st.SearchStrategy[Any]:
-    """A number as users write it: Python's or NumPy's, whole or not."""
+    """A number as users write it: Python's or NumPy's, integer or float."""
     real = st.floats(low, high)
     whole = st.integers(int(np.ceil(low)), int(high))
     return real | whole | real.map(np.float64) | whole.map(np.int64)
@@ -35,7 +35,7 @@ SIZE = st.none() | SIDE | st.tuples(SIDE, SIDE) | st.lists(SIDE, min_size=2, max
 ODD = st.integers(0, 20).map(lambda n: 2 * n + 1)
 FILL = number(0, 1) | st.tuples(number(0, 1), number(0, 1), number(0, 1))
 WARP = st.sampled_from(["nearest", "bilinear"])
-MODE = st.sampled_from(ops.base.INTERPOLATIONS)
+MODE = st.sampled_from(ops.checks.INTERPOLATIONS)
 DEGREES = number(0, 360) | span(-360, 360)
 CENTER = st.none() | st.tuples(number(-99, 99), number(-99, 99))
 PADDING = st.none() | SIDE | st.tuples(SIDE, SIDE) | st.tuples(SIDE, SIDE, SIDE, SIDE)
@@ -161,5 +161,5 @@ def test_one_field_can_be_replaced() -> None:
     ],
 )
 def test_what_is_given_twice_is_refused(make: Any, name: str) -> None:
-    with pytest.raises(TypeError, match=f"{name} one after the other or as"):
+    with pytest.raises(TypeError, match=f"{name} as positional arguments or as"):
         make()

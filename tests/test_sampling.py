@@ -36,7 +36,7 @@ EPOCHS = st.integers(0, 2**32 - 1)
 
 
 def same(a: gpuaug.Draws, b: gpuaug.Draws) -> bool:
-    """Whether two sets of draws are equal to the bit, in every table."""
+    """Whether two sets of draws have the same bits in every table."""
     columns = [(a.columns(v), b.columns(v)) for v in range(len(a.policy))]
     return np.array_equal(a.index, b.index) and all(
         x.keys() == y.keys() and all(np.array_equal(x[k], y[k]) and x[k].dtype == y[k].dtype for k in x) for x, y in columns
@@ -44,7 +44,7 @@ def same(a: gpuaug.Draws, b: gpuaug.Draws) -> bool:
 
 
 def scalar_philox(counter: tuple[int, ...], key: tuple[int, int]) -> tuple[int, ...]:
-    """Philox4x32-10 as the paper writes it, in Python's integers."""
+    """Philox4x32-10 as in the paper, with Python's integers."""
     c0, c1, c2, c3 = counter
     k0, k1 = key
     for _ in range(10):
@@ -145,7 +145,7 @@ def test_an_op_does_not_depend_on_the_ops_after_it() -> None:
 
 
 def first_uniform(seed: int = 11, epoch: int = 3, start: int = 0, view: int = 0) -> np.ndarray:
-    """The first 50,000 drawn tops of a crop: one uniform number an image."""
+    """The parameter `top` of a crop for 50,000 images: one uniform number per image."""
     ops = [gpuaug.View(8, gpuaug.RandomCrop(), repeat=2)]
     draws = gpuaug.sample(gpuaug.Policy(*ops), range(start, start + 50_000), seed=seed, epoch=epoch)
     return draws.columns(view)["RandomCrop.top"].astype(np.float64)
@@ -306,7 +306,7 @@ def test_a_branch_of_weight_zero_is_never_taken() -> None:
 
 
 def test_a_choices_edges_belong_to_the_branch_above() -> None:
-    """Uniform numbers are in [0, 1), so that 0 is no reason to take a first branch of weight zero."""
+    """A uniform number may be 0, which must not select a first branch of weight zero."""
     for weights, u, branch in (((0, 1), 0.0, 1), ((1, 1), 0.5, 1), ((1, 1), 0.5 - 2**-32, 0), ((1, 0), 1 - 2**-32, 0)):
         steps = draw_choice(gpuaug.OneOf((), gpuaug.Normalize(), weights=weights), np.array([[u]]), None)
         assert steps[0]["apply"].tolist() == [branch == 1]

@@ -1,10 +1,10 @@
-"""Run the tests that depend on versions under every version that gpuaug supports, and write the table of docs/versions.md.
+"""Run the tests that depend on versions under every supported torch, and write the table of docs/versions.md.
 
-    python tests/version_matrix.py [ROW ...]      # all rows, or those named, such as 2.11
+    python tests/version_matrix.py [ROW ...]      # all rows, or some, such as 2.11
 
-Each row is an environment of its own in `.matrix/`. The next one is installed while the tests of a row run, and each is
-removed after its tests: the disk holds two at most, of about 6 GB each. Rows that are not named keep their results, which
-lie in docs/versions.json beside the page. Exits with 1 where a test fails.
+Each row has an environment of its own in `.matrix/`. While the tests of a row run, the next environment is installed, and each
+is removed after its tests; so there are at most two on the disk, of about 6 GB each. Other rows keep their results, which are
+stored in docs/versions.json. The exit status is 1 if a test fails.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ RESULTS, PAGE = ROOT / "docs/versions.json", ROOT / "docs/versions.md"
 
 @dataclass(frozen=True)
 class Row:
-    """An environment: its Python, and constraints for pip; a package that is not named comes in its newest version."""
+    """An environment: its Python, and pip's constraints. A package without a constraint gets its newest version."""
 
     python: str
     constraints: tuple[str, ...]
@@ -40,7 +40,7 @@ ROWS = {
     "2.14": Row("3.11", ("torch==2.14.*",)),
     "2.15": Row("3.11", ("torch==2.15.*",)),
 }
-"""torch -> its environment. torchvision and Triton follow from torch; the first row has the oldest of everything else too."""
+"""torch -> its environment. torchvision and Triton follow from torch. The first row also has the oldest of everything else."""
 
 NEEDS = [
     "hypothesis",
@@ -54,6 +54,8 @@ NEEDS = [
     "nvidia-dali-cuda130",
 ]
 
+AUGMENTER = [f"tests/test_augmenter{part}.py" for part in ("", "_plan", "_errors")]
+
 PARTS = {
     "parity": ["tests/parity", "--ignore=tests/parity/test_triton.py", "--ignore=tests/parity/test_triton_compile.py"],
     "Triton, interpreted": ["tests/parity/test_triton.py"],
@@ -63,33 +65,33 @@ PARTS = {
         *(f"tests/data/test_{name}.py" for name in ("ranks", "torch_surface", "torchvision_datasets")),
     ],
     "converter": ["tests/test_convert.py"],
-    "draws": ["tests/test_sampling.py", "tests/test_distributions.py", "tests/test_augmenter.py", "tests/test_images.py"],
+    "draws": ["tests/test_sampling.py", "tests/test_distributions.py", "tests/test_images.py", *AUGMENTER],
 }
-"""Part -> what pytest is given. Compiling covers sm_75 to sm_100."""
+"""Part -> arguments of pytest. Compiling covers sm_75 to sm_100."""
 
 SHOWN = ("torch", "torchvision", "triton", "kornia", "numpy", "pillow", "numba")
 
 
 def interpreter(version: str) -> str:
-    """A Python of this version: on the path, else pyenv's."""
+    """A Python of this version, from the path or else from pyenv."""
     if sys.version.startswith(f"{version}."):
         return sys.executable
     found = [shutil.which(f"python{version}"), *Path.home().glob(f".pyenv/versions/{version}.*/bin/python")]
-    for python in filter(None, found):  # pyenv's own command of that name may say that it is not active
+    for python in filter(None, found):  # pyenv's shim of that name may report that it is not active
         if subprocess.run([python, "-c", ""], capture_output=True, check=False).returncode == 0:
             return str(python)
     raise SystemExit(f"Python {version} is needed for this row, and neither the path nor pyenv has it")
 
 
 def environment(name: str) -> Path:
-    """Make the environment of a row; gives its Python."""
+    """Make the environment of a row; returns its Python."""
     row, place = ROWS[name], PLACE / name
     subprocess.run([interpreter(row.python), "-m", "venv", place], check=True)
     constraints = place / "constraints.txt"
     constraints.write_text("\n".join(row.constraints) + "\n", encoding="utf-8")
     made = place / "bin/python"
     install = [made, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--editable", ROOT, *NEEDS]
-    # By the variable, which also takes the place of constraints that the machine's own configuration may have.
+    # The variable also overrides constraints of the machine's own configuration.
     subprocess.run(install, env={**os.environ, "PIP_CONSTRAINT": str(constraints)}, check=True)
     return made
 
@@ -105,7 +107,7 @@ def versions(python: Path) -> dict[str, str]:
 
 
 def run(python: Path, selection: list[str]) -> dict[str, int]:
-    """passed, failed, error and skipped of a part."""
+    """Run a part: how many tests passed, failed, had errors and were skipped."""
     command = [python, "-m", "pytest", "-n", "2", "--dist", "loadfile", "-p", "no:cacheprovider", *selection]
     done = subprocess.run(
         command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
@@ -131,8 +133,8 @@ def page(results: dict[str, dict[str, object]]) -> str:
     lines = [
         "# Versions that are tested",
         "",
-        "Each row is an environment of its own, each cell the tests of a part: passed / failed. Tests that need a GPU are left",
-        "out. An empty cell, or a version without a row, has not been run yet. Written by `make test-matrix`.",
+        "Each row is an environment of its own. Each cell says how many tests of a part passed / failed; tests that need a GPU",
+        "are not run. An empty cell, or a version without a row, has not been tested yet. Written by `make test-matrix`.",
         "",
         "| torch | " + " | ".join(n for n in ("python", *SHOWN[1:])) + " | " + " | ".join(PARTS) + " | date |",
         "|---|" + "---|" * (len(SHOWN) + len(PARTS) + 1),
@@ -154,7 +156,7 @@ def write(results: dict[str, dict[str, object]]) -> None:
 
 
 def run_row(name: str, python: Path, results: dict[str, dict[str, object]]) -> int:
-    """Run the parts of a row and write each into the table when it ends; gives the number of failures."""
+    """Run the parts of a row, and write each into the table when it ends; returns the number of failures."""
     found, bad, parts = versions(python), 0, {}
     print(name, found, flush=True)
     for part, selection in PARTS.items():

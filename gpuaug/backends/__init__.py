@@ -1,7 +1,7 @@
-"""Backends: each a module with a `BACKEND`, which says which ops it has, how many steps it takes at a time, and applies them.
+"""Backends: each is a module whose `BACKEND` says which ops it has and how to apply a run of them to a batch.
 
-A backend is imported when it is first asked for, so none of their libraries is required. Backends import ops, images, draws and
-this module, never the Augmenter. None imports another, but that `kornia` applies its functions to a batch as `batched` does.
+A backend is imported when it is first asked for, so that no backend's library is required. Backends import ops, images, draws
+and this module, never the Augmenter. They do not import each other, with one exception: `kornia` uses the helpers of `batched`.
 """
 
 from __future__ import annotations
@@ -19,51 +19,54 @@ from ..images import Images
 from ..ops import Op, OpDraws
 
 Batch = Images | torch.Tensor | list[torch.Tensor]
-"""Images (uint8, of any sizes), float32 (B, 3, H, W), or a list of float32 (3, H, W) while sizes still differ. Values are in
+"""Images (uint8, of any sizes), float32 (B, 3, H, W), or a list of float32 (3, H, W) while sizes still differ. Floats are in
 [0, 1] until Normalize. A backend never changes a batch in place."""
 
-Given = Literal["images", "floats", "ragged"]
-"""Which of these three a stage starts from."""
+BatchForm = Literal["images", "floats", "ragged"]
+"""Which of these three a stage starts from: `Images`, one float tensor, or a list of float tensors."""
 
 
 def passes_between(ops: Sequence[Op]) -> float:
-    """One after each op but the last: of a backend that applies its ops one by one."""
+    """Extra passes of a backend that applies its ops one by one: one between any two ops."""
     return len(ops) - 1
 
 
 @dataclass(frozen=True)
 class Backend:
-    """What the Augmenter needs to know of a backend.
+    """What the Augmenter needs to know about a backend.
 
-    ops: the types of op that it has.
-    take(steps, given): how many of the steps, from the first on, one stage of this backend can do.
-    apply(batch, ops, draws): the batch after a run of steps of one view that `take` has allowed. draws: for each step one
-        dict of NumPy arrays with one row an image (see `gpuaug.Draws`).
-    writes_output: `apply` also takes the dtype and the memory format of the view, and a tensor to write it into or None, and
-        the last stage of a view is asked for them. Otherwise views are converted, or copied, afterwards.
-    reads_in_place: `apply` takes `Images` that are planar or lie apart in their buffer. Otherwise they are packed before.
-    passes(ops): how often, on average, a stage of these ops writes the whole view in float32 and reads it again.
-    prepare(kind): does beforehand, for a type of device, what the first `apply` would take long with.
-    approximate: the same backend, taking also what its library does in another way than torchvision.
+    Attributes:
+        ops: The types of op that the backend has.
+        count_supported: count_supported(steps, form) counts the leading steps that one stage of this backend can do.
+        apply: apply(batch, ops, draws) returns the batch after such a run of steps. `draws` holds, for each step, one dict of
+            NumPy arrays with one row per image (see `gpuaug.Draws`).
+        writes_output: Whether `apply` also accepts the view's dtype, its memory format, and a tensor to write the view into (or
+            None). The Augmenter passes them to the last stage of a view. Otherwise it converts or copies the view afterwards.
+        reads_in_place: Whether `apply` accepts `Images` that are planar or have gaps in their buffer. Otherwise the
+            Augmenter packs them first.
+        extra_passes: extra_passes(ops) says how often, averaged over draws, a stage of these ops writes the whole view to
+            memory in float32 and reads it again before it writes the result.
+        warm_up: warm_up(kind) does, for a type of device, whatever would make the first `apply` slow, such as compiling.
+        approximate: A variant of the backend that also accepts ops which its library computes differently from torchvision.
     """
 
     ops: Collection[type[Op]]
-    take: Callable[[Sequence[Op], Given], int]
+    count_supported: Callable[[Sequence[Op], BatchForm], int]
     apply: Callable[..., Batch]
     writes_output: bool = False
     reads_in_place: bool = False
-    passes: Callable[[Sequence[Op]], float] = passes_between
-    prepare: Callable[[str], None] | None = None
+    extra_passes: Callable[[Sequence[Op]], float] = passes_between
+    warm_up: Callable[[str], None] | None = None
     approximate: Backend | None = None
 
 
 Function = Callable[[torch.Tensor, Any, OpDraws], torch.Tensor]
-"""(x, op, draws) -> x: an op on float32 images (B, 3, H, W) of one size, all of which it changes."""
+"""(x, op, draws) -> x: applies an op to every image of a float32 batch (B, 3, H, W)."""
 
 AnyFunction = TypeVar("AnyFunction", bound=Function)
 
 REGISTERED: dict[type[Op], Function] = {}
-"""Users' own ops -> the functions that "batched" runs for them; see `register`."""
+"""A user's op -> the function that "batched" runs for it; see `register`."""
 
 
 @overload
@@ -71,28 +74,29 @@ def register(op: type[Op]) -> Callable[[AnyFunction], AnyFunction]: ...
 @overload
 def register(op: type[Op], function: AnyFunction) -> AnyFunction: ...
 def register(op: type[Op], function: Any = None) -> Any:
-    """Give an op of one's own the function that does it, as `register(MyOp, my_function)` or as a decorator.
+    """Register the function that applies a user's own op, as `register(MyOp, my_function)` or as a decorator.
 
-    From then on the backends "auto", "fused", "batched" and "kornia" run policies with this op; "torchvision" and "dali" have
-    only gpuaug's own. Register before the Augmenter or DataLoader is made, in the module that defines the op: a worker process
-    imports that module when it unpickles a policy, and thereby registers. So the module must be importable there, which
-    `__main__` is only in processes that fork. Registering an op again replaces its function.
+    The backends "auto", "fused", "batched" and "kornia" then run policies with this op; "torchvision" and "dali" have only
+    gpuaug's own ops. Call `register` before the Augmenter or DataLoader is made, in the module that defines the op: a worker
+    process that unpickles a policy imports this module and thereby registers the op. The module must therefore be importable
+    in the worker; `__main__` is so only in processes that fork. A second call for the same op replaces its function.
 
     Args:
-        op: a frozen dataclass derived from `gpuaug.Op`. Its `draw` gives its parameters, and a field `p` the probability that
-            it is applied to an image. An op that changes the images' size says so in `output_size`, and has no `p`.
-        function: called as function(x, op, draws) with x float32 (B, 3, H, W), in [0, 1] until Normalize, on the Augmenter's
-            device, the op, and the op's draws of these images: NumPy arrays on the host, B rows each. It must be a pure
-            function of these: it returns float32 (B, 3, H, W) and leaves x as it is. B is any part of a batch, without the
-            images that the op is not applied to, and several threads may call it at once. To keep gpuaug's promise that a
-            view does not depend on its batch, each image must be computed by itself.
+        op: A frozen dataclass derived from `gpuaug.Op`. Its `draw` returns its parameters. A field `p`, if it has one, is the
+            probability that it is applied to an image. An op that changes the size of images overrides `output_size` and has no
+            `p`.
+        function: Called as function(x, op, draws). `x` is float32 (B, 3, H, W) on the Augmenter's device, in [0, 1] until
+            Normalize. `draws` are the parameters of these images: NumPy arrays on the host with B rows. It must return float32
+            (B, 3, H, W) and must not change `x`. The images may be any part of a batch, always without those that the op is not
+            applied to, and several threads may call the function at once, so it must be a pure function of its arguments. It
+            must compute each image independently of the others, or a view would depend on its batch.
 
     Returns:
-        The function; without one, a decorator that takes it.
+        The function, or a decorator where no function was given.
 
     Raises:
-        TypeError: op is no frozen dataclass derived from `gpuaug.Op`, or function cannot be called.
-        ValueError: op is one of gpuaug's own.
+        TypeError: `op` is not a frozen dataclass derived from `gpuaug.Op`, or `function` is not callable.
+        ValueError: `op` is one of gpuaug's own.
     """
     if function is None:
         return lambda function: register(op, function)
@@ -113,18 +117,18 @@ REQUIRES: dict[str, dict[str, str]] = {
     "torchvision": {"cpu": "torchvision"},
     "dali": {"cpu": "nvidia.dali"},
 }
-"""Backend -> type of device it runs on -> module it needs there."""
+"""Backend -> type of device that it runs on -> module that it needs there."""
 
 AUTOMATIC = ("fused", "batched")
-"""The backends of "auto", best first. The others run on request alone: "kornia" and "torchvision" have no op that "batched"
-lacks and are no faster, and what "auto" computes must not depend on whether they are installed; DALI refuses too much."""
+"""The backends of "auto", best first. The others run only on request: "kornia" and "torchvision" have no op that "batched"
+lacks and are no faster, and the result of "auto" must not depend on whether they are installed; DALI lacks too many ops."""
 
 DISTRIBUTIONS = {"nvidia.dali": "nvidia-dali-cuda130"}
-"""Module -> what pip calls it, where that is another name."""
+"""Module -> name of its package, where the two differ."""
 
 
 def requirement(name: str, kind: str = "cpu") -> str | None:
-    """The module that a backend needs on this type of device, None where it does not run there."""
+    """The module that a backend needs on this type of device; None if it does not run there."""
     return REQUIRES[name].get(kind) or REQUIRES[name].get("any")
 
 
@@ -138,29 +142,30 @@ def findable(module: str) -> bool:
     parent = module.rpartition(".")[0]
     try:
         return (not parent or findable(parent)) and importlib.util.find_spec(module) is not None
-    except ImportError:  # of a finder that hides it
+    except ImportError:  # an import hook may block the package
         return False
 
 
 def lacking(kind: str = "cpu") -> dict[str, str]:
-    """Backends that "auto" would take on this type of device, were their package installed -> what to say of it."""
+    """Backends that "auto" cannot use on this type of device because their package is missing -> the warning for the user."""
     out = {}
     for name in AUTOMATIC:
         module = requirement(name, kind)
         if module is not None and not findable(module):
             package = DISTRIBUTIONS.get(module, module)
             out[name] = (
-                f"{package} is not installed, so backend {name!r} is left out on {kind} and slower ones do its work, at a "
-                f"fifth of the speed or less; install it with: pip install {package}"
+                f"{package} is not installed, so backend {name!r} is left out on {kind}; slower ones do its work at a fifth of "
+                f"its speed or less; install it with: pip install {package}"
             )
     return out
 
 
 def load(name: str, kind: str = "cpu") -> Backend:
-    """A backend, imported.
+    """Import a backend.
 
-    Raises ValueError for an unknown name or a device that it does not run on, ImportError with the remedy where its package
-    is missing.
+    Raises:
+        ValueError: The name is unknown, or the backend does not run on this type of device.
+        ImportError: Its package is missing; the message says how to install it.
     """
     if name not in REQUIRES:
         raise ValueError(f'backend must be "auto" or one of {", ".join(map(repr, REQUIRES))}, got {name!r}')
@@ -176,5 +181,5 @@ def load(name: str, kind: str = "cpu") -> Backend:
 
 
 def leading(steps: Sequence[Op], known: Container[type[Op]]) -> int:
-    """How many steps, from the first on, are of known types: `take` of a backend that does any of its ops in any order."""
+    """Count the leading steps of known types: `count_supported` of a backend that does any of its ops in any order."""
     return next((n for n, op in enumerate(steps) if type(op) not in known), len(steps))

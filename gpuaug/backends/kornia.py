@@ -1,7 +1,7 @@
 """Kornia's own functions, with our draws as their parameters, for the ops where they equal torchvision's.
 
-The table of docs/parity.md has every op: Kornia's function, how far it is from the truth, and whether it runs here. The other
-steps of a view are done by the backend `batched`; `print(augmenter)` shows which are whose.
+docs/parity.md lists, for every op, Kornia's function, its error, and whether it runs here. The backend `batched` does the other
+steps of a view; `print(augmenter)` shows which backend does which step.
 """
 
 # mypy: disable-error-code="no-any-return"
@@ -23,21 +23,22 @@ from torch.nn.functional import pad
 from .. import ops as op
 from ..ops.base import Array
 from ..ops.color import PARTS
-from . import Backend, Function, Given
+from . import Backend, BatchForm, Function
 from .batched.rows import column, on_marked, send
 
 GRAY = np.array([0.2989, 0.587, 0.114], np.float32)
-"""torchvision's weights of red, green and blue; Kornia's own first is 0.299."""
+"""torchvision's weights of red, green and blue; Kornia's weight of red is 0.299."""
 
 
 def warp(x: torch.Tensor, o: Any, inverse: Array) -> torch.Tensor:
-    """Warp by maps (B, 3, 3) from the pixels of the result to those of x, whose centres are whole numbers.
+    """Warp by maps (B, 3, 3) from pixels of the result to pixels of x; the centres of pixels are at whole numbers.
 
-    A fourth channel of ones tells how much of a pixel comes from inside. By it torchvision blends with the fill what the
-    bilinear filter has already faded at the border, where Kornia's own `fill_value` fades only once.
+    A fourth channel of ones is warped too, and then says which share of a pixel comes from inside the image. At the border the
+    bilinear filter already fades to black; torchvision then blends with the fill by this share, so that it fades twice.
+    Kornia's own `fill_value` fades once.
     """
     height, width = x.shape[-2:]
-    # Kornia maps -1 and 1 to the outermost pixels' centres, which a single pixel cannot have: a second, outside, is none.
+    # Kornia maps -1 and 1 to the centres of the outermost pixels, which needs at least two: a single one gets a neighbour.
     x = pad(torch.cat([x, torch.ones_like(x[:, :1])], dim=1), (0, int(width == 1), 0, int(height == 1)))
     size = (x.shape[2], x.shape[3])
     half = np.diag([(size[1] - 1) / 2, (size[0] - 1) / 2, 1.0])
@@ -49,7 +50,7 @@ def warp(x: torch.Tensor, o: Any, inverse: Array) -> torch.Tensor:
 
 
 def moved(matrix: Array, x: float, y: float) -> Array:
-    """Maps (B, 3, 3) about the point (x, y) as maps about the centre of the first pixel."""
+    """Turn maps (B, 3, 3) about the point (x, y) into maps about the centre of the first pixel."""
     there, back = np.eye(3), np.eye(3)
     there[:2, 2], back[:2, 2] = (-x, -y), (x, y)
     return np.asarray(back @ matrix @ there)
@@ -65,7 +66,7 @@ def affine(x: torch.Tensor, o: op.RandomAffine | op.RandomRotation, d: op.OpDraw
 def perspective(x: torch.Tensor, o: op.RandomPerspective, d: op.OpDraws) -> torch.Tensor:
     rows = o.coefficients(d, x.shape[2], x.shape[3])
     whole = np.concatenate([rows, np.ones_like(rows[:, :1])], axis=1).reshape(-1, 3, 3)
-    return warp(x, o, moved(whole, -0.5, -0.5))  # torchvision's are between corners of pixels
+    return warp(x, o, moved(whole, -0.5, -0.5))  # torchvision's coordinates are those of the pixels' corners
 
 
 def brightness(x: torch.Tensor, o: op.ColorJitter, d: op.OpDraws) -> torch.Tensor:
@@ -81,14 +82,14 @@ def solarize(x: torch.Tensor, o: op.RandomSolarize, d: op.OpDraws) -> torch.Tens
 
 
 def blur(x: torch.Tensor, o: op.GaussianBlur, d: op.OpDraws) -> torch.Tensor:
-    o.output_size((x.shape[2], x.shape[3]))  # raises where the image is too small to reflect
+    o.output_size((x.shape[2], x.shape[3]))  # raises if the image is too small to reflect
     (sigma,) = send(x.device, d["sigma"])
-    x = x.contiguous()  # Kornia 0.8 takes no other
+    x = x.contiguous()  # required by Kornia 0.8
     return kornia.filters.gaussian_blur2d(x, o.kernel[::-1], torch.stack([sigma, sigma], dim=1), border_type="reflect")
 
 
 def erase(x: torch.Tensor, o: op.RandomErasing, d: op.OpDraws) -> torch.Tensor:
-    """Kornia's module, given the boxes instead of drawing them."""
+    """Kornia's module, with our boxes instead of its own draws."""
     boxes = o.boxes(d, np.full(len(x), x.shape[2]), np.full(len(x), x.shape[3])).astype(np.int64)
     value = np.full(len(x), cast(tuple[float, ...], o.value)[0], np.float32)
     names = ("ys", "xs", "heights", "widths", "values")
@@ -116,35 +117,35 @@ OPS: dict[type[op.Op], Function] = {
     op.RandomErasing: erase,
     op.Normalize: normalize,
 }
-"""Op -> Kornia's function, for images of one size; `agrees` says with which arguments."""
+"""Op -> Kornia's function for images of one size; `agrees` says for which arguments of the op."""
 
 
 def agrees(o: op.Op) -> bool:
-    """Whether Kornia's function equals torchvision's, for these arguments of the op."""
+    """Whether Kornia's function equals torchvision's for this op's arguments."""
     if isinstance(o, op.ColorJitter):
         return [part for part in PARTS if o.limits(part) is not None] == ["brightness"]
-    if isinstance(o, op.RandomErasing):  # Kornia's fills all three channels with one value
+    if isinstance(o, op.RandomErasing):  # Kornia fills all three channels with one value
         return not isinstance(o.value, str) and len(set(cast(tuple[float, ...], o.value))) == 1
     return type(o) in OPS
 
 
-def take(steps: Sequence[op.Op], given: Given) -> int:
-    if given != "floats":  # Kornia's functions want one batch of one size
+def count_supported(steps: Sequence[op.Op], form: BatchForm) -> int:
+    if form != "floats":  # Kornia's functions need one batch of one size
         return 0
     return next((n for n, o in enumerate(steps) if not agrees(o)), len(steps))
 
 
 def apply(batch: torch.Tensor, ops: Sequence[op.Op], draws: Sequence[op.OpDraws]) -> torch.Tensor:
-    """Apply a run of steps that `take` has allowed to float32 (B, 3, H, W)."""
+    """Apply a run of supported steps to float32 (B, 3, H, W)."""
     for o, step in zip(ops, draws, strict=True):
         batch = changed(batch, o, step)
     return batch
 
 
 def changed(x: torch.Tensor, o: op.Op, draws: op.OpDraws) -> torch.Tensor:
-    """Apply one op to the images that are marked in its draws."""
+    """Apply one op to those images that its draws mark."""
     function = OPS[type(o)]
     return on_marked(x, draws, lambda x, d: function(x, o, d))
 
 
-BACKEND = Backend(OPS, take, apply)
+BACKEND = Backend(OPS, count_supported, apply)

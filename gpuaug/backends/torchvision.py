@@ -1,4 +1,4 @@
-"""The truth: torchvision's v2 functionals on one float32 image at a time, decoded first, on the CPU."""
+"""The truth that other backends are tested against: torchvision's functionals on one float32 image at a time."""
 
 # mypy: disable-error-code="no-any-return"
 # torchvision has no type hints that mypy can see.
@@ -17,10 +17,10 @@ from .. import ops as op
 from ..images import Images
 from ..ops.color import FLAT, ORDERS, PARTS
 from ..philox import normal_field
-from . import Backend, Batch, Given, leading
+from . import Backend, Batch, BatchForm, leading
 
 Row = dict[str, Any]
-"""One image's draws of one step: name -> scalar or small array."""
+"""One image's draws for one step: name -> scalar or small array."""
 
 
 def resized_crop(x: torch.Tensor, o: op.RandomResizedCrop, d: Row) -> torch.Tensor:
@@ -36,8 +36,7 @@ def resize(x: torch.Tensor, o: op.Resize, d: Row) -> torch.Tensor:
 
 
 def clipped(made: torch.Tensor, x: torch.Tensor, o: op.RandomResizedCrop | op.Resize) -> torch.Tensor:
-    """What was made of x, without the overshoot of a bicubic filter, which 8 bits cannot hold: in [0, 1], or in the range of x
-    where that is wider."""
+    """Clip a bicubic filter's overshoot, as 8 bits do: to [0, 1], or to the range of x where that is wider."""
     return made.clamp(min(0.0, float(x.min())), max(1.0, float(x.max()))) if o.interpolation == "bicubic" else made
 
 
@@ -50,7 +49,7 @@ def random_crop(x: torch.Tensor, o: op.RandomCrop, d: Row) -> torch.Tensor:
     left, top, right, bottom = (int(n) for n in o.pads(height, width)[0])
     box_top, box_left, box_height, box_width = box(x, o, d)
     fill = list(cast(tuple[float, ...], o.fill)) if o.padding_mode == "constant" else None
-    if o.padding_mode in ("reflect", "symmetric"):  # torchvision's fail where the padding is as wide as the image
+    if o.padding_mode in ("reflect", "symmetric"):  # torchvision fails if the padding is as wide as the image
         pads = ((0, 0), (top, bottom), (left, right))
         x = torch.from_numpy(np.pad(x.numpy(), pads, mode=cast(Any, o.padding_mode)))
     else:
@@ -93,9 +92,11 @@ def perspective(x: torch.Tensor, o: op.RandomPerspective, d: Row) -> torch.Tenso
 
 
 def adjust_hue(x: torch.Tensor, shift: float) -> torch.Tensor:
-    """torchvision's, without its NaN: noise, erasing and Normalize leave [0, 1], and 0/0 follows where the largest channel is
-    exactly 0 and another is negative. There every channel's limit is 0; one such pixel would spread by way of the contrast's
-    mean."""
+    """torchvision's adjust_hue, with 0 in place of NaN.
+
+    Noise, erasing and Normalize produce values outside [0, 1]. Where the largest channel is exactly 0 and another is negative,
+    torchvision computes 0/0, although the limit of every channel is 0. One such pixel would spread through contrast's mean.
+    """
     return torch.nan_to_num(F.adjust_hue(x, shift), nan=0.0)
 
 
@@ -110,7 +111,7 @@ def color_jitter(x: torch.Tensor, o: op.ColorJitter, d: Row) -> torch.Tensor:
 
 
 def autocontrast(x: torch.Tensor) -> torch.Tensor:
-    """torchvision's, but of a channel that is flat but for the rounding of a filter; torchvision's own would stretch this."""
+    """torchvision's autocontrast, except that a channel stays as it is if only a filter's rounding keeps it from being flat."""
     flat = x.amax((-2, -1), keepdim=True) - x.amin((-2, -1), keepdim=True) < FLAT
     return torch.where(flat, x.clamp(0, 1), F.autocontrast(x))
 
@@ -147,8 +148,10 @@ OPS: dict[type[op.Op], Callable[..., torch.Tensor]] = {
     op.ColorJitter: color_jitter,
     op.RandomGrayscale: lambda x, o, d: F.rgb_to_grayscale(x, num_output_channels=3),
     op.RandomSolarize: lambda x, o, d: F.solarize(x, o.threshold),
-    op.RandomPosterize: lambda x, o, d: F.posterize(x, o.bits) if o.bits < 8 else x,  # as of 8-bit pixels, which keep all
-    op.RandomEqualize: lambda x, o, d: F.equalize(x.clamp(0, 1)),  # it goes by way of uint8, where 1.01 would wrap
+    op.RandomPosterize: lambda x, o, d: (
+        F.posterize(x, o.bits) if o.bits < 8 else x
+    ),  # as for 8-bit pixels, which 8 bits do not change
+    op.RandomEqualize: lambda x, o, d: F.equalize(x.clamp(0, 1)),  # it converts to uint8, where 1.01 would wrap
     op.RandomAutocontrast: lambda x, o, d: autocontrast(x),
     op.RandomInvert: lambda x, o, d: F.invert(x),
     op.GaussianBlur: lambda x, o, d: F.gaussian_blur(x, list(o.kernel), [float(d["sigma"])] * 2),
@@ -160,12 +163,12 @@ OPS: dict[type[op.Op], Callable[..., torch.Tensor]] = {
 }
 
 
-def take(steps: Sequence[op.Op], given: Given) -> int:
+def count_supported(steps: Sequence[op.Op], form: BatchForm) -> int:
     return leading(steps, OPS)
 
 
 def apply(batch: Batch, ops: Sequence[op.Op], draws: Sequence[op.OpDraws]) -> Batch:
-    """Apply a run of steps, image by image; see `gpuaug.backends` for the shapes."""
+    """Apply a run of steps, image by image; `gpuaug.backends.Batch` describes the shapes."""
     if isinstance(batch, Images):
         batch = [image.permute(2, 0, 1).float() / 255 for image in batch]
     out = []
@@ -179,4 +182,4 @@ def apply(batch: Batch, ops: Sequence[op.Op], draws: Sequence[op.OpDraws]) -> Ba
     return torch.stack(out) if same else out
 
 
-BACKEND = Backend(OPS, take, apply)
+BACKEND = Backend(OPS, count_supported, apply)

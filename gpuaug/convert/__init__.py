@@ -1,4 +1,4 @@
-"""From the transform that the user already has to a Policy."""
+"""Converts a transform of another library to a Policy."""
 
 from .torchvision import from_torchvision
 

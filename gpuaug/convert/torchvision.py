@@ -1,4 +1,4 @@
-"""From a torchvision transform to a Policy: the walk over its steps, and the transforms that contain others."""
+"""Converts a torchvision transform to a Policy: walks over its steps, and unpacks transforms that contain others."""
 
 from __future__ import annotations
 
@@ -13,18 +13,28 @@ from ..policy import Policy, View
 from .transforms import TABLE, Converter
 
 KINDS = ("ToTensor", "ToImage", "PILToTensor", "ToDtype", "ConvertImageDtype", "ToPILImage")
-"""Transforms that make a tensor of a PIL image, or the reverse, or change a tensor's dtype."""
+"""Transforms that convert between PIL images and tensors, or change a tensor's dtype."""
 
 
 def from_torchvision(transform: Any, repeat: int = 1, size: op.Size | None = None) -> Policy:
-    """The policy that a torchvision transform describes.
+    """Convert a torchvision transform to a policy.
 
-    transform: a v2 or v1 `Compose`, one transform, or a sequence of them; `RandomApply`, `RandomChoice` and `Compose` may be
-    nested. repeat: how many views to make. size: (height, width) of the images, where all have one already; it matters if
-    no step brings them to one, and a `CenterCrop(size)` then comes first, which changes nothing. Parameters keep their
-    distributions, but are drawn per image, and pixels are computed in float32 rather than rounded to 8 bits between steps.
-    Raises ValueError naming a transform that cannot be converted, or whose arguments cannot, and for one that ends in 8-bit
-    tensors, since views are floats in 0..1.
+    Parameters keep their distributions but are drawn per image. Pixels are computed in float32 and are not rounded to 8 bits
+    between steps.
+
+    Args:
+        transform: A v1 or v2 `Compose`, a single transform, or a sequence of transforms. `Compose`, `RandomApply` and
+            `RandomChoice` may be nested.
+        repeat: How many views to make from each image.
+        size: (height, width) of the images, if all of them already have this size. It matters only if no step brings them to
+            one size; then a `CenterCrop(size)`, which changes nothing, is put first.
+
+    Returns:
+        A policy of one view, or of `repeat` equal ones.
+
+    Raises:
+        ValueError: A transform or its arguments cannot be converted (the message names it), no step brings the images to one
+            size, or the transform ends in 8-bit tensors, since views are floats in [0, 1].
     """
     steps = flatten(transform)
     ops = convert(steps)
@@ -35,14 +45,14 @@ def from_torchvision(transform: Any, repeat: int = 1, size: op.Size | None = Non
         reached = size_after(ops)
     if reached is None:
         raise ValueError(
-            "from_torchvision: no step brings the images to one size; end with RandomResizedCrop, a crop, or Resize((h, w)), "
-            "or, if all have one already, with CenterCrop((h, w)) of that"
+            "from_torchvision: no step brings the images to one size; end with RandomResizedCrop, a crop or Resize((h, w)), "
+            "or with CenterCrop((h, w)) if all images already have that size"
         )
     return Policy(View(reached, *ops, repeat=repeat), name="from_torchvision")
 
 
 def size_after(ops: Iterable[Op]) -> op.Size | None:
-    """The size that ops bring images to, None where they leave them at sizes of their own."""
+    """The size that ops bring images to; None if images still differ in size after them."""
     size: op.Size | None = None
     for o in ops:
         size = o.output_size(size)
@@ -50,14 +60,14 @@ def size_after(ops: Iterable[Op]) -> op.Size | None:
 
 
 def flatten(transform: Any) -> list[Any]:
-    """The transforms of nested Compose, Sequential and sequences, in order."""
+    """The transforms inside nested Compose, Sequential and sequences, in order."""
     if isinstance(transform, (list, tuple)) or name_of(transform) in ("Compose", "Sequential", "ModuleList"):
         return [t for child in getattr(transform, "transforms", transform) for t in flatten(child)]
     return [transform]
 
 
 def name_of(transform: Any) -> str:
-    """A transform's class name if torchvision or torch made it, else its full name, which no table knows."""
+    """A transform's class name if it is torchvision's or torch's, else its full name, which is in no table."""
     kind = type(transform)
     return kind.__name__ if kind.__module__.startswith(("torchvision.", "torch.")) else f"{kind.__module__}.{kind.__name__}"
 
@@ -90,9 +100,9 @@ def white_after(white: float, t: Any) -> float:
 
 
 def check_floats(steps: Sequence[Any]) -> None:
-    """Raise for a transform that makes 8-bit tensors: its user divides by 255 himself.
+    """Raise for a transform that ends in 8-bit tensors, since the user's loop then divides by 255 itself.
 
-    Where it makes no tensor at all, the user's loop has never seen one, and expects no scale.
+    If the transform makes no tensor at all, the loop does not expect any scale.
     """
     kinds = [name for name in map(name_of, steps) if name in KINDS]
     if kinds and kinds[-1] != "ToPILImage" and reduce(white_after, steps, 255.0) == 255:

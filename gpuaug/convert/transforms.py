@@ -1,4 +1,4 @@
-"""Each of torchvision's transforms as ops: its class's name -> a function of the transform's attributes."""
+"""Table of torchvision's transforms: class name -> function that turns the transform's attributes into ops."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ..ops import Op
 from ..ops.base import is_number
 
 Converter = Callable[[Any, float], list[Op]]
-"""(transform, white) -> ops; white is the value of a white pixel where the transform stands: 255, or 1 after ToTensor."""
+"""(transform, white) -> ops; `white` is the value of a white pixel before the transform: 255, or 1 after ToTensor."""
 
 PILLOW = {0: "nearest", 2: "bilinear", 3: "bicubic"}
-"""Pillow's numbers of interpolation modes, which v2 keeps as they are given."""
+"""Pillow's numbers for interpolation modes, which v2 stores unchanged."""
 
 
 def to_dtype(t: Any, white: float) -> list[Op]:
@@ -25,7 +25,7 @@ def to_dtype(t: Any, white: float) -> list[Op]:
     if not dtype.is_floating_point and dtype != torch.uint8:
         raise ValueError(f"{dtype} is not supported; use torch.uint8 or a floating dtype")
     if not getattr(t, "scale", True) and dtype.is_floating_point == (white == 255):
-        raise ValueError("scale=False changes the dtype and not the scale of the pixels; use scale=True")
+        raise ValueError("scale=False changes the dtype without rescaling pixels; use scale=True")
     if not dtype.is_floating_point:
         return []
     return [] if dtype.itemsize == 4 else [op.ToDtype(dtype)]
@@ -52,7 +52,7 @@ def antialiased(t: Any) -> None:
 def random_crop(t: Any, white: float) -> list[Op]:
     padding = t.padding
     if isinstance(padding, (list, tuple)) and len(padding) == 4 and type(t).__module__.startswith("torchvision.transforms.v2"):
-        left, right, top, bottom = padding  # v2 keeps them in torch's order
+        left, right, top, bottom = padding  # v2 stores them in torch's order
         padding = (left, top, right, bottom)
     mode = getattr(t.padding_mode, "value", t.padding_mode)
     return [op.RandomCrop(pair(t.size), padding, t.pad_if_needed, fill_of(t, white), mode)]
@@ -106,12 +106,12 @@ def erasing(t: Any, white: float) -> list[Op]:
 
 def normalize(t: Any, white: float) -> list[Op]:
     if white == 255:
-        raise ValueError("it stands before ToTensor or ToDtype(float32, scale=True); put it after")
+        raise ValueError("it comes before ToTensor or ToDtype(float32, scale=True); put it after")
     return [op.Normalize(three(t.mean), three(t.std))]
 
 
 def three(values: Any) -> tuple[Any, ...]:
-    """One value a channel; torch broadcasts a single one."""
+    """One value per channel; a single one is repeated, as torch broadcasts it."""
     return tuple(values) * (3 if len(values) == 1 else 1)
 
 
@@ -122,14 +122,14 @@ def grayscale(t: Any, white: float) -> list[Op]:
 
 
 def pair(size: Any) -> tuple[int, int]:
-    """torchvision's sizes: n, (n,) or (h, w)."""
+    """torchvision's sizes n, (n,) or (h, w) as (h, w)."""
     if isinstance(size, int):
         return size, size
     return (size[0], size[-1])
 
 
 def fill_of(t: Any, white: float) -> Any:
-    """A fill on the scale 0..1."""
+    """A transform's fill on the scale where white is 1."""
     fill = t.fill
     if isinstance(fill, dict):
         raise ValueError("a dictionary of fills is not supported; give one fill")
@@ -137,14 +137,14 @@ def fill_of(t: Any, white: float) -> Any:
 
 
 def on_unit_scale(value: Any, white: float) -> Any:
-    """A pixel's value, or one a channel, on the scale where white is 1."""
+    """A pixel's value, or one per channel, on the scale where white is 1."""
     if isinstance(value, (list, tuple)):
         return value[0] / white if len(value) == 1 else tuple(v / white for v in value)
     return value / white if is_number(value) else value
 
 
 def interpolation(t: Any) -> Any:
-    """The mode's name, or torchvision's enumeration of it, which the ops check."""
+    """The mode's name or torchvision's enum member; the ops check it."""
     return PILLOW.get(t.interpolation, t.interpolation)
 
 
@@ -179,4 +179,4 @@ TABLE: dict[str, Converter] = {
     "RandomErasing": erasing,
     "Normalize": normalize,
 }
-"""Transforms that contain no others; `convert.torchvision` has those."""
+"""Transforms that do not contain others; `convert.torchvision` has those that do."""

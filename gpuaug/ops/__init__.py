@@ -1,4 +1,4 @@
-"""Every op: a frozen dataclass with torchvision v2's name and arguments, and how its parameters are drawn."""
+"""Every op: a frozen dataclass with the name and arguments of torchvision v2, which draws its own parameters."""
 
 from .base import Op, OpDraws, Size, leaves
 from .choice import OneOf

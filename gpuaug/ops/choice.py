@@ -1,4 +1,4 @@
-"""Choosing among ops."""
+"""OneOf: choose one of several branches of ops for each image."""
 
 from __future__ import annotations
 
@@ -6,16 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from .base import Op, Size, check_probability, fail, is_number, one_of, set_field
+from .base import Op, Size, is_number, one_of
+from .checks import check_probability, fail, set_field
 
 
 @dataclass(frozen=True, init=False)
 class OneOf(Op):
-    """Apply exactly one of several branches, drawn per image (torchvision `RandomChoice`, wrapped in `RandomApply` by p).
+    """Apply exactly one of several branches, drawn per image (torchvision `RandomChoice`; `p` adds `RandomApply`).
 
-    branches: ops, or sequences of ops that run together, one after the other or, by name, as one sequence. weights: relative
-    probabilities; equal when None. p: probability that any branch is applied. Ops inside must keep the size, so crops and
-    resizes are refused.
+    Args:
+        *given: The branches: each is an op, or a sequence of ops that run in order. The ops must keep the size of images, so
+            crops and resizes are refused.
+        branches: The branches as one sequence, instead of positional arguments.
+        weights: Relative probabilities of the branches, non-negative with a positive sum; None makes them equal.
+        p: Probability per image that any branch is applied.
     """
 
     branches: tuple[tuple[Op, ...], ...]
@@ -47,7 +51,7 @@ class OneOf(Op):
             or sum(shares) <= 0
         ):
             raise fail(self, "weights", f"{len(normal)} non-negative numbers with a positive sum", weights)
-        # What is a share already stays, to the last bit, so that eval(repr(op)) is equal.
+        # Weights that already sum to 1 keep their exact bits, so that eval(repr(op)) equals the op.
         total = 1.0 if abs(sum(shares) - 1) < 1e-12 else sum(shares)
         set_field(self, "weights", tuple(float(w / total) for w in shares))
         check_probability(self)

@@ -1,4 +1,4 @@
-"""Ops on colour and tone: every pixel stays where it is."""
+"""Ops that change the colours of pixels and leave every pixel where it is."""
 
 from __future__ import annotations
 
@@ -8,35 +8,29 @@ from typing import ClassVar
 
 import numpy as np
 
-from .base import (
-    Array,
-    Op,
-    OpDraws,
-    between,
-    check_number,
-    check_probability,
-    check_range,
-    fail,
-    is_integer,
-    is_number,
-    set_field,
-)
+from .base import Array, Op, OpDraws, between, is_integer, is_number
+from .checks import check_number, check_probability, check_range, fail, set_field
 
 PARTS = ("brightness", "contrast", "saturation", "hue")
 ORDERS = np.array(list(permutations(range(4))), dtype=np.uint8)
-"""(24, 4): the orders in which the four parts of a jitter can run, as indices into PARTS; draws hold the row."""
+"""(24, 4): every order of a jitter's four parts, as indices into PARTS. The parameter `order` is a row of this table."""
 
 FLAT = 0.5 / 255
-"""A range of values that 8 bits do not know: far above the rounding of any filter, and below the step from level to level."""
+"""Half a level of 8 bits. A channel with a smaller range is flat: the range is the rounding error of a filter."""
 
 
 @dataclass(frozen=True)
 class ColorJitter(Op):
     """Change brightness, contrast, saturation and hue, in an order drawn per image (torchvision `ColorJitter`).
 
-    brightness, contrast, saturation: a number v draws the factor from [max(0, 1 - v), 1 + v]; a pair gives the range.
-    hue: a number v in [0, 0.5] draws the shift from [-v, v] of a full turn; a pair gives the range in [-0.5, 0.5].
-    A part whose argument is 0 is left out. p: probability per image that the jitter is applied.
+    Args:
+        brightness: The factor is drawn from [max(0, 1 - v), 1 + v] for a number v >= 0, or from the range (min, max). 0 leaves
+            this part out.
+        contrast: Likewise.
+        saturation: Likewise.
+        hue: The shift, in turns of the colour wheel, is drawn from [-v, v] for a number v in [0, 0.5], or from a range within
+            [-0.5, 0.5]. 0 leaves this part out.
+        p: Probability per image.
     """
 
     brightness: float | tuple[float, float] = 0.0
@@ -60,7 +54,7 @@ class ColorJitter(Op):
         check_probability(self)
 
     def limits(self, part: str) -> tuple[float, float] | None:
-        """Range of the factor, or of the hue's shift; None where the part is left out."""
+        """Range of a part's factor, or of the shift of the hue; None if the part is left out."""
         value = getattr(self, part)
         neutral = 0.0 if part == "hue" else 1.0
         if not isinstance(value, tuple):
@@ -78,7 +72,7 @@ class ColorJitter(Op):
 
 @dataclass(frozen=True)
 class RandomGrayscale(Op):
-    """Replace all three channels by 0.2989 R + 0.587 G + 0.114 B with probability p (torchvision `RandomGrayscale`)."""
+    """Replace all channels by 0.2989 R + 0.587 G + 0.114 B, with probability `p` (torchvision `RandomGrayscale`)."""
 
     p: float = 0.1
 
@@ -90,7 +84,9 @@ class RandomGrayscale(Op):
 class RandomSolarize(Op):
     """Invert the values at or above a threshold (torchvision `RandomSolarize`).
 
-    threshold: in [0, 1]; published 8-bit thresholds are divided by 255. p: probability per image.
+    Args:
+        threshold: In [0, 1]; divide a published 8-bit threshold by 255.
+        p: Probability per image.
     """
 
     threshold: float = 128 / 255
@@ -103,9 +99,11 @@ class RandomSolarize(Op):
 
 @dataclass(frozen=True)
 class RandomPosterize(Op):
-    """Keep the highest bits of each channel (torchvision `RandomPosterize`).
+    """Keep only the highest bits of each channel (torchvision `RandomPosterize`).
 
-    bits: in 0..8; 8 changes nothing, also between the levels of 8-bit pixels. p: probability per image.
+    Args:
+        bits: How many bits to keep, in 0..8; 8 changes nothing, not even values between two 8-bit levels.
+        p: Probability per image.
     """
 
     bits: int
@@ -120,7 +118,7 @@ class RandomPosterize(Op):
 
 @dataclass(frozen=True)
 class RandomEqualize(Op):
-    """Equalize each channel's histogram of 256 bins with probability p (torchvision `RandomEqualize`)."""
+    """Equalize each channel's histogram of 256 bins, with probability `p` (torchvision `RandomEqualize`)."""
 
     p: float = 0.5
 
@@ -130,10 +128,10 @@ class RandomEqualize(Op):
 
 @dataclass(frozen=True)
 class RandomAutocontrast(Op):
-    """Stretch each channel to the full range [0, 1] with probability p (torchvision `RandomAutocontrast`).
+    """Stretch each channel to the full range [0, 1], with probability `p` (torchvision `RandomAutocontrast`).
 
-    A channel whose own range is below `FLAT`, half a level of 8 bits, stays as it is: what a filter's rounding has left of a
-    flat area is nothing to stretch.
+    A channel whose range is below half a level of 8 bits (0.5 / 255) stays as it is. Such a range is the rounding error that a
+    filter leaves in a flat image, and torchvision would stretch it to noise from black to white.
     """
 
     p: float = 0.5
@@ -144,7 +142,7 @@ class RandomAutocontrast(Op):
 
 @dataclass(frozen=True)
 class RandomInvert(Op):
-    """Replace x by 1 - x with probability p (torchvision `RandomInvert`)."""
+    """Replace x by 1 - x, with probability `p` (torchvision `RandomInvert`)."""
 
     p: float = 0.5
 

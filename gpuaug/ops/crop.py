@@ -1,4 +1,4 @@
-"""Ops that set the size of a view. Boxes follow from draws and image sizes, which the draws themselves never see."""
+"""Ops that set the size of a view; their boxes are computed from the draws and each image's size."""
 
 from __future__ import annotations
 
@@ -8,26 +8,15 @@ from typing import ClassVar, cast
 
 import numpy as np
 
-from .base import (
-    Array,
-    Op,
-    OpDraws,
-    Size,
-    between,
-    check_fill,
-    check_interpolation,
-    check_range,
-    check_size,
-    fail,
-    is_integer,
-    set_field,
-)
+from .base import Array, Op, OpDraws, Size, between, is_integer
+from .checks import check_fill, check_interpolation, check_range, check_size, fail, set_field
 
-TRIES = 10  # of torchvision's RandomResizedCrop and RandomErasing before they fall back
+TRIES = 10
+"""How often torchvision's RandomResizedCrop and RandomErasing try to fit a box before they fall back."""
 
 
 class Sized(Op):
-    """An op whose output has one size for every image, taken from its view where `size` is None."""
+    """An op that brings every image to one size: `size`, or the view's where `size` is None."""
 
     size: int | Size | None
 
@@ -44,10 +33,15 @@ class Sized(Op):
 class RandomResizedCrop(Sized):
     """Crop a box of random area and aspect, then resize it to `size` with antialiasing (torchvision `RandomResizedCrop`).
 
-    size: (height, width) in pixels; None takes the view's. scale: range of the box's share of the image's area, drawn
-    uniformly. ratio: range of width / height, drawn log-uniformly. Ten tries are made to fit a box into the image; then
-    the largest centred box that respects `ratio` is taken. interpolation: "nearest", "bilinear" or "bicubic"; what a bicubic
-    filter overshoots is clipped, as 8 bits do: to [0, 1], or to the range of the pixels given where that is wider.
+    Ten boxes are drawn, and the first that fits into the image is taken. If none fits, the box is the largest centred one that
+    respects `ratio`.
+
+    Args:
+        size: (height, width) in pixels, or one number for both; None takes the view's.
+        scale: Range of the box's area as a share of the image's, drawn uniformly.
+        ratio: Range of width / height, drawn log-uniformly.
+        interpolation: "nearest", "bilinear" or "bicubic". A bicubic filter overshoots; its result is clipped to [0, 1], as in 8
+            bits, or to the range of the input where that is wider.
     """
 
     size: int | Size | None = None
@@ -74,7 +68,7 @@ class RandomResizedCrop(Sized):
     def boxes(self, draws: OpDraws, height: Array, width: Array) -> Array:
         """Crop boxes (B, 4) int32 as (top, left, height, width), for images of these heights and widths (B,).
 
-        Draws that hold `boxes` are placed already, since the images are parts of the pictures that they were drawn for.
+        Draws that contain `boxes` were made for whole pictures, of which these images are parts; those boxes are returned.
         """
         if "boxes" in draws:
             return draws["boxes"]
@@ -95,7 +89,7 @@ class RandomResizedCrop(Sized):
 def fit_boxes(
     draws: OpDraws, area: Array, max_height: Array, max_width: Array, smallest: int = 1
 ) -> tuple[Array, Array, Array]:
-    """Height and width of the first of ten drawn boxes that fits, and whether any did; all (B,), float64 and bool."""
+    """Height and width of the first drawn box that fits (float64), and whether any of the ten fits (bool), each (B,)."""
     h, w, found = tried(draws, slice(0, 1), area, max_height, max_width, smallest)
     rest = np.flatnonzero(~found)
     if len(rest):
@@ -107,7 +101,7 @@ def fit_boxes(
 def tried(
     draws: OpDraws, tries: slice, area: Array, max_height: Array, max_width: Array, smallest: int
 ) -> tuple[Array, Array, Array]:
-    """The same for some of the tries; where none fits, height and width are 0."""
+    """`fit_boxes` for some of the ten tries; height and width are 0 where none fits."""
     target = area[:, None] * draws["area"][:, tries]
     ratio = np.exp(draws["log_ratio"][:, tries].astype(np.float64))
     w, h = np.rint(np.sqrt(target * ratio)), np.rint(np.sqrt(target / ratio))
@@ -126,9 +120,10 @@ def place(u: Array, free: Array) -> Array:
 class Resize(Sized):
     """Resize with antialiasing (torchvision `Resize`).
 
-    size: (height, width) in pixels, or one number for the shorter edge, the aspect being kept (the result then has a size
-    of its own an image, and a crop must follow); None takes the view's. interpolation: "nearest", "bilinear", or "bicubic",
-    whose overshoot is clipped as in `RandomResizedCrop`.
+    Args:
+        size: (height, width) in pixels, or one number for the shorter edge. One number keeps the aspect ratio, so images may
+            still differ in size and a crop must follow. None takes the view's size.
+        interpolation: "nearest", "bilinear" or "bicubic"; the latter is clipped as in `RandomResizedCrop`.
     """
 
     size: int | Size | None = None
@@ -144,7 +139,7 @@ class Resize(Sized):
         return super().output_size(size)
 
     def target(self, height: int, width: int) -> Size:
-        """(height, width) after the resize of an image of this size; torchvision truncates the longer edge."""
+        """(height, width) of an image of this size after the resize; the longer edge is truncated, as in torchvision."""
         if isinstance(self.size, tuple):
             return self.size
         edge = int(cast(int, self.size))
@@ -155,9 +150,10 @@ class Resize(Sized):
 
 @dataclass(frozen=True)
 class CenterCrop(Sized):
-    """Cut the centre out; smaller images are first padded with black (torchvision `CenterCrop`).
+    """Cut out the centre; smaller images are first padded with black (torchvision `CenterCrop`).
 
-    size: (height, width) in pixels; None takes the view's.
+    Args:
+        size: (height, width) in pixels, or one number for both; None takes the view's.
     """
 
     size: int | Size | None = None
@@ -168,7 +164,7 @@ class CenterCrop(Sized):
     def boxes(self, draws: OpDraws, height: Array, width: Array) -> Array:
         """Boxes (B, 4) int32 as (top, left, height, width); they may reach outside the image, where the view is black."""
         out_h, out_w = cast(Size, self.size)
-        # torchvision pads a smaller image by floor and ceil of half the lack, and rounds the offset of a larger one.
+        # torchvision pads a smaller image by half of what it lacks (floor and ceil), and rounds the offset of a larger one.
         top = np.where(height < out_h, -((out_h - height) // 2), np.rint((height - out_h) / 2))
         left = np.where(width < out_w, -((out_w - width) // 2), np.rint((width - out_w) / 2))
         return np.stack([top, left, np.full_like(top, out_h), np.full_like(left, out_w)], axis=1).astype(np.int32)
@@ -179,11 +175,16 @@ PADDING_MODES = ("constant", "edge", "reflect", "symmetric")
 
 @dataclass(frozen=True)
 class RandomCrop(Sized):
-    """Cut a box of `size` out at a random place, after padding (torchvision `RandomCrop`).
+    """Cut out a box of `size` at a random place, after padding (torchvision `RandomCrop`).
 
-    size: (height, width) in pixels; None takes the view's. padding: pixels on every side, (left and right, top and
-    bottom), or (left, top, right, bottom). pad_if_needed: pad images that are still too small, on both sides.
-    fill: value of the padding in [0, 1]. padding_mode: "constant", "edge", "reflect" or "symmetric".
+    An image that is smaller than the crop even with its padding raises ValueError when the view is made.
+
+    Args:
+        size: (height, width) in pixels, or one number for both; None takes the view's.
+        padding: Pixels on every side, or (left and right, top and bottom), or (left, top, right, bottom).
+        pad_if_needed: Whether to pad images that are still too small, by what they lack, on each of the two sides.
+        fill: Value of the padding in [0, 1], or one per channel.
+        padding_mode: "constant", "edge", "reflect" or "symmetric".
     """
 
     size: int | Size | None = None

@@ -1,4 +1,4 @@
-"""Ops that mix a pixel with its neighbours or with noise, and those that finish a view."""
+"""Ops that blur, sharpen, add noise or erase, and the last ops of a view: Normalize and ToDtype."""
 
 from __future__ import annotations
 
@@ -9,30 +9,19 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from .base import (
-    Array,
-    Op,
-    OpDraws,
-    Size,
-    between,
-    check_number,
-    check_probability,
-    check_range,
-    fail,
-    is_integer,
-    is_number,
-    set_field,
-    words,
-)
+from .base import Array, Op, OpDraws, Size, between, is_integer, is_number, words
+from .checks import check_number, check_probability, check_range, fail, set_field
 from .crop import TRIES, fit_boxes, place
 
 
 @dataclass(frozen=True)
 class GaussianBlur(Op):
-    """Blur with a truncated Gaussian, reflect-padded (torchvision `GaussianBlur`).
+    """Blur with a truncated Gaussian and reflect padding (torchvision `GaussianBlur`).
 
-    kernel_size: odd width in pixels, or (width, height); the image must be larger than half of it. sigma: range in pixels,
-    drawn uniformly per image, or one number. p: probability per image.
+    Args:
+        kernel_size: Odd width in pixels, or (width, height). Images must be larger than half of it.
+        sigma: Range of the standard deviation in pixels, drawn uniformly, or one number; at least 0.001.
+        p: Probability per image.
     """
 
     kernel_size: int | tuple[int, int] = 23
@@ -74,8 +63,13 @@ class GaussianBlur(Op):
 class GaussianNoise(Op):
     """Add normal noise, then clip to [0, 1] (torchvision `GaussianNoise`).
 
-    mean, sigma: of the noise, on the scale where white is 1. clip: whether to clip. p: probability per image. The noise
-    field is a function of the drawn key (see `gpuaug.philox`), so every backend adds the same noise.
+    The noise is a function of a drawn key (see `gpuaug.philox`), so every backend adds the same noise.
+
+    Args:
+        mean: Mean of the noise, where white is 1.
+        sigma: Standard deviation of the noise, where white is 1.
+        clip: Whether to clip the result to [0, 1].
+        p: Probability per image.
     """
 
     mean: float = 0.0
@@ -99,7 +93,9 @@ class GaussianNoise(Op):
 class RandomAdjustSharpness(Op):
     """Blend with a 3x3 smoothing of the inner pixels (torchvision `RandomAdjustSharpness`).
 
-    sharpness_factor: 0 smooths, 1 changes nothing, 2 doubles the sharpness. p: probability per image.
+    Args:
+        sharpness_factor: At least 0: 0 smooths, 1 changes nothing, 2 doubles the sharpness.
+        p: Probability per image.
     """
 
     sharpness_factor: float
@@ -114,9 +110,13 @@ class RandomAdjustSharpness(Op):
 class RandomErasing(Op):
     """Overwrite one random box (torchvision `RandomErasing`; Zhong et al. 2020, arXiv 1708.04896).
 
-    p: probability per image. scale: range of the box's share of the area. ratio: range of height / width, drawn
-    log-uniformly. value: a number in any range (0 after Normalize is the mean), three of them, or "random" for standard
-    normal noise a pixel. Ten tries are made to fit a box; then nothing is erased.
+    Ten boxes are drawn, and the first that fits is erased. If none fits, the image stays as it is.
+
+    Args:
+        p: Probability per image.
+        scale: Range of the box's area as a share of the image's, drawn uniformly.
+        ratio: Range of height / width, drawn log-uniformly.
+        value: A number in any range (after Normalize, 0 is the mean), one per channel, or "random" for standard normal noise.
     """
 
     p: float = 0.5
@@ -142,7 +142,7 @@ class RandomErasing(Op):
     def draw(self, u: Array) -> OpDraws:
         return {
             "area": between(u[:, :TRIES], *self.scale),
-            # torchvision's ratio is height / width here, width / height in the crop; fit_boxes wants the latter.
+            # torchvision's ratio is height / width here and width / height in the crop; fit_boxes expects the latter.
             "log_ratio": between(u[:, TRIES : 2 * TRIES], -math.log(self.ratio[0]), -math.log(self.ratio[1])),
             "top": u[:, -4].astype(np.float32),
             "left": u[:, -3].astype(np.float32),
@@ -150,7 +150,7 @@ class RandomErasing(Op):
         }
 
     def boxes(self, draws: OpDraws, height: Array, width: Array) -> Array:
-        """Boxes to erase (B, 4) int32 as (top, left, height, width); of height and width 0 where none fitted."""
+        """Boxes to erase (B, 4) int32 as (top, left, height, width); height and width are 0 where none fits."""
         height, width = height.astype(np.float64), width.astype(np.float64)
         # torchvision refuses a box as large as the image and accepts an empty one.
         h, w, _ = fit_boxes(draws, height * width, height - 1, width - 1, smallest=0)
@@ -159,7 +159,12 @@ class RandomErasing(Op):
 
 @dataclass(frozen=True)
 class Normalize(Op):
-    """Subtract `mean` and divide by `std`, per channel, on values in [0, 1]; ImageNet's statistics unless said."""
+    """Subtract `mean` and divide by `std`, per channel (torchvision `Normalize`); the defaults are ImageNet's statistics.
+
+    Args:
+        mean: One number, or one per channel, on the scale where white is 1.
+        std: Likewise, above 0.
+    """
 
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
@@ -179,9 +184,12 @@ DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 @dataclass(frozen=True)
 class ToDtype(Op):
-    """The dtype of the view that comes out: float32, float16 or bfloat16 in [0, 1] (torchvision `ToDtype(scale=True)`).
+    """Set the dtype of the view (torchvision `ToDtype(scale=True)`).
 
-    Arithmetic stays in float32; only the result is cast.
+    Wherever the op stands, arithmetic stays in float32 and only the finished view is cast. A view has at most one.
+
+    Args:
+        dtype: torch.float32, torch.float16 or torch.bfloat16.
     """
 
     dtype: torch.dtype = torch.float32

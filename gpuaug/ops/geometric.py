@@ -1,4 +1,4 @@
-"""Flips and warps: ops that move pixels and keep the size."""
+"""Flips and warps: ops that move pixels and keep the size of the image."""
 
 from __future__ import annotations
 
@@ -7,27 +7,15 @@ from typing import ClassVar, cast
 
 import numpy as np
 
-from .base import (
-    Array,
-    Op,
-    OpDraws,
-    between,
-    check_fill,
-    check_interpolation,
-    check_number,
-    check_probability,
-    check_range,
-    fail,
-    is_number,
-    set_field,
-)
+from .base import Array, Op, OpDraws, between, is_number
+from .checks import check_fill, check_interpolation, check_number, check_probability, check_range, fail, set_field
 
 WARPS = ("nearest", "bilinear")
 
 
 @dataclass(frozen=True)
 class RandomHorizontalFlip(Op):
-    """Mirror left and right with probability p."""
+    """Swap left and right, with probability `p` (torchvision `RandomHorizontalFlip`)."""
 
     p: float = 0.5
 
@@ -37,7 +25,7 @@ class RandomHorizontalFlip(Op):
 
 @dataclass(frozen=True)
 class RandomVerticalFlip(Op):
-    """Mirror top and bottom with probability p."""
+    """Swap top and bottom, with probability `p` (torchvision `RandomVerticalFlip`)."""
 
     p: float = 0.5
 
@@ -46,7 +34,7 @@ class RandomVerticalFlip(Op):
 
 
 def check_angles(op: Op, name: str) -> None:
-    """A number d stands for (-d, d), as in torchvision."""
+    """A number d means (-d, d), as in torchvision."""
     value = getattr(op, name)
     if is_number(value):
         if value < 0:
@@ -74,10 +62,15 @@ def offset(center: tuple[float, float] | None, height: int, width: int) -> tuple
 class RandomAffine(Op):
     """Rotate, translate, scale and shear about a centre (torchvision `RandomAffine`).
 
-    degrees: range of the angle, or d for (-d, d). translate: largest shift as shares of (width, height), in [0, 1]; drawn
-    shifts are whole pixels. scale: range of the factor. shear: degrees, as d for x in (-d, d), (min, max) for x, or
-    (x min, x max, y min, y max). interpolation: "nearest" or "bilinear". fill: value outside the image, in [0, 1].
-    center: (x, y) in pixels; None is the image's centre. p: probability per image.
+    Args:
+        degrees: Range of the angle in degrees, or d for (-d, d).
+        translate: Largest shift as shares of (width, height), in [0, 1]; shifts are rounded to whole pixels. None: no shift.
+        scale: Range of the factor, above 0. None: no scaling.
+        shear: In degrees: d for x in (-d, d), (min, max) for x, or (x min, x max, y min, y max). None: no shear.
+        interpolation: "nearest" or "bilinear".
+        fill: Value outside the image in [0, 1], or one per channel.
+        center: (x, y) in pixels from the top left corner; None is the image's centre.
+        p: Probability per image.
     """
 
     degrees: float | tuple[float, float]
@@ -128,7 +121,7 @@ class RandomAffine(Op):
         return draws
 
     def matrices(self, draws: OpDraws, height: int, width: int) -> Array:
-        """Inverse maps (B, 6) float64: output to input coordinates, in pixels from the image's centre."""
+        """Inverse maps (B, 6) float64, from output to input coordinates, in pixels from the image's centre."""
         zero = np.zeros(len(draws["angle"]))
         shift_x = np.rint(draws.get("translate_x", zero).astype(np.float64) * width)
         shift_y = np.rint(draws.get("translate_y", zero).astype(np.float64) * height)
@@ -162,8 +155,12 @@ def inverse_affine(
 class RandomRotation(Op):
     """Rotate counter-clockwise about a centre, keeping the size (torchvision `RandomRotation` with expand=False).
 
-    degrees: range of the angle, or d for (-d, d). interpolation: "nearest" or "bilinear". center: (x, y) in pixels; None
-    is the image's centre. fill: value outside the image, in [0, 1]. p: probability per image.
+    Args:
+        degrees: Range of the angle in degrees, or d for (-d, d).
+        interpolation: "nearest" or "bilinear".
+        center: (x, y) in pixels from the top left corner; None is the image's centre.
+        fill: Value outside the image in [0, 1], or one per channel.
+        p: Probability per image.
     """
 
     degrees: float | tuple[float, float]
@@ -186,7 +183,7 @@ class RandomRotation(Op):
         return {"angle": between(u[:, 0], low, high)}
 
     def matrices(self, draws: OpDraws, height: int, width: int) -> Array:
-        """Inverse maps (B, 6) float64: output to input coordinates, in pixels from the image's centre."""
+        """Inverse maps (B, 6) float64, from output to input coordinates, in pixels from the image's centre."""
         zero = np.zeros(len(draws["angle"]))
         return inverse_affine(-draws["angle"], zero, zero, zero + 1, zero, zero, offset(self.center, height, width))
 
@@ -195,8 +192,11 @@ class RandomRotation(Op):
 class RandomPerspective(Op):
     """Move the four corners inwards by random amounts (torchvision `RandomPerspective`).
 
-    distortion_scale: largest move as a share of half the height and width, in [0, 1]. p: probability per image.
-    interpolation: "nearest" or "bilinear". fill: value outside the image, in [0, 1].
+    Args:
+        distortion_scale: Largest move of a corner as a share of half the height and half the width, in [0, 1].
+        p: Probability per image.
+        interpolation: "nearest" or "bilinear".
+        fill: Value outside the image in [0, 1], or one per channel.
     """
 
     distortion_scale: float = 0.5
@@ -219,7 +219,7 @@ class RandomPerspective(Op):
     def coefficients(self, draws: OpDraws, height: int, width: int) -> Array:
         """Eight coefficients (B, 8) float64 of x' = (ax + by + c) / (gx + hy + 1), y' = (dx + ey + f) / (gx + hy + 1)."""
         bounds = np.array([int(self.distortion_scale * (n // 2)) for n in (width, height)] * 4)
-        # A number next to 1 is 1 as a float32, and still must not move a corner by one pixel more.
+        # A number just below 1 becomes 1 in float32; without the minimum it would move a corner one pixel too far.
         moves = np.minimum(np.floor(draws["corners"].astype(np.float64) * (bounds + 1)), bounds).reshape(-1, 4, 2)
         right, bottom = width - 1.0, height - 1.0
         start = np.array([[0, 0], [right, 0], [right, bottom], [0, bottom]])

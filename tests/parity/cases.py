@@ -1,6 +1,6 @@
-"""What is compared with the truth, on which pixels, and how closely: one place for the tests and for the table in the docs.
+"""The cases that are compared with the truth, their pixels and tolerances, for the tests and for docs/parity.md.
 
-A further backend is one more entry in TOLERANCE.
+To test another backend, add it to TOLERANCE.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from gpuaug.ops import Op, OpDraws
 TRUTH = "torchvision"
 
 TOLERANCE = {"fused": 1e-3, "batched": 1e-4, "kornia": 1e-4, "dali": 5e-3}
-"""Backend -> largest absolute error against the truth, for pixel values in [0, 1] (after Normalize, of its output).
+"""Backend -> largest absolute error against the truth, for pixel values in [0, 1], or after Normalize.
 
 DALI reads its cubic filter from a table, which costs up to 1e-3, and 4.4 times that after Normalize; without a bicubic crop it
 stays below 2e-4.
 """
 
 CHAIN_TOLERANCE = 1 / 255
-"""The same after a random chain of ops, each of which may multiply the error of those before it."""
+"""Tolerance after a random chain of ops, each of which may multiply the error of those before it."""
 
 EXEMPT = 0.02
-"""Largest share of pixels of a case that may lie at a jump of the truth, see `compare`."""
+"""Largest share of a case's pixels that may be at a jump of the truth, see `compare`."""
 
 NUDGE = {"fused": 4e-4, "batched": 2e-6, "kornia": 2e-6, "dali": 1e-3}
-"""How far the input of every op is moved to find the jumps: a few times a backend's rounding of numbers in [0, 1].
+"""How far the input of every op is moved to find jumps: a few times a backend's rounding of numbers in [0, 1].
 
-That of float32; or, in the fused backend on the CPU, of a chain of instructions in 16-bit fixed point;
-or that of DALI's bicubic filter, whose weights come from a table.
+This is the rounding of float32; in the fused backend on the CPU that of a chain of instructions in 16-bit fixed point; and in
+DALI that of the bicubic filter, whose weights come from a table.
 """
 
 HEIGHT, WIDTH = 45, 70
@@ -49,7 +49,7 @@ HEIGHT, WIDTH = 45, 70
 
 @cache
 def photographs() -> tuple[np.ndarray[Any, Any], ...]:
-    """Four photographs, reduced so that 45 x 70 pixels show something: uint8, of different sizes."""
+    """Four photographs, reduced so that 45 x 70 pixels show some detail: uint8, of different sizes."""
     return tuple(
         np.ascontiguousarray(image[::step, ::step])
         for image, step in ((data.astronaut(), 4), (data.coffee(), 3), (data.chelsea(), 2), (data.rocket(), 3))
@@ -68,7 +68,7 @@ def synthetic(height: int, width: int) -> list[np.ndarray[Any, Any]]:
 
 @cache
 def ragged() -> Images:
-    """Images of different sizes, among them one pixel, a line of pixels, a very tall one and one to be enlarged."""
+    """Images of different sizes, including a single pixel, a line of pixels, a very tall one and one to be enlarged."""
     noise = np.random.default_rng(1).integers(0, 256, (3000, 20, 3), dtype=np.uint8)
     return Images.from_list([*photographs(), *synthetic(60, 90), noise, noise[:8, :8], noise[:1, :1], noise[:40, :1]])
 
@@ -81,7 +81,7 @@ def photos() -> Images:
 
 @cache
 def uniform() -> torch.Tensor:
-    """The same as one float32 batch (16, 3, HEIGHT, WIDTH) in [0, 1], each twice."""
+    """These images as one float32 batch (16, 3, HEIGHT, WIDTH) in [0, 1], each of them twice."""
     images = [image[-HEIGHT:, -WIDTH:] for image in photographs()] + synthetic(HEIGHT, WIDTH)
     return torch.from_numpy(np.stack(images * 2)).permute(0, 3, 1, 2).float() / 255
 
@@ -211,7 +211,7 @@ def policy_cases(name: str) -> Iterator[tuple[Sequence[Op], list[OpDraws]]]:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Errors of a backend on the pixels that are compared, and the share of those left out, see `compare`."""
+    """Errors of a backend on the pixels that are compared, and the share of pixels that are not, see `compare`."""
 
     largest: float
     mean: float
@@ -224,12 +224,13 @@ class Comparison:
 def compare(
     backend: str, batch: Batch, ops: Sequence[Op], draws: Sequence[OpDraws], tolerance: float | None = None
 ) -> Comparison:
-    """Run the steps on a backend and on the truth.
+    """Run the steps on a backend and on the truth, and compare.
 
-    Where the truth itself jumps (a pixel at solarize's threshold, at a level of posterize or equalize), rounding decides the
-    side. A pixel whose error is above the tolerance is left out, and counted, if it lies at a jump: if the truth there changes
-    by more than the tolerance when the input of every op moves by the backend's NUDGE, up, down, or by up to as much at random
-    (eight times); or if a nearest-neighbour warp reads it within a thousandth of a pixel of the edge between two.
+    Where the truth jumps (at solarize's threshold, or at a level of posterize or equalize), rounding decides on which side a
+    pixel falls. A pixel whose error is above the tolerance is therefore left out, and counted, if it is at a jump. It is at one
+    if the truth changes by more than the tolerance when the input of every op moves by the backend's NUDGE (up, down, or eight
+    times at random by up to as much), or if a nearest-neighbour warp reads it within a thousandth of a pixel of the edge
+    between two pixels.
     """
     limit = TOLERANCE[backend] if tolerance is None else tolerance
     made, truth = made_by(backend, batch, ops, draws), made_by(TRUTH, batch, ops, draws)
@@ -241,23 +242,25 @@ def compare(
 
 
 def made_by(backend: str, batch: Batch, ops: Sequence[Op], draws: Sequence[OpDraws]) -> torch.Tensor:
-    """The steps on a backend, in the stages that an Augmenter would plan."""
-    given: backends.Given = "images" if isinstance(batch, Images) else "floats" if isinstance(batch, torch.Tensor) else "ragged"
+    """Run the steps on a backend, in the stages that an Augmenter would plan."""
+    form: backends.BatchForm = (
+        "images" if isinstance(batch, Images) else "floats" if isinstance(batch, torch.Tensor) else "ragged"
+    )
     found = select(backend, "cpu")
-    return run(batch, stages(ops, found, given), found, draws)
+    return run(batch, stages(ops, found, form), found, draws)
 
 
 def as_tensor(batch: Batch) -> torch.Tensor:
-    assert isinstance(batch, torch.Tensor), "the images must have come to one size"
+    assert isinstance(batch, torch.Tensor), "the steps must bring the images to one size"
     return batch
 
 
 def jumps(
     batch: Batch, ops: Sequence[Op], draws: Sequence[OpDraws], truth: torch.Tensor, tolerance: float, by: float
 ) -> torch.Tensor:
-    """Where a small change of the input of any op moves the truth by more than the tolerance: bool, shaped like the truth."""
+    """Pixels where a small change of any op's input moves the truth by more than the tolerance: bool, shaped like the truth."""
     found = torch.zeros_like(truth, dtype=torch.bool)
-    if len(ops) > 1:  # a single op gets the same input from both
+    if len(ops) > 1:  # a single op has the same input on both sides
         generator = torch.Generator().manual_seed(0)
 
         def up_to(x: torch.Tensor) -> torch.Tensor:

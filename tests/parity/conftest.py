@@ -12,9 +12,9 @@ def set_threads():
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_origin_traces():
-    """DALI notes where each node of a graph was made, for its messages: under pytest that takes most of the time."""
+    """Keep DALI from recording where each node of a graph is created, which takes most of the time under pytest."""
     try:
         from nvidia.dali._utils import dali_trace
-    except ImportError:  # DALI is for Linux
+    except ImportError:  # DALI exists for Linux only
         return
     dali_trace.set_tracing(enabled=False)

@@ -1,4 +1,4 @@
-"""Kornia's function for every op and its distance from the truth, also of ops that `kornia` leaves to `batched`."""
+"""For every op, the nearest function of Kornia and its error, even if the backend `kornia` does not use it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Function = Callable[[torch.Tensor, Any, OpDraws], torch.Tensor]
 
 @dataclass(frozen=True)
 class Candidate:
-    """A function of Kornia that the backend does not use, and why."""
+    """A function of Kornia that the backend does not use, and the reason."""
 
     label: str
     function: Function | None
@@ -49,7 +49,7 @@ def sharpness(x: torch.Tensor, o: gpuaug.RandomAdjustSharpness, d: OpDraws) -> t
 
 
 def corners(boxes: Any) -> torch.Tensor:
-    """Boxes (B, 4) as (top, left, height, width) as Kornia's (B, 4, 2): x and y of the corner pixels, clockwise."""
+    """Boxes (B, 4) as (top, left, height, width), converted to Kornia's (B, 4, 2): x and y of the corner pixels, clockwise."""
     top, left, height, width = (column(c) for c in boxes.T)
     right, bottom = left + width - 1, top + height - 1
     points = ((left, top), (right, top), (right, bottom), (left, bottom))
@@ -58,7 +58,7 @@ def corners(boxes: Any) -> torch.Tensor:
 
 def crop_and_resize(x: torch.Tensor, o: Any, d: OpDraws) -> torch.Tensor:
     boxes = corners(o.boxes(d, np.array([x.shape[2]]), np.array([x.shape[3]])))
-    mode = "bilinear" if o.interpolation == "bicubic" else o.interpolation  # it has no other
+    mode = "bilinear" if o.interpolation == "bicubic" else o.interpolation  # it has no cubic filter
     return transform.crop_and_resize(x, boxes, o.size, mode=mode, align_corners=False)
 
 
@@ -71,19 +71,19 @@ def resize(x: torch.Tensor, o: Any, d: OpDraws) -> torch.Tensor:
     return transform.resize(x, o.size, o.interpolation, align_corners=None, antialias=o.interpolation != "nearest")
 
 
-WEIGHTS = "its weight of red is 0.299, torchvision's 0.2989; after Normalize the error is 4.4 times as large"
-ONE_SIZE = "takes a batch of one size; ours reads boxes from the bytes of images of any sizes"
-NO_FILTER = f"does not filter before it makes the box smaller; {ONE_SIZE}"
+WEIGHTS = "weights red by 0.299, torchvision by 0.2989; after Normalize the error is 4.4 times as large"
+ONE_SIZE = "needs a batch of one size; ours reads boxes from the bytes of images of any sizes"
+NO_FILTER = f"does not filter before it shrinks the box; {ONE_SIZE}"
 
 REFUSED: dict[str, Candidate] = {
-    "RandomResizedCrop nearest": Candidate("crop_and_resize", crop_and_resize, f"takes other neighbours; {ONE_SIZE}"),
+    "RandomResizedCrop nearest": Candidate("crop_and_resize", crop_and_resize, f"selects other neighbours; {ONE_SIZE}"),
     "RandomResizedCrop bilinear": Candidate("crop_and_resize", crop_and_resize, NO_FILTER),
     "RandomResizedCrop bicubic": Candidate(
         "crop_and_resize (bilinear)", crop_and_resize, f"has no cubic filter, and {NO_FILTER}"
     ),
     "Resize nearest": Candidate("resize", resize, ONE_SIZE),
-    "Resize bilinear": Candidate("resize (antialias)", resize, f"blurs by a Gaussian, then takes single pixels; {ONE_SIZE}"),
-    "Resize bicubic": Candidate("resize (antialias)", resize, f"blurs by a Gaussian, then takes single pixels; {ONE_SIZE}"),
+    "Resize bilinear": Candidate("resize (antialias)", resize, f"blurs by a Gaussian, then samples single pixels; {ONE_SIZE}"),
+    "Resize bicubic": Candidate("resize (antialias)", resize, f"blurs by a Gaussian, then samples single pixels; {ONE_SIZE}"),
     "CenterCrop": Candidate("crop_by_boxes", crop_by_boxes, ONE_SIZE),
     "ColorJitter contrast": Candidate(
         "adjust_contrast_with_mean_subtraction", jitter("contrast", enhance.adjust_contrast_with_mean_subtraction), WEIGHTS
@@ -96,7 +96,7 @@ REFUSED: dict[str, Candidate] = {
     "ColorJitter hue": Candidate(
         "adjust_hue",
         jitter("hue", lambda x, turns: enhance.adjust_hue(x, turns * (2 * math.pi))),
-        "another result outside [0, 1], where noise, erasing and Normalize leave pixels",
+        "differs outside [0, 1], where noise, erasing and Normalize leave pixels",
     ),
     "RandomPosterize 3 bits": Candidate(
         "posterize", posterize, "cuts 8-bit levels to multiples of 32/255; torchvision cuts floats to multiples of 1/8"
@@ -104,7 +104,7 @@ REFUSED: dict[str, Candidate] = {
     "RandomEqualize": Candidate(
         "equalize (of x clamped)",
         lambda x, o, d: enhance.equalize(x.clamp(0, 1)),
-        "equal on 8-bit levels; between them, where a crop leaves pixels, other bins: the level below, not the 256th",
+        "equal on 8-bit levels; a crop leaves pixels between them, for which its bins are not torchvision's",
     ),
     "RandomAutocontrast": Candidate(
         "normalize_min_max", lambda x, o, d: enhance.normalize_min_max(x).clamp(0, 1), "turns a flat channel black"
@@ -113,12 +113,12 @@ REFUSED: dict[str, Candidate] = {
         "RandomGaussianNoise", None, "draws from torch's generator; ours is a function of the drawn key"
     ),
     "RandomAdjustSharpness": Candidate(
-        "sharpness", sharpness, "clamps the smoothed image to [0, 1], where noise, erasing and Normalize leave pixels outside"
+        "sharpness", sharpness, "clamps the smoothed image to [0, 1], but noise, erasing and Normalize leave pixels outside"
     ),
     "RandomErasing with colour": Candidate("RandomErasing", None, "fills the three channels with one value"),
     "RandomErasing with noise": Candidate("RandomErasing", None, "fills the box with one value"),
 }
-"""Case -> the function of Kornia that is nearest to the op."""
+"""Case -> the function of Kornia that is nearest to the op, where the backend does not use it."""
 
 USED: dict[str, str] = {
     "RandomHorizontalFlip": "hflip",
@@ -142,7 +142,7 @@ USED: dict[str, str] = {
 
 @dataclass(frozen=True)
 class Row:
-    """One case: whether Kornia's function runs, and its largest error on pixels in [0, 1] and outside; None: not measured."""
+    """One row of the table: whether Kornia's function runs, and its largest errors; None: not measured."""
 
     case: str
     kornia: bool
@@ -169,20 +169,20 @@ def rows() -> Iterator[Row]:
 
 
 def inputs() -> tuple[torch.Tensor, torch.Tensor]:
-    """Photographs and patterns between the levels of 8 bits, in [0, 1], and the same in [-0.3, 1.3]."""
+    """Photographs and patterns with values between 8-bit levels, in [0, 1], and the same in [-0.3, 1.3]."""
     x = uniform() * 0.93 + 0.031
     return x, x * 1.6 - 0.3
 
 
 def used_error(op: Op, x: torch.Tensor) -> float:
-    """Largest error of the backend, but for pixels that lie between two neighbours (see `cases.compare`)."""
+    """Largest error of the backend, except for pixels between two neighbours (see `cases.compare`)."""
     ops, draws = map_tables(op, len(x))
-    assert backend.take(ops, "floats") == 1
+    assert backend.count_supported(ops, "floats") == 1
     return compare("kornia", x, ops, draws).largest
 
 
 def error(op: Op, function: Function, x: torch.Tensor) -> float:
-    """Largest error of a function on the images that are marked."""
+    """Largest error of a function on the images that the draws mark."""
     ops, draws = map_tables(op, len(x))
     made = on_marked(x, draws[0], lambda x, d: function(x, ops[0], d))
     expected = truth(x, ops, draws)

@@ -1,4 +1,4 @@
-"""Writes the parity tables of the documentation: python -m tests.parity.table -o docs/parity.md"""
+"""Writes docs/parity.md, the tables of how far each backend is from the truth: python -m tests.parity.table"""
 
 from __future__ import annotations
 
@@ -32,68 +32,78 @@ from .kornia_functions import rows as kornia_rows
 
 HEAD = """# Parity with torchvision
 
-*Made by `python -m tests.parity.table -o docs/parity.md`; do not edit.*
+*Written by `python -m tests.parity.table -o docs/parity.md`; do not edit.*
 
-The truth is the backend `{truth}`: `torchvision.transforms.v2.functional` on one float32 image in [0, 1] at a time, decoded
-first, with `antialias=True`. What a bicubic crop or resize overshoots is clipped to [0, 1], as the published pipelines do,
-which work on 8 bits (or to the range of the pixels given, where a Normalize or noise before has made that wider). Every backend
-gets the same draws, and the numbers are absolute differences of pixel values from the truth; white minus black is 1, and 1/255
-is 0.0039. The tests in `tests/parity` hold every row to the tolerance.
+The truth is the backend `{truth}`: it applies `torchvision.transforms.v2.functional` to one decoded float32 image in [0, 1]
+at a time, with `antialias=True`. Every other backend gets the same pixels and the same draws, and the tables show how far its
+pixel values are from the truth. White minus black is 1, and 1/255 is 0.0039. The tests in `tests/parity` hold every row to the
+tolerance.
 
-In two places the truth is not torchvision's function alone: that clip, and `RandomAutocontrast`, which leaves a channel as it
-is whose range is below half a level of 8 bits (0.00196). 8 bits have no such range, while a filter in float32 leaves one of
-1e-7 in a flat area, and torchvision's function would stretch that to noise from black to white.
+The truth differs from torchvision's functions in two places:
+
+- A bicubic crop or resize overshoots. Its result is clipped to [0, 1], or to the range of its input if a Normalize or noise
+  made that wider. The published pipelines clip too, since they work on 8 bits.
+- `RandomAutocontrast` leaves a channel as it is if its range is below half a level of 8 bits (0.00196). Such a range does not
+  exist in 8 bits. In float32 a filter leaves one of about 1e-7 in a flat area, and torchvision's function would stretch it to
+  noise from black to white.
 
 Tolerance: {tolerances}.
 
 Measured on the CPU with {versions}.
-Photographs: astronaut, coffee, chelsea and rocket of scikit-image, reduced; beside them noise, a flat image, a checkerboard of
-pure colours and stripes of one pixel. Draws: seed 7.
+The images are four photographs of scikit-image, reduced in size (astronaut, coffee, chelsea and rocket), and four synthetic
+ones: noise, a flat image, a checkerboard of pure colours, and stripes one pixel wide. The draws have seed 7.
 
-*left out* is the share of pixels where the truth itself jumps and rounding decides the side: the error is above the tolerance
-there, and the truth changes by more than it too when the input of every op moves by about the backend's own rounding
-({nudge}), or a nearest-neighbour warp reads within a thousandth of a pixel of the
-edge between two. *refused*: the backend has no such function, and `Augmenter(..., backend=...)` says so. `dali` makes
-torchvision's functions of DALI's; its bicubic filter comes from a table, whence its tolerance: without a bicubic crop it stays
-within 2e-4 here.
+*left out*: the share of pixels that are not compared, because the truth jumps there and rounding decides on which side a pixel
+falls. A pixel is left out if its error is above the tolerance and one of two things is true. Either the truth changes by more
+than the tolerance, too, when the input of every op moves by about the backend's own rounding
+({nudge}). Or a nearest-neighbour warp reads the pixel within a
+thousandth of a pixel of the edge between two pixels.
+
+*refused*: the backend lacks this op, and `Augmenter(..., backend=...)` raises an error. `dali` builds torchvision's functions
+from DALI's operators. DALI reads its bicubic filter from a table, hence the larger tolerance; without a bicubic crop its errors
+are within 2e-4 here.
 """
 
 OPS = """
 ## Ops
 
-Crops turn {ragged} images of sizes from 1 x 1 to 3000 x 20 into 64 x 64; other ops change 16 images of {height} x {width}.
+Crops turn {ragged} images, of sizes from 1 x 1 to 3000 x 20, into 64 x 64 pixels. The other ops run on 16 images of
+{height} x {width}.
 
 """
 
 KORNIA = """
-## What of `kornia` is Kornia's
+## Which ops of `kornia` are Kornia's
 
 `Augmenter(policy, backend="kornia")` runs Kornia's own function or module, with our draws as its parameters, for each op where
-it equals the truth within the tolerance on any pixels that a policy can make; `batched` does the other steps, and
-`print(augmenter)` shows which are whose. Here is Kornia's function for every op, with its largest error: on the 16 images of
-{height} x {width} above in [0, 1] (moved off the levels of 8 bits, as a crop does), and stretched to [-0.3, 1.3] (as noise,
-erasing and Normalize do); crops on the four photographs. Where Kornia draws by itself nothing is measured.
+the result equals the truth within the tolerance on any pixels that a policy can produce. `batched` does the other steps, and
+`print(augmenter)` shows which backend does which step.
 
-Kornia's functions start after the first crop, since they take one batch of one size. Their convolutions (the blur) give the
-same bits in any batch on the CPU, which the tests hold; on CUDA the convolution is cuDNN's, and this was not measured.
+The table lists, for every op, the function of Kornia that is nearest to it and its largest error: on the 16 images of
+{height} x {width} above, moved to values between 8-bit levels, as a crop leaves them (*largest in [0, 1]*), and on the same
+images stretched to [-0.3, 1.3], as noise, erasing and Normalize leave them (*outside*). Crops are measured on the four
+photographs. Functions that draw their own random numbers are not measured.
 
-The rounding of a warp's float32 coordinates grows with the picture. On photographs of 224 x 224 a bilinear warp of Kornia's is
-within 8e-5 of the truth; at 384 x 384 `RandomPerspective` is 1.9e-4 off, where the truth is itself 1.6e-4 from the same warp
-with float64 coordinates, and Kornia 1.0e-4.
+Kornia's functions need a batch of one size, so they run only after the first crop. On the CPU their convolutions (the blur)
+give the same bits in any batch, and the tests hold this. On CUDA the convolution is cuDNN's, for which this was not measured.
+
+The rounding error of a warp's float32 coordinates grows with the size of the image. On photographs of 224 x 224, Kornia's
+bilinear warps are within 8e-5 of the truth. At 384 x 384, `RandomPerspective` differs from the truth by 1.9e-4; compared with
+the same warp with float64 coordinates, the truth itself is off by 1.6e-4 and Kornia by 1.0e-4.
 
 """
 
 POLICIES = """
 ## Policies
 
-Views of 48 x 48 pixels, and of 24 x 24 where a policy has small views too, after Normalize (which multiplies errors by 4.4);
-the largest error of all kinds of views, and the mean of their means.
+Views have 48 x 48 pixels, and small views of multi-crop policies 24 x 24. Errors are those after Normalize, which multiplies
+them by 4.4. *largest* is over all kinds of views of a policy, *mean* the mean of their means.
 
 """
 
 
 def rows(cases: Iterable[tuple[str, Callable[[str], Comparison]]]) -> str:
-    """A table with three columns a backend; `kornia` has a table of its own."""
+    """A table with three columns per backend, except `kornia`, which has a table of its own."""
     names = [name for name in TOLERANCE if name != "kornia"]
     lines = [
         "| |" + "".join(f" {name}: largest | mean | left out |" for name in names),
@@ -105,7 +115,7 @@ def rows(cases: Iterable[tuple[str, Callable[[str], Comparison]]]) -> str:
 
 
 def kornia_table() -> str:
-    """For every op the function of Kornia, its errors, and whether the backend runs it."""
+    """For every op: the nearest function of Kornia, its errors, and whether the backend runs it."""
     lines = ["| op | runs | Kornia's function | largest in [0, 1] | outside | why ours |", "|---|---|---|---:|---:|---|"]
     for row in kornia_rows():
         errors = ("" if value is None else f"{value:.1e}" for value in (row.inside, row.outside))

@@ -1,4 +1,4 @@
-"""The backend "dali": what it refuses, how its graphs are kept, and that pixels go in and out unharmed."""
+"""The backend "dali": which ops it refuses, how its graphs are cached, and that views keep their pixels."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -31,7 +31,7 @@ def views(policy=SIMCLR, images=None, count=None, **options):
 @pytest.mark.parametrize("name", [*CROPS, *MAPS])
 def test_what_is_refused_is_refused_whatever_comes_with_it(name):
     steps = steps_of(name)
-    taken = dali.take(steps, "images")
+    taken = dali.count_supported(steps, "images")
     assert (taken < len(steps)) == (name in REFUSES["dali"])
     if taken < len(steps):
         with pytest.raises(ValueError, match=rf"no backend of dali has {type(steps[taken]).__name__}\("):
@@ -49,7 +49,7 @@ def test_a_refusal_names_the_op_and_what_to_do():
 
 
 def test_approximate_takes_the_nearest_pixel_by_dalis_rule():
-    """Of a picture made twice as large both rules take the same pixels; of one made smaller, neighbours."""
+    """When doubling a picture both rules select the same pixels; when shrinking one, they may select neighbours."""
     policy = Policy(View((32, 48), gpuaug.Resize((32, 48), "nearest")))
     images = Images.from_list([np.random.default_rng(0).integers(0, 256, (16, 24, 3), dtype=np.uint8)])
     draws = gpuaug.sample(policy, [0])
@@ -156,7 +156,7 @@ def test_sizes_that_never_agree_come_out_as_a_list():
 
 
 def test_normalize_may_stand_anywhere():
-    """Its place at the end is a case of its own."""
+    """At the end of a view, the graph treats it separately."""
     ops, draws = tables([gpuaug.CenterCrop(), gpuaug.Normalize(), gpuaug.RandomErasing(1.0), gpuaug.ToDtype()], 8, 40)
     assert compare("dali", photos(), ops, draws).largest < 1e-5
     choice = gpuaug.OneOf(gpuaug.Normalize(), gpuaug.RandomInvert(1.0))
@@ -179,7 +179,7 @@ def test_without_the_cubic_filters_table_it_is_nearer(name):
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_process_has_graphs_of_its_own():
-    """Even where it needs so many that the oldest are dropped."""
+    """This holds even if it needs so many graphs that the oldest are dropped."""
     test_few_graphs_are_kept()
     expected = views()[0]
     read, write = os.pipe()

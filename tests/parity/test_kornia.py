@@ -1,4 +1,4 @@
-"""The backend "kornia" runs Kornia's functions, and only those that equal the truth on any pixels."""
+"""The backend "kornia" runs exactly those functions of Kornia that equal the truth on any pixels."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ def plan(*ops, size=32):
 def test_the_table_of_the_docs_leaves_no_op_out():
     judged = {type(op) for name, op in MAPS.items() if name in USED or name in REFUSED}
     judged |= {type(op) for name, ops in CROPS.items() if name in REFUSED for op in ops}
-    # A padded crop cuts as CenterCrop does; ToDtype changes no pixel.
+    # A padded crop works like CenterCrop; ToDtype changes no pixel.
     assert judged | {gpuaug.RandomCrop, gpuaug.ToDtype} == {type(op) for op in MAPS.values()} | {
         type(op) for ops in CROPS.values() for op in ops
     }
@@ -30,20 +30,20 @@ def test_the_table_of_the_docs_leaves_no_op_out():
 
 @pytest.mark.parametrize("name", [name for name in MAPS if name in USED or name in REFUSED])
 def test_the_backend_takes_what_the_table_says(name):
-    assert kornia.take([MAPS[name]], "floats") == (name in USED)
+    assert kornia.count_supported([MAPS[name]], "floats") == (name in USED)
 
 
 @pytest.mark.parametrize("where", ["inside", "outside"])
 @pytest.mark.parametrize("name", USED)
 def test_what_is_used_equals_the_truth_on_any_pixels(name, where):
-    """Within [0, 1], between the levels of 8 bits, and outside, where noise, erasing and Normalize leave pixels."""
+    """Between 8-bit levels in [0, 1], and outside [0, 1], where noise, erasing and Normalize leave pixels."""
     x = inputs()[where == "outside"]
     assert used_error(MAPS[name], x) <= TOLERANCE["kornia"]
 
 
 @pytest.mark.parametrize("op", [MAPS["RandomAffine bilinear"], MAPS["RandomPerspective bilinear"]])
 def test_warps_of_a_large_view_equal_the_truth(op):
-    """At ImageNet's 224 pixels: the rounding of a coordinate grows with the picture, in the truth as in Kornia."""
+    """At 224 pixels: the rounding error of coordinates grows with the image, both in the truth and in Kornia."""
     images = [torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255 for image in photographs()]
     x = torch.cat([torch.nn.functional.interpolate(image, (224, 224), mode="bilinear") for image in images] * 2)
     assert used_error(op, x) <= TOLERANCE["kornia"]
@@ -53,7 +53,7 @@ def test_the_plan_shows_whose_function_does_a_step():
     blur, gray, norm = gpuaug.GaussianBlur(5), gpuaug.RandomGrayscale(), gpuaug.Normalize()
     crop, jitter = gpuaug.RandomResizedCrop(), gpuaug.ColorJitter(0.4, 0.4, 0.4, 0.1)
     assert plan(HALF, crop, HALF, jitter, gray, blur, norm) == [
-        ("batched", ["RandomHorizontalFlip", "RandomResizedCrop"]),  # images of any sizes, until the crop
+        ("batched", ["RandomHorizontalFlip", "RandomResizedCrop"]),  # images differ in size until the crop
         ("kornia", ["RandomHorizontalFlip"]),
         ("batched", ["ColorJitter"]),
         ("kornia", ["RandomGrayscale", "GaussianBlur", "Normalize"]),
@@ -78,7 +78,7 @@ def test_arguments_decide_whose_function_runs(op, taken):
 
 
 def test_kornias_functions_are_called(monkeypatch):
-    """Not ours under its name: without the function of Kornia there is no view."""
+    """The backend calls Kornia's function, not one of ours under its name."""
     called = []
     blur = kornia.kornia.filters.gaussian_blur2d
 

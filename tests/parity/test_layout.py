@@ -1,4 +1,4 @@
-"""Pixels in any order in memory give the same views, to the last bit, on every backend."""
+"""The same pixels in any memory layout give views with the same bits, on every backend."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def views(images, policy, backend):
 
 
 def scattered(images, planar):
-    """The same images in a buffer that holds more, the last first, each by rows or by planes."""
+    """The same images in a larger buffer in reverse order, each as rows or as planes."""
     gap, parts, starts, at = 50, [], [], 0
     for image in reversed(list(images)):
         parts += [torch.arange(gap, dtype=torch.uint8), (image.permute(2, 0, 1) if planar else image).reshape(-1)]
@@ -71,7 +71,7 @@ def test_tensors_of_any_layout(backend, layout):
 
 
 def test_the_kernels_are_compiled_once_for_all_of_them():
-    """A layout, or floats, that came in another type would have them compiled again, for a minute."""
+    """A layout that reaches the kernels with another type would compile them again, for a minute."""
     for images in (BATCH, scattered(photos(), True), scattered(photos(), False), photos()):
         views(images, CHEAP, "fused")
     ops, draws = map_tables(gpuaug.RandomInvert(), len(uniform()))
@@ -81,7 +81,7 @@ def test_the_kernels_are_compiled_once_for_all_of_them():
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (2, 3), (3, 400), (300, 2), (257, 131)])
 def test_planes_of_odd_sizes(size):
-    """The filter reads beyond its pixels, where the next plane, or nothing, is."""
+    """The filter reads beyond its pixels, into the next plane or past the end."""
     tensor = pixels(3, *size)
     for policy in (WIDE, CHEAP):
         assert torch.equal(views(tensor, policy, "fused")[0], views(rows(tensor), policy, "fused")[0])

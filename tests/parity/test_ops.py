@@ -1,4 +1,4 @@
-"""Every op of every backend against the truth, on the same pixels and the same draws."""
+"""Every op of every backend agrees with the truth on the same pixels and the same draws."""
 
 import numpy as np
 import pytest
@@ -55,7 +55,7 @@ def test_an_op_behind_a_crop_of_8_bit_images_equals_the_truth(backend, name, cro
 
 @pytest.mark.parametrize(("backend", "name"), pairs(CROPS))
 def test_a_crop_of_ragged_images_equals_the_truth(backend, name):
-    """Among the images are one pixel, one of 3000 x 20 and one of 8 x 8 that is enlarged."""
+    """The images include a single pixel, one of 3000 x 20, and one of 8 x 8 that is enlarged."""
     ops, draws = tables(CROPS[name], len(ragged()), 64)
     result = compare(backend, ragged(), ops, draws)
     assert result.within(TOLERANCE[backend]), result
@@ -63,7 +63,7 @@ def test_a_crop_of_ragged_images_equals_the_truth(backend, name):
 
 @pytest.mark.parametrize(("backend", "name"), pairs(name for name in CROPS if name.startswith("RandomResizedCrop ")))
 def test_enlarging_eight_pixels_to_224_equals_the_truth(backend, name):
-    """Each output pixel has its own weights, and the borders drop taps."""
+    """When enlarging, each output pixel has its own weights, and taps outside the border are dropped."""
     images = Images.from_list([np.random.default_rng(2).integers(0, 256, (8, 8, 3), dtype=np.uint8)] * 2)
     ops, draws = tables(CROPS[name], 2, 224)
     assert compare(backend, images, ops, draws).within(TOLERANCE[backend])
@@ -71,7 +71,7 @@ def test_enlarging_eight_pixels_to_224_equals_the_truth(backend, name):
 
 @everywhere
 def test_the_cases_leave_no_op_out(backend):
-    """Every op that a backend claims is compared with the truth by one of the cases."""
+    """Every op that a backend has is in one of the cases."""
     compared = {type(op) for op in MAPS.values()} | {type(op) for ops in CROPS.values() for op in ops}
     assert set(backends.load(backend).ops) <= compared
 
@@ -81,7 +81,7 @@ def test_the_cases_leave_no_op_out(backend):
     ("backend", "name"), pairs(name for name, op in MAPS.items() if not isinstance(op, gpuaug.GaussianBlur))
 )
 def test_tiny_images_equal_the_truth(backend, name, size):
-    """One pixel, one line, and sizes around the 3 x 3 window of sharpness."""
+    """A single pixel, a line, and sizes around the 3 x 3 window of sharpness."""
     ops, draws = map_tables(MAPS[name], 4)
     x = torch.rand((4, 3, *size), generator=torch.Generator().manual_seed(3))
     assert compare(backend, x, ops, draws).largest <= TOLERANCE[backend]
@@ -89,7 +89,7 @@ def test_tiny_images_equal_the_truth(backend, name, size):
 
 @everywhere
 def test_blur_of_a_small_image_equals_the_truth(backend):
-    """The kernel of 5 reaches over the whole of 3 pixels and is mirrored at both ends."""
+    """A kernel of 5 covers all 3 pixels and is reflected at both ends."""
     ops, draws = map_tables(gpuaug.GaussianBlur(5, p=1.0), 4)
     x = torch.rand((4, 3, 3, 4), generator=torch.Generator().manual_seed(3))
     made, truth = (made_by(name, x, ops, draws) for name in (backend, TRUTH))
@@ -114,7 +114,7 @@ def test_hue_is_finite_where_the_largest_channel_is_zero(backend):
 
 @everywhere
 def test_hue_of_values_outside_the_unit_range_equals_the_truth(backend):
-    """What noise or Normalize made, as torchvision treats it: clamped but for the channel that is the largest."""
+    """Noise or Normalize make such values; torchvision clamps all channels except the largest."""
     x = torch.rand((16, 3, 20, 20), generator=torch.Generator().manual_seed(4)) * 1.4 - 0.2
     ops, draws = map_tables(gpuaug.ColorJitter(hue=0.5), 16)
     assert compare(backend, x, ops, draws).within(TOLERANCE[backend])
@@ -123,7 +123,7 @@ def test_hue_of_values_outside_the_unit_range_equals_the_truth(backend):
 @pytest.mark.parametrize("backend", [TRUTH, *BACKENDS])
 @pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
 def test_autocontrast_leaves_a_flat_picture_as_it_is(backend, mode):
-    """All 256 grays: a filter's rounding is nothing to stretch."""
+    """All 256 grays: the rounding error of a filter must not be stretched."""
     images = Images.from_list([np.full((30, 37, 3), level, np.uint8) for level in range(256)])
     crop = gpuaug.RandomResizedCrop(interpolation=mode)
     made = made_by(backend, images, *tables([crop, gpuaug.RandomAutocontrast(1.0)], 256, 24))
@@ -132,7 +132,7 @@ def test_autocontrast_leaves_a_flat_picture_as_it_is(backend, mode):
 
 @pytest.mark.parametrize("backend", [TRUTH, *BACKENDS])
 def test_autocontrast_stretches_the_step_from_a_level_to_the_next(backend):
-    """Of each channel by itself: what 8 bits tell apart is stretched, as it was; a flat channel beside it is not."""
+    """Each channel on its own: a difference of one 8-bit level is stretched, a flat channel beside it is not."""
     levels = np.zeros((12, 10, 3), np.uint8)
     levels[..., 0], levels[..., 1], levels[:5, :, 1] = 7, 100, 101
     images = Images.from_list([levels])
@@ -144,18 +144,18 @@ def test_autocontrast_stretches_the_step_from_a_level_to_the_next(backend):
 
 
 def test_the_mean_does_not_depend_on_the_order_of_summation():
-    """The mean of contrast has the same bits for the pixels in any order, as in a batch or on threads of any number."""
+    """The mean in contrast has the same bits for any order of pixels, hence for any batch and number of threads."""
     generator = torch.Generator().manual_seed(7)
     x = torch.rand((200, 1, 60, 60), generator=generator)
     shuffled = x.flatten(1)[:, torch.randperm(3600, generator=generator)].view_as(x)
     assert torch.equal(color.mean(x), color.mean(shuffled))
-    assert not torch.equal(x.mean((1, 2, 3)), shuffled.mean((1, 2, 3)))  # which is not so for a plain sum
+    assert not torch.equal(x.mean((1, 2, 3)), shuffled.mean((1, 2, 3)))  # a plain sum depends on it
 
 
 @pytest.mark.parametrize(("backend", "name"), pairs(MAPS))
 def test_the_input_is_not_changed(backend, name):
     ops, draws = map_tables(MAPS[name], 16)
-    draws = [{**step, "apply": np.ones(16, bool)} for step in draws]  # else the op may work on a copy of some rows
+    draws = [{**step, "apply": np.ones(16, bool)} for step in draws]  # without this, the op may work on a copy of some rows
     x = uniform().clone()
     made_by(backend, x, ops, draws)
     assert torch.equal(x, uniform())
@@ -171,7 +171,7 @@ def test_the_buffer_is_not_changed(backend, name):
 
 @everywhere
 def test_one_tensor_a_list_and_images_of_one_size_give_the_same_bits(backend):
-    """The three kinds of batch are the same pixels."""
+    """The three kinds of batch hold the same pixels."""
     ops, draws = tables([gpuaug.RandomHorizontalFlip(), gpuaug.RandomResizedCrop(), gpuaug.ColorJitter(0.4)], 8, 32)
     images = Images.from_tensor((uniform()[:8] * 255).round().to(torch.uint8))
     floats = torch.stack([image.permute(2, 0, 1).float() / 255 for image in images])
@@ -180,7 +180,7 @@ def test_one_tensor_a_list_and_images_of_one_size_give_the_same_bits(backend):
     assert torch.equal(made[0], made[2])
 
 
-@pytest.mark.parametrize("backend", ["batched"])  # the fused backend leaves such ops to it
+@pytest.mark.parametrize("backend", ["batched"])  # the fused backend leaves such ops to `batched`
 def test_sizes_that_never_agree_come_out_as_a_list(backend):
     op = gpuaug.RandomHorizontalFlip(1.0)
     out = backends.load(backend).apply(photos(), [op], [{"apply": np.ones(len(photos()), bool)}])
@@ -201,7 +201,7 @@ SMOOTH = (
 
 @pytest.mark.parametrize("name", SMOOTH)
 def test_gradients_equal_the_slope_of_the_truth(name):
-    """torchvision works in place and gives no gradients; its slope along a direction must be the gradient's."""
+    """torchvision works in place and has no gradients, so its slope along a direction is compared with our gradient's."""
     check_gradient(*map_tables(MAPS[name], 16), (HEIGHT, WIDTH))
 
 
@@ -213,7 +213,9 @@ def check_gradient(ops, draws, size, step=1e-3):
     x = (uniform() * 0.5 + 0.25).requires_grad_()
     generator = torch.Generator().manual_seed(5)
     weight = torch.rand((16, 3, *size), generator=generator)
-    direction = torch.randn(x.shape, generator=generator) * 0.1 + 1  # alike in sign, lest the slope be a small difference
+    direction = (
+        torch.randn(x.shape, generator=generator) * 0.1 + 1
+    )  # of one sign, so that the slope is not a small difference of large numbers
     (backends.load("batched").apply(x, ops, draws) * weight).sum().backward()
     with torch.no_grad():
         ahead, behind = (backends.load(TRUTH).apply(x + h * direction, ops, draws) for h in (step, -step))
@@ -223,7 +225,7 @@ def check_gradient(ops, draws, size, step=1e-3):
 
 
 class NoReadback(TorchDispatchMode):
-    """Fails on what makes a host wait for its device: reading a value, and sizes that depend on values."""
+    """Fails on operations that make the host wait for the device: reading values, and sizes that depend on values."""
 
     FORBIDDEN = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "bincount", "repeat_interleave.Tensor", "equal")
 

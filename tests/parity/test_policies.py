@@ -1,4 +1,4 @@
-"""Whole views: named policies and random chains of ops against the truth, and independence of the batch."""
+"""Named policies and random chains of ops agree with the truth, and views do not depend on their batch."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from .cases import CHAIN_TOLERANCE, MAPS, REFUSES, TOLERANCE, compare, pairs, ph
 
 @pytest.mark.parametrize(("backend", "name"), pairs(gpuaug.policies))
 def test_a_named_policy_equals_the_truth(backend, name):
-    """Every kind of view that the policy has, on ragged photographs."""
+    """Every kind of view of the policy, on photographs of different sizes."""
     for ops, draws in policy_cases(name):
         result = compare(backend, photos(), ops, draws)
         assert result.within(TOLERANCE[backend]), result
@@ -39,7 +39,7 @@ links = st.one_of(plain, st.builds(lambda a, b: OneOf(a, b, p=0.9), plain, plain
 @settings(max_examples=25, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(sized=st.sampled_from(SIZED), ops=st.lists(links, min_size=1, max_size=5), seed=st.integers(0, 2**64 - 1))
 def test_a_random_chain_of_ops_equals_the_truth(backend, sized, ops, seed):
-    """Within 1/255, but for a few pixels that lie at a jump of the truth (see `cases.compare`)."""
+    """Within 1/255, except for a few pixels at a jump of the truth (see `cases.compare`)."""
     policy = Policy(View(40, *sized, *ops, gpuaug.Normalize()))
     draws = gpuaug.sample(policy, range(len(photos())), seed=seed).tables[0]
     result = compare(backend, photos(), policy.views[0].steps, draws, CHAIN_TOLERANCE)
@@ -56,7 +56,7 @@ DALI = [op for name, op in MAPS.items() if op in CHAINED and name not in REFUSES
     seed=st.integers(0, 2**64 - 1),
 )
 def test_a_random_chain_in_dali_equals_the_truth(sized, ops, seed):
-    """The same of the ops that DALI takes, without the bicubic crop, whose error they would multiply."""
+    """Chains of the ops that DALI has, without the bicubic crop, whose error they would multiply."""
     policy = Policy(View(40, *sized, *(op for op in ops if not isinstance(op, gpuaug.ToDtype)), gpuaug.Normalize()))
     draws = gpuaug.sample(policy, range(len(photos())), seed=seed).tables[0]
     result = compare("dali", photos(), policy.views[0].steps, draws, CHAIN_TOLERANCE)
@@ -64,7 +64,7 @@ def test_a_random_chain_in_dali_equals_the_truth(sized, ops, seed):
 
 
 def assorted(count=64):
-    """Images of many sizes, one of them fifty times as large as the others and one a single pixel."""
+    """Images of many sizes: one is fifty times as large as the others, and one is a single pixel."""
     rng = np.random.default_rng(1)
     sizes = rng.integers(20, 70, (count, 2))
     sizes[10], sizes[20] = (300, 400), (1, 1)
@@ -86,7 +86,7 @@ VIEWS = {
 
 @pytest.mark.parametrize(("backend", "name"), pairs(VIEWS))
 def test_a_view_has_the_same_bits_in_any_batch(backend, name, set_threads):
-    """In a batch of 1, 7 or 64, on one thread or three, beside any images: equal to the last bit, and the sign of zero."""
+    """In a batch of 1, 7 or 64, on one thread or three, beside any images, the bits are the same, even the sign of zero."""
     images = assorted()
     augment = Augmenter(Policy(VIEWS[name]), backend)
 
@@ -124,7 +124,7 @@ def test_a_view_of_extreme_images_is_finite(backend, name):
 
 
 def test_large_batches_go_through_in_parts(monkeypatch):
-    """Parts of any size give the same bits; where memory is short, one image at a time."""
+    """Parts of any size give the same bits, down to one image at a time."""
     policy = gpuaug.policy("simclr", size=32)
     draws = gpuaug.sample(policy, range(16))
     images = Images.from_list(assorted(21)[5:])

@@ -1,4 +1,4 @@
-"""A bicubic filter overshoots black and white, which 8 bits cannot hold: every backend clips it."""
+"""Every backend clips the overshoot of a bicubic filter, as 8 bits do."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from gpuaug import Images, Policy, View, backends
 from .cases import REFUSES, TOLERANCE, TRUTH, made_by, pairs, photographs, photos, policy_cases, tables
 
 ROUNDING = 1.3e-4
-"""Two steps of the 16-bit fixed point in which a blur may be made; a float32 filter's weights miss a sum of 1 by 1e-6."""
+"""Two steps of the 16-bit fixed point that a blur may use. In float32, a filter's weights sum to 1 within 1e-6."""
 
 EVERY = [TRUTH, *TOLERANCE]
 
@@ -22,7 +22,7 @@ def range_of(made):
 
 @pytest.mark.parametrize(("backend", "name"), [*((TRUTH, name) for name in gpuaug.policies), *pairs(gpuaug.policies)])
 def test_views_lie_between_black_and_white(backend, name):
-    """Of every named policy, before Normalize; among the images are a checkerboard and stripes."""
+    """Every named policy without Normalize; the images include a checkerboard and stripes."""
     for ops, draws in policy_cases(name):
         kept = [k for k, o in enumerate(ops) if not isinstance(o, gpuaug.Normalize)]
         low, high = range_of(made_by(backend, photos(), [ops[k] for k in kept], [draws[k] for k in kept]))
@@ -33,7 +33,7 @@ def test_views_lie_between_black_and_white(backend, name):
 @pytest.mark.parametrize("backend", EVERY)
 @pytest.mark.parametrize("kind", [gpuaug.RandomResizedCrop, gpuaug.Resize])
 def test_a_bicubic_crop_reaches_black_and_white_and_no_further(backend, kind):
-    """Stripes are the worst case; with a program behind the crop, without one, and through either form of the CPU's kernels."""
+    """Stripes are the worst case: with and without ops after the crop, and with both kinds of CPU kernels."""
     for more in ((), (gpuaug.RandomGrayscale(1.0),), (gpuaug.RandomInvert(1.0),)):
         ops, draws = tables([kind(interpolation="bicubic"), *more], len(photos()), 64)
         assert range_of(made_by(backend, photos(), ops, draws)) == pytest.approx((0, 1), abs=2e-4)
@@ -44,7 +44,7 @@ def test_a_bicubic_crop_reaches_black_and_white_and_no_further(backend, kind):
 
 @pytest.mark.parametrize("backend", EVERY)
 def test_a_bicubic_crop_is_near_pillows_on_8_bits(backend):
-    """Pillow rounds and clips after the rows and again after the columns; unclipped the distance is twice as large."""
+    """Pillow rounds and clips after the rows and again after the columns. Without clipping, the distance is twice as large."""
     image = photographs()[0]
     op = gpuaug.RandomResizedCrop(scale=(0.1, 0.3), interpolation="bicubic")
     ops, draws = tables([op], 24, 96)
@@ -59,7 +59,7 @@ def test_a_bicubic_crop_is_near_pillows_on_8_bits(backend):
 
 @pytest.mark.parametrize("backend", [name for name in EVERY if name not in REFUSES or name == "dali"])
 def test_pixels_of_a_wider_range_keep_it(backend):
-    """A bicubic resize behind Normalize is clipped to the range of its input, not to [0, 1]."""
+    """A bicubic resize after Normalize is clipped to the range of its input, not to [0, 1]."""
     policy = Policy(View(64, gpuaug.Normalize(), gpuaug.Resize((64, 64), "bicubic")))
     steps, draws = policy.views[0].steps, gpuaug.sample(policy, range(len(photos()))).tables[0]
     made, truth = (made_by(name, photos(), steps, draws) for name in (backend, TRUTH))
@@ -73,7 +73,7 @@ def test_pixels_of_a_wider_range_keep_it(backend):
 
 
 def test_of_8_bit_pixels_the_range_is_black_to_white():
-    """Even where a picture uses little of it: a gray picture of two levels may overshoot these."""
+    """The range is that of 8 bits, not of the picture: a picture of two grays may overshoot them."""
     steps = [gpuaug.Resize((64, 64), "bicubic")]
     stripes = np.broadcast_to((np.arange(40) // 4 % 2 * 55 + 100)[None, :, None], (40, 40, 3)).astype(np.uint8)
     made = made_by(TRUTH, Images.from_list([stripes]), steps, [{}])

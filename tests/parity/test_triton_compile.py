@@ -1,4 +1,4 @@
-"""Every Triton kernel compiles for every supported generation of devices, without one, and spills no register."""
+"""Every Triton kernel compiles for every supported GPU generation, without a GPU, and spills no register."""
 
 import pytest
 
@@ -17,7 +17,7 @@ def test_a_kernel_compiles_and_spills_nothing(name, capability):
 
 
 def test_the_table_has_a_row_for_every_kernel():
-    """Compiled already by the tests above."""
+    """The tests above have compiled the kernels already."""
     text = table()
     assert all(f"| `{v.kernel}` | {v.name} |" in text for v in VARIANTS.values())
     assert "spilled)" not in text

@@ -1,4 +1,4 @@
-"""The truth itself against torchvision's transform classes, given the parameters that they would have drawn."""
+"""The truth equals torchvision's transform classes when these get the same parameters."""
 
 from itertools import product
 
@@ -24,7 +24,7 @@ def picture(height, width):
 
 @pytest.mark.parametrize("out", [(1, 1), (2, 5), (7, 4), (12, 12)])
 def test_center_crop_equals_torchvisions_for_every_size(out):
-    """Odd and even differences, padding in one direction and cropping in the other."""
+    """Odd and even differences of size, and padding in one direction with cropping in the other."""
     op = gpuaug.CenterCrop(out)
     for height, width in product(range(1, 14), repeat=2):
         x = picture(height, width)
@@ -38,7 +38,7 @@ def test_center_crop_equals_torchvisions_for_every_size(out):
     ("padding", "needed"), [(None, False), (3, False), ((2, 5), False), ((1, 2, 3, 4), False), (None, True)]
 )
 def test_random_crop_equals_torchvisions(mode, padding, needed):
-    """Padding of one, two and four numbers, and as much as needed; every place that the draws give is torchvision's place."""
+    """Padding by one, two and four numbers and by as much as needed; every drawn position is a position of torchvision's."""
     x = picture(14, 25) if needed else picture(22, 25)
     (op,), (draws,) = tables([gpuaug.RandomCrop(20, padding, needed, 0.3, mode)], 20, 20)
     reference = v2.RandomCrop(20, padding, needed, [0.3] * 3 if mode == "constant" else 0, mode)
@@ -98,7 +98,7 @@ def test_perspective_equals_torchvisions_for_the_same_corners():
     ids=lambda value: str(value) if isinstance(value, gpuaug.ops.Op) else "",
 )
 def test_a_transform_without_chance_equals_torchvisions(op, reference):
-    """Where nothing is left to draw, the op is torchvision's class of the same name and arguments."""
+    """With arguments that leave nothing to draw, the op equals torchvision's class of the same name and arguments."""
     ops, draws = map_tables(op, 16)
     expected = torch.stack([reference(image) for image in uniform()])
     assert (truth(uniform(), ops, draws) - expected).abs().max() < 1e-6
@@ -123,7 +123,7 @@ def test_every_op_has_its_truth():
     assert set(backends.load(TRUTH).ops) == kinds - {gpuaug.ops.Op, gpuaug.OneOf}
 
 
-# The truth's arithmetic, for the ops whose faults the field knows.
+# The arithmetic of ops that other libraries are known to get wrong.
 
 
 def dim(height, width):
@@ -132,7 +132,7 @@ def dim(height, width):
 
 
 def apply_one(op, image):
-    """The view, and the draws it was made from."""
+    """The view and the draws that it was made from."""
     policy = gpuaug.Policy(gpuaug.View((image.shape[1], image.shape[2]), gpuaug.CenterCrop(), op))
     draws = gpuaug.sample(policy, [0], seed=2)
     (view,) = gpuaug.Augmenter(policy, "torchvision")(image[None], draws)
@@ -141,7 +141,7 @@ def apply_one(op, image):
 
 @pytest.mark.parametrize("part", ["brightness", "contrast", "saturation"])
 def test_brightness_multiplies_contrast_keeps_the_gray_mean_saturation_the_gray(part):
-    """Not BYOL's additive brightness nor its per-channel means, nor a contrast about one half (triton-augment)."""
+    """Unlike BYOL's additive brightness and per-channel means, and contrast relative to one half (triton-augment)."""
     image = dim(8, 8)
     x = image.float() / 255
     gray = (x * torch.tensor([0.2989, 0.587, 0.114])[:, None, None]).sum(0, keepdim=True)

@@ -1,8 +1,8 @@
-"""The Triton kernels against the truth, on small images: cases for `test_triton`, and a command that runs them all on the CPU.
+"""Cases that compare the Triton kernels with the truth on small images, and a command that runs them on the CPU.
 
     TRITON_INTERPRET=1 python -m parity.triton_interpreter
 
-Triton reads that variable when it is imported, so tests run this in a process of its own. It prints one line of JSON a case.
+Triton reads that variable when it is imported, so tests run this in a process of its own. It prints one line of JSON per case.
 """
 
 from __future__ import annotations
@@ -25,13 +25,21 @@ from gpuaug.ops import Op, OpDraws
 from .cases import MAPS, NUDGE, TRUTH, as_tensor, jumps, photographs, tables
 
 LARGEST, MEAN = 2e-4, 2e-5
-"""Errors that are allowed, for pixel values in [0, 1]; half of the first is what a blur may cut off."""
+"""Largest and mean error allowed, for pixel values in [0, 1]; half of the first is what a blur may cut off."""
 
 NARROW = 1e-3
-"""The same, largest, of bfloat16 and float16, beyond their own rounding: scratch is rounded to 1/32767."""
+"""Largest error of bfloat16 and float16 beyond their own rounding: their scratch memory is rounded to 1/32767."""
 
 Result = dict[str, float]
-"""largest: error, mean: error; on the pixels that are compared, see `cases.compare`. exempt: share of the others."""
+"""Largest and mean error of the pixels that are compared (see `cases.compare`), and the share of the others (exempt)."""
+
+
+def check_result(case: str, result: Result) -> None:
+    # The scratch memory of narrow views is rounded, and later instructions amplify that.
+    largest, mean = (NARROW, 10 * MEAN) if "float16" in case else (LARGEST, MEAN)
+    assert result["largest"] <= largest, result
+    assert result["mean"] <= mean, result
+    assert result["exempt"] <= 0.01, result
 
 
 def noise(height: int, width: int) -> np.ndarray[Any, Any]:
@@ -40,7 +48,7 @@ def noise(height: int, width: int) -> np.ndarray[Any, Any]:
 
 @cache
 def photos() -> Images:
-    """Pieces of two photographs, and stripes of one pixel and a flat image between them."""
+    """Parts of two photographs, and between them stripes of one pixel and a flat image."""
     astronaut, coffee = photographs()[:2]
     stripes = np.broadcast_to((np.arange(25) % 2 * 255)[None, :, None], (31, 25, 3)).astype(np.uint8)
     flat = np.full((20, 28, 3), (30, 120, 120), np.uint8)
@@ -49,13 +57,13 @@ def photos() -> Images:
 
 @cache
 def ragged() -> Images:
-    """One pixel, a line of pixels, strong shrinking, enlarging, and one pixel again where the memory ends."""
+    """A single pixel, a line of pixels, strong shrinking, enlarging, and a single pixel at the end of the memory."""
     return Images.from_list([photographs()[0][:50, :70], noise(1, 1), noise(40, 1), noise(300, 20), noise(8, 8), noise(1, 1)])
 
 
 @cache
 def floats() -> torch.Tensor:
-    """Four float32 images (4, 3, 34, 30), which take two tiles each."""
+    """Four float32 images (4, 3, 34, 30), which need two tiles each."""
     parts = [photographs()[0][10:44, 40:70], photographs()[3][:34, :30], noise(34, 30), np.full((34, 30, 3), 128, np.uint8)]
     return torch.from_numpy(np.stack(parts)).permute(0, 3, 1, 2).float() / 255
 
@@ -68,8 +76,8 @@ def compare(
     dtype: torch.dtype = torch.float32,
     memory_format: torch.memory_format = torch.contiguous_format,
 ) -> Result:
-    given: backends.Given = "images" if isinstance(batch, Images) else "floats"
-    assert plan.take(ops, given) == len(ops), "the ops must be one fused stage"
+    form: backends.BatchForm = "images" if isinstance(batch, Images) else "floats"
+    assert plan.count_supported(ops, form) == len(ops), "the ops must be one fused stage"
     table = plan.tables(batch, ops, draws)
     there = batch if batch.device.type == device else batch.to(device)
     made = cuda.make_view(there, table, dtype, memory_format).cpu()
@@ -78,7 +86,7 @@ def compare(
     truth = as_tensor(backends.load(TRUTH).apply(batch.to("cpu"), ops, draws))
     error = (made.float() - truth).abs()
     if dtype != torch.float32:
-        # Triton's interpreter does not round to bfloat16 but truncates.
+        # Triton's interpreter truncates to bfloat16 instead of rounding.
         units = 1 if dtype == torch.bfloat16 and device == "cpu" else 0.5
         error = (error - units * torch.finfo(dtype).eps * truth.abs()).clamp(min=0)
     error = error / torch.from_numpy(table.scale)[:, None, None]
@@ -90,7 +98,7 @@ def compare(
     return {"largest": float(kept.max()), "mean": float(kept.mean()), "exempt": float(out.float().mean())}
 
 
-# Kinds of case: each gives a result on a device.
+# Kinds of cases: each returns a result on a device.
 
 
 def alone(op: Op, device: str) -> Result:
@@ -111,13 +119,13 @@ CROPS: dict[str, tuple[Op, ...]] = {
 
 
 def crop(ops: Sequence[Op], device: str) -> Result:
-    """Ragged images to a view of two tiles; one of 8 x 8 is enlarged, one of 300 x 20 shrunk ten times."""
+    """Images of different sizes to a view of two tiles: 8 x 8 is enlarged, 300 x 20 is shrunk ten times."""
     steps, draws = tables(ops, len(ragged()), (30, 40))
     return compare(ragged(), steps, draws, device)
 
 
 def at_every_border(device: str) -> Result:
-    """Crops of nine places that reach beyond the image on the left, on the right, above and below."""
+    """Crops at nine positions that reach beyond the image on the left, on the right, above and below."""
     images = Images.from_list([noise(20, 26)] * 9)
     steps, draws = tables([gpuaug.RandomCrop(padding=12, pad_if_needed=True), gpuaug.RandomHorizontalFlip()], 9, 24)
     share = np.array([0, 0.5, 0.999], dtype=np.float32)
@@ -126,7 +134,7 @@ def at_every_border(device: str) -> Result:
 
 
 def beyond_every_border(device: str) -> Result:
-    """Crops that lie wholly in the padding, touch the image by a corner, or show it."""
+    """Crops that are entirely in the padding, touch a corner of the image, or show it."""
     images = Images.from_list([noise(20, 26)] * 25)
     steps, draws = tables([gpuaug.RandomCrop(padding=30), gpuaug.RandomHorizontalFlip()], 25, 24)
     share = np.linspace(0, 0.999, 5, dtype=np.float32)
@@ -142,7 +150,7 @@ def named(name: str, device: str) -> Result:
 
 @cache
 def kinds(views: tuple[View, ...], device: str) -> Result:
-    """The worst of every kind of view; some policies share theirs."""
+    """The worst result over the kinds of view; cached, since some policies share their views."""
     draws = gpuaug.sample(Policy(*views), range(len(photos())), seed=7)
     groups = groupby(zip(views, draws.tables, strict=True), key=lambda pair: pair[0])
     rows = [compare(photos(), view.steps, next(group)[1], device) for view, group in groups]
@@ -156,7 +164,7 @@ def strong(height: int, width: int, *more: Op) -> Policy:
 
 
 def several_tiles(dtype: torch.dtype, memory_format: torch.memory_format, size: tuple[int, int], device: str) -> Result:
-    """Contrast and blur over two or six tiles, at a size that is no multiple of a tile's."""
+    """Contrast and blur over two or six tiles, at a size that is not a multiple of a tile."""
     policy = strong(*size, gpuaug.RandomSolarize(p=0.5))
     images = Images.from_list([photos()[0], photos()[3]])
     draws = gpuaug.sample(policy, range(len(images)), seed=1)
@@ -172,7 +180,7 @@ def two_of_each(device: str) -> Result:
 
 
 def batch_does_not_matter(device: str) -> Result:
-    """An image's view is the same bits alone and in a batch, though another's noise makes the batch's scratch float32."""
+    """A view has the same bits alone and in a batch, though noise in another image makes the batch's scratch memory float32."""
     policy = strong(20, 40, gpuaug.GaussianNoise(sigma=3.0, clip=False, p=0.5), gpuaug.GaussianBlur(3, p=0.5))
     draws = gpuaug.sample(policy, range(len(photos())), seed=5)
 
@@ -187,7 +195,7 @@ def batch_does_not_matter(device: str) -> Result:
 
 
 def anywhere_in_memory(device: str) -> Result:
-    """Images whose bytes do not begin at a multiple of four: part of a larger buffer."""
+    """Images whose bytes do not start at a multiple of four: part of a larger buffer."""
     whole = photos().to(device)
     part = Images(whole.buffer[int(whole.offsets[1]) :], whole.shapes[1:])
     assert part.buffer.data_ptr() % 4
@@ -196,7 +204,7 @@ def anywhere_in_memory(device: str) -> Result:
 
 
 def apart_in_memory(planar: bool, device: str) -> Result:
-    """Images in a buffer that holds more, in another order, by rows or by planes: to the bit, the views of packed ones."""
+    """Images in a larger buffer, in another order, as rows or planes: bit for bit the views of packed images."""
     gap, parts, starts, at = 50, [], [], 0
     for image in reversed(list(photos())):
         parts += [torch.arange(gap, dtype=torch.uint8), (image.permute(2, 0, 1) if planar else image).reshape(-1)]
@@ -214,7 +222,7 @@ def apart_in_memory(planar: bool, device: str) -> Result:
     return compare(images, steps, draws, device)
 
 
-FUSED = {name: op for name, op in MAPS.items() if plan.take([op], "floats")}
+FUSED = {name: op for name, op in MAPS.items() if plan.count_supported([op], "floats")}
 
 CASES: dict[str, Callable[[str], Result]] = {
     **{f"{name} alone": partial(alone, op) for name, op in FUSED.items()},

@@ -1,6 +1,7 @@
-"""The general path: every op, batched with parameters of its own for each image, on any torch device, differentiable.
+"""The general path: every op as torch functions on a batch, on any device, differentiable.
 
-It needs torch alone. An image's view has the same bits whatever else is in the batch, and the host never waits for the device.
+Parameters are per image. It needs torch alone. The bits of a view do not depend on what else is in the batch, and the host
+never waits for the device.
 
 run.py       a run of steps over a batch          rows.py      parameters to the device, some rows of a batch
 table.py     which function does an op            color.py     colour, tone and noise
@@ -8,9 +9,9 @@ resample.py  crops, resizes and blurs             warp.py      affine and perspe
 """
 
 from .. import Backend
-from .run import apply, take
+from .run import apply, count_supported
 from .table import OPS
 
-__all__ = ["BACKEND", "OPS", "apply", "take"]
+__all__ = ["BACKEND", "OPS", "apply", "count_supported"]
 
-BACKEND = Backend(OPS, take, apply)
+BACKEND = Backend(OPS, count_supported, apply)

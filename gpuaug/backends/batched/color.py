@@ -1,7 +1,7 @@
-"""Rows colour, tone and noise on float32 (B, 3, H, W), each image with parameters of its own.
+"""Colour, tone and noise on float32 (B, 3, H, W), with parameters per image.
 
-Every operation rounds once: no fused multiply-add (`add(alpha=)`, `addcmul`), which torch's vectorised loops and their tails
-round differently, so a pixel's bits do not depend on where it stands in the batch.
+Every operation rounds once. A fused multiply-add (`add(alpha=)`, `addcmul`) is avoided, because torch's vectorised loops and
+their scalar tails round it differently, and a pixel's bits would depend on where it is in the batch.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .rows import Rows, column, on_groups, send, unchanged
 
 
 def color_jitter(x: torch.Tensor, draws: OpDraws) -> torch.Tensor:
-    """The four parts of a jitter in each image's own order: at every place, images are grouped by the part that is due."""
+    """A jitter in each image's own order: for each of the four positions, images are grouped by the part that comes there."""
     order = ORDERS[draws["order"]]
     for k in range(order.shape[1]):
         groups: list[tuple[Array, Rows]] = []
@@ -54,10 +54,10 @@ def gray(x: torch.Tensor) -> torch.Tensor:
 
 
 def mean(x: torch.Tensor) -> torch.Tensor:
-    """Mean of each image, float32 (B, 1, 1, 1), the same for any order of summation.
+    """Mean of each image, float32 (B, 1, 1, 1), with the same bits for any order of summation.
 
-    Adding and subtracting 1.5 * 2^24 rounds a float64 to a multiple of 2^-28; sums of up to 2^24 such numbers below 2 are
-    exact. MPS has no float64, and sums in float32.
+    Adding and subtracting 1.5 * 2^24 rounds a float64 to a multiple of 2^-28. Sums of up to 2^24 such numbers below 2 are
+    exact. MPS has no float64, so it sums in float32.
     """
     if x.device.type == "mps":
         return x.mean(dim=(1, 2, 3), keepdim=True)
@@ -66,11 +66,11 @@ def mean(x: torch.Tensor) -> torch.Tensor:
 
 
 def hue(x: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
-    """Turn the hue of HSV by `shift` turns. With V = max, C = max - min and H in sixths of a turn, a channel comes back as
+    """Shift the hue of HSV by `shift` turns. With V = max, C = max - min and H in sixths of a turn, a channel becomes
 
         V - C * clamp(min(k, 4 - k), 0, 1),   k = (n + H) mod 6,   n = 5, 3, 1 for red, green, blue.
 
-    Values outside [0, 1] (of noise or Normalize) are clamped but where a channel is V itself, as torchvision does.
+    Values outside [0, 1] (from noise or Normalize) are clamped, except where a channel is V itself, as in torchvision.
     """
     r, g, b = x.unbind(1)
     value = torch.maximum(torch.maximum(r, g), b)
@@ -107,13 +107,13 @@ def autocontrast(x: torch.Tensor) -> torch.Tensor:
 
 
 def equalize(x: torch.Tensor) -> torch.Tensor:
-    """Equalize the histogram of 256 levels of each channel, by PIL's integer arithmetic."""
+    """Equalize each channel's histogram of 256 levels with PIL's integer arithmetic."""
     count, channels, height, width = x.shape
     level = (x.clamp(0, 1) * (256 - 1e-3)).long().reshape(count * channels, height * width)
     histogram = torch.zeros(count * channels, 256, dtype=torch.int64, device=x.device)
     histogram.scatter_add_(1, level, torch.ones_like(level))
     below = histogram.cumsum(1) - histogram
-    # Pixels below the brightest level, in 255 steps; a channel of fewer is left as it is.
+    # `step`: pixels below the brightest level, divided among 255 levels. A channel where this is 0 stays as it is.
     brightest = level.amax(dim=1, keepdim=True)
     step = below.gather(1, brightest) // 255
     table = ((below + step // 2) // step.clamp(min=1)).clamp(0, 255)
@@ -122,7 +122,7 @@ def equalize(x: torch.Tensor) -> torch.Tensor:
 
 
 def sharpness(x: torch.Tensor, factor: float) -> torch.Tensor:
-    """Blend with a 3x3 smoothing (weights 1, the centre 5, over 13) of the inner pixels; thinner images stay as they are."""
+    """Blend inner pixels with a 3x3 smoothing (weights 1, centre 5, over 13); narrower or lower images stay as they are."""
     height, width = x.shape[-2:]
     if height <= 2 or width <= 2:
         return x
@@ -136,7 +136,7 @@ def sharpness(x: torch.Tensor, factor: float) -> torch.Tensor:
 def normal(x: torch.Tensor, key: Array) -> torch.Tensor:
     """Normal noise shaped like x, from keys (B, 2).
 
-    On the CPU one image at a time, so that no bit can depend on where a vectorised logarithm or cosine ends its loop.
+    On the CPU it is made image by image, so that no bit depends on where the loop of a vectorised logarithm or cosine ends.
     """
     (keys,) = send(x.device, key.astype(np.int64))
     rows = 1 if x.device.type == "cpu" else 64

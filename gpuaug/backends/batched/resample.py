@@ -1,8 +1,8 @@
 """Batched resizing, cropping and blurring: every filter is a weighted sum of rows, then of columns.
 
-`embedding_bag` sums a bag of table rows with a weight each, one after the other. Taking an image's rows as the table and an
-output row's taps as the bag makes a separable filter with weights of its own for every image, in one kernel a direction and
-with a fixed order of summation, so that an image's result does not depend on what else is in the batch.
+`embedding_bag` sums the rows of a bag, each times a weight, one after the other. With an image's rows as the table and the taps
+of an output row as the bag, it is a separable filter with weights per image. It takes one kernel per direction and has a fixed
+order of summation, so that an image's result does not depend on what else is in the batch.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ...ops.base import Array, Size
 from .rows import send
 
 PIXELS = {"cpu": 2**16, "other": 2**24}
-"""Pixels that are cut out and resized at a time: on the CPU what stays in its cache, elsewhere about half a gigabyte."""
+"""Pixels that are cropped and resized at a time: on the CPU as many as stay in its cache, elsewhere about half a gigabyte."""
 
 SUPPORT = {"bilinear": 1.0, "bicubic": 2.0}
 """Half the width of each filter, in pixels of the coarser of input and output."""
@@ -29,7 +29,7 @@ SUPPORT = {"bilinear": 1.0, "bicubic": 2.0}
 
 @dataclass(frozen=True)
 class Pixels:
-    """Images of any sizes as one table of pixels: `table` (P, 3), uint8 or float32, `start` (B,), `shapes` (B, 2)."""
+    """Images of any sizes as one table of pixels: `table` (P, 3), uint8 or float32; `start` (B,): first row of each image."""
 
     table: torch.Tensor
     start: Array
@@ -52,19 +52,19 @@ class Pixels:
         return self.shapes[:, 1]
 
     def range(self) -> tuple[Any, Any]:
-        """Least and greatest value of each image as (B, 1, 1, 1), where floats lie outside [0, 1]: 0 and 1 otherwise."""
+        """The range to clip to, per image as (B, 1, 1, 1): [0, 1], or that of its floats where that is wider."""
         if self.table.dtype == torch.uint8:
             return 0.0, 1.0
-        images = self.table.view(len(self.shapes), -1)  # floats are of one size
+        images = self.table.view(len(self.shapes), -1)  # images of floats have one size
         return images.amin(1).clamp(max=0.0).view(-1, 1, 1, 1), images.amax(1).clamp(min=1.0).view(-1, 1, 1, 1)
 
     def take(self, index: torch.Tensor) -> torch.Tensor:
-        """Pixels at these places of the table, float32 of shape (*index.shape, 3); 8-bit values are divided by 255."""
+        """The rows of the table at `index`, float32 of shape (*index.shape, 3); 8-bit values are divided by 255."""
         return unit(self.table.index_select(0, index.reshape(-1)).view(*index.shape, 3))
 
 
 def unit(pixels: torch.Tensor) -> torch.Tensor:
-    """uint8 to float32 in [0, 1]; floats as they are."""
+    """Convert uint8 to float32 in [0, 1]; floats stay as they are."""
     return pixels.to(torch.float32) / 255 if pixels.dtype == torch.uint8 else pixels
 
 
@@ -79,9 +79,9 @@ def weighted_rows(x: torch.Tensor, index: torch.Tensor, weight: torch.Tensor) ->
 
 
 def resample(source: Pixels, boxes: Array, size: Size, interpolation: str) -> torch.Tensor:
-    """Boxes (B, 4) as (top, left, height, width), each resized to `size` with antialiasing: float32 (B, 3, *size).
+    """Resize boxes (B, 4) as (top, left, height, width) to `size` with antialiasing: float32 (B, 3, *size).
 
-    A bicubic filter overshoots; its result is clipped to [0, 1], or to the range of its image where that is wider.
+    A bicubic filter overshoots; its result is clipped to [0, 1], or to the image's range where that is wider.
     """
     limit = PIXELS["cpu" if source.table.device.type == "cpu" else "other"]
     groups = list(alike(boxes[:, 2], boxes[:, 3], limit))
@@ -94,7 +94,7 @@ def resample(source: Pixels, boxes: Array, size: Size, interpolation: str) -> to
 
 
 def alike(height: Array, width: Array, limit: int) -> Iterator[Array]:
-    """Rows in groups of similar size, each of at most `limit` pixels once padded to its largest (or of one image)."""
+    """Group boxes of similar size; a group, padded to its largest box, has at most `limit` pixels (or is one box)."""
     if len(height) * int(height.max()) * int(width.max()) <= limit:
         yield np.arange(len(height))
         return
@@ -121,10 +121,10 @@ def resample_group(source: Pixels, boxes: Array, rows: Array, size: Size, interp
 
 
 def cut(source: Pixels, rows: Array, boxes: Array, high: int, wide: int) -> torch.Tensor:
-    """Boxes of some images, float32 (len(rows), high, wide, 3); smaller boxes are filled up with their last pixels."""
+    """Crop the boxes of some images, float32 (len(rows), high, wide, 3); smaller boxes are padded with their last pixels."""
     device = source.table.device
     corner = source.start[rows] + boxes[:, 0] * source.widths[rows] + boxes[:, 1]
-    if len(rows) == 1:  # a plain slice, twice as fast on the CPU
+    if len(rows) == 1:  # a strided view is twice as fast on the CPU
         line, begin = int(source.widths[rows[0]]), int(corner[0])
         area = source.table[begin : begin + (high - 1) * line + wide]
         return unit(area.as_strided((1, high, wide, 3), (0, line * 3, 3, 1))).contiguous()
@@ -135,11 +135,11 @@ def cut(source: Pixels, rows: Array, boxes: Array, high: int, wide: int) -> torc
 
 
 def taps(length: torch.Tensor, longest: int, out: int, interpolation: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Which input pixels make each output pixel, and how much: index int64 and weight float32, both (B, out, taps).
+    """The input pixels of each output pixel, and their weights: index int64 and weight float32, both (B, out, taps).
 
-    length: (B,) int64 pixels, at most `longest`. Half-pixel centres; the filter is a triangle or the cubic with a = -0.5,
-    widened by the scale when shrinking (as `torch.nn.functional.interpolate` with antialias), or the nearest pixel.
-    Arithmetic is that of torch in float32, one rounding an operation, so that the same taps are chosen.
+    length: (B,) int64 pixels, at most `longest`. Centres are at half pixels. The filter is the nearest pixel, a triangle, or
+    the cubic with a = -0.5, widened by the scale when shrinking (as in `torch.nn.functional.interpolate` with antialias). The
+    arithmetic repeats torch's in float32, operation by operation, so that it selects the same taps.
     """
     device = length.device
     last = (length - 1)[:, None, None]
@@ -158,7 +158,7 @@ def taps(length: torch.Tensor, longest: int, out: int, interpolation: str) -> tu
     distance = ((index - centre[..., None]) + 0.5) / stretch[..., None]
     weight = torch.where(index < end[..., None], kernel(distance.abs(), interpolation), 0.0)
     total = torch.zeros_like(centre)
-    for tap in weight.unbind(-1):  # in order: a reduction's order would depend on the number of taps
+    for tap in weight.unbind(-1):  # the order of a reduction would depend on the number of taps
         total = total + tap
     return torch.minimum(index, last), weight / total[..., None]
 
@@ -173,7 +173,7 @@ def kernel(x: torch.Tensor, interpolation: str) -> torch.Tensor:
 
 
 def crop(source: Pixels, boxes: Array, size: Size, mode: str, fill: Sequence[float]) -> torch.Tensor:
-    """Boxes (B, 4) of one size cut out, float32 (B, 3, *size); what lies outside an image follows the padding mode."""
+    """Crop boxes (B, 4) of one size, float32 (B, 3, *size); pixels outside an image follow the padding mode."""
     device = source.table.device
     y, inside_y = places(boxes[:, 0], size[0], source.heights, mode)
     x, inside_x = places(boxes[:, 1], size[1], source.widths, mode)
@@ -186,7 +186,7 @@ def crop(source: Pixels, boxes: Array, size: Size, mode: str, fill: Sequence[flo
 
 
 def places(start: Array, count: int, length: Array, mode: str) -> tuple[Array, Array]:
-    """Where each of `count` pixels from `start` (B,) comes from in an axis of `length` (B,), and whether it has a source."""
+    """Source of each of `count` pixels from `start` (B,) on an axis of `length` (B,), and whether it has one."""
     place = start[:, None].astype(np.int64) + np.arange(count)
     n = length[:, None]
     inside = (place >= 0) & (place < n)
@@ -199,7 +199,7 @@ def places(start: Array, count: int, length: Array, mode: str) -> tuple[Array, A
 
 
 def gaussian_blur(x: torch.Tensor, sigma: Array, size: tuple[int, int]) -> torch.Tensor:
-    """Blur (B, 3, H, W) with a Gaussian of its own sigma (B,) an image, cut at size (width, height), reflect-padded."""
+    """Blur (B, 3, H, W) with Gaussians of sigma (B,), truncated to size (width, height), with reflect padding."""
     count, channels, height, width = x.shape
     across, down = send(x.device, gaussian(sigma, size[0]), gaussian(sigma, size[1]))
     x = x.transpose(1, 2).reshape(count, height, channels * width)
@@ -217,7 +217,7 @@ def gaussian(sigma: Array, size: int) -> Array:
 
 
 def reflected(kernels: torch.Tensor, length: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Taps of a kernel (B, K) at every pixel of an axis, mirrored at its ends without repeating the last pixel."""
+    """Taps of a kernel (B, K) at every pixel of an axis, mirrored at its ends without repeating the end pixels."""
     count, size = kernels.shape
     place = torch.arange(length, device=kernels.device)[:, None] + torch.arange(size, device=kernels.device) - size // 2
     place = place.abs()

@@ -1,4 +1,4 @@
-"""Rows of a batch: parameters sent to its device, and functions applied to some of its images."""
+"""Helpers for rows of a batch: send parameters to its device, and apply a function to some of its images."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ...ops import OpDraws
 from ...ops.base import Array
 
 Rows = Callable[[torch.Tensor, Array], torch.Tensor]
-"""A function of images (n, 3, H, W) and the rows (n,) of the batch that they are, for their parameters."""
+"""A function of images (n, 3, H, W) and of their rows (n,) in the batch, by which it finds their parameters."""
 
 
 def send(device: torch.device, *arrays: Array) -> list[torch.Tensor]:
-    """Small host arrays as tensors on a device, by one copy that the host does not wait for."""
-    ends = list(accumulate(-(-a.nbytes // 16) * 16 for a in arrays))  # a tensor's start must be a multiple of its item size
+    """Copy small host arrays to a device, all in one asynchronous copy."""
+    ends = list(accumulate(-(-a.nbytes // 16) * 16 for a in arrays))  # a tensor must start at a multiple of its item size
     host = torch.empty(ends[-1], dtype=torch.uint8, device="cpu", pin_memory=device.type == "cuda")
     memory = host.numpy()
     spans = []
@@ -30,7 +30,7 @@ def send(device: torch.device, *arrays: Array) -> list[torch.Tensor]:
 
 
 def on_groups(x: torch.Tensor, groups: list[tuple[Array, Rows]]) -> torch.Tensor:
-    """Apply to each group of rows its function; the groups cover the batch. Rows are host arrays: no synchronisation."""
+    """Apply each group's function to its rows. The groups cover the batch. Rows are host arrays, so nothing synchronises."""
     groups = [(rows, function) for rows, function in groups if len(rows)]
     if len(groups) == 1:
         rows, function = groups[0]
@@ -46,12 +46,12 @@ def unchanged(x: torch.Tensor, rows: Array) -> torch.Tensor:
 
 
 def column(x: torch.Tensor, values: Array) -> torch.Tensor:
-    """One number an image, shaped to multiply a batch."""
+    """One number per image, shaped so that it multiplies a batch."""
     return send(x.device, values.astype(np.float32))[0].view(-1, 1, 1, 1)
 
 
 def on_marked(x: torch.Tensor, draws: OpDraws, function: Callable[[torch.Tensor, OpDraws], torch.Tensor]) -> torch.Tensor:
-    """Apply a function of images and their draws to the images that are marked in the draws."""
+    """Apply a function of images and their draws to those images that the draws mark in `apply`."""
     marked = draws.get("apply", np.ones(len(x), dtype=bool))
 
     def change(x: torch.Tensor, rows: Array) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""A run of steps over a batch: image by image while sizes differ, then in parts that fit into the cache or the memory."""
+"""Applies a run of steps to a batch: image by image while sizes differ, then in parts that fit into memory."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ import torch
 from ... import ops as op
 from ...images import Images
 from ...ops.crop import Sized
-from .. import REGISTERED, Batch, Function, Given
+from .. import REGISTERED, Batch, BatchForm, Function
 from .resample import Pixels, unit
 from .rows import on_marked
 from .table import CUTS, MAPS, OPS
 
 PIXELS = {"cpu": 2**16, "other": 2**24}
-"""Pixels that go through a run of ops together: on the CPU what stays in its cache, elsewhere some gigabytes."""
+"""Pixels that go through a run of ops together: on the CPU as many as stay in its cache, elsewhere some gigabytes."""
 
 
-def take(steps: Sequence[op.Op], given: Given) -> int:
+def count_supported(steps: Sequence[op.Op], form: BatchForm) -> int:
     return next((n for n, o in enumerate(steps) if type(o) not in OPS and type(o) not in REGISTERED), len(steps))
 
 
 def apply(batch: Batch, ops: Sequence[op.Op], draws: Sequence[op.OpDraws]) -> Batch:
-    """Apply a run of steps; see `gpuaug.backends` for the shapes.
+    """Apply a run of steps; `gpuaug.backends.Batch` describes the shapes.
 
-    Ragged images go straight into a crop or a resize to a fixed size. Other ops on images of different sizes run image by
-    image until the sizes agree.
+    A crop or a resize to a fixed size reads images of different sizes directly. Other ops on such images run image by image
+    until the sizes agree.
     """
     sizes = shapes(batch)
     alone = apart(batch, sizes, ops)
@@ -46,7 +46,7 @@ def apply(batch: Batch, ops: Sequence[op.Op], draws: Sequence[op.OpDraws]) -> Ba
 
 
 def run(batch: Images | torch.Tensor, ops: Sequence[op.Op], draws: Sequence[op.OpDraws]) -> torch.Tensor:
-    """Apply steps to a batch that fits into memory, (B, 3, H, W) after the first."""
+    """Apply steps to a part of a batch that fits into memory; it is (B, 3, H, W) after the first step."""
     for o, step in zip(ops, draws, strict=True):
         cut = CUTS.get(type(o))
         batch = changed(pixels(batch), o, step) if cut is None else cut(Pixels.of(batch), o, step)
@@ -54,13 +54,13 @@ def run(batch: Images | torch.Tensor, ops: Sequence[op.Op], draws: Sequence[op.O
 
 
 def changed(x: torch.Tensor, o: op.Op, draws: op.OpDraws) -> torch.Tensor:
-    """Apply one op to the images that are marked in its draws."""
+    """Apply one op to those images that its draws mark."""
     function = MAPS.get(type(o)) or registered(type(o))
     return on_marked(x, draws, lambda x, d: function(x, o, d))
 
 
 def registered(kind: type[op.Op]) -> Function:
-    """A user's function; the error for a result of another kind names it, which a later op's would not."""
+    """A user's function with a check of its result, so that the error names this op and not a later one."""
 
     def checked(x: torch.Tensor, o: op.Op, d: op.OpDraws) -> torch.Tensor:
         made = REGISTERED[kind](x, o, d)
@@ -86,7 +86,7 @@ def pixels(batch: Images | torch.Tensor) -> torch.Tensor:
 
 
 def part(batch: Batch, first: int, end: int) -> Images | torch.Tensor:
-    """Some images of a batch, sharing memory; of a list, which then have one size, stacked."""
+    """Some images of a batch: they share its memory, or are stacked if the batch is a list (then of one size)."""
     if isinstance(batch, Images):
         at = np.append(batch.offsets, batch.buffer.numel())
         end = min(end, len(batch))
@@ -106,7 +106,7 @@ def shapes(batch: Batch) -> set[op.Size]:
 
 
 def after(o: op.Op, size: op.Size) -> op.Size:
-    """Size after an op, without the checks of `Op.output_size`: an op need not be applied to every image."""
+    """Size after an op, without the checks of `Op.output_size`, since the op may not be applied to every image."""
     if isinstance(o, op.Resize):
         return o.target(*size)
     if type(o) in REGISTERED:
@@ -115,7 +115,7 @@ def after(o: op.Op, size: op.Size) -> op.Size:
 
 
 def apart(batch: Batch, sizes: set[op.Size], ops: Sequence[op.Op]) -> int:
-    """How many leading ops must run image by image, because sizes differ before them."""
+    """Count the leading ops that must run image by image because sizes differ before them."""
     for k, o in enumerate(ops):
         fixed = isinstance(o, Sized) and isinstance(o.size, tuple)
         if len(sizes) == 1 or (k == 0 and fixed and isinstance(batch, Images)):
@@ -125,7 +125,7 @@ def apart(batch: Batch, sizes: set[op.Size], ops: Sequence[op.Op]) -> int:
 
 
 def area(sizes: set[op.Size], ops: Sequence[op.Op]) -> int:
-    """Most pixels of an image on its way through the ops; what a leading crop or resize reads does not count."""
+    """The most pixels that an image has between ops; what a leading crop or resize reads does not count."""
     largest = [1] if ops and isinstance(ops[0], Sized) else [h * w for h, w in sizes]
     for o in ops:
         sizes = {after(o, size) for size in sizes}

@@ -1,4 +1,4 @@
-"""Which function does an op: on boxes of images of any sizes, or on a batch of one size."""
+"""The tables of the general path: op -> function, for images of any sizes or for a batch of one size."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ CUTS: dict[type[op.Op], Callable[[Pixels, Any, op.OpDraws], torch.Tensor]] = {
     op.CenterCrop: center_crop,
     op.RandomCrop: random_crop,
 }
-"""Ops that read boxes out of images of any sizes."""
+"""Op -> function that reads boxes from images of any sizes."""
 
 
 def blur(x: torch.Tensor, o: op.GaussianBlur, d: op.OpDraws) -> torch.Tensor:
-    o.output_size((x.shape[2], x.shape[3]))  # raises where the image is too small to reflect
+    o.output_size((x.shape[2], x.shape[3]))  # raises if the image is too small to reflect
     return resample.gaussian_blur(x, d["sigma"], o.kernel)
 
 
@@ -98,6 +98,6 @@ MAPS: dict[type[op.Op], Function] = {
     op.Normalize: normalize,
     op.ToDtype: lambda x, o, d: x,
 }
-"""Ops on a batch of one size, all of whose images they change."""
+"""Op -> function that changes every image of a batch of one size."""
 
 OPS: dict[type[op.Op], Callable[..., torch.Tensor]] = {**CUTS, **MAPS}

@@ -1,4 +1,4 @@
-"""Batched warps: a sampling grid an image from its matrix, then torch's `grid_sample`."""
+"""Batched warps: a sampling grid per image, computed from its matrix, then torch's `grid_sample`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def perspective(x: torch.Tensor, coefficients: Array, interpolation: str, fill: 
 
 
 def centred(x: torch.Tensor, offset: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Coordinates of the pixels, (1, W) and (H, 1): from the image's centre, or from its corner with an offset of 0.5."""
+    """Coordinates of the pixels, (1, W) and (H, 1), from the image's centre, or with an offset of 0.5 from its corner."""
     height, width = x.shape[-2:]
     down, across = (torch.arange(n, device=x.device, dtype=torch.float32) for n in (height, width))
     if offset:
@@ -51,7 +51,7 @@ def plane(row: torch.Tensor, across: torch.Tensor, down: torch.Tensor) -> torch.
 
 
 def sample(x: torch.Tensor, grid: torch.Tensor, interpolation: str, fill: torch.Tensor) -> torch.Tensor:
-    """Read x at a grid (B, H, W, 2) in [-1, 1]; a fourth channel of ones tells how much of a pixel lies inside."""
+    """Read x at a grid (B, H, W, 2) in [-1, 1]; a fourth channel of ones says which share of a pixel is inside the image."""
     with_mask = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
     out = F.grid_sample(with_mask, grid, mode=interpolation, padding_mode="zeros", align_corners=False)
     color, mask, value = out[:, :3], out[:, 3:], fill.view(3, 1, 1)

@@ -1,9 +1,9 @@
 """Crops and resizes in a DALI graph, equal to torch's `interpolate` with antialiasing.
 
-DALI's filters are torch's (the triangle, and the cubic with a = -0.5, which it reads from a table of 65 points), but at a
-border it repeats the last pixel, where torch leaves the taps outside out and divides by the sum of the others. So a crop gets
-a margin of zeros as wide as the filter, and the result is divided by the share of the weights that fell inside, which is the
-product of a row of shares and a column of them.
+DALI has torch's filters: the triangle, and the cubic with a = -0.5, which it reads from a table of 65 points. At a border,
+however, DALI repeats the last pixel, while torch leaves out the taps outside and divides by the sum of the others. So each crop
+gets a margin of zeros as wide as the filter, and the result is divided by the share of the weights that fell inside. This share
+is the product of one factor per row and one per column.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from ... import ops as op
 from ...ops.base import Array
 
 Node = Any
-"""A value in a DALI graph: one array for each image of the batch."""
+"""A value in a DALI graph: one array per image of the batch."""
 
 Feeds = dict[str, Any]
-"""What a graph is fed for one op: name -> an array of one row an image, or a list of arrays."""
+"""The inputs of one op's part of the graph: name -> an array with one row per image, or a list of one array per image."""
 
 Source = Callable[[str], Node]
-"""The node that a feed of this name comes out of."""
+"""Name of an input -> the graph's node for it."""
 
 REACH = {"bilinear": 1, "bicubic": 2}
 """Half the width of each filter, in pixels of the coarser of input and output."""
@@ -44,7 +44,7 @@ def feed_resize(o: op.Resize, d: op.OpDraws, sizes: Array) -> tuple[Feeds, Array
 
 
 def feed_boxes(boxes: Array, out: Array, interpolation: str) -> Feeds:
-    """Boxes (B, 4) as (top, left, height, width), each resized to a size out (B, 2)."""
+    """Inputs for resizing boxes (B, 4) as (top, left, height, width) to the sizes `out` (B, 2)."""
     box = boxes[:, 2:].astype(np.int64)
     reach = REACH.get(interpolation, 0)
     margin = np.ceil(np.maximum(box / out, 1) * reach).astype(np.int64) + 1
@@ -62,7 +62,7 @@ def feed_boxes(boxes: Array, out: Array, interpolation: str) -> Feeds:
 
 
 def gains(length: Array, out: Array, interpolation: str) -> list[Array]:
-    """For every output pixel of an axis of `length` (B,) made `out` (B,) long: all the filter's weights over those inside."""
+    """For every output pixel of an axis resized from `length` (B,) to `out` (B,): the sum of all weights over those inside."""
     if interpolation == "nearest":
         return [np.ones(n, np.float32) for n in out.tolist()]
     scale = (length / out)[:, None, None]
@@ -72,13 +72,13 @@ def gains(length: Array, out: Array, interpolation: str) -> list[Array]:
     tap = np.floor(centre - reach) + np.arange(int(np.ceil(2 * reach.max())) + 2)
     weight = kernel(np.abs(tap + 0.5 - centre) / stretch, interpolation)
     inside = np.where((tap >= 0) & (tap < length[:, None, None]), weight, 0).sum(axis=2)
-    # Rows beyond an image's own length, where sizes differ, may have no weight inside.
+    # Where sizes differ, rows beyond an image's own length may have no weight inside.
     found = (weight.sum(axis=2) / np.where(inside == 0, 1, inside)).astype(np.float32)
     return [row[:n] for row, n in zip(found, out.tolist(), strict=True)]
 
 
 def kernel(x: Array, interpolation: str) -> Array:
-    """DALI's filter at a distance x >= 0: exact for the triangle, between the points of its table for the cubic."""
+    """DALI's filter at a distance x >= 0: the exact triangle, or the cubic interpolated between the points of its table."""
     if interpolation == "bilinear":
         return np.asarray(np.maximum(1 - x, 0))
     at = np.linspace(0, 2, 65)
@@ -87,7 +87,7 @@ def kernel(x: Array, interpolation: str) -> Array:
 
 
 def resample(x: Node, o: op.RandomResizedCrop | op.Resize, source: Source, unit: float) -> Node:
-    # A bicubic filter overshoots: what it makes is clipped to [0, 1], or to the range of its input where that is wider.
+    # A bicubic filter overshoots: its result is clipped to [0, 1], or to the range of its input where that is wider.
     low, high = 0.0, 1.0
     if unit == 1.0 and o.interpolation == "bicubic":
         low, high = math.min(fn.reductions.min(x), 0.0), math.max(fn.reductions.max(x), 1.0)
@@ -115,7 +115,7 @@ def feed_cut(o: op.CenterCrop | op.RandomCrop, d: op.OpDraws, sizes: Array) -> t
 
 def cut(x: Node, o: op.CenterCrop | op.RandomCrop, source: Source, unit: float) -> Node:
     fill = list(cast(tuple[float, ...], getattr(o, "fill", (0.0,))))
-    if any(fill):  # a colour that need not be a whole number of 8-bit steps
+    if any(fill):  # a fill need not be a whole number of 8-bit levels
         x, unit = x / unit, 1.0
     shape = list(cast(op.Size, o.size))
     start = source("start")
@@ -128,5 +128,5 @@ CUTS: dict[type[op.Op], tuple[Callable[..., tuple[Feeds, Array]], Callable[..., 
     op.CenterCrop: (feed_cut, cut),
     op.RandomCrop: (feed_cut, cut),
 }
-"""Op -> what it is fed, and the sizes after it, given the sizes (B, 2) before; and its part of the graph, given (H, W, 3)
-pixels of any type where white is `unit`, which gives float32 where white is 1."""
+"""Op -> two functions. The first returns its inputs and the sizes after it, from the sizes (B, 2) before it. The second builds
+its part of the graph, from (H, W, 3) pixels of any type where white is `unit` to float32 where white is 1."""

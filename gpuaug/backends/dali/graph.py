@@ -1,6 +1,6 @@
-"""One DALI graph for a run of steps: built once (SimCLR's in about half a second), kept, and fed with draws and pixels.
+"""One DALI graph for a run of steps, which is built once, cached, and run on draws and pixels.
 
-A batch of pixels goes in without a copy.
+Building SimCLR's takes about half a second. The pixels of a batch enter the graph without a copy.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from .crop import CUTS, Node, Source
 from .same_size import MAPS, finish
 
 ROOM = 64
-"""Images that a graph has room for at least; a larger batch builds another, for twice as many."""
+"""Smallest capacity of a graph in images. A larger batch builds another graph, for the next power of two."""
 
 KEPT = 16
-"""Graphs that are kept, the latest used: one for each kind of view and size of batch."""
+"""How many graphs are cached, the most recently used: one per kind of view and capacity."""
 
 
 def apply(batch: Batch, ops: Sequence[Op], draws: Sequence[OpDraws]) -> Batch:
-    """Apply a run of steps in one graph; see `gpuaug.backends` for the shapes."""
+    """Apply a run of steps in one graph; `gpuaug.backends.Batch` describes the shapes."""
     pixels = arrays(batch)
     feeds: dict[str, Any] = {}
     sizes = np.array([x.shape[:2] for x in pixels], dtype=np.int64)
@@ -52,20 +52,20 @@ def apply(batch: Batch, ops: Sequence[Op], draws: Sequence[OpDraws]) -> Batch:
 
 
 def arrays(batch: Batch) -> list[Array]:
-    """Images (H, W, 3): uint8 that share memory with the batch, or float32."""
+    """Images (H, W, 3): uint8 ones share memory with the batch, float32 ones are copies."""
     if isinstance(batch, Images):
         return [image.numpy() for image in batch]
     return [image.permute(1, 2, 0).contiguous().numpy() for image in batch]
 
 
 def dense(value: Any) -> Any:
-    """A feed as DALI takes it: without gaps in memory."""
+    """An input as DALI needs it: contiguous in memory."""
     return np.ascontiguousarray(value) if isinstance(value, np.ndarray) else [np.ascontiguousarray(row) for row in value]
 
 
 @dataclass(frozen=True)
 class Key:
-    """What a graph depends on. marked: ops applied to some images only. process: a fork leaves DALI's threads behind."""
+    """What a graph depends on. marked: which ops apply to some images only. process: DALI's threads do not survive a fork."""
 
     ops: tuple[Op, ...]
     marked: tuple[bool, ...]
@@ -76,7 +76,7 @@ class Key:
 
 
 class Graph:
-    """A built pipeline, which several threads may use one after the other."""
+    """A built pipeline. Several threads may use it, one at a time."""
 
     def __init__(self, key: Key) -> None:
         self.lock = threading.Lock()
@@ -87,7 +87,7 @@ class Graph:
         make = pipeline_def(
             nodes,
             enable_conditionals=True,
-            exec_dynamic=True,  # its outputs own their memory; the older executor writes the next batch over them
+            exec_dynamic=True,  # outputs own their memory; the older executor overwrites them with the next batch
             exec_async=False,
             exec_pipelined=False,
             prefetch_queue_depth=1,
@@ -96,7 +96,7 @@ class Graph:
         self.pipe.build()
 
     def run(self, feeds: dict[str, Any]) -> Any:
-        """DALI's list of outputs, in memory of its own, from one array or list of arrays a source."""
+        """Run the graph on one array, or one list of arrays, per input; DALI's list of outputs owns its memory."""
         with self.lock:
             for name, value in feeds.items():
                 self.pipe.feed_input(name, value)
@@ -105,7 +105,10 @@ class Graph:
 
 
 class Graphs:
-    """The graphs used last. Another process's are never dropped: a pipeline's end would wait for threads that it has not."""
+    """The most recently used graphs.
+
+    Those inherited from a parent process are never dropped: closing one would wait for threads that do not exist in the child.
+    """
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -142,12 +145,12 @@ def compose(ops: tuple[Op, ...], marked: tuple[bool, ...], as_bytes: bool) -> No
 
 
 def source(k: int) -> Source:
-    """The feeds of the k-th op."""
+    """The inputs of the k-th op."""
     return lambda name: fn.external_source(name=f"{k} {name}")
 
 
 def sometimes(x: Node, o: Op, feed: Source) -> Node:
-    """An op on the images that draw it; DALI turns the `if` into a split of the batch and a merge."""
+    """Apply an op to the images that drew it. DALI turns the `if` into a split and a merge of the batch."""
     if feed("apply"):
         x = MAPS[type(o)][1](x, o, feed)
     return x

@@ -1,7 +1,8 @@
-"""Ops that keep the size, in a DALI graph, on float32 (H, W, 3) where white is 1: torchvision's formulas in DALI's arithmetic.
+"""Ops that keep the size, in a DALI graph: torchvision's formulas in DALI's arithmetic.
 
-DALI's own colour operators are other functions: its hue turns in YIQ, its contrast is about mid-gray, its gray has other
-weights. What is drawn for an image comes in as a number an image; a branch on it splits the batch and merges it again.
+Pixels are float32 (H, W, 3) where white is 1. DALI's own colour operators compute something else: its hue rotates in YIQ, its
+contrast is relative to mid-gray, and its gray has other weights. Parameters enter the graph as one number per image. A branch
+on such a number splits the batch and merges it again.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def feed_nothing(o: op.Op, d: op.OpDraws, sizes: Array) -> Feeds:
 
 
 def feed_jitter(o: op.ColorJitter, d: op.OpDraws, sizes: Array) -> Feeds:
-    """The part of the jitter that is due at each of the four places, -1 for one that is left out, and its factor."""
+    """For each of the four positions, the part of the jitter that comes there (-1 if it is left out) and its factor."""
     order = ORDERS[d["order"]].astype(np.int32)
     factors = np.stack([d.get(name, np.ones(len(order), np.float32)) for name in PARTS], axis=1)
     drawn = np.array([name in d for name in PARTS])
@@ -44,7 +45,7 @@ def jitter(x: Node, o: op.ColorJitter, source: Source) -> Node:
 
 
 def jitter_part(x: Node, part: Node, factor: Node) -> Node:
-    """One part of a jitter, by its place in PARTS."""
+    """Apply one part of a jitter, given by its index in PARTS."""
     if part == 0:
         x = clamp(x * factor)
     elif part == 1:
@@ -62,12 +63,12 @@ def blend(x: Node, other: Node, factor: Node) -> Node:
 
 
 def clamp(x: Node, low: float = 0.0, high: float = 1.0) -> Node:
-    """DALI's own takes twice as long."""
+    """Clip to [low, high]; DALI's own clamp takes twice as long."""
     return math.min(math.max(x, low), high)
 
 
 def hue(x: Node, shift: Node) -> Node:
-    """Turn the hue by `shift` turns: the formula of `batched.color.hue`, a choice being a sum of products with 0 and 1."""
+    """Shift the hue by `shift` turns: the formula of `batched.color.hue`, where products with 0 and 1 replace `where`."""
     r, g, b = (x[:, :, k : k + 1] for k in range(3))
     value = math.max(math.max(r, g), b)
     chroma = value - math.min(math.min(r, g), b)
@@ -114,10 +115,10 @@ def autocontrast(x: Node, o: op.RandomAutocontrast, source: Source) -> Node:
 
 
 def feed_blur(o: op.GaussianBlur, d: op.OpDraws, sizes: Array) -> Feeds:
-    """The kernel ends at five sigma, where a weight is four millionths of the largest, if not before."""
+    """The kernel is cut at five sigma or earlier; a weight there is four millionths of the largest."""
     marked = d.get("apply", np.ones(len(sizes), bool))
     for size in np.unique(sizes[marked], axis=0).tolist():
-        o.output_size((size[0], size[1]))  # raises where the image is too small to reflect
+        o.output_size((size[0], size[1]))  # raises if the image is too small to reflect
     width, height = o.kernel
     tail = 2 * np.ceil(5 * d["sigma"]).astype(np.int64) + 1
     window = np.stack([np.minimum(height, tail), np.minimum(width, tail)], axis=1).astype(np.int32)
@@ -129,7 +130,7 @@ def blur(x: Node, o: op.GaussianBlur, source: Source) -> Node:
 
 
 def feed_warp(o: op.RandomAffine | op.RandomRotation, d: op.OpDraws, sizes: Array) -> Feeds:
-    """Inverse maps (B, 2, 3) about the image's corner, where the ops' are about its centre."""
+    """Inverse maps (B, 2, 3) about the image's corner, converted from the ops' maps about its centre."""
     rows = [o.matrices({name: a[k : k + 1] for name, a in d.items()}, *size) for k, size in enumerate(sizes.tolist())]
     matrix = np.concatenate(rows).reshape(-1, 2, 3)
     centre = sizes[:, ::-1, None] / 2
@@ -138,7 +139,7 @@ def feed_warp(o: op.RandomAffine | op.RandomRotation, d: op.OpDraws, sizes: Arra
 
 
 def warp(x: Node, o: op.RandomAffine | op.RandomRotation, source: Source) -> Node:
-    """A fourth channel of ones tells how much of a pixel came from inside; torchvision blends by it what is blended already."""
+    """Warp a fourth channel of ones too: the share of a pixel that is inside, by which torchvision blends with the fill."""
     x = fn.cat(x, x[:, :, :1] * 0 + 1, axis=2)
     x = fn.warp_affine(x, source("matrix"), inverse_map=True, interp_type=KINDS[o.interpolation], fill_value=0.0)
     fill = cast(tuple[float, ...], o.fill)
@@ -180,4 +181,4 @@ MAPS: dict[type[op.Op], tuple[Callable[..., Feeds], Callable[[Node, Any, Source]
     op.Normalize: (feed_nothing, normalize),
     op.ToDtype: (feed_nothing, lambda x, o, source: x),
 }
-"""Op -> what it is fed, given the sizes (B, 2); and its part of the graph, for images that it is applied to."""
+"""Op -> two functions: its inputs, from the sizes (B, 2); and its part of the graph, for the images that it is applied to."""

@@ -9,15 +9,15 @@ import torch
 from ...images import Images
 from ...ops import Op, OpDraws
 from .. import Backend, Batch
-from .plan import FLIPS, GEOMETRY, LOWERINGS, passes_over_view, tables, take
+from .plan import FLIPS, GEOMETRY, LOWERINGS, count_supported, passes_over_view, tables
 
-__all__ = ["BACKEND", "OPS", "apply", "passes_over_view", "prepare", "take"]
+__all__ = ["BACKEND", "OPS", "apply", "count_supported", "passes_over_view", "warm_up"]
 
 OPS: frozenset[type[Op]] = frozenset({*GEOMETRY, *FLIPS, *LOWERINGS})
-"""Ops that can be fused; `take` says where."""
+"""Ops that can be fused; `count_supported` says where."""
 
 
-def prepare(kind: str) -> None:
+def warm_up(kind: str) -> None:
     """Compile the kernels for the CPU, or load them from disk. Triton compiles its own when they are first called."""
     if kind == "cpu":
         from . import cpu
@@ -33,7 +33,7 @@ def apply(
     memory_format: torch.memory_format = torch.contiguous_format,
     out: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Make a view of a run of steps that `take` has allowed.
+    """Make a view of a run of steps that `count_supported` has counted.
 
     Args:
         batch: `Images`, or float32 (B, 3, H, W).
@@ -46,7 +46,7 @@ def apply(
     Returns:
         The view (B, 3, H, W): `out`, where it is given.
     """
-    assert isinstance(batch, (Images, torch.Tensor))  # `take` refuses a list
+    assert isinstance(batch, (Images, torch.Tensor))  # `count_supported` refuses a list
     plan = tables(batch, ops, draws)
     if batch.device.type == "cuda":
         from . import cuda
@@ -58,4 +58,6 @@ def apply(
     return cpu.make_view(batch, plan, dtype, memory_format, out)
 
 
-BACKEND = Backend(OPS, take, apply, writes_output=True, reads_in_place=True, passes=passes_over_view, prepare=prepare)
+BACKEND = Backend(
+    OPS, count_supported, apply, writes_output=True, reads_in_place=True, extra_passes=passes_over_view, warm_up=warm_up
+)

@@ -18,7 +18,7 @@ from ...images import Images
 from ...ops import Op, OpDraws, Size
 from ...ops.base import Array, is_integer
 from ...ops.color import ORDERS, PARTS
-from .. import Given
+from .. import BatchForm
 from .instructions import (
     AFFINE,
     ARGUMENTS,
@@ -71,14 +71,14 @@ class Tables:
     blurs: int
 
 
-def take(steps: Sequence[Op], given: Given) -> int:
+def count_supported(steps: Sequence[Op], form: BatchForm) -> int:
     """Count the steps, from the first on, that one fused stage can do.
 
     A stage that starts from images begins with a resize, a crop, or both. A flip moves to the beginning of its stage, since
     it commutes with all but noise and erasing, so it cannot follow these.
     """
-    n = geometry_length(steps) if given == "images" else 0
-    if given == "ragged" or (given == "images" and n == 0):
+    n = geometry_length(steps) if form == "images" else 0
+    if form == "ragged" or (form == "images" and n == 0):
         return 0
     placed = False  # whether something depends on where a pixel is
     for step in steps[n:]:
@@ -110,7 +110,7 @@ def plain_crop(step: Op) -> bool:
 
 
 def tables(batch: Any, ops: Sequence[Op], draws: Sequence[OpDraws]) -> Tables:
-    """The tables of a stage that `take` has allowed. batch: `Images`, or floats (B, 3, H, W)."""
+    """The tables of a stage that `count_supported` has counted. batch: `Images`, or floats (B, 3, H, W)."""
     count = len(batch)
     if isinstance(batch, Images):
         n = geometry_length(ops)
