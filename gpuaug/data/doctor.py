@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import cycle
+from textwrap import wrap
 from time import perf_counter
 from typing import Any, TypeVar, cast
 
@@ -21,6 +21,7 @@ from .decoders.pillow import Pixels
 from .decoders.regions import Boxes, Region, regions_read, starts_with_crop
 from .engine.batch import to_images, try_read
 from .engine.fetchers import PART_SIZE
+from .engine.stats import remedy
 from .loader import DataLoader
 from .sources import Encoded, Index, Loaded, is_encoded
 
@@ -60,29 +61,28 @@ class Diagnosis:
             lines.append(f"Files have {self.size / 1e3:,.0f} kB on average, so reading alone moves {speed:,.0f} MB/s.")
         if self.bad:
             lines.append(f"{self.bad} of the first batch are bad; see on_error in docs/data.md.")
-        lines += [f"slow: {words}" for words in self.slow]
-        return "\n".join([*lines, *self.words()])
+        lines += [f"slow: {one}" for one in self.slow]
+        return "\n".join([*lines, *self.advice()])
 
-    def words(self) -> list[str]:
-        """What limits the loader, and what to change."""
-        cores = os.cpu_count() or 1
-        more = f"raise --workers (now {self.workers} for {cores} cores)"
-        if self.workers >= cores:
-            more = f"--workers {self.workers} already takes all {cores} cores"
-        change = {
-            "read": [f"{more},", "use a faster disk, or make fewer and larger files of the data.",
-                     "Files that were read before come from memory: the first epoch may be slower."],
-            "decode": [f"{more},", "or store pictures at about twice the size of the views."],
-            "load": ["That is the Dataset's own code, in one process;", f"{more}, or speed up its __getitem__."],
-            "augment": ["Use --device cuda, or a cheaper policy."],
-        }  # fmt: skip
+    def advice(self) -> list[str]:
+        """What limits the loader and what to change, in lines for a terminal."""
         slowest, whole = self.rates[self.limit], self.rates[WHOLE]
-        lines = [f"Slowest alone: {self.limit}, {slowest:,.0f} samples/s. To change that:"]
-        lines += [f"  {line}" for line in change[self.limit]]
+        lines = [
+            f"Slowest alone: {self.limit}, {slowest:,.0f} samples/s. To change that:",
+            *indented(remedy(self.limit, self.workers, "--workers ", "--device cuda") + "."),
+        ]
+        if self.limit == "read":
+            lines += indented("Files that were read before come from memory: the first epoch may be slower.")
+        if self.limit == "load":
+            lines += indented("This was measured in one process.")
         if whole < 0.7 * slowest:
-            lines.append("The whole is slower than that: stages share this machine's cores,")
-            lines.append("so a saving in any of them helps.")
+            lines.append("The whole loader is slower than that, because its stages share this machine's")
+            lines.append("cores; making any of them cheaper helps.")
         return [*lines, f"A training step that takes fewer than {whole:,.0f} samples/s never waits for data."]
+
+
+def indented(text: str) -> list[str]:
+    return wrap(text, 80, initial_indent="  ", subsequent_indent="  ")
 
 
 def diagnose(

@@ -32,6 +32,20 @@ def seconds(first: Stamp, second: Stamp) -> float:
     return float(first.elapsed_time(second)) / 1e3
 
 
+def remedy(stage: str, workers: int, option: str = "num_workers=", cuda: str = "device='cuda'") -> str:
+    """What makes a stage of the loader faster. option, cuda: how the reader spells these two settings."""
+    cores = os.cpu_count() or 1
+    now = f"{option}{workers}, {cores} cores"
+    more = f"raise {option.rstrip('= ')} ({now})" if workers < cores else f"more workers will not help ({now})"
+    return {
+        "read": f"{more}, put the data on a faster disk, or make fewer and larger files of it",
+        "decode": f"{more}, or store the pictures at about twice the size of the views (`gpuaug pack`)",
+        "load": f"{more}, or speed up the Dataset's own __getitem__",
+        "transfer": "store smaller pictures, or use larger batches",
+        "augment": f"use {cuda} or a cheaper policy (`print(loader.augment)` shows its cost)",
+    }[stage]
+
+
 @dataclass(frozen=True)
 class Stats:
     """One epoch so far.
@@ -87,17 +101,11 @@ class Stats:
     @property
     def advice(self) -> str:
         """The bottleneck in words, and what to change."""
-        cores = os.cpu_count() or 1
-        workers = f"num_workers={self.workers}, {cores} cores"
-        more = f"raise num_workers ({workers})" if self.workers < cores else f"more workers will not help ({workers})"
-        return {
-            "consumer": "the loop itself; the loader keeps up",
-            "start": "the first batch; set persistent_workers=True, which begins an epoch while the one before ends",
-            "read": f"reading; {more}, put the data on a faster disk, or make fewer and larger files of it",
-            "decode": f"decoding; {more}, or store smaller pictures, since views are small",
-            "transfer": "the copy to the device; store smaller pictures, or use larger batches",
-            "augment": "augmentation; use device='cuda' or a cheaper policy (`print(loader.augment)` shows its cost)",
-        }[self.bottleneck]
+        if self.bottleneck == "consumer":
+            return "the training loop itself; the loader keeps up"
+        if self.bottleneck == "start":
+            return "the first batch; set persistent_workers=True, which begins an epoch while the one before it ends"
+        return f"{self.bottleneck}; {remedy(self.bottleneck, self.workers)}"
 
     def __str__(self) -> str:
         speed = f" ({self.samples / self.elapsed:,.0f}/s)" if self.elapsed else ""
