@@ -23,7 +23,7 @@ from .jpeg_header import dali_safe_size
 from .pillow import MAX_PIXELS, DecodeError, Pixels, try_decode
 from .regions import Boxes, Region, Regional
 
-ROOM = 64
+MIN_CAPACITY = 64
 """Files a pipeline has room for at least; a larger batch makes a larger one, in about 20 ms."""
 
 
@@ -125,7 +125,7 @@ class DaliDecoder:
             )
         regional = boxes is not None
         if self.pipe is None or self.pipe.max_batch_size < len(files) or self.regional != regional:
-            self.pipe, self.regional = self.build(max(ROOM, len(files)), regional), regional
+            self.pipe, self.regional = self.build(max(MIN_CAPACITY, len(files)), regional), regional
         try:
             self.pipe.feed_input("files", files)
             if boxes is not None:
@@ -137,13 +137,13 @@ class DaliDecoder:
             return None
         return out
 
-    def build(self, room: int, regional: bool) -> Any:
+    def build(self, capacity: int, regional: bool) -> Any:
         """A pipeline for up to so many files, of which it decodes regions or the whole."""
         self.owner = os.getpid()
         fn = import_module("nvidia.dali.fn")
         mixed = {"hw_decoder_load": self.hw_decoder_load} if self.device == "mixed" else {}
         pipe = import_module("nvidia.dali.pipeline").Pipeline(
-            batch_size=room,
+            batch_size=capacity,
             num_threads=self.threads,
             device_id=torch.cuda.current_device() if mixed else None,
             prefetch_queue_depth=1,  # one batch in, one batch out

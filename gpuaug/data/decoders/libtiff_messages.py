@@ -49,16 +49,16 @@ def install_handlers() -> list[Any]:
     kept: list[Any] = []
     if platform.system() != "Linux" or platform.machine() not in MACHINES:
         return kept
-    print_to = ctypes.CDLL(None).vsnprintf
-    print_to.argtypes = [ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_void_p]
+    vsnprintf = ctypes.CDLL(None).vsnprintf
+    vsnprintf.argtypes = [ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_void_p]
     words = (line.split() for line in Path("/proc/self/maps").read_text().splitlines())
     for path in sorted({word[-1] for word in words if "libtiff" in word[-1].rsplit("/", 1)[-1]}):
         with contextlib.suppress(OSError, AttributeError):
-            kept.append(install_handler(ctypes.CDLL(path).TIFFSetErrorHandler, print_to))
+            kept.append(install_handler(ctypes.CDLL(path).TIFFSetErrorHandler, vsnprintf))
     return kept
 
 
-def install_handler(exchange: Any, print_to: Any) -> Any:
+def install_handler(exchange: Any, vsnprintf: Any) -> Any:
     """Put a handler in the place of the one that there is."""
     exchange.argtypes, exchange.restype = [ctypes.c_void_p], ctypes.c_void_p
     before: list[Any] = []
@@ -66,14 +66,14 @@ def install_handler(exchange: Any, print_to: Any) -> Any:
     def handle(module: bytes | None, text: bytes, values: int) -> None:
         lines = getattr(LOCAL, "lines", None)
         if lines is not None:
-            room = ctypes.create_string_buffer(LONGEST)
-            print_to(room, LONGEST, text, values)
-            lines.append(room.value.decode(errors="replace"))
+            message = ctypes.create_string_buffer(LONGEST)
+            vsnprintf(message, LONGEST, text, values)
+            lines.append(message.value.decode(errors="replace"))
         elif before:
             before[0](module, text, values)
 
     kept = HANDLER(handle)
-    if place := exchange(ctypes.cast(kept, ctypes.c_void_p)):
-        before.append(HANDLER(place))
-    atexit.register(exchange, place)
+    if previous := exchange(ctypes.cast(kept, ctypes.c_void_p)):
+        before.append(HANDLER(previous))
+    atexit.register(exchange, previous)
     return kept

@@ -36,20 +36,20 @@ def kind(data: bytes) -> Kind | None:
         return None
     order = "<" if data.startswith(b"II") else ">"
     large = 43 in data[2:4]  # a BigTIFF, whose numbers have 8 bytes
-    number, count, room = ("Q", "Q", 8) if large else ("I", "H", 4)
+    number, count, value_size = ("Q", "Q", 8) if large else ("I", "H", 4)
     found = {}
     try:
-        (at,) = struct.unpack_from(order + number, data, room)
+        (at,) = struct.unpack_from(order + number, data, value_size)
         (tags,) = struct.unpack_from(order + count, data, at)
         at += struct.calcsize(order + count)
         for _ in range(min(tags, MOST)):
             tag, _, length = struct.unpack_from(f"{order}HH{number}", data, at)
-            place = at + 4 + room
+            value_at = at + 4 + value_size
             if tag in (BITS, SAMPLES, FORMAT):
-                if 2 * length > room:
-                    (place,) = struct.unpack_from(order + number, data, place)
-                found[tag] = max(struct.unpack_from(f"{order}{min(length, MOST)}H", data, place))
-            at += 4 + 2 * room
+                if 2 * length > value_size:
+                    (value_at,) = struct.unpack_from(order + number, data, value_at)
+                found[tag] = max(struct.unpack_from(f"{order}{min(length, MOST)}H", data, value_at))
+            at += 4 + 2 * value_size
     except (struct.error, ValueError):
         return None
     return Kind(found.get(SAMPLES, 1), found.get(BITS, 1), found.get(FORMAT, 1))

@@ -89,9 +89,9 @@ class InlinePipeline:
 
     finished = False
 
-    def __init__(self, fetcher: Fetcher, make: Callable[[DecodedBatch], Delivery]) -> None:
+    def __init__(self, fetcher: Fetcher, augment: Callable[[DecodedBatch], Delivery]) -> None:
         self.fetcher = fetcher
-        self.make = make
+        self.augment = augment
         self.last: DecodedBatch | None = None
 
     def start(self) -> None:
@@ -100,7 +100,7 @@ class InlinePipeline:
     def get(self, timeout: float) -> Delivery | None:
         # The last batch stays until the next is made, or malloc would give memory back and fetch it again for every batch.
         self.last = next(self.fetcher, None)
-        return None if self.last is None else self.make(self.last)
+        return None if self.last is None else self.augment(self.last)
 
     def close(self) -> None:
         self.fetcher.close()
@@ -113,10 +113,10 @@ class ThreadPipeline:
     """
 
     def __init__(
-        self, fetcher: Fetcher, make: Callable[[DecodedBatch], Delivery], depth: int, device: torch.device, threads: int
+        self, fetcher: Fetcher, augment: Callable[[DecodedBatch], Delivery], depth: int, device: torch.device, threads: int
     ) -> None:
         self.fetcher = fetcher
-        self.make = make
+        self.augment = augment
         self.depth = depth
         self.device = device
         self.ready: deque[Delivery | BaseException | None] = deque()
@@ -142,7 +142,7 @@ class ThreadPipeline:
                 return
             with contextlib.closing(self.fetcher), side_stream(self.device) as stream:
                 for fetched in self.fetcher:
-                    delivery = self.make(fetched)
+                    delivery = self.augment(fetched)
                     if stream is not None:
                         delivery = replace(delivery, done=stream.record_event())
                     if not self.put(delivery):

@@ -21,10 +21,10 @@ from ..sources.targets import Collate, each_tensor
 from .bad_samples import OnError
 from .batch import DecodedBatch, FetchConfig, load_batch
 
-SHARED = "/dev/shm"
+SHARED_MEMORY = "/dev/shm"
 """Where Linux keeps shared memory; a container has 64 MB of it unless told otherwise."""
 
-DYING = 1.0
+DEATH_SECONDS = 1.0
 """Seconds that a killed process may take to be gone."""
 
 
@@ -34,9 +34,9 @@ class ProcessFetcher:
     def __init__(self, source: Itemized, batches: Iterator[Index], workers: FetchConfig) -> None:
         generator = torch.Generator().manual_seed(workers.seed)  # or torch would draw from its global one
         loader: torch_data.DataLoader[Any] = torch_data.DataLoader(
-            Batches(source, workers.on_error, workers.collate, workers.count * workers.ahead),
+            BatchDataset(source, workers.on_error, workers.collate, workers.count * workers.ahead),
             batch_size=None,
-            sampler=Once(batches),
+            sampler=OneEpochSampler(batches),
             num_workers=workers.count,
             prefetch_factor=workers.ahead,
             collate_fn=unchanged,
@@ -59,7 +59,7 @@ class ProcessFetcher:
             fetched: DecodedBatch = ForkingPickler.loads(made)
         except (ConnectionError, EOFError, FileNotFoundError) as error:
             # A batch's memory is asked for from its worker, which may die just then: torch looks whether it lives too early.
-            if "in DataLoader worker process" in str(error) or not wait(self.sentinels(), DYING):
+            if "in DataLoader worker process" in str(error) or not wait(self.sentinels(), DEATH_SECONDS):
                 raise
             raise RuntimeError("DataLoader: a worker process died before it had handed over its batch") from error
         # A worker's tensors lie in shared memory, one open descriptor each: too many for who collects an epoch's targets.
@@ -79,7 +79,7 @@ class ProcessFetcher:
         self.engine._shutdown_workers()  # by name, since a traceback may keep the iterator alive
 
 
-class Batches(torch_data.Dataset[Any]):
+class BatchDataset(torch_data.Dataset[Any]):
     """A Dataset whose items are batches, since torch's workers ask for one item at a time.
 
     They come pickled, their tensors as handles of shared memory. torch would pickle them in a thread, where an error loses the
@@ -106,18 +106,18 @@ class Batches(torch_data.Dataset[Any]):
     def crowded(self, error: RuntimeError) -> str:
         """What to say where a batch does not fit into shared memory."""
         try:
-            whole, _, free = (f"{size / 2**20:.1f} MiB" for size in shutil.disk_usage(SHARED))
-            place = f"{SHARED}, which has {whole}, {free} of them free"
+            whole, _, free = (f"{size / 2**20:.1f} MiB" for size in shutil.disk_usage(SHARED_MEMORY))
+            where = f"{SHARED_MEMORY}, which has {whole}, {free} of them free"
         except OSError:  # not Linux
-            place = "shared memory"
+            where = "shared memory"
         return (
-            f"did not fit into {place} ({error}). Worker processes hand batches over there, up to num_workers x "
+            f"did not fit into {where} ({error}). Worker processes hand batches over there, up to num_workers x "
             f"prefetch_factor = {self.ahead} of them at a time. Give the container more, as `docker run --shm-size=8g` does, "
             "or choose a smaller prefetch_factor, batch_size or num_workers; num_workers=0 needs none"
         )
 
 
-class Once(torch_data.Sampler[Index]):
+class OneEpochSampler(torch_data.Sampler[Index]):
     """An iterator as a sampler, for one epoch."""
 
     def __init__(self, batches: Iterator[Index]) -> None:

@@ -167,7 +167,7 @@ def scan(path: str) -> Shard:
                 continue
             if len(images) != 1:
                 raise ValueError(f"{path}: sample {key} {sample_problem(images, [member.name for _, member in sample])}")
-            start, size = linked.place(images[0])
+            start, size = linked.data_range(images[0])
             offsets.append(start)
             sizes.append(size)
             try:
@@ -272,7 +272,7 @@ class LinkResolver:
     def members(self) -> dict[str, tarfile.TarInfo]:
         return {posixpath.normpath(member.name): member for member in headers(self.file, self.path)}
 
-    def place(self, member: tarfile.TarInfo) -> tuple[int, int]:
+    def data_range(self, member: tarfile.TarInfo) -> tuple[int, int]:
         """Start and length. Raises ValueError naming shard and member where its bytes do not lie in the shard as they are."""
         found: tarfile.TarInfo | None = member
         for _ in range(LINKS):
@@ -294,7 +294,7 @@ def read_label(file: IO[bytes], path: str, sample: dict[str, tarfile.TarInfo], l
     """The class of a sample: its `.cls`, else the field `label` of its `.json`, else -1. Raises ValueError for no integer."""
     if (member := sample.get("cls")) is None and (member := sample.get("json")) is None:
         return -1
-    start, size = linked.place(member)
+    start, size = linked.data_range(member)
     file.seek(start)
     text = file.read(size)
     try:
