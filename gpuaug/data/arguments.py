@@ -18,7 +18,7 @@ from ..ops import Size
 from ..ops.base import is_integer, is_number
 from ..policy import Policy
 from .engine.order import EpochOrder, Share
-from .sources.resolve import is_source
+from .sources import is_source
 
 LOG = logging.getLogger("gpuaug")
 

@@ -164,6 +164,8 @@ def test_a_data_set_whose_labels_are_held_back_has_none(hugging):
         {"image": [None] * 3, "label": [-1, -1, None]}, datasets.Features(image=PHOTO, label=NAMES)
     )
     assert not HuggingFaceSource(held).labelled
+    with pytest.raises(ValueError, match=r"labels=True, but .* has none: column 'label' holds no class in any row"):
+        gpuaug.DataLoader(held, "simclr", labels=True)
     assert HuggingFaceSource(hugging).labelled
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 from small_datasets import ITEMS, PIXELS, Listed, everything, planes
-from torch.utils.data import IterableDataset, TensorDataset
+from torch.utils.data import IterableDataset, Subset, TensorDataset
 
 import gpuaug
 from gpuaug.data import ArraySource, DatasetSource, FolderSource
@@ -50,6 +50,21 @@ def test_arrays_of_either_order_are_read_where_they_lie(pixels):
     assert images.planar == (pixels.shape[1] == 3)
     pixels[2] = 9
     assert [bool((image == 9).all()) for image in images] == [False, True, True]
+
+
+def test_arrays_are_indexed_as_a_dataset_is(plain):
+    dataset = gpuaug.DataLoader((planes(PIXELS), range(10, 20)), plain).dataset
+    for i in (0, 7, -1, np.int64(3)):
+        image, target = dataset[i]
+        assert np.array_equal(image, PIXELS[i])
+        assert target == range(10, 20)[i]
+    assert [target for _, target in dataset] == list(range(10, 20))
+    with pytest.raises(IndexError, match=r"index must be in -10\.\.9, got 10"):
+        dataset[10]
+    assert np.array_equal(gpuaug.DataLoader(PIXELS, plain).dataset[4], PIXELS[4])
+    views, targets = everything(Subset(dataset, [8, 2]), plain)
+    assert targets.tolist() == [18, 12]
+    assert torch.equal(views, planes(PIXELS)[[8, 2]])
 
 
 def test_targets_keep_their_kind(plain):

@@ -7,26 +7,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_datasets import ITEMS, PIXELS, Listed, in_memory, planes
-from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
+from small_datasets import ITEMS, PIXELS, Alone, Listed, in_memory, planes
+from torch.utils.data import ConcatDataset, Subset, TensorDataset
 from torchvision import datasets
 
 import gpuaug
+from gpuaug.data import FolderSource
 from gpuaug.data.packing.pack import Packing, pack
 from gpuaug.data.packing.verify import verify
-
-
-class Alone(Dataset):
-    """Items as given."""
-
-    def __init__(self, items):
-        self.items = items
-
-    def __len__(self):
-        return len(self.items)
-
-    def __getitem__(self, i):
-        return self.items[i]
 
 
 @pytest.fixture(scope="module")
@@ -195,6 +183,19 @@ def test_parts_with_and_without_labels(plain):
         assert len(epoch(whole, plain, batch_size=10, labels=False)[0]) == 20
 
 
+def test_a_subset_of_the_labelled_part_of_a_mixed_concatenation_has_labels(folder, files, plain):
+    labelled, without = datasets.ImageFolder(folder), FolderSource(files)
+    mixed = ConcatDataset([labelled, without])
+    with pytest.raises(ValueError, match=r"has labels and .*, no labels\) has none"):
+        gpuaug.DataLoader(Subset(mixed, [0, len(labelled)]), plain)
+    loader = gpuaug.DataLoader(Subset(Subset(mixed, range(60, 75)), [9, 0]), plain, 2, labels=True)
+    assert loader.labelled
+    assert [target.tolist() for _, target in loader] == [[labelled.targets[69], labelled.targets[60]]]
+    loader = gpuaug.DataLoader(Subset(mixed, range(len(labelled), len(labelled) + 10)), plain, 10)
+    assert not loader.labelled
+    assert [index.tolist() for _, index in loader] == [list(range(10))]
+
+
 @pytest.mark.parametrize(
     "dataset",
     [
@@ -218,8 +219,21 @@ def test_packed_images_without_labels_stay_so(kind, files, plain, tmp_path):
     loader = gpuaug.DataLoader(tmp_path / kind, plain, 4)
     assert not loader.labelled
     assert torch.cat([index for _, index in loader]).tolist() == list(range(10))
-    with pytest.raises(ValueError, match=r"labels=True, but .* has none"):
+    reason = {"jpeg": r"no sample has a \.cls", "raw": r"targets\.npy holds -1 for every image"}[kind]
+    with pytest.raises(ValueError, match=f"labels=True, but .* has none: {reason}"):
         gpuaug.DataLoader(tmp_path / kind, plain, labels=True)
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "raw"])
+def test_a_labelled_folder_may_be_packed_without_labels(kind, folder, plain, tmp_path):
+    pack(str(folder), tmp_path / kind, Packing(kind, 8), say=lambda _: None, labels=False)
+    assert not verify(tmp_path / kind)
+    loader = gpuaug.DataLoader(tmp_path / kind, plain, 70)
+    assert not loader.labelled
+    assert loader.dataset.classes == []
+    assert torch.cat([index for _, index in loader]).tolist() == list(range(70))
+    with pytest.raises(FileExistsError, match="holds a packing of other samples"):
+        pack(str(folder), tmp_path / kind, Packing(kind, 8), say=lambda _: None)
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ from .formats import Part, RowWriter, ShardWriter, Writer, bytes_in_tar, encode_
 T = TypeVar("T")
 OPTIONS = ("format", "size", "quality", "shard_size", "count")
 ON_ERROR = ("raise", "skip")
-Made: TypeAlias = bytes | OSError | ValueError
+PackResult: TypeAlias = bytes | OSError | ValueError
 """The packed data of an image, or why it cannot be packed."""
 
 Skipped = dict[str, Any]
@@ -74,6 +74,7 @@ def pack(
     say: Callable[[str], None] = print,
     on_error: str = "raise",
     max_pixels: int = MAX_PIXELS,
+    labels: bool | None = None,
 ) -> None:
     """Pack what lies at a path (see `given.from_path`) into a folder, or go on where an earlier run ended.
 
@@ -92,7 +93,7 @@ def pack(
     dst = dst.expanduser().absolute()
     if Path(src).expanduser().resolve() in dst.resolve().parents:
         raise ValueError(f"{dst}: lies in {src}, and would be taken for a class of it; give a folder elsewhere")
-    source = packable_source(src)
+    source = packable_source(src, labels)
     targets = np.full(len(source), -1, dtype=np.int64)  # which is what a sample without a class has
     if source.labelled:
         targets = source.target(np.arange(len(source))).numpy()
@@ -108,7 +109,7 @@ def pack(
     parts = parts[:done]
     todo = range(ranges[done].start, len(targets)) if done < len(ranges) else range(0)
 
-    def make(i: int) -> Made:
+    def pack_image(i: int) -> PackResult:
         name = source.name(i)
         try:
             pixels = decode(source.read(i), name, max_pixels)
@@ -122,13 +123,13 @@ def pack(
 
     with ThreadPoolExecutor(workers) as pool:
         if todo:
-            announce(pool, make, targets, todo, packing, workers, dst, say)
+            announce(pool, pack_image, targets, todo, packing, workers, dst, say)
         dst.mkdir(parents=True, exist_ok=True)
         for left in dst.glob(f".*{TEMPORARY}"):  # by a run that was killed
             left.unlink()
         write_json(dst / PROGRESS, {**manifest, "parts": parts})
         with tqdm(total=len(targets), initial=len(targets) - len(todo), desc="packing", unit=" images") as bar:
-            items = with_progress(map_in_order(pool, make, todo, 4 * workers), bar)
+            items = with_progress(map_in_order(pool, pack_image, todo, 4 * workers), bar)
             for k in range(done, len(ranges)):
                 skipped: list[Skipped] = []
                 first = sum(part["count"] for part in parts)
@@ -149,7 +150,7 @@ def pack(
         say(f"  {one['name']}: {one['reason']}")
 
 
-def keep_good(rows: range, items: Iterable[Made], source: Encoded, skipped: list[Skipped]) -> Iterator[tuple[int, bytes]]:
+def keep_good(rows: range, items: Iterable[PackResult], source: Encoded, skipped: list[Skipped]) -> Iterator[tuple[int, bytes]]:
     """Those of the samples that could be packed, and their numbers; the others are added to `skipped`."""
     for i, made in zip(rows, items, strict=True):
         if isinstance(made, bytes):
@@ -158,9 +159,9 @@ def keep_good(rows: range, items: Iterable[Made], source: Encoded, skipped: list
             skipped.append({"index": i, "name": short_name(source, i), "reason": str(made).removeprefix(f"{source.name(i)}: ")})
 
 
-def packable_source(src: str) -> Encoded:
+def packable_source(src: str, labels: bool | None = None) -> Encoded:
     """The source at a path, if it can be packed."""
-    source = from_path(src, advice="to pack images without classes, give a folder of images alone")
+    source = from_path(src, labels, advice="to pack images without classes, give a folder of images alone")
     if not len(source):
         raise ValueError(f"{src}: there are no images in it")
     if not is_encoded(source):
@@ -215,7 +216,7 @@ def finished_parts(dst: Path, manifest: dict[str, Any]) -> list[Part] | None:
 
 def announce(
     pool: ThreadPoolExecutor,
-    make: Callable[[int], Made],
+    pack_image: Callable[[int], PackResult],
     targets: Index,
     todo: range,
     packing: Packing,
@@ -228,9 +229,9 @@ def announce(
     Where none of these samples can be packed, the first one's error is raised, whatever on_error says.
     """
     probes = np.unique(np.linspace(todo.start, todo.stop - 1, min(len(todo), PROBES * workers)).astype(int)).tolist()
-    make(probes[0])  # what is loaded with the first image is not counted
+    pack_image(probes[0])  # what is loaded with the first image is not counted
     start = time.perf_counter()
-    made = list(pool.map(make, probes))
+    made = list(pool.map(pack_image, probes))
     rate = len(made) / (time.perf_counter() - start)
     sizes = [len(data) if isinstance(data, bytes) else 0 for data in made]
     if not any(sizes):
@@ -250,12 +251,12 @@ def announce(
         raise OSError(f"{dst}: needs about {readable(needed)} more, but the disk has {readable(free)} left")
 
 
-def map_in_order(pool: ThreadPoolExecutor, make: Callable[[int], T], order: Iterable[int], ahead: int) -> Iterator[T]:
-    """`make(i)` for each i in order, in the pool's threads, at most `ahead` of them before the consumer."""
+def map_in_order(pool: ThreadPoolExecutor, task: Callable[[int], T], order: Iterable[int], ahead: int) -> Iterator[T]:
+    """`task(i)` for each i in order, in the pool's threads, at most `ahead` of them before the consumer."""
     rest, pending = iter(order), deque[Future[T]]()
     try:
         while True:
-            pending.extend(pool.submit(make, i) for i in islice(rest, ahead - len(pending)))
+            pending.extend(pool.submit(task, i) for i in islice(rest, ahead - len(pending)))
             if not pending:
                 return
             yield pending.popleft().result()

@@ -67,6 +67,11 @@ def collate_samples(
     return Images.from_list([pixels for pixels, _ in items]), target
 
 
+def is_source(given: Any) -> bool:
+    """Whether an object follows one of the protocols above."""
+    return getattr(given, "workers", None) in ("threads", "processes", "none") and hasattr(given, "name")
+
+
 def is_encoded(source: Source) -> TypeGuard[Encoded]:
     """Whether it gives encoded files, which threads of this process read and decode."""
     return source.workers == "threads"

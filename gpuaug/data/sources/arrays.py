@@ -14,7 +14,7 @@ from ...images import Images
 from ...ops import Size
 from ..decoders.pillow import Pixels
 from . import Index
-from .targets import Collate, collate_by_torch, collate_targets, refuse_geometric
+from .targets import Collate, collate_by_torch, collate_single, collate_targets, refuse_geometric
 
 
 def memory_layout(pixels: Pixels) -> tuple[Pixels, bool]:
@@ -68,6 +68,14 @@ class ArraySource:
 
     def name(self, i: int) -> str:
         return f"image {i} of the array"
+
+    def __getitem__(self, i: int) -> Any:
+        """Sample i, as of a torch Dataset: (image, target), the image uint8 (H, W, 3); without labels the image alone."""
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"{self!r}: index must be in {-len(self)}..{len(self) - 1}, got {i}")
+        images, target = ArraySource.load(self, np.array([i % len(self)]), collate_single)
+        pixels = images[0].numpy()
+        return (pixels, target) if self.labelled else pixels
 
     def load(self, index: Index, collate: Collate = collate_by_torch) -> tuple[Images, Any]:
         if len(index) and not 0 <= int(index.min()) <= int(index.max()) < len(self):

@@ -28,7 +28,7 @@ class SubsetSource:
 
     @property
     def labelled(self) -> bool:
-        return first_is_labelled(self) if is_itemized(self) else self.source.labelled
+        return first_is_labelled(self) if is_itemized(self) else all(part.labelled for part in simple_sources(self))
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -61,7 +61,7 @@ class ConcatSource:
 
     @property
     def labelled(self) -> bool:
-        return first_is_labelled(self) if is_itemized(self) else all(part.labelled for part in self.parts)
+        return first_is_labelled(self) if is_itemized(self) else all(part.labelled for part in simple_sources(self))
 
     def __len__(self) -> int:
         return int(self.ends[-1])
@@ -104,6 +104,19 @@ class ConcatSource:
         return f"Concatenated({', '.join(map(repr, self.parts))})"
 
 
+def simple_sources(source: Source, indices: Index | None = None) -> list[Source]:
+    """The sources inside subsets and concatenations that hold the samples of a source. indices: of these samples alone."""
+    if isinstance(source, SubsetSource):
+        return simple_sources(source.source, source.indices if indices is None else source.indices[indices])
+    if not isinstance(source, ConcatSource):
+        return [source]
+    if indices is None:
+        return [one for part in source.parts for one in simple_sources(part)]
+    of = np.searchsorted(source.ends, indices, side="right")
+    starts = [0, *source.ends]
+    return [one for k in np.unique(of) for one in simple_sources(source.parts[k], indices[of == k] - starts[k])]
+
+
 def set_max_pixels(source: Source, max_pixels: int) -> None:
     """Where a part is decoded by the source itself, among others of another kind, refuse larger pictures there too."""
     if isinstance(source, SubsetSource):
@@ -116,14 +129,8 @@ def set_max_pixels(source: Source, max_pixels: int) -> None:
 
 def known_labelled(source: Source) -> bool | None:
     """Whether a source has labels; None where that is only known once a sample of a user's Dataset has been read."""
-    if isinstance(source, DatasetSource):
-        return None
-    if isinstance(source, SubsetSource):
-        return known_labelled(source.source)
-    if isinstance(source, ConcatSource):
-        kinds = {known_labelled(part) for part in source.parts}
-        return kinds.pop() if len(kinds) == 1 else None
-    return source.labelled
+    kinds = {None if isinstance(part, DatasetSource) else part.labelled for part in simple_sources(source)}
+    return kinds.pop() if len(kinds) == 1 else None
 
 
 def common_transform(transforms: Sequence[Any]) -> Any:

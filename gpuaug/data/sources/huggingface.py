@@ -57,10 +57,11 @@ class HuggingFaceSource:
         self.targets: npt.NDArray[Any] = np.full(len(dataset), -1, dtype=np.int64)
         self.classes: list[str] = []
         likely = any(fits(key, features[key]) for fits in LABELS for key in features)
+        self.label: str | None = None
         if labelled or (labelled is None and (label is not None or likely)):
-            name = choose_column("label", label, features, LABELS, (is_string,))
-            values = plain.select_columns([name]).with_format("arrow")[:].column(name)
-            self.classes, self.targets = classes_of(features[name], name, values)
+            self.label = choose_column("label", label, features, LABELS, (is_string,))
+            values = plain.select_columns([self.label]).with_format("arrow")[:].column(self.label)
+            self.classes, self.targets = classes_of(features[self.label], self.label, values)
         self.labelled = bool((self.targets != -1).any()) if self.targets.ndim == 1 else True
         self.files = plain.select_columns([self.image]).cast_column(self.image, undecoded())
         self.kind = kind

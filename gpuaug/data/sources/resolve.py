@@ -14,9 +14,9 @@ import torch
 from torch.utils.data import IterableDataset
 
 from ...ops import Size
-from . import Source, packed
+from . import Source, is_source, packed
 from .arrays import ArraySource
-from .composed import ConcatSource, SubsetSource, common_transform, known_labelled
+from .composed import ConcatSource, SubsetSource, common_transform, known_labelled, simple_sources
 from .dataset import DatasetSource
 from .folder import ALL_IMAGES, EXTENSIONS, FolderSource, is_hidden
 from .huggingface import HuggingFaceSource, is_huggingface
@@ -70,42 +70,37 @@ def find_source(given: Any, policy_given: bool, labels: bool | None) -> tuple[So
         raise TypeError(f"DataLoader: paths come in a list, not in an array of {given.dtype}; give list(paths)")
     if isinstance(given, (np.ndarray, torch.Tensor)):
         return ArraySource(given), None
-    if is_source(given):
-        return given, None
     return from_dataset(given, policy_given, labels)
 
 
 def check_labels(source: Source, labels: bool | None) -> None:
     """Raise where labels are asked for and missing, or where parts of a concatenation have them and others have not."""
-    if isinstance(source, SubsetSource):
-        check_labels(source.source, labels)
-    elif isinstance(source, ConcatSource):
-        of = {known_labelled(part): part for part in source.parts}
-        if True in of and False in of:
-            raise ValueError(
-                f"DataLoader: of the ConcatDataset's parts, {of[True]!r} has labels and {of[False]!r} has none; give the "
-                "loader labels=False, which leaves them out"
-            )
-        for part in source.parts:
-            check_labels(part, labels)
-    elif labels and known_labelled(source) is False:
-        missing = next(what for kind, what in MISSING.items() if isinstance(source, kind))
-        raise ValueError(f"DataLoader: labels=True, but {source!r} has none: {missing}")
+    of = {known_labelled(part): part for part in simple_sources(source)}
+    if True in of and False in of:
+        raise ValueError(
+            f"DataLoader: of the ConcatDataset's parts, {of[True]!r} has labels and {of[False]!r} has none; give the "
+            "loader labels=False, which leaves them out"
+        )
+    if labels and False in of:
+        raise ValueError(f"DataLoader: labels=True, but {of[False]!r} has none: {missing_labels(of[False])}")
+
+
+def missing_labels(source: Source) -> str:
+    """Why a source has no labels, and what gives it some."""
+    if isinstance(source, HuggingFaceSource) and source.label is not None:
+        return f"column {source.label!r} holds no class in any row"
+    return next(reason for kind, reason in MISSING.items() if isinstance(source, kind))
 
 
 MISSING: dict[type, str] = {
     FolderSource: "there are no class folders, one folder of images a class",
+    packed.PackedSource: f"{packed.TARGETS} holds -1 for every image; pack a folder that has one folder of images a class",
     ArraySource: "there are no targets; give a pair (images, targets)",
     HuggingFaceSource: "no column was found for them; name it: gpuaug.data.HuggingFaceSource(dataset, label=...)",
     ShardSource: "no sample has a .cls, or a .json with the field label",
     object: "its `labelled` says so",
 }
-"""Kind of source -> what one without labels lacks."""
-
-
-def is_source(given: Any) -> bool:
-    """Whether it follows one of the protocols of `source`."""
-    return getattr(given, "workers", None) in ("threads", "processes", "none") and hasattr(given, "name")
+"""Kind of source, special ones first -> what one without labels lacks."""
 
 
 def is_path(given: Any) -> bool:
@@ -114,10 +109,10 @@ def is_path(given: Any) -> bool:
 
 def refuse_files(path: str) -> None:
     """Raise for a pattern of image files, or a single one, in place of the path of a folder or of shards."""
-    place = Path(path).expanduser()
-    if is_remote(path) or place.is_dir():
+    local = Path(path).expanduser()
+    if is_remote(path) or local.is_dir():
         return
-    if place.is_file():
+    if local.is_file():
         if path.lower().endswith(EXTENSIONS):
             raise NotADirectoryError(f"{path}: is one image, not a folder of them; give a list of files, [path]")
     elif MAGIC.search(path) and not path.lower().endswith((".tar", ".zip", *UNPACK)):
@@ -130,10 +125,10 @@ def refuse_unknown(path: str) -> None:
     """Raise for one of a list of files that is neither an image nor a shard, by its name or its content."""
     if is_remote(path) or path.lower().endswith((*EXTENSIONS, ".tar", ".zip", *UNPACK)):
         return
-    place = Path(path).expanduser()
-    if MAGIC.search(path) or RANGE.search(path) or place.is_dir():
+    local = Path(path).expanduser()
+    if MAGIC.search(path) or RANGE.search(path) or local.is_dir():
         return
-    if not (place.is_file() and tarfile.is_tarfile(place)):
+    if not (local.is_file() and tarfile.is_tarfile(local)):
         raise ValueError(
             f"DataLoader: {path}: a list holds tar shards, or image files, which end in {' '.join(EXTENSIONS)}; convert others "
             "to one of these, or give a Dataset that opens them"
@@ -186,6 +181,8 @@ def from_dataset(dataset: Any, policy_given: bool, labels: bool | None) -> tuple
     A torchvision dataset loses its `transform` always, since a policy takes its place. Another Dataset loses an attribute
     `transform` only to be converted; with a policy it is used as it is.
     """
+    if is_source(dataset):
+        return dataset, None
     if is_huggingface(dataset):
         return HuggingFaceSource(dataset, labelled=labels), None
     check_map_style(dataset)
@@ -212,11 +209,7 @@ def from_dataset(dataset: Any, policy_given: bool, labels: bool | None) -> tuple
 
 def size_of(source: Source) -> Size | None:
     """(height, width) of every image of a source, where it is known that they have but one."""
-    if isinstance(source, ArraySource):
-        return source.size
-    if isinstance(source, SubsetSource):
-        return size_of(source.source)
-    sizes = {size_of(part) for part in source.parts} if isinstance(source, ConcatSource) else {None}
+    sizes = {part.size if isinstance(part, ArraySource) else None for part in simple_sources(source)}
     return sizes.pop() if len(sizes) == 1 else None
 
 
