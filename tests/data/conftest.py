@@ -30,6 +30,12 @@ def _one_thread() -> Iterator[None]:
 
 
 @pytest.fixture
+def _index_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder of the test's own for the indices of shards that cannot lie beside them."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
 def held() -> Callable[[], Holdings]:
     """A function that counts what this process holds."""
 
@@ -38,7 +44,7 @@ def held() -> Callable[[], Holdings]:
             if thread.name == "QueueFeederThread":  # a closed queue's thread closes its descriptor when it gets to it
                 thread.join(5.0)
         names = sorted(t.name for t in threading.enumerate() if t.name.startswith("gpuaug"))
-        lasting = [name for name in names if name != "gpuaug-default"]  # `take_cores`, where a thread begins, waits for its end
+        lasting = [name for name in names if name != "gpuaug-default"]  # `limit_torch_threads` waits for its end
         return lasting, len(multiprocessing.active_children()), len(list(Path("/proc/self/fd").iterdir()))
 
     return count
