@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from restored import restored
 from torch.utils.data import Dataset
 
 import gpuaug
@@ -87,7 +88,8 @@ def loaders(
     given: Any = Pictures(source) if rng.random() < 0.3 else source
     made = []
     for rank in range(world_size):
-        loader = gpuaug.DataLoader(
+        loader = restored(
+            state,
             given,
             POLICY,
             batch_size,
@@ -101,8 +103,6 @@ def loaders(
             world_size=world_size,
             persistent_workers=bool(rng.random() < 0.5),
         )
-        if state is not None:
-            loader.load_state_dict(state)
         loader.set_epoch(epoch)
         made.append(loader)
     return made

@@ -14,11 +14,11 @@ SAMPLES = 12
 
 @pytest.fixture
 def loader(plain):
-    def make(**options):
+    def make_loader(**options):
         images = np.zeros((SAMPLES, 8, 8, 3), np.uint8)
         return gpuaug.DataLoader((images, np.arange(SAMPLES)), plain, 4, shuffle=True, seed=1, **options)
 
-    return make
+    return make_loader
 
 
 def order(batches):

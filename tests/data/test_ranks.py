@@ -2,10 +2,11 @@
 
 import itertools
 
-import numpy as np
 import pytest
 import torch
-from torch.utils.data import Dataset, DistributedSampler
+from numbered import Numbered
+from restored import restored
+from torch.utils.data import DistributedSampler
 
 import gpuaug
 from gpuaug.data.engine.order import EpochOrder, Share
@@ -15,21 +16,8 @@ SAMPLES = 70
 
 def ranks(folder, policy, world_size, batch_size, workers=0, state=None, **options):
     """A loader for each rank, at the same place."""
-    made = []
-    for rank in range(world_size):
-        loader = gpuaug.DataLoader(
-            folder,
-            policy,
-            batch_size,
-            num_workers=workers,
-            rank=rank,
-            world_size=world_size,
-            **{"shuffle": True, "seed": 4, **options},
-        )
-        if state is not None:
-            loader.load_state_dict(state)
-        made.append(loader)
-    return made
+    options = {"shuffle": True, "seed": 4, "num_workers": workers, **options}
+    return [restored(state, folder, policy, batch_size, rank=r, world_size=world_size, **options) for r in range(world_size)]
 
 
 def row(loader, views, target):
@@ -151,14 +139,6 @@ def test_torch_distributed_is_asked(folder, policy, tmp_path):
         assert gpuaug.DataLoader(folder, policy, 8, rank=1, world_size=3).world_size == 3
     finally:
         torch.distributed.destroy_process_group()
-
-
-class Numbered(Dataset):
-    def __len__(self):
-        return 12
-
-    def __getitem__(self, i):
-        return np.full((8, 8, 3), i, np.uint8), i
 
 
 def test_a_samplers_epoch_may_be_set_on_the_sampler(plain):
