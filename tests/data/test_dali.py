@@ -277,7 +277,7 @@ def test_after_a_fork_a_used_decoder_says_so_and_a_fresh_one_works():
     done = subprocess.run(program, cwd=root, capture_output=True, text=True, timeout=LIMIT)
     assert (done.returncode, done.stderr) == (0, "")
     error, fresh, used = done.stdout.splitlines()
-    assert "make a decoder in each worker" in error
+    assert "make a decoder in each process" in error
     assert fresh == used == "(40, 50, 3)"
 
 

@@ -117,5 +117,5 @@ def test_the_state_after_an_epoch_is_the_next_ones_start(folder, plain):
 @pytest.mark.parametrize(("name", "value"), [("seed", 1), ("samples", 71), ("shuffle", True)])
 def test_a_state_of_another_loader_is_refused(folder, plain, name, value):
     loader = gpuaug.DataLoader(folder, plain)
-    with pytest.raises(ValueError, match=f"saved with {name}={value}, this loader has {name}="):
+    with pytest.raises(ValueError, match=f"saved with {name}={value}, but this loader has {name}="):
         loader.load_state_dict({**loader.state_dict(), name: value})

@@ -135,7 +135,7 @@ def test_a_sampler_gives_integers(wrong, plain):
     images = np.zeros((SAMPLES, 8, 8, 3), np.uint8)
     for option in ({"sampler": [0, wrong]}, {"batch_sampler": [[0], [wrong]]}):
         loader = gpuaug.DataLoader((images, np.arange(SAMPLES)), plain, **option)
-        with pytest.raises(TypeError, match=r"the sampler gave .*, which is no integer"):
+        with pytest.raises(TypeError, match=r"the sampler yielded .*, which is not an integer"):
             order(loader)
 
 

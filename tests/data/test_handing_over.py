@@ -86,5 +86,5 @@ def test_an_iterator_carried_through_a_fork_says_so_at_once(folder):
     program = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(FORKED), folder]
     done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT, check=True)
     error, end, others, gone, parent = done.stdout.splitlines()
-    assert "begun before the process was forked, and its threads did not follow; call iter(loader)" in error
+    assert "begun before the process was forked, and threads do not survive a fork; call iter(loader)" in error
     assert (end, others, gone, parent) == ("end", "10 10", "gone", "9 10")

@@ -246,13 +246,13 @@ def test_strings_are_numbered_in_sorted_order_and_that_is_said(hugging, plain, c
     )
     source = HuggingFaceSource(found)
     assert (source.classes, source.targets.tolist()) == (["cat", "pug"], [1, -1, 0, 1])
-    assert "column label holds strings: its 2 classes are numbered in sorted order, cat, pug; another split" in caplog.text
+    assert "column label holds strings: its 2 classes are numbered in sorted order, cat, pug. Another split" in caplog.text
     source = HuggingFaceSource(found, label="breed")
     assert (source.classes, source.targets.tolist()) == (["a", "b", "c"], [1, 0, 1, 2])
 
 
 def test_splits_and_streams_are_refused(hugging, plain):
-    with pytest.raises(TypeError, match=r"DatasetDict has several splits; give one, such as dataset\['train'\]"):
+    with pytest.raises(TypeError, match=r"DatasetDict has several splits; give one of them, such as dataset\['train'\]"):
         gpuaug.DataLoader(datasets.DatasetDict(train=hugging), plain)
     for stream in (hugging.to_iterable_dataset(), hugging.to_iterable_dataset().with_format("torch")):
         with pytest.raises(TypeError, match=r"IterableDataset is a stream; load it with streaming=False"):

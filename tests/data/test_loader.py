@@ -151,7 +151,7 @@ def test_a_sampler_without_a_length(plain, workers):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_sampler_that_leaves_the_data_set(plain, workers):
-    with pytest.raises(IndexError, match=r"the sampler gave 12, outside 0\.\.11"):
+    with pytest.raises(IndexError, match=r"the sampler yielded 12, outside 0\.\.11"):
         order(gpuaug.DataLoader(Numbered(), plain, sampler=[0, 12], num_workers=workers))
 
 

@@ -15,7 +15,7 @@ import gpuaug
 from gpuaug import cli
 from gpuaug.backends import findable
 from gpuaug.data import FolderSource, Stats
-from gpuaug.data.doctor import diagnose, of_files
+from gpuaug.data.doctor import diagnose, file_rates
 from gpuaug.data.engine.batch import to_images
 
 SLOW = 0.004
@@ -215,7 +215,7 @@ def test_the_doctor_decodes_as_the_loader_does(tmp_path, pictures, decoder):
         Image.fromarray(pixels).save(tmp_path / "a" / f"{i:02}.jpg")
     loader = gpuaug.DataLoader(tmp_path, gpuaug.policy("mae", size=8), 16, decoder=decoder)
     views, _ = next(iter(loader))
-    rates, pictures, index, size = of_files(loader, loader.index, loader.index, 0.01)
+    rates, pictures, index, size = file_rates(loader, loader.index, loader.index, 0.01)
     images, frames = to_images(pictures)
     assert (frames is not None) == (decoder == "auto" and findable("nvidia.dali"))
     assert torch.equal(loader.maker(0).views(images, loader.draws, frames)[0], views)

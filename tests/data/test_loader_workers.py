@@ -64,7 +64,7 @@ def test_a_source_without_processes_says_what_it_does_not_use(folder, plain, cap
         caplog.clear()
         gpuaug.DataLoader(source, plain, num_workers=1, **options)
         assert [record.args[0] for record in caplog.records] == list(options)
-        assert "worker_init_fn is not used: threads of this process read this source" in caplog.text
+        assert "worker_init_fn is not used, because threads rather than worker processes read this source" in caplog.text
     caplog.clear()
     gpuaug.DataLoader(folder, plain, num_workers=1)
     gpuaug.DataLoader(folder, plain, worker_init_fn=seeded)  # without workers torch is silent, too

@@ -191,7 +191,7 @@ def test_a_finished_shard_that_is_lost_is_made_again(tmp_path, folder):
 def test_a_packed_folder_is_left_alone(tmp_path, folder):
     packing = Packing("jpeg", 12, shard_size=50)
     quiet(folder, tmp_path / "p", packing)
-    assert "is packed already" in quiet(folder, tmp_path / "p", packing)[0]
+    assert "is already packed" in quiet(folder, tmp_path / "p", packing)[0]
     for other, told in ((Packing("jpeg", 13, shard_size=50), "size 12"), (Packing("raw", 12), "format jpeg, .*shard_size 50")):
         with pytest.raises(FileExistsError, match=f"holds a packing of {told}"):
             quiet(folder, tmp_path / "p", other)
@@ -209,7 +209,7 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path, folder, name):
 
 
 def test_a_folder_inside_the_source_is_refused(folder):
-    with pytest.raises(ValueError, match=r"ant/p: lies in .*, and would be taken for a class of it"):
+    with pytest.raises(ValueError, match=r"ant/p: lies inside .*, and would count as a class"):
         quiet(folder, folder / "ant" / "p", Packing())
     assert len(FolderSource(folder)) == 70
 
@@ -254,7 +254,7 @@ def test_options_out_of_range(options, message):
 
 def test_sources_that_cannot_be_packed(tmp_path, folder):
     quiet(folder, tmp_path / "p", Packing("raw", 8))
-    with pytest.raises(ValueError, match="holds raw pixels already; pack what it was made from"):
+    with pytest.raises(ValueError, match="holds raw pixels already; pack the files that it was made from"):
         quiet(tmp_path / "p", tmp_path / "q", Packing())
     with tarfile.open(tmp_path / "empty.tar", "w"):
         pass
@@ -268,13 +268,13 @@ def test_sources_that_cannot_be_packed(tmp_path, folder):
 def test_an_image_too_long_for_jpeg_is_named(tmp_path):
     (tmp_path / "set" / "a").mkdir(parents=True)
     Image.new("L", (65600, 1)).save(tmp_path / "set" / "a" / "long.png")
-    with pytest.raises(ValueError, match=r"long.png: 65600 x 1 pixels cannot be a JPEG .*use raw"):
+    with pytest.raises(ValueError, match=r"long.png: 65600 x 1 pixels cannot be stored as JPEG .*use the format raw"):
         quiet(tmp_path / "set", tmp_path / "p", Packing())
 
 
 def test_a_disk_too_small_is_known_before_it_begins(tmp_path, folder, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=100_000))  # no test can fill a disk
-    with pytest.raises(OSError, match=r"/p: needs about 215 kB more, but the disk has 100 kB left"):
+    with pytest.raises(OSError, match=r"/p: needs about 215 kB more, but the disk has only 100 kB left"):
         quiet(folder, tmp_path / "p", Packing("raw", 32))
     assert not (tmp_path / "p").exists()
 
@@ -330,7 +330,7 @@ def test_bad_images_are_left_out_and_named_and_the_others_stored(tmp_path, folde
     assert [part["count"] for part in manifest["parts"]] == [8, 8, 8, 7, 8, 7, 8, 8, 5]
     assert manifest["parts"][3]["skipped"][0]["index"] == 31
     assert verify(tmp_path / "p") == []
-    assert "is packed already" in quiet(broken, tmp_path / "p", packing)[0]
+    assert "is already packed" in quiet(broken, tmp_path / "p", packing)[0]
     packed = gpuaug.DataLoader(tmp_path / "p", "byol").source
     source = FolderSource(folder)
     kept = [i for i in range(70) if i not in bad]

@@ -193,6 +193,6 @@ def test_what_does_not_go_together(plain):
     assert "rank and world_size belong together" in message(rank=0)
     assert "rank must be an integer in 0..1" in message(rank=2, world_size=2)
     assert "world_size must be an integer at least 1" in message(rank=0, world_size=0)
-    assert "must stay None with it" in message(rank=0, world_size=2, sampler=[1])
-    assert "must stay None with it" in message(rank=0, world_size=2, batch_sampler=[[1]])
+    assert "rank and world_size must stay None" in message(rank=0, world_size=2, sampler=[1])
+    assert "rank and world_size must stay None" in message(rank=0, world_size=2, batch_sampler=[[1]])
     assert "leaves no batch of 6 samples" in message(rank=0, world_size=2, batch_size=7, drop_last=True)

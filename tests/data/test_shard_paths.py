@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("_index_cache")
 
 
 def test_braces_that_do_not_count_are_named(tmp_path):
-    with pytest.raises(ValueError, match=r"\{000,001\} is not known; of braces \{000..001\} alone is"):
+    with pytest.raises(ValueError, match=r"\{000,001\} is not understood; braces can only count, as in \{000..001\}"):
         ShardSource(tmp_path / "s-{000,001}.tar")
 
 
@@ -91,7 +91,7 @@ def test_compressed_shards_are_refused_with_the_command_that_unpacks(tmp_path, p
 
 @pytest.mark.parametrize("place", ["pets.zip", "memory://bucket/pets.ZIP"])
 def test_a_zip_is_refused_with_what_to_do(plain, place):
-    with pytest.raises(ValueError, match=rf"^{place}: is a zip, which is not read; unpack it"):
+    with pytest.raises(ValueError, match=rf"^{place}: is a zip, which cannot be read; unpack it"):
         gpuaug.DataLoader(place, plain)
 
 
@@ -119,11 +119,11 @@ def test_globs_and_folders_local_and_remote(tmp_path, folder, policy):
 @pytest.mark.parametrize(
     ("place", "message"),
     [
-        ("{}/s-*.tar", r"/s-\*.tar: no shard fits"),
-        ("memory://nowhere/s-*.tar", r"memory://nowhere/s-\*.tar: no shard fits"),
+        ("{}/s-*.tar", r"/s-\*.tar: no shard matches"),
+        ("memory://nowhere/s-*.tar", r"memory://nowhere/s-\*.tar: no shard matches"),
         ("memory://nowhere/a.tar", "memory://nowhere/a.tar: no such shard"),
         ("memory://nowhere/", "memory://nowhere/: no such folder"),
-        ("file://{}", "no .tar shards in it; a URL names shards"),
+        ("file://{}", "no .tar shards in it; a URL must name a shard"),
     ],
 )
 def test_shards_that_are_not_there_are_named(tmp_path, plain, place, message):

@@ -159,5 +159,7 @@ def test_shards_say_what_they_are(tmp_path):
 
 def test_a_name_with_a_dot_is_explained(tmp_path):
     path = tar(tmp_path / "a.tar", [("x/a.v1.png", b"x")])
-    with pytest.raises(ValueError, match=r"the first dot ends a sample's name, so that x/a.v1.png is its .v1.png; rename it"):
+    with pytest.raises(
+        ValueError, match=r"a sample's name ends at the first dot, so x/a.v1.png counts as its .v1.png; rename it"
+    ):
         ShardSource(path)

@@ -168,7 +168,7 @@ def test_arrays_of_one_channel_and_of_one_column(pixels, expected):
 
 
 def test_pictures_that_are_not_stacked_are_no_gray_ones():
-    with pytest.raises(ValueError, match=r"images of shape \(8, 8, 3\) look like one picture .*give \(1, H, W, 3\)"):
+    with pytest.raises(ValueError, match=r"images of shape \(8, 8, 3\) look like one picture .*give it as \(1, H, W, 3\)"):
         gpuaug.DataLoader(PIXELS[0], "byol")
     with pytest.raises(ValueError, match="a list of two arrays is images and targets, but these two look like pictures"):
         gpuaug.DataLoader(list(PIXELS[:2]), "byol")

@@ -113,7 +113,7 @@ def test_a_target_that_is_left_out_is_not_transformed_either(folder, workers, pl
 
 
 def test_arguments_that_contradict_each_other(plain):
-    with pytest.raises(ValueError, match="labels=False leaves out the targets that target_collate_fn is for"):
+    with pytest.raises(ValueError, match="labels=False leaves out the targets that target_collate_fn would collate"):
         gpuaug.DataLoader(UNEQUAL, plain, labels=False, target_collate_fn=list)
     with pytest.raises(TypeError, match="target_collate_fn must be a function of a list of targets, such as list, got 'list'"):
         gpuaug.DataLoader(UNEQUAL, plain, target_collate_fn="list")

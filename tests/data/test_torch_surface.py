@@ -54,7 +54,7 @@ def test_every_argument_of_torch_is_taken_or_refused_by_name(plain):
     for name in inspect.signature(TorchLoader).parameters:
         assert name in ours, name
     for name, value in (("collate_fn", list), ("generator", torch.Generator())):
-        with pytest.raises(ValueError, match=f"{name} is not taken"):
+        with pytest.raises(ValueError, match=f"{name} is not supported"):
             gpuaug.DataLoader(Numbered(), plain, **{name: value})
 
 
@@ -108,7 +108,7 @@ def test_another_loader_can_be_made_of_its_attributes(kind, plain):
 
 @pytest.mark.parametrize("name", ["backend", "device", "dtype", "labels", "num_workers", "policy", "seed", "shuffle", "source"])
 def test_what_other_parts_were_made_of_stays_too(name, both):
-    with pytest.raises(ValueError, match=f"{name} is settled when the loader is made; make another loader"):
+    with pytest.raises(ValueError, match=f"{name} cannot be changed once the loader is made; make another loader"):
         setattr(both[0], name, 1)
     both[0].worker_init_fn = print  # as Fabric sets it
 
@@ -129,9 +129,9 @@ def test_a_batch_sampler_of_ones_own(plain):
         loader.load_state_dict({**loader.state_dict(), "epoch": 1, "position": position})
         assert order(loader) == rest
     for option in ({"batch_size": 2}, {"shuffle": True}, {"sampler": [0]}, {"drop_last": True}):
-        with pytest.raises(ValueError, match="batch_sampler decides on the batches"):
+        with pytest.raises(ValueError, match="batch_sampler makes the batches"):
             gpuaug.DataLoader(Numbered(), plain, batch_sampler=batches, **option)
-    with pytest.raises(IndexError, match=r"the sampler gave 12, outside 0\.\.11"):
+    with pytest.raises(IndexError, match=r"the sampler yielded 12, outside 0\.\.11"):
         order(gpuaug.DataLoader(Numbered(), plain, batch_sampler=[[0, 12]]))
 
 

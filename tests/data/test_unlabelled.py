@@ -239,14 +239,14 @@ def test_a_labelled_folder_may_be_packed_without_labels(kind, folder, plain, tmp
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (["b.gif"], r"b\.gif: a list holds tar shards, or image files, which end in \.jpg .*\.webp"),
-        (["a.png", "b.gif"], r"b\.gif: a list holds"),
+        (["b.gif"], r"b\.gif: a list must hold tar shards, or image files, which end in \.jpg .*\.webp"),
+        (["a.png", "b.gif"], r"b\.gif: a list must hold"),
         ("{files}/*.png", r"sorted\(glob\.glob\('.*/\*\.png'\)\)"),
         ("{files}/0.png", r"0\.png: is one image.* \[path\]"),
         (np.array(["a.png", "b.png"]), r"give list\(paths\)"),
         (iter(["a.png"]), r"give list\(source\)"),
-        ([("a.png", 0)], r"one folder a class .* a Dataset that opens the files"),
-        ((["a.png"], [0]), r"one folder a class .* a Dataset that opens the files"),
+        ([("a.png", 0)], r"one folder per class .* a Dataset that opens the files"),
+        ((["a.png"], [0]), r"one folder per class .* a Dataset that opens the files"),
         ((PIXELS, ["cat"] * 10), r"encode them as integers.*labels=False, or None"),
         ((PIXELS, [[1], *[[1, 2]] * 9]), r"target_collate_fn=.*labels=False"),
     ],

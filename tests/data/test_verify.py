@@ -55,7 +55,7 @@ def test_the_range_of_rows_that_is_damaged_is_named(packed):
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (lambda data: None, [r"p-000002.tar: is not there"]),
+        (lambda data: None, [r"p-000002.tar: is missing"]),
         (lambda data: data + b"\0", [r"has \d+ bytes, \d+ were written"]),
         (lambda data: data[:5000], [r"has 5000 bytes, \d+ were written", r"damaged or cut short after 0000003\d"]),
         (
