@@ -1,4 +1,4 @@
-"""Small pictures in a class folder, and a cheap policy; torch keeps to one thread, as the machine's others run tests too."""
+"""Small pictures in a class folder, and a cheap policy; torch uses one thread, since other cores run other tests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import gpuaug
 SAMPLES = 70
 
 Holdings = tuple[list[str], int, int]
-"""Our threads, the number of child processes, and the number of open descriptors."""
+"""Names of the loader's threads, number of child processes, and number of open descriptors."""
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +41,7 @@ def held() -> Callable[[], Holdings]:
 
     def count() -> Holdings:
         for thread in threading.enumerate():
-            if thread.name == "QueueFeederThread":  # a closed queue's thread closes its descriptor when it gets to it
+            if thread.name == "QueueFeederThread":  # the thread of a closed queue closes its descriptor a little later
                 thread.join(5.0)
         names = sorted(t.name for t in threading.enumerate() if t.name.startswith("gpuaug"))
         lasting = [name for name in names if name != "gpuaug-default"]  # `limit_torch_threads` waits for its end

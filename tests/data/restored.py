@@ -1,4 +1,4 @@
-"""A loader at the place where another one was."""
+"""A loader that goes on from the saved state of another one."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import gpuaug
 
 
 def restored(state: dict[str, Any] | None, *args: Any, **options: Any) -> gpuaug.DataLoader:
-    """A loader of these arguments at a saved state; at the start where there is none."""
+    """A loader with these arguments at a saved state, or at the start if there is no state."""
     loader = gpuaug.DataLoader(*args, **options)
     if state is not None:
         loader.load_state_dict(state)

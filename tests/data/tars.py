@@ -1,4 +1,4 @@
-"""Tars of given members, and what a loader gives of them."""
+"""Helpers that write tars and read them by a loader."""
 
 import io
 import tarfile

@@ -59,7 +59,7 @@ def test_views_do_depend_on_seed_epoch_and_view(folder):
 
 
 def stream(loader):
-    """An epoch as one row of bytes a sample, in order."""
+    """An epoch as one row of bytes per sample, in order."""
     return [
         (int(i), *(view[row].numpy().tobytes() for view in views), int(target[row]))
         for views, target in loader

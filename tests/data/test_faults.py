@@ -1,4 +1,4 @@
-"""Bad data, dead workers and interrupts: what is promised for each happens, and the good samples never notice."""
+"""Bad data, dead workers and interrupts: each has its documented result, and good samples stay the same."""
 
 import contextlib
 import gc
@@ -30,7 +30,7 @@ BAD = {3: b"", 4: b"no picture", 17: "truncated", 39: None}
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
-    """torch asks every 5 s whether its workers live; these tests need not wait so long."""
+    """torch checks every 5 s whether its workers are alive; these tests need not wait so long."""
     monkeypatch.setattr(_MultiProcessingDataLoaderIter._try_get_data, "__defaults__", (0.5,))
 
 
@@ -67,7 +67,7 @@ def damaged(tmp_path_factory):
 
 
 class Pictures(Alone):
-    """The same samples from a Dataset, which reads files by itself."""
+    """The same samples from a Dataset that reads files by itself."""
 
     def __getitem__(self, i):
         with Image.open(self.items.name(i)) as image:
@@ -247,7 +247,7 @@ def test_a_file_that_vanishes_in_mid_epoch(tmp_path, plain, workers):
 
 
 class Failing(FolderSource):
-    """A disk that gives an I/O error for one sample."""
+    """A disk with an I/O error at one sample."""
 
     def read(self, i):
         if i == 6:
@@ -322,7 +322,7 @@ def test_bad_samples_leave_nothing_behind(held, damaged, plain):
 @pytest.mark.parametrize("kind", [lambda s: s, Pictures], ids=["folder", "dataset"])
 @pytest.mark.parametrize("persistent", [False, True], ids=["", "persistent"])
 def test_an_interrupt_at_any_moment(held, intact, plain, kind, persistent):
-    """SIGINT after ever longer times into a loop; after each no thread, process or descriptor is left."""
+    """SIGINT after longer and longer times in a loop; after each no thread, process or descriptor is left."""
     struck = []
 
     def strike(*_):

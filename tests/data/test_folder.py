@@ -95,7 +95,7 @@ def test_a_folder_without_permission_is_named(tmp_path, monkeypatch):
     touch(tmp_path, "a/1.png", "b/1.png")
     scandir = os.scandir
 
-    def refuse(path: str):  # the superuser, who may run the tests, is refused nothing
+    def refuse(path: str):  # permissions would not stop the superuser, who may run the tests
         if str(path).endswith("b"):
             raise PermissionError(13, "Permission denied", path)
         return scandir(path)

@@ -1,4 +1,4 @@
-"""Hugging Face datasets: files undecoded, columns found by their features, errors that name the columns.
+"""Hugging Face datasets: undecoded files, columns found by their features, errors that name the columns.
 
 `datasets` is no requirement of gpuaug, and brings pyarrow and pandas with it; without it there is nothing to test here.
 """
@@ -28,7 +28,7 @@ NAMES = datasets.ClassLabel(names=["ant", "bee", "cat"])
 
 @pytest.fixture(scope="module")
 def hugging(folder):
-    """The folder's files as a data set."""
+    """The folder's files as a dataset."""
     source = FolderSource(folder)
     rows = {
         "photo": [{"bytes": source.read(i), "path": None} for i in range(len(source))],
@@ -59,7 +59,7 @@ def test_files_come_as_they_are(hugging, folder):
     assert loader.source.classes == ["ant", "bee", "cat"]
     assert loader.source.read(7) == Path(FolderSource(folder).name(7)).read_bytes()
     assert loader.dataset is hugging
-    assert hugging.features["photo"] == datasets.Image()  # the user's own still decodes
+    assert hugging.features["photo"] == datasets.Image()  # the user's dataset still decodes
     assert isinstance(hugging[0]["photo"], Image.Image)
 
 
@@ -185,7 +185,7 @@ def served(root):
 
 @pytest.fixture
 def archive(tmp_path, folder):
-    """A zip of the folder's first three files, and the `datasets` way to name them."""
+    """A zip of the folder's first three files, and their names as `datasets` writes them."""
     local = FolderSource(folder)
     path = tmp_path / "x.zip"
     with zipfile.ZipFile(path, "w") as file:

@@ -1,4 +1,4 @@
-"""The loader's arguments: ours are checked when it is made, torch's are taken or met with advice."""
+"""The loader's arguments: ours are checked when it is made, torch's are accepted or refused with advice."""
 
 import inspect
 
@@ -61,7 +61,7 @@ def test_arguments_of_torch_that_change_no_batch(plain):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_torchs_defaults_may_be_written_out(folder, plain, workers):
-    """As programs do that pass on every argument."""
+    """Some programs pass on every argument."""
     defaults = {
         name: parameter.default
         for name, parameter in inspect.signature(TorchLoader).parameters.items()

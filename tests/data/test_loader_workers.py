@@ -1,4 +1,4 @@
-"""Threads and processes of a loader: torch's numbers of cores stay, and a Dataset's workers are those of torch."""
+"""A loader's threads leave torch's number of threads alone; a Dataset's worker processes are torch's."""
 
 import os
 import random
@@ -18,7 +18,7 @@ def test_torchs_thread_count_is_left_alone(folder, policy):
     torch.set_num_threads(3)
     for _ in gpuaug.DataLoader(folder, policy, batch_size=16, num_workers=2):
         assert torch.get_num_threads() == 3
-        with ThreadPoolExecutor(1) as mine:  # a thread yet to come gets torch's default
+        with ThreadPoolExecutor(1) as mine:  # a thread that starts later gets torch's default
             assert mine.submit(torch.get_num_threads).result() == 3
 
 

@@ -1,4 +1,4 @@
-"""Packing: the same samples, made smaller, in the same bytes however often it was interrupted; and what verifying finds."""
+"""Packing: the same samples, made smaller, in the same bytes however often packing was interrupted."""
 
 import io
 import json
@@ -134,7 +134,7 @@ def test_packing_goes_on_after_kills_and_ends_in_the_same_bytes(tmp_path, folder
     quiet(folder, tmp_path / "whole" / "p", packing)
     dst = tmp_path / "killed" / "p"
     command = [sys.executable, "-m", "gpuaug.cli", "pack", folder, dst, "--format", kind, "--size=64", "--shard-size=5"]
-    rng = np.random.default_rng()  # another point each time
+    rng = np.random.default_rng()  # interrupts at another point each time
     for parts in sorted(rng.integers(0, 12, 2).tolist()):
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while process.poll() is None and finished(dst) <= parts:
@@ -151,7 +151,7 @@ def test_packing_goes_on_after_kills_and_ends_in_the_same_bytes(tmp_path, folder
 
 
 def finished(dst: Path) -> int:
-    """Parts in the journal; all 14 where the manifest stands in its place."""
+    """Number of parts in the journal; all 14 if the manifest has replaced it."""
     try:
         return len(json.loads((dst / PROGRESS).read_bytes())["parts"])
     except FileNotFoundError:
@@ -303,8 +303,8 @@ def test_times_are_told_in_the_unit_that_suits():
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_bad_images_are_left_out_and_named_and_the_others_stored(tmp_path, folder, kind):
-    """Also where they stopped the packing at first; and the bytes are those of a packing that never stopped."""
-    bad = {31: b"no image", 40: b"", 68: b""}  # none of which the estimate is made from
+    """Also if they stopped the packing at first; the bytes are those of a packing that never stopped."""
+    bad = {31: b"no image", 40: b"", 68: b""}  # the estimate uses none of these
     broken = tmp_path / "set"
     for i, path in enumerate(sorted(folder.rglob("*.png"))):
         copy = broken / path.relative_to(folder)
@@ -341,7 +341,7 @@ def test_bad_images_are_left_out_and_named_and_the_others_stored(tmp_path, folde
         assert [packed.read(k) for k in range(67)] == [formats.encode_jpeg(pixels_of(source, i), 12, 90, "") for i in kept]
 
 
-def test_a_source_without_a_sound_image_is_an_error(tmp_path):
+def test_a_source_without_a_good_image_is_an_error(tmp_path):
     (tmp_path / "set" / "a").mkdir(parents=True)
     (tmp_path / "set" / "a" / "1.png").write_bytes(b"")
     with pytest.raises(DecodeError, match=r"1\.png: the file is empty$"):
@@ -361,7 +361,7 @@ def test_a_picture_may_be_as_large_as_max_pixels(tmp_path, folder, capsys):
 
 
 def test_a_picture_may_be_larger_than_pillows_own_limit(tmp_path, folder, monkeypatch):
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)  # so that it is put back
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)  # so that monkeypatch restores it
     assert cli.main(["pack", str(folder), str(tmp_path / "p"), "--size", "8", "--max-pixels", "400000001"]) == 0
     assert Image.MAX_IMAGE_PIXELS == 200_000_001
 

@@ -1,4 +1,4 @@
-"""Ranks share one order: together they give an epoch, and the rest of it after a restart, as one process alone does."""
+"""Ranks share one order: together they deliver an epoch, and its rest after a restart, as one process does."""
 
 import itertools
 
@@ -27,7 +27,7 @@ def row(loader, views, target):
 
 
 def steps(loaders):
-    """Lists of one batch from each rank, as synchronous training takes them, each a list of rows."""
+    """Lists of one batch from each rank, as in synchronous training; each batch is a list of rows."""
     for batch in zip(*loaders, strict=True):
         yield [row(loader, *views_and_target) for loader, views_and_target in zip(loaders, batch, strict=True)]
 
@@ -44,7 +44,7 @@ def interleaved(loaders):
 @pytest.mark.parametrize("drop_last", [False, True])
 @pytest.mark.parametrize("shuffle", [False, True])
 def test_shards_are_those_of_torchs_sampler(shuffle, drop_last):
-    """Of the same order, torch's DistributedSampler makes the same shards, uneven ends included."""
+    """torch's DistributedSampler splits the same order into the same shares, uneven ends included."""
     for samples, world_size in itertools.product((1, 2, 5, 12, 70), (1, 2, 3, 7)):
         if drop_last and samples < world_size:
             continue
@@ -82,7 +82,7 @@ WORLDS = [(1, 16, 0), (2, 4, 2), (3, 5, 0), (4, 3, 1)]
 @pytest.mark.parametrize("done", [1, 2])
 @pytest.mark.parametrize("first", WORLDS)
 def test_the_rest_of_an_epoch_does_not_depend_on_the_world(folder, policy, first, done):
-    """After some full global batches, any other world, batch size and worker count gives the rest, byte for byte."""
+    """After some global batches any number of ranks, batch size and number of workers gives the rest, byte for byte."""
     alone = interleaved(ranks(folder, policy, 1, 64))
     before = ranks(folder, policy, *first)
     delivered = list(itertools.islice(steps(before), done))
@@ -142,7 +142,7 @@ def test_torch_distributed_is_asked(folder, policy, tmp_path):
 
 
 def test_a_samplers_epoch_may_be_set_on_the_sampler(plain):
-    """As loops for torch do: `sampler.set_epoch(epoch)` before each epoch, and again after a restart."""
+    """As in loops for torch: `sampler.set_epoch(epoch)` before each epoch, and again after a restart."""
     sampler = DistributedSampler(Numbered(), num_replicas=2, rank=1, seed=3)
     loader = gpuaug.DataLoader(Numbered(), plain, 3, sampler=sampler)
     for epoch in (0, 1, 5, 6, 6, 3, 3, 0, 0):
@@ -158,7 +158,7 @@ def test_a_samplers_epoch_may_be_set_on_the_sampler(plain):
 
 
 def test_a_sampler_that_nobody_tells_counts_up(plain):
-    """So does one that was told once, and one that was told the epoch that was broken off begins it again."""
+    """So does one whose epoch was set once. If it is set to the epoch that was stopped, that epoch begins again."""
     sampler = DistributedSampler(Numbered(), num_replicas=2, rank=1, seed=3)
     loader = gpuaug.DataLoader(Numbered(), plain, 3, sampler=sampler)
 

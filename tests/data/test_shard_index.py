@@ -66,7 +66,7 @@ def test_an_index_lies_in_the_cache_where_the_folder_cannot_be_written(tmp_path,
     path = tar(tmp_path / "shards" / "a.tar", [("1.png", b"x")])
     save = tar_index.save
 
-    def refuse(shard, place, stamp):  # the superuser, who may run the tests, is refused nothing
+    def refuse(shard, place, stamp):  # permissions would not stop the superuser, who may run the tests
         if place.parent == path.parent:
             raise PermissionError(13, "Permission denied", str(place))
         save(shard, place, stamp)

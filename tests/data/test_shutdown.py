@@ -56,12 +56,12 @@ def source(request, folder):
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
-    """torch asks every 5 s whether its workers live; these tests need not wait so long."""
+    """torch checks every 5 s whether its workers are alive; these tests need not wait so long."""
     monkeypatch.setattr(_MultiProcessingDataLoaderIter._try_get_data, "__defaults__", (0.5,))
 
 
 def warm(source, policy):
-    """An epoch beforehand: torch opens a few descriptors once and for all."""
+    """Run an epoch beforehand, since torch opens a few descriptors in its first one."""
     for _ in gpuaug.DataLoader(source, policy, batch_size=8, num_workers=2):
         pass
     gc.collect()
@@ -113,7 +113,7 @@ def test_collected_targets_hold_no_descriptors(held, plain):
 
 
 def test_a_pipeline_closed_before_its_thread_has_begun_ends(held, folder, plain, monkeypatch):
-    """As Ctrl-C does that strikes while the thread is being started on a busy machine."""
+    """As when Ctrl-C strikes on a busy machine while the thread is being started."""
     loader = gpuaug.DataLoader(folder, plain, batch_size=4, num_workers=2)
     producer = loader.pipeline(loader.plan(0, 0))
     begin = producer.thread.start
@@ -203,7 +203,7 @@ class Fleeting(Numbered):
 @uncovered
 @pytest.mark.parametrize("noticed", [True, False])
 def test_a_worker_killed_before_its_batch_is_taken_is_an_error_that_says_so(held, plain, noticed, monkeypatch):
-    """torch asks whether the worker lives; the answer may come too early, when the kernel has not finished with it."""
+    """torch may ask whether the worker is alive too early, before the kernel has ended it."""
     on_error, maker = OnError("raise", 0, 0, range(40)), ViewMaker(gpuaug.Augmenter(plain), seed=0, epoch=0)
     workers = FetchConfig(1, 2, 60.0, 0, decoder_of("pillow", 10**6), on_error, maker, regions=False, views=False)
     fetcher = ProcessFetcher(DatasetSource(Fleeting(40)), iter([np.array([13])]), workers)
@@ -231,7 +231,7 @@ def test_a_dataset_may_raise_what_a_lost_worker_looks_like(held, plain, error):
 
 
 class Stuck(FolderSource):
-    """Its last file cannot be read until the test says so."""
+    """A folder whose last file cannot be read until the test allows it."""
 
     def __init__(self, root):
         super().__init__(root)
@@ -290,7 +290,7 @@ PROGRAM = """
     import signal
     import numpy as np, gpuaug
 
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what runs in the background without it
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background programs with SIGINT ignored
 
     class Squares(list):
         def __getitem__(self, i):
@@ -310,7 +310,7 @@ PROGRAM = """
 
 @pytest.mark.parametrize("interrupted", [False, True])
 def test_a_program_ends_at_once_with_iterators_alive(interrupted):
-    """Threads and worker processes run when it ends, of itself or by Ctrl-C in the middle of the loop."""
+    """Threads and worker processes are running when the program ends, by itself or by Ctrl-C in the loop."""
     program = textwrap.dedent(PROGRAM) + ("for _ in batches: pass" if interrupted else "")
     root = Path(gpuaug.__file__).parent.parent
     with subprocess.Popen(

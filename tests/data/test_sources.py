@@ -45,7 +45,7 @@ def test_memory_map(tmp_path, plain, planar):
 
 @pytest.mark.parametrize("pixels", [PIXELS.copy(), planes(PIXELS).contiguous(), planes(PIXELS).numpy().copy("C")])
 def test_arrays_of_either_order_are_read_where_they_lie(pixels):
-    """A batch refers to the array, rows or planes; nothing is copied or turned."""
+    """A batch refers to the array, channels last or first; nothing is copied or transposed."""
     images, _ = ArraySource(pixels, range(10)).load(np.array([7, 2, 2]))
     assert images.planar == (pixels.shape[1] == 3)
     pixels[2] = 9

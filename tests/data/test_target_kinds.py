@@ -1,4 +1,4 @@
-"""What becomes of targets that torch's default_collate cannot batch, and of those that belong to the picture's geometry."""
+"""Targets that torch's default_collate cannot batch, and targets that belong to the picture's geometry."""
 
 from itertools import chain
 
@@ -81,7 +81,7 @@ def test_bad_samples_are_left_out_of_the_list_or_replaced_in_it(workers, plain):
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("source", ["dataset", "folder"])
 def test_functions_that_end_without_a_target(source, workers, folder, plain):
-    """A StopIteration would end the epoch without a word."""
+    """A StopIteration would end the epoch silently."""
 
     def stops(targets):
         raise StopIteration

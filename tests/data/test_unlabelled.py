@@ -43,7 +43,7 @@ SOURCES = {
 
 
 def epoch(source, policy, **options):
-    """All views as uint8, and the second of each batch."""
+    """All views as uint8, and the second item of each batch."""
     batches = list(gpuaug.DataLoader(source, policy, **options))
     return torch.cat([(views * 255).round().byte() for views, _ in batches]), [other for _, other in batches]
 
@@ -69,7 +69,7 @@ def test_the_index_follows_the_order(files, plain):
     for views, index in loader:
         assert index.tolist() == loader.index.tolist()
         assert torch.equal((views * 255).round().byte(), planes(PIXELS)[index])
-        index += 100  # it is the loop's own
+        index += 100  # the loop may change it
         assert loader.index.max() < 10
 
 
@@ -128,7 +128,7 @@ def test_no_sample_is_read_to_find_out(items, plain):
     list(loader)
     assert dataset.read == list(range(10))
     assert loader.labelled is isinstance(items[0], tuple)
-    assert dataset.read == list(range(10))  # it was known by then
+    assert dataset.read == list(range(10))  # and no sample again to find out
 
 
 def test_who_asks_before_the_first_batch_reads_one_sample(plain):
@@ -168,7 +168,7 @@ def test_a_dataset_without_targets_where_they_are_asked_for(plain):
 
 
 def test_parts_with_and_without_labels(plain):
-    """What is known of the parts is compared at once; what a Dataset's samples have, when they are read."""
+    """Known labels of parts are compared at once; those of a Dataset's samples when they are read."""
     cifar = [in_memory(datasets.CIFAR10, PIXELS, targets=targets) for targets in (list(range(10)), None)]
     with pytest.raises(
         ValueError, match=r"ArraySource\(10 images of 8x8\) has labels and .*, no labels\) has none; .*labels=False"

@@ -1,4 +1,4 @@
-"""Verifying what was packed: whatever is damaged, lost or does not agree is found and named."""
+"""Verifying packed data: whatever is damaged, missing or inconsistent is found and named."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from gpuaug.data.sources.packed import MANIFEST
 
 @pytest.fixture(scope="module")
 def packed(tmp_path_factory, folder):
-    """A packed folder of each format, with its bytes, to be damaged and mended."""
+    """A packed folder of each format, with its bytes, for tests to damage and repair."""
     found = {}
     for kind in ("jpeg", "raw"):
         dst = tmp_path_factory.mktemp(kind) / "p"
