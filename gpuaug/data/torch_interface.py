@@ -167,7 +167,7 @@ class TorchInterface(torch_data.DataLoader[Any]):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Make the next `iter()` yield the rest of a saved epoch, for any batch size, number of workers and number of ranks.
 
-        A user's sampler must give the same order again.
+        A user's sampler must yield the same order again.
 
         Args:
             state: A result of `state_dict()`.

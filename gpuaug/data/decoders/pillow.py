@@ -39,9 +39,8 @@ MAX_PIXELS = 178_956_970
 LARGE_PICTURE = threading.RLock()
 """Held by the thread that has a large picture in memory."""
 
-os.register_at_fork(
-    after_in_child=lambda: globals().update(LARGE_PICTURE=threading.RLock())
-)  # its owner may not exist in the fork
+# A new one in a fork, where the thread that holds it may not exist.
+os.register_at_fork(after_in_child=lambda: globals().update(LARGE_PICTURE=threading.RLock()))
 
 
 def memory_for(pixels: int) -> AbstractContextManager[Any]:

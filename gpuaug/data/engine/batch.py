@@ -161,7 +161,7 @@ def read_part(source: Encoded, index: Index, workers: FetchConfig, out: Sequence
     bad: list[BadSample] = []
     augment = 0.0
 
-    def view(group: Sequence[int]) -> float:
+    def augment_group(group: Sequence[int]) -> float:
         """Make the views of some samples, drop their pixels, and return the seconds that this took."""
         found: GoodSamples[Pixels | Region] = read_good(group, pixels, source.name, workers.on_error)
         began = perf_counter()
@@ -173,11 +173,10 @@ def read_part(source: Encoded, index: Index, workers: FetchConfig, out: Sequence
         bad.extend(found.bad)
         return perf_counter() - began
 
-    for group, size in list(
-        group_by_memory(asked, files)
-    ):  # grouped before `read` removes files, since a sampler may name a sample twice
+    # All groups first: `read` removes files, and a sampler may name a sample twice.
+    for group, size in list(group_by_memory(asked, files)):
         with memory_for(size):
-            augment += view(group)
+            augment += augment_group(group)
             if size:
                 trim()  # or malloc would keep the memory of the large picture for this thread
     return DecodedPart(kept, [], bad, len(asked), spent[0], spent[1], augment)

@@ -74,7 +74,7 @@ def pack(
     say: Callable[[str], None] = print,
     on_error: str = "raise",
     max_pixels: int = MAX_PIXELS,
-    labels: bool | None = None,
+    labels: bool = True,
 ) -> None:
     """Pack the dataset at a path into a folder, or go on where an earlier run ended.
 
@@ -88,7 +88,8 @@ def pack(
         say: Called with lines that announce what will be written, and with those that list skipped images.
         on_error: "raise" for an image that cannot be packed, or "skip" to leave it out and list it in the manifest.
         max_pixels: Largest number of pixels in a picture.
-        labels: None packs the labels that the source has; False packs all images without labels; True needs labels.
+        labels: Whether to store the labels that the source has. False packs all images of a folder, inside and outside of
+            class folders.
 
     Raises:
         ValueError: If an option is out of its range, or the source is packed raw already.
@@ -171,9 +172,9 @@ def keep_good(rows: range, items: Iterable[PackResult], source: Encoded, skipped
             skipped.append({"index": i, "name": short_name(source, i), "reason": str(made).removeprefix(f"{source.name(i)}: ")})
 
 
-def packable_source(src: str, labels: bool | None = None) -> Encoded:
+def packable_source(src: str, labels: bool) -> Encoded:
     """The source at a path. Raises ValueError if it cannot be packed."""
-    source = from_path(src, labels, advice="to pack images without classes, give a folder of images alone")
+    source = from_path(src, None if labels else False, advice="to pack images without classes, give a folder of images alone")
     if not len(source):
         raise ValueError(f"{src}: there are no images in it")
     if not is_encoded(source):

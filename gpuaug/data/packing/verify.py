@@ -29,9 +29,8 @@ def verify(dst: Path, workers: int = 1, max_pixels: int = MAX_PIXELS) -> list[st
     dst = dst.expanduser()
     manifest = read_manifest(dst)
     problems = []
-    if (
-        sum(part["count"] for part in manifest.get("parts", [])) != manifest["count"]
-    ):  # raw folders of other programs have no parts
+    # A raw folder that another program wrote has no parts, so nothing in it can be verified.
+    if sum(part["count"] for part in manifest.get("parts", [])) != manifest["count"]:
         problems.append(f"{dst / MANIFEST}: the counts of its parts do not add up to {manifest['count']}")
     with tqdm(total=manifest["count"], desc="verifying", unit=" images") as bar:
         if manifest["format"] == "raw":

@@ -190,7 +190,7 @@ class FolderTree:
     """
 
     def __init__(self, top: str) -> None:
-        advice = "give the path of a folder with one folder of images a class or, without labels, with images"
+        advice = "give the path of a folder that has one folder of images per class or, without labels, images"
         if not Path(top).exists():
             raise FileNotFoundError(f"{top}: no such folder; {advice}")
         if not Path(top).is_dir():

@@ -52,9 +52,8 @@ def find_source(given: Any, policy_given: bool, labels: bool | None) -> tuple[So
     if isinstance(given, (str, os.PathLike)):
         refuse_files(os.fspath(given))
         return from_path(os.fspath(given), labels), None
-    if (
-        type(given) in (tuple, list) and given and all(map(is_path, given))
-    ):  # by type, since a Dataset may be a subclass of list
+    # Exactly these types, since a Dataset may be a subclass of list.
+    if type(given) in (tuple, list) and given and all(map(is_path, given)):
         return from_list([os.fspath(path) for path in given], labels), None
     if type(given) in (tuple, list) and given and type(given[0]) in (tuple, list) and given[0] and is_path(given[0][0]):
         raise TypeError(
