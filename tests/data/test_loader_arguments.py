@@ -41,7 +41,7 @@ def test_a_gpu_that_is_not_there_is_named(plain, monkeypatch):
 @pytest.mark.parametrize(
     ("option", "advice"),
     [
-        ("collate_fn", "to batch targets otherwise, give target_collate_fn="),
+        ("collate_fn", "to batch targets in another way, give target_collate_fn="),
         ("generator", "give seed="),
     ],
 )
@@ -86,7 +86,7 @@ def test_the_source_by_torchs_name(plain):
 
 
 def test_torchs_positions_are_met_with_ours():
-    with pytest.raises(TypeError, match=r"policy must be .*, got 4; it is the second argument here, .*batch_size=, shuffle="):
+    with pytest.raises(TypeError, match=r"policy must be .*, got 4; it is the second argument here, .*batch_size= and shuffle= by name"):
         gpuaug.DataLoader(Numbered(), 4, True)
 
 

@@ -209,7 +209,7 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path, folder, name):
 
 
 def test_a_folder_inside_the_source_is_refused(folder):
-    with pytest.raises(ValueError, match=r"ant/p: lies inside .*, and would count as a class"):
+    with pytest.raises(ValueError, match=r"ant/p: lies inside .*, where it would count as a class"):
         quiet(folder, folder / "ant" / "p", Packing())
     assert len(FolderSource(folder)) == 70
 
@@ -311,7 +311,7 @@ def test_bad_images_are_left_out_and_named_and_the_others_stored(tmp_path, folde
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(bad.get(i, path.read_bytes()))
     packing = Packing(kind, 12, shard_size=8)
-    with pytest.raises(DecodeError, match=r"031\.png: .*; --on-error skip leaves such images out, and goes on"):
+    with pytest.raises(DecodeError, match=r"031\.png: .*; --on-error skip leaves out such images and goes on"):
         quiet(broken, tmp_path / "p", packing)
     assert finished(tmp_path / "p") == 3
     said: list[str] = []
