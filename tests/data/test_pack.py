@@ -143,7 +143,7 @@ def test_packing_goes_on_after_kills_and_ends_in_the_same_bytes(tmp_path, folder
         process.kill()
         process.wait()
         if finished(dst) < 14:
-            with pytest.raises(ValueError, match="packing has not finished; run the same `gpuaug pack` again"):
+            with pytest.raises(ValueError, match="packing has not finished; run the same `gpuaug pack` command again"):
                 gpuaug.DataLoader(dst, "byol")
     quiet(folder, dst, packing, workers=2)
     assert content(dst) == content(tmp_path / "whole" / "p")
