@@ -34,16 +34,20 @@ def seconds(first: Stamp, second: Stamp) -> float:
 
 def remedy(stage: str, workers: int, option: str = "num_workers=", cuda: str = "device='cuda'") -> str:
     """What makes a stage of the loader faster. option, cuda: how the reader spells these two settings."""
-    cores = os.cpu_count() or 1
-    now = f"{option}{workers}, {cores} cores"
-    more = f"raise {option.rstrip('= ')} ({now})" if workers < cores else f"more workers will not help ({now})"
-    return {
-        "read": f"{more}, put the data on a faster disk, or make fewer and larger files of it",
-        "decode": f"{more}, or store the pictures at about twice the size of the views (`gpuaug pack`)",
-        "load": f"{more}, or speed up the Dataset's own __getitem__",
+    change = {
+        "read": "put the data on a faster disk, or make fewer and larger files of it",
+        "decode": "store the pictures at about twice the size of the views (`gpuaug pack`)",
+        "load": "speed up the Dataset's own __getitem__",
         "transfer": "store smaller pictures, or use larger batches",
         "augment": f"use {cuda} or a cheaper policy (`print(loader.augment)` shows its cost)",
     }[stage]
+    if stage in ("transfer", "augment"):
+        return change
+    cores = os.cpu_count() or 1
+    now = f"{option}{workers}, {cores} cores"
+    if workers < cores:
+        return f"raise {option.rstrip('= ')} ({now}), or {change}"
+    return f"{change}; more workers will not help ({now})"
 
 
 @dataclass(frozen=True)
