@@ -1,4 +1,4 @@
-"""Where views come from: sources, decoding and the DataLoader.
+"""From files or arrays to views: sources, decoders and the DataLoader.
 
 source --bytes--> decode --Images--> device --> Augmenter --> bounded queue --> (views, target)
 """

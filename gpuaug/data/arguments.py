@@ -1,4 +1,4 @@
-"""Arguments of the DataLoader, checked when it is made: each error names the argument, what may be, and what to do."""
+"""Checks of the DataLoader's arguments; each error names the argument, what is allowed, and what to do."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from ..ops import Size
 from ..ops.base import is_integer, is_number
 from ..policy import Policy
 from .engine.order import EpochOrder, Share
-from .sources.resolve import is_source
+from .sources import is_source
 
 LOG = logging.getLogger("gpuaug")
 
 REFUSED = {
-    "collate_fn": "images are batched by the loader, which needs them as decoded; to batch targets otherwise, give "
-    "target_collate_fn=, which is called with the list of a batch's targets",
+    "collate_fn": "the loader itself batches the decoded images; to batch targets in another way, give target_collate_fn=, "
+    "which is called with the list of a batch's targets",
     "generator": "the order and the draws follow from seed= and the epoch; give seed=",
 }
-"""Arguments of torch's DataLoader that cannot be meant here -> what to do instead."""
+"""Arguments of torch's DataLoader that are not supported -> what to do instead."""
 
 
 def integer(name: str, value: Any, low: int, high: int | None = None) -> int:
@@ -50,16 +50,16 @@ def one_of(name: str, value: Any, allowed: tuple[str, ...]) -> str:
 
 
 def seconds(name: str, value: Any) -> float:
-    """A time to wait; torch's 0, no limit, becomes the longest that Python can wait for, 49 days at least."""
+    """A time to wait in seconds; 0, no limit as in torch, becomes the longest wait that Python allows, at least 49 days."""
     if not is_number(value) or value < 0:
-        raise ValueError(f"DataLoader: {name} must be a number of seconds at least 0, which is no limit, got {value!r}")
+        raise ValueError(f"DataLoader: {name} must be a number of seconds, at least 0 (no limit), got {value!r}")
     return min(float(value), threading.TIMEOUT_MAX) or threading.TIMEOUT_MAX
 
 
 def source_and_policy(source: Any, dataset: Any, policy: Any) -> tuple[Any, Policy | None]:
-    """What was given as the source, or by torch's name for it, and the policy, by its name or itself.
+    """The source, which may be given as `dataset`, and the policy, which may be given by its name.
 
-    Both are there where another program makes a loader of this one's attributes; the source was made of the dataset then.
+    A program that makes a loader from this one's attributes gives both source and dataset; the source is then a source object.
     """
     if source is not None and dataset is not None and not is_source(source):
         raise TypeError("DataLoader: dataset is another name of source; give one of them")
@@ -68,27 +68,29 @@ def source_and_policy(source: Any, dataset: Any, policy: Any) -> tuple[Any, Poli
     if policy is not None and not isinstance(policy, Policy):
         raise TypeError(
             f"DataLoader: policy must be a gpuaug.Policy, a policy's name or None, got {policy!r}; it is the second argument "
-            "here, so name those that come second in torch's DataLoader: batch_size=, shuffle="
+            "here, so give batch_size= and shuffle= by name"
         )
     return dataset if source is None else source, policy
 
 
 def refuse_unsupported(**given: Any) -> None:
-    """Raise for an argument of torch's that cannot be meant here; its default is let through."""
+    """Raise for arguments of torch's DataLoader that are not supported, unless they have torch's default."""
     for name, value in given.items():
         if value is not None and value is not default_collate:
-            raise ValueError(f"DataLoader: {name} is not taken; {REFUSED[name]}")
+            raise ValueError(f"DataLoader: {name} is not supported; {REFUSED[name]}")
 
 
 def fixed_share(rank: int | None, world_size: int | None, own_sampler: bool) -> Share | None:
-    """The share of an epoch that the user has fixed; None to ask torch.distributed when an epoch begins."""
+    """The share of an epoch that the user has fixed; None to ask torch.distributed when each epoch begins."""
     if (rank is None) != (world_size is None):
-        raise ValueError("DataLoader: rank and world_size belong together; give both, or neither to take torch.distributed's")
+        raise ValueError(
+            "DataLoader: rank and world_size belong together; give both, or neither to use those of torch.distributed"
+        )
     if rank is None or world_size is None:
         return None
     if own_sampler:
         raise ValueError(
-            "DataLoader: sampler or batch_sampler decides on a rank's samples, so rank and world_size must stay None with it"
+            "DataLoader: with sampler or batch_sampler, which decides what a rank reads, rank and world_size must stay None"
         )
     size = integer("world_size", world_size, 1)
     return Share(integer("rank", rank, 0, size - 1), size)
@@ -96,37 +98,36 @@ def fixed_share(rank: int | None, world_size: int | None, own_sampler: bool) -> 
 
 def check_batch_sampler(batch_size: Any, shuffle: Any, sampler: Any, drop_last: Any) -> None:
     if batch_size != 1 or shuffle or sampler is not None or drop_last:
-        raise ValueError(
-            "DataLoader: batch_sampler decides on the batches, so batch_size, shuffle, sampler and drop_last must stay as they "
-            "are by default"
-        )
+        raise ValueError("DataLoader: batch_sampler makes the batches, so leave out batch_size, shuffle, sampler and drop_last")
 
 
 def check_labels_argument(labels: Any, collate: Any) -> bool | None:
-    """Whether labels are wanted. Raises where it is no bool, or where there is a function for labels that are left out."""
+    """Whether labels are wanted. Raises if `labels` is no bool, or if it is False beside a function that collates labels."""
     if labels is not None and not isinstance(labels, bool):
-        raise ValueError(f"DataLoader: labels must be True, False, or None to take those that the source has, got {labels!r}")
+        raise ValueError(f"DataLoader: labels must be True, False, or None to use those that the source has, got {labels!r}")
     if collate is not None and not callable(collate):
         raise TypeError(f"DataLoader: target_collate_fn must be a function of a list of targets, such as list, got {collate!r}")
     if collate is not None and labels is False:
-        raise ValueError("DataLoader: labels=False leaves out the targets that target_collate_fn is for; give one of them")
+        raise ValueError(
+            "DataLoader: labels=False leaves out the targets that target_collate_fn would collate; give only one of them"
+        )
     return labels
 
 
 def labels_changed_error(name: str, labelled: bool) -> TypeError:
-    """The error for a Dataset's sample that has a target, where those before it had none, or the other way round."""
+    """The error if a Dataset's sample has a target and the samples before it had none, or the other way round."""
     has, had = ("a", "had none") if labelled else ("no", "had one, or labels=True asks for one")
     return TypeError(
-        f"DataLoader: {name} has {has} target, while samples before it {had}; give all samples a target, or none, or give the "
-        "loader labels=False, which leaves targets out"
+        f"DataLoader: {name} has {has} target, while samples before it {had}; give all samples a target, or none of them, or "
+        "give the loader labels=False, which leaves all targets out"
     )
 
 
 def check_length(sampler: Iterable[int], available: int, batch_size: int, drop_last: bool, on_error: str) -> None:
-    """Raise where there will be no batch, or where a replacement for a bad sample cannot be drawn."""
+    """Raise if there will be no batch, or if replacements for bad samples cannot be chosen."""
     samples = len(sampler) if isinstance(sampler, Sized) else None
     if samples is None and on_error == "replace":
-        raise ValueError(f"DataLoader: on_error='replace' needs a sampler with a length, which {sampler!r} has not")
+        raise ValueError(f"DataLoader: on_error='replace' needs a sampler with a length, which {sampler!r} does not have")
     if samples == 0 or not available:
         raise ValueError("DataLoader: the source or the sampler has no samples")
     if samples is not None and drop_last and batch_size > samples:
@@ -137,9 +138,9 @@ def check_length(sampler: Iterable[int], available: int, batch_size: int, drop_l
 
 
 def warn_rank_share(order: EpochOrder) -> None:
-    """Log that this process reads a share of the source, or all of it, where the user may not expect that.
+    """Warn if this process reads a share of the source, or all of it, when the user may expect the opposite.
 
-    Nothing is logged where rank and world_size were given, which says in so many words what is meant.
+    Nothing is logged if rank and world_size were given, since they say what is meant.
     """
     share = order.share
     if order.fixed is not None:
@@ -147,8 +148,8 @@ def warn_rank_share(order: EpochOrder) -> None:
     if share.world_size > 1:
         LOG.warning(
             "rank %d of %d reads %s of the %s samples of an epoch, since torch.distributed is initialised (torch's DataLoader "
-            "reads all without a sampler). For all, as in evaluation, give rank=0, world_size=1; where a share is meant, as in "
-            "training, rank=%d, world_size=%d says so without this warning",
+            "without a sampler would read all of them). To read all, as in evaluation, give rank=0, world_size=1; to read a "
+            "share without this warning, as in training, give rank=%d, world_size=%d",
             *(share.rank, share.world_size, f"{len(order):,}", f"{order.samples:,}", share.rank, share.world_size),
         )
     elif (launched := launched_processes()) > 1:
@@ -161,7 +162,7 @@ def warn_rank_share(order: EpochOrder) -> None:
 
 
 def launched_processes() -> int:
-    """How many processes a launcher such as torchrun says that it has started; 1 where it says nothing."""
+    """The number of processes that a launcher such as torchrun says it has started; 1 without a launcher."""
     try:
         return int(os.environ.get("WORLD_SIZE", "1"))
     except ValueError:
@@ -169,28 +170,30 @@ def launched_processes() -> int:
 
 
 def warn_unused(**options: Any) -> None:
-    """Log which options of worker processes were given, for a source that has none."""
+    """Warn of options of worker processes that were given for a source that has no such processes."""
     for name, value in options.items():
         if value is not None:
             LOG.warning(
-                "DataLoader: %s is not used: threads of this process read this source, not worker processes, and the draws "
+                "DataLoader: %s is not used, because threads rather than worker processes read this source, and the draws "
                 "follow from seed=; leave it out",
                 name,
             )
 
 
 def available_device(device: torch.device | str) -> torch.device:
-    """The device, checked now rather than at the first batch."""
+    """The device, checked when the loader is made rather than at the first batch."""
     if str(device).startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"DataLoader: device {str(device)!r} needs CUDA, which torch does not find here; use device='cpu'")
+        raise ValueError(
+            f"DataLoader: device {str(device)!r} needs CUDA, which torch cannot find on this machine; use device='cpu'"
+        )
     found = canonical(device)
     if found.type == "cuda" and found.index >= (count := torch.cuda.device_count()):
-        raise ValueError(f"DataLoader: device {str(device)!r} is not here; torch finds 'cuda:0' to 'cuda:{count - 1}'")
+        raise ValueError(f"DataLoader: device {str(device)!r} does not exist; torch finds 'cuda:0' to 'cuda:{count - 1}'")
     return found
 
 
 def policy_of_transform(transform: Any, size: Size | None) -> Policy:
-    """The policy of a transform that was found in a Dataset. size: (height, width) of all its images, or None."""
+    """The policy of a transform that was found in a Dataset. size: (height, width) if all images have one size, or None."""
     if transform is None:
         raise ValueError(
             "DataLoader: policy is missing; give a gpuaug.Policy, a policy's name (see `gpuaug policies`), or a Dataset with "

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ TEMPORARY = ".partial"
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[IO[bytes]]:
-    """A new file under a temporary name beside `path`; once it is written and on the disk, it takes that name.
+    """A new file with a temporary name beside `path`; once it is written and on the disk, it is renamed to `path`.
 
-    After an error nothing is left of it, after a kill a file `.NAME.*.partial`.
+    An error leaves nothing behind; a kill leaves a file `.NAME.*.partial`.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY}")
     try:
@@ -30,6 +30,6 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
 
 
 def sync(file: IO[bytes]) -> None:
-    """Wait until what was written is on the disk."""
+    """Wait until everything that was written to a file is on the disk."""
     file.flush()
     os.fsync(file.fileno())

@@ -1,13 +1,13 @@
-"""Measuring what limits a loader: each stage alone, then the whole, on the user's own data and machine."""
+"""Measuring what limits a loader: each stage alone, then the whole loader, on the user's data and machine."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import cycle
+from textwrap import wrap
 from time import perf_counter
 from typing import Any, TypeVar, cast
 
@@ -21,6 +21,7 @@ from .decoders.pillow import Pixels
 from .decoders.regions import Boxes, Region, regions_read, starts_with_crop
 from .engine.batch import to_images, try_read
 from .engine.fetchers import PART_SIZE
+from .engine.stats import remedy
 from .loader import DataLoader
 from .sources import Encoded, Index, Loaded, is_encoded
 
@@ -33,8 +34,9 @@ WHOLE = "whole loader"
 class Diagnosis:
     """Samples/s of each stage alone, and of the whole loader with a consumer that does nothing.
 
-    rates: stage -> samples/s; the last is the whole loader. size: mean bytes of a file, None where the source is not files.
-    bad: of the first batch's samples, those that could not be read or decoded. slow: of packages whose lack makes it slower.
+    rates: stage -> samples/s; the last is the whole loader. size: mean bytes of a file, None if the source holds no files.
+    bad: number of the first batch's samples that cannot be read or decoded. slow: advice on missing packages that would make
+    it faster.
     """
 
     rates: dict[str, float]
@@ -46,7 +48,7 @@ class Diagnosis:
 
     @property
     def limit(self) -> str:
-        """The stage that is slowest alone."""
+        """The stage that is the slowest when it runs alone."""
         return min((stage for stage in self.rates if stage != WHOLE), key=self.rates.__getitem__)
 
     def __str__(self) -> str:
@@ -59,30 +61,29 @@ class Diagnosis:
             speed = self.rates["read"] * self.size / 1e6
             lines.append(f"Files have {self.size / 1e3:,.0f} kB on average, so reading alone moves {speed:,.0f} MB/s.")
         if self.bad:
-            lines.append(f"{self.bad} of the first batch are bad; see on_error in docs/data.md.")
-        lines += [f"slow: {words}" for words in self.slow]
-        return "\n".join([*lines, *self.words()])
+            lines.append(f"{self.bad} samples of the first batch are bad; see on_error in docs/data.md.")
+        lines += [f"slow: {one}" for one in self.slow]
+        return "\n".join([*lines, *self.advice()])
 
-    def words(self) -> list[str]:
-        """What limits the loader, and what to change."""
-        cores = os.cpu_count() or 1
-        more = f"raise --workers (now {self.workers} for {cores} cores)"
-        if self.workers >= cores:
-            more = f"--workers {self.workers} already takes all {cores} cores"
-        change = {
-            "read": [f"{more},", "use a faster disk, or make fewer and larger files of the data.",
-                     "Files that were read before come from memory: the first epoch may be slower."],
-            "decode": [f"{more},", "or store pictures at about twice the size of the views."],
-            "load": ["That is the Dataset's own code, in one process;", f"{more}, or speed up its __getitem__."],
-            "augment": ["Use --device cuda, or a cheaper policy."],
-        }  # fmt: skip
+    def advice(self) -> list[str]:
+        """What limits the loader and what to change, in lines for a terminal."""
         slowest, whole = self.rates[self.limit], self.rates[WHOLE]
-        lines = [f"Slowest alone: {self.limit}, {slowest:,.0f} samples/s. To change that:"]
-        lines += [f"  {line}" for line in change[self.limit]]
+        lines = [
+            f"Slowest alone: {self.limit}, {slowest:,.0f} samples/s. To change that:",
+            *indented(remedy(self.limit, self.workers, "--workers ", "--device cuda") + "."),
+        ]
+        if self.limit == "read":
+            lines += indented("Files that were read before come from memory: the first epoch may be slower.")
+        if self.limit == "load":
+            lines += indented("This was measured in one process.")
         if whole < 0.7 * slowest:
-            lines.append("The whole is slower than that: stages share this machine's cores,")
-            lines.append("so a saving in any of them helps.")
+            lines.append("The whole loader is slower than that, because its stages share this machine's")
+            lines.append("cores; making any of them cheaper helps.")
         return [*lines, f"A training step that takes fewer than {whole:,.0f} samples/s never waits for data."]
+
+
+def indented(text: str) -> list[str]:
+    return wrap(text, 80, initial_indent="  ", subsequent_indent="  ")
 
 
 def diagnose(
@@ -93,10 +94,10 @@ def diagnose(
     device: torch.device | str = "cpu",
     seconds: float = 10.0,
 ) -> Diagnosis:
-    """Measure the stages of `DataLoader(source, policy, batch_size, num_workers=workers)` for about `seconds` in all.
+    """Measure the stages of `DataLoader(source, policy, batch_size, num_workers=workers)` in a shuffled order.
 
-    Samples come in a shuffled order. Raises what DataLoader raises, ValueError for seconds that are not above 0, and
-    DecodeError where none of the first batch's samples is sound.
+    This takes about `seconds` in all. Raises what DataLoader raises, ValueError if seconds is not above 0, and DecodeError if
+    none of the first batch's samples can be decoded.
     """
     if not seconds > 0:
         raise ValueError(f"doctor: seconds must be a number above 0, got {seconds!r}")
@@ -118,7 +119,7 @@ def diagnose(
     rates: dict[str, float] = {}
     size, bad, frames = None, 0, None
     if is_encoded(loader.source):
-        rates, pictures, index, size = of_files(loader, order, index, seconds / 4)
+        rates, pictures, index, size = file_rates(loader, order, index, seconds / 4)
         images, frames = to_images(pictures)
         bad = len(order[:batch_size]) - len(index)
     else:
@@ -126,15 +127,15 @@ def diagnose(
         images, _ = load(index)
         chunks = np.array_split(order, -(-len(order) // batch_size))
         rates["load"] = rate(load, cycle(chunks), 1, seconds / 3) * len(order) / len(chunks)
-    rates["augment"] = augmenting(loader, images, index, frames, seconds / 4)
-    rates[WHOLE] = looping(loader, seconds / 4)
+    rates["augment"] = augmentation_rate(loader, images, index, frames, seconds / 4)
+    rates[WHOLE] = loader_rate(loader, seconds / 4)
     return Diagnosis(rates, workers, loader.device, size, bad, tuple(lacking(loader.device.type).values()))
 
 
-def of_files(
+def file_rates(
     loader: DataLoader, order: Index, index: Index, seconds: float
 ) -> tuple[dict[str, float], list[Pixels | Region], Index, float]:
-    """Rates of reading and decoding; the pictures of the samples `index` that are sound, and which; mean bytes of a file."""
+    """Rates of reading and decoding; the good samples of `index`, as pictures and indices; and the mean bytes of a file."""
     source = cast(Encoded, loader.source)
     found = [(i, try_read(source.read, i)) for i in index.tolist()]
     files = [(i, data) for i, data in found if not isinstance(data, OSError)]
@@ -153,7 +154,7 @@ def of_files(
 
 
 def decoded(loader: DataLoader, files: Sequence[tuple[int, bytes]]) -> list[Pixels | Region | OSError]:
-    """The pictures of samples' files, or the parts of them that views read, as the loader's threads decode them."""
+    """The pictures in (sample, file) pairs, or the regions that views read, decoded as in the loader's threads."""
     samples = [i for i, _ in files]
 
     def regional(where: Sequence[int], shapes: Boxes) -> Boxes:
@@ -164,7 +165,7 @@ def decoded(loader: DataLoader, files: Sequence[tuple[int, bytes]]) -> list[Pixe
 
 
 def rate(task: Callable[[T], Any], items: Iterator[T], workers: int, seconds: float) -> float:
-    """Tasks a second, in so many threads."""
+    """Tasks per second in `workers` threads."""
     count = max(workers, 1)
     began = perf_counter()
 
@@ -181,8 +182,8 @@ def rate(task: Callable[[T], Any], items: Iterator[T], workers: int, seconds: fl
     return total / (perf_counter() - began)
 
 
-def augmenting(loader: DataLoader, images: Images, index: Index, frames: Boxes | None, seconds: float) -> float:
-    """Samples a second through the policy alone, the pictures being on the device already."""
+def augmentation_rate(loader: DataLoader, images: Images, index: Index, frames: Boxes | None, seconds: float) -> float:
+    """Samples per second through the policy alone, with the pictures on the device already."""
     there = images.to(loader.device)
     maker = loader.maker(0)
     draws = maker.draws(index)
@@ -191,12 +192,12 @@ def augmenting(loader: DataLoader, images: Images, index: Index, frames: Boxes |
         maker.views(there, draws, frames)
         synchronize(loader.device)
 
-    task(0)  # kernels are compiled by their first call
+    task(0)  # the first call compiles the kernels
     return rate(task, cycle([0]), 1, seconds) * len(index)
 
 
-def looping(loader: DataLoader, seconds: float) -> float:
-    """Samples a second out of the whole loader, from its second batch on, over as many epochs as it takes."""
+def loader_rate(loader: DataLoader, seconds: float) -> float:
+    """Samples per second of the whole loader from its second batch on, over as many epochs as the time allows."""
     began, count, since = perf_counter(), 0, 0.0
     while True:
         for _ in loader:

@@ -1,17 +1,14 @@
-"""The DataLoader: torch.utils.data.DataLoader's arguments and habits, with views that follow from the draws."""
+"""The DataLoader: the arguments and behaviour of torch's, with augmented views as its batches."""
 
 from __future__ import annotations
 
 import logging
-import weakref
 from collections.abc import Callable, Iterable, Iterator
-from copy import copy
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import BatchSampler
 
 from ..augmenter import Augmenter
 from ..memory import trim
@@ -41,7 +38,7 @@ from .engine.batch import DecodedBatch, FetchConfig
 from .engine.cursor import EpochCursor
 from .engine.fetchers import fetch
 from .engine.order import EpochOrder, EpochPlan, Share, plan_epoch
-from .engine.pipeline import Delivery, InlinePipeline, NextEpoch, ThreadPipeline, transfer_and_augment
+from .engine.pipeline import Delivery, InlinePipeline, ThreadPipeline, transfer_and_augment
 from .engine.stats import Meter, Stats
 from .engine.view_maker import LazyDraws, ViewMaker
 from .sources import Index, is_encoded, is_in_memory, is_itemized
@@ -54,57 +51,75 @@ LOG = logging.getLogger("gpuaug")
 
 
 class DataLoader(TorchInterface):
-    """Batches of views, made on the device: `for views, target in loader`.
+    """Batches of augmented views on the device: `for views, target in loader`.
 
-    source: path of an image folder (one folder a class, as torchvision's ImageFolder), of tar shards, or of what `gpuaug pack`
-        made; a map-style Dataset of (image, target), the image a PIL image or uint8 (H, W, 3) or (3, H, W); a Hugging Face
-        data set; or a pair of arrays (images uint8 (N, H, W, 3) or (N, 3, H, W), targets). Without labels: a folder or a list
-        of image files, a Dataset of images or of (image, None), an array alone. dataset: torch's name for it.
-    policy: a `Policy` or a policy's name. It takes the place of a torchvision dataset's transform; None converts that
-        transform (see `gpuaug.from_torchvision`).
-    batch_size, shuffle, sampler, batch_sampler, num_workers, drop_last, worker_init_fn, multiprocessing_context: as torch's.
-        Workers are threads that decode for a folder, processes for a Dataset, and threads that make views where pixels are
-        in memory, or packed raw; with 0, all is done in `next()`. The last two matter to processes alone; a warning is logged
-        elsewhere.
-    device: where views and targets come out. seed: 0..2^64-1, of the order and of the draws.
-    backend, dtype, memory_format: as `gpuaug.Augmenter`.
-    prefetch_factor: batches kept ready ahead of the consumer, and as many in the making, 2 unless given; no effect without
-        workers. timeout: seconds to wait for a batch before TimeoutError; 0 is no limit; compiling kernels for the CPU, once
-        a machine, does not count.
-    decoder: of files, "pillow" or "dali", which give the same pixels; "auto" takes DALI where it is installed.
-    on_error: "raise" for a sample that cannot be read or decoded, "skip" to leave it out of its batch, which gets smaller, or
-        "replace" to put another sample in its place, which follows from seed, epoch and index. max_bad: share of an epoch's
-        samples, 0..1, above which bad ones are an error all the same. max_pixels: of one picture, by its header.
-    rank, world_size: which share of the epoch this process takes. None asks torch.distributed whenever an epoch begins, so
-        that it does not matter whether the loader or the process group is made first, and logs a warning, since torch's
-        DataLoader takes all; 0 and 1 are the whole.
-    labels: None takes the labels that the source has; False leaves them out, and takes every image of a folder, in class
-        folders or beside them; True raises where the source has none. target_collate_fn: makes one target of the list of a
-        batch's, in place of torch's default_collate; `list` keeps the list.
-    persistent_workers: begin reading the next epoch while the last batches of one are used; a Dataset's processes are new ones
-        each epoch all the same, and what they keep, such as an open file, is made anew. pin_memory, pin_memory_device,
-        in_order: taken and ignored; staging memory is page-locked whenever device is CUDA, and batches come in order.
-    collate_fn, generator: torch's defaults alone are taken.
+    A policy with several views gives `([view, ...], target)`, a policy with one view `(view, target)`. Each view is a tensor
+    (B, 3, H, W). The target is int64 (B,), or what torch's `default_collate` makes of a Dataset's targets. Without labels the
+    sample indices, int64 (B,), stand in its place; `labelled` says which of the two a batch holds.
 
-    A batch is (views, target): views a list of (B, 3, H, W) tensors, one a view, or the tensor itself where the policy has
-    one view; target int64 (B,), or what torch's default_collate makes of a Dataset's targets. Without labels a batch is
-    (views, index): the sample indices, int64 (B,), on the device, stand where the target would; `labelled` (bool) says which.
-    Each pass is the next epoch, from 0; which epoch it is, is settled by the first `next()`, so that an iterator that is
-    never used counts as none. A sample's views depend on (seed, epoch, sample index, view) alone.
+    A sample's views depend on (seed, epoch, sample index, view) alone. Each pass over the loader is the next epoch, starting
+    at 0. The first `next()` settles which epoch it is, so an iterator that is never used does not count.
 
-    It is a torch DataLoader by its class alone, since programs ask for that; what runs is its own. Every public attribute of
-    torch's is there with torch's meaning, except `collate_fn`, which raises TypeError, since nobody can make a batch of views
-    from the dataset's items by one.
+    The loader is a torch DataLoader by class, because Lightning, Fabric and Accelerate test for that. All of torch's public
+    attributes have torch's meaning, except `collate_fn`, which raises TypeError: no function of the dataset's items makes
+    a batch of views. A loader can be copied and pickled if its source, its sampler and its functions can.
 
-    draws, index: `Draws` and sample indices (B,) int64 of the batch delivered last. dataset: the source as given.
-    bad_files: name -> reason of every bad sample so far, of all epochs. A loader can be copied and pickled, if its source, its
-    sampler and its functions can.
-    Raises ValueError or TypeError for an argument that cannot be, naming it, and what the source raises (see `gpuaug.data`).
+    Args:
+        source: Path of an image folder, of tar shards, or of a folder that `gpuaug pack` wrote; a map-style Dataset; a Hugging
+            Face dataset; a pair of arrays (images, targets); or images without labels. docs/data.md lists all of them.
+        policy: A `Policy`, or the name of one. It replaces the transform of a torchvision dataset. None converts that
+            transform, as `gpuaug.from_torchvision` does.
+        batch_size: Samples in a batch, at least 1.
+        shuffle: Whether each epoch has another random order.
+        sampler: Sample indices of an epoch, in place of `shuffle`.
+        num_workers: For files, threads that read and decode; for a Dataset, worker processes; for pixels in memory, threads
+            that augment. With 0 everything happens inside `next()`.
+        drop_last: Whether to drop a last batch with fewer than `batch_size` samples.
+        device: Where views and targets are delivered.
+        seed: Seed of the order and of the draws, 0..2^64-1.
+        backend: As in `gpuaug.Augmenter`.
+        dtype: As in `gpuaug.Augmenter`.
+        memory_format: As in `gpuaug.Augmenter`.
+        prefetch_factor: Batches that are kept ready, and as many in the making; 2 by default. No effect without workers.
+        timeout: Seconds to wait for a batch before TimeoutError; 0 is no limit. The time to compile the CPU kernels, which
+            happens once per machine, does not count.
+        worker_init_fn: As in torch. Where there are no worker processes, a warning says that it is not used.
+        multiprocessing_context: As `worker_init_fn`.
+        decoder: "pillow" or "dali", which give the same pixels; "auto" is DALI if it is installed.
+        on_error: What to do with a sample that cannot be read or decoded: "raise", "skip" (its batch gets smaller), or
+            "replace" by another sample, which is chosen by seed, epoch and index.
+        max_bad: Share of an epoch's samples, 0..1, above which bad samples raise DecodeError in any case.
+        max_pixels: Largest number of pixels in a picture, checked in its header before it is decoded.
+        rank: Which share of an epoch this process reads, 0..world_size-1. None asks torch.distributed when an epoch begins
+            and logs a warning, because torch's DataLoader reads all samples; rank=0, world_size=1 reads all.
+        world_size: Number of processes that share an epoch; given together with `rank`.
+        labels: None uses the labels that the source has. False leaves them out, and takes all images of a folder, inside and
+            outside of class folders. True raises if the source has no labels.
+        target_collate_fn: Makes one target of the list of a batch's targets, in place of torch's `default_collate`.
+        persistent_workers: Whether to begin reading the next epoch while the last batches of this one are used. A Dataset's
+            worker processes are new in each epoch all the same.
+        pin_memory: No effect: staging memory is page-locked whenever the device is CUDA.
+        dataset: torch's name for `source`.
+        batch_sampler: Batches of sample indices, in place of `batch_size`, `shuffle`, `sampler` and `drop_last`.
+        collate_fn: None or torch's `default_collate`.
+        generator: None; the order and the draws follow from `seed`.
+        pin_memory_device: No effect.
+        in_order: No effect: batches always come in order.
+
+    Attributes:
+        dataset: The source as given. For a path or arrays, the source object that the loader made of them.
+        index: Sample indices of the batch delivered last, int64 (B,).
+        bad_files: Name and reason of every bad sample so far, in all epochs.
+
+    Raises:
+        ValueError: If an argument is out of its range, or does not go with another one.
+        TypeError: If an argument is of the wrong type, or the source is of no known kind.
+        OSError: If files are missing, as the source says (see the table of errors in docs/data.md).
     """
 
     index: Index
     settled: bool | None
-    """Whether batches hold targets; None until that is known (see `labelled`)."""
+    """Whether batches hold targets; None until this is known (see `labelled`)."""
 
     def __init__(
         self,
@@ -184,39 +199,12 @@ class DataLoader(TorchInterface):
         self.check_length()
         self.warned_share: Share | None = None
         self.bad_files: dict[str, str] = {}
-        self.makers = 1  # threads that make views
         if self.device.type == "cpu" and is_encoded(self.source):
             self.makers = max(1, self.num_workers)
         self.pin_memory_device, self.in_order = pin_memory_device, in_order
         self.cursor = EpochCursor(self.epoch_samplers)
         self.reset_runtime()
         self.freeze()
-
-    def reset_runtime(self) -> None:
-        """Nothing runs, nothing is counted."""
-        self.meter = Meter(0, self.num_workers, self.makers)
-        self.next_epoch = NextEpoch()
-        weakref.finalize(self, self.next_epoch.close)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """All but what runs: a copy of the loader goes on at the epoch that comes next here."""
-        return {name: value for name, value in vars(self).items() if name not in ("meter", "next_epoch")}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self.reset_runtime()
-
-    def __copy__(self) -> DataLoader:
-        """A loader over the same data, with a place in the order of its own."""
-        other = type(self).__new__(type(self))
-        state: dict[str, Any] = {**self.__getstate__(), "bad_files": dict(self.bad_files)}
-        if isinstance(self.sampler, EpochOrder):
-            state["sampler"] = copy(self.sampler)
-            if not self.own_batches:
-                state["batch_sampler"] = BatchSampler(state["sampler"], self.size, self.drop_last)
-        other.__setstate__(state)
-        other.cursor = self.cursor.of(other.epoch_samplers)
-        return other
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:  # type: ignore[override]
         self.cursor.follow_samplers()
@@ -240,13 +228,13 @@ class DataLoader(TorchInterface):
         position = plan.start
         pipeline = self.next_epoch.pop(plan) or self.pipeline(plan)
         try:
-            self.augment.prepare()  # before the clock of `timeout` runs
+            self.augment.prepare()  # compiles kernels, which shall not count against `timeout`
             while True:
                 began = perf_counter()
                 pipeline.start()
                 delivery = pipeline.get(self.timeout)
                 if pipeline.finished:
-                    self.begin(plan.epoch + 1)
+                    self.begin_early(plan.epoch + 1)
                 meter.waited(began)
                 if delivery is None:
                     break
@@ -257,35 +245,35 @@ class DataLoader(TorchInterface):
                     yield self.deliver(delivery, plan, position)
         finally:
             pipeline.close()
-            if is_encoded(self.source):  # then batches differ in size
+            if is_encoded(self.source):  # batches of files differ in size, so some blocks will not be used again
                 trim()
         self.cursor.reached = (plan.epoch + 1, 0)
         LOG.info("%s", meter)
 
     def pipeline(self, plan: EpochPlan) -> ThreadPipeline | InlinePipeline:
-        """What makes the batches of an epoch; its threads begin with `start()`."""
+        """The pipeline that makes the batches of an epoch; `start()` starts its threads."""
 
         def augmented(fetched: DecodedBatch) -> Delivery:
             return transfer_and_augment(fetched, maker, device)
 
-        maker, device = self.maker(plan.epoch), self.device  # the thread must not keep the loader alive
-        fetcher = fetch(self.source, plan.batches(), self.workers(maker, plan))
+        maker, device = self.maker(plan.epoch), self.device  # a thread that held `self` would keep the loader alive
+        fetcher = fetch(self.source, plan.batches(), self.fetch_config(maker, plan))
         if not self.num_workers:
             return InlinePipeline(fetcher, augmented)
-        threads = max(1, (torch.get_num_threads() - self.num_workers) // 2)  # half of what decoding leaves to the consumer
+        threads = max(1, (torch.get_num_threads() - self.num_workers) // 2)  # the other half is left to the training step
         if is_in_memory(self.source):
-            threads = self.num_workers  # there is nothing to decode
+            threads = self.num_workers  # nothing is decoded
         return ThreadPipeline(fetcher, augmented, self.prefetch_factor, device, threads)
 
-    def workers(self, maker: ViewMaker, plan: EpochPlan) -> FetchConfig:
+    def fetch_config(self, maker: ViewMaker, plan: EpochPlan) -> FetchConfig:
         pool: range | Index = range(len(self.source))
-        if self.on_error == "replace" and not plan.own:  # a sampler may leave samples out
+        if self.on_error == "replace" and not plan.own:  # a sampler may name only some samples
             pool = np.unique(np.concatenate([np.empty(0, np.int64), *plan.batches()]))
         return FetchConfig(
             self.num_workers,
             self.prefetch_factor,
             self.timeout,
-            (self.seed + maker.epoch) % 2**63,  # of the workers' own generators, for Datasets that draw by themselves
+            (self.seed + maker.epoch) % 2**63,  # seeds the worker processes, for Datasets that draw random numbers
             self.decode,
             OnError(self.on_error, self.seed, maker.epoch, pool),
             maker,
@@ -296,8 +284,11 @@ class DataLoader(TorchInterface):
             collate_nothing if self.labels is False else self.target_collate_fn or collate_by_torch,
         )
 
-    def begin(self, epoch: int) -> None:
-        """Let the threads of an epoch begin before it is asked for, if it will be, and where its order is known."""
+    def begin_early(self, epoch: int) -> None:
+        """Start the threads of the next epoch before the loop asks for it, where `persistent_workers` allows it.
+
+        Only the loader's own order is known in advance; asking a user's sampler twice might change it.
+        """
         if not (self.persistent_workers and self.num_workers and self.cursor.upcoming == (epoch, 0)):
             return
         if isinstance(self.sampler, EpochOrder) and not self.own_batches:
@@ -310,7 +301,7 @@ class DataLoader(TorchInterface):
         self.index = delivery.index
         self.lazy_draws = LazyDraws(self.maker(plan.epoch), delivery.index)
         if plan.own:
-            position = min(position, self.sampler.samples)  # of an uneven end, ranks have had samples twice
+            position = min(position, self.sampler.samples)  # at an uneven end some samples are delivered twice
         self.cursor.reached = (plan.epoch, position)
         if self.settled is None:
             self.settled = delivery.labelled
@@ -321,9 +312,9 @@ class DataLoader(TorchInterface):
 
     @property
     def labelled(self) -> bool:
-        """Whether batches hold targets, or the sample indices in their place.
+        """Whether batches hold targets rather than sample indices.
 
-        Of a Dataset of one's own, the first batch decides; asked before, it is the first sample, which is read for that.
+        For a user's Dataset the first batch decides. Before that, this property reads the Dataset's first sample.
         """
         if self.settled is None:
             self.settled = self.source.labelled
@@ -331,14 +322,14 @@ class DataLoader(TorchInterface):
 
     @property
     def draws(self) -> Draws:
-        """Of the batch delivered last."""
+        """Parameters of the views of the batch delivered last."""
         return self.lazy_draws.draws
 
     def maker(self, epoch: int) -> ViewMaker:
         return ViewMaker(self.augment, self.seed, epoch)
 
     def stats(self) -> Stats:
-        """What the epoch that was begun last has spent its time on so far; see `gpuaug.data.Stats`."""
+        """Where the time of the current or latest epoch went so far; see `gpuaug.data.Stats`."""
         return self.meter.stats()
 
     def __repr__(self) -> str:

@@ -1,13 +1,15 @@
-"""What programs written for torch's DataLoader ask of one: its class, attributes, samplers, length, epoch and saved state.
+"""torch's DataLoader as other programs see it: class, attributes, samplers, length, epoch, copies, saved state.
 
-Lightning, Fabric and Accelerate ask for torch's class by `isinstance`. The machinery behind it is `loader.DataLoader`'s own, so
-torch's `__init__` is not called.
+Lightning, Fabric and Accelerate test for torch's class with `isinstance`. The machinery is that of `loader.DataLoader`, so
+torch's `__init__` is never called.
 """
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable, Iterator, Sized
-from typing import Any
+from copy import copy
+from typing import Any, Self
 
 from torch.utils import data as torch_data
 
@@ -15,25 +17,25 @@ from .arguments import check_length, integer
 from .engine.cursor import EpochCursor, check_state
 from .engine.order import EpochOrder, samplers_with_epoch
 from .engine.pipeline import NextEpoch
+from .engine.stats import Meter
 from .sources import Source
 
 FIXED = frozenset(
     ("backend", "decoder", "device", "dtype", "labels", "memory_format", "num_workers", "policy", "seed", "shuffle", "source")
 )
-"""Arguments that other parts of a loader have been made of, beside those that torch settles."""
-
+"""Attributes that cannot be set later, because other parts of a loader were made from them; torch fixes some more itself."""
 
 EPOCHS = 2**32
-"""As many as draws can tell apart."""
+"""The draws' counter has 32 bits for the epoch."""
 
 
 class TorchInterface(torch_data.DataLoader[Any]):
-    """The attributes of torch's DataLoader with torch's meaning, except `collate_fn`, which raises TypeError."""
+    """torch's DataLoader by class, with torch's attributes and their meaning, except `collate_fn`, which raises TypeError."""
 
     _is_accelerate_prepared = True
-    """Accelerate's mark of a loader that `Accelerator.prepare` leaves as it is; it would make another of this one's parts."""
+    """Tells `Accelerator.prepare` to keep the loader as it is, where it would build another one of this one's parts."""
 
-    # What torch's own methods and iterators read.
+    # Private attributes that torch's own methods and iterators read.
     _dataset_kind = 0  # map-style
     _iterator = None
     _IterableDataset_len_called = None
@@ -42,76 +44,116 @@ class TorchInterface(torch_data.DataLoader[Any]):
     generator = None
     source: Source
     dataset: Any
-    """The source as given; of a path or of arrays, what the loader made of it."""
+    """The source as given; for a path or arrays, the source object that the loader made of them."""
     on_error: str
+    bad_files: dict[str, str]
     sampler: Any
     batch_sampler: Any
     seed: int
     shuffle: bool
     cursor: EpochCursor
+    meter: Meter
+    makers: int = 1
+    """Threads that make views."""
     next_epoch: NextEpoch
     own_batches: bool
-    """Whether the user's own batch sampler decides on the batches."""
+    """Whether the user gave a batch sampler."""
 
     def set_samplers(self, sampler: Iterable[int], batch_sampler: Iterable[Iterable[int]] | None) -> None:
-        """Set `sampler` and `batch_sampler` as torch has them. batch_sampler: the user's own, or None."""
+        """Set `sampler` and `batch_sampler` as torch does. batch_sampler: the user's, or None."""
         self.own_batches = batch_sampler is not None
         if batch_sampler is not None:
-            self.sampler = torch_data.SequentialSampler(range(len(self.source)))  # which decides on nothing, in torch's too
+            self.sampler = torch_data.SequentialSampler(range(len(self.source)))  # unused, as in torch
             self.batch_sampler = batch_sampler
         else:
             self.sampler = sampler
             self.batch_sampler = torch_data.BatchSampler(sampler, self.size, self.drop_last)
 
     def freeze(self) -> None:
-        """From now on torch refuses other values of batch_size, sampler and the like."""
+        """Make torch's `__setattr__` refuse new values of batch_size, sampler and the like from now on."""
         self._DataLoader__initialized = True
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in FIXED and getattr(self, "_DataLoader__initialized", False):
-            raise ValueError(f"DataLoader: {name} is settled when the loader is made; make another loader for another {name}")
+            raise ValueError(
+                f"DataLoader: {name} cannot be changed once the loader is made; make another loader with another {name}"
+            )
         super().__setattr__(name, value)
 
     def _get_iterator(self) -> Iterator[Any]:  # type: ignore[override]
         return iter(self)
 
     def __len__(self) -> int:
-        """Batches of a whole epoch, on this rank as torch.distributed has it now."""
+        """Batches in a whole epoch of this rank, for the current state of torch.distributed."""
         given = self.batch_sampler if self.own_batches else self.sampler
         if not isinstance(given, Sized):
-            raise TypeError(f"DataLoader: {type(given).__name__} has no length, so the loader has none")
+            raise TypeError(f"DataLoader: {type(given).__name__} has no length, so the loader has none either")
         if self.own_batches:
             return len(given)
         return len(given) // self.size if self.drop_last else -(-len(given) // self.size)
 
     def check_length(self) -> None:
-        """Raise where an epoch has no batch on this rank, which torch.distributed may have changed."""
+        """Raise if an epoch has no batch on this rank; asked for each epoch, since the rank may have changed."""
         given = self.batch_sampler if self.own_batches else self.sampler
         check_length(given, len(self.source), 1 if self.own_batches else self.size, self.drop_last, self.on_error)
 
+    def reset_runtime(self) -> None:
+        """Start without threads and with all counts at 0."""
+        self.meter = Meter(0, self.num_workers, self.makers)
+        self.next_epoch = NextEpoch()
+        weakref.finalize(self, self.next_epoch.close)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but what is running: a copy begins with the epoch that comes next here."""
+        return {name: value for name, value in vars(self).items() if name not in ("meter", "next_epoch")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.reset_runtime()
+
+    def __copy__(self) -> Self:
+        """A loader over the same data that counts its own epochs."""
+        other = type(self).__new__(type(self))
+        state: dict[str, Any] = {**self.__getstate__(), "bad_files": dict(self.bad_files)}
+        if isinstance(self.sampler, EpochOrder):
+            state["sampler"] = copy(self.sampler)
+            if not self.own_batches:
+                state["batch_sampler"] = torch_data.BatchSampler(state["sampler"], self.size, self.drop_last)
+        other.__setstate__(state)
+        other.cursor = self.cursor.for_samplers(other.epoch_samplers)
+        return other
+
     @property
     def size(self) -> int:
-        """Samples of a full batch; 1 where a batch sampler decides."""
+        """Samples in a full batch; 1 if a batch sampler makes the batches."""
         return self.batch_size or 1
 
     @property
     def epoch_samplers(self) -> list[Any]:
-        """What a loop may call `set_epoch` of: the sampler, or the user's own batch sampler and the sampler inside it."""
+        """The objects whose `set_epoch` a loop may call: the sampler, or the user's batch sampler and the sampler inside it."""
         return samplers_with_epoch(self.batch_sampler if self.own_batches else self.sampler)
 
     def set_epoch(self, epoch: int) -> None:
-        """Make this the epoch of the pass that begins next, also of an iterator that has not been used yet.
+        """Set the epoch of the next pass, which may also be that of an iterator that has not been used yet.
 
-        An epoch that `load_state_dict` has just restored keeps its position. `loader.sampler.set_epoch` does the same. A
-        sampler of the user's own that has `set_epoch` is told when the pass begins.
+        `loader.sampler.set_epoch` does the same. If `load_state_dict` has just restored this epoch, its position is kept. A
+        user's sampler that has `set_epoch` gets the epoch when the pass begins.
+
+        Args:
+            epoch: 0..2^32-1.
+
+        Raises:
+            ValueError: If `epoch` is not an integer in that range.
         """
         self.cursor.jump_to_epoch(integer("epoch", epoch, 0, EPOCHS - 1))
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the iterator used last stands; after its end, the start of the next epoch.
+        """The place of the iterator that was used last; after its end, the start of the next epoch.
 
-        position: samples of the epoch that all ranks together have delivered, bad ones included, given that each has
-        delivered as many batches as this one. With a sampler of one's own, samples delivered by this rank.
+        Returns:
+            A dict of plain values: seed, epoch, position, samples (of the source) and shuffle. `position` counts the samples
+            of the epoch that all ranks together have delivered, bad ones included, if each rank has delivered as many
+            batches as this one. With a user's sampler it counts the samples that this rank has delivered.
         """
         epoch, position = self.cursor.reached
         return {
@@ -123,10 +165,15 @@ class TorchInterface(torch_data.DataLoader[Any]):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Make the next `iter()` yield the rest of the saved epoch, whatever the batch size, the workers and the ranks.
+        """Make the next `iter()` yield the rest of a saved epoch, for any batch size, number of workers and number of ranks.
 
-        Raises ValueError where seed, shuffle or the number of samples differ, since the rest would be another one, and where
-        the state is none. A sampler of one's own must give the same order again.
+        A user's sampler must yield the same order again.
+
+        Args:
+            state: A result of `state_dict()`.
+
+        Raises:
+            ValueError: If `state` is no such dict, or its seed, shuffle or number of samples differ from this loader's.
         """
         check_state(state, self.state_dict())
         most = self.sampler.samples if isinstance(self.sampler, EpochOrder) else None
@@ -137,19 +184,19 @@ class TorchInterface(torch_data.DataLoader[Any]):
 
     @property
     def rank(self) -> int:
-        """Of this process, among `world_size`; 0 with a sampler of one's own, which decides by itself."""
+        """Rank of this process, 0..world_size-1; 0 with a user's sampler, which decides for itself what each rank reads."""
         return self.sampler.rank if isinstance(self.sampler, EpochOrder) else 0
 
     @property
     def world_size(self) -> int:
-        """Processes that share an epoch: as given, or those of torch.distributed now."""
+        """Number of processes that share an epoch: as given, or that of torch.distributed now."""
         return self.sampler.num_replicas if isinstance(self.sampler, EpochOrder) else 1
 
     @property
     def collate_fn(self) -> Any:  # type: ignore[override]
-        """Raises TypeError: who asks for it means to make a loader of this one's parts."""
+        """Raises TypeError: a program that asks for it is about to build another loader of this one's parts."""
         raise TypeError(
-            "gpuaug.DataLoader has no collate_fn, so no other loader can be made of its parts: it decodes and draws by itself. "
-            "Give the loader itself to the loop (in a process group each rank takes its share of it); to go on in the middle "
-            "of an epoch, save loader.state_dict() and call loader.load_state_dict(state), instead of skipping batches"
+            "gpuaug.DataLoader has no collate_fn, because it decodes and augments by itself; another loader cannot be made of "
+            "its parts. Give the loader itself to the loop (in a process group each rank reads its share). To go on in the "
+            "middle of an epoch, save loader.state_dict() and call loader.load_state_dict(state) instead of skipping batches"
         )

@@ -1,4 +1,4 @@
-"""Small pictures in a class folder, and a cheap policy; torch keeps to one thread, as the machine's others run tests too."""
+"""Small pictures in a class folder, and a cheap policy; torch uses one thread, since other cores run other tests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import gpuaug
 SAMPLES = 70
 
 Holdings = tuple[list[str], int, int]
-"""Our threads, the number of child processes, and the number of open descriptors."""
+"""Names of the loader's threads, number of child processes, and number of open descriptors."""
 
 
 @pytest.fixture(autouse=True)
@@ -30,15 +30,21 @@ def _one_thread() -> Iterator[None]:
 
 
 @pytest.fixture
+def _index_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder of the test's own for the indices of shards that cannot lie beside them."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
 def held() -> Callable[[], Holdings]:
     """A function that counts what this process holds."""
 
     def count() -> Holdings:
         for thread in threading.enumerate():
-            if thread.name == "QueueFeederThread":  # a closed queue's thread closes its descriptor when it gets to it
+            if thread.name == "QueueFeederThread":  # the thread of a closed queue closes its descriptor a little later
                 thread.join(5.0)
         names = sorted(t.name for t in threading.enumerate() if t.name.startswith("gpuaug"))
-        lasting = [name for name in names if name != "gpuaug-default"]  # `take_cores`, where a thread begins, waits for its end
+        lasting = [name for name in names if name != "gpuaug-default"]  # `limit_torch_threads` waits for its end
         return lasting, len(multiprocessing.active_children()), len(list(Path("/proc/self/fd").iterdir()))
 
     return count

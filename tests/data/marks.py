@@ -1,6 +1,6 @@
-"""Marks of tests."""
+"""Marks for tests."""
 
 import pytest
 
 uncovered = pytest.mark.no_cover
-"""For a test in which a signal's handler raises wherever the main thread is: coverage's lock, if held there, stayed locked."""
+"""For tests whose signal handler raises anywhere in the main thread; if coverage holds its lock there, it is never released."""

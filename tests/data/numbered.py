@@ -1,4 +1,4 @@
-"""Samples that are known by their pixels, and the order in which a loader gives them."""
+"""Samples whose pixels tell their number, and the order in which a loader delivers them."""
 
 import numpy as np
 from torch.utils.data import Dataset

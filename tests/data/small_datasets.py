@@ -17,15 +17,25 @@ def times_ten(target: int) -> int:
     return target * 10
 
 
-class Listed(Dataset):
-    """Items as given, each a pair with its position as the target unless it is a pair already."""
+class Alone(Dataset):
+    """Items as given."""
 
-    def __init__(self, items, transform=None):
+    def __init__(self, items):
         self.items = items
-        self.transform = transform
 
     def __len__(self):
         return len(self.items)
+
+    def __getitem__(self, i):
+        return self.items[i]
+
+
+class Listed(Alone):
+    """Items as given, each a pair with its position as the target unless it is a pair already."""
+
+    def __init__(self, items, transform=None):
+        super().__init__(items)
+        self.transform = transform
 
     def __getitem__(self, i):
         item = self.items[i]

@@ -1,13 +1,13 @@
-"""Soak: epochs over a folder that is being damaged, stopped and taken up again at random, until the time is up.
+"""Soak test: epochs over a folder that is damaged meanwhile, stopped and resumed at random until time is up.
 
     python -m tests.data.soak --minutes 20
     python -m tests.data.soak --memory
 
-Each epoch truncates some files and deletes others while it runs, stops at random places and goes on in a new loader of
-another batch size, worker count and number of ranks, by threads (a folder) or processes (a Dataset, of which now and then a
-worker is killed). It ends with an error unless every good sample came exactly once in every epoch, with the views that it has
-when read alone. --memory: 50 epochs over 250 small files; descriptors stay, and resident memory of the last ten epochs lies
-within 2 % of the second's.
+Some files are truncated and others deleted during each epoch. The loop stops at random places and goes on in a new loader
+with another batch size, number of workers and number of ranks, read by threads (a folder) or processes (a Dataset, whose
+worker is killed now and then). The test fails unless every good sample came exactly once in every epoch, with the views that
+it has when read alone. --memory runs 50 epochs over 250 small files: the number of descriptors stays the same, and the
+resident memory of the last ten epochs lies within 2 % of that of the second epoch.
 """
 
 from __future__ import annotations
@@ -32,15 +32,17 @@ from torch.utils.data import Dataset
 import gpuaug
 from gpuaug.data import FolderSource
 
+from .restored import restored
+
 POLICY = gpuaug.Policy(gpuaug.View(16, gpuaug.RandomResizedCrop(), gpuaug.RandomHorizontalFlip(), repeat=2))
 
 SAMPLES = 250
 DAMAGED = 5
-"""Files that each epoch damages."""
+"""Files that are damaged in each epoch."""
 
 
 class Pictures(Dataset[Any]):
-    """The folder's samples by a Dataset, which reads files by itself; `deadly` kills its worker."""
+    """The folder's samples from a Dataset that reads files by itself; reading sample `deadly` kills the worker."""
 
     def __init__(self, source: FolderSource, deadly: int | None = None) -> None:
         self.source = source
@@ -80,14 +82,15 @@ def damage(path: Path, rng: np.random.Generator) -> None:
 def loaders(
     source: FolderSource, epoch: int, state: dict[str, Any] | None, rng: np.random.Generator
 ) -> list[gpuaug.DataLoader]:
-    """One loader a rank, of random make, at the same place of the same epoch."""
+    """One loader per rank with random options, all at the same place of the same epoch."""
     world_size = int(rng.integers(1, 4))
-    # Ranks must deliver as many batches as each other, so that none of theirs may be all bad.
+    # All ranks must deliver the same number of batches, so no batch may consist of bad samples alone.
     batch_size = int(rng.integers(1 if world_size == 1 else DAMAGED + 1, 40))
     given: Any = Pictures(source) if rng.random() < 0.3 else source
     made = []
     for rank in range(world_size):
-        loader = gpuaug.DataLoader(
+        loader = restored(
+            state,
             given,
             POLICY,
             batch_size,
@@ -101,15 +104,13 @@ def loaders(
             world_size=world_size,
             persistent_workers=bool(rng.random() < 0.5),
         )
-        if state is not None:
-            loader.load_state_dict(state)
         loader.set_epoch(epoch)
         made.append(loader)
     return made
 
 
 def kill_a_worker(source: FolderSource, rng: np.random.Generator) -> None:
-    """A loader whose worker dies must say so, and leave no process."""
+    """A loader whose worker dies must raise an error, and leave no process."""
     loader = gpuaug.DataLoader(
         Pictures(source, int(rng.integers(SAMPLES))), POLICY, 8, num_workers=2, on_error="skip", max_bad=1.0
     )
@@ -128,7 +129,7 @@ def views_of(loader: gpuaug.DataLoader, views: list[torch.Tensor]) -> dict[int, 
 
 
 class Epoch:
-    """One epoch of faults, and what came of it. truth: sample -> its views when read alone, all files being whole."""
+    """One epoch with faults, and its result. truth: sample -> its views when read alone from undamaged files."""
 
     def __init__(self, source: FolderSource, epoch: int, rng: np.random.Generator) -> None:
         self.source, self.epoch, self.rng = source, epoch, rng
@@ -141,7 +142,7 @@ class Epoch:
         self.victims: list[int] = rng.choice(SAMPLES, DAMAGED, replace=False).tolist()
         self.waiting = list(self.victims)
         self.seen: Counter[int] = Counter()
-        self.twice: Counter[int] = Counter()  # what ranks repeat at an uneven end
+        self.twice: Counter[int] = Counter()  # samples that fill up uneven shares come twice
         self.bad: set[str] = set()
         self.restarts = -1
 
@@ -157,7 +158,7 @@ class Epoch:
         self.check()
 
     def segment(self, ranks: list[gpuaug.DataLoader]) -> None:
-        """Some batches of every rank, in step, files being damaged meanwhile."""
+        """Read some batches on every rank, in step, while files are damaged."""
         self.restarts += 1
         given: list[Any] = [iter(rank) for rank in ranks]
         for _ in range(self.rng.integers(1, 12)):
@@ -218,7 +219,7 @@ def resident() -> float:
 
 
 def memory(epochs: int = 50, samples: int = SAMPLES, tolerance: float = 0.02) -> str:
-    """Raise AssertionError where descriptors or memory grow."""
+    """Raise AssertionError if descriptors or memory grow."""
     with tempfile.TemporaryDirectory() as folder:
         loader = gpuaug.DataLoader(fill(Path(folder), samples), POLICY, 16, True, num_workers=2)
         used, open_files = [], []

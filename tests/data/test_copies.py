@@ -1,4 +1,4 @@
-"""Loaders and what they hold can be copied and pickled, as torch's DataLoader can; a copy gives the same batches."""
+"""Loaders and what they hold can be copied and pickled, as torch's DataLoader can; a copy delivers the same batches."""
 
 import copy
 import io
@@ -90,7 +90,7 @@ def test_a_copy_takes_its_sampler_along_and_leaves_the_threads(how, folder, poli
     assert [len(batches(twin)), twin.draws.epoch, sampler.epoch] == [3, 3, 0]
     early = gpuaug.DataLoader(folder, policy, 16, num_workers=1, persistent_workers=True)
     batches(early)
-    threads = ["gpuaug-decode-0", "gpuaug-producer"]  # of the next epoch, which begins now
+    threads = ["gpuaug-decode-0", "gpuaug-producer"]  # those of the next epoch, which begins now
     end = time.monotonic() + 20
     while held()[0] != threads and time.monotonic() < end:
         time.sleep(0.001)

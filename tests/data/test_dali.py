@@ -1,4 +1,4 @@
-"""DALI's decoder gives what Pillow's gives: the same pixels, the same errors, in the same order."""
+"""DALI's decoder returns what Pillow's does: the same pixels, the same errors, in the same order."""
 
 import io
 import multiprocessing
@@ -103,7 +103,7 @@ def decoder():
 
 
 def assert_equal(found, datas, names):
-    """As Pillow's: the same pixels, or the same words."""
+    """As from Pillow: the same pixels, or the same message."""
     for mine, theirs in zip(found, decode_batch(datas, names), strict=True):
         if isinstance(theirs, DecodeError):
             assert isinstance(mine, DecodeError)
@@ -177,7 +177,7 @@ def test_images_of_odd_files_among_plain_ones(decoder):
 
 
 def test_pictures_of_one_or_three_rows_stay_as_they_lie_among_odd_files(decoder):
-    """A tensor of (3, W, 3) would be taken for one with its channels first."""
+    """A tensor of shape (3, W, 3) would be read as channels first."""
     datas = [encoded(Image.fromarray(PHOTO[:rows])) for rows in (1, 3)] + [ODD["EXIF 6"]]
     for pixels, data in zip(decoder.images(datas, "abc"), datas, strict=True):
         assert np.array_equal(pixels.numpy(), decode(data, "x"))
@@ -190,7 +190,7 @@ def test_images_raise_the_first_error(decoder):
 
 
 def test_earlier_batches_keep_their_pixels(decoder):
-    """DALI's older executor would write the next batch over them."""
+    """DALI's older executor would overwrite them with the next batch."""
     shots = [encoded(Image.fromarray(np.roll(PHOTO, 10 * k, axis=0))) for k in range(12)]
     held = [decoder.images([shot] * 3, "abc") for shot in shots]
     for images, shot in zip(held, shots, strict=True):
@@ -271,13 +271,13 @@ FORK = """
 
 
 def test_after_a_fork_a_used_decoder_says_so_and_a_fresh_one_works():
-    """And the program ends at once, with decoders alive."""
+    """The program also ends at once, with decoders alive."""
     program = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(FORK)]
     root = Path(gpuaug.__file__).parent.parent
     done = subprocess.run(program, cwd=root, capture_output=True, text=True, timeout=LIMIT)
     assert (done.returncode, done.stderr) == (0, "")
     error, fresh, used = done.stdout.splitlines()
-    assert "make a decoder in each worker" in error
+    assert "make a decoder in each process" in error
     assert fresh == used == "(40, 50, 3)"
 
 

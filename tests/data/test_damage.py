@@ -1,4 +1,4 @@
-"""Damaged JPEGs: which are good, and their pixels, follows from each file alone, and is what Pillow says."""
+"""Damaged JPEGs: whether a file is good, and its pixels, depend on that file alone, and are as in Pillow."""
 
 import io
 import logging
@@ -46,7 +46,7 @@ def decoder():
 
 @st.composite
 def damaged(draw, files=SOUND):
-    """A file with bytes changed, lost or put in: in its header, in a scan, and often so that they look like a marker."""
+    """A file with bytes changed, removed or inserted in its header or a scan, often so that they look like a marker."""
     data = draw(st.sampled_from(files))
     scan = data.index(b"\xff\xda")
     at = draw(st.integers(2, scan + 14) if draw(st.booleans()) else st.integers(scan, len(data) - 3))
@@ -79,7 +79,7 @@ def test_a_damaged_file_is_the_same_beside_others(decoder, files):
 @settings(max_examples=200, deadline=None)
 @given(data=damaged(), box=st.tuples(*[st.floats(0, 1)] * 4))
 def test_a_region_of_a_damaged_file_is_that_of_the_whole(decoder, data, box):
-    """Damage outside of the region, too, counts as it does for who reads all."""
+    """Damage outside of the region counts as it does when the whole picture is read."""
 
     def regional(where, shapes):
         free = np.concatenate([shapes, np.ones_like(shapes)], axis=1)
@@ -100,7 +100,7 @@ def test_a_region_of_a_damaged_file_is_that_of_the_whole(decoder, data, box):
         assert np.array_equal(found, expected)
 
 
-def test_sound_files_go_to_dali_and_those_with_a_wrong_marker_do_not():
+def test_intact_files_go_to_dali_and_those_with_a_wrong_marker_do_not():
     for data in SOUND:
         assert dali_safe_size(data) == (151, 109)
         scan = data.index(b"\xff\xda") + 30
@@ -110,7 +110,7 @@ def test_sound_files_go_to_dali_and_those_with_a_wrong_marker_do_not():
 
 
 def test_a_profile_that_pillow_cannot_read_is_left_to_it():
-    """A part of a colour profile without its number: libjpeg passes over it, Pillow takes the file for none."""
+    """A part of a colour profile without its number: libjpeg ignores it, Pillow rejects the file."""
     data = SOUND[0][:2] + b"\xff\xe2\x00\x0eICC_PROFILE\0" + SOUND[0][2:]
     assert header_size(data) is None is pillow_size(data)
     (found,) = DaliDecoder().decode_batch([data], ["x"])

@@ -5,34 +5,12 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import Dataset
+from small_datasets import Listed
 
 import gpuaug
 
-RICH = gpuaug.Policy(
-    gpuaug.View(
-        16,
-        gpuaug.RandomResizedCrop(),
-        gpuaug.RandomHorizontalFlip(),
-        gpuaug.ColorJitter(0.4, 0.4, 0.4, 0.1, p=0.8),
-        gpuaug.RandomGrayscale(0.2),
-        gpuaug.GaussianBlur(3, p=0.5),
-        gpuaug.RandomSolarize(p=0.2),
-        gpuaug.Normalize(),
-        repeat=2,
-    )
-)
-
-
-class Pictures(Dataset):
-    def __init__(self, pictures):
-        self.pictures = pictures
-
-    def __len__(self):
-        return len(self.pictures)
-
-    def __getitem__(self, i):
-        return self.pictures[i], i
+RICH = gpuaug.policy("byol", size=16)
+"""Two views with every op of the named policies' usual chain: crop, flip, jitter, gray, blur, solarize and normalize."""
 
 
 def views_by_sample(loader):
@@ -65,7 +43,7 @@ def test_views_do_not_depend_on_the_batch(truth, folder, batch_size, workers, sh
 @pytest.mark.parametrize("workers", [0, 2])
 def test_views_do_not_depend_on_where_pixels_come_from(truth, pictures, workers):
     expected, backend = truth
-    loader = gpuaug.DataLoader(Pictures(pictures), RICH, 7, num_workers=workers, backend=backend, seed=11)
+    loader = gpuaug.DataLoader(Listed(pictures), RICH, 7, num_workers=workers, backend=backend, seed=11)
     loader.set_epoch(2)
     assert views_by_sample(loader) == expected
 
@@ -81,7 +59,7 @@ def test_views_do_depend_on_seed_epoch_and_view(folder):
 
 
 def stream(loader):
-    """An epoch as one row of bytes a sample, in order."""
+    """An epoch as one row of bytes per sample, in order."""
     return [
         (int(i), *(view[row].numpy().tobytes() for view in views), int(target[row]))
         for views, target in loader
@@ -139,5 +117,5 @@ def test_the_state_after_an_epoch_is_the_next_ones_start(folder, plain):
 @pytest.mark.parametrize(("name", "value"), [("seed", 1), ("samples", 71), ("shuffle", True)])
 def test_a_state_of_another_loader_is_refused(folder, plain, name, value):
     loader = gpuaug.DataLoader(folder, plain)
-    with pytest.raises(ValueError, match=f"saved with {name}={value}, this loader has {name}="):
+    with pytest.raises(ValueError, match=f"saved with {name}={value}, but this loader has {name}="):
         loader.load_state_dict({**loader.state_dict(), name: value})

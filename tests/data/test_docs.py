@@ -1,4 +1,4 @@
-"""The page on data is true: its code and its commands run, from the first block to the last."""
+"""The code and the commands of docs/data.md run, from the first block to the last."""
 
 import re
 import shlex
@@ -23,5 +23,5 @@ def test_the_code_in_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
                 program, *arguments = shlex.split(line)
                 assert program == "gpuaug"
                 assert cli.main(arguments) == 0
-        elif find_spec("datasets") or "from datasets import" not in code:  # which is no requirement of gpuaug
+        elif find_spec("datasets") or "from datasets import" not in code:  # gpuaug does not require datasets
             exec(compile(code, str(PAGE), "exec"), names)

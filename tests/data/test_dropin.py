@@ -57,7 +57,7 @@ def test_a_plain_loop(dataset):
 
 
 def train_one_epoch(net, criterion, optimizer, data_loader, device, epoch, print_freq):
-    """The shape of torchvision's reference: a logger that takes len() of the loader, and `.shape[0]` of a batch."""
+    """As in torchvision's reference: a logger that takes len() of the loader, and `.shape[0]` of a batch."""
     net.train()
     lines, seen = [], 0
     for i, (image, target) in enumerate(data_loader):
@@ -76,7 +76,7 @@ def train_one_epoch(net, criterion, optimizer, data_loader, device, epoch, print
 
 
 def test_torchvisions_reference_for_classification(dataset):
-    """Its `--distributed` branch: a DistributedSampler, told each epoch."""
+    """The reference's `--distributed` branch: a DistributedSampler whose epoch is set each time."""
     train_sampler = DistributedSampler(dataset, num_replicas=2, rank=1)
     data_loader = gpuaug.DataLoader(dataset, batch_size=10, sampler=train_sampler, num_workers=1, pin_memory=True)
     net = model()
@@ -93,7 +93,7 @@ def test_torchvisions_reference_for_classification(dataset):
 
 
 def test_timms_conventions(folder):
-    """train_one_epoch of timm: len(loader) updates an epoch, loader.sampler.set_epoch, no mixup."""
+    """As in timm's train_one_epoch: len(loader) updates per epoch, loader.sampler.set_epoch, no mixup."""
     loader = gpuaug.DataLoader(
         folder, gpuaug.policy("supervised", size=32), batch_size=16, shuffle=True, num_workers=1, persistent_workers=True
     )
@@ -111,7 +111,7 @@ def test_timms_conventions(folder):
 
 
 def test_batches_of_several_views(folder):
-    """Lightly takes `views, targets = batch`; solo-learn indexes a list of crops; DINO has crops of two sizes."""
+    """Lightly unpacks `views, targets = batch`; solo-learn indexes a list of crops; DINO has crops of two sizes."""
     views, targets = next(iter(gpuaug.DataLoader(folder, gpuaug.policy("simclr", size=32), batch_size=8)))
     assert [view.shape for view in views] == [(8, 3, 32, 32)] * 2
     assert targets.shape == (8,)
@@ -181,7 +181,8 @@ def test_distributed_data_parallel(folder, tmp_path):
     assert ranks[0]["epochs"][0] != ranks[0]["epochs"][1]
     for rank in range(2):
         assert done.stderr.count(f"rank {rank} of 2 reads 35 of the 70 samples of an epoch") == 1
-    assert done.stderr.count("For all, as in evaluation, give rank=0, world_size=1") == 2  # none for the loader that gives them
+    # One warning from each rank: the loader that is given rank and world_size logs none.
+    assert done.stderr.count("To read all, as in evaluation, give rank=0, world_size=1") == 2
     assert [rank["evaluated"] for rank in ranks] == [70, 70]
     assert ranks[0]["weights"] == ranks[1]["weights"]
     assert ranks[0]["state"] == ranks[1]["state"]

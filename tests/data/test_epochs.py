@@ -1,4 +1,4 @@
-"""Which epoch a pass is: settled by its first `next()`, whichever way a program calls iter, set_epoch and state_dict."""
+"""The first `next()` of a pass settles its epoch, however a program calls iter, set_epoch and state_dict."""
 
 import subprocess
 import sys
@@ -14,11 +14,11 @@ SAMPLES = 12
 
 @pytest.fixture
 def loader(plain):
-    def make(**options):
+    def make_loader(**options):
         images = np.zeros((SAMPLES, 8, 8, 3), np.uint8)
         return gpuaug.DataLoader((images, np.arange(SAMPLES)), plain, 4, shuffle=True, seed=1, **options)
 
-    return make
+    return make_loader
 
 
 def order(batches):
@@ -31,7 +31,7 @@ def epoch_order(loader, epoch):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_iterator_that_nobody_uses_is_no_epoch(loader, workers):
-    """Lightning asks once for an iterator, only to see that there is one."""
+    """Lightning calls iter once only to see that it works."""
     one = loader(num_workers=workers, persistent_workers=workers > 0)
     for epoch in range(3):
         iter(one)
@@ -49,7 +49,7 @@ def test_set_epoch_holds_until_the_first_batch(loader, tell):
         iterator = iter(one)
         told.set_epoch(epoch)
         first = next(iterator)
-        told.set_epoch(9)  # of the next pass: this one is under way
+        told.set_epoch(9)  # for the next pass, since this one has begun
         assert order([first, *iterator]) == epoch_order(one, epoch)
         assert one.draws.epoch == epoch
 
@@ -69,7 +69,7 @@ def test_asking_for_the_state_changes_nothing(loader):
 
 @pytest.mark.parametrize("position", [4, SAMPLES])
 def test_after_a_restart_unused_iterators_do_not_matter(loader, position):
-    """Also where the state was saved with an epoch's last batch, and the program says that the next one follows."""
+    """Also if the state was saved after the last batch of an epoch, and the program sets the next epoch."""
     one = loader()
     one.load_state_dict({**one.state_dict(), "epoch": 3, "position": position})
     iter(one)
@@ -124,7 +124,7 @@ def test_a_wrong_state_is_refused_at_once(name, loader):
     without = {key: value for key, value in one.state_dict().items() if key != name}
     for wrong in (without, {}, None, [1]):
         with pytest.raises(
-            ValueError, match=r"a state has seed, epoch, position, samples, shuffle, as state_dict\(\) gives it"
+            ValueError, match=r"a state has the keys seed, epoch, position, samples, shuffle, as state_dict\(\) returns them"
         ):
             one.load_state_dict(wrong)
     assert order(one) == epoch_order(one, 0)
@@ -135,7 +135,7 @@ def test_a_sampler_gives_integers(wrong, plain):
     images = np.zeros((SAMPLES, 8, 8, 3), np.uint8)
     for option in ({"sampler": [0, wrong]}, {"batch_sampler": [[0], [wrong]]}):
         loader = gpuaug.DataLoader((images, np.arange(SAMPLES)), plain, **option)
-        with pytest.raises(TypeError, match=r"the sampler gave .*, which is no integer"):
+        with pytest.raises(TypeError, match=r"the sampler yielded .*, which is not an integer"):
             order(loader)
 
 
@@ -146,7 +146,7 @@ images = np.zeros((12, 8, 8, 3), np.uint8)
 loader = gpuaug.DataLoader((images, np.arange(12)), policy, 4, shuffle=True, num_workers=2, persistent_workers=True)
 from gpuaug.data.engine import torch_threads as threads
 list(loader)
-with threads.LOCK:  # as a thread may hold it that has begun just now
+with threads.LOCK:  # as a thread that has just begun may hold it
     child = os.fork()
 if child:
     sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
@@ -159,7 +159,7 @@ os._exit(0)
 
 
 def test_a_forked_process_begins_the_epoch_anew():
-    """The threads that have begun the next epoch did not follow; nor did one that held a lock."""
+    """Neither the threads that have begun the next epoch nor one that held a lock exist after the fork."""
     run = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", FORKED], capture_output=True, text=True, timeout=120, check=False
     )
@@ -171,7 +171,7 @@ def test_a_forked_process_begins_the_epoch_anew():
 
 @pytest.fixture
 def process_group(tmp_path):
-    """start(rank, world_size): pretend to be one of several ranks; only the group's own size is asked here."""
+    """A function that initialises a process group of one process."""
     started = []
 
     def start():
@@ -187,7 +187,7 @@ def test_the_rank_is_found_when_an_epoch_begins(loader, monkeypatch, process_gro
     """A loader made before the process group takes its share of every epoch that begins afterwards."""
     one = loader(num_workers=1, persistent_workers=True)
     fixed = loader(rank=0, world_size=1)
-    assert order(one) == epoch_order(one, 0)  # and the threads of epoch 1 have begun
+    assert order(one) == epoch_order(one, 0)  # the threads of epoch 1 have begun by now
     process_group()
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 3)
     for rank in (1, 2):
@@ -215,6 +215,6 @@ def test_a_launchers_ranks_without_a_process_group_are_warned_of(loader, monkeyp
     assert sorted(order(one)) == list(range(SAMPLES))
     assert "reads all 12 samples of an epoch, though WORLD_SIZE=2: torch.distributed is not initialised" in caplog.text
     caplog.clear()
-    assert len(order(one)) == SAMPLES  # said once
-    assert len(order(loader(rank=1, world_size=2))) == SAMPLES // 2  # said by the user
+    assert len(order(one)) == SAMPLES  # warned once
+    assert len(order(loader(rank=1, world_size=2))) == SAMPLES // 2  # the user gave the rank
     assert not [record for record in caplog.records if record.levelname == "WARNING"]

@@ -1,4 +1,4 @@
-"""Bad data, dead workers and interrupts: what is promised for each happens, and the good samples never notice."""
+"""Bad data, dead workers and interrupts: each has its documented result, and good samples stay the same."""
 
 import contextlib
 import gc
@@ -15,7 +15,8 @@ import pytest
 import torch
 from marks import uncovered
 from PIL import Image
-from torch.utils.data import Dataset, Subset
+from small_datasets import Alone
+from torch.utils.data import Subset
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 import gpuaug
@@ -29,7 +30,7 @@ BAD = {3: b"", 4: b"no picture", 17: "truncated", 39: None}
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
-    """torch asks every 5 s whether its workers live; these tests need not wait so long."""
+    """torch checks every 5 s whether its workers are alive; these tests need not wait so long."""
     monkeypatch.setattr(_MultiProcessingDataLoaderIter._try_get_data, "__defaults__", (0.5,))
 
 
@@ -45,8 +46,8 @@ def fill(root):
 
 
 @pytest.fixture(scope="module")
-def sound(tmp_path_factory):
-    root = tmp_path_factory.mktemp("sound")
+def intact(tmp_path_factory):
+    root = tmp_path_factory.mktemp("intact")
     fill(root)
     return FolderSource(root)
 
@@ -65,18 +66,12 @@ def damaged(tmp_path_factory):
     return source
 
 
-class Pictures(Dataset):
-    """The same samples from a Dataset, which reads files by itself."""
-
-    def __init__(self, source):
-        self.source = source
-
-    def __len__(self):
-        return len(self.source)
+class Pictures(Alone):
+    """The same samples from a Dataset that reads files by itself."""
 
     def __getitem__(self, i):
-        with Image.open(self.source.name(i)) as image:
-            return image.convert("RGB"), int(self.source.targets[i])
+        with Image.open(self.items.name(i)) as image:
+            return image.convert("RGB"), int(self.items.targets[i])
 
 
 def rows(loader):
@@ -99,8 +94,8 @@ def lenient(source, policy, mode, **options):
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("kind", [lambda s: s, Pictures], ids=["folder", "dataset"])
-def test_skip_leaves_the_bad_ones_out_and_nothing_else_changes(sound, damaged, policy, kind, workers):
-    truth, _ = rows(lenient(kind(sound), policy, "raise"))
+def test_skip_leaves_the_bad_ones_out_and_nothing_else_changes(intact, damaged, policy, kind, workers):
+    truth, _ = rows(lenient(kind(intact), policy, "raise"))
     loader = lenient(kind(damaged), policy, "skip", num_workers=workers)
     found, sizes = rows(loader)
     assert found == [row for row in truth if row[0] not in BAD]
@@ -121,8 +116,8 @@ def test_the_reasons_are_told(damaged, plain):
 
 
 @pytest.mark.parametrize("kind", [lambda s: s, Pictures], ids=["folder", "dataset"])
-def test_replace_follows_from_seed_epoch_and_index_alone(sound, damaged, policy, kind):
-    truth = {row[0]: row for row in rows(lenient(sound, policy, "raise"))[0]}
+def test_replace_follows_from_seed_epoch_and_index_alone(intact, damaged, policy, kind):
+    truth = {row[0]: row for row in rows(lenient(intact, policy, "raise"))[0]}
     instead = {}
     for batch_size, workers, shuffle in ((1, 0, False), (7, 2, False), (40, 1, True), (16, 0, True)):
         options = {"batch_size": batch_size, "num_workers": workers, "shuffle": shuffle}
@@ -153,7 +148,9 @@ def test_replacements_come_from_the_sampler(damaged, plain):
     loader = lenient(damaged, plain, "replace", sampler=sampler, max_bad=1.0)
     assert {row[0] for row in rows(loader)[0]} == {8, 9}
     both_bad = lenient(damaged, plain, "replace", sampler=[3, 4], max_bad=1.0)
-    with pytest.raises(DecodeError, match=r"a/03\.png: the file is empty; nor can any of \d+ samples be read .* its place: "):
+    with pytest.raises(
+        DecodeError, match=r"a/03\.png: the file is empty; none of the \d+ samples tried in its place can be read either: "
+    ):
         rows(both_bad)
     assert len(list(OnError("replace", 0, 0, range(10**9)).candidates(3))) == TRIES
 
@@ -250,7 +247,7 @@ def test_a_file_that_vanishes_in_mid_epoch(tmp_path, plain, workers):
 
 
 class Failing(FolderSource):
-    """A disk that gives an I/O error for one sample."""
+    """A disk with an I/O error at one sample."""
 
     def read(self, i):
         if i == 6:
@@ -277,9 +274,9 @@ class Buggy(Pictures):
 
 @pytest.mark.parametrize("mode", ["raise", "skip", "replace"])
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_bug_in_the_users_code_is_never_swallowed(sound, plain, mode, workers):
+def test_a_bug_in_the_users_code_is_never_swallowed(intact, plain, mode, workers):
     with pytest.raises(ZeroDivisionError, match="a bug of the user's own") as caught:
-        rows(lenient(Buggy(sound), plain, mode, num_workers=workers))
+        rows(lenient(Buggy(intact), plain, mode, num_workers=workers))
     assert "in __getitem__" in "".join(traceback.format_exception(caught.value))
 
 
@@ -292,9 +289,9 @@ class Deadly(Pictures):
 
 @uncovered
 @pytest.mark.parametrize("mode", ["skip", "replace"])
-def test_a_killed_worker_is_an_error_in_every_mode(sound, plain, mode):
+def test_a_killed_worker_is_an_error_in_every_mode(intact, plain, mode):
     with pytest.raises(RuntimeError, match="worker"):
-        rows(lenient(Deadly(sound), plain, mode, num_workers=2))
+        rows(lenient(Deadly(intact), plain, mode, num_workers=2))
     assert multiprocessing.active_children() == []
 
 
@@ -324,8 +321,8 @@ def test_bad_samples_leave_nothing_behind(held, damaged, plain):
 @uncovered
 @pytest.mark.parametrize("kind", [lambda s: s, Pictures], ids=["folder", "dataset"])
 @pytest.mark.parametrize("persistent", [False, True], ids=["", "persistent"])
-def test_an_interrupt_at_any_moment(held, sound, plain, kind, persistent):
-    """SIGINT after ever longer times into a loop; after each no thread, process or descriptor is left."""
+def test_an_interrupt_at_any_moment(held, intact, plain, kind, persistent):
+    """SIGINT after longer and longer times in a loop; after each no thread, process or descriptor is left."""
     struck = []
 
     def strike(*_):
@@ -333,12 +330,12 @@ def test_an_interrupt_at_any_moment(held, sound, plain, kind, persistent):
         signal.raise_signal(signal.SIGINT)
 
     def loop():
-        loader = gpuaug.DataLoader(kind(sound), plain, 4, num_workers=2, persistent_workers=persistent)
+        loader = gpuaug.DataLoader(kind(intact), plain, 4, num_workers=2, persistent_workers=persistent)
         while not struck:  # Python drops an exception inside of a destructor, such as those of torch's iterators
             for _ in loader:
                 pass
 
-    rows(gpuaug.DataLoader(kind(sound), plain, 4, num_workers=2))
+    rows(gpuaug.DataLoader(kind(intact), plain, 4, num_workers=2))
     gc.collect()
     before = held()
     previous = signal.signal(signal.SIGALRM, strike)
@@ -365,12 +362,12 @@ def test_an_interrupt_at_any_moment(held, sound, plain, kind, persistent):
         ("max_pixels", [0, 1.5], "max_pixels must be an integer at least 1"),
     ],
 )
-def test_the_arguments_are_checked(sound, plain, option, values, message):
+def test_the_arguments_are_checked(intact, plain, option, values, message):
     for value in values:
         with pytest.raises(ValueError, match=message):
-            gpuaug.DataLoader(sound, plain, **{option: value})
+            gpuaug.DataLoader(intact, plain, **{option: value})
 
 
-def test_replace_needs_to_know_the_samples(sound, plain):
+def test_replace_needs_to_know_the_samples(intact, plain):
     with pytest.raises(ValueError, match="on_error='replace' needs a sampler with a length"):
-        gpuaug.DataLoader(sound, plain, sampler=iter([1, 2]), on_error="replace")
+        gpuaug.DataLoader(intact, plain, sampler=iter([1, 2]), on_error="replace")

@@ -61,7 +61,7 @@ def test_a_link_to_a_folder_above_ends(tmp_path):
         (
             ["x.txt"],
             FileNotFoundError,
-            r"no images in it; it needs files that end in \.jpg .* in one folder a class or, without",
+            r"no images in it; it needs files that end in \.jpg .* in one folder per class or, without",
         ),
         (["x/1.txt", "y/2.txt"], FileNotFoundError, "no images in it"),
         (
@@ -95,7 +95,7 @@ def test_a_folder_without_permission_is_named(tmp_path, monkeypatch):
     touch(tmp_path, "a/1.png", "b/1.png")
     scandir = os.scandir
 
-    def refuse(path: str):  # the superuser, who may run the tests, is refused nothing
+    def refuse(path: str):  # permissions would not stop the superuser, who may run the tests
         if str(path).endswith("b"):
             raise PermissionError(13, "Permission denied", path)
         return scandir(path)
@@ -174,7 +174,7 @@ def test_a_folder_without_class_folders(tmp_path):
 def test_a_list_of_images_and_shards_is_refused():
     with pytest.raises(ValueError, match=r"image files alone or tar shards alone, this one holds a\.png and b\.tar"):
         gpuaug.DataLoader(["a.png", "b.tar"], "byol")
-    with pytest.raises(ValueError, match=r"https://here/a\.png: image files are read from a disk"):
+    with pytest.raises(ValueError, match=r"https://here/a\.png: image files are only read from local disks"):
         gpuaug.DataLoader(["https://here/a.png"], "byol")
 
 

@@ -1,4 +1,4 @@
-"""What worker processes hand over, and what a forked process finds of an iterator: an error at once where nothing can come."""
+"""Batches from worker processes, and iterators in forked processes: an error at once if no batch can come."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ import pytest
 import gpuaug
 
 LIMIT = 100.0
-"""Seconds after which a program counts as hanging; the loader's own limit is three times that."""
+"""Seconds after which a program counts as hanging; the loader's own limit is three times as long."""
 
 ROOT = Path(gpuaug.__file__).parent.parent
 
@@ -43,7 +43,7 @@ def may_mount() -> bool:
 
 @pytest.mark.skipif(not may_mount(), reason="to have a small /dev/shm of one's own needs `unshare -m`, hence a superuser")
 def test_batches_that_do_not_fit_into_shared_memory_say_so_at_once():
-    """64 MiB is what a container has unless told otherwise; four batches of 34 MB are in the making."""
+    """A container has 64 MiB by default; four batches of 34 MB are in preparation."""
     script = 'mount -t tmpfs -o size=64M tmpfs /dev/shm && exec "$0" -c "$1"'
     program = ["unshare", "-m", "sh", "-c", script, sys.executable, textwrap.dedent(CROWDED)]
     done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT, check=True)
@@ -86,5 +86,5 @@ def test_an_iterator_carried_through_a_fork_says_so_at_once(folder):
     program = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(FORKED), folder]
     done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT, check=True)
     error, end, others, gone, parent = done.stdout.splitlines()
-    assert "begun before the process was forked, and its threads did not follow; call iter(loader)" in error
+    assert "begun before the process was forked, and threads do not survive a fork; call iter(loader)" in error
     assert (end, others, gone, parent) == ("end", "10 10", "gone", "9 10")

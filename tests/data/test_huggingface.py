@@ -1,4 +1,4 @@
-"""Hugging Face datasets: files undecoded, columns found by their features, errors that name the columns.
+"""Hugging Face datasets: undecoded files, columns found by their features, errors that name the columns.
 
 `datasets` is no requirement of gpuaug, and brings pyarrow and pandas with it; without it there is nothing to test here.
 """
@@ -28,7 +28,7 @@ NAMES = datasets.ClassLabel(names=["ant", "bee", "cat"])
 
 @pytest.fixture(scope="module")
 def hugging(folder):
-    """The folder's files as a data set."""
+    """The folder's files as a dataset."""
     source = FolderSource(folder)
     rows = {
         "photo": [{"bytes": source.read(i), "path": None} for i in range(len(source))],
@@ -59,7 +59,7 @@ def test_files_come_as_they_are(hugging, folder):
     assert loader.source.classes == ["ant", "bee", "cat"]
     assert loader.source.read(7) == Path(FolderSource(folder).name(7)).read_bytes()
     assert loader.dataset is hugging
-    assert hugging.features["photo"] == datasets.Image()  # the user's own still decodes
+    assert hugging.features["photo"] == datasets.Image()  # the user's dataset still decodes
     assert isinstance(hugging[0]["photo"], Image.Image)
 
 
@@ -164,6 +164,8 @@ def test_a_data_set_whose_labels_are_held_back_has_none(hugging):
         {"image": [None] * 3, "label": [-1, -1, None]}, datasets.Features(image=PHOTO, label=NAMES)
     )
     assert not HuggingFaceSource(held).labelled
+    with pytest.raises(ValueError, match=r"labels=True, but .* has none: column 'label' holds no class in any row"):
+        gpuaug.DataLoader(held, "simclr", labels=True)
     assert HuggingFaceSource(hugging).labelled
 
 
@@ -183,7 +185,7 @@ def served(root):
 
 @pytest.fixture
 def archive(tmp_path, folder):
-    """A zip of the folder's first three files, and the `datasets` way to name them."""
+    """A zip of the folder's first three files, and their names as `datasets` writes them."""
     local = FolderSource(folder)
     path = tmp_path / "x.zip"
     with zipfile.ZipFile(path, "w") as file:
@@ -244,13 +246,13 @@ def test_strings_are_numbered_in_sorted_order_and_that_is_said(hugging, plain, c
     )
     source = HuggingFaceSource(found)
     assert (source.classes, source.targets.tolist()) == (["cat", "pug"], [1, -1, 0, 1])
-    assert "column label holds strings: its 2 classes are numbered in sorted order, cat, pug; another split" in caplog.text
+    assert "column label holds strings: its 2 classes are numbered in sorted order, cat, pug. Another split" in caplog.text
     source = HuggingFaceSource(found, label="breed")
     assert (source.classes, source.targets.tolist()) == (["a", "b", "c"], [1, 0, 1, 2])
 
 
 def test_splits_and_streams_are_refused(hugging, plain):
-    with pytest.raises(TypeError, match=r"DatasetDict has several splits; give one, such as dataset\['train'\]"):
+    with pytest.raises(TypeError, match=r"DatasetDict has several splits; give one of them, such as dataset\['train'\]"):
         gpuaug.DataLoader(datasets.DatasetDict(train=hugging), plain)
     for stream in (hugging.to_iterable_dataset(), hugging.to_iterable_dataset().with_format("torch")):
         with pytest.raises(TypeError, match=r"IterableDataset is a stream; load it with streaming=False"):

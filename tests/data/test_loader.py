@@ -1,4 +1,4 @@
-"""The habits of torch.utils.data.DataLoader: lengths, order, epochs, samplers."""
+"""Lengths, order, epochs and samplers as in torch.utils.data.DataLoader."""
 
 import itertools
 import random
@@ -151,7 +151,7 @@ def test_a_sampler_without_a_length(plain, workers):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_sampler_that_leaves_the_data_set(plain, workers):
-    with pytest.raises(IndexError, match=r"the sampler gave 12, outside 0\.\.11"):
+    with pytest.raises(IndexError, match=r"the sampler yielded 12, outside 0\.\.11"):
         order(gpuaug.DataLoader(Numbered(), plain, sampler=[0, 12], num_workers=workers))
 
 
@@ -213,7 +213,7 @@ def test_views_and_targets_come_out_on_the_gpu(folder, policy, workers):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_epochs_and_loaders_share_one_stream_beside_the_consumers(folder, policy):
-    """Or torch's allocator would keep the memory of each of them."""
+    """Otherwise torch's allocator would keep the memory of each of them."""
     seen = []
 
     class Watched(gpuaug.Augmenter):

@@ -1,4 +1,4 @@
-"""The loader's arguments: ours are checked when it is made, torch's are taken or met with advice."""
+"""The loader's arguments: ours are checked when it is made, torch's are accepted or refused with advice."""
 
 import inspect
 
@@ -15,7 +15,7 @@ ARGUMENTS = {
     "num_workers": ([-1, 1.0], "num_workers must be an integer at least 0"),
     "prefetch_factor": ([0, 1.5], "prefetch_factor must be an integer at least 1"),
     "seed": ([-1, 2**64, 0.5], r"seed must be an integer in 0\.\.18446744073709551615"),
-    "timeout": ([-1.0, float("nan"), None, "9"], "timeout must be a number of seconds at least 0, which is no limit"),
+    "timeout": ([-1.0, float("nan"), None, "9"], "timeout must be a number of seconds, at least 0 \\(no limit\\)"),
     "device": (["cuda"], "device 'cuda' needs CUDA"),
     "sampler": ([[]], "no samples"),
     "backend": (["gpu"], "backend must be"),
@@ -34,7 +34,7 @@ def test_arguments_are_checked_when_the_loader_is_made(name, plain, monkeypatch)
 def test_a_gpu_that_is_not_there_is_named(plain, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(ValueError, match=r"device 'cuda:9' is not here; torch finds 'cuda:0' to 'cuda:0'"):
+    with pytest.raises(ValueError, match=r"device 'cuda:9' does not exist; torch finds 'cuda:0' to 'cuda:0'"):
         gpuaug.DataLoader(Numbered(), plain, device="cuda:9")
 
 
@@ -46,7 +46,7 @@ def test_a_gpu_that_is_not_there_is_named(plain, monkeypatch):
     ],
 )
 def test_arguments_of_torch_that_cannot_be_meant(option, advice, plain):
-    with pytest.raises(ValueError, match=f"{option} is not taken; .*{advice}"):
+    with pytest.raises(ValueError, match=f"{option} is not supported; .*{advice}"):
         gpuaug.DataLoader(Numbered(), plain, **{option: torch.Generator()})
     gpuaug.DataLoader(Numbered(), plain, **{option: None})
     with pytest.raises(TypeError, match="unexpected keyword argument 'batchsize'"):
@@ -61,7 +61,7 @@ def test_arguments_of_torch_that_change_no_batch(plain):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_torchs_defaults_may_be_written_out(folder, plain, workers):
-    """As programs do that pass on every argument."""
+    """Some programs pass on every argument."""
     defaults = {
         name: parameter.default
         for name, parameter in inspect.signature(TorchLoader).parameters.items()

@@ -1,4 +1,4 @@
-"""What the loader says about its own time: counts that add up, the right bottleneck, and a doctor who names it."""
+"""The loader's statistics: counts that add up, the right bottleneck, and the command doctor that names it."""
 
 import logging
 import threading
@@ -15,11 +15,11 @@ import gpuaug
 from gpuaug import cli
 from gpuaug.backends import findable
 from gpuaug.data import FolderSource, Stats
-from gpuaug.data.doctor import diagnose, of_files
+from gpuaug.data.doctor import diagnose, file_rates
 from gpuaug.data.engine.batch import to_images
 
 SLOW = 0.004
-"""Seconds that a stage is made to take for each sample; everything else here is far quicker."""
+"""Seconds that a stage is made to take per sample; everything else here is far faster."""
 
 EVEN = Stats(0, 100, 0, 4, elapsed=10.0, wait=5.0, first_wait=0.5, read=0.01, decode=0.03, transfer=0.001, augment=0.005)
 
@@ -97,7 +97,7 @@ def test_a_slow_disk_is_named(folder, plain, workers):
     ],
 )
 def test_the_bottleneck_is_the_slowest_of_what_runs_at_once(change, bottleneck):
-    """Four workers share 0.04 s a sample, 100 samples/s; one thread makes views, 167 samples/s."""
+    """Four workers share 0.04 s per sample, 100 samples/s; one thread makes views, 167 samples/s."""
     stats = replace(EVEN, **change)
     assert stats.bottleneck == bottleneck
     assert stats.advice in str(stats)
@@ -116,7 +116,7 @@ def test_one_line_an_epoch_at_level_info(folder, plain, caplog, capfd):
     loader = gpuaug.DataLoader(folder, plain, batch_size=16, num_workers=1)
     for _ in loader:
         pass
-    capfd.readouterr()  # in a new process the kernels have been compiled, which is said
+    capfd.readouterr()  # drops the message that a new process has compiled kernels
     for _ in loader:
         pass
     assert capfd.readouterr() == ("", "")
@@ -164,7 +164,7 @@ def indices(loader):
 
 
 def test_what_was_begun_early_gives_way(folder, plain):
-    """To another epoch, to a restored position, and to a second iterator; and it ends with the loader."""
+    """For another epoch, a restored position and a second iterator; it also ends with the loader."""
     loader = gpuaug.DataLoader(folder, plain, 16, True, num_workers=1, persistent_workers=True)
 
     assert indices(loader) == loader.sampler.indices(0).tolist()
@@ -215,7 +215,7 @@ def test_the_doctor_decodes_as_the_loader_does(tmp_path, pictures, decoder):
         Image.fromarray(pixels).save(tmp_path / "a" / f"{i:02}.jpg")
     loader = gpuaug.DataLoader(tmp_path, gpuaug.policy("mae", size=8), 16, decoder=decoder)
     views, _ = next(iter(loader))
-    rates, pictures, index, size = of_files(loader, loader.index, loader.index, 0.01)
+    rates, pictures, index, size = file_rates(loader, loader.index, loader.index, 0.01)
     images, frames = to_images(pictures)
     assert (frames is not None) == (decoder == "auto" and findable("nvidia.dali"))
     assert torch.equal(loader.maker(0).views(images, loader.draws, frames)[0], views)

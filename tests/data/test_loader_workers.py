@@ -1,4 +1,4 @@
-"""Threads and processes of a loader: torch's numbers of cores stay, and a Dataset's workers are those of torch."""
+"""A loader's threads leave torch's number of threads alone; a Dataset's worker processes are torch's."""
 
 import os
 import random
@@ -18,7 +18,7 @@ def test_torchs_thread_count_is_left_alone(folder, policy):
     torch.set_num_threads(3)
     for _ in gpuaug.DataLoader(folder, policy, batch_size=16, num_workers=2):
         assert torch.get_num_threads() == 3
-        with ThreadPoolExecutor(1) as mine:  # a thread yet to come gets torch's default
+        with ThreadPoolExecutor(1) as mine:  # a thread that starts later gets torch's default
             assert mine.submit(torch.get_num_threads).result() == 3
 
 
@@ -64,7 +64,7 @@ def test_a_source_without_processes_says_what_it_does_not_use(folder, plain, cap
         caplog.clear()
         gpuaug.DataLoader(source, plain, num_workers=1, **options)
         assert [record.args[0] for record in caplog.records] == list(options)
-        assert "worker_init_fn is not used: threads of this process read this source" in caplog.text
+        assert "worker_init_fn is not used, because threads rather than worker processes read this source" in caplog.text
     caplog.clear()
     gpuaug.DataLoader(folder, plain, num_workers=1)
     gpuaug.DataLoader(folder, plain, worker_init_fn=seeded)  # without workers torch is silent, too

@@ -1,4 +1,4 @@
-"""Packing: the same samples, made smaller, in the same bytes however often it was interrupted; and what verifying finds."""
+"""Packing: the same samples, made smaller, in the same bytes however often packing was interrupted."""
 
 import io
 import json
@@ -134,7 +134,7 @@ def test_packing_goes_on_after_kills_and_ends_in_the_same_bytes(tmp_path, folder
     quiet(folder, tmp_path / "whole" / "p", packing)
     dst = tmp_path / "killed" / "p"
     command = [sys.executable, "-m", "gpuaug.cli", "pack", folder, dst, "--format", kind, "--size=64", "--shard-size=5"]
-    rng = np.random.default_rng()  # another point each time
+    rng = np.random.default_rng()  # interrupts at another point each time
     for parts in sorted(rng.integers(0, 12, 2).tolist()):
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while process.poll() is None and finished(dst) <= parts:
@@ -151,7 +151,7 @@ def test_packing_goes_on_after_kills_and_ends_in_the_same_bytes(tmp_path, folder
 
 
 def finished(dst: Path) -> int:
-    """Parts in the journal; all 14 where the manifest stands in its place."""
+    """Number of parts in the journal; all 14 if the manifest has replaced it."""
     try:
         return len(json.loads((dst / PROGRESS).read_bytes())["parts"])
     except FileNotFoundError:
@@ -191,7 +191,7 @@ def test_a_finished_shard_that_is_lost_is_made_again(tmp_path, folder):
 def test_a_packed_folder_is_left_alone(tmp_path, folder):
     packing = Packing("jpeg", 12, shard_size=50)
     quiet(folder, tmp_path / "p", packing)
-    assert "is packed already" in quiet(folder, tmp_path / "p", packing)[0]
+    assert "is already packed" in quiet(folder, tmp_path / "p", packing)[0]
     for other, told in ((Packing("jpeg", 13, shard_size=50), "size 12"), (Packing("raw", 12), "format jpeg, .*shard_size 50")):
         with pytest.raises(FileExistsError, match=f"holds a packing of {told}"):
             quiet(folder, tmp_path / "p", other)
@@ -209,7 +209,7 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path, folder, name):
 
 
 def test_a_folder_inside_the_source_is_refused(folder):
-    with pytest.raises(ValueError, match=r"ant/p: lies in .*, and would be taken for a class of it"):
+    with pytest.raises(ValueError, match=r"ant/p: lies inside .*, and would count as a class"):
         quiet(folder, folder / "ant" / "p", Packing())
     assert len(FolderSource(folder)) == 70
 
@@ -254,7 +254,7 @@ def test_options_out_of_range(options, message):
 
 def test_sources_that_cannot_be_packed(tmp_path, folder):
     quiet(folder, tmp_path / "p", Packing("raw", 8))
-    with pytest.raises(ValueError, match="holds raw pixels already; pack what it was made from"):
+    with pytest.raises(ValueError, match="holds raw pixels already; pack the files that it was made from"):
         quiet(tmp_path / "p", tmp_path / "q", Packing())
     with tarfile.open(tmp_path / "empty.tar", "w"):
         pass
@@ -268,13 +268,13 @@ def test_sources_that_cannot_be_packed(tmp_path, folder):
 def test_an_image_too_long_for_jpeg_is_named(tmp_path):
     (tmp_path / "set" / "a").mkdir(parents=True)
     Image.new("L", (65600, 1)).save(tmp_path / "set" / "a" / "long.png")
-    with pytest.raises(ValueError, match=r"long.png: 65600 x 1 pixels cannot be a JPEG .*use raw"):
+    with pytest.raises(ValueError, match=r"long.png: 65600 x 1 pixels cannot be stored as JPEG .*use the format raw"):
         quiet(tmp_path / "set", tmp_path / "p", Packing())
 
 
 def test_a_disk_too_small_is_known_before_it_begins(tmp_path, folder, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=100_000))  # no test can fill a disk
-    with pytest.raises(OSError, match=r"/p: needs about 215 kB more, but the disk has 100 kB left"):
+    with pytest.raises(OSError, match=r"/p: needs about 215 kB more, but the disk has only 100 kB left"):
         quiet(folder, tmp_path / "p", Packing("raw", 32))
     assert not (tmp_path / "p").exists()
 
@@ -303,8 +303,8 @@ def test_times_are_told_in_the_unit_that_suits():
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_bad_images_are_left_out_and_named_and_the_others_stored(tmp_path, folder, kind):
-    """Also where they stopped the packing at first; and the bytes are those of a packing that never stopped."""
-    bad = {31: b"no image", 40: b"", 68: b""}  # none of which the estimate is made from
+    """Also if they stopped the packing at first; the bytes are those of a packing that never stopped."""
+    bad = {31: b"no image", 40: b"", 68: b""}  # the estimate uses none of these
     broken = tmp_path / "set"
     for i, path in enumerate(sorted(folder.rglob("*.png"))):
         copy = broken / path.relative_to(folder)
@@ -330,7 +330,7 @@ def test_bad_images_are_left_out_and_named_and_the_others_stored(tmp_path, folde
     assert [part["count"] for part in manifest["parts"]] == [8, 8, 8, 7, 8, 7, 8, 8, 5]
     assert manifest["parts"][3]["skipped"][0]["index"] == 31
     assert verify(tmp_path / "p") == []
-    assert "is packed already" in quiet(broken, tmp_path / "p", packing)[0]
+    assert "is already packed" in quiet(broken, tmp_path / "p", packing)[0]
     packed = gpuaug.DataLoader(tmp_path / "p", "byol").source
     source = FolderSource(folder)
     kept = [i for i in range(70) if i not in bad]
@@ -341,7 +341,7 @@ def test_bad_images_are_left_out_and_named_and_the_others_stored(tmp_path, folde
         assert [packed.read(k) for k in range(67)] == [formats.encode_jpeg(pixels_of(source, i), 12, 90, "") for i in kept]
 
 
-def test_a_source_without_a_sound_image_is_an_error(tmp_path):
+def test_a_source_without_a_good_image_is_an_error(tmp_path):
     (tmp_path / "set" / "a").mkdir(parents=True)
     (tmp_path / "set" / "a" / "1.png").write_bytes(b"")
     with pytest.raises(DecodeError, match=r"1\.png: the file is empty$"):
@@ -361,7 +361,7 @@ def test_a_picture_may_be_as_large_as_max_pixels(tmp_path, folder, capsys):
 
 
 def test_a_picture_may_be_larger_than_pillows_own_limit(tmp_path, folder, monkeypatch):
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)  # so that it is put back
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)  # so that monkeypatch restores it
     assert cli.main(["pack", str(folder), str(tmp_path / "p"), "--size", "8", "--max-pixels", "400000001"]) == 0
     assert Image.MAX_IMAGE_PIXELS == 200_000_001
 

@@ -1,4 +1,4 @@
-"""Raw pixels in a folder: what the arrays hold, opened again by every process, and errors that name the file."""
+"""Raw pixels in a folder: the same as the arrays, opened again by every process; errors name the file."""
 
 import json
 import multiprocessing

@@ -53,7 +53,7 @@ def test_subset_outside_its_dataset(plain):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_parts_of_a_concatenation(folder, policy, workers):
-    """Folders, a part of one, and a Dataset of one's own give together what each gives alone."""
+    """Folders, a subset of one, and a user's Dataset give together what each gives alone."""
     parts = {
         "threads": [datasets.ImageFolder(folder, CROP), datasets.ImageFolder(folder, CROP)],
         "processes": [
@@ -102,7 +102,7 @@ def test_a_picture_among_parts_that_differ_is_not_too_large_either(folder, plain
 @pytest.mark.parametrize("target", [3, 0.5, "cat", (1, 2.0), {"a": 1, "b": "x"}])
 def test_a_target_of_a_part_is_collated_as_alone(target, folder, plain):
     class Given(datasets.ImageFolder):
-        """Where the loader asks the Dataset itself."""
+        """A class whose items the loader must ask for."""
 
         def __getitem__(self, i):
             return super().__getitem__(i)

@@ -1,11 +1,12 @@
-"""Ranks share one order: together they give an epoch, and the rest of it after a restart, as one process alone does."""
+"""Ranks share one order: together they deliver an epoch, and its rest after a restart, as one process does."""
 
 import itertools
 
-import numpy as np
 import pytest
 import torch
-from torch.utils.data import Dataset, DistributedSampler
+from numbered import Numbered
+from restored import restored
+from torch.utils.data import DistributedSampler
 
 import gpuaug
 from gpuaug.data.engine.order import EpochOrder, Share
@@ -15,21 +16,8 @@ SAMPLES = 70
 
 def ranks(folder, policy, world_size, batch_size, workers=0, state=None, **options):
     """A loader for each rank, at the same place."""
-    made = []
-    for rank in range(world_size):
-        loader = gpuaug.DataLoader(
-            folder,
-            policy,
-            batch_size,
-            num_workers=workers,
-            rank=rank,
-            world_size=world_size,
-            **{"shuffle": True, "seed": 4, **options},
-        )
-        if state is not None:
-            loader.load_state_dict(state)
-        made.append(loader)
-    return made
+    options = {"shuffle": True, "seed": 4, "num_workers": workers, **options}
+    return [restored(state, folder, policy, batch_size, rank=r, world_size=world_size, **options) for r in range(world_size)]
 
 
 def row(loader, views, target):
@@ -39,7 +27,7 @@ def row(loader, views, target):
 
 
 def steps(loaders):
-    """Lists of one batch from each rank, as synchronous training takes them, each a list of rows."""
+    """Lists of one batch from each rank, as in synchronous training; each batch is a list of rows."""
     for batch in zip(*loaders, strict=True):
         yield [row(loader, *views_and_target) for loader, views_and_target in zip(loaders, batch, strict=True)]
 
@@ -56,7 +44,7 @@ def interleaved(loaders):
 @pytest.mark.parametrize("drop_last", [False, True])
 @pytest.mark.parametrize("shuffle", [False, True])
 def test_shards_are_those_of_torchs_sampler(shuffle, drop_last):
-    """Of the same order, torch's DistributedSampler makes the same shards, uneven ends included."""
+    """torch's DistributedSampler splits the same order into the same shares, uneven ends included."""
     for samples, world_size in itertools.product((1, 2, 5, 12, 70), (1, 2, 3, 7)):
         if drop_last and samples < world_size:
             continue
@@ -94,7 +82,7 @@ WORLDS = [(1, 16, 0), (2, 4, 2), (3, 5, 0), (4, 3, 1)]
 @pytest.mark.parametrize("done", [1, 2])
 @pytest.mark.parametrize("first", WORLDS)
 def test_the_rest_of_an_epoch_does_not_depend_on_the_world(folder, policy, first, done):
-    """After some full global batches, any other world, batch size and worker count gives the rest, byte for byte."""
+    """After some global batches any number of ranks, batch size and number of workers gives the rest, byte for byte."""
     alone = interleaved(ranks(folder, policy, 1, 64))
     before = ranks(folder, policy, *first)
     delivered = list(itertools.islice(steps(before), done))
@@ -153,16 +141,8 @@ def test_torch_distributed_is_asked(folder, policy, tmp_path):
         torch.distributed.destroy_process_group()
 
 
-class Numbered(Dataset):
-    def __len__(self):
-        return 12
-
-    def __getitem__(self, i):
-        return np.full((8, 8, 3), i, np.uint8), i
-
-
 def test_a_samplers_epoch_may_be_set_on_the_sampler(plain):
-    """As loops for torch do: `sampler.set_epoch(epoch)` before each epoch, and again after a restart."""
+    """As in loops for torch: `sampler.set_epoch(epoch)` before each epoch, and again after a restart."""
     sampler = DistributedSampler(Numbered(), num_replicas=2, rank=1, seed=3)
     loader = gpuaug.DataLoader(Numbered(), plain, 3, sampler=sampler)
     for epoch in (0, 1, 5, 6, 6, 3, 3, 0, 0):
@@ -178,7 +158,7 @@ def test_a_samplers_epoch_may_be_set_on_the_sampler(plain):
 
 
 def test_a_sampler_that_nobody_tells_counts_up(plain):
-    """So does one that was told once, and one that was told the epoch that was broken off begins it again."""
+    """So does one whose epoch was set once. If it is set to the epoch that was stopped, that epoch begins again."""
     sampler = DistributedSampler(Numbered(), num_replicas=2, rank=1, seed=3)
     loader = gpuaug.DataLoader(Numbered(), plain, 3, sampler=sampler)
 
@@ -213,6 +193,6 @@ def test_what_does_not_go_together(plain):
     assert "rank and world_size belong together" in message(rank=0)
     assert "rank must be an integer in 0..1" in message(rank=2, world_size=2)
     assert "world_size must be an integer at least 1" in message(rank=0, world_size=0)
-    assert "must stay None with it" in message(rank=0, world_size=2, sampler=[1])
-    assert "must stay None with it" in message(rank=0, world_size=2, batch_sampler=[[1]])
+    assert "rank and world_size must stay None" in message(rank=0, world_size=2, sampler=[1])
+    assert "rank and world_size must stay None" in message(rank=0, world_size=2, batch_sampler=[[1]])
     assert "leaves no batch of 6 samples" in message(rank=0, world_size=2, batch_size=7, drop_last=True)

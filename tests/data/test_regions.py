@@ -1,4 +1,4 @@
-"""Pictures decoded only where the views read them: the same pixels, the same views, the same bad files."""
+"""Pictures of which only a region is decoded: the same pixels, the same views, the same bad files."""
 
 import io
 

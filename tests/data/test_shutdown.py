@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from marks import uncovered
-from torch.utils.data import Dataset
+from numbered import Numbered
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 import gpuaug
@@ -31,22 +31,14 @@ LIMIT = 60.0
 """Seconds after which a test that waits counts as hanging."""
 
 
-class Squares(Dataset):
-    def __len__(self):
-        return 40
-
-    def __getitem__(self, i):
-        return np.full((8, 8, 3), i, np.uint8), i
-
-
-class Faulty(Squares):
+class Faulty(Numbered):
     def __getitem__(self, i):
         if i == 13:
             raise LookupError("thirteen is not in the cupboard")
         return super().__getitem__(i)
 
 
-class Deadly(Squares):
+class Deadly(Numbered):
     """Its worker kills itself, as the kernel does when memory runs out."""
 
     def __getitem__(self, i):
@@ -59,17 +51,17 @@ class Deadly(Squares):
 def source(request, folder):
     if request.param == "folder":
         return folder
-    return Squares() if request.param == "dataset" else (np.zeros((40, 8, 8, 3), np.uint8), range(40))
+    return Numbered(40) if request.param == "dataset" else (np.zeros((40, 8, 8, 3), np.uint8), range(40))
 
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
-    """torch asks every 5 s whether its workers live; these tests need not wait so long."""
+    """torch checks every 5 s whether its workers are alive; these tests need not wait so long."""
     monkeypatch.setattr(_MultiProcessingDataLoaderIter._try_get_data, "__defaults__", (0.5,))
 
 
 def warm(source, policy):
-    """An epoch beforehand: torch opens a few descriptors once and for all."""
+    """Run an epoch beforehand, since torch opens a few descriptors in its first one."""
     for _ in gpuaug.DataLoader(source, policy, batch_size=8, num_workers=2):
         pass
     gc.collect()
@@ -113,15 +105,15 @@ def test_nothing_is_left_of_an_iterator_that_was_never_used(held, source, plain)
 
 
 def test_collected_targets_hold_no_descriptors(held, plain):
-    warm(Squares(), plain)
+    warm(Numbered(40), plain)
     before = held()
-    targets = [target for _, target in gpuaug.DataLoader(Squares(), plain, batch_size=2, num_workers=2)]
+    targets = [target for _, target in gpuaug.DataLoader(Numbered(40), plain, batch_size=2, num_workers=2)]
     assert held() == before
     assert torch.cat(targets).tolist() == list(range(40))
 
 
 def test_a_pipeline_closed_before_its_thread_has_begun_ends(held, folder, plain, monkeypatch):
-    """As Ctrl-C does that strikes while the thread is being started on a busy machine."""
+    """As when Ctrl-C strikes on a busy machine while the thread is being started."""
     loader = gpuaug.DataLoader(folder, plain, batch_size=4, num_workers=2)
     producer = loader.pipeline(loader.plan(0, 0))
     begin = producer.thread.start
@@ -148,9 +140,9 @@ def test_nothing_is_left_after_an_error_in_the_consumer(held, source, plain):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_error_in_the_dataset_comes_with_its_own_traceback(held, plain, workers):
-    warm(Squares(), plain)
+    warm(Numbered(40), plain)
     before = held()
-    batches = iter(gpuaug.DataLoader(Faulty(), plain, batch_size=4, num_workers=workers))
+    batches = iter(gpuaug.DataLoader(Faulty(40), plain, batch_size=4, num_workers=workers))
     assert [next(batches)[1].tolist()[0] for _ in range(3)] == [0, 4, 8]
     with pytest.raises(LookupError, match="thirteen is not in the cupboard") as caught:
         next(batches)
@@ -182,7 +174,7 @@ def test_a_killed_worker_is_an_error_not_a_hang(held, plain, in_main_thread):
 
     def consume():
         try:
-            for _ in gpuaug.DataLoader(Deadly(), plain, batch_size=4, num_workers=2):
+            for _ in gpuaug.DataLoader(Deadly(40), plain, batch_size=4, num_workers=2):
                 pass
         except RuntimeError as error:
             errors.append(str(error))
@@ -199,7 +191,7 @@ def test_a_killed_worker_is_an_error_not_a_hang(held, plain, in_main_thread):
     assert held()[:2] == ([], 0)
 
 
-class Fleeting(Squares):
+class Fleeting(Numbered):
     """Its worker dies half a second after the batch with sample 13 is made."""
 
     def __getitem__(self, i):
@@ -211,10 +203,10 @@ class Fleeting(Squares):
 @uncovered
 @pytest.mark.parametrize("noticed", [True, False])
 def test_a_worker_killed_before_its_batch_is_taken_is_an_error_that_says_so(held, plain, noticed, monkeypatch):
-    """torch asks whether the worker lives; the answer may come too early, when the kernel has not finished with it."""
+    """torch may ask whether the worker is alive too early, before the kernel has ended it."""
     on_error, maker = OnError("raise", 0, 0, range(40)), ViewMaker(gpuaug.Augmenter(plain), seed=0, epoch=0)
     workers = FetchConfig(1, 2, 60.0, 0, decoder_of("pillow", 10**6), on_error, maker, regions=False, views=False)
-    fetcher = ProcessFetcher(DatasetSource(Fleeting()), iter([np.array([13])]), workers)
+    fetcher = ProcessFetcher(DatasetSource(Fleeting(40)), iter([np.array([13])]), workers)
     process = fetcher.engine._workers[0]
     with contextlib.suppress(RuntimeError):  # torch's signal handler
         process.join(LIMIT)
@@ -229,17 +221,17 @@ def test_a_worker_killed_before_its_batch_is_taken_is_an_error_that_says_so(held
 
 @pytest.mark.parametrize("error", [FileNotFoundError, ConnectionResetError, EOFError])
 def test_a_dataset_may_raise_what_a_lost_worker_looks_like(held, plain, error):
-    class Lost(Squares):
+    class Lost(Numbered):
         def __getitem__(self, i):
             raise error("of the Dataset's own")
 
     with pytest.raises(error, match="of the Dataset's own"):
-        next(iter(gpuaug.DataLoader(Lost(), plain, num_workers=2)))
+        next(iter(gpuaug.DataLoader(Lost(40), plain, num_workers=2)))
     assert held()[:2] == ([], 0)
 
 
 class Stuck(FolderSource):
-    """Its last file cannot be read until the test says so."""
+    """A folder whose last file cannot be read until the test allows it."""
 
     def __init__(self, root):
         super().__init__(root)
@@ -266,7 +258,7 @@ def test_a_file_that_hangs_is_a_timeout(held, folder, plain, monkeypatch):
     assert held()[0] == []
 
 
-class Sleepy(Squares):
+class Sleepy(Numbered):
     def __getitem__(self, i):
         if i == 13:
             time.sleep(10 * LIMIT)
@@ -276,7 +268,7 @@ class Sleepy(Squares):
 def test_a_dataset_that_hangs_is_a_timeout_and_its_workers_are_ended(held, plain, monkeypatch):
     monkeypatch.setattr("gpuaug.data.engine.pipeline.CLOSE_SECONDS", 0.1)
     with pytest.raises(TimeoutError, match=r"no batch within 1 s"):
-        list(gpuaug.DataLoader(Sleepy(), plain, batch_size=4, num_workers=1, timeout=1.0))
+        list(gpuaug.DataLoader(Sleepy(40), plain, batch_size=4, num_workers=1, timeout=1.0))
     assert held()[:2] == ([], 0)
 
 
@@ -298,7 +290,7 @@ PROGRAM = """
     import signal
     import numpy as np, gpuaug
 
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what runs in the background without it
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background programs with SIGINT ignored
 
     class Squares(list):
         def __getitem__(self, i):
@@ -318,7 +310,7 @@ PROGRAM = """
 
 @pytest.mark.parametrize("interrupted", [False, True])
 def test_a_program_ends_at_once_with_iterators_alive(interrupted):
-    """Threads and worker processes run when it ends, of itself or by Ctrl-C in the middle of the loop."""
+    """Threads and worker processes are running when the program ends, by itself or by Ctrl-C in the loop."""
     program = textwrap.dedent(PROGRAM) + ("for _ in batches: pass" if interrupted else "")
     root = Path(gpuaug.__file__).parent.parent
     with subprocess.Popen(

@@ -1,4 +1,4 @@
-"""The soak, for some seconds: `python -m tests.data.soak` runs it for as long as one likes."""
+"""The soak test for some seconds; `python -m tests.data.soak` runs it for longer."""
 
 import re
 import subprocess

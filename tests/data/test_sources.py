@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 from small_datasets import ITEMS, PIXELS, Listed, everything, planes
-from torch.utils.data import IterableDataset, TensorDataset
+from torch.utils.data import IterableDataset, Subset, TensorDataset
 
 import gpuaug
 from gpuaug.data import ArraySource, DatasetSource, FolderSource
@@ -45,11 +45,26 @@ def test_memory_map(tmp_path, plain, planar):
 
 @pytest.mark.parametrize("pixels", [PIXELS.copy(), planes(PIXELS).contiguous(), planes(PIXELS).numpy().copy("C")])
 def test_arrays_of_either_order_are_read_where_they_lie(pixels):
-    """A batch refers to the array, rows or planes; nothing is copied or turned."""
+    """A batch refers to the array, channels last or first; nothing is copied or transposed."""
     images, _ = ArraySource(pixels, range(10)).load(np.array([7, 2, 2]))
     assert images.planar == (pixels.shape[1] == 3)
     pixels[2] = 9
     assert [bool((image == 9).all()) for image in images] == [False, True, True]
+
+
+def test_arrays_are_indexed_as_a_dataset_is(plain):
+    dataset = gpuaug.DataLoader((planes(PIXELS), range(10, 20)), plain).dataset
+    for i in (0, 7, -1, np.int64(3)):
+        image, target = dataset[i]
+        assert np.array_equal(image, PIXELS[i])
+        assert target == range(10, 20)[i]
+    assert [target for _, target in dataset] == list(range(10, 20))
+    with pytest.raises(IndexError, match=r"index must be in -10\.\.9, got 10"):
+        dataset[10]
+    assert np.array_equal(gpuaug.DataLoader(PIXELS, plain).dataset[4], PIXELS[4])
+    views, targets = everything(Subset(dataset, [8, 2]), plain)
+    assert targets.tolist() == [18, 12]
+    assert torch.equal(views, planes(PIXELS)[[8, 2]])
 
 
 def test_targets_keep_their_kind(plain):
@@ -153,7 +168,7 @@ def test_arrays_of_one_channel_and_of_one_column(pixels, expected):
 
 
 def test_pictures_that_are_not_stacked_are_no_gray_ones():
-    with pytest.raises(ValueError, match=r"images of shape \(8, 8, 3\) look like one picture .*give \(1, H, W, 3\)"):
+    with pytest.raises(ValueError, match=r"images of shape \(8, 8, 3\) look like one picture .*give it as \(1, H, W, 3\)"):
         gpuaug.DataLoader(PIXELS[0], "byol")
     with pytest.raises(ValueError, match="a list of two arrays is images and targets, but these two look like pictures"):
         gpuaug.DataLoader(list(PIXELS[:2]), "byol")

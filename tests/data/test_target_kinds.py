@@ -1,4 +1,4 @@
-"""What becomes of targets that torch's default_collate cannot batch, and of those that belong to the picture's geometry."""
+"""Targets that torch's default_collate cannot batch, and targets that belong to the picture's geometry."""
 
 from itertools import chain
 
@@ -81,7 +81,7 @@ def test_bad_samples_are_left_out_of_the_list_or_replaced_in_it(workers, plain):
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("source", ["dataset", "folder"])
 def test_functions_that_end_without_a_target(source, workers, folder, plain):
-    """A StopIteration would end the epoch without a word."""
+    """A StopIteration would end the epoch silently."""
 
     def stops(targets):
         raise StopIteration
@@ -113,7 +113,7 @@ def test_a_target_that_is_left_out_is_not_transformed_either(folder, workers, pl
 
 
 def test_arguments_that_contradict_each_other(plain):
-    with pytest.raises(ValueError, match="labels=False leaves out the targets that target_collate_fn is for"):
+    with pytest.raises(ValueError, match="labels=False leaves out the targets that target_collate_fn would collate"):
         gpuaug.DataLoader(UNEQUAL, plain, labels=False, target_collate_fn=list)
     with pytest.raises(TypeError, match="target_collate_fn must be a function of a list of targets, such as list, got 'list'"):
         gpuaug.DataLoader(UNEQUAL, plain, target_collate_fn="list")

@@ -1,4 +1,4 @@
-"""What torch's DataLoader has, this one has: every public attribute with torch's meaning, or an error that says what to do."""
+"""Every public attribute of torch's DataLoader has torch's meaning here, or an error that says what to do."""
 
 import inspect
 import itertools
@@ -35,7 +35,7 @@ DIFFERENT = {
     "prefetch_factor": "2 unless given; torch's is None without workers",
     "timeout": "300 s unless given",
 }
-"""Attributes whose values are not torch's, and why."""
+"""Attributes whose values differ from torch's, and why."""
 
 
 def test_every_public_attribute_is_there(both):
@@ -54,7 +54,7 @@ def test_every_argument_of_torch_is_taken_or_refused_by_name(plain):
     for name in inspect.signature(TorchLoader).parameters:
         assert name in ours, name
     for name, value in (("collate_fn", list), ("generator", torch.Generator())):
-        with pytest.raises(ValueError, match=f"{name} is not taken"):
+        with pytest.raises(ValueError, match=f"{name} is not supported"):
             gpuaug.DataLoader(Numbered(), plain, **{name: value})
 
 
@@ -69,7 +69,7 @@ def test_the_batch_sampler_gives_the_batches_of_the_next_pass(plain):
 
 
 def test_no_loader_can_be_made_of_its_parts(both):
-    """As Accelerate's and Ray's helpers do; they would leave the views out."""
+    """Accelerate's and Ray's helpers do this; the other loader would leave out the augmentation."""
     with pytest.raises(TypeError, match=r"no collate_fn, .* Give the loader itself to the loop .* loader.load_state_dict"):
         both[0].collate_fn  # noqa: B018 - asking is what raises
 
@@ -83,7 +83,7 @@ def test_what_the_loader_was_made_with_stays(both):
 
 @pytest.mark.parametrize("kind", ["dataset", "arrays"])
 def test_another_loader_can_be_made_of_its_attributes(kind, plain):
-    """As Lightning does for prediction: the attributes that the class takes as arguments, and another sampler."""
+    """Lightning does this for prediction, from the attributes that the class accepts as arguments and another sampler."""
     source = Numbered() if kind == "dataset" else (np.zeros((12, 8, 8, 3), np.uint8), np.arange(12))
     loader = gpuaug.DataLoader(source, plain, 5, seed=7, target_collate_fn=list, on_error="skip", num_workers=1)
     names = inspect.signature(gpuaug.DataLoader).parameters
@@ -108,7 +108,7 @@ def test_another_loader_can_be_made_of_its_attributes(kind, plain):
 
 @pytest.mark.parametrize("name", ["backend", "device", "dtype", "labels", "num_workers", "policy", "seed", "shuffle", "source"])
 def test_what_other_parts_were_made_of_stays_too(name, both):
-    with pytest.raises(ValueError, match=f"{name} is settled when the loader is made; make another loader"):
+    with pytest.raises(ValueError, match=f"{name} cannot be changed once the loader is made; make another loader"):
         setattr(both[0], name, 1)
     both[0].worker_init_fn = print  # as Fabric sets it
 
@@ -129,15 +129,15 @@ def test_a_batch_sampler_of_ones_own(plain):
         loader.load_state_dict({**loader.state_dict(), "epoch": 1, "position": position})
         assert order(loader) == rest
     for option in ({"batch_size": 2}, {"shuffle": True}, {"sampler": [0]}, {"drop_last": True}):
-        with pytest.raises(ValueError, match="batch_sampler decides on the batches"):
+        with pytest.raises(ValueError, match="batch_sampler makes the batches"):
             gpuaug.DataLoader(Numbered(), plain, batch_sampler=batches, **option)
-    with pytest.raises(IndexError, match=r"the sampler gave 12, outside 0\.\.11"):
+    with pytest.raises(IndexError, match=r"the sampler yielded 12, outside 0\.\.11"):
         order(gpuaug.DataLoader(Numbered(), plain, batch_sampler=[[0, 12]]))
 
 
 @pytest.mark.parametrize("name", ["sampler", "batch_sampler"])
 def test_a_sampler_that_goes_on_beyond_its_length(name, plain):
-    """As samplers for training by steps do; the loop ends by itself."""
+    """Samplers for training by steps do this; the loop ends by itself."""
 
     class Endless:
         def __len__(self):
@@ -165,7 +165,7 @@ def test_a_batch_samplers_epoch_is_told_and_followed(plain):
 
 
 class Turns:
-    """A batch sampler with an epoch of its own, around a sampler that has one too or has none."""
+    """A batch sampler with its own epoch, around a sampler with or without one."""
 
     def __init__(self, sampler):
         self.sampler = sampler
@@ -195,7 +195,7 @@ def test_a_batch_samplers_own_epoch_is_told_and_followed(plain, inside):
 
 
 def test_max_bad_is_a_share_of_a_batch_samplers_samples(plain):
-    """Two of the four samples that it names are gone, of twelve that there are."""
+    """The sampler names four of twelve samples, of which two are missing."""
 
     class Gone(Numbered):
         def __getitem__(self, i):

@@ -1,4 +1,4 @@
-"""Torchvision datasets, with their transform inside."""
+"""Datasets of torchvision with a transform inside."""
 
 import copy
 
@@ -143,7 +143,7 @@ def test_a_policy_must_come_from_somewhere(folder):
 
 @pytest.mark.parametrize("first", [v1.RandomHorizontalFlip(1.0), v1.Compose([])], ids=["flip", "nothing"])
 def test_a_transform_that_leaves_the_size_of_pixels_in_memory(first):
-    """Loaders for evaluation have ToTensor and Normalize, and no more."""
+    """Transforms for evaluation may be ToTensor and Normalize alone."""
     transform = v1.Compose([first, v1.ToTensor(), v1.Normalize((0.5,), (0.5,))])
     dataset = in_memory(datasets.CIFAR10, PIXELS, targets=list(range(10)), transform=transform)
     expected = torch.stack([transform(Image.fromarray(x)) for x in PIXELS])

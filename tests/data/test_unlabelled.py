@@ -7,26 +7,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_datasets import ITEMS, PIXELS, Listed, in_memory, planes
-from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
+from small_datasets import ITEMS, PIXELS, Alone, Listed, in_memory, planes
+from torch.utils.data import ConcatDataset, Subset, TensorDataset
 from torchvision import datasets
 
 import gpuaug
+from gpuaug.data import FolderSource
 from gpuaug.data.packing.pack import Packing, pack
 from gpuaug.data.packing.verify import verify
-
-
-class Alone(Dataset):
-    """Items as given."""
-
-    def __init__(self, items):
-        self.items = items
-
-    def __len__(self):
-        return len(self.items)
-
-    def __getitem__(self, i):
-        return self.items[i]
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +43,7 @@ SOURCES = {
 
 
 def epoch(source, policy, **options):
-    """All views as uint8, and the second of each batch."""
+    """All views as uint8, and the second item of each batch."""
     batches = list(gpuaug.DataLoader(source, policy, **options))
     return torch.cat([(views * 255).round().byte() for views, _ in batches]), [other for _, other in batches]
 
@@ -81,7 +69,7 @@ def test_the_index_follows_the_order(files, plain):
     for views, index in loader:
         assert index.tolist() == loader.index.tolist()
         assert torch.equal((views * 255).round().byte(), planes(PIXELS)[index])
-        index += 100  # it is the loop's own
+        index += 100  # the loop may change it
         assert loader.index.max() < 10
 
 
@@ -140,7 +128,7 @@ def test_no_sample_is_read_to_find_out(items, plain):
     list(loader)
     assert dataset.read == list(range(10))
     assert loader.labelled is isinstance(items[0], tuple)
-    assert dataset.read == list(range(10))  # it was known by then
+    assert dataset.read == list(range(10))  # and no sample again to find out
 
 
 def test_who_asks_before_the_first_batch_reads_one_sample(plain):
@@ -180,7 +168,7 @@ def test_a_dataset_without_targets_where_they_are_asked_for(plain):
 
 
 def test_parts_with_and_without_labels(plain):
-    """What is known of the parts is compared at once; what a Dataset's samples have, when they are read."""
+    """Known labels of parts are compared at once; those of a Dataset's samples when they are read."""
     cifar = [in_memory(datasets.CIFAR10, PIXELS, targets=targets) for targets in (list(range(10)), None)]
     with pytest.raises(
         ValueError, match=r"ArraySource\(10 images of 8x8\) has labels and .*, no labels\) has none; .*labels=False"
@@ -193,6 +181,19 @@ def test_parts_with_and_without_labels(plain):
         list(gpuaug.DataLoader(mixed, plain, 4))
     for whole in (ConcatDataset(cifar), mixed):
         assert len(epoch(whole, plain, batch_size=10, labels=False)[0]) == 20
+
+
+def test_a_subset_of_the_labelled_part_of_a_mixed_concatenation_has_labels(folder, files, plain):
+    labelled, without = datasets.ImageFolder(folder), FolderSource(files)
+    mixed = ConcatDataset([labelled, without])
+    with pytest.raises(ValueError, match=r"has labels and .*, no labels\) has none"):
+        gpuaug.DataLoader(Subset(mixed, [0, len(labelled)]), plain)
+    loader = gpuaug.DataLoader(Subset(Subset(mixed, range(60, 75)), [9, 0]), plain, 2, labels=True)
+    assert loader.labelled
+    assert [target.tolist() for _, target in loader] == [[labelled.targets[69], labelled.targets[60]]]
+    loader = gpuaug.DataLoader(Subset(mixed, range(len(labelled), len(labelled) + 10)), plain, 10)
+    assert not loader.labelled
+    assert [index.tolist() for _, index in loader] == [list(range(10))]
 
 
 @pytest.mark.parametrize(
@@ -218,21 +219,34 @@ def test_packed_images_without_labels_stay_so(kind, files, plain, tmp_path):
     loader = gpuaug.DataLoader(tmp_path / kind, plain, 4)
     assert not loader.labelled
     assert torch.cat([index for _, index in loader]).tolist() == list(range(10))
-    with pytest.raises(ValueError, match=r"labels=True, but .* has none"):
+    reason = {"jpeg": r"no sample has a \.cls", "raw": r"targets\.npy holds -1 for every image"}[kind]
+    with pytest.raises(ValueError, match=f"labels=True, but .* has none: {reason}"):
         gpuaug.DataLoader(tmp_path / kind, plain, labels=True)
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "raw"])
+def test_a_labelled_folder_may_be_packed_without_labels(kind, folder, plain, tmp_path):
+    pack(str(folder), tmp_path / kind, Packing(kind, 8), say=lambda _: None, labels=False)
+    assert not verify(tmp_path / kind)
+    loader = gpuaug.DataLoader(tmp_path / kind, plain, 70)
+    assert not loader.labelled
+    assert loader.dataset.classes == []
+    assert torch.cat([index for _, index in loader]).tolist() == list(range(70))
+    with pytest.raises(FileExistsError, match="holds a packing of other samples"):
+        pack(str(folder), tmp_path / kind, Packing(kind, 8), say=lambda _: None)
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (["b.gif"], r"b\.gif: a list holds tar shards, or image files, which end in \.jpg .*\.webp"),
-        (["a.png", "b.gif"], r"b\.gif: a list holds"),
+        (["b.gif"], r"b\.gif: a list must hold tar shards, or image files, which end in \.jpg .*\.webp"),
+        (["a.png", "b.gif"], r"b\.gif: a list must hold"),
         ("{files}/*.png", r"sorted\(glob\.glob\('.*/\*\.png'\)\)"),
         ("{files}/0.png", r"0\.png: is one image.* \[path\]"),
         (np.array(["a.png", "b.png"]), r"give list\(paths\)"),
         (iter(["a.png"]), r"give list\(source\)"),
-        ([("a.png", 0)], r"one folder a class .* a Dataset that opens the files"),
-        ((["a.png"], [0]), r"one folder a class .* a Dataset that opens the files"),
+        ([("a.png", 0)], r"one folder per class .* a Dataset that opens the files"),
+        ((["a.png"], [0]), r"one folder per class .* a Dataset that opens the files"),
         ((PIXELS, ["cat"] * 10), r"encode them as integers.*labels=False, or None"),
         ((PIXELS, [[1], *[[1, 2]] * 9]), r"target_collate_fn=.*labels=False"),
     ],

@@ -1,4 +1,4 @@
-"""Verifying what was packed: whatever is damaged, lost or does not agree is found and named."""
+"""Verifying packed data: whatever is damaged, missing or inconsistent is found and named."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from gpuaug.data.sources.packed import MANIFEST
 
 @pytest.fixture(scope="module")
 def packed(tmp_path_factory, folder):
-    """A packed folder of each format, with its bytes, to be damaged and mended."""
+    """A packed folder of each format, with its bytes, for tests to damage and repair."""
     found = {}
     for kind in ("jpeg", "raw"):
         dst = tmp_path_factory.mktemp(kind) / "p"
@@ -55,7 +55,7 @@ def test_the_range_of_rows_that_is_damaged_is_named(packed):
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (lambda data: None, [r"p-000002.tar: is not there"]),
+        (lambda data: None, [r"p-000002.tar: is missing"]),
         (lambda data: data + b"\0", [r"has \d+ bytes, \d+ were written"]),
         (lambda data: data[:5000], [r"has 5000 bytes, \d+ were written", r"damaged or cut short after 0000003\d"]),
         (

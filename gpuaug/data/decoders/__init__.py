@@ -1,4 +1,4 @@
-"""Decoders: encoded files become 8-bit RGB, the same pixels whichever library does it."""
+"""Decoders: from encoded files to 8-bit RGB, with the same pixels from every library."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DECODERS = ("auto", "pillow", "dali")
 
 
 def decoder_of(name: str, max_pixels: int) -> Decoder:
-    """The decoder of that name. Raises ImportError where DALI is asked for and missing."""
+    """The decoder of that name. Raises ImportError if DALI is asked for but not installed."""
     if name == "dali" or (name == "auto" and findable("nvidia.dali")):
         return SharedDecoder(max_pixels)
     return partial(pillow_decoder, max_pixels)
@@ -23,5 +23,5 @@ def decoder_of(name: str, max_pixels: int) -> Decoder:
 def pillow_decoder(
     max_pixels: int, datas: Sequence[bytes], names: Sequence[str], regional: Regional | None
 ) -> list[Pixels | Region | DecodeError]:
-    """Pillow decodes whole pictures only."""
+    """Decode whole pictures by Pillow, which cannot decode only a region."""
     return list(decode_batch(datas, names, max_pixels))

@@ -1,6 +1,6 @@
-"""Decoding by NVIDIA DALI: plain JPEGs go through its pipeline a batch at a time, every other file through `decode`.
+"""Decoding by NVIDIA DALI: plain JPEGs go through its pipeline, a batch at a time, all other files through `decode`.
 
-On the CPU both come to libjpeg-turbo, and the pixels are the same to the last bit (docs/data.md has the figures).
+On the CPU both use libjpeg-turbo, and the pixels are the same to the last bit (docs/data.md has the figures).
 """
 
 from __future__ import annotations
@@ -23,26 +23,33 @@ from .jpeg_header import dali_safe_size
 from .pillow import MAX_PIXELS, DecodeError, Pixels, try_decode
 from .regions import Boxes, Region, Regional
 
-ROOM = 64
-"""Files a pipeline has room for at least; a larger batch makes a larger one, in about 20 ms."""
+MIN_CAPACITY = 64
+"""Smallest batch size that a pipeline is built for; a larger batch rebuilds it, in about 20 ms."""
 
 
 def whole_blocks(boxes: Boxes, shapes: Boxes) -> Boxes:
-    """Boxes (B, 4) widened to whole blocks of 16 columns, since libjpeg-turbo upsamples colour otherwise in a lone column."""
+    """Boxes (B, 4) widened to whole blocks of 16 columns, since libjpeg-turbo upsamples a lone column differently."""
     left = boxes[:, 1] // 16 * 16
     right = np.minimum(-(-(boxes[:, 1] + boxes[:, 3]) // 16) * 16, shapes[:, 1])
     return np.stack([boxes[:, 0], left, boxes[:, 2], right - left], axis=1)
 
 
 class DaliDecoder:
-    """Decode batches of encoded files; a `decode_batch` that may be faster, with the same pixels and the same errors.
+    """Decodes batches of encoded files, with the same pixels and the same errors as `decode`.
 
-    threads: of DALI's, which share a batch. device: "cpu", or "mixed" for nvJPEG on the current CUDA device, which rounds
-    otherwise; hw_decoder_load: the share of files, 0..1, that goes to its hardware decoder where it has one. The mixed path
-    has not been run yet: it was written without a GPU at hand.
+    Any thread may call it; calls wait for each other. A process that is forked after the first batch needs its own decoder.
+    Pixels stay valid as long as they are referenced.
 
-    Any thread may call it, one at a time. A process forked after the first batch needs a decoder of its own. Pixels stay
-    valid as long as they are referenced. Raises ImportError where DALI is missing, ValueError for an option outside its range.
+    Args:
+        threads: DALI's threads, which share a batch.
+        device: "cpu", or "mixed" for nvJPEG on the current CUDA device, whose rounding differs. The mixed path has not been
+            run yet: it was written without a GPU at hand.
+        hw_decoder_load: Share of the files, 0..1, that goes to the GPU's hardware decoder if it has one.
+        max_pixels: Largest number of pixels in a picture.
+
+    Raises:
+        ImportError: If DALI is not installed.
+        ValueError: If an option is out of its range.
     """
 
     def __init__(
@@ -68,9 +75,16 @@ class DaliDecoder:
     def decode_batch(
         self, datas: Sequence[bytes], names: Sequence[str], regional: Regional | None = None
     ) -> list[Pixels | Region | DecodeError]:
-        """Each file's picture, uint8 (H, W, 3) on the host, or its DecodeError, in order.
+        """Decode files to pixels on the host.
 
-        regional: what of each is read; then there is a Region, no smaller than that, for each file that DALI decodes.
+        Args:
+            datas: Contents of the files.
+            names: Names of the files, for errors.
+            regional: Tells which region of each picture will be read. Files that DALI decodes then give a `Region` that
+                contains it.
+
+        Returns:
+            For each file, in order, its picture, uint8 (H, W, 3), or its DecodeError, which is not raised.
         """
         where, batch, frames = self.run(datas, regional)
         flat = batch.buffer.cpu().numpy()
@@ -87,9 +101,17 @@ class DaliDecoder:
         ]
 
     def images(self, datas: Sequence[bytes], names: Sequence[str]) -> Images:
-        """The pictures in one buffer, on the host or, if mixed, on the GPU; DALI's own, without a copy, if all are plain.
+        """Decode files into one batch, without a copy if all of them are plain JPEGs.
 
-        Raises the first file's DecodeError.
+        Args:
+            datas: Contents of the files.
+            names: Names of the files, for errors.
+
+        Returns:
+            The pictures, on the host, or on the GPU if `device` is "mixed".
+
+        Raises:
+            DecodeError: The error of the first file that cannot be decoded.
         """
         where, batch, _ = self.run(datas)
         if len(where) == len(datas):
@@ -102,9 +124,9 @@ class DaliDecoder:
         return Images.from_list(found).to(batch.device)
 
     def run(self, datas: Sequence[bytes], regional: Regional | None = None) -> tuple[list[int], Images, Boxes | None]:
-        """Which files DALI has decoded, their pixels, and the frames of regions.
+        """The positions of the files that DALI has decoded, their pixels, and the frames of regions.
 
-        None at all if one of them is damaged, since DALI then gives up on all; Pillow gives the others the same pixels.
+        If one file is damaged, DALI gives up on the whole batch; the result is then empty, and Pillow decodes all of them.
         """
         sizes = {k: size for k, data in enumerate(datas) if (size := dali_safe_size(data, self.max_pixels))}
         where, wholes = list(sizes), np.array(list(sizes.values()), np.int32)
@@ -118,14 +140,12 @@ class DaliDecoder:
         return where, Images(flat, shapes[:, :2].astype(np.int32)), frames
 
     def outputs(self, files: list[Pixels], boxes: Boxes | None) -> Any:
-        """DALI's list of pictures for a list of files, None if it fails. boxes: what of each to decode."""
+        """DALI's list of pictures for a list of files; None if it fails. boxes: the region of each to decode."""
         if self.pipe is not None and self.owner != os.getpid():
-            raise RuntimeError(
-                "DaliDecoder: its threads did not follow into this forked process; make a decoder in each worker"
-            )
+            raise RuntimeError("DaliDecoder: its threads do not exist in this forked process; make a decoder in each process")
         regional = boxes is not None
         if self.pipe is None or self.pipe.max_batch_size < len(files) or self.regional != regional:
-            self.pipe, self.regional = self.build(max(ROOM, len(files)), regional), regional
+            self.pipe, self.regional = self.build(max(MIN_CAPACITY, len(files)), regional), regional
         try:
             self.pipe.feed_input("files", files)
             if boxes is not None:
@@ -137,19 +157,19 @@ class DaliDecoder:
             return None
         return out
 
-    def build(self, room: int, regional: bool) -> Any:
-        """A pipeline for up to so many files, of which it decodes regions or the whole."""
+    def build(self, capacity: int, regional: bool) -> Any:
+        """A pipeline for up to `capacity` files, which decodes regions or whole pictures."""
         self.owner = os.getpid()
         fn = import_module("nvidia.dali.fn")
         mixed = {"hw_decoder_load": self.hw_decoder_load} if self.device == "mixed" else {}
         pipe = import_module("nvidia.dali.pipeline").Pipeline(
-            batch_size=room,
+            batch_size=capacity,
             num_threads=self.threads,
             device_id=torch.cuda.current_device() if mixed else None,
             prefetch_queue_depth=1,  # one batch in, one batch out
             exec_async=False,
             exec_pipelined=False,
-            exec_dynamic=True,  # its outputs own their memory; the older executor writes the next batch over them
+            exec_dynamic=True,  # its outputs own their memory; the older executor overwrites them with the next batch
         )
         with pipe:
             files = fn.external_source(name="files")
@@ -168,17 +188,17 @@ class DaliDecoder:
             ABANDONED.append(self.pipe)
 
     def close(self) -> None:
-        """End DALI's threads; a later batch starts them again. In a forked process, which has none, this does nothing."""
-        if self.owner == os.getpid():  # or it would wait for them
+        """End DALI's threads; a later batch starts them again. In a forked process, which has no threads, do nothing."""
+        if self.owner == os.getpid():  # or it would wait for threads that do not exist
             with self.lock:
                 self.pipe = None
 
 
 class SharedDecoder:
-    """A `Decoder` for many threads, with as many `DaliDecoder`s as were ever at work at once.
+    """A `Decoder` for many threads, with one `DaliDecoder` for each thread that ever decoded at the same time.
 
-    They are kept for the next epoch's threads: DALI does not give back all the memory of a pipeline that ends (7 MB here).
-    A copy has its own.
+    These are kept for the threads of later epochs, since DALI does not free all the memory of a pipeline that ends (7 MB here).
+    A copy or a pickle starts without any.
     """
 
     def __init__(self, max_pixels: int = MAX_PIXELS) -> None:
@@ -198,7 +218,7 @@ class SharedDecoder:
             self.free.append(decoder)
 
     def free_decoder(self) -> DaliDecoder | None:
-        """One that is free, and no other process's."""
+        """A decoder that is free and was made in this process, or None."""
         while self.free:
             with contextlib.suppress(IndexError):  # another thread was faster
                 if (decoder := self.free.pop()).owner == os.getpid():
@@ -207,4 +227,4 @@ class SharedDecoder:
 
 
 ABANDONED: list[Any] = []
-"""Pipelines of the process that this one was forked from: their end would wait for threads that are not here."""
+"""Pipelines of the parent process, kept in a fork because ending them would wait for threads that do not exist here."""

@@ -1,7 +1,7 @@
-"""What a JPEG says of itself before it is decoded: its size, and whether its parts follow each other as they should.
+"""The structure of a JPEG without decoding it: its size, and whether the file is complete.
 
-A JPEG is a row of segments, each a marker (FF and another byte), a length and as many bytes. After a segment SOS comes a scan:
-compressed data in which FF is followed by 00, or by D0 to D7 in turn, where the decoder starts anew.
+A JPEG is a sequence of segments, each a marker (FF and another byte), a length and that many bytes. A scan follows the segment
+SOS: compressed data in which FF is followed by 00, or by D0 to D7 in turn, where the decoder restarts.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ START, END = b"\xff\xd8", b"\xff\xd9"
 
 PROGRESSIVE = 0xC2
 FRAMES = frozenset({0xC0, 0xC1, PROGRESSIVE})
-"""Markers of a frame, Huffman-coded: baseline, extended, progressive (ITU-T T.81, table B.1)."""
+"""Markers of Huffman-coded frames: baseline, extended, progressive (ITU-T T.81, table B.1)."""
 
 SCAN, RESTARTS, TABLES, HUFFMAN = 0xDA, 0xDD, 0xDB, 0xC4
 """Markers of the segments that begin a scan, tell how often it restarts, and hold quantization and Huffman tables."""
@@ -33,14 +33,14 @@ HARMLESS = {
     0xE2: (b"ICC_PROFILE\0", 14),
     0xEE: (b"Adobe", 12),
 }
-"""Markers of segments that say nothing of what is asked here, how these begin, and the bytes that Pillow reads of them."""
+"""Markers of segments that do not matter here -> how their content must begin, and the bytes that Pillow reads of it."""
 
 
 def dali_safe_size(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[int, int] | None:
-    """(height, width) of a file that DALI decodes as `decode` does, else None.
+    """(height, width) of a file for which DALI and `decode` give the same pixels, else None.
 
-    Such a file is a JPEG in gray or RGB, not too large, upright, and whole. Damage that is left in its scans libjpeg conceals,
-    in the same way for every caller. Of a file that is not whole one caller gives up and another goes on, so Pillow decides.
+    Such a file is a JPEG in gray or RGB that is upright, complete and not too large. libjpeg conceals damage inside its scans
+    in the same way for every caller. For an incomplete file some callers give up and others go on, so Pillow decides.
     """
     if not (data.startswith(START) and data.endswith(END)):
         return None
@@ -54,8 +54,10 @@ def dali_safe_size(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[int, int]
 
 
 def header_size(data: bytes) -> tuple[int, int] | None:
-    """(height, width) by the segments of a header, in 5 us where Pillow takes 70; None for one that holds anything unusual,
-    such as EXIF, which may turn the picture."""
+    """(height, width) from the segments of a header, in 5 us where Pillow takes 70 us.
+
+    None if there is anything unusual, such as EXIF data, which may rotate the picture.
+    """
     size = None
     at = len(START)
     while at + 10 <= len(data) and data[at] == 0xFF:
@@ -79,22 +81,23 @@ def header_size(data: bytes) -> tuple[int, int] | None:
 
 
 def pillow_size(data: bytes) -> tuple[int, int] | None:
-    """(height, width) of an upright JPEG in gray or RGB by Pillow, else None."""
+    """(height, width) of an upright JPEG in gray or RGB, read by Pillow; else None."""
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
             upright = image.format == "JPEG" and image.mode in ("L", "RGB") and orientation(image) == 1
             return (image.height, image.width) if upright else None
-    except Exception:  # as in `decode`, which will say what is wrong
+    except Exception:  # `decode` will say what is wrong
         return None
 
 
 def is_complete(data: bytes) -> bool:
-    """Whether segments and scans follow each other without a gap from the start to the one end, which is the file's.
+    """Whether segments and scans follow each other without a gap up to the one end marker, at the end of the file.
 
-    It takes about 3 % of the processor time that Pillow takes to decode the file (photographs of 100 kB, medians of 120).
+    This takes about 3 % of the processor time that Pillow takes to decode the file (photographs of 100 kB, medians of 120).
     """
     content = np.frombuffer(data, np.uint8)
-    markers = np.flatnonzero((content[:-1] == 0xFF) > (content[1:] == 0)).tolist()  # and what looks like some in segments
+    # Inside segments, too, some bytes look like markers.
+    markers = np.flatnonzero((content[:-1] == 0xFF) > (content[1:] == 0)).tolist()
     at, interval, frame = len(START), 0, b""
     while at + 10 <= len(data) and data[at] == 0xFF:
         marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
@@ -116,6 +119,6 @@ def is_complete(data: bytes) -> bool:
         at = markers[last]
         if data.startswith(END, at):
             return at == len(data) - len(END)
-        if len(frame) < 10 or (frame[1] != PROGRESSIVE and frame[9] == colours):  # there is but one scan
+        if len(frame) < 10 or (frame[1] != PROGRESSIVE and frame[9] == colours):  # such a file has a single scan
             return False
     return False

@@ -1,4 +1,4 @@
-"""Large pictures: told by their headers, so that they are in memory one at a time."""
+"""Large pictures: found by their headers, so that only one at a time is in memory."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from .jpeg_header import header_size
 
 
 def group_by_memory(samples: Sequence[int], files: Mapping[int, bytes | OSError]) -> Iterator[tuple[list[int], int]]:
-    """Samples in order, in groups of which the pixels may be in memory together: a large picture is alone.
+    """Split samples, in order, into groups whose pixels may be in memory together; each large picture is a group of its own.
 
-    With each group comes the number of pixels of its large picture, or 0.
+    Yields each group with the number of pixels of its large picture, or 0.
     """
     group: list[int] = []
     for i in samples:
@@ -31,7 +31,7 @@ def group_by_memory(samples: Sequence[int], files: Mapping[int, bytes | OSError]
 
 
 def header_pixels(data: bytes) -> int:
-    """Pixels that a header promises; 0 where there is none that can be read."""
+    """Number of pixels by the header; 0 if the header cannot be read."""
     if data.startswith(b"\x89PNG") and len(data) >= 24:
         return int.from_bytes(data[16:20], "big") * int.from_bytes(data[20:24], "big")
     if size := header_size(data):
@@ -39,5 +39,5 @@ def header_pixels(data: bytes) -> int:
     try:
         with Image.open(io.BytesIO(data)) as image:
             return image.width * image.height
-    except Exception:  # as in `decode`, which will say what is wrong
+    except Exception:  # `decode` will say what is wrong
         return 0

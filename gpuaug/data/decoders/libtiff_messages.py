@@ -1,6 +1,6 @@
-"""What libtiff says of a file: it prints lines on stderr that name none, so they are caught while a thread of ours decodes.
+"""libtiff's messages, caught while one of our threads decodes, since on stderr they would not name the file.
 
-libtiff knows one handler for all threads. Ours keeps what the decoding thread hears, and passes on what others do.
+libtiff has one message handler for all threads. Ours keeps the messages of a decoding thread, and passes on all others.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from typing import Any
 LOCAL = threading.local()
 
 LOCK = threading.Lock()
-"""Or two threads would both set handlers, of which `cache` keeps those of one: libtiff would call what has been freed."""
+"""Two threads that both set handlers would leave libtiff with one that `cache` did not keep and Python has freed."""
 
-os.register_at_fork(after_in_child=lambda: globals().update(LOCK=threading.Lock()))  # its thread may not be there
+os.register_at_fork(after_in_child=lambda: globals().update(LOCK=threading.Lock()))  # its owner may not exist in the fork
 
 HANDLER = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p)
-"""TIFFErrorHandler(module, format, va_list); a va_list is passed as a pointer on the machines below."""
+"""TIFFErrorHandler(module, format, va_list); on the machines below a va_list is passed as a pointer."""
 
 MACHINES = ("x86_64", "aarch64")
 LONGEST = 300
@@ -32,7 +32,7 @@ LONGEST = 300
 
 @contextlib.contextmanager
 def captured() -> Iterator[list[str]]:
-    """The lines that libtiff would print in this thread, where it can be told; elsewhere none, and it prints them."""
+    """Collect the lines that libtiff would print in this thread; on other systems it still prints them."""
     with LOCK:
         install_handlers()
     lines: list[str] = []
@@ -45,35 +45,35 @@ def captured() -> Iterator[list[str]]:
 
 @cache
 def install_handlers() -> list[Any]:
-    """Set a handler in each libtiff that is loaded, Pillow's among them, until the process ends; what must be kept for it."""
+    """Set a handler in each loaded libtiff, such as Pillow's, until the process ends; returns what must be kept alive."""
     kept: list[Any] = []
     if platform.system() != "Linux" or platform.machine() not in MACHINES:
         return kept
-    print_to = ctypes.CDLL(None).vsnprintf
-    print_to.argtypes = [ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_void_p]
+    vsnprintf = ctypes.CDLL(None).vsnprintf
+    vsnprintf.argtypes = [ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_void_p]
     words = (line.split() for line in Path("/proc/self/maps").read_text().splitlines())
     for path in sorted({word[-1] for word in words if "libtiff" in word[-1].rsplit("/", 1)[-1]}):
         with contextlib.suppress(OSError, AttributeError):
-            kept.append(install_handler(ctypes.CDLL(path).TIFFSetErrorHandler, print_to))
+            kept.append(install_handler(ctypes.CDLL(path).TIFFSetErrorHandler, vsnprintf))
     return kept
 
 
-def install_handler(exchange: Any, print_to: Any) -> Any:
-    """Put a handler in the place of the one that there is."""
+def install_handler(exchange: Any, vsnprintf: Any) -> Any:
+    """Replace libtiff's handler by one that keeps messages of decoding threads; returns what must be kept alive."""
     exchange.argtypes, exchange.restype = [ctypes.c_void_p], ctypes.c_void_p
     before: list[Any] = []
 
     def handle(module: bytes | None, text: bytes, values: int) -> None:
         lines = getattr(LOCAL, "lines", None)
         if lines is not None:
-            room = ctypes.create_string_buffer(LONGEST)
-            print_to(room, LONGEST, text, values)
-            lines.append(room.value.decode(errors="replace"))
+            message = ctypes.create_string_buffer(LONGEST)
+            vsnprintf(message, LONGEST, text, values)
+            lines.append(message.value.decode(errors="replace"))
         elif before:
             before[0](module, text, values)
 
     kept = HANDLER(handle)
-    if place := exchange(ctypes.cast(kept, ctypes.c_void_p)):
-        before.append(HANDLER(place))
-    atexit.register(exchange, place)
+    if previous := exchange(ctypes.cast(kept, ctypes.c_void_p)):
+        before.append(HANDLER(previous))
+    atexit.register(exchange, previous)
     return kept

@@ -1,4 +1,4 @@
-"""Decoding: the bytes of an image file, or an image that PIL has opened, become 8-bit RGB by one set of rules."""
+"""Decoding by Pillow: from the bytes of an image file to 8-bit RGB, by one set of rules."""
 
 from __future__ import annotations
 
@@ -31,29 +31,29 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""EXIF orientation -> what makes the picture upright (Exif 2.32, tag 0x0112)."""
-
+"""EXIF orientation -> the operation that makes the picture upright (Exif 2.32, tag 0x0112)."""
 
 MAX_PIXELS = 178_956_970
-"""Most pixels of a picture unless `max_pixels` says otherwise: Pillow's own limit, 0.5 GB once decoded."""
+"""Default limit on the pixels of a picture: that of Pillow, 0.5 GB once decoded."""
 
 LARGE_PICTURE = threading.RLock()
 """Held by the thread that has a large picture in memory."""
 
-os.register_at_fork(after_in_child=lambda: globals().update(LARGE_PICTURE=threading.RLock()))  # its thread may not be there
+# A new one in a fork, where the thread that holds it may not exist.
+os.register_at_fork(after_in_child=lambda: globals().update(LARGE_PICTURE=threading.RLock()))
 
 
 def memory_for(pixels: int) -> AbstractContextManager[Any]:
-    """Wait until no other thread of this process has a picture of more than `LARGE` pixels, if this one is such a picture."""
+    """For a picture of more than `LARGE` pixels, wait until no other thread of this process holds such a picture."""
     return LARGE_PICTURE if pixels > LARGE else nullcontext()
 
 
 class DecodeError(OSError):
-    """An image that cannot be read or decoded; the message names the file and the reason."""
+    """An image that cannot be read or decoded; the message holds the name of the file and the reason."""
 
 
 def decode_batch(data: Sequence[bytes], names: Sequence[str], max_pixels: int = MAX_PIXELS) -> list[Pixels | DecodeError]:
-    """Encoded files and their names -> for each its pixels, or what is wrong with it; by Pillow, one after the other."""
+    """Decode files one after the other by Pillow; for each, its pixels or its error."""
     return [try_decode(one, name, max_pixels) for one, name in zip(data, names, strict=True)]
 
 
@@ -65,10 +65,19 @@ def try_decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Pixels |
 
 
 def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Pixels:
-    """The picture in an encoded file, upright, as uint8 (H, W, 3); its content decides on the format, not its name.
+    """Decode an image file to upright 8-bit RGB; docs/data.md has the rules for each kind of file.
 
-    Raises DecodeError naming `name` for an empty, truncated or damaged file, one that is no image, and one whose header
-    promises more than `max_pixels` pixels, or more than twice PIL.Image.MAX_IMAGE_PIXELS; the latter two are not decoded.
+    Args:
+        data: Content of the file, which alone decides on its format.
+        name: Name of the file, for errors and warnings.
+        max_pixels: Largest number of pixels, checked in the header before anything is decoded.
+
+    Returns:
+        uint8 (H, W, 3).
+
+    Raises:
+        DecodeError: If the file is empty, truncated, damaged or no image, or has more than `max_pixels` pixels or more than
+            twice PIL.Image.MAX_IMAGE_PIXELS.
     """
     if not data:
         raise DecodeError(f"{name}: the file is empty")
@@ -91,7 +100,7 @@ def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Pixels:
             why = f" ({lines[0]})" if lines else ""
             raise DecodeError(f"{name}: cannot be decoded: {error or type(error).__name__}{why}") from error
     if lines:
-        LOG.warning("%s: libtiff goes on after an error, so that a part of the picture may be wrong: %s", name, lines[0])
+        LOG.warning("%s: libtiff went on after an error, so part of the picture may be wrong: %s", name, lines[0])
     return pixels
 
 
@@ -100,7 +109,7 @@ def by_pillow(data: bytes, name: str, max_pixels: int) -> Pixels:
         if image.width * image.height > max_pixels:
             raise DecodeError(
                 f"{name}: {image.width} x {image.height} pixels are more than max_pixels={max_pixels}; raise max_pixels if "
-                "the picture is meant, and memory suffices"
+                "the picture is wanted and there is enough memory"
             )
         with memory_for(image.width * image.height):
             image.load()
@@ -109,8 +118,8 @@ def by_pillow(data: bytes, name: str, max_pixels: int) -> Pixels:
 
 
 def orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1..8; damaged EXIF counts as upright, since the pixels may well be sound."""
+    """EXIF orientation, 1..8; damaged EXIF data counts as upright, since the pixels may be good."""
     try:
         return int(image.getexif().get(ORIENTATION_TAG, 1))
-    except Exception:  # as above: whatever Pillow's parsers of a damaged file raise
+    except Exception:  # Pillow's parsers may raise anything for a damaged file
         return 1

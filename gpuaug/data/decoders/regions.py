@@ -1,4 +1,4 @@
-"""Regions: which part of a picture the views of a policy read, so that no more of it need be decoded."""
+"""Regions: the part of a picture that a policy's views read, so that only this part need be decoded."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from .pillow import DecodeError, Pixels
 Boxes = npt.NDArray[np.int32]
 
 Regional: TypeAlias = Callable[[Sequence[int], Boxes], Boxes]
-"""Positions in a list of files and their pictures' (height, width), as (n, 2) -> the region of each that is read, as (n, 4)
+"""Positions in a list of files and the (height, width) of their pictures, (n, 2) -> the region of each that is read, (n, 4):
 top, left, height and width."""
 
 
 @dataclass(frozen=True)
 class Region:
-    """A part of a picture: its pixels, uint8 (h, w, 3), and its frame: top, left, and the whole picture's height and width."""
+    """Part of a picture. pixels: uint8 (h, w, 3). frame: its top and left, and the height and width of the whole picture."""
 
     pixels: Pixels
     frame: tuple[int, int, int, int]
 
 
 Decoder: TypeAlias = Callable[[Sequence[bytes], Sequence[str], Regional | None], list[Pixels | Region | DecodeError]]
-"""Encoded files, their names, and what of them is read -> for each its pixels, no less than that, or what is wrong with it."""
+"""Encoded files, their names, and which region of each is read -> for each at least those pixels, or its error."""
 
 
 def starts_with_crop(policy: Policy) -> bool:
-    """Whether all views begin with a crop, so that there are regions to speak of."""
+    """Whether all views begin with a random crop, so that they read only a region of the picture."""
     return all(isinstance(view.ops[0], RandomResizedCrop) for view in policy.views)
 
 
 def regions_read(draws: Draws, shapes: Boxes) -> Boxes:
-    """The regions (B, 4) that views read of pictures of these (height, width): the smallest boxes around their crops."""
+    """The regions (B, 4) that views read, the smallest boxes around their crops. shapes: (height, width) of each picture."""
     boxes = crop_boxes(draws, shapes)
     low = boxes[:, :, :2].min(axis=0)
     high = (boxes[:, :, :2] + boxes[:, :, 2:]).max(axis=0)
@@ -47,17 +47,14 @@ def regions_read(draws: Draws, shapes: Boxes) -> Boxes:
 
 
 def crop_boxes(draws: Draws, shapes: Boxes) -> Boxes:
-    """The boxes (V, B, 4) of the crops that views begin with, in pictures of these (height, width)."""
+    """The boxes (V, B, 4) of the crops at the start of each view. shapes: (height, width) of each picture."""
     crops = [cast(RandomResizedCrop, view.steps[0]) for view in draws.policy.views]
     found = [crop.boxes(table[0], *shapes.T) for crop, table in zip(crops, draws.tables, strict=True)]
     return np.stack(found)
 
 
 def crops_in_regions(draws: Draws, frames: Boxes) -> Draws:
-    """The draws with the first crops as boxes in the regions at hand.
-
-    frames: (B, 4), one a `Region`.
-    """
+    """The draws with their first crops as boxes inside the decoded regions. frames: (B, 4), the frame of each `Region`."""
     boxes = crop_boxes(draws, frames[:, 2:])
     boxes[:, :, :2] -= frames[:, :2]
     return replace(draws, tables=tuple(({"boxes": own}, *table[1:]) for own, table in zip(boxes, draws.tables, strict=True)))

@@ -1,4 +1,4 @@
-"""What a TIFF's tags say of its values, for those that Pillow takes for others, or for no image."""
+"""The kind of values in a TIFF, by its tags, for those that Pillow would misread or reject."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from dataclasses import dataclass
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 BITS, SAMPLES, FORMAT = 258, 277, 339
-"""Tags, each of 16-bit numbers (TIFF 6.0, pages 29, 39 and 80)."""
+"""Numbers of tags whose values are 16-bit integers (TIFF 6.0, pages 29, 39 and 80)."""
 
 BANDS = 6
-"""Most that Pillow reads, its TiffImagePlugin.MAX_SAMPLESPERPIXEL."""
+"""The most that Pillow reads: its TiffImagePlugin.MAX_SAMPLESPERPIXEL."""
 
 MOST = 1000
-"""Tags, and numbers of one, that are looked at: a damaged file may promise any number."""
+"""Limit on the tags, and on the values of a tag, that are read; a damaged file may claim any number."""
 
 FORMATS = {1: "unsigned integers", 2: "signed integers", 3: "floats", 5: "complex integers", 6: "complex numbers"}
 
 
 @dataclass(frozen=True)
 class Kind:
-    """Bands, and the bits and the sort of their values (a key of FORMATS)."""
+    """Number of bands, and the bits and format (a key of FORMATS) of their values."""
 
     bands: int
     bits: int
@@ -31,36 +31,36 @@ class Kind:
 
 
 def kind(data: bytes) -> Kind | None:
-    """What a TIFF holds, in its first picture; None for another file, and for one whose tags lie outside of it."""
+    """The kind of values in a TIFF's first picture; None for other files, and if the tags lie outside of the file."""
     if not data.startswith(MAGIC):
         return None
     order = "<" if data.startswith(b"II") else ">"
     large = 43 in data[2:4]  # a BigTIFF, whose numbers have 8 bytes
-    number, count, room = ("Q", "Q", 8) if large else ("I", "H", 4)
+    number, count, value_size = ("Q", "Q", 8) if large else ("I", "H", 4)
     found = {}
     try:
-        (at,) = struct.unpack_from(order + number, data, room)
+        (at,) = struct.unpack_from(order + number, data, value_size)
         (tags,) = struct.unpack_from(order + count, data, at)
         at += struct.calcsize(order + count)
         for _ in range(min(tags, MOST)):
             tag, _, length = struct.unpack_from(f"{order}HH{number}", data, at)
-            place = at + 4 + room
+            value_at = at + 4 + value_size
             if tag in (BITS, SAMPLES, FORMAT):
-                if 2 * length > room:
-                    (place,) = struct.unpack_from(order + number, data, place)
-                found[tag] = max(struct.unpack_from(f"{order}{min(length, MOST)}H", data, place))
-            at += 4 + 2 * room
+                if 2 * length > value_size:
+                    (value_at,) = struct.unpack_from(order + number, data, value_at)
+                found[tag] = max(struct.unpack_from(f"{order}{min(length, MOST)}H", data, value_at))
+            at += 4 + 2 * value_size
     except (struct.error, ValueError):
         return None
     return Kind(found.get(SAMPLES, 1), found.get(BITS, 1), found.get(FORMAT, 1))
 
 
 def problem(kind: Kind) -> str | None:
-    """What is to be done before Pillow would read wrong values without a word, or log a line that names no file."""
+    """What to do about a kind of values that Pillow would misread silently, or log without the file's name; else None."""
     if kind.bands > BANDS:
-        return f"Pillow reads at most {BANDS}; save the three that are meant as RGB"
+        return f"Pillow reads at most {BANDS}; save the three that you want as RGB"
     if kind.format == 2 or (kind.format == 1 and kind.bits == 32):
-        return "their range is not known; save them as 8-bit or 16-bit unsigned integers"
+        return "their range is unknown; save them as 8-bit or 16-bit unsigned integers"
     if kind.bits == 12:
-        return "Pillow would take them for 16-bit ones; save them as 16-bit, times 16"
+        return "Pillow would read them as 16-bit ones; multiply them by 16 and save them as 16-bit"
     return None

@@ -1,4 +1,4 @@
-"""Bad samples: which they are, what is done about them, and when there are too many."""
+"""Bad samples: what becomes of samples that cannot be read, and when there are too many."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ T = TypeVar("T")
 MODES = ("raise", "skip", "replace")
 
 TRIES = 16
-"""Samples tried in place of a bad one, before that is an error."""
+"""Replacements that are tried for a bad sample before an error is raised."""
 
 LOG = logging.getLogger("gpuaug")
 
 
 @dataclass(frozen=True)
 class BadSample:
-    """A sample that could not be read, and the one that was put in its place, or None."""
+    """A sample that could not be read, and the one that replaced it, or None."""
 
     name: str
     reason: str
@@ -33,7 +33,7 @@ class BadSample:
 
 @dataclass(frozen=True)
 class OnError:
-    """What to do about bad samples. pool: the samples that replacements are taken from."""
+    """What to do about bad samples; `mode` is one of MODES. pool: the samples that replacements are chosen from."""
 
     mode: str
     seed: int
@@ -41,8 +41,8 @@ class OnError:
     pool: Sequence[int] | Index
 
     def candidates(self, i: int) -> Iterator[int]:
-        """Samples to try in place of sample i, in order: they follow from seed, epoch, i and the pool alone."""
-        # Philox as in EpochOrder, whose counter stays below 2^192; each i has a counter of its own above.
+        """Samples to try in place of sample i, in order; they depend on seed, epoch, i and the pool alone."""
+        # EpochOrder uses the same key with counters below 2^192; each i has its own counter above that.
         counter = np.array([0, 0, i, 1], dtype=np.uint64)
         numbers = np.random.Philox(key=np.array([self.seed, self.epoch], dtype=np.uint64), counter=counter)
         for number in numbers.random_raw(TRIES).tolist():
@@ -53,7 +53,7 @@ class OnError:
 
 @dataclass(frozen=True)
 class GoodSamples(Generic[T]):
-    """What was read: sample indices, the items of each, and the bad samples among those that were asked for."""
+    """What was read: indices of the good samples, an item for each, and the bad samples among those that were asked for."""
 
     index: list[int] = field(default_factory=list)
     items: list[T] = field(default_factory=list)
@@ -63,9 +63,9 @@ class GoodSamples(Generic[T]):
 def read_good(
     index: Sequence[int], read: Callable[[Sequence[int]], Sequence[T | OSError]], name: Callable[[int], str], on_error: OnError
 ) -> GoodSamples[T]:
-    """Read samples by `read`, which gives an item or an OSError for each; what is bad is raised, skipped or replaced.
+    """Read samples in order by `read`, which returns an item or an OSError for each; raise, skip or replace the bad ones.
 
-    The order stays. Raises the first OSError with mode "raise", and DecodeError where no replacement is sound either.
+    Raises the first OSError with mode "raise", and DecodeError if no replacement can be read either.
     """
     out: GoodSamples[T] = GoodSamples()
     for i, item in zip(index, read(index), strict=True):
@@ -91,7 +91,7 @@ def replacement(
     name: Callable[[int], str],
     on_error: OnError,
 ) -> tuple[int, T]:
-    """The first sound sample among the candidates, and its item."""
+    """The first candidate that can be read, and its item."""
     tried = []
     for other in on_error.candidates(i):
         (found,) = read([other])
@@ -99,20 +99,20 @@ def replacement(
             return other, found
         tried.append(name(other))
     raise DecodeError(
-        f"{name(i)}: {reason(error, name(i))}; nor can any of {len(tried)} samples be read that were tried in its place"
+        f"{name(i)}: {reason(error, name(i))}; none of the {len(tried)} samples tried in its place can be read either"
         f"{': ' if tried else ''}{', '.join(tried[:3])}"
     ) from error
 
 
 def reason(error: OSError, name: str) -> str:
-    """What an error says, without the name of the file if it begins with that."""
+    """The message of an error, without the name of the file if it begins with that."""
     return str(error).removeprefix(f"{name}: ") or type(error).__name__
 
 
 class BadSampleCounter:
-    """Bad samples of one epoch, counted as they reach the consumer.
+    """Counts the bad samples of one epoch as they reach the consumer.
 
-    files: path -> reason, of all epochs, added to. share: of the epoch's `samples`, above which counting stops with an error.
+    files: name -> reason, for all epochs; new ones are added. share: largest share of the epoch's `samples` that may be bad.
     """
 
     def __init__(self, files: dict[str, str], share: float, samples: int, epoch: int) -> None:
@@ -124,7 +124,7 @@ class BadSampleCounter:
         self.count = 0
 
     def add(self, found: Sequence[BadSample]) -> None:
-        """Log each file once, and raise DecodeError once there are too many."""
+        """Log each new file, and raise DecodeError once there are too many bad samples."""
         for bad in found:
             if bad.name not in self.files:
                 self.files[bad.name] = bad.reason
@@ -135,7 +135,7 @@ class BadSampleCounter:
         if found and self.count > self.share * self.samples:
             first = ", ".join(f"{name} ({self.files[name]})" for name in self.names)
             raise DecodeError(
-                f"DataLoader: {self.count} of the {self.samples} samples of epoch {self.epoch} are bad by now, more than "
-                f"max_bad={self.share:g} of them; the first: {first}. Mend or remove the files that loader.bad_files lists, "
-                "or raise max_bad"
+                f"DataLoader: {self.count} of the {self.samples} samples of epoch {self.epoch} are bad so far, more than "
+                f"max_bad={self.share:g} of them; the first: {first}. Repair or remove the files in loader.bad_files, or raise "
+                "max_bad"
             )

@@ -1,4 +1,4 @@
-"""Reading one batch, or a part of it, in whichever thread or process that is: bad samples are dealt with on the spot."""
+"""Reading a batch or a part of it, in any thread or process; bad samples are handled where they are read."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class DecodedBatch:
-    """A decoded batch on the host: sample indices (B,), pixels, and targets as collated, None where there are no labels.
+    """A decoded batch on the host: sample indices (B,), pixels, and the collated targets, None without labels.
 
-    asked: samples that the order named, of which `bad` could not be read. read, decode, augment: seconds, summed over workers;
-    a Dataset's own code counts as read. frames: (B, 4), a `Region`'s each, where images are parts of pictures. views: where
-    they were made by who had decoded the pixels, which are gone then.
+    asked: number of samples that the order named, of which `bad` could not be read. read, decode, augment: seconds, summed over
+    workers; a Dataset's own code counts as read. frames: (B, 4), the frame of each `Region`, if images are parts of pictures.
+    views: the views, if the thread that decoded the pixels has already made them; it has then dropped the pixels.
     """
 
     index: Index
@@ -48,10 +48,12 @@ class DecodedBatch:
 
 @dataclass(frozen=True)
 class FetchConfig:
-    """How to fetch. ahead: batches in the making at a time. timeout: seconds to wait for one. seed: of worker processes.
+    """How an epoch's batches are fetched.
 
-    maker: of the views. regions: whether views read but a part of a picture. views: whether to make them of decoded pixels
-    at once. collate: what makes one target of a batch's.
+    count: workers. ahead: batches in preparation at a time. timeout: seconds to wait for one. seed: of the worker processes.
+    maker: makes the views. regions: whether to decode only the part of a picture that the views read. views: whether the thread
+    that decodes pixels makes their views at once. init, context: the user's worker_init_fn and multiprocessing_context.
+    collate: makes one target of the list of a batch's targets.
     """
 
     count: int
@@ -77,7 +79,7 @@ class Fetcher(Protocol):
 
 
 def load_batch(source: Loaded, index: Index, on_error: OnError, collate: Collate = collate_by_torch) -> DecodedBatch:
-    """A batch of a source of pixels, sample by sample where a bad one among them shall not be an error."""
+    """A batch of a source of pixels; read sample by sample if bad samples are to be skipped or replaced."""
     began = perf_counter()
     if on_error.mode == "raise" or not is_itemized(source):
         images, target = source.load(index, collate)
@@ -101,9 +103,9 @@ def try_read(read: Callable[[int], T], i: int) -> T | OSError:
 
 @dataclass(frozen=True)
 class DecodedPart:
-    """Some samples of a batch as a thread has read them: which, and their pixels, or none where their views have been made.
+    """Some samples of a batch as one thread has read them; without pixels if it has already made their views.
 
-    asked: samples that the order named. read, decode, augment: seconds.
+    index: samples that were read. asked: number of samples that the order named. read, decode, augment: seconds.
     """
 
     index: list[int]
@@ -116,9 +118,10 @@ class DecodedPart:
 
 
 def read_part(source: Encoded, index: Index, workers: FetchConfig, out: Sequence[torch.Tensor] | None = None) -> DecodedPart:
-    """Read and decode; what is bad is dealt with here, so that a replacement is read by the same thread.
+    """Read and decode some samples of a batch, replacements of bad ones included.
 
-    out: for the views, if they are made here too: pixels are still in the cache then, and never copied into a batch.
+    out: where to write the views, if they are made here too. The pixels are then still in the CPU's cache, and are never copied
+    into a batch.
     """
     spent = [0.0, 0.0]
     asked = index.tolist()
@@ -143,9 +146,9 @@ def read_part(source: Encoded, index: Index, workers: FetchConfig, out: Sequence
     def pixels(samples: Sequence[int]) -> list[Pixels | Region | OSError]:
         found = [read(i) for i in samples]
         began = perf_counter()
-        here = [(data, i) for data, i in zip(found, samples, strict=True) if not isinstance(data, OSError)]
-        datas, names = [data for data, _ in here], [source.name(i) for _, i in here]
-        decoded = iter(workers.decode(datas, names, regional(tuple(i for _, i in here)) if workers.regions else None))
+        files_read = [(data, i) for data, i in zip(found, samples, strict=True) if not isinstance(data, OSError)]
+        datas, names = [data for data, _ in files_read], [source.name(i) for _, i in files_read]
+        decoded = iter(workers.decode(datas, names, regional(tuple(i for _, i in files_read)) if workers.regions else None))
         pictures = [data if isinstance(data, OSError) else next(decoded) for data in found]
         spent[1] += perf_counter() - began
         return pictures
@@ -158,8 +161,8 @@ def read_part(source: Encoded, index: Index, workers: FetchConfig, out: Sequence
     bad: list[BadSample] = []
     augment = 0.0
 
-    def view(group: Sequence[int]) -> float:
-        """Make the views of some samples; nothing else refers to their pixels when it returns the seconds that it took."""
+    def augment_group(group: Sequence[int]) -> float:
+        """Make the views of some samples, drop their pixels, and return the seconds that this took."""
         found: GoodSamples[Pixels | Region] = read_good(group, pixels, source.name, workers.on_error)
         began = perf_counter()
         if found.index:
@@ -170,16 +173,17 @@ def read_part(source: Encoded, index: Index, workers: FetchConfig, out: Sequence
         bad.extend(found.bad)
         return perf_counter() - began
 
-    for group, size in list(group_by_memory(asked, files)):  # before `read` takes files out: a sampler may name a sample twice
+    # All groups first: `read` removes files, and a sampler may name a sample twice.
+    for group, size in list(group_by_memory(asked, files)):
         with memory_for(size):
-            augment += view(group)
+            augment += augment_group(group)
             if size:
-                trim()  # or malloc would keep the picture for this thread alone
+                trim()  # or malloc would keep the memory of the large picture for this thread
     return DecodedPart(kept, [], bad, len(asked), spent[0], spent[1], augment)
 
 
 def to_images(items: Sequence[Pixels | Region]) -> tuple[Images, Boxes | None]:
-    """Pictures as a batch, and the frames of those that are regions, if any is."""
+    """Pictures as a batch, and the frame of each, (B, 4), if any of them is a region."""
     images = in_one_buffer([item.pixels if isinstance(item, Region) else item for item in items])
     if not any(isinstance(item, Region) for item in items):
         return images, None
@@ -188,8 +192,8 @@ def to_images(items: Sequence[Pixels | Region]) -> tuple[Images, Boxes | None]:
 
 
 def in_one_buffer(pixels: Sequence[Pixels]) -> Images:
-    """Pictures as a batch; where all lie in one array, as those that DALI has decoded, without a copy."""
-    if len(pixels) == 1 and pixels[0].flags.writeable:  # PIL's arrays are not, which torch warns of
+    """Pictures as a batch; without a copy if all lie in one array, as those that DALI has decoded do."""
+    if len(pixels) == 1 and pixels[0].flags.writeable:  # PIL's arrays are read-only, which torch warns of
         return Images(torch.from_numpy(pixels[0].reshape(-1)), np.array([pixels[0].shape[:2]], np.int32))
     table = pixels[0].base if pixels else None
     if not isinstance(table, np.ndarray) or table.ndim > 1 or any(one.base is not table for one in pixels):
@@ -205,7 +209,7 @@ def assemble(
     out: Sequence[torch.Tensor] | None = None,
     collate: Collate = collate_by_torch,
 ) -> DecodedBatch:
-    """A batch of its parts, which have made their views in `out`, one part's rows after the other's, if that is given."""
+    """Put the parts of a batch together. out: the batch's views, if the parts have written theirs there, in order."""
     kept = np.array([i for part in parts for i in part.index], dtype=np.int64)
     images, frames = to_images([pixels for part in parts for pixels in part.pixels])
     bad = tuple(bad for part in parts for bad in part.bad)
@@ -216,7 +220,7 @@ def assemble(
 
 
 def kept_rows(view: torch.Tensor, parts: Sequence[DecodedPart]) -> torch.Tensor:
-    """The rows of a view (B, 3, H, W) that were made: all, unless samples were skipped."""
+    """The rows of a view (B, 3, H, W) that were written: all of them unless samples were skipped."""
     if all(len(part.index) == part.asked for part in parts):
         return view
     areas = torch.split(view, [part.asked for part in parts])

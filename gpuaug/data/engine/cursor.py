@@ -1,4 +1,4 @@
-"""Where a loader stands among its epochs: what the next pass begins with, and how far the last one came."""
+"""Where a loader stands among its epochs: where the next pass begins, and how far the last one got."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from .order import EpochOrder, LoaderEpoch, epoch_of
 
 
 class EpochCursor:
-    """Epochs and positions of a loader; its samplers follow.
+    """The epochs and positions of a loader.
 
-    samplers: those of the loader on which user code may call `set_epoch`.
-    upcoming: (epoch, position) that the next pass begins with. reached: (epoch, position) after the batch delivered last.
+    samplers: the loader's samplers on which user code may call `set_epoch`.
+    upcoming: (epoch, position) at which the next pass begins. reached: (epoch, position) after the batch delivered last.
     """
 
     def __init__(self, samplers: list[Any]) -> None:
@@ -21,14 +21,14 @@ class EpochCursor:
         self.move(0)
         self.reached = self.upcoming
 
-    def of(self, samplers: list[Any]) -> EpochCursor:
-        """A cursor at the same place, of other samplers."""
+    def for_samplers(self, samplers: list[Any]) -> EpochCursor:
+        """A cursor at the same place that belongs to other samplers."""
         other = copy(self)
         other.samplers = samplers
         return other
 
     def move(self, epoch: int, position: int = 0) -> None:
-        """Let the next pass begin here."""
+        """Begin the next pass here."""
         self.upcoming = (epoch, position)
         for sampler in self.samplers:
             if isinstance(sampler, EpochOrder):
@@ -36,16 +36,16 @@ class EpochCursor:
         self.epochs = [epoch_of(sampler) for sampler in self.samplers]
 
     def jump(self, epoch: int, position: int = 0) -> None:
-        """Let the next pass begin here, and forget how far the last one came."""
+        """Begin the next pass here, and forget how far the last one got."""
         self.move(epoch, position)
         self.reached = self.upcoming
 
     def jump_to_epoch(self, epoch: int) -> None:
-        """As `jump`; the epoch that is the next one anyway keeps its position."""
+        """As `jump`, but if this epoch is the next one anyway, keep its position."""
         self.jump(epoch, self.upcoming[1] if epoch == self.upcoming[0] else 0)
 
     def follow_samplers(self) -> None:
-        """Jump to the epoch that user code has set on a sampler since the loader last moved, if it has set one."""
+        """Jump to the epoch that user code has set on a sampler since the loader last moved, if any."""
         for sampler, before in zip(self.samplers, self.epochs, strict=True):
             epoch, kind = epoch_of(sampler)
             if (epoch, kind) != before and kind is not LoaderEpoch:
@@ -54,9 +54,11 @@ class EpochCursor:
 
 
 def check_state(state: Any, mine: Mapping[str, Any]) -> None:
-    """Raise ValueError for a saved state that is none, or that belongs to another order than mine."""
+    """Raise ValueError if `state` is not a saved state, or belongs to another order than `mine`."""
     if not isinstance(state, Mapping) or not state.keys() >= mine.keys():
-        raise ValueError(f"DataLoader: a state has {', '.join(mine)}, as state_dict() gives it; this one is {state!r}")
+        raise ValueError(f"DataLoader: a state has the keys {', '.join(mine)}, as state_dict() returns them; got {state!r}")
     for name in ("seed", "samples", "shuffle"):
         if state[name] != mine[name]:
-            raise ValueError(f"DataLoader: the state was saved with {name}={state[name]}, this loader has {name}={mine[name]}")
+            raise ValueError(
+                f"DataLoader: the state was saved with {name}={state[name]}, but this loader has {name}={mine[name]}"
+            )

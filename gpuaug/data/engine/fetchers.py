@@ -1,6 +1,6 @@
-"""Fetching: index batches become decoded batches, in order; here, in threads, or in worker processes.
+"""Fetching: from batches of indices to decoded batches, in order, inline, by threads or by worker processes.
 
-A fetcher is an iterator of `DecodedBatch` with `close()`, after which none of its threads or processes is left.
+A fetcher is an iterator of `DecodedBatch`. Its `close()` ends all of its threads and processes.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from .process_fetcher import ProcessFetcher
 from .torch_threads import limit_torch_threads
 
 JOIN_SECONDS = 10.0
-"""Seconds to wait for a thread that was told to end; one stuck in a dead file system is left behind, as a daemon."""
+"""Seconds to wait for a thread to end; one that hangs in a dead file system is left behind as a daemon."""
 
 PART_SIZE = 32
-"""Most samples that a thread takes at a time: few enough that threads come out even and end soon when told to."""
+"""Most samples that a thread takes at a time: few enough that threads finish together and stop soon when told to."""
 
 
 def fetch(source: Source, batches: Iterator[Index], workers: FetchConfig) -> Fetcher:
@@ -47,21 +47,21 @@ def fetch_inline(source: Source, batches: Iterator[Index], workers: FetchConfig)
 
 
 Out: TypeAlias = "list[torch.Tensor] | None"
-"""For the views of a batch or of a part of it; None where they are made later."""
+"""Memory for the views of a batch or of a part of it; None if views are made later."""
 
 
 def split_rows(out: Out, parts: Sequence[Index]) -> Sequence[Out]:
-    """The rows of each part."""
+    """The rows of `out` that belong to each part."""
     if out is None:
         return [None] * len(parts)
     return [list(own) for own in zip(*(torch.split(view, [len(part) for part in parts]) for view in out), strict=True)]
 
 
 class ThreadFetcher:
-    """Threads that decode parts of batches, and make their views: all work on the batch that is due first, so that it is
-    ready soonest.
+    """Threads that decode parts of batches and make their views.
 
-    They start with the first batch asked for, so that a fetcher which nobody uses needs no end.
+    All threads work on the batch that is due first, so that it is ready as soon as possible. They start when the first batch is
+    asked for, so an unused fetcher need not be closed.
     """
 
     def __init__(self, source: Encoded, batches: Iterator[Index], workers: FetchConfig) -> None:
@@ -83,7 +83,7 @@ class ThreadFetcher:
                 future.set_result(read_part(self.source, index, self.workers, out))
             except BaseException as error:
                 future.set_exception(error)
-            del task, future, out  # or the thread would keep the last part's pixels while it waits
+            del task, future, out  # or the thread would hold the last part's pixels while it waits
 
     def start(self) -> None:
         for k in range(self.workers.count):

@@ -1,4 +1,4 @@
-"""The order of an epoch: a pure function of (samples, shuffle, seed, epoch), of which every rank takes its share."""
+"""The order of an epoch: a pure function of (samples, shuffle, seed, epoch), shared out among the ranks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..sources import Index
 
 @dataclass(frozen=True)
 class Share:
-    """Which share of every epoch a process takes: that of `rank` among `world_size` processes."""
+    """The share of every epoch that a process reads: that of `rank` among `world_size` processes."""
 
     rank: int
     world_size: int
@@ -28,7 +28,7 @@ WHOLE = Share(0, 1)
 
 
 def current_share() -> Share:
-    """The share that torch.distributed gives this process now; the whole where no process group is initialised."""
+    """The share that torch.distributed gives this process now; the whole if no process group is initialised."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return WHOLE
     return Share(torch.distributed.get_rank(), torch.distributed.get_world_size())
@@ -37,12 +37,12 @@ def current_share() -> Share:
 class EpochOrder(DistributedSampler[int]):
     """A sampler over 0..samples-1, in order or shuffled, for one rank.
 
-    Ranks take turns along the order of the whole epoch: rank r has its samples r, r + world_size, ... An end that does not
-    come out even is filled up from the order's start, or cut off with drop_last, as torch's DistributedSampler does.
+    Ranks take turns along the order of the whole epoch: rank r reads its samples r, r + world_size, ... If the ranks' shares
+    are uneven, they are filled up from the start of the order, or cut off with drop_last, as torch's DistributedSampler does.
 
-    fixed: the share to take, whatever torch.distributed says. None asks torch.distributed each time, so that a sampler made
-    before the process group takes its share as well.
-    It is a DistributedSampler since programs ask for one by its class: they put a sampler of theirs in the place of any other.
+    fixed: the share to read, whatever torch.distributed says. None asks torch.distributed each time, so that a sampler made
+    before the process group reads its share as well.
+    The class derives from DistributedSampler because programs test for that, and replace any other sampler by their own.
     """
 
     def __init__(self, samples: int, shuffle: bool, seed: int, fixed: Share | None = WHOLE, drop_last: bool = False) -> None:
@@ -58,7 +58,7 @@ class EpochOrder(DistributedSampler[int]):
     def share(self) -> Share:
         return self.fixed or current_share()
 
-    # What DistributedSampler calls them.
+    # Attributes of DistributedSampler.
 
     @property
     def dataset(self) -> range:  # type: ignore[override]
@@ -81,26 +81,26 @@ class EpochOrder(DistributedSampler[int]):
         return self.num_samples * self.num_replicas
 
     def indices(self, epoch: int) -> Index:
-        """Sample indices of a whole epoch, of all ranks, int64 (samples,)."""
+        """Sample indices of a whole epoch for all ranks together, int64 (samples,)."""
         if not self.shuffle:
             return np.arange(self.samples, dtype=np.int64)
-        # The raw words of a bit generator are fixed for all versions of NumPy; `Generator.permutation` is not.
+        # NumPy fixes the raw words of a bit generator for all its versions, but not the result of `Generator.permutation`.
         keys = np.random.Philox(key=np.array([self.seed, epoch], dtype=np.uint64)).random_raw(self.samples)
         return np.argsort(keys, kind="stable")
 
     def shard(self, epoch: int, start: int = 0, share: Share | None = None) -> Index:
-        """A rank's sample indices of an epoch of which all ranks together have had the first `start`."""
+        """A rank's sample indices in the rest of an epoch, after the first `start` samples of all ranks together."""
         share = share or self.share
         end = start + self.left(share, start) * share.world_size
         return np.resize(self.indices(epoch), end)[start + share.rank :: share.world_size]
 
     def left(self, share: Share, start: int = 0) -> int:
-        """Samples left for each rank."""
+        """Number of samples left for each rank after the first `start` of all ranks together."""
         rest = max(self.samples - start, 0)
         return rest // share.world_size if self.drop_last else -(-rest // share.world_size)
 
     def set_epoch(self, epoch: int) -> None:
-        """Make this the epoch that `iter()` of the sampler, and of its loader, gives next. Raises TypeError for no integer."""
+        """Set the epoch that the next `iter()` of the sampler or of its loader yields. Raises TypeError for no integer."""
         self.epoch = index(epoch)
 
     def __len__(self) -> int:
@@ -111,22 +111,23 @@ class EpochOrder(DistributedSampler[int]):
 
 
 class LoaderEpoch(int):
-    """An epoch that the loader has set on a sampler. A plain int means that user code has called `set_epoch` since then."""
+    """An epoch that the loader has set on a sampler; a plain int means that user code has called `set_epoch` since."""
 
 
 def epoch_of(sampler: Any) -> tuple[Any, type]:
-    """The epoch that a sampler stands at, None where it has none, and its type: `LoaderEpoch` where a loader has set it."""
+    """A sampler's epoch, or None if it has none, and the epoch's type, which is `LoaderEpoch` if a loader has set it."""
     epoch = getattr(sampler, "epoch", None)
     return epoch, type(epoch)
 
 
 @dataclass(frozen=True)
 class EpochPlan:
-    """What one epoch reads, as settled when it begins.
+    """What one epoch reads, settled when it begins.
 
-    share: of the epoch, where the order is `EpochOrder`'s (own), which knows how far all ranks together are. batches: makes
-    the epoch's batches of sample indices, (B,) int64 each; every call begins anew, unless the sampler has no length. samples:
-    of the whole epoch on this rank; of the source, where the sampler has no length.
+    start: samples of all ranks together that come before the first batch. share: the share that this rank reads. own: whether
+    the order is the loader's own `EpochOrder`, which knows how far all ranks together are. batches: makes the epoch's batches
+    of sample indices, int64 (B,); each call begins anew, unless the sampler has no length. samples: number of samples in the
+    whole epoch of this rank, or in the source if the sampler has no length.
     """
 
     epoch: int
@@ -142,51 +143,51 @@ def plan_epoch(
 ) -> EpochPlan:
     """The plan of an epoch from its `start`-th sample on.
 
-    batch_sampler: the user's own, which then decides on the batches, or None. samples: of the source.
-    A sampler is asked now for as many items as it says that it has, so that another `iter()` does not disturb it. Our own
-    is a pure function, and is asked later, in whichever thread needs it.
+    batch_sampler: the user's batch sampler, or None. samples: number of samples in the source.
+    A user's sampler is read now, up to its length, so that another `iter()` does not disturb it. `EpochOrder` is a pure
+    function, and is computed later by the thread that needs it.
     """
     if isinstance(sampler, EpochOrder) and batch_sampler is None:
         share = sampler.share
 
-        def own() -> Iterator[Index]:
+        def own_batches() -> Iterator[Index]:
             return index_batches(sampler.shard(epoch, start, share), batch_size, drop_last, samples)
 
-        return EpochPlan(epoch, start, share, True, own, sampler.left(share))
+        return EpochPlan(epoch, start, share, True, own_batches, sampler.left(share))
     given = sampler if batch_sampler is None else batch_sampler
     set_sampler_epoch(given, epoch)
     order: Any = given
     count = samples
     if hasattr(given, "__len__"):
-        with default_on_cpu():  # where torch's samplers have their generators
+        with default_on_cpu():  # torch's samplers use a generator on the CPU
             items = iter(given)
             order = [item if batch_sampler is None else list(item) for item in islice(items, len(given))]
             more = list(islice(items, 1))
         count = len(order) if batch_sampler is None else sum(map(len, order))
-        if more:  # it gives more than its length, perhaps without an end
+        if more:  # the sampler yields more than its length, perhaps without end
             order = chain(order, more, items)
 
-    def theirs() -> Iterator[Index]:
+    def sampler_batches() -> Iterator[Index]:
         if batch_sampler is not None:
             return remaining_batches(order, start, samples)
         return index_batches(islice(iter(order), start, None), batch_size, drop_last, samples)
 
-    return EpochPlan(epoch, start, WHOLE, False, theirs, count)
+    return EpochPlan(epoch, start, WHOLE, False, sampler_batches, count)
 
 
 def samplers_with_epoch(sampler: Any) -> list[Any]:
-    """What a loop may call `set_epoch` of: a sampler or batch sampler, and the sampler inside it."""
+    """The objects whose `set_epoch` a loop may call: a sampler or batch sampler, and the sampler inside it."""
     return [one for one in (sampler, getattr(sampler, "sampler", None)) if hasattr(one, "set_epoch")]
 
 
 def set_sampler_epoch(sampler: Any, epoch: int) -> None:
-    """Set the epoch wherever there is `set_epoch`."""
+    """Set the epoch of a sampler, and of the sampler inside it, if they have `set_epoch`."""
     for one in samplers_with_epoch(sampler):
         one.set_epoch(LoaderEpoch(epoch))
 
 
 def index_batches(order: Iterable[int] | Index, batch_size: int, drop_last: bool, samples: int) -> Iterator[Index]:
-    """Index batches (B,) int64 of an order; the last may be smaller, or is dropped.
+    """Batches of sample indices, int64 (B,), in a given order; the last one may be smaller, or is dropped.
 
     Raises IndexError for an index outside 0..samples-1.
     """
@@ -199,7 +200,7 @@ def index_batches(order: Iterable[int] | Index, batch_size: int, drop_last: bool
 
 
 def remaining_batches(batches: Iterable[Iterable[int]], start: int, samples: int) -> Iterator[Index]:
-    """A batch sampler's batches as arrays, without the first `start` samples. Raises IndexError as `index_batches` does."""
+    """The batches of a batch sampler as arrays, without the first `start` samples. Raises what `index_batches` raises."""
     for given in batches:
         whole = as_integers(given)
         batch, start = whole[start:], max(start - len(whole), 0)
@@ -208,17 +209,17 @@ def remaining_batches(batches: Iterable[Iterable[int]], start: int, samples: int
 
 
 def as_integers(items: Iterable[Any]) -> Index:
-    """What a sampler gave, as int64. Raises TypeError for what is no integer."""
+    """The items of a sampler as int64. Raises TypeError if one is no integer."""
     found = list(items)
     try:
         return np.array([index(i) for i in found], dtype=np.int64)
     except TypeError as error:
         wrong = next(i for i in found if not hasattr(i, "__index__"))
-        raise TypeError(f"DataLoader: the sampler gave {wrong!r}, which is no integer") from error
+        raise TypeError(f"DataLoader: the sampler yielded {wrong!r}, which is not an integer") from error
 
 
 def check_range(batch: Index, samples: int) -> Index:
     if batch.min() < 0 or batch.max() >= samples:
         wrong = batch[(batch < 0) | (batch >= samples)][0]
-        raise IndexError(f"DataLoader: the sampler gave {wrong}, outside 0..{samples - 1}")
+        raise IndexError(f"DataLoader: the sampler yielded {wrong}, outside 0..{samples - 1}")
     return batch

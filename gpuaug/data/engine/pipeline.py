@@ -1,8 +1,8 @@
-"""The pipeline of one epoch: fetch -> transfer -> augment, in the consumer's thread or one batch or more ahead of it.
+"""The pipeline of one epoch: fetch -> transfer -> augment, in the consumer's thread or some batches ahead of it.
 
-fetcher --Fetched--> producer thread: transfer, views (side stream) --Delivery--> bounded queue --> consumer
+fetcher --DecodedBatch--> producer thread: transfer, views (side stream) --Delivery--> bounded queue --> consumer
 
-On the CPU, threads that decode make the views as well.
+On the CPU the threads that decode make the views as well.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from .view_maker import ViewMaker
 
 @dataclass(frozen=True)
 class Delivery:
-    """A batch ready for the consumer; without views where every sample of it is bad.
+    """A batch that is ready for the consumer; without views if all of its samples are bad.
 
-    asked, bad, read, decode: as in `DecodedBatch`. stamps: before transfer, between, and after augmentation. done: recorded
-    after the last kernel of the side stream that made it, or None. labelled: whether the target is the samples' own; else it
-    is their indices.
+    asked, bad, read, decode: as in `DecodedBatch`. stamps: before transfer, between transfer and augmentation, and after it.
+    done: CUDA event after the last kernel on the side stream, or None. labelled: whether the target holds labels; otherwise it
+    holds the sample indices.
     """
 
     views: list[torch.Tensor]
@@ -53,7 +53,7 @@ class Delivery:
     labelled: bool = True
 
     def receive(self) -> None:
-        """Make the consumer's stream wait for the side stream, and own the tensors from now on."""
+        """Make the consumer's stream wait for the side stream, and tell the allocator that it uses the tensors."""
         if self.done is None or not self.views:
             return
         stream = torch.cuda.current_stream(self.views[0].device)
@@ -64,7 +64,7 @@ class Delivery:
 
 
 def transfer_and_augment(fetched: DecodedBatch, maker: ViewMaker, device: torch.device) -> Delivery:
-    """Transfer and augment one batch, on the device's current stream, as far as that has not been done."""
+    """Transfer and augment one batch on the device's current stream, unless its views are made already."""
     counts = (fetched.index, fetched.asked, fetched.bad, fetched.read, fetched.decode)
     if not len(fetched.index):
         return Delivery([], None, *counts)
@@ -76,7 +76,7 @@ def transfer_and_augment(fetched: DecodedBatch, maker: ViewMaker, device: torch.
         return Delivery(fetched.views, target, *counts, stamps=(0.0, 0.0, fetched.augment), labelled=labelled)
     start = stamp(device)
     if device.type == "cuda":
-        images = images.pin_memory()  # the copy then waits for nothing; torch keeps the staging until it is done
+        images = images.pin_memory()  # for an asynchronous copy; torch keeps the pinned memory until it is done
     if device.type != "cpu":
         images, target = images.to(device, non_blocking=True), to_device(target, device)
     middle = stamp(device)
@@ -89,18 +89,18 @@ class InlinePipeline:
 
     finished = False
 
-    def __init__(self, fetcher: Fetcher, make: Callable[[DecodedBatch], Delivery]) -> None:
+    def __init__(self, fetcher: Fetcher, augment: Callable[[DecodedBatch], Delivery]) -> None:
         self.fetcher = fetcher
-        self.make = make
+        self.augment = augment
         self.last: DecodedBatch | None = None
 
     def start(self) -> None:
         pass
 
     def get(self, timeout: float) -> Delivery | None:
-        # The last batch stays until the next is made, or malloc would give memory back and fetch it again for every batch.
+        # Keeping the last batch until the next is made stops malloc from returning and requesting memory for every batch.
         self.last = next(self.fetcher, None)
-        return None if self.last is None else self.make(self.last)
+        return None if self.last is None else self.augment(self.last)
 
     def close(self) -> None:
         self.fetcher.close()
@@ -109,14 +109,15 @@ class InlinePipeline:
 class ThreadPipeline:
     """A thread that keeps up to `depth` deliveries ready. `close()` ends it and its fetcher; a second close does nothing.
 
-    threads: cores that its own torch operations may use, where the device is a CPU. finished: it has fetched its last batch.
+    threads: cores that torch's operations in this thread may use, if the device is a CPU. finished: whether the last batch has
+    been fetched.
     """
 
     def __init__(
-        self, fetcher: Fetcher, make: Callable[[DecodedBatch], Delivery], depth: int, device: torch.device, threads: int
+        self, fetcher: Fetcher, augment: Callable[[DecodedBatch], Delivery], depth: int, device: torch.device, threads: int
     ) -> None:
         self.fetcher = fetcher
-        self.make = make
+        self.augment = augment
         self.depth = depth
         self.device = device
         self.ready: deque[Delivery | BaseException | None] = deque()
@@ -127,7 +128,7 @@ class ThreadPipeline:
         self.owner: int | None = None
 
     def start(self) -> None:
-        """Begin, if that has not been done."""
+        """Start the thread, unless it has been started."""
         if self.thread.ident is not None:
             return
         self.owner = os.getpid()
@@ -138,11 +139,11 @@ class ThreadPipeline:
         try:
             if self.device.type == "cpu":
                 limit_torch_threads(self.threads)
-            if self.closed:  # before this thread had begun: its fetcher is closed, and would wait for parts that nobody reads
+            if self.closed:  # before this thread had begun; the closed fetcher would wait for parts that nobody reads
                 return
             with contextlib.closing(self.fetcher), side_stream(self.device) as stream:
                 for fetched in self.fetcher:
-                    delivery = self.make(fetched)
+                    delivery = self.augment(fetched)
                     if stream is not None:
                         delivery = replace(delivery, done=stream.record_event())
                     if not self.put(delivery):
@@ -153,60 +154,58 @@ class ThreadPipeline:
             self.put(error)
 
     def put(self, item: Delivery | BaseException | None) -> bool:
-        """Wait for room, then add; False where the consumer has left."""
+        """Wait until fewer than `depth` items are ready, then add one; False if the consumer has left."""
         with self.changed:
             while not (self.closed or len(self.ready) < self.depth):
-                self.changed.wait(CLOSE_SECONDS)  # and look again, should Ctrl-C have kept `close` from its notice
+                self.changed.wait(CLOSE_SECONDS)  # and check again, in case Ctrl-C kept `close` from notifying
             if not self.closed:
                 self.ready.append(item)
                 self.changed.notify_all()
             return not self.closed
 
     def get(self, timeout: float) -> Delivery | None:
-        """The next delivery, None at the end. Raises what the producer met, TimeoutError, or RuntimeError after a fork."""
+        """The next delivery, None at the end. Raises the producer's error, TimeoutError, or RuntimeError after a fork."""
         if self.owner not in (None, os.getpid()):
             raise RuntimeError(
-                "DataLoader: this iterator was begun before the process was forked, and its threads did not follow; call "
-                "iter(loader) in the new process"
+                "DataLoader: this iterator was begun before the process was forked, and threads do not survive a fork; "
+                "call iter(loader) in the new process"
             )
         with self.changed:
             if not self.changed.wait_for(lambda: self.ready, timeout):
-                raise TimeoutError(
-                    f"DataLoader: no batch within {timeout:g} s; the source hangs, or it needs a longer timeout="
-                )
+                raise TimeoutError(f"DataLoader: no batch within {timeout:g} s; the source hangs, or needs a longer timeout=")
             item = self.ready.popleft()
             self.changed.notify_all()
         if isinstance(item, BaseException):
             try:
                 raise item
             finally:
-                del item  # or the error and its traceback would hold each other, and the batch with them
+                del item  # or the error and its traceback would keep each other alive, and the batch with them
         return item
 
     def close(self) -> None:
-        if self.owner not in (None, os.getpid()):  # a lock may be held by a thread that is not here
+        if self.owner not in (None, os.getpid()):  # a thread that the fork did not copy may hold a lock
             return
-        self.closed = True  # before the lock: Ctrl-C may strike in the next line
+        self.closed = True  # before the lock, since Ctrl-C may strike in the next line
         with self.changed:
             self.ready.clear()
             self.changed.notify_all()
         if self.thread.ident is None:
             self.fetcher.close()
             return
-        if self.thread is threading.current_thread():  # the garbage collector may run a generator's end in any thread
+        if self.thread is threading.current_thread():  # the garbage collector may close a generator in any thread
             return
         self.thread.join(CLOSE_SECONDS)
         if self.thread.is_alive() and isinstance(self.fetcher, ProcessFetcher):
             self.fetcher.terminate()
-        for _ in range(2):  # torch's signal handler may report the workers' death here
+        for _ in range(2):  # torch's signal handler may raise here for the workers that were ended
             with contextlib.suppress(RuntimeError):
                 self.thread.join(JOIN_SECONDS)
 
 
 class NextEpoch:
-    """The pipeline of an epoch that has begun before the loop asks for it, at most one, and the one that the loop has taken.
+    """The pipeline of at most one epoch that began before the loop asked for it, and the pipeline that the loop now uses.
 
-    Ctrl-C may strike between any two lines, so a pipeline with running threads is referred to from here until it is closed.
+    Ctrl-C may strike between any two lines, so pipelines with running threads are referenced here until they are closed.
     """
 
     def __init__(self) -> None:
@@ -215,7 +214,7 @@ class NextEpoch:
         self.taken: ThreadPipeline | InlinePipeline | None = None
 
     def has(self, plan: EpochPlan) -> bool:
-        return self.begun == (plan.epoch, plan.share, os.getpid())  # threads do not follow into a forked process
+        return self.begun == (plan.epoch, plan.share, os.getpid())  # threads do not survive a fork
 
     def begin(self, plan: EpochPlan, pipeline: ThreadPipeline | InlinePipeline) -> None:
         self.discard()
@@ -223,7 +222,7 @@ class NextEpoch:
         pipeline.start()
 
     def pop(self, plan: EpochPlan) -> ThreadPipeline | InlinePipeline | None:
-        """The pipeline of this epoch from its first sample on, or None; one of another epoch, share or process is ended."""
+        """The pipeline that was begun for exactly this plan, or None; any other one is closed."""
         if plan.start or not self.has(plan):
             self.discard()
         self.taken = self.pipeline
@@ -231,44 +230,44 @@ class NextEpoch:
         return self.taken
 
     def discard(self) -> None:
-        """End what was begun early."""
+        """Close the pipeline that was begun early."""
         if self.pipeline is not None:
             self.pipeline.close()
         self.pipeline = self.begun = None
 
     def close(self) -> None:
-        """End all, when nobody will ask for more."""
+        """Close both pipelines, when the loader is deleted."""
         self.discard()
         if self.taken is not None:
             self.taken.close()
 
 
 CLOSE_SECONDS = 2.0
-"""Seconds that worker processes have to finish their batch when the consumer leaves, before they are ended."""
+"""Seconds that worker processes have to finish their batch when the consumer leaves; then they are terminated."""
 
 LIVE: weakref.WeakSet[ThreadPipeline] = weakref.WeakSet()
 
 
 @atexit.register
 def close_all() -> None:
-    """End producers whose iterators are still alive when the program ends: a thread must not run into the shutdown."""
+    """Close pipelines that are still alive when the program ends, so that no thread runs into the interpreter's shutdown."""
     for producer in list(LIVE):
         producer.close()
 
 
 @cache
 def stream_of(device: torch.device) -> torch.cuda.Stream:
-    """The one stream of all epochs and loaders on a CUDA device.
+    """The one side stream of all epochs and loaders on a CUDA device.
 
-    torch's allocator gives memory out again only on the stream that it was freed on; torch has 32 streams a device, in turn,
-    so that with a new one each epoch 32 of them would each keep an epoch's memory.
+    torch's allocator reuses memory only on the stream on which it was freed, and torch hands out 32 streams per device in turn.
+    With a new stream each epoch, 32 of them would each keep the memory of an epoch.
     """
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 @contextlib.contextmanager
 def side_stream(device: torch.device) -> Iterator[torch.cuda.Stream | None]:
-    """A CUDA stream beside the consumer's, so that transfer and augmentation overlap its kernels; None elsewhere."""
+    """A CUDA stream beside the consumer's, so that transfer and augmentation overlap its kernels; None on other devices."""
     if device.type != "cuda":
         yield None
         return

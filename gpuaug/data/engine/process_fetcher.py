@@ -1,4 +1,4 @@
-"""Fetching by worker processes, for a user's Python code."""
+"""Fetching by worker processes, for Datasets that run a user's Python code."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from ..sources.targets import Collate, each_tensor
 from .bad_samples import OnError
 from .batch import DecodedBatch, FetchConfig, load_batch
 
-SHARED = "/dev/shm"
-"""Where Linux keeps shared memory; a container has 64 MB of it unless told otherwise."""
+SHARED_MEMORY = "/dev/shm"
+"""Where Linux keeps shared memory; Docker gives a container 64 MB of it by default."""
 
-DYING = 1.0
-"""Seconds that a killed process may take to be gone."""
+DEATH_SECONDS = 1.0
+"""Seconds that a killed process may take to end."""
 
 
 class ProcessFetcher:
-    """Worker processes, run by torch's DataLoader; each gives whole batches, their pixels in one buffer."""
+    """Worker processes of torch's DataLoader; each makes whole batches, with their pixels in one buffer."""
 
     def __init__(self, source: Itemized, batches: Iterator[Index], workers: FetchConfig) -> None:
-        generator = torch.Generator().manual_seed(workers.seed)  # or torch would draw from its global one
+        generator = torch.Generator().manual_seed(workers.seed)  # or torch would draw from its global generator
         loader: torch_data.DataLoader[Any] = torch_data.DataLoader(
-            Batches(source, workers.on_error, workers.collate, workers.count * workers.ahead),
+            BatchDataset(source, workers.on_error, workers.collate, workers.count * workers.ahead),
             batch_size=None,
-            sampler=Once(batches),
+            sampler=OneEpochSampler(batches),
             num_workers=workers.count,
             prefetch_factor=workers.ahead,
             collate_fn=unchanged,
@@ -44,7 +44,7 @@ class ProcessFetcher:
             worker_init_fn=workers.init,
             multiprocessing_context=workers.context,
         )
-        # torch cannot take back half of its processes; it draws their seeds on the default device, which they inherit.
+        # An interrupt would leave some processes behind. torch draws seeds on the default device, which workers inherit.
         with uninterrupted(), default_on_cpu():
             self.engine: Any = iter(loader)
 
@@ -58,32 +58,32 @@ class ProcessFetcher:
                 raise made
             fetched: DecodedBatch = ForkingPickler.loads(made)
         except (ConnectionError, EOFError, FileNotFoundError) as error:
-            # A batch's memory is asked for from its worker, which may die just then: torch looks whether it lives too early.
-            if "in DataLoader worker process" in str(error) or not wait(self.sentinels(), DYING):
+            # The worker may die while its batch's memory is handed over, after torch has checked that it is alive.
+            if "in DataLoader worker process" in str(error) or not wait(self.sentinels(), DEATH_SECONDS):
                 raise
             raise RuntimeError("DataLoader: a worker process died before it had handed over its batch") from error
-        # A worker's tensors lie in shared memory, one open descriptor each: too many for who collects an epoch's targets.
+        # A worker's tensors hold one open descriptor each, too many for a loop that collects the targets of an epoch.
         return replace(fetched, target=each_tensor(fetched.target, torch.Tensor.clone))
 
     def sentinels(self) -> list[int]:
-        """What becomes ready when a worker has died."""
+        """Handles that become ready when a worker dies."""
         return [process.sentinel for process in self.engine._workers]
 
     def terminate(self) -> None:
-        """End the processes at once, so that a thread that waits for them wakes up with an error."""
+        """Terminate the processes, so that a thread that waits for them wakes up with an error."""
         for process in self.engine._workers:
-            with contextlib.suppress(RuntimeError):  # torch's signal handler reports the death that is meant
+            with contextlib.suppress(RuntimeError):  # torch's signal handler reports the intended death
                 process.terminate()
 
     def close(self) -> None:
-        self.engine._shutdown_workers()  # by name, since a traceback may keep the iterator alive
+        self.engine._shutdown_workers()  # called directly, since a traceback may keep the iterator alive
 
 
-class Batches(torch_data.Dataset[Any]):
-    """A Dataset whose items are batches, since torch's workers ask for one item at a time.
+class BatchDataset(torch_data.Dataset[Any]):
+    """A Dataset whose items are whole batches, since torch's workers ask for one item at a time.
 
-    They come pickled, their tensors as handles of shared memory. torch would pickle them in a thread, where an error loses the
-    batch, and the consumer waits for it in vain. ahead: batches that may be in shared memory at a time.
+    Batches are pickled here, with their tensors as handles of shared memory. torch would pickle them in a thread, where an
+    error loses the batch and the consumer waits for it in vain. ahead: batches that may be in shared memory at a time.
     """
 
     def __init__(self, source: Loaded, on_error: OnError, collate: Collate, ahead: int) -> None:
@@ -104,21 +104,21 @@ class Batches(torch_data.Dataset[Any]):
             return RuntimeError(f"DataLoader: a batch of {len(index)}{needed} {self.crowded(error)}")
 
     def crowded(self, error: RuntimeError) -> str:
-        """What to say where a batch does not fit into shared memory."""
+        """The rest of the message if a batch does not fit into shared memory."""
         try:
-            whole, _, free = (f"{size / 2**20:.1f} MiB" for size in shutil.disk_usage(SHARED))
-            place = f"{SHARED}, which has {whole}, {free} of them free"
+            whole, _, free = (f"{size / 2**20:.1f} MiB" for size in shutil.disk_usage(SHARED_MEMORY))
+            where = f"{SHARED_MEMORY}, which has {whole}, {free} of them free"
         except OSError:  # not Linux
-            place = "shared memory"
+            where = "shared memory"
         return (
-            f"did not fit into {place} ({error}). Worker processes hand batches over there, up to num_workers x "
+            f"did not fit into {where} ({error}). Worker processes hand batches over there, up to num_workers x "
             f"prefetch_factor = {self.ahead} of them at a time. Give the container more, as `docker run --shm-size=8g` does, "
-            "or choose a smaller prefetch_factor, batch_size or num_workers; num_workers=0 needs none"
+            "or choose a smaller prefetch_factor, batch_size or num_workers; num_workers=0 needs no shared memory"
         )
 
 
-class Once(torch_data.Sampler[Index]):
-    """An iterator as a sampler, for one epoch."""
+class OneEpochSampler(torch_data.Sampler[Index]):
+    """An iterator as a sampler that can be iterated once."""
 
     def __init__(self, batches: Iterator[Index]) -> None:
         self.batches = batches
@@ -133,7 +133,7 @@ def unchanged(batch: Any) -> Any:
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Hold Ctrl-C back until the block is left; only the main thread ever sees one."""
+    """Delay Ctrl-C until the block is left; only the main thread receives it."""
     before = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or before is None:
         yield

@@ -1,4 +1,4 @@
-"""What an epoch spent its time on, stage by stage, and what to change: counters without locks, read by the consumer."""
+"""Where the time of an epoch goes, stage by stage, and what to change."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import TypeAlias
 import torch
 
 ENOUGH = 0.05
-"""Data wait below which nothing about the loader is worth a change."""
+"""Share of waiting below which the loader is not worth a change."""
 
 Stamp: TypeAlias = "float | torch.cuda.Event"
 
 
 def stamp(device: torch.device) -> Stamp:
-    """A point in time: on CUDA in the current stream's, since its kernels run after the call that launched them."""
+    """A point in time; on CUDA an event on the current stream, since kernels run after the call that launched them."""
     if device.type != "cuda":
         return perf_counter()
     event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
@@ -32,15 +32,37 @@ def seconds(first: Stamp, second: Stamp) -> float:
     return float(first.elapsed_time(second)) / 1e3
 
 
+def remedy(stage: str, workers: int, option: str = "num_workers=", cuda: str = "device='cuda'") -> str:
+    """What makes a stage of the loader faster. option, cuda: how the reader spells these two settings."""
+    cores = os.cpu_count() or 1
+    now = f"{option}{workers}, {cores} cores"
+    more = f"raise {option.rstrip('= ')} ({now})" if workers < cores else f"more workers will not help ({now})"
+    return {
+        "read": f"{more}, put the data on a faster disk, or make fewer and larger files of it",
+        "decode": f"{more}, or store the pictures at about twice the size of the views (`gpuaug pack`)",
+        "load": f"{more}, or speed up the Dataset's own __getitem__",
+        "transfer": "store smaller pictures, or use larger batches",
+        "augment": f"use {cuda} or a cheaper policy (`print(loader.augment)` shows its cost)",
+    }[stage]
+
+
 @dataclass(frozen=True)
 class Stats:
-    """One epoch so far.
+    """The timing of one epoch so far.
 
-    samples: delivered; bad: of which no view was made. workers: decoding in parallel; 0 is the consumer's own thread. makers:
-    threads that make views in parallel: on the CPU, those that decode.
-    elapsed: seconds since the first `next()`. wait: seconds of these inside `next()`; first_wait: inside the first one.
-    read, decode, transfer, augment: seconds that a sample takes in each stage, of one worker; None where it was not measured
-    (a Dataset's own code counts as read; decode is then 0).
+    Attributes:
+        epoch: Number of the epoch.
+        samples: Samples delivered.
+        bad: Bad samples, which were skipped or replaced.
+        workers: Threads or processes that read and decode; 0 if the consumer's own thread does.
+        elapsed: Seconds since the first `next()`.
+        wait: Seconds of `elapsed` spent inside `next()`.
+        first_wait: Seconds spent inside the first `next()`.
+        read: Seconds per sample that one worker takes to read; None if not measured. A Dataset's own code counts as reading.
+        decode: Seconds per sample that one worker takes to decode; 0 for a Dataset.
+        transfer: Seconds per sample for the copy to the device.
+        augment: Seconds per sample that one thread takes to make views; on CUDA the GPU's time.
+        makers: Threads that make views; on the CPU the threads that decode do.
     """
 
     epoch: int
@@ -58,22 +80,22 @@ class Stats:
 
     @property
     def data_wait(self) -> float:
-        """Share of the time that the consumer spent waiting in `next()`, 0..1."""
+        """Share of the elapsed time that the consumer spent waiting in `next()`, 0..1."""
         return self.wait / self.elapsed if self.elapsed else 0.0
 
     @property
     def rates(self) -> dict[str, float]:
-        """Stage -> samples/s that it alone would reach with these workers; a stage that takes no time is left out."""
+        """Stage -> samples/s that it would reach alone with these workers; stages that take no time are left out."""
         cost = {"read": self.read, "decode": self.decode, "transfer": self.transfer, "augment": self.augment}
         parallel = {"read": max(self.workers, 1), "decode": max(self.workers, 1), "transfer": 1, "augment": self.makers}
         return {k: parallel[k] / c for k, c in cost.items() if c}
 
     @property
     def bottleneck(self) -> str:
-        """ "consumer" where it hardly waits; "start" where the first batch is most of the wait; else the slowest stage.
+        """ "consumer" if it hardly waits, "start" if most of the wait was for the first batch, else the slowest stage.
 
-        Reading and decoding share the workers, transfer and augmentation one thread, unless all share the workers; the
-        slower group is named by its slowest stage.
+        Reading and decoding share the workers; transfer and augmentation share one thread, or the same workers on the CPU. The
+        result is the slowest stage of the slower of these two groups.
         """
         if self.data_wait < ENOUGH or not self.rates:
             return "consumer"
@@ -87,17 +109,11 @@ class Stats:
     @property
     def advice(self) -> str:
         """The bottleneck in words, and what to change."""
-        cores = os.cpu_count() or 1
-        workers = f"num_workers={self.workers}, {cores} cores"
-        more = f"raise num_workers ({workers})" if self.workers < cores else f"more workers will not help ({workers})"
-        return {
-            "consumer": "the loop itself; the loader keeps up",
-            "start": "the first batch; set persistent_workers=True, which begins an epoch while the one before ends",
-            "read": f"reading; {more}, put the data on a faster disk, or make fewer and larger files of it",
-            "decode": f"decoding; {more}, or store smaller pictures, since views are small",
-            "transfer": "the copy to the device; store smaller pictures, or use larger batches",
-            "augment": "augmentation; use device='cuda' or a cheaper policy (`print(loader.augment)` shows its cost)",
-        }[self.bottleneck]
+        if self.bottleneck == "consumer":
+            return "the training loop itself; the loader keeps up"
+        if self.bottleneck == "start":
+            return "the first batch; set persistent_workers=True, which begins an epoch while the one before it ends"
+        return f"{self.bottleneck}; {remedy(self.bottleneck, self.workers)}"
 
     def __str__(self) -> str:
         speed = f" ({self.samples / self.elapsed:,.0f}/s)" if self.elapsed else ""
@@ -111,7 +127,7 @@ class Stats:
 
 
 class Meter:
-    """Counts one epoch, in the consumer's thread."""
+    """Counts one epoch in the consumer's thread, so without locks."""
 
     def __init__(self, epoch: int, workers: int, makers: int = 1) -> None:
         self.epoch = epoch
@@ -124,14 +140,14 @@ class Meter:
         self.pending: deque[tuple[int, Sequence[Stamp]]] = deque()
 
     def waited(self, began: float) -> None:
-        """The consumer has come back from a `next()` that it entered at `began`."""
+        """Count a `next()` that the consumer entered at `began` and has just left."""
         self.ended = perf_counter()
         if self.began is None:
             self.began, self.first_wait = began, self.ended - began
         self.wait += self.ended - began
 
     def add(self, samples: int, bad: int, read: float, decode: float, stamps: Sequence[Stamp]) -> None:
-        """A batch of `samples`. stamps: before transfer, between, and after augmentation."""
+        """Count a batch. stamps: before transfer, between transfer and augmentation, and after it."""
         self.samples += samples
         self.bad += bad
         self.read += read

@@ -1,4 +1,4 @@
-"""How many cores torch's operations take in a thread of ours."""
+"""How many cores torch's operations use in the loader's threads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LOCK = threading.Lock()
 
 
 def renew() -> None:
-    """In a forked process: the thread that held the lock is not there to give it back."""
+    """Make a new lock in a forked process, where a thread that held the old one does not exist."""
     global LOCK
     LOCK = threading.Lock()
 
@@ -21,12 +21,12 @@ if hasattr(os, "register_at_fork"):
 
 
 def limit_torch_threads(count: int) -> None:
-    """Let torch's operations in this thread, which has run none yet, use so many cores, on the CPU.
+    """Limit the CPU cores that torch's operations use in this thread, which has run none yet.
 
-    `torch.set_num_threads` also sets the number of threads yet to come, the user's too; that is put back.
+    `torch.set_num_threads` also changes the default for threads that start later, the user's too, so it is restored.
     """
     with LOCK:
-        default = torch.get_num_threads()  # to ask is to be given the default, which a later question would do otherwise
+        default = torch.get_num_threads()  # the first call in a thread applies the default, so it must come before the limit
         torch.set_num_threads(count)
         other = threading.Thread(target=torch.set_num_threads, args=(default,), name="gpuaug-default", daemon=True)
         other.start()

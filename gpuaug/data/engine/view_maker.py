@@ -1,4 +1,4 @@
-"""Making the views of an epoch's samples: draw, then augment, in whichever thread has the pixels."""
+"""Making the views of an epoch's samples: draw, then augment, in the thread that has the pixels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..sources import Index
 
 @dataclass(frozen=True)
 class ViewMaker:
-    """What the views of a sample follow from, beside its pixels."""
+    """Everything that the views of a sample depend on, beside its pixels and index."""
 
     augment: Augmenter
     seed: int
@@ -29,13 +29,13 @@ class ViewMaker:
     def views(
         self, images: Images, draws: Draws, frames: Boxes | None = None, out: Sequence[torch.Tensor] | None = None
     ) -> list[torch.Tensor]:
-        """The views, in `out` where it is given. frames: (B, 4), a `Region`'s each, where images are parts of pictures."""
+        """The views, written to `out` if it is given. frames: (B, 4), the frame of each `Region` if images are regions."""
         return self.augment(images, draws if frames is None else crops_in_regions(draws, frames), out)
 
 
 @dataclass(frozen=True)
 class LazyDraws:
-    """The draws of one batch: made when they are asked for, once."""
+    """The draws of one batch, computed at the first access."""
 
     maker: ViewMaker
     index: Index

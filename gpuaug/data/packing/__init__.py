@@ -1,1 +1,1 @@
-"""Packing: a data set is decoded and resized once, for `gpuaug pack`."""
+"""Packing: decoding and resizing a dataset once, for `gpuaug pack`."""

@@ -1,4 +1,4 @@
-"""What packing stores: the pixels of an image made smaller, as JPEG in tar shards or as rows of one array."""
+"""What packing stores: smaller images, as JPEG in tar shards or as rows of one array."""
 
 from __future__ import annotations
 
@@ -18,22 +18,24 @@ from ..decoders.pillow import Pixels
 from ..sources.packed import PIXELS, TARGETS
 
 Part = dict[str, Any]
-"""What the manifest says of a part: count and sha256, of a shard also name and bytes; `skipped`, where samples were."""
+"""A part in the manifest: count and sha256, for a shard also name and bytes, and `skipped` if samples were left out."""
 
 
 def encode_jpeg(pixels: Pixels, size: int, quality: int, name: str) -> bytes:
-    """A JPEG file with the shorter edge `size`, by PIL's antialiased bicubic filter; a smaller picture keeps its size."""
+    """A JPEG file whose shorter edge is `size`, by PIL's antialiased bicubic filter; a smaller picture keeps its size."""
     image = Image.fromarray(pixels) if min(pixels.shape[:2]) <= size else resized(pixels, size)
     file = io.BytesIO()
     try:
         image.save(file, "JPEG", quality=quality)
     except OSError as error:  # an edge of more than 65500 pixels
-        raise ValueError(f"{name}: {image.width} x {image.height} pixels cannot be a JPEG ({error}); use raw") from error
+        raise ValueError(
+            f"{name}: {image.width} x {image.height} pixels cannot be stored as JPEG ({error}); use the format raw"
+        ) from error
     return file.getvalue()
 
 
 def square(pixels: Pixels, size: int) -> Pixels:
-    """The middle of the picture resized to a shorter edge of `size`, uint8 (size, size, 3)."""
+    """The middle of the picture, after a resize of its shorter edge to `size`; uint8 (size, size, 3)."""
     image = resized(pixels, size)
     left, top = round((image.width - size) / 2), round((image.height - size) / 2)  # as torchvision's CenterCrop
     return np.asarray(image.crop((left, top, left + size, top + size)))
@@ -48,23 +50,23 @@ def resized(pixels: Pixels, size: int) -> Image.Image:
 
 class Writer(Protocol):
     def usable(self, number: int, part: Part) -> bool:
-        """Whether a part that the journal names is there still."""
+        """Whether a part that the journal names still exists."""
         ...
 
     def write(self, number: int, first: int, items: Iterable[tuple[int, bytes]]) -> Part:
-        """Store samples, each its number in the source and its data, so that they survive a crash.
+        """Store the samples of a part so that they survive a crash.
 
-        first: how many were stored before.
+        items: number in the source, and data, of each sample. first: number of samples stored before.
         """
         ...
 
     def finish(self, targets: npt.NDArray[np.int64], parts: list[Part]) -> None:
-        """All parts are written. targets: of the samples that were stored."""
+        """Finish after all parts are written. targets: those of the samples that were stored."""
         ...
 
 
 class ShardWriter:
-    """Parts are tar shards `FOLDER-000000.tar` with members `00000000.jpg` and, where there is a class, `00000000.cls`.
+    """Writes parts as tar shards `FOLDER-000000.tar` with members `00000000.jpg` and, if there is a class, `00000000.cls`.
 
     Members have no date and no owner, so that the same data give the same bytes.
     """
@@ -83,7 +85,7 @@ class ShardWriter:
             for i, data in items:
                 count += 1
                 add(tar, f"{i:08}.jpg", data)
-                if self.targets[i] != -1:  # which is what a sample without a class has
+                if self.targets[i] != -1:  # -1 means no class
                     add(tar, f"{i:08}.cls", b"%d" % self.targets[i])
         return {"name": path.name, "count": count, "bytes": path.stat().st_size, "sha256": sha256_of(path)}
 
@@ -98,15 +100,15 @@ def add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
 
 
 def bytes_in_tar(data: int, labelled: bool) -> int:
-    """Bytes that a sample takes in a shard: members are padded to whole blocks, each after a block of its own."""
+    """Bytes that a sample takes in a shard: each member has a header block and is padded to whole blocks."""
     block = tarfile.BLOCKSIZE
     return block + -(-data // block) * block + 2 * block * labelled
 
 
 class RowWriter:
-    """Parts are ranges of rows of one array, which has a temporary name until all of them are there.
+    """Writes parts as ranges of rows of one array, whose file has a temporary name until all parts are written.
 
-    A part's checksum is that of its bytes in the file; the header of the array belongs to the first.
+    The checksum of a part covers its bytes in the file; the header of the array belongs to the first part.
     """
 
     def __init__(self, dst: Path, count: int, size: int) -> None:
@@ -116,7 +118,7 @@ class RowWriter:
         self.header = self.header_of(count)
 
     def header_of(self, count: int) -> bytes:
-        """As long for any count: NumPy leaves room for its digits."""
+        """The header of the array, of the same length for any count, since NumPy leaves space for its digits."""
         header = io.BytesIO()
         shape = (count, self.size, self.size, 3)
         np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
@@ -155,13 +157,13 @@ class RowWriter:
 
 
 def npy_bytes(array: npt.NDArray[np.int64]) -> bytes:
-    """An array as a `.npy` file."""
+    """The bytes of a `.npy` file that holds the array."""
     file = io.BytesIO()
     np.save(file, array)
     return file.getvalue()
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, as `sha256sum` prints it."""
+    """SHA-256 of a file in hexadecimal, as `sha256sum` prints it."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,7 +1,7 @@
-"""Packing: a data set is decoded and resized once, into WebDataset shards of JPEG or one array of raw pixels.
+"""Packing: decode and resize a dataset once, into WebDataset shards of JPEGs or one array of raw pixels.
 
-Work is done part by part: a shard of JPEG, or a range of rows. A finished part is on the disk and in the journal before the
-next is begun, so that a packing that was interrupted goes on there, and ends in the same bytes.
+Work is done part by part; a part is a shard, or a range of rows of the array. A finished part is on the disk and in the journal
+before the next one begins, so an interrupted packing can go on from there, and ends with the same bytes.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ from .formats import Part, RowWriter, ShardWriter, Writer, bytes_in_tar, encode_
 T = TypeVar("T")
 OPTIONS = ("format", "size", "quality", "shard_size", "count")
 ON_ERROR = ("raise", "skip")
-Made: TypeAlias = bytes | OSError | ValueError
+PackResult: TypeAlias = bytes | OSError | ValueError
 """The packed data of an image, or why it cannot be packed."""
 
 Skipped = dict[str, Any]
-"""What the manifest says of a sample that was left out: index in the source, name and reason."""
+"""A sample that was left out, in the manifest: index in the source, name and reason."""
 
 PROBES = 16
-"""Images a thread that the estimate is made from."""
+"""Images per thread that the estimate is based on."""
 
 
 @dataclass(frozen=True)
 class Packing:
     """How to pack.
 
-    format: "jpeg", with a shorter edge of at most `size` pixels, or "raw", all `size` x `size`. quality: of JPEG, 1..100.
-    shard_size: images in a part, which is a shard or a range of rows with a checksum of its own.
+    format: "jpeg", with a shorter edge of at most `size` pixels, or "raw", exactly `size` x `size`. quality: of JPEG, 1..100.
+    shard_size: images in a part, which is a shard, or a range of rows with its own checksum.
     """
 
     format: str = "jpeg"
@@ -74,14 +74,28 @@ def pack(
     say: Callable[[str], None] = print,
     on_error: str = "raise",
     max_pixels: int = MAX_PIXELS,
+    labels: bool = True,
 ) -> None:
-    """Pack what lies at a path (see `given.from_path`) into a folder, or go on where an earlier run ended.
+    """Pack the dataset at a path into a folder, or go on where an earlier run ended.
 
-    workers: threads that read, decode and encode. say: told what is to come, before it begins, and what was skipped. on_error:
-    "raise" for an image that cannot be packed, or "skip" to leave it out and name it in the manifest; parts are of the same
-    samples either way, so that a packing which an error has ended goes on with "skip". max_pixels: of one picture.
-    Raises ValueError for an option out of range or a source that is packed raw already, FileExistsError for a folder that
-    holds something else, DecodeError naming an image that cannot be decoded, and OSError where the disk is too small.
+    Parts hold the same samples for either value of on_error, so a packing that an error has ended can go on with "skip".
+
+    Args:
+        src: Path of a folder or of shards (see `sources.resolve.from_path`).
+        dst: Folder to write: new, empty, or of an interrupted run with the same arguments.
+        packing: Format, size and quality.
+        workers: Threads that read, decode and encode.
+        say: Called with lines that announce what will be written, and with those that list skipped images.
+        on_error: "raise" for an image that cannot be packed, or "skip" to leave it out and list it in the manifest.
+        max_pixels: Largest number of pixels in a picture.
+        labels: Whether to store the labels that the source has. False packs all images of a folder, inside and outside of
+            class folders.
+
+    Raises:
+        ValueError: If an option is out of its range, or the source is packed raw already.
+        FileExistsError: If `dst` holds something else.
+        DecodeError: If an image cannot be decoded; the message names it.
+        OSError: If the disk is too small.
     """
     if not is_integer(workers) or workers < 1:
         raise ValueError(f"pack: workers must be an integer of at least 1, got {workers!r}")
@@ -91,15 +105,15 @@ def pack(
         raise ValueError(f"pack: max-pixels must be an integer of at least 1, got {max_pixels!r}")
     dst = dst.expanduser().absolute()
     if Path(src).expanduser().resolve() in dst.resolve().parents:
-        raise ValueError(f"{dst}: lies in {src}, and would be taken for a class of it; give a folder elsewhere")
-    source = packable_source(src)
-    targets = np.full(len(source), -1, dtype=np.int64)  # which is what a sample without a class has
+        raise ValueError(f"{dst}: lies inside {src}, where it would count as a class; give a folder elsewhere")
+    source = packable_source(src, labels)
+    targets = np.full(len(source), -1, dtype=np.int64)  # -1 means no class
     if source.labelled:
         targets = source.target(np.arange(len(source))).numpy()
     manifest = manifest_of(source, targets, packing)
     parts = finished_parts(dst, manifest)
     if parts is None:
-        say(f"{dst}: is packed already; `gpuaug pack --verify {dst}` checks it")
+        say(f"{dst}: is already packed; `gpuaug pack --verify {dst}` checks it")
         return
     raw = packing.format == "raw"
     writer: Writer = RowWriter(dst, len(targets), packing.size) if raw else ShardWriter(dst, targets)
@@ -108,27 +122,27 @@ def pack(
     parts = parts[:done]
     todo = range(ranges[done].start, len(targets)) if done < len(ranges) else range(0)
 
-    def make(i: int) -> Made:
+    def pack_image(i: int) -> PackResult:
         name = source.name(i)
         try:
             pixels = decode(source.read(i), name, max_pixels)
             return square(pixels, packing.size).tobytes() if raw else encode_jpeg(pixels, packing.size, packing.quality, name)
-        except (OSError, ValueError) as error:  # the latter of shapes that cannot be resized, or cannot be a JPEG
+        except (OSError, ValueError) as error:  # ValueError for a shape that cannot be resized or stored as JPEG
             if on_error == "skip":
                 return error
             if isinstance(error, DecodeError):
-                raise DecodeError(f"{error}; --on-error skip leaves such images out, and goes on from here") from error
+                raise DecodeError(f"{error}; --on-error skip leaves out such images and goes on from here") from error
             raise
 
     with ThreadPoolExecutor(workers) as pool:
         if todo:
-            announce(pool, make, targets, todo, packing, workers, dst, say)
+            announce(pool, pack_image, targets, todo, packing, workers, dst, say)
         dst.mkdir(parents=True, exist_ok=True)
-        for left in dst.glob(f".*{TEMPORARY}"):  # by a run that was killed
+        for left in dst.glob(f".*{TEMPORARY}"):  # left by a run that was killed
             left.unlink()
         write_json(dst / PROGRESS, {**manifest, "parts": parts})
         with tqdm(total=len(targets), initial=len(targets) - len(todo), desc="packing", unit=" images") as bar:
-            items = with_progress(map_in_order(pool, make, todo, 4 * workers), bar)
+            items = with_progress(map_in_order(pool, pack_image, todo, 4 * workers), bar)
             for k in range(done, len(ranges)):
                 skipped: list[Skipped] = []
                 first = sum(part["count"] for part in parts)
@@ -149,8 +163,8 @@ def pack(
         say(f"  {one['name']}: {one['reason']}")
 
 
-def keep_good(rows: range, items: Iterable[Made], source: Encoded, skipped: list[Skipped]) -> Iterator[tuple[int, bytes]]:
-    """Those of the samples that could be packed, and their numbers; the others are added to `skipped`."""
+def keep_good(rows: range, items: Iterable[PackResult], source: Encoded, skipped: list[Skipped]) -> Iterator[tuple[int, bytes]]:
+    """Numbers and data of the samples that could be packed; the others are added to `skipped`."""
     for i, made in zip(rows, items, strict=True):
         if isinstance(made, bytes):
             yield i, made
@@ -158,18 +172,18 @@ def keep_good(rows: range, items: Iterable[Made], source: Encoded, skipped: list
             skipped.append({"index": i, "name": short_name(source, i), "reason": str(made).removeprefix(f"{source.name(i)}: ")})
 
 
-def packable_source(src: str) -> Encoded:
-    """The source at a path, if it can be packed."""
-    source = from_path(src, advice="to pack images without classes, give a folder of images alone")
+def packable_source(src: str, labels: bool) -> Encoded:
+    """The source at a path. Raises ValueError if it cannot be packed."""
+    source = from_path(src, None if labels else False, advice="to pack images without classes, give a folder of images alone")
     if not len(source):
         raise ValueError(f"{src}: there are no images in it")
     if not is_encoded(source):
-        raise ValueError(f"{src}: holds raw pixels already; pack what it was made from")
+        raise ValueError(f"{src}: holds raw pixels already; pack the files that it was made from")
     return source
 
 
 def manifest_of(source: Encoded, targets: Index, packing: Packing) -> dict[str, Any]:
-    """The manifest but for its parts. source: a checksum of all samples' names (file and folder alone) and classes."""
+    """The manifest without its parts; its `source` is a checksum of the classes and short names of all samples."""
     checksum = hashlib.sha256(targets.tobytes())
     for i in range(len(source)):
         checksum.update(short_name(source, i).encode(errors="surrogateescape") + b"\0")
@@ -180,14 +194,14 @@ def manifest_of(source: Encoded, targets: Index, packing: Packing) -> dict[str, 
 
 
 def short_name(source: Encoded, i: int) -> str:
-    """A sample's file and folder alone, which stay where a data set moves."""
+    """The last folder and the file of a sample's path, which stay the same if the dataset is moved."""
     return "/".join(source.name(i).split("/")[-2:])
 
 
 def finished_parts(dst: Path, manifest: dict[str, Any]) -> list[Part] | None:
-    """The parts that an earlier run of the same packing has finished; None where it has finished them all.
+    """The parts that an earlier run of the same packing has finished; None if it has finished all of them.
 
-    Raises FileExistsError where the folder holds anything else.
+    Raises FileExistsError if the folder holds anything else.
     """
     if dst.exists() and not dst.is_dir():
         raise FileExistsError(f"{dst}: is a file; give a new folder")
@@ -202,20 +216,20 @@ def finished_parts(dst: Path, manifest: dict[str, Any]) -> list[Part] | None:
     try:
         earlier = json.loads(journal.read_text(encoding="utf-8"))
         parts = cast("list[Part]", earlier.pop("parts"))
-        if journal.name == MANIFEST:  # which counts what was stored
+        if journal.name == MANIFEST:  # its count leaves out skipped samples
             earlier["count"] += sum(len(part.get("skipped", ())) for part in parts)
         earlier.pop("targets_sha256", None)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise FileExistsError(f"{journal}: was not written by `gpuaug pack`; give a new or an empty folder") from error
     if differ := [key for key in {**manifest, **earlier} if manifest.get(key) != earlier.get(key)]:
         told = ", ".join(f"{key} {earlier.get(key)}" for key in OPTIONS if key in differ and key in earlier)
-        raise FileExistsError(f"{dst}: holds a packing of {told or 'other samples'}; pack like that, or into another folder")
+        raise FileExistsError(f"{dst}: holds a packing of {told or 'other samples'}; use the same options, or another folder")
     return None if journal.name == MANIFEST else parts
 
 
 def announce(
     pool: ThreadPoolExecutor,
-    make: Callable[[int], Made],
+    pack_image: Callable[[int], PackResult],
     targets: Index,
     todo: range,
     packing: Packing,
@@ -223,14 +237,15 @@ def announce(
     dst: Path,
     say: Callable[[str], None],
 ) -> None:
-    """Say what is to come, judged by a few samples. Raises OSError where the disk has too little room for it.
+    """Announce the size and the duration of the packing, estimated from a few samples.
 
-    Where none of these samples can be packed, the first one's error is raised, whatever on_error says.
+    Raises OSError if the disk is too small. If none of these samples can be packed, raises the first one's error, for any
+    on_error.
     """
     probes = np.unique(np.linspace(todo.start, todo.stop - 1, min(len(todo), PROBES * workers)).astype(int)).tolist()
-    make(probes[0])  # what is loaded with the first image is not counted
+    pack_image(probes[0])  # the first image also loads libraries, which shall not count
     start = time.perf_counter()
-    made = list(pool.map(make, probes))
+    made = list(pool.map(pack_image, probes))
     rate = len(made) / (time.perf_counter() - start)
     sizes = [len(data) if isinstance(data, bytes) else 0 for data in made]
     if not any(sizes):
@@ -247,15 +262,15 @@ def announce(
         say(f"going on after {len(targets) - len(todo):,} images")
     free = shutil.disk_usage(next(folder for folder in (dst, *dst.parents) if folder.exists())).free
     if (needed := int(np.mean(sizes) * len(todo))) > free:
-        raise OSError(f"{dst}: needs about {readable(needed)} more, but the disk has {readable(free)} left")
+        raise OSError(f"{dst}: needs about {readable(needed)} more, but the disk has only {readable(free)} left")
 
 
-def map_in_order(pool: ThreadPoolExecutor, make: Callable[[int], T], order: Iterable[int], ahead: int) -> Iterator[T]:
-    """`make(i)` for each i in order, in the pool's threads, at most `ahead` of them before the consumer."""
+def map_in_order(pool: ThreadPoolExecutor, task: Callable[[int], T], order: Iterable[int], ahead: int) -> Iterator[T]:
+    """Yield `task(i)` for each i in order; the pool's threads work on up to `ahead` of them before they are asked for."""
     rest, pending = iter(order), deque[Future[T]]()
     try:
         while True:
-            pending.extend(pool.submit(make, i) for i in islice(rest, ahead - len(pending)))
+            pending.extend(pool.submit(task, i) for i in islice(rest, ahead - len(pending)))
             if not pending:
                 return
             yield pending.popleft().result()
@@ -276,7 +291,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def readable(size: float) -> str:
-    """Bytes in decimal units, as disks are sold."""
+    """A number of bytes in decimal units."""
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000:
             return f"{size:.3g} {unit}"

@@ -1,4 +1,4 @@
-"""Verifying packed data: whether all that the manifest names is there, as it was written, and decodes."""
+"""Verifying packed data: whether everything in the manifest exists, is unchanged, and can be decoded."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ BLOCK = 256
 
 
 def verify(dst: Path, workers: int = 1, max_pixels: int = MAX_PIXELS) -> list[str]:
-    """What is wrong with a packed folder, each named; nothing where all is well. Raises what `read_manifest` does.
+    """The problems of a packed folder, one line each with the file's name; empty if there are none.
 
-    max_pixels: of one picture, as it was packed with.
+    max_pixels: limit on the pixels of a picture, as for packing. Raises what `read_manifest` raises.
     """
     dst = dst.expanduser()
     manifest = read_manifest(dst)
     problems = []
-    if sum(part["count"] for part in manifest.get("parts", [])) != manifest["count"]:  # or others wrote it
+    # A raw folder that another program wrote has no parts, so nothing in it can be verified.
+    if sum(part["count"] for part in manifest.get("parts", [])) != manifest["count"]:
         problems.append(f"{dst / MANIFEST}: the counts of its parts do not add up to {manifest['count']}")
     with tqdm(total=manifest["count"], desc="verifying", unit=" images") as bar:
         if manifest["format"] == "raw":
@@ -43,14 +44,14 @@ def verify(dst: Path, workers: int = 1, max_pixels: int = MAX_PIXELS) -> list[st
 
 def wrong_shard(path: Path, part: Part, pool: ThreadPoolExecutor, ahead: int, max_pixels: int) -> Iterator[str]:
     if not path.exists():
-        yield f"{path}: is not there"
+        yield f"{path}: is missing"
         return
     if (size := path.stat().st_size) != part["bytes"]:
         yield f"{path}: has {size} bytes, {part['bytes']} were written"
     elif sha256_of(path) != part["sha256"]:
         yield f"{path}: its bytes are not those that were written (SHA-256)"
     try:
-        shard = scan(str(path))  # not the cached index, which a changed byte need not outdate
+        shard = scan(str(path))  # not the cached index, which may survive a changed byte
     except ValueError as error:
         yield str(error)
         return

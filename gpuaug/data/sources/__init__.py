@@ -1,10 +1,12 @@
-"""Sources: where samples lie. Each is a small class with a length, names for error messages, and one way to read.
+"""Sources: where samples come from.
 
-workers = "threads"     read(i) -> encoded bytes, target(index): decoded here, in threads (Pillow releases the GIL)
+A source is a small class with a length, names of samples for error messages, and one way to read, which `workers` names:
+
+workers = "threads"     read(i) -> encoded bytes, target(index): decoded by our threads (Pillow releases the GIL)
 workers = "processes"   load(index) -> (Images, target), item(i) -> (pixels, target): a user's Python code, in worker processes
-workers = "none"        load(index) -> (Images, target): pixels in memory, referred to where they lie
+workers = "none"        load(index) -> (Images, target): pixels in memory, used in place
 
-`target` and `load` take what makes a batch's target of the list of its samples', and give None where there are no labels.
+`target` and `load` take the collate function, and return None as the target if there are no labels.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def name(self, i: int) -> str:
-        """What to call sample i in an error message, such as its path."""
+        """The name of sample i in error messages, such as its path."""
         ...
 
 
@@ -54,7 +56,7 @@ class Loaded(Source, Protocol):
 
 
 class Itemized(Loaded, Protocol):
-    """A source of single samples of decoded pixels; an OSError of one is its own affair, not the batch's."""
+    """A source that also gives single samples, so that an OSError concerns one sample rather than its batch."""
 
     def item(self, i: int) -> tuple[Pixels, Any]: ...
 
@@ -62,28 +64,33 @@ class Itemized(Loaded, Protocol):
 def collate_samples(
     items: Sequence[tuple[Pixels, Any]], index: Sequence[int], collate: Collate, name: Callable[[int], str]
 ) -> tuple[Images, Any]:
-    """A batch of the samples `index`; no target where they have none (see `collate_batch`)."""
+    """The batch of the samples `index`; its target is None if they have none (see `collate_batch`)."""
     target = collate_batch([target for _, target in items], collate, lambda k: name(index[k]))
     return Images.from_list([pixels for pixels, _ in items]), target
 
 
+def is_source(given: Any) -> bool:
+    """Whether an object follows one of the protocols above."""
+    return getattr(given, "workers", None) in ("threads", "processes", "none") and hasattr(given, "name")
+
+
 def is_encoded(source: Source) -> TypeGuard[Encoded]:
-    """Whether it gives encoded files, which threads of this process read and decode."""
+    """Whether a source gives encoded files, which threads of this process read and decode."""
     return source.workers == "threads"
 
 
 def is_itemized(source: Source) -> TypeGuard[Itemized]:
-    """Whether it runs a user's Python code for each sample, which belongs in worker processes."""
+    """Whether a source runs a user's Python code for each sample, which belongs in worker processes."""
     return source.workers == "processes"
 
 
 def is_in_memory(source: Source) -> TypeGuard[Loaded]:
-    """Whether it refers to pixels that are decoded already."""
+    """Whether a source holds decoded pixels in memory."""
     return source.workers == "none"
 
 
 def first_is_labelled(source: Itemized) -> bool:
-    """Whether the first sample that can be read has a target. Raises the first sample's OSError where none can be read."""
+    """Whether the first readable sample has a target. Raises the first sample's OSError if none can be read."""
     failed: OSError | None = None
     for i in range(len(source)):
         try:

@@ -1,4 +1,4 @@
-"""Arrays of images of one size, in memory or in a memory map."""
+"""Images of one size in an array, in memory or in a memory map."""
 
 from __future__ import annotations
 
@@ -14,31 +14,35 @@ from ...images import Images
 from ...ops import Size
 from ..decoders.pillow import Pixels
 from . import Index
-from .targets import Collate, collate_by_torch, collate_targets, refuse_geometric
+from .targets import Collate, collate_by_torch, collate_single, collate_targets, refuse_geometric
 
 
 def memory_layout(pixels: Pixels) -> tuple[Pixels, bool]:
-    """Images (N, H, W, 3) as they lie in memory, and whether that is by planes, (N, 3, H, W)."""
+    """Images (N, H, W, 3) in the axis order of their memory, and whether that is channels first, (N, 3, H, W)."""
     planes = pixels.transpose(0, 3, 1, 2)
     planar = planes.flags.c_contiguous and not pixels.flags.c_contiguous
     return (planes if planar else pixels), planar
 
 
 def flat_view(pixels: Pixels) -> torch.Tensor | None:
-    """Pixels where they lie, for batches to refer to; None unless in rows or planes that torch may refer to: it warns of
-    read-only memory."""
+    """A flat tensor that shares memory with the pixels; None if they are not contiguous, or read-only, which torch warns of."""
     pixels, _ = memory_layout(pixels)
     shared = pixels.flags.c_contiguous and pixels.flags.writeable
     return torch.from_numpy(pixels.reshape(-1)) if shared else None
 
 
 class ArraySource:
-    """Images of one size in memory, or in a memory map.
+    """Images of one size in memory, or in a memory map; they are not copied.
 
-    images: uint8 (N, H, W, 3), (N, 3, H, W), or gray (N, H, W), (N, H, W, 1) or (N, 1, H, W), array or CPU tensor, not
-    copied. Where both the second and the last dimension may be channels, 1 or 3 of them, those of an array are the last and
-    those of a tensor the second. targets: N numbers or rows; integers become int64; None for images without labels. Raises
-    TypeError or ValueError for others, naming what was given.
+    Args:
+        images: uint8 array or CPU tensor of shape (N, H, W, 3), (N, 3, H, W), or gray (N, H, W), (N, H, W, 1), (N, 1, H, W).
+            If both the second and the last axis could be the channels, an array has them last, a tensor second.
+        targets: N numbers or rows of numbers; integers become int64. None for images without labels.
+        target_transform: Function of one target, applied when a batch is read.
+
+    Raises:
+        TypeError: If images are not uint8, or targets are not numbers.
+        ValueError: If a shape is none of these, or there are more or fewer targets than images.
     """
 
     workers = "none"
@@ -51,7 +55,7 @@ class ArraySource:
         self.target_transform = target_transform
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "flat": None}  # or a copy would have the pixels twice
+        return {**vars(self), "flat": None}  # a pickle with both would hold the pixels twice
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -68,6 +72,14 @@ class ArraySource:
 
     def name(self, i: int) -> str:
         return f"image {i} of the array"
+
+    def __getitem__(self, i: int) -> Any:
+        """Sample i as a torch Dataset gives it: (image, target), the image uint8 (H, W, 3); without labels the image alone."""
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"{self!r}: index must be in {-len(self)}..{len(self) - 1}, got {i}")
+        images, target = ArraySource.load(self, np.array([i % len(self)]), collate_single)
+        pixels = images[0].numpy()
+        return (pixels, target) if self.labelled else pixels
 
     def load(self, index: Index, collate: Collate = collate_by_torch) -> tuple[Images, Any]:
         if len(index) and not 0 <= int(index.min()) <= int(index.max()) < len(self):
@@ -88,7 +100,7 @@ class ArraySource:
 
 
 def rows_of_rgb(images: Any) -> npt.NDArray[np.uint8]:
-    """Images of one size as (N, H, W, 3), not copied: gray ones are the same value three times. Raises as ArraySource."""
+    """Images as (N, H, W, 3), not copied; gray ones repeat their value three times. Raises what ArraySource raises."""
     planes_first = isinstance(images, torch.Tensor)
     pixels = images.numpy() if isinstance(images, torch.Tensor) else images
     if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8:
@@ -96,8 +108,8 @@ def rows_of_rgb(images: Any) -> npt.NDArray[np.uint8]:
         raise TypeError(f"DataLoader: images must be a uint8 array or tensor, got {kind}; convert pixels to 0..255 first")
     if pixels.ndim == 3 and pixels.shape[2] == 3:
         raise ValueError(
-            f"DataLoader: images of shape {tuple(images.shape)} look like one picture (H, W, 3); give (1, H, W, 3) for that, "
-            f"and (N, H, 3, 1) for gray pictures of three columns"
+            f"DataLoader: images of shape {tuple(images.shape)} look like one picture (H, W, 3); give it as (1, H, W, 3), "
+            f"or gray pictures of three columns as (N, H, 3, 1)"
         )
     if pixels.ndim == 3:
         pixels = pixels[..., None]
@@ -112,7 +124,7 @@ def rows_of_rgb(images: Any) -> npt.NDArray[np.uint8]:
 
 
 def as_targets(targets: Any, count: int) -> npt.NDArray[Any]:
-    """The targets of so many images, integers as int64; -1 for all of them where there are none."""
+    """The targets of `count` images, integers as int64; all -1 if `targets` is None."""
     if targets is None:
         return np.full(count, -1, dtype=np.int64)
     refuse_geometric(targets, "DataLoader")

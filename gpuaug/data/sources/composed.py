@@ -1,4 +1,4 @@
-"""Sources made of others: some samples of one, as torch's Subset, and several in a row, as torch's ConcatDataset."""
+"""Sources made of other sources, as torch's Subset and ConcatDataset are."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .targets import Collate, collate_batch, collate_by_torch, collate_nothing, 
 
 
 class SubsetSource:
-    """Some samples of another source, in a given order, as torch's Subset; sample i is its i-th."""
+    """Some samples of another source in a given order, as in torch's Subset; sample i is that of the i-th index."""
 
     def __init__(self, source: Source, indices: Sequence[int]) -> None:
         self.source = source
@@ -28,7 +28,7 @@ class SubsetSource:
 
     @property
     def labelled(self) -> bool:
-        return first_is_labelled(self) if is_itemized(self) else self.source.labelled
+        return first_is_labelled(self) if is_itemized(self) else all(part.labelled for part in simple_sources(self))
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -50,7 +50,7 @@ class SubsetSource:
 
 
 class ConcatSource:
-    """The samples of several sources; they are read as all of the parts are, or by worker processes where parts differ."""
+    """The samples of several sources, one after another; worker processes read them if the sources are of different kinds."""
 
     def __init__(self, parts: Sequence[Source]) -> None:
         self.parts = list(parts)
@@ -61,13 +61,13 @@ class ConcatSource:
 
     @property
     def labelled(self) -> bool:
-        return first_is_labelled(self) if is_itemized(self) else all(part.labelled for part in self.parts)
+        return first_is_labelled(self) if is_itemized(self) else all(part.labelled for part in simple_sources(self))
 
     def __len__(self) -> int:
         return int(self.ends[-1])
 
     def find(self, i: int) -> tuple[Source, int]:
-        """The part that holds sample i, and its number there."""
+        """The part that holds sample i, and the sample's number in it."""
         k = int(np.searchsorted(self.ends, i, side="right"))
         return self.parts[k], i - int(self.ends[k - 1] if k else 0)
 
@@ -104,8 +104,21 @@ class ConcatSource:
         return f"Concatenated({', '.join(map(repr, self.parts))})"
 
 
+def simple_sources(source: Source, indices: Index | None = None) -> list[Source]:
+    """The sources inside subsets and concatenations that hold the samples of a source. indices: of these samples alone."""
+    if isinstance(source, SubsetSource):
+        return simple_sources(source.source, source.indices if indices is None else source.indices[indices])
+    if not isinstance(source, ConcatSource):
+        return [source]
+    if indices is None:
+        return [one for part in source.parts for one in simple_sources(part)]
+    of = np.searchsorted(source.ends, indices, side="right")
+    starts = [0, *source.ends]
+    return [one for k in np.unique(of) for one in simple_sources(source.parts[k], indices[of == k] - starts[k])]
+
+
 def set_max_pixels(source: Source, max_pixels: int) -> None:
-    """Where a part is decoded by the source itself, among others of another kind, refuse larger pictures there too."""
+    """Set the limit where a concatenation of different kinds of sources decodes files by itself."""
     if isinstance(source, SubsetSource):
         set_max_pixels(source.source, max_pixels)
     elif isinstance(source, ConcatSource):
@@ -115,19 +128,13 @@ def set_max_pixels(source: Source, max_pixels: int) -> None:
 
 
 def known_labelled(source: Source) -> bool | None:
-    """Whether a source has labels; None where that is only known once a sample of a user's Dataset has been read."""
-    if isinstance(source, DatasetSource):
-        return None
-    if isinstance(source, SubsetSource):
-        return known_labelled(source.source)
-    if isinstance(source, ConcatSource):
-        kinds = {known_labelled(part) for part in source.parts}
-        return kinds.pop() if len(kinds) == 1 else None
-    return source.labelled
+    """Whether a source has labels; None if some have, or only a sample of a user's Dataset can tell."""
+    kinds = {None if isinstance(part, DatasetSource) else part.labelled for part in simple_sources(source)}
+    return kinds.pop() if len(kinds) == 1 else None
 
 
 def common_transform(transforms: Sequence[Any]) -> Any:
-    """The transform that all parts have. Raises ValueError where they differ in what they describe."""
+    """The transform that all parts share. Raises ValueError if two of them describe different policies."""
     first = transforms[0]
     for k, other in enumerate(transforms[1:], 1):
         if other is first:
@@ -135,11 +142,11 @@ def common_transform(transforms: Sequence[Any]) -> Any:
         if first is None or other is None or as_policy(other) != as_policy(first):
             raise ValueError(
                 f"DataLoader: parts 0 and {k} of the ConcatDataset have different transforms, {first} and {other}; give them "
-                "the same, or give a policy, which takes their place"
+                "the same one, or give the loader a policy, which replaces them"
             )
     return first
 
 
 def as_policy(transform: Any) -> Policy:
-    """The policy of a transform, to be compared: some can be told only for a given size, and any will do if it is the same."""
+    """The policy of a transform, for comparison only: some need an image size, and any size will do for that."""
     return from_torchvision(transform, size=(256, 256))

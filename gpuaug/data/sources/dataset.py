@@ -1,4 +1,4 @@
-"""Map-style Datasets: each sample is what the user's own `__getitem__` gives."""
+"""Map-style Datasets: each sample comes from the user's own `__getitem__`."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from .targets import Collate, collate_by_torch
 
 
 class DatasetSource:
-    """Any Dataset whose items are (image, target), the image a PIL image or 8-bit pixels (see `Images.from_list`).
+    """Any map-style Dataset whose items are (image, target), read by worker processes.
 
-    An item without a label is the image alone, (image,) or (image, None). PIL images come out by the rules of `decode`, except
-    that EXIF orientation is the Dataset's own affair. Targets are collated by torch's default_collate, unless the loader has a
-    target_collate_fn.
+    An item without a label is the image alone, (image,) or (image, None). PIL images are converted to RGB by the rules of
+    `decode`, but EXIF orientation is left to the Dataset. torch's `default_collate` batches the targets, unless the loader has
+    a `target_collate_fn`.
+
+    Args:
+        dataset: Object with `len` and `[]`. Its images are PIL images, or uint8 (H, W, 3) or (3, H, W) arrays or tensors.
     """
 
     workers = "processes"
@@ -34,7 +37,7 @@ class DatasetSource:
 
     @cached_property
     def labelled(self) -> bool:
-        """Whether the first sample that can be read has a target; to ask reads it, in this process, once."""
+        """Whether the first readable sample has a target; the first access reads that sample in this process."""
         return first_is_labelled(self)
 
     def load(self, index: Index, collate: Collate = collate_by_torch) -> tuple[Images, Any]:
@@ -42,15 +45,15 @@ class DatasetSource:
         return collate_samples([self.item(i) for i in samples], samples, collate, self.name)
 
     def item(self, i: int) -> tuple[Pixels, Any]:
-        """Pixels and target; None where there is no target."""
+        """Pixels and target of sample i; the target is None if there is none."""
         try:
             item = self.dataset[i]
-        except StopIteration as error:  # which would end the epoch without a word
+        except StopIteration as error:  # it would end the epoch silently
             raise RuntimeError(f"{self.name(i)}: the Dataset raised StopIteration") from error
         if isinstance(item, Mapping) or (isinstance(item, (tuple, list)) and len(item) not in (1, 2)):
             raise TypeError(
                 f"{self.name(i)} must be an image or a pair (image, target), got {type(item).__name__} of {len(item)}; what "
-                "goes beside the image belongs into one target, such as a tuple or a dict"
+                "belongs to the image beside its pixels must be one target, such as a tuple or a dict"
             )
         if not isinstance(item, (tuple, list)):
             item = (item,)
@@ -60,7 +63,7 @@ class DatasetSource:
         except (TypeError, ValueError) as error:
             reason = str(error).removeprefix("Images: image 0 ")
             raise type(error)(
-                f"{self.name(i)}: the image {reason}; a Dataset gives raw images, gpuaug does the rest"
+                f"{self.name(i)}: the image {reason}; a Dataset must return raw images, which gpuaug augments"
             ) from error
 
     def __repr__(self) -> str:

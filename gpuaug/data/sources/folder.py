@@ -1,4 +1,4 @@
-"""An image folder, listed in torchvision's order: fast, and in about 30 bytes a file beside its name."""
+"""Image folders, listed in torchvision's order, quickly and in about 30 bytes per file beside its name."""
 
 from __future__ import annotations
 
@@ -20,25 +20,35 @@ from .targets import Collate, collate_by_torch, collate_targets
 LOG = logging.getLogger("gpuaug")
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
-"""torchvision's IMG_EXTENSIONS; upper case counts too."""
-
+"""torchvision's IMG_EXTENSIONS, in lower or upper case."""
 
 ALL_IMAGES = "labels=False takes all images, without classes"
-"""The advice where labels stand in the way."""
+"""Advice in errors and warnings about labels."""
 
 
 class FolderSource:
-    """Image files in class folders, as torchvision's ImageFolder has them: `root/class/**/file`; or without classes.
+    """Image files in class folders, `root/class/**/file` as for torchvision's ImageFolder, or without classes.
 
-    labels: None takes class folders where there are any, and else the images in `root`, without labels; images beside class
-        folders are then left out, and a warning is logged. False takes all images at any depth, without labels: those in
-        folders in the order that they would have with labels, then those in `root`. True needs class folders.
-    classes: folder names, sorted. class_to_idx: name -> number. targets: (N,) int64, the class number of each file, -1 without
-    labels. Classes in order, then their folders sorted by path, then files sorted by name.
-    Hidden files and folders, whose names start with a dot or are `__MACOSX`, are left out, and a warning is logged.
-    Raises FileNotFoundError where there is no folder, no image, no class folder that is asked for, or a class without images,
-    NotADirectoryError for a file, PermissionError for a folder that cannot be listed, and ValueError for links that lead in a
-    circle; each names the folder. advice: what they and warnings say of doing without labels.
+    Samples are ordered by class, then by the path of their folder, then by file name. Hidden files and folders (names that
+    start with a dot, and `__MACOSX`) are left out with a warning.
+
+    Args:
+        root: Path of the folder.
+        labels: None takes class folders if there are any, and leaves out images beside them with a warning; without class
+            folders it takes the images in `root`, without labels. False takes all images at any depth, without labels: first
+            those in folders, in the order that they would have with labels, then those in `root`. True needs class folders.
+        advice: What errors and warnings say about doing without labels.
+
+    Attributes:
+        classes: Names of the class folders, sorted.
+        class_to_idx: Name of a class -> its number.
+        targets: int64 (N,), the class number of each file; -1 without labels.
+
+    Raises:
+        FileNotFoundError: If there is no such folder, no image, no class folder with labels=True, or a class without images.
+        NotADirectoryError: If `root` is a file.
+        PermissionError: If a folder cannot be listed.
+        ValueError: If symbolic links lead in a circle.
     """
 
     workers = "threads"
@@ -58,8 +68,8 @@ class FolderSource:
         tree.warn_hidden()
         if not (len(self.files) or loose):
             raise FileNotFoundError(
-                f"{top}: no images in it; it needs files that end in {' '.join(EXTENSIONS)}, in one folder a class or, without "
-                "labels, in any"
+                f"{top}: no images in it; it needs files that end in {' '.join(EXTENSIONS)}, in one folder per class or, "
+                "without labels, in any folder"
             )
         self.labelled = labels is not False and len(self.files) > 0
         if labels and not self.labelled:
@@ -94,7 +104,7 @@ class FolderSource:
         target_transform: Callable[[Any], Any] | None = None,
         labelled: bool = True,
     ) -> FolderSource:
-        """The files that a torchvision ImageFolder, or anyone else, has listed, in its order."""
+        """A source of files that are listed already, such as by torchvision's ImageFolder, in the same order."""
         source = cls.__new__(cls)
         source.labelled = labelled
         source.classes, source.class_to_idx, source.target_transform = classes, class_to_idx, target_transform
@@ -115,7 +125,7 @@ class FolderSource:
         return self.files[i]
 
     def read(self, i: int) -> bytes:
-        """Content of a file. Raises DecodeError naming it."""
+        """Content of a file. Raises DecodeError with its path."""
         path = self.files[i]
         try:
             with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - 30 us quicker than Path's, on every file
@@ -124,7 +134,7 @@ class FolderSource:
             raise DecodeError(f"{path}: cannot be read: {error.strerror or error}") from error
 
     def target(self, index: npt.NDArray[np.int64], collate: Collate = collate_by_torch) -> Any:
-        """Targets of a batch: int64 (B,), or what the target transform and `collate` make of them; None without labels."""
+        """Targets of a batch: int64 (B,), or the result of the target transform and `collate`; None without labels."""
         return collate_targets(self.targets, index, self.target_transform, collate, self.name) if self.labelled else None
 
     def __repr__(self) -> str:
@@ -132,7 +142,7 @@ class FolderSource:
 
 
 class PathTable:
-    """A list of paths that keeps each folder once and all names in one string of bytes."""
+    """A list of paths that stores each folder once and all file names in one bytearray."""
 
     def __init__(self) -> None:
         self.folders: list[str] = []
@@ -157,30 +167,30 @@ class PathTable:
 
 
 MACOS = "__MACOSX"
-"""The folder that macOS adds to archives, with a small file for each that is in them."""
+"""A folder that macOS adds to archives, with a small file for each file in them."""
 
 
 @dataclass(frozen=True)
 class FollowedLink:
-    """A link to a folder that was followed: its path, and the real path of the folder that it lies in."""
+    """A link to a folder that was followed: its path, and the real path of the folder that contains it."""
 
     link: str
     out_of: Path
 
 
 LinkPath: TypeAlias = tuple[FollowedLink, ...]
-"""The links that were followed to a folder, in order."""
+"""The links that were followed on the way to a folder, in order."""
 
 
 class FolderTree:
-    """The folders below `top`, links to folders followed. hidden: what was passed over on the way.
+    """The folders below `top`, including those behind links. hidden: paths that were passed over.
 
-    A link to a file that is not there is listed, as torchvision does; a pipe or socket, which would block, is not. A link
-    to a folder that it lies in is not followed, and links that lead in a circle are an error.
+    A link to a missing file is listed, as torchvision does. A pipe or socket is not, since reading it would block. A link to
+    a folder that contains the link is not followed. Other links that lead in a circle are an error.
     """
 
     def __init__(self, top: str) -> None:
-        advice = "give the path of a folder with one folder of images a class or, without labels, with images"
+        advice = "give the path of a folder that has one folder of images per class or, without labels, images"
         if not Path(top).exists():
             raise FileNotFoundError(f"{top}: no such folder; {advice}")
         if not Path(top).is_dir():
@@ -189,7 +199,7 @@ class FolderTree:
         self.hidden: list[str] = []
 
     def inside(self, folder: str, way: LinkPath = ()) -> tuple[dict[str, LinkPath], list[str]]:
-        """Names of the folders in a folder, each with the way to it, and of the images, sorted. way: that to the folder."""
+        """Sorted names of the subfolders, each with the links followed to it, and of the images. way: links up to `folder`."""
         folders: dict[str, LinkPath] = {}
         images = []
         with os.scandir(folder) as entries:
@@ -208,7 +218,7 @@ class FolderTree:
         return dict(sorted(folders.items())), sorted(images)
 
     def walk(self, name: str, way: LinkPath) -> list[tuple[str, list[str]]]:
-        """A folder of `top` and every folder below it, sorted by path, with the sorted names of its images."""
+        """A folder in `top` and all folders below it, sorted by path, each with the sorted names of its images."""
         found = []
         todo = [(str(Path(self.top, name)), way)]
         while todo:
@@ -219,7 +229,7 @@ class FolderTree:
         return sorted(found)
 
     def warn_hidden(self) -> None:
-        """Log what was passed over."""
+        """Warn of hidden files and folders."""
         if self.hidden:
             LOG.warning(
                 "%s: %d hidden files and folders are left out, such as %s; rename them to take them",
@@ -228,12 +238,12 @@ class FolderTree:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder is one that programs put beside images: `.ipynb_checkpoints`, `._1.jpg`, `__MACOSX`."""
+    """Whether a name is one that programs put beside images, such as `.ipynb_checkpoints`, `._1.jpg` or `__MACOSX`."""
     return name.startswith(".") or name == MACOS
 
 
 def is_true(question: Callable[[], bool]) -> bool:
-    """What a directory entry answers; False for a link that leads to itself."""
+    """The answer of a directory entry; False for a link that leads to itself."""
     try:
         return question()
     except OSError as error:
@@ -243,14 +253,14 @@ def is_true(question: Callable[[], bool]) -> bool:
 
 
 def leads_to_file(link: os.DirEntry[str]) -> bool:
-    """Whether a link leads to a file, or to nothing."""
+    """Whether a link points to a file, or to nothing."""
     return is_true(link.is_file) or not Path(link.path).exists()
 
 
 def follow(link: str, way: LinkPath) -> LinkPath | None:
-    """The way through a link to a folder; None where it leads to a folder that it lies in. way: that to the link.
+    """The links to a folder behind one more link; None if that folder contains the link. way: links followed so far.
 
-    Raises ValueError naming the links where it leads back to a folder that another link on the way lies in.
+    Raises ValueError with the links if the folder contains a link that was followed earlier.
     """
     out_of, into = Path(link).parent.resolve(), Path(link).resolve()
     if out_of.is_relative_to(into):

@@ -1,4 +1,4 @@
-"""Datasets of Hugging Face `datasets` with a column of images; the files come undecoded, gpuaug decodes them in threads."""
+"""Hugging Face datasets with a column of images, which gpuaug decodes in threads."""
 
 from __future__ import annotations
 
@@ -26,21 +26,30 @@ CLASSES = {
 
 
 def is_huggingface(given: Any) -> bool:
-    """Whether an object is one of `datasets`' own, told by its class's name, so that the package need not be imported."""
+    """Whether an object is of a class of `datasets`; judged by its name, so that the package need not be imported."""
     return any(f"{c.__module__}.{c.__qualname__}" in CLASSES for c in type(given).__mro__)
 
 
 class HuggingFaceSource:
-    """A `datasets.Dataset`, whose format and transform do not matter here.
+    """The images and labels of a `datasets.Dataset`; its format and transform are not used.
 
-    image, label: names of the columns. None takes the one column whose feature is `Image`; and the one whose feature is
-        `ClassLabel` or a list of these, else the one column of integers, else one of strings that is called "label". By name,
-        an image may also be bytes of a file, or a string, its path or URL; and a label any column of strings.
-    labelled: None takes labels where a column fits, or is named by `label`; False takes none; True needs them.
-    classes: names of the classes, where there are any; strings are numbered in sorted order, and that is logged.
-    targets: (N,) int64, -1 where the data set has None; of lists of classes, (N, classes) bool, which come as float32.
-    labelled (attribute): whether any target is a class.
-    Raises TypeError for a stream or a dictionary of splits, and ValueError naming the columns where none or several fit.
+    Args:
+        dataset: A `datasets.Dataset`, so not a stream.
+        image: Name of the image column. None takes the one column whose feature is `Image`. A column given by name may also
+            hold the bytes of image files, or strings that are paths or URLs.
+        label: Name of the label column. None takes the one column whose feature is `ClassLabel` or a list of these, else the
+            one column of integers, else one of strings that is called "label". A column given by name may hold any strings.
+        labelled: None takes labels if a column fits or `label` names one; False takes none; True needs them.
+
+    Attributes:
+        classes: Names of the classes, if there are any. Strings are numbered in sorted order, which is logged.
+        targets: int64 (N,), -1 where the column holds None. For lists of classes bool (N, classes), which come out as float32.
+        label: Name of the label column in use, or None.
+        labelled: Whether any target is a class.
+
+    Raises:
+        TypeError: For a stream or a dictionary of splits.
+        ValueError: If no column fits or several do; the message names them.
     """
 
     workers = "threads"
@@ -48,7 +57,9 @@ class HuggingFaceSource:
     def __init__(self, dataset: Any, image: str | None = None, label: str | None = None, labelled: bool | None = None) -> None:
         kind = type(dataset).__name__
         if "Dict" in kind:
-            raise TypeError(f"DataLoader: a {kind} has several splits; give one, such as dataset[{next(iter(dataset), '')!r}]")
+            raise TypeError(
+                f"DataLoader: a {kind} has several splits; give one of them, such as dataset[{next(iter(dataset), '')!r}]"
+            )
         if "Iterable" in kind:
             raise TypeError(f"DataLoader: {kind} is a stream; load it with streaming=False, so that it has len and []")
         features = dataset.features
@@ -57,10 +68,11 @@ class HuggingFaceSource:
         self.targets: npt.NDArray[Any] = np.full(len(dataset), -1, dtype=np.int64)
         self.classes: list[str] = []
         likely = any(fits(key, features[key]) for fits in LABELS for key in features)
+        self.label: str | None = None
         if labelled or (labelled is None and (label is not None or likely)):
-            name = choose_column("label", label, features, LABELS, (is_string,))
-            values = plain.select_columns([name]).with_format("arrow")[:].column(name)
-            self.classes, self.targets = classes_of(features[name], name, values)
+            self.label = choose_column("label", label, features, LABELS, (is_string,))
+            values = plain.select_columns([self.label]).with_format("arrow")[:].column(self.label)
+            self.classes, self.targets = classes_of(features[self.label], self.label, values)
         self.labelled = bool((self.targets != -1).any()) if self.targets.ndim == 1 else True
         self.files = plain.select_columns([self.image]).cast_column(self.image, undecoded())
         self.kind = kind
@@ -72,7 +84,7 @@ class HuggingFaceSource:
         return f"row {i} of the {self.kind}, column {self.image}"
 
     def read(self, i: int) -> bytes:
-        """An image file, from the table or from the path or URL that it holds. Raises DecodeError naming the row."""
+        """The image file in a row, or at the path or URL in it. Raises DecodeError with the row's number."""
         try:
             cell = self.files[i][self.image]
             if cell is None:
@@ -84,7 +96,7 @@ class HuggingFaceSource:
             raise DecodeError(f"{self.name(i)}: cannot be read: {error or type(error).__name__}") from error
 
     def target(self, index: Index, collate: Collate = collate_by_torch) -> Any:
-        """Targets of a batch: int64 (B,), float32 (B, classes), or what `collate` makes of them; None without labels."""
+        """Targets of a batch: int64 (B,), float32 (B, classes), or the result of `collate`; None without labels."""
         if not self.labelled:
             return None
         if self.targets.ndim == 1:
@@ -97,7 +109,7 @@ class HuggingFaceSource:
 
 
 Fits: TypeAlias = Callable[[str, Any], bool]
-"""Whether a column's name and feature fit."""
+"""Whether a column fits a role, judged by its name and feature."""
 
 
 def is_image(key: str, feature: Any) -> bool:
@@ -126,18 +138,18 @@ def is_called_label(key: str, feature: Any) -> bool:
 
 IMAGES: tuple[Fits, ...] = (is_image,)
 LABELS: tuple[Fits, ...] = (is_classes, is_integer, is_called_label)
-"""What a column for that role is, the likeliest first."""
+"""How a column for images or labels is recognised, the likeliest test first."""
 
 
 def inner(feature: Any) -> Any:
-    """The feature of a list's items, None for what is no list; `datasets` has three ways to write one."""
+    """The feature of a list's items, None for other features; `datasets` has three ways to write a list."""
     if isinstance(feature, list):
         return feature[0]
     return feature.feature if type(feature).__name__ in ("List", "LargeList", "Sequence") else None
 
 
 def choose_column(role: str, name: str | None, features: Any, likely: tuple[Fits, ...], by_name: tuple[Fits, ...]) -> str:
-    """The column for a role: the one that was named, or the only one of the first kind that there is any of."""
+    """The column for a role: the one that was named, or the only one that passes the first test that any passes."""
     if name is not None:
         if name not in features:
             raise ValueError(f"HuggingFaceSource: {role}={name!r} is no column; the columns are {', '.join(features)}")
@@ -154,14 +166,14 @@ def choose_column(role: str, name: str | None, features: Any, likely: tuple[Fits
 
 
 def classes_of(feature: Any, name: str, values: Any) -> tuple[list[str], npt.NDArray[Any]]:
-    """Names of the classes, and the targets, of a column of an Arrow table."""
-    pc, pyarrow = import_module("pyarrow.compute"), import_module("pyarrow")  # which `datasets` stands on
+    """Class names and targets of a column of an Arrow table."""
+    pc, pyarrow = import_module("pyarrow.compute"), import_module("pyarrow")  # `datasets` depends on it
     if (items := inner(feature)) is not None:
         values = values.combine_chunks()
         rows, numbers = (
             part.to_numpy(zero_copy_only=False) for part in (pc.list_parent_indices(values), pc.list_flatten(values))
         )
-        some = numbers >= 0  # NaN where there is None, -1 for no class
+        some = numbers >= 0  # None has become NaN, and -1 means no class
         table = np.zeros((len(values), len(items.names)), dtype=bool)
         table[rows[some].astype(np.int64), numbers[some].astype(np.int64)] = True
         return list(items.names), table
@@ -169,8 +181,8 @@ def classes_of(feature: Any, name: str, values: Any) -> tuple[list[str], npt.NDA
         return list(getattr(feature, "names", None) or []), values.cast("int64").fill_null(-1).to_numpy()
     classes = sorted(value for value in values.unique().to_pylist() if value is not None)
     LOG.warning(
-        "column %s holds strings: its %d classes are numbered in sorted order, %s; another split may have others: cast_column "
-        "to a ClassLabel of all of them gives both the same numbers",
+        "column %s holds strings: its %d classes are numbered in sorted order, %s. Another split may have other classes: use "
+        "cast_column with one ClassLabel to give both splits the same numbers",
         *(name, len(classes), ", ".join(classes[:3]) + (", ..." if len(classes) > 3 else "")),
     )
     numbers = pc.index_in(values, value_set=pyarrow.array(classes, type=values.type))
@@ -178,15 +190,15 @@ def classes_of(feature: Any, name: str, values: Any) -> tuple[list[str], npt.NDA
 
 
 def undecoded() -> Any:
-    from datasets import Image  # here already, since the dataset is one of its own
+    from datasets import Image  # imported already, since the dataset is one of its objects
 
     return Image(decode=False)
 
 
 def read_linked(cell: dict[str, Any]) -> bytes:
-    """The file at a URL, or inside of an archive (`zip://a.png::photos.zip`), as `datasets` reads it."""
+    """The file at a URL or inside an archive (`zip://a.png::photos.zip`), read by `datasets`."""
     feature = undecoded()
     (found,) = feature.embed_storage(import_module("pyarrow").array([cell], type=feature.pa_type)).to_pylist()
     if found is None or found["bytes"] is None:
-        raise ValueError(f"datasets does not read {cell['path']}")
+        raise ValueError(f"datasets cannot read {cell['path']}")
     return cast(bytes, found["bytes"])

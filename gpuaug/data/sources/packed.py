@@ -1,4 +1,4 @@
-"""Packed data: what `gpuaug pack` leaves in a folder, and raw pixels that are read from there without decoding."""
+"""Folders that `gpuaug pack` wrote: their manifest, and raw pixels that are read without decoding."""
 
 from __future__ import annotations
 
@@ -19,20 +19,29 @@ from .targets import Collate, collate_by_torch
 
 MANIFEST = "packed.json"
 PROGRESS = "packing.json"
-"""What stands in place of the manifest until all is packed."""
+"""Stands in place of the manifest until everything is packed."""
 PIXELS, TARGETS = "pixels.npy", "targets.npy"
 VERSION = 1
 FIELDS = {"format": str, "version": int, "count": int, "size": int, "classes": list}
 
 
 class PackedSource(ArraySource):
-    """Images of one size in a folder that `gpuaug pack --format raw` has written, or anyone else.
+    """Images of one size in a folder that `gpuaug pack --format raw` or another program wrote.
 
-    The folder holds `pixels.npy`, uint8 (N, H, W, 3), `targets.npy`, int64 (N,), all -1 for images without labels, and
-    `packed.json` with the fields format ("raw"), version (1), count (N), size (of an edge, in pixels) and classes (a list of
-    names). Pixels stay on the disk, memory-mapped; a pickled source is its folder's path, and is opened again where it is
-    unpickled.
-    Raises FileNotFoundError or ValueError naming the file that is not there, or not what the manifest says.
+    The folder holds `pixels.npy`, uint8 (N, size, size, 3); `targets.npy`, int64 (N,), all -1 for images without labels; and
+    `packed.json` with the fields format ("raw"), version (1), count (N), size (edge in pixels) and classes (a list of names).
+    Pixels stay on the disk, memory-mapped. A pickled source holds only the folder's path, and opens it again.
+
+    Args:
+        folder: Path of the folder.
+
+    Attributes:
+        classes: Names of the classes.
+        targets: int64 (N,), -1 without labels.
+
+    Raises:
+        FileNotFoundError: If one of the files is missing.
+        ValueError: If a file is damaged, or does not agree with the manifest.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -56,9 +65,9 @@ class PackedSource(ArraySource):
         return super().load(index, collate)
 
     def will_need(self, index: Index) -> None:
-        """Ask the system for the rows of a batch at once, rather than page by page as they are touched.
+        """Ask the system for all rows of a batch at once, so that it need not load them page by page as they are touched.
 
-        From a cold disk that is 13 times as quick at 256 x 256 and 100 times at 32 x 32; rows that are in memory already cost
+        From a cold disk this is 13 times as fast at 256 x 256 and 100 times at 32 x 32. Rows that are in memory already take
         2 us more each (one core, a virtual disk).
         """
         mapped = cast(Any, self.images).base
@@ -80,12 +89,12 @@ class PackedSource(ArraySource):
 def load_array(
     path: Path, dtype: type[np.generic], shape: tuple[int, ...], mmap_mode: Literal["c"] | None = None
 ) -> npt.NDArray[Any]:
-    """An array in a `.npy` file. Raises FileNotFoundError, and ValueError naming a file that is damaged or of another kind."""
+    """The array in a `.npy` file. Raises FileNotFoundError, or ValueError if it is damaged, or of another dtype or shape."""
     try:
         found = np.load(path, mmap_mode=mmap_mode)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path}: no such file; pack again") from error
-    except Exception as error:  # its header is Python source, and raises whatever parsing that does
+    except Exception as error:  # NumPy parses the header as Python source, which may raise anything
         raise ValueError(f"{path}: damaged, or not a NumPy array: {error}") from error
     if found.dtype != dtype or found.shape != shape:
         kind = f"{found.dtype} of shape {found.shape}"
@@ -94,10 +103,10 @@ def load_array(
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """What a packed folder says of itself. Raises FileNotFoundError or ValueError naming the file."""
+    """The manifest of a packed folder. Raises FileNotFoundError or ValueError with the file's path."""
     path = folder / MANIFEST
     if (folder / PROGRESS).exists():
-        raise ValueError(f"{folder}: packing has not finished; run the same `gpuaug pack` again, and it goes on")
+        raise ValueError(f"{folder}: packing has not finished; run the same `gpuaug pack` command again to finish it")
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file; `gpuaug pack SRC {folder}` writes it")
     try:
@@ -107,14 +116,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: not a manifest of `gpuaug pack`: {type(error).__name__} {error}") from error
     if found != FIELDS or manifest["format"] not in ("raw", "jpeg") or not all(isinstance(name, str) for name in files):
-        raise ValueError(f"{path}: not a manifest of `gpuaug pack`: a field is not as `gpuaug.data.PackedSource` says")
+        raise ValueError(f"{path}: not a manifest of `gpuaug pack`: a field is not as described at `gpuaug.data.PackedSource`")
     if manifest["version"] != VERSION:
         raise ValueError(f"{path}: version {manifest['version']}; this gpuaug reads version {VERSION}; pack again, or upgrade")
     return cast("dict[str, Any]", manifest)
 
 
 def packed_source(folder: Path, labels: bool | None = None) -> PackedSource | ShardSource:
-    """The source of a packed folder, of either format. labels: as `ShardSource`."""
+    """The source of a packed folder of either format. labels: as for `ShardSource`."""
     manifest = read_manifest(folder)
     if manifest["format"] == "raw":
         return PackedSource(folder)

@@ -1,4 +1,4 @@
-"""What the user gave becomes a source; a transform found inside a Dataset is taken out of a copy, so that images come raw."""
+"""From what the user gave to a source; a transform inside a Dataset is taken out of a copy, so that images come raw."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import torch
 from torch.utils.data import IterableDataset
 
 from ...ops import Size
-from . import Source, packed
+from . import Source, is_source, packed
 from .arrays import ArraySource
-from .composed import ConcatSource, SubsetSource, common_transform, known_labelled
+from .composed import ConcatSource, SubsetSource, common_transform, known_labelled, simple_sources
 from .dataset import DatasetSource
 from .folder import ALL_IMAGES, EXTENSIONS, FolderSource, is_hidden
 from .huggingface import HuggingFaceSource, is_huggingface
@@ -31,16 +31,16 @@ ARRAYS = {
     "torchvision.datasets.stl10.STL10": ("data", "labels"),
     "torchvision.datasets.svhn.SVHN": ("data", "labels"),
 }
-"""Datasets that hold their pixels in memory -> attributes of pixels and targets; read at once, without going by way of PIL."""
+"""Class of a Dataset that holds pixels in memory -> its attributes of pixels and targets, which are read without PIL."""
 
 
 def as_source(given: Any, policy_given: bool, labels: bool | None = None) -> tuple[Source, Any]:
     """The source of what the user gave, and the torchvision transform that was inside it, or None.
 
     given: path or URL (see `from_path`), list of shards or of image files, array or pair of arrays, map-style Dataset, or a
-    source. policy_given: whether the user names a policy, which then takes the place of a torchvision dataset's transform.
-    labels: whether labels are wanted; None takes them where there are any.
-    Raises ValueError where labels=True and there are none, and for parts of which some have labels and some have none.
+    source. policy_given: whether the user gave a policy, which replaces the transform of a torchvision dataset. labels: whether
+    labels are wanted; None takes them if there are any. Raises ValueError if labels=True and there are none, and if only some
+    parts of a concatenation have labels.
     """
     source, transform = find_source(given, policy_given, labels)
     if labels is not False:
@@ -52,60 +52,56 @@ def find_source(given: Any, policy_given: bool, labels: bool | None) -> tuple[So
     if isinstance(given, (str, os.PathLike)):
         refuse_files(os.fspath(given))
         return from_path(os.fspath(given), labels), None
-    if type(given) in (tuple, list) and given and all(map(is_path, given)):  # no Dataset
+    # Exactly these types, since a Dataset may be a subclass of list.
+    if type(given) in (tuple, list) and given and all(map(is_path, given)):
         return from_list([os.fspath(path) for path in given], labels), None
     if type(given) in (tuple, list) and given and type(given[0]) in (tuple, list) and given[0] and is_path(given[0][0]):
         raise TypeError(
-            "DataLoader: a list of paths with labels is not taken; put the files into one folder a class and give that folder, "
-            "or give a Dataset that opens the files and returns (image, label)"
+            "DataLoader: a list of paths with labels is not accepted; put the files into one folder per class and give their "
+            "parent folder, or give a Dataset that opens the files and returns (image, label)"
         )
     if isinstance(given, (tuple, list)) and len(given) == 2 and hasattr(given[0], "shape"):
         if all(getattr(array, "ndim", 0) == 3 and array.shape[2] == 3 for array in given):
             raise ValueError(
                 f"DataLoader: a {type(given).__name__} of two arrays is images and targets, but these two look like pictures; "
-                "give pictures as one array (N, H, W, 3), such as numpy.stack makes of pictures of one size"
+                "give pictures of one size as one array (N, H, W, 3), such as numpy.stack makes"
             )
         return ArraySource(given[0], None if labels is False else given[1]), None
     if isinstance(given, np.ndarray) and given.size and is_path(given.flat[0]):
         raise TypeError(f"DataLoader: paths come in a list, not in an array of {given.dtype}; give list(paths)")
     if isinstance(given, (np.ndarray, torch.Tensor)):
         return ArraySource(given), None
-    if is_source(given):
-        return given, None
     return from_dataset(given, policy_given, labels)
 
 
 def check_labels(source: Source, labels: bool | None) -> None:
-    """Raise where labels are asked for and missing, or where parts of a concatenation have them and others have not."""
-    if isinstance(source, SubsetSource):
-        check_labels(source.source, labels)
-    elif isinstance(source, ConcatSource):
-        of = {known_labelled(part): part for part in source.parts}
-        if True in of and False in of:
-            raise ValueError(
-                f"DataLoader: of the ConcatDataset's parts, {of[True]!r} has labels and {of[False]!r} has none; give the "
-                "loader labels=False, which leaves them out"
-            )
-        for part in source.parts:
-            check_labels(part, labels)
-    elif labels and known_labelled(source) is False:
-        missing = next(what for kind, what in MISSING.items() if isinstance(source, kind))
-        raise ValueError(f"DataLoader: labels=True, but {source!r} has none: {missing}")
+    """Raise if labels=True and there are none, or if only some of the sources inside a concatenation have labels."""
+    of = {known_labelled(part): part for part in simple_sources(source)}
+    if True in of and False in of:
+        raise ValueError(
+            f"DataLoader: of the ConcatDataset's parts, {of[True]!r} has labels and {of[False]!r} has none; give the "
+            "loader labels=False, which leaves all labels out"
+        )
+    if labels and False in of:
+        raise ValueError(f"DataLoader: labels=True, but {of[False]!r} has none: {missing_labels(of[False])}")
+
+
+def missing_labels(source: Source) -> str:
+    """Why a source has no labels, and what gives it some."""
+    if isinstance(source, HuggingFaceSource) and source.label is not None:
+        return f"column {source.label!r} holds no class in any row"
+    return next(reason for kind, reason in MISSING.items() if isinstance(source, kind))
 
 
 MISSING: dict[type, str] = {
-    FolderSource: "there are no class folders, one folder of images a class",
+    FolderSource: "there are no class folders, one folder of images per class",
+    packed.PackedSource: f"{packed.TARGETS} holds -1 for every image; pack a folder that has one folder of images per class",
     ArraySource: "there are no targets; give a pair (images, targets)",
     HuggingFaceSource: "no column was found for them; name it: gpuaug.data.HuggingFaceSource(dataset, label=...)",
     ShardSource: "no sample has a .cls, or a .json with the field label",
     object: "its `labelled` says so",
 }
-"""Kind of source -> what one without labels lacks."""
-
-
-def is_source(given: Any) -> bool:
-    """Whether it follows one of the protocols of `source`."""
-    return getattr(given, "workers", None) in ("threads", "processes", "none") and hasattr(given, "name")
+"""Kind of source, subclasses before their bases -> what such a source lacks if it has no labels."""
 
 
 def is_path(given: Any) -> bool:
@@ -113,30 +109,30 @@ def is_path(given: Any) -> bool:
 
 
 def refuse_files(path: str) -> None:
-    """Raise for a pattern of image files, or a single one, in place of the path of a folder or of shards."""
-    place = Path(path).expanduser()
-    if is_remote(path) or place.is_dir():
+    """Raise for a pattern of image files or a single image file, where a path means a folder or shards."""
+    local = Path(path).expanduser()
+    if is_remote(path) or local.is_dir():
         return
-    if place.is_file():
+    if local.is_file():
         if path.lower().endswith(EXTENSIONS):
             raise NotADirectoryError(f"{path}: is one image, not a folder of them; give a list of files, [path]")
     elif MAGIC.search(path) and not path.lower().endswith((".tar", ".zip", *UNPACK)):
         raise FileNotFoundError(
-            f"{path}: only shards, which end in .tar, are found by a pattern; for image files give sorted(glob.glob({path!r}))"
+            f"{path}: a pattern can only find shards, which end in .tar; for image files give sorted(glob.glob({path!r}))"
         )
 
 
 def refuse_unknown(path: str) -> None:
-    """Raise for one of a list of files that is neither an image nor a shard, by its name or its content."""
+    """Raise for a file of a list that is neither an image, by its ending, nor a shard, by its ending or content."""
     if is_remote(path) or path.lower().endswith((*EXTENSIONS, ".tar", ".zip", *UNPACK)):
         return
-    place = Path(path).expanduser()
-    if MAGIC.search(path) or RANGE.search(path) or place.is_dir():
+    local = Path(path).expanduser()
+    if MAGIC.search(path) or RANGE.search(path) or local.is_dir():
         return
-    if not (place.is_file() and tarfile.is_tarfile(place)):
+    if not (local.is_file() and tarfile.is_tarfile(local)):
         raise ValueError(
-            f"DataLoader: {path}: a list holds tar shards, or image files, which end in {' '.join(EXTENSIONS)}; convert others "
-            "to one of these, or give a Dataset that opens them"
+            f"DataLoader: {path}: a list must hold tar shards, or image files, which end in {' '.join(EXTENSIONS)}; convert "
+            "other files to one of these, or give a Dataset that opens them"
         )
 
 
@@ -150,19 +146,19 @@ def from_list(paths: list[str], labels: bool | None = None) -> Source:
     if len(images) < len(paths):
         other = next(path for path in paths if not path.lower().endswith(EXTENSIONS))
         raise ValueError(
-            f"DataLoader: a list must hold image files alone or tar shards alone, this one holds {images[0]} and {other}; "
-            "for both, give a ConcatDataset or two loaders"
+            f"DataLoader: a list must hold only image files or only tar shards, but this one holds {images[0]} and "
+            f"{other}; for both, give a ConcatDataset or two loaders"
         )
     if remote := next((path for path in images if is_remote(path)), None):
-        raise ValueError(f"{remote}: image files are read from a disk; to read from elsewhere, put them into .tar shards")
+        raise ValueError(f"{remote}: image files are only read from local disks; put remote images into .tar shards")
     return FolderSource.from_samples([(path, -1) for path in images], [], {}, labelled=False)
 
 
 def from_path(path: str, labels: bool | None = None, advice: str = ALL_IMAGES) -> Source:
     """The source at a path: a tar shard, a pattern of shards, a URL of either or of a folder of shards, or a folder.
 
-    A folder is what `gpuaug pack` made, where its manifest is there; shards, where it holds `.tar` files and no folder; and
-    else an image folder. advice: what errors and warnings say of doing without labels.
+    A folder with a manifest was written by `gpuaug pack`. A folder that holds `.tar` files and no folders holds shards. Any
+    other folder is an image folder. advice: what errors and warnings say about doing without labels.
     """
     if path.lower().endswith((".tar", ".zip", *UNPACK)) and not Path(path).is_dir():
         return ShardSource(path, labels=labels, advice=advice)
@@ -181,11 +177,13 @@ def from_path(path: str, labels: bool | None = None, advice: str = ALL_IMAGES) -
 
 
 def from_dataset(dataset: Any, policy_given: bool, labels: bool | None) -> tuple[Source, Any]:
-    """The source of a Dataset, and the transform that was taken out of it, or None; the Dataset stays as it was.
+    """The source of a Dataset, and the transform that was taken out of a copy of it, or None.
 
-    A torchvision dataset loses its `transform` always, since a policy takes its place. Another Dataset loses an attribute
-    `transform` only to be converted; with a policy it is used as it is.
+    The `transform` of a torchvision dataset is always taken out, since a policy replaces it. An attribute `transform` of any
+    other Dataset is taken out only to be converted; if the user gave a policy, the Dataset is used as it is.
     """
+    if is_source(dataset):
+        return dataset, None
     if is_huggingface(dataset):
         return HuggingFaceSource(dataset, labelled=labels), None
     check_map_style(dataset)
@@ -211,24 +209,20 @@ def from_dataset(dataset: Any, policy_given: bool, labels: bool | None) -> tuple
 
 
 def size_of(source: Source) -> Size | None:
-    """(height, width) of every image of a source, where it is known that they have but one."""
-    if isinstance(source, ArraySource):
-        return source.size
-    if isinstance(source, SubsetSource):
-        return size_of(source.source)
-    sizes = {size_of(part) for part in source.parts} if isinstance(source, ConcatSource) else {None}
+    """(height, width) of every image of a source; None if it is unknown, or images differ in size."""
+    sizes = {part.size if isinstance(part, ArraySource) else None for part in simple_sources(source)}
     return sizes.pop() if len(sizes) == 1 else None
 
 
 def check_map_style(dataset: Any) -> None:
     if isinstance(dataset, IterableDataset):
         raise TypeError(
-            f"DataLoader: {type(dataset).__name__} is an IterableDataset; give a map-style Dataset, with len and []"
+            f"DataLoader: {type(dataset).__name__} is an IterableDataset; give a map-style Dataset, which has len and []"
         )
     if isinstance(dataset, Iterator) and not hasattr(dataset, "__getitem__"):
         raise TypeError(
-            f"DataLoader: source is a {type(dataset).__name__}, which can be gone through but once; give list(source) "
-            "where it gives paths or images, or a map-style Dataset"
+            f"DataLoader: source is a {type(dataset).__name__}, which can be iterated only once; give list(source) "
+            "if it yields paths or images, or a map-style Dataset"
         )
     if isinstance(dataset, (Mapping, torch.Tensor)) or not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")):
         raise TypeError(
@@ -238,10 +232,10 @@ def check_map_style(dataset: Any) -> None:
 
 
 def without_transform(dataset: T) -> tuple[T, Any]:
-    """A shallow copy whose image transform does nothing, and that transform, or None.
+    """A shallow copy of a Dataset whose image transform does nothing, and the transform that it had, or None.
 
-    An identity stands in its place rather than None, since a Dataset may call it unasked. Raises TypeError for torchvision's
-    joint `transforms` of image and target together.
+    The copy's transform is the identity rather than None, since a Dataset may call it without a check. Raises TypeError for
+    torchvision's joint `transforms` of image and target together.
     """
     joint = getattr(dataset, "transforms", None)
     standard = type(joint).__name__ == "StandardTransform"
@@ -265,7 +259,7 @@ def without_transform(dataset: T) -> tuple[T, Any]:
 
 
 def default_loader() -> Any:
-    """What torchvision's ImageFolder opens files with; to be asked where there is such a Dataset, hence torchvision."""
+    """torchvision's default loader of image files; called only for its datasets, when torchvision is installed."""
     from torchvision.datasets import folder
 
     return folder.default_loader
@@ -280,6 +274,6 @@ def is_torchvision(dataset: Any) -> bool:
 
 
 def getitem_owner(dataset: Any) -> str:
-    """Where the class's `__getitem__` is defined, so that a subclass with its own is not mistaken for its base."""
+    """The class that defines an object's `__getitem__`, so that a subclass with its own is not mistaken for its base."""
     method = type(dataset).__getitem__
     return f"{getattr(method, '__module__', '')}.{getattr(method, '__qualname__', '')}".removesuffix(".__getitem__")

@@ -1,4 +1,4 @@
-"""WebDataset shards: plain tar files of encoded images, each sample read where it lies, in any order."""
+"""WebDataset shards: plain tar files of encoded images, whose samples can be read in any order."""
 
 from __future__ import annotations
 
@@ -35,28 +35,35 @@ UNPACK = {
     ".txz": "unxz",
     ".tar.zst": "unzstd",
 }
-"""How compressed tars end -> the command that unpacks one to a plain tar."""
+"""Ending of a compressed tar -> the command that unpacks it to a plain tar."""
 
 INDEXERS = 8
-"""Threads that index; they wait for a disk or a server more than they work."""
+"""Threads that index shards; they mostly wait for a disk or a server."""
 
 
 class ShardSource:
-    """The samples of tar shards, shard after shard, each in the order of its tar.
+    """The samples of tar shards, shard by shard, in the order in which each tar holds them.
 
-    shards: a path, a pattern such as `train-{000000..000009}.tar` or `train-*.tar`, or several of them. One with a scheme (`s3://`,
-        `https://`) is read by way of fsspec, which asks for a package of its own for most schemes.
-    classes: names of the classes, where they are known.
-    labels: None takes the classes that there are, False leaves them out, whatever they are.
-    targets: (N,) int64: what a sample's `.cls` holds, or the field `label` of its `.json`; -1 where it has neither, and for
-    labels=False. labelled: whether any sample has a class.
+    Each shard is indexed once. The index is kept in `SHARD.index.npz` beside the shard, or in the user's cache folder if that
+    is not writable, and made again when the shard's size or modification time changes. No file stays open: each read opens its
+    shard, which takes 3 us. Documents at the top of a shard, such as README.md, and everything in `__MACOSX` are left out with
+    a warning.
 
-    Each shard is indexed once, in `SHARD.index.npz` beside it (or in the user's cache folder, where that cannot be written),
-    and again when its size or time of change differ. No file stays open: a read opens its shard, which costs 3 us.
-    Documents at the top of a shard, such as README.md, and what lies in `__MACOSX` are left out, and a warning is logged.
-    Raises FileNotFoundError for a shard that is not there, and ValueError for a folder, or naming shard and member for a
-    damaged one, and for a class that is no integer. advice: what that error says of doing without
-    labels.
+    Args:
+        shards: A path, a pattern such as `train-{000000..000009}.tar` or `train-*.tar`, or several of these. URLs (`s3://`,
+            `https://`) are read through fsspec, which needs an extra package for most schemes.
+        classes: Names of the classes, if they are known.
+        labels: None takes the classes that the shards hold; False ignores them, whatever they are.
+        advice: What the error about a class that is no integer says about doing without labels.
+
+    Attributes:
+        targets: int64 (N,), from a sample's `.cls` or the field `label` of its `.json`; -1 without either, and with
+            labels=False.
+        labelled: Whether any sample has a class.
+
+    Raises:
+        FileNotFoundError: If a shard is missing, or no file matches a pattern.
+        ValueError: For a folder, a damaged or compressed shard, a sample without an image, or a class that is no integer.
     """
 
     workers = "threads"
@@ -73,7 +80,7 @@ class ShardSource:
         self.classes = list(classes)
         if folder := next((path for path in self.paths if Path(path).is_dir()), None):
             raise ValueError(
-                f"{folder}: is a folder, not a tar shard; give one folder by its path alone, and several as a ConcatDataset "
+                f"{folder}: is a folder, not a tar shard; give a single folder by its path, and several as a ConcatDataset "
                 "of ImageFolders"
             )
         with ThreadPoolExecutor(INDEXERS) as pool:
@@ -89,7 +96,7 @@ class ShardSource:
         self.warn_left_out()
 
     def warn_left_out(self) -> None:
-        """Log what was left out."""
+        """Warn of members that were left out."""
         if aside := sum(shard.aside for shard in self.shards):
             path, shard = next(pair for pair in zip(self.paths, self.shards, strict=True) if pair[1].aside)
             LOG.warning("%s: %d members that are no samples are left out, such as %s", path, aside, shard.example)
@@ -98,17 +105,17 @@ class ShardSource:
         return cast(int, self.starts[-1])
 
     def locate(self, i: int) -> tuple[int, int]:
-        """The shard of sample i, and its place in it."""
+        """The number of the shard that holds sample i, and the sample's position in it."""
         shard = bisect_right(self.starts, i) - 1
         return shard, i - self.starts[shard]
 
     def name(self, i: int) -> str:
-        """`SHARD: MEMBER` of a sample's image."""
+        """`SHARD: MEMBER` for a sample's image."""
         shard, k = self.locate(i)
         return f"{self.paths[shard]}: {self.shards[shard].name(k)}"
 
     def read(self, i: int) -> bytes:
-        """An image file. Raises DecodeError naming it where the shard cannot be read or is not as it was indexed."""
+        """A sample's image file. Raises DecodeError if the shard cannot be read, or was cut short after it was indexed."""
         shard, k = self.locate(i)
         start, size = int(self.shards[shard].offsets[k]), int(self.shards[shard].sizes[k])
         try:
@@ -116,11 +123,11 @@ class ShardSource:
         except Exception as error:  # remote file systems raise what their clients do
             raise DecodeError(f"{self.name(i)}: cannot be read: {error or type(error).__name__}") from error
         if len(data) != size:
-            raise DecodeError(f"{self.name(i)}: the shard ends within it; it was cut short since it was indexed")
+            raise DecodeError(f"{self.name(i)}: the shard ends within it; the shard was cut short after it was indexed")
         return data
 
     def target(self, index: tar_index.Int64s, collate: Collate = collate_by_torch) -> Any:
-        """Targets of a batch: int64 (B,), or what `collate` makes of them; None where no sample has a class."""
+        """Targets of a batch: int64 (B,), or the result of `collate`; None if no sample has a class."""
         return collate_targets(self.targets, index, None, collate) if self.labelled else None
 
     def __repr__(self) -> str:
@@ -128,15 +135,15 @@ class ShardSource:
 
 
 def expand_pattern(pattern: str) -> list[str]:
-    """The paths of a pattern: `{08..11}` counts from 08 to 11, with as many digits; `*`, `?` and `[...]` are what there is.
+    """The paths of a pattern: `{08..11}` counts from 08 to 11 with as many digits; `*`, `?` and `[...]` match existing files.
 
-    A pattern without these is a path. Raises ValueError for one that counts down or is compressed, and FileNotFoundError where
-    nothing fits.
+    A pattern without these is a path. Raises ValueError for one that counts down or names a compressed tar, and
+    FileNotFoundError if nothing matches.
     """
     match = RANGE.search(pattern)
     if match is None and (braces := BRACES.search(pattern)) and not Path(pattern).exists():
         raise ValueError(
-            f"{pattern}: {braces[0]} is not known; of braces {{000..001}} alone is, which counts; list other paths one by one"
+            f"{pattern}: {braces[0]} is not understood; braces can only count, as in {{000..001}}; list other paths singly"
         )
     if match is None:
         return matching_paths(pattern)
@@ -148,12 +155,14 @@ def expand_pattern(pattern: str) -> list[str]:
 
 
 def matching_paths(pattern: str) -> list[str]:
-    """The paths that fit a pattern without numbers to count, sorted."""
+    """The sorted paths that match a pattern without counting braces."""
     if pattern.lower().endswith(".zip"):
-        raise ValueError(f"{pattern}: is a zip, which is not read; unpack it, `unzip X.zip -d FOLDER`, and give the folder")
+        raise ValueError(
+            f"{pattern}: is a zip, which cannot be read; unpack it with `unzip X.zip -d FOLDER` and give the folder"
+        )
     if packed := next((end for end in UNPACK if pattern.lower().endswith(end)), None):
         raise ValueError(
-            f"{pattern}: is compressed, but samples are read in any order, which needs a plain tar; unpack it first: "
+            f"{pattern}: is compressed, but reading samples in any order needs a plain tar; unpack it first: "
             f"{UNPACK[packed]} {pattern.rsplit('/', 1)[-1] if is_remote(pattern) else pattern}"
         )
     if is_remote(pattern):
@@ -165,14 +174,14 @@ def matching_paths(pattern: str) -> list[str]:
         pattern = str(Path(pattern).expanduser())
         if not MAGIC.search(pattern) or Path(pattern).exists():
             return [pattern]
-        found = glob.glob(pattern)  # noqa: PTH207 - Path.glob needs a folder to begin with
+        found = glob.glob(pattern)  # noqa: PTH207 - Path.glob needs a folder to start from
     if not found:
-        raise FileNotFoundError(f"{pattern}: no shard fits")
+        raise FileNotFoundError(f"{pattern}: no shard matches")
     return sorted(found)
 
 
 def shards_in_folder(url: str) -> list[str]:
-    """The `.tar` shards in a folder that is not on this machine's disks. Raises FileNotFoundError where there are none."""
+    """The sorted `.tar` shards in a remote folder. Raises FileNotFoundError if there are none."""
     fs, inside = filesystem(url)
     try:
         names = [str(name) for name in fs.ls(inside, detail=False)]
@@ -182,5 +191,5 @@ def shards_in_folder(url: str) -> list[str]:
         raise OSError(f"{url}: cannot be listed: {error or type(error).__name__}") from error
     found = sorted(fs.unstrip_protocol(name) for name in names if name.endswith(".tar"))
     if not found:
-        raise FileNotFoundError(f"{url}: no .tar shards in it; a URL names shards, a pattern of them, or their folder")
+        raise FileNotFoundError(f"{url}: no .tar shards in it; a URL must name a shard, a pattern of shards, or their folder")
     return found

@@ -1,6 +1,6 @@
-"""What lies where in a tar shard: one pass over its headers, kept in a file for the next time.
+"""The index of a tar shard: where each sample lies, found by one pass over the headers and kept in a file.
 
-A sample is a run of members with one key, the part of their names before the first dot after the last slash (WebDataset's
+A sample is a run of members that share a key, the part of their names before the first dot after the last slash (WebDataset's
 layout): `0007.jpg` and `0007.cls` are sample `0007`.
 """
 
@@ -31,10 +31,10 @@ from .remote import filesystem, is_remote
 VERSION = 3
 SUFFIX = ".index.npz"
 KEY = re.compile(r"((?:.*/)?[^./][^./]*)\.([^/]+)")
-"""Key and extension; hidden members (macOS adds such) have none and are passed over."""
+"""Key and extension of a member's name. Hidden members, which macOS adds, do not match and are passed over."""
 
 DOCUMENT = re.compile(r"(?!.*\.(cls|json)$)((readme|licen[cs]e)[^/]*|[^/]*\.md)", re.IGNORECASE)
-"""Names at a tar's top of what is there to be read by people."""
+"""Names of documents for people, at the top of a tar."""
 
 COMPRESSED = {
     b"\x1f\x8b": ("gzip", "gunzip"),
@@ -42,23 +42,23 @@ COMPRESSED = {
     b"\xfd7zXZ\0": ("xz", "unxz"),
     b"\x28\xb5\x2f\xfd": ("zstd", "unzstd"),
 }
-"""How compressed files begin -> by what, and the command that unpacks them."""
+"""First bytes of a compressed file -> the format, and the command that unpacks it."""
 
 PIECE = 2**20
-"""Bytes that are read at once behind a tar's end, a multiple of its blocks."""
+"""Bytes read at once behind a tar's end; a multiple of its blocks."""
 
 LINKS = 40
-"""Links followed one after the other, as Linux does."""
+"""Longest chain of links that is followed, as in Linux."""
 
 Int64s = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
 class Shard:
-    """The samples of a tar, in its order: where each image member starts and how long it is, in bytes, and its class.
+    """The samples of a tar, in its order: the start and length of each image member in bytes, and its class.
 
-    names: the image members' names, one after the other; name k ends at ends[k]. unreadable: what is wrong with the first
-    class that cannot be read, or ""; such a class is -1. aside: how many members are left out, and example: the first of them.
+    names: the names of the image members, joined; name k ends at ends[k]. unreadable: what is wrong with the first class that
+    cannot be read, or ""; such classes are -1. aside: number of members that are left out. example: the first of these.
     """
 
     offsets: Int64s
@@ -84,9 +84,9 @@ class Shard:
 
 
 def index(path: str) -> Shard:
-    """The index of a shard: from the cache where the shard is as it was, made and cached else.
+    """The index of a shard, from the cache if the shard is unchanged, else made anew and cached.
 
-    Raises FileNotFoundError, and ValueError as `scan` does.
+    Raises FileNotFoundError, and what `scan` raises.
     """
     stamp = stamp_of(path)
     for cached in cache_paths(path):
@@ -94,14 +94,14 @@ def index(path: str) -> Shard:
             return found
     made = scan(path)
     for cached in cache_paths(path):
-        with contextlib.suppress(OSError):  # a folder that may only be read; without any cache it is made anew next time
+        with contextlib.suppress(OSError):  # the folder is read-only; without any cache the index is made anew next time
             save(made, cached, stamp)
             break
     return made
 
 
 def stamp_of(path: str) -> str:
-    """Size and time of change of a local file; of a remote one, its size and what the file system says tells versions apart."""
+    """What changes when a shard does: size and modification time, or for a remote one its size and fsspec's `ukey`."""
     try:
         if is_remote(path):
             fs, inside = filesystem(path)
@@ -117,24 +117,24 @@ def stamp_of(path: str) -> str:
 
 
 def cache_paths(path: str) -> list[Path]:
-    """Where an index may lie: beside a local shard, or in the user's cache, if there is a home."""
+    """Where an index may be kept: beside a local shard, or in the user's cache folder if there is a home."""
     full = path if is_remote(path) else str(Path(path).absolute())
     beside = [] if is_remote(path) else [Path(path + SUFFIX)]
     try:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "gpuaug"
-    except RuntimeError:  # a container's user without a home
+    except RuntimeError:  # the user has no home, as in some containers
         return beside
     return [*beside, cache / (hashlib.sha256(os.fsencode(full)).hexdigest() + SUFFIX)]
 
 
 def load(path: Path, stamp: str) -> Shard | None:
-    """A cached index, or None where there is none, or one of another version of the shard."""
+    """A cached index; None if there is none, or it belongs to another version of the shard."""
     try:
-        with path.open("rb") as file, np.load(file) as arrays:  # given a name, np.load leaves a damaged file open
+        with path.open("rb") as file, np.load(file) as arrays:  # given a path, np.load would leave a damaged file open
             if str(arrays["stamp"]) != stamp:
                 return None
             return Shard.of(arrays["columns"], arrays["names"], *json.loads(str(arrays["notes"])))
-    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile):  # a file of something else counts as none
+    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile):  # not an index, so there is none
         return None
 
 
@@ -147,12 +147,12 @@ def save(shard: Shard, path: Path, stamp: str) -> None:
 
 
 def scan(path: str) -> Shard:
-    """Index a shard by its headers and labels; 42 us a member on one core, so 84 s for a million images with classes.
+    """Index a shard by its headers and labels; this takes 42 us per member on one core, 84 s for a million images with classes.
 
-    Raises ValueError naming the shard, and the member where it is one, for a file that is no plain tar or was cut short, a
-    sample with no image or with several, and an image that is a sparse file, a special file, or a link to something that is
-    not in the shard. A label that is no integer is noted, as not everybody wants labels. Documents at the top, such as
-    README.md, and what lies in `__MACOSX` are left out.
+    A class that is no integer is only noted, since not everybody wants labels. Documents at the top, such as README.md, and
+    everything in `__MACOSX` are left out. Raises ValueError with the shard's path, and the member's name if one is at fault:
+    for a file that is no plain tar or was cut short, a sample without an image or with several, and an image that is a sparse
+    file, a special file, or a link to something outside the shard.
     """
     offsets, sizes, targets, names = [], [], [], []
     unreadable, aside = "", []
@@ -167,7 +167,7 @@ def scan(path: str) -> Shard:
                 continue
             if len(images) != 1:
                 raise ValueError(f"{path}: sample {key} {sample_problem(images, [member.name for _, member in sample])}")
-            start, size = linked.place(images[0])
+            start, size = linked.data_range(images[0])
             offsets.append(start)
             sizes.append(size)
             try:
@@ -186,7 +186,7 @@ def is_document(member: tarfile.TarInfo) -> bool:
 
 
 def sample_problem(images: list[tarfile.TarInfo], names: list[str]) -> str:
-    """What is wrong with a sample of these members, of which these are images."""
+    """What is wrong with a sample, by its image members and the names of all its members."""
     among = f"among its members {', '.join(names)}"
     if images:
         return f"has several images {among}"
@@ -195,11 +195,11 @@ def sample_problem(images: list[tarfile.TarInfo], names: list[str]) -> str:
     if dotted is None:
         return wanted
     parts = cast("re.Match[str]", KEY.fullmatch(dotted))
-    return f"{wanted}; the first dot ends a sample's name, so that {dotted} is its .{parts[2]}; rename it without that dot"
+    return f"{wanted}; a sample's name ends at the first dot, so {dotted} counts as its .{parts[2]}; rename it without that dot"
 
 
 def open_for_scan(path: str) -> IO[bytes]:
-    """A remote shard is read in pieces of 8 MiB, which is quicker than a request for each header."""
+    """Open a shard; a remote one is read in pieces of 8 MiB, which is faster than a request for each header."""
     if not is_remote(path):
         return Path(path).open("rb")
     fs, inside = filesystem(path)
@@ -207,14 +207,14 @@ def open_for_scan(path: str) -> IO[bytes]:
 
 
 def members(file: IO[bytes], path: str) -> Iterator[tuple[str, str, tarfile.TarInfo]]:
-    """(key, extension in lower case, member) of every member of a tar that has them."""
+    """(key, lower-case extension, member) for every member of a tar whose name has both."""
     for member in headers(file, path):
         if not member.isdir() and (parts := KEY.fullmatch(member.name)):
             yield parts[1], parts[2].lower(), member
 
 
 def headers(file: IO[bytes], path: str) -> Iterator[tarfile.TarInfo]:
-    """Every member of a tar, and of those behind it in the file: `cat` makes such, and `tar -i` reads them."""
+    """Every member of a tar, and of further tars that `cat` joined to it, as `tar -i` reads them."""
     start: int | None = 0
     last = "its start"
     while start is not None:
@@ -222,7 +222,7 @@ def headers(file: IO[bytes], path: str) -> Iterator[tarfile.TarInfo]:
         try:
             with tarfile.open(fileobj=file, mode="r:") as tar:
                 while (member := tar.next()) is not None:
-                    cast(Any, tar).members.clear()  # tarfile would keep them all
+                    cast(Any, tar).members.clear()  # or tarfile would keep them all
                     last = member.name
                     yield member
                 end = tar.offset
@@ -231,29 +231,29 @@ def headers(file: IO[bytes], path: str) -> Iterator[tarfile.TarInfo]:
                 raise ValueError(f"{path}: {what_it_is(file, path) or f'not a plain tar ({error})'}") from error
             raise ValueError(f"{path}: damaged or cut short after {last}: {error}") from error
         file.seek(end)
-        if file.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:  # tarfile takes whatever it cannot read as the end
-            raise ValueError(f"{path}: damaged or cut short after {last}: no block of zeros, which ends a tar, follows")
+        if file.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:  # tarfile stops silently at anything it cannot read
+            raise ValueError(f"{path}: damaged or cut short after {last}: the block of zeros that ends a tar is missing")
         start = after_zeros(file)
 
 
 def what_it_is(file: IO[bytes], path: str) -> str:
-    """What a file that is no tar is by its first bytes, and what to do; "" where they do not tell."""
+    """What a file that is no tar is, by its first bytes, and what to do; "" if they do not tell."""
     file.seek(0)
     head = file.read(8)
     if head.startswith(b"PK\3\4"):
-        return "is a zip, which is not read; unpack it, `unzip X.zip -d FOLDER`, and give the folder"
+        return "is a zip, which cannot be read; unpack it with `unzip X.zip -d FOLDER` and give the folder"
     for magic, (kind, command) in COMPRESSED.items():
         if head.startswith(magic):
             name = path.rsplit("/", 1)[-1] if is_remote(path) else path
             return (
-                f"is compressed with {kind}, though its name does not say so, but samples are read in any order, which needs a "
-                f"plain tar; unpack it first: {command} < {name} > {name.removesuffix('.tar')}-plain.tar"
+                f"is compressed with {kind}, though its name does not say so, but reading samples in any order needs a plain "
+                f"tar; unpack it first: {command} < {name} > {name.removesuffix('.tar')}-plain.tar"
             )
     return ""
 
 
 def after_zeros(file: IO[bytes]) -> int | None:
-    """Where the first block begins that is not all zeros, from here on; None where there is none."""
+    """The start of the next block that is not all zeros; None if there is none."""
     while data := file.read(PIECE):
         if rest := data.lstrip(b"\0"):
             start = file.tell() - len(rest)
@@ -262,7 +262,7 @@ def after_zeros(file: IO[bytes]) -> int | None:
 
 
 class LinkResolver:
-    """Where the bytes of members lie, of links too; where there are links, the tar's headers are read once more."""
+    """Finds the bytes of members, also of links, for which it reads the tar's headers a second time."""
 
     def __init__(self, file: IO[bytes], path: str) -> None:
         self.file = file
@@ -272,8 +272,8 @@ class LinkResolver:
     def members(self) -> dict[str, tarfile.TarInfo]:
         return {posixpath.normpath(member.name): member for member in headers(self.file, self.path)}
 
-    def place(self, member: tarfile.TarInfo) -> tuple[int, int]:
-        """Start and length. Raises ValueError naming shard and member where its bytes do not lie in the shard as they are."""
+    def data_range(self, member: tarfile.TarInfo) -> tuple[int, int]:
+        """Start and length of a member's bytes. Raises ValueError if they are not in the shard as one piece."""
         found: tarfile.TarInfo | None = member
         for _ in range(LINKS):
             if found is None or not (found.islnk() or found.issym()):
@@ -284,17 +284,19 @@ class LinkResolver:
         if found is None or found.islnk() or found.issym():
             raise ValueError(f"{name} is a link to {member.linkname}, which is not in the shard; pack the file itself")
         if found.sparse is not None:
-            raise ValueError(f"{name} is a sparse file, of which the shard holds parts; pack it without tar's option --sparse")
+            raise ValueError(
+                f"{name} is a sparse file, of which the shard holds only parts; pack it without tar's option --sparse"
+            )
         if found.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
             raise ValueError(f"{name} is a special file; pack an ordinary one")
         return found.offset_data, found.size
 
 
 def read_label(file: IO[bytes], path: str, sample: dict[str, tarfile.TarInfo], linked: LinkResolver) -> int:
-    """The class of a sample: its `.cls`, else the field `label` of its `.json`, else -1. Raises ValueError for no integer."""
+    """The class of a sample: its `.cls`, else `label` in its `.json`, else -1. Raises ValueError if it is no integer."""
     if (member := sample.get("cls")) is None and (member := sample.get("json")) is None:
         return -1
-    start, size = linked.place(member)
+    start, size = linked.data_range(member)
     file.seek(start)
     text = file.read(size)
     try:

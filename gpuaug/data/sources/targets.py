@@ -1,4 +1,4 @@
-"""Targets of a batch: collated as torch does, or as the user does, and moved to the device whatever their structure."""
+"""Targets of a batch: collated by torch or by the user's function, and moved to the device whatever their structure."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import torch
 from ...isolation import default_collate
 
 Collate: TypeAlias = Callable[[list[Any]], Any]
-"""What makes one target of the list of a batch's targets."""
+"""Makes one target of the list of a batch's targets."""
 
 
 def collate_by_torch(targets: list[Any]) -> Any:
-    """What torch's default_collate makes of them. Raises TypeError or ValueError where they do not fit together."""
+    """The result of torch's default_collate. Raises TypeError or ValueError if the targets cannot be batched."""
     try:
         return default_collate(targets)
     except (TypeError, ValueError, RuntimeError, KeyError, AttributeError) as error:
@@ -29,19 +29,19 @@ def collate_by_torch(targets: list[Any]) -> Any:
 
 
 def collate_nothing(targets: list[Any]) -> None:
-    """No target at all, as for labels=False."""
+    """Leave the targets out, as labels=False asks for."""
 
 
 def collate_single(targets: list[Any]) -> Any:
-    """The target of a batch of one, as it was before it was batched."""
+    """The target of a batch of one sample, not batched."""
     (target,) = targets
     return target
 
 
 def collate_batch(targets: Sequence[Any], collate: Collate, name: Callable[[int], str]) -> Any:
-    """The target of a batch; None where no sample has one. name: what to call the sample at a position.
+    """The target of a batch; None if no sample has one. name: position in the batch -> the sample's name.
 
-    Raises TypeError naming two samples of which one has a target and the other has none, and one whose target is geometric.
+    Raises TypeError with the names of two samples if only one of them has a target, or of one whose target is geometric.
     """
     if not targets or collate is collate_nothing:
         return None
@@ -60,7 +60,7 @@ def collate_batch(targets: Sequence[Any], collate: Collate, name: Callable[[int]
 
 
 def call_collate(collate: Collate, targets: list[Any]) -> Any:
-    """The result of the user's function, or torch's. Raises for StopIteration, which would end the epoch, and None."""
+    """The result of the collate function. Raises if it returns None, or raises StopIteration, which would end the epoch."""
     try:
         target = collate(targets)
     except StopIteration as error:
@@ -81,10 +81,10 @@ def collate_targets(
     collate: Collate = collate_by_torch,
     name: Callable[[int], str] = str,
 ) -> Any:
-    """Targets of the samples `index`: a tensor (B, ...) of the targets' dtype, or the transformed ones, collated.
+    """Targets of the samples `index`: a tensor (B, ...) of the targets' dtype, or the transformed targets, collated.
 
-    A transform and a collate function see integers as Python's; the latter sees other targets as tensors. name: what to call
-    a sample. Raises ValueError where the transform gives None for all of them.
+    The transform and the user's collate function get integers as Python ints; the latter gets other targets as tensors. name:
+    sample -> its name. Raises ValueError if the transform returns None for all of them.
     """
     if collate is collate_nothing:
         return None
@@ -97,7 +97,7 @@ def collate_targets(
         )
     try:
         made = [transform(t) for t in targets[index].tolist()]
-    except StopIteration as error:  # which would end the epoch without a word
+    except StopIteration as error:  # it would end the epoch silently
         raise RuntimeError("DataLoader: the target_transform raised StopIteration") from error
     if made and all(target is None for target in made):
         raise ValueError(
@@ -107,14 +107,14 @@ def collate_targets(
 
 
 def refuse_geometric(target: Any, name: str) -> None:
-    """Raise TypeError for a target that says of itself that it belongs to the picture's geometry, which the views change."""
-    module = sys.modules.get("torchvision.tv_tensors")  # without it nobody has made one
+    """Raise TypeError for torchvision's masks, boxes and keypoints, which would not match cropped and flipped views."""
+    module = sys.modules.get("torchvision.tv_tensors")  # if it is not loaded, nobody has made one
     if module is not None and (found := path_to(module.TVTensor, target)) is not None:
         where, kind = f"target{found[0]}", found[1]
         raise TypeError(
-            f"{name}: {where} is of class torchvision.tv_tensors.{kind}, which would come out as it is beside views that are "
-            "cropped and flipped, since gpuaug transforms the image alone; leave it out of the target (or all targets, by "
-            f"labels=False), or, if it is meant to stay as it is, give a plain tensor: {where}.as_subclass(torch.Tensor)"
+            f"{name}: {where} is of class torchvision.tv_tensors.{kind}, but gpuaug transforms only the image, so it would "
+            "not match views that are cropped and flipped; leave it out of the target (or all targets, by labels=False), or, "
+            f" if it is meant to stay unchanged, give a plain tensor: {where}.as_subclass(torch.Tensor)"
         )
 
 
@@ -122,7 +122,7 @@ LEAVES = frozenset({int, float, bool, str, bytes, type(None)})
 
 
 def path_to(kind: type, tree: Any) -> tuple[str, str] | None:
-    """Where in nested mappings, lists and tuples the first of a kind is, and its class's name; None where there is none."""
+    """The path to the first object of a kind in nested mappings, lists and tuples, and its class's name; None without one."""
     if isinstance(tree, kind):
         return "", type(tree).__name__
     if isinstance(tree, Mapping):
@@ -138,13 +138,13 @@ def path_to(kind: type, tree: Any) -> tuple[str, str] | None:
 
 
 def to_device(tree: Any, device: torch.device) -> Any:
-    """Every tensor in a target on the device."""
+    """A target with all its tensors moved to the device."""
     pin = device.type == "cuda"
     return each_tensor(tree, lambda t: (t.pin_memory() if pin else t).to(device, non_blocking=True))
 
 
 def each_tensor(tree: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
-    """Nested lists, tuples and mappings with every tensor changed; what is no tensor stays as it is."""
+    """Nested lists, tuples and mappings with `change` applied to every tensor; other objects stay as they are."""
     if isinstance(tree, torch.Tensor):
         return change(tree)
     if isinstance(tree, Mapping):
