@@ -198,5 +198,5 @@ class TorchInterface(torch_data.DataLoader[Any]):
         raise TypeError(
             "gpuaug.DataLoader has no collate_fn, because it decodes and augments by itself; another loader cannot be made of "
             "its parts. Give the loader itself to the loop (in a process group each rank reads its share). To go on in the "
-            "middle of an epoch, save loader.state_dict() and call loader.load_state_dict(state) instead of skipping batches"
+            "middle of an epoch, save loader.state_dict() and call loader.load_state_dict(state), instead of skipping batches"
         )

@@ -1,4 +1,4 @@
-"""Loaders and what they hold can be copied and pickled, as torch's DataLoader can; a copy delivers the same batches."""
+"""Loaders and their parts can be copied and pickled, as torch's can; a copy delivers the same batches."""
 
 import copy
 import io

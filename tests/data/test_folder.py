@@ -172,7 +172,7 @@ def test_a_folder_without_class_folders(tmp_path):
 
 
 def test_a_list_of_images_and_shards_is_refused():
-    with pytest.raises(ValueError, match=r"image files alone or tar shards alone, this one holds a\.png and b\.tar"):
+    with pytest.raises(ValueError, match=r"only image files or only tar shards, but this one holds a\.png and b\.tar"):
         gpuaug.DataLoader(["a.png", "b.tar"], "byol")
     with pytest.raises(ValueError, match=r"https://here/a\.png: image files are only read from local disks"):
         gpuaug.DataLoader(["https://here/a.png"], "byol")

@@ -1,4 +1,4 @@
-"""Decoding by NVIDIA DALI: plain JPEGs go through its pipeline, a batch at a time, all other files through `decode`.
+"""Decoding by NVIDIA DALI: plain JPEGs go through its pipeline in batches, all other files through `decode`.
 
 On the CPU both use libjpeg-turbo, and the pixels are the same to the last bit (docs/data.md has the figures).
 """

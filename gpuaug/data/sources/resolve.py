@@ -1,4 +1,4 @@
-"""From what the user gave to a source; a transform inside a Dataset is taken out of a copy, so that images come raw."""
+"""From what the user gave to a source; a Dataset's transform is taken out of a copy, so that images come raw."""
 
 from __future__ import annotations
 

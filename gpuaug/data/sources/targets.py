@@ -1,4 +1,4 @@
-"""Targets of a batch: collated by torch or by the user's function, and moved to the device whatever their structure."""
+"""Targets of a batch: collated by torch or by the user's function, and moved to the device as a whole."""
 
 from __future__ import annotations
 
