@@ -1,6 +1,6 @@
 """The cases that are compared with the truth, their pixels and tolerances, for the tests and for docs/parity.md.
 
-To test another backend, add it to TOLERANCE.
+To test another backend, add it to TOLERANCE and NUDGE.
 """
 
 from __future__ import annotations
