@@ -8,7 +8,12 @@ from .convert import from_torchvision
 from .data import DataLoader
 from .images import Images
 from .memory import release_memory
-from .ops import *  # noqa: F403 - the ops are public names of the package
+from .ops import Op
+from .ops.choice import *  # noqa: F403 - the ops are public names of the package, in a way that mypy follows
+from .ops.color import *  # noqa: F403
+from .ops.crop import *  # noqa: F403
+from .ops.filter import *  # noqa: F403
+from .ops.geometric import *  # noqa: F403
 from .policy import Policy, View
 from .sampling import Draws, sample
 
@@ -19,6 +24,7 @@ __all__ = [
     "DataLoader",
     "Draws",
     "Images",
+    "Op",
     "Policy",
     "View",
     "from_torchvision",
@@ -27,5 +33,5 @@ __all__ = [
     "register",
     "release_memory",
     "sample",
-    *(name for name in ops.__all__ if name not in ("OpDraws", "Size", "leaves")),
+    *(name for name in ops.__all__ if name not in ("Op", "OpDraws", "Size", "leaves")),
 ]

@@ -23,9 +23,6 @@ from .sampling import Draws
 
 LOG = logging.getLogger("gpuaug")
 
-FALLBACK = {"fused": "batched", "kornia": "batched"}
-"""Backend -> the backend that does the steps which it cannot do."""
-
 
 @dataclass(frozen=True)
 class Stage:
@@ -222,7 +219,8 @@ def select(backend: str, kind: str, approximate: bool = False) -> dict[str, Back
     if backend == "auto":
         names = [name for name in backends.AUTOMATIC if backends.installed(name, kind)]
     else:
-        names = [backend, *([FALLBACK[backend]] if backend in FALLBACK else [])]
+        fallback = backends.load(backend, kind).fallback
+        names = [backend, *([fallback] if fallback else [])]
     found = {name: backends.load(name, kind) for name in names}
     return {name: (approximate and chosen.approximate) or chosen for name, chosen in found.items()}
 

@@ -6,17 +6,21 @@ A p-value below 1e-4 is a failure. Both sides' seeds are fixed, so a test that p
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import fields
+from inspect import signature
 from itertools import permutations, product
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from parity.cases import MAPS, map_tables
 from scipy import stats
 from torchvision.transforms import RandomPerspective as RandomPerspectiveV1
 from torchvision.transforms import v2
 
 import gpuaug
+from gpuaug import backends
 from gpuaug.ops.color import ORDERS
 
 LEAST = 1e-4
@@ -212,6 +216,39 @@ def test_probabilities(ours: Callable[[float], gpuaug.Op], theirs: Callable[[flo
     apply = drawn(ours(p))["apply"]
     assert_same_counts(apply, changed, "apply")
     assert stats.binomtest(int(apply.sum()), MANY, p).pvalue > LEAST
+
+
+def of_torchvision(op: Any) -> Any:
+    """The transform of torchvision's with an op's name and arguments."""
+    given = {f.name: getattr(op, f.name) for f in fields(op)}
+    if "interpolation" in given:
+        given["interpolation"] = v2.InterpolationMode(given["interpolation"])
+    if isinstance(op, gpuaug.RandomErasing) and op.value == "random":
+        given["value"] = "random"
+    kind = getattr(v2, type(op).__name__)
+    chance = given.pop("p", 1.0) if "p" not in signature(kind).parameters else 1.0
+    return v2.RandomApply([kind(**given)], chance)
+
+
+NOT_COMPARED = ("ToDtype", "RandomPosterize 8 bits", *(name for name in MAPS if name.startswith("GaussianBlur")))
+"""Cases that are not: a cast, a posterize that leaves 8-bit levels as they are, a blur wider than a picture of a few pixels."""
+
+NAMESAKES = [name for name, op in MAPS.items() if hasattr(v2, type(op).__name__) and name not in NOT_COMPARED]
+
+
+@pytest.mark.parametrize("name", NAMESAKES)
+def test_views_have_the_distribution_of_torchvisions(name: str) -> None:
+    """Of the transform of the same name and arguments: many views of one small picture, seen along five random directions."""
+    few, many = 500, 2000
+    picture = torch.rand((3, 6, 5), generator=torch.Generator().manual_seed(0))
+    transform = of_torchvision(MAPS[name])
+    theirs = torch.stack([transform(picture) for _ in range(few)])
+    ours = backends.load("batched").apply(picture.expand(many, -1, -1, -1), *map_tables(MAPS[name], many))
+    assert isinstance(ours, torch.Tensor)
+    directions = torch.randn((picture.numel(), 5), generator=torch.Generator().manual_seed(1))
+    seen = [(views.flatten(1).double() @ directions.double()).numpy().round(3) for views in (ours, theirs)]
+    for k in range(5):
+        assert_same_distribution(seen[0][:, k], seen[1][:, k], f"direction {k}")
 
 
 @pytest.mark.parametrize("sigma", [(0.1, 2.0), (0.5, 0.6)])

@@ -6,16 +6,19 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from parity.cases import examples
 
 import gpuaug as g
+from gpuaug.backends import REQUIRES
 
-BACKENDS = ["fused", "batched", "kornia", "torchvision", "dali"]
+BACKENDS = list(REQUIRES)
 
 MAPS = [
     *(kind(30, interpolation=mode) for kind in (g.RandomAffine, g.RandomRotation) for mode in ("nearest", "bilinear")),
@@ -35,6 +38,11 @@ MAPS = [
     g.RandomHorizontalFlip(1.0),
     g.Normalize(),
     g.ToDtype(torch.float16),
+]
+MAPS += [
+    replace(op, p=1.0) if hasattr(op, "p") else op  # type: ignore[type-var]
+    for kind, op in examples().items()
+    if kind not in {type(op) for op in MAPS}
 ]
 CUTS = [
     *(g.RandomResizedCrop(interpolation=mode) for mode in ("nearest", "bilinear", "bicubic")),

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import gpuaug
 from gpuaug import Augmenter, CenterCrop, ColorJitter, Images, Policy, Resize, View, sample
+from gpuaug.backends import REQUIRES
 from gpuaug.images import channels_last
 
 RNG = np.random.default_rng(0)
@@ -68,7 +69,7 @@ def views(x: Any, backend: str, count: int) -> list[torch.Tensor]:
     return Augmenter(policy, backend)(x, sample(policy, range(count), seed=3))
 
 
-@pytest.mark.parametrize("backend", ["fused", "batched", "kornia", "torchvision", "dali"])
+@pytest.mark.parametrize("backend", REQUIRES)
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_views_of_a_tensor_in_any_layout_are_those_of_its_copy(backend: str, layout: str) -> None:
     plain = torch.from_numpy(RNG.integers(0, 256, (2, 3, 40, 30), dtype=np.uint8))
@@ -77,7 +78,7 @@ def test_views_of_a_tensor_in_any_layout_are_those_of_its_copy(backend: str, lay
     assert torch.equal(views(strided, backend, 2)[0], views(plain, backend, 2)[0])
 
 
-@pytest.mark.parametrize("backend", ["fused", "batched", "kornia", "torchvision", "dali"])
+@pytest.mark.parametrize("backend", REQUIRES)
 def test_views_of_a_buffer_with_gaps_are_those_of_its_copy(backend: str) -> None:
     shapes = np.array([[40, 30], [31, 22]], np.int32)
     count = int(shapes.prod(axis=1).sum()) * 3
@@ -89,7 +90,7 @@ def test_views_of_a_buffer_with_gaps_are_those_of_its_copy(backend: str) -> None
     assert torch.equal(views(same, backend, 2)[0], views(Images(buffer[:1].repeat(count), shapes), backend, 2)[0])
 
 
-@pytest.mark.parametrize("backend", ["fused", "batched", "kornia", "torchvision", "dali"])
+@pytest.mark.parametrize("backend", REQUIRES)
 def test_views_follow_tables_of_shapes_and_starts_of_any_kind(backend: str) -> None:
     shapes = np.array([[10, 30], [20, 22]], np.int32)
     table = torch.from_numpy(RNG.integers(0, 256, 4000, dtype=np.uint8))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from parity.cases import examples
 from torchvision.transforms import InterpolationMode
 
 from gpuaug import ops
@@ -16,27 +17,22 @@ from gpuaug import ops
 NAN, INF = float("nan"), float("inf")
 
 
+def with_p(op: ops.Op) -> Callable[..., ops.Op]:
+    """A function of p that makes the op with its other arguments, under the op's name."""
+
+    def make(p: Any) -> ops.Op:
+        return replace(op, p=p)  # type: ignore[type-var]
+
+    make.__name__ = type(op).__name__
+    return make
+
+
 # Op, argument, values outside its range, and the range as the error states it.
 REFUSED: list[tuple[Callable[..., ops.Op], str, list[Any], str]] = [
     *(
         (kind, "p", [-0.1, 1.1, NAN, INF, "half", None, True, (0.5,)], "a number in [0, 1]")
         for kind in (
-            ops.RandomHorizontalFlip,
-            ops.RandomVerticalFlip,
-            ops.RandomGrayscale,
-            ops.RandomSolarize,
-            ops.RandomEqualize,
-            ops.RandomAutocontrast,
-            ops.RandomInvert,
-            ops.RandomPerspective,
-            ops.RandomErasing,
-            ops.GaussianBlur,
-            ops.GaussianNoise,
-            ops.ColorJitter,
-            lambda p: ops.RandomPosterize(4, p),
-            lambda p: ops.RandomAdjustSharpness(2, p),
-            lambda p: ops.RandomAffine(10, p=p),
-            lambda p: ops.RandomRotation(10, p=p),
+            *(with_p(op) for op in examples().values() if hasattr(op, "p")),
             lambda p: ops.OneOf(ops.RandomInvert(), p=p),
         )
     ),

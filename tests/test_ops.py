@@ -9,11 +9,12 @@ from dataclasses import FrozenInstanceError, fields
 import numpy as np
 import pytest
 import torch
+from parity.cases import examples
 
 import gpuaug
 from gpuaug import ops
 
-EVERY_OP = [
+ALL_ARGUMENTS = [
     ops.RandomResizedCrop(8, (0.2, 0.9), (0.5, 2.0), "bicubic"),
     ops.Resize(8, "nearest"),
     ops.CenterCrop(8),
@@ -38,9 +39,12 @@ EVERY_OP = [
     ops.ToDtype(torch.float16),
     ops.OneOf(ops.RandomGrayscale(1.0), [ops.GaussianBlur(5), ops.RandomInvert()], weights=(1, 3), p=0.25),
 ]
+"""Ops with every argument away from its default."""
+
+EVERY_OP = [*ALL_ARGUMENTS, *(op for kind, op in examples().items() if kind not in {type(op) for op in ALL_ARGUMENTS})]
 
 
-def test_the_list_above_holds_every_op() -> None:
+def test_every_op_is_tried_here() -> None:
     kinds = {name for name in ops.__all__ if isinstance(getattr(ops, name), type) and issubclass(getattr(ops, name), ops.Op)}
     assert {type(op).__name__ for op in EVERY_OP} == kinds - {"Op"}
     assert kinds <= set(gpuaug.__all__)
@@ -117,12 +121,19 @@ def test_a_part_of_a_jitter_that_is_left_out_has_no_draws() -> None:
     assert set(ops.ColorJitter(contrast=0.4, saturation=(1, 1)).draw(np.zeros((2, 5)))) == {"order", "contrast"}
 
 
+ENDS = (0.0, 1 - 2.0**-32)
+"""The least and the greatest of the uniform numbers that draws are made of."""
+
+
 @pytest.mark.parametrize("op", EVERY_OP, ids=lambda op: type(op).__name__)
-def test_draws_have_a_row_an_image_and_stay_in_range_at_the_ends(op: ops.Op) -> None:
-    """The least and the greatest uniform numbers that there are give parameters within the declared ranges."""
-    u = np.stack([np.zeros(op.uniforms), np.full(op.uniforms, 1 - 2.0**-32)])
-    draws = op.draw(u)
-    assert all(len(column) == 2 for column in draws.values())
+def test_draws_have_a_row_an_image(op: ops.Op) -> None:
+    draws = op.draw(np.stack([np.full(op.uniforms, end) for end in ENDS]))
+    assert all(len(column) == 2 and np.isfinite(column).all() for column in draws.values())
+
+
+@pytest.mark.parametrize("op", ALL_ARGUMENTS, ids=lambda op: type(op).__name__)
+def test_draws_stay_in_range_at_the_ends(op: ops.Op) -> None:
+    draws = op.draw(np.stack([np.full(op.uniforms, end) for end in ENDS]))
     ranges = {
         "area": getattr(op, "scale", None),
         "sigma": getattr(op, "sigma", None),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from parity.cases import examples
 
 import gpuaug
 from gpuaug import OneOf, Policy, RandomErasing, RandomInvert, RandomPosterize, RandomResizedCrop, Resize, View, ops, sample
@@ -79,6 +80,12 @@ SETTING_SIZE: dict[Any, dict[str, st.SearchStrategy[Any]]] = {
         "padding_mode": st.sampled_from(["constant", "edge", "reflect", "symmetric"]),
     },
 }  # fmt: skip
+KEEPING_SIZE |= {
+    kind: {f.name: P if f.name == "p" else st.just(getattr(op, f.name)) for f in fields(op)}  # type: ignore[arg-type]
+    for kind, op in examples().items()
+    if kind not in KEEPING_SIZE
+}
+"""An op that is not listed above has any probability, and else the arguments of its parity case."""
 
 
 def made(table: dict[Any, dict[str, st.SearchStrategy[Any]]]) -> st.SearchStrategy[ops.Op]:

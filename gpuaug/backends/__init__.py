@@ -48,6 +48,7 @@ class Backend:
             memory in float32 and reads it again before it writes the result.
         warm_up: warm_up(kind) does, for a type of device, whatever would make the first `apply` slow, such as compiling.
         approximate: A variant of the backend that also accepts ops which its library computes differently from torchvision.
+        fallback: The backend that does the steps which this one does not support. Without it, such a step raises an error.
     """
 
     ops: Collection[type[Op]]
@@ -58,6 +59,7 @@ class Backend:
     extra_passes: Callable[[Sequence[Op]], float] = passes_between
     warm_up: Callable[[str], None] | None = None
     approximate: Backend | None = None
+    fallback: str | None = None
 
 
 Function = Callable[[torch.Tensor, Any, OpDraws], torch.Tensor]

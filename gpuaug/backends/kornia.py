@@ -148,4 +148,4 @@ def changed(x: torch.Tensor, o: op.Op, draws: op.OpDraws) -> torch.Tensor:
     return on_marked(x, draws, lambda x, d: function(x, o, d))
 
 
-BACKEND = Backend(OPS, count_supported, apply)
+BACKEND = Backend(OPS, count_supported, apply, fallback="batched")

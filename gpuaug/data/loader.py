@@ -44,7 +44,7 @@ from .engine.view_maker import LazyDraws, ViewMaker
 from .sources import Index, is_encoded, is_in_memory, is_itemized
 from .sources.composed import known_labelled, set_max_pixels
 from .sources.resolve import as_source, size_of
-from .sources.targets import collate_by_torch, collate_nothing
+from .targets import collate_by_torch, collate_nothing
 from .torch_interface import TorchInterface
 
 LOG = logging.getLogger("gpuaug")

@@ -1,46 +1,19 @@
-"""Every op: a frozen dataclass with the name and arguments of torchvision v2, which draws its own parameters."""
+"""Every op: a frozen dataclass with the name and arguments of torchvision v2, which draws its own parameters.
 
+A family's file lists its public ops in `__all__`; they are public names of this package and of gpuaug, too.
+"""
+
+from . import choice, color, crop, filter, geometric
 from .base import Op, OpDraws, Size, leaves
-from .choice import OneOf
-from .color import (
-    ColorJitter,
-    RandomAutocontrast,
-    RandomEqualize,
-    RandomGrayscale,
-    RandomInvert,
-    RandomPosterize,
-    RandomSolarize,
-)
-from .crop import CenterCrop, RandomCrop, RandomResizedCrop, Resize
-from .filter import GaussianBlur, GaussianNoise, Normalize, RandomAdjustSharpness, RandomErasing, ToDtype
-from .geometric import RandomAffine, RandomHorizontalFlip, RandomPerspective, RandomRotation, RandomVerticalFlip
+from .choice import *  # noqa: F403
+from .color import *  # noqa: F403
+from .crop import *  # noqa: F403
+from .filter import *  # noqa: F403
+from .geometric import *  # noqa: F403
 
-__all__ = [
-    "CenterCrop",
-    "ColorJitter",
-    "GaussianBlur",
-    "GaussianNoise",
-    "Normalize",
-    "OneOf",
-    "Op",
-    "OpDraws",
-    "RandomAdjustSharpness",
-    "RandomAffine",
-    "RandomAutocontrast",
-    "RandomCrop",
-    "RandomEqualize",
-    "RandomErasing",
-    "RandomGrayscale",
-    "RandomHorizontalFlip",
-    "RandomInvert",
-    "RandomPerspective",
-    "RandomPosterize",
-    "RandomResizedCrop",
-    "RandomRotation",
-    "RandomSolarize",
-    "RandomVerticalFlip",
-    "Resize",
-    "Size",
-    "ToDtype",
-    "leaves",
-]
+__all__ = ["Op", "OpDraws", "Size", "leaves"]
+__all__ += choice.__all__
+__all__ += color.__all__
+__all__ += crop.__all__
+__all__ += filter.__all__
+__all__ += geometric.__all__

@@ -9,6 +9,8 @@ from typing import ClassVar
 from .base import Op, Size, is_number, one_of
 from .checks import check_probability, fail, set_field
 
+__all__ = ["OneOf"]
+
 
 @dataclass(frozen=True, init=False)
 class OneOf(Op):

@@ -11,6 +11,16 @@ import numpy as np
 from .base import Array, Op, OpDraws, between, is_integer, is_number
 from .checks import check_number, check_probability, check_range, fail, set_field
 
+__all__ = [
+    "ColorJitter",
+    "RandomAutocontrast",
+    "RandomEqualize",
+    "RandomGrayscale",
+    "RandomInvert",
+    "RandomPosterize",
+    "RandomSolarize",
+]
+
 PARTS = ("brightness", "contrast", "saturation", "hue")
 ORDERS = np.array(list(permutations(range(4))), dtype=np.uint8)
 """(24, 4): every order of a jitter's four parts, as indices into PARTS. The parameter `order` is a row of this table."""

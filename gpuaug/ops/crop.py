@@ -11,6 +11,13 @@ import numpy as np
 from .base import Array, Op, OpDraws, Size, between, is_integer
 from .checks import check_fill, check_interpolation, check_range, check_size, fail, set_field
 
+__all__ = [
+    "CenterCrop",
+    "RandomCrop",
+    "RandomResizedCrop",
+    "Resize",
+]
+
 TRIES = 10
 """How often torchvision's RandomResizedCrop and RandomErasing try to fit a box before they fall back."""
 

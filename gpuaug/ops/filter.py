@@ -13,6 +13,15 @@ from .base import Array, Op, OpDraws, Size, between, is_integer, is_number, word
 from .checks import check_number, check_probability, check_range, fail, set_field
 from .crop import TRIES, fit_boxes, place
 
+__all__ = [
+    "GaussianBlur",
+    "GaussianNoise",
+    "Normalize",
+    "RandomAdjustSharpness",
+    "RandomErasing",
+    "ToDtype",
+]
+
 
 @dataclass(frozen=True)
 class GaussianBlur(Op):

@@ -10,6 +10,14 @@ import numpy as np
 from .base import Array, Op, OpDraws, between, is_number
 from .checks import check_fill, check_interpolation, check_number, check_probability, check_range, fail, set_field
 
+__all__ = [
+    "RandomAffine",
+    "RandomHorizontalFlip",
+    "RandomPerspective",
+    "RandomRotation",
+    "RandomVerticalFlip",
+]
+
 WARPS = ("nearest", "bilinear")
 
 

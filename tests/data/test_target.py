@@ -4,7 +4,7 @@ from collections import namedtuple
 
 import torch
 
-from gpuaug.data.sources.targets import tensors, to_device
+from gpuaug.data.targets import tensors, to_device
 
 Pair = namedtuple("Pair", "box label")
 

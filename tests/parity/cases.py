@@ -1,6 +1,6 @@
 """The cases that are compared with the truth, their pixels and tolerances, for the tests and for docs/parity.md.
 
-To test another backend, add it to TOLERANCE.
+To test another backend, add it to TOLERANCE and NUDGE.
 """
 
 from __future__ import annotations
@@ -165,27 +165,36 @@ REFUSES: dict[str, frozenset[str]] = {
             "RandomCrop reflect",
             "RandomCrop symmetric",
             "RandomCrop, edge, padded if needed",
-            "RandomPerspective bilinear",
-            "RandomPerspective nearest",
-            "RandomEqualize",
-            "GaussianNoise",
-            "GaussianNoise not clipped",
-            "RandomAdjustSharpness",
-            "RandomAdjustSharpness smoothing",
             "RandomErasing with noise",
-            "gaussian_noise",
-            "every op",
-            "bicubic, choice",
             "padded crop",
         }
     )
 }
-"""Backend -> cases, named policies and views of the tests that it refuses."""
+"""Backend -> cases that it refuses although it has their ops: it does not take these arguments."""
+
+
+def steps_of(name: str) -> Sequence[Op]:
+    """The ops of a case or of a named policy."""
+    if name in MAPS:
+        return [MAPS[name]]
+    return CROPS[name] if name in CROPS else [op for view in gpuaug.policy(name).views for op in view.steps]
+
+
+def refuses(backend: str, name: str, ops: Sequence[Op] | None = None) -> bool:
+    """Whether a backend does not take a case, for an op that it lacks or for arguments. ops: of the case, if not `steps_of`."""
+    found = backends.load(backend)
+    lacks = found.fallback is None and any(type(op) not in found.ops for op in ops or steps_of(name))
+    return lacks or name in REFUSES.get(backend, ())
 
 
 def pairs(names: Iterable[str]) -> list[tuple[str, str]]:
-    """Every backend with every case that it takes."""
-    return [(backend, name) for name in names for backend in TOLERANCE if name not in REFUSES.get(backend, ())]
+    """Every backend with every case or named policy that it takes."""
+    return [(backend, name) for name in names for backend in TOLERANCE if not refuses(backend, name)]
+
+
+def examples() -> dict[type[Op], Op]:
+    """One case of each op that keeps the size."""
+    return {type(op): op for op in reversed(MAPS.values())}
 
 
 def tables(ops: Sequence[Op], count: int, size: int | tuple[int, int], seed: int = 7) -> tuple[Sequence[Op], list[OpDraws]]:

@@ -15,7 +15,6 @@ from .cases import (
     HEIGHT,
     MAPS,
     NUDGE,
-    REFUSES,
     TOLERANCE,
     TRUTH,
     WIDTH,
@@ -25,6 +24,7 @@ from .cases import (
     photos,
     policy_cases,
     ragged,
+    refuses,
     tables,
     uniform,
 )
@@ -125,7 +125,7 @@ def kornia_table() -> str:
 
 
 def cells(label: str, measure: Callable[[str], Comparison], backend: str) -> str:
-    if label.strip("`") in REFUSES.get(backend, ()):
+    if refuses(backend, label.strip("`")):
         return " refused | | |"
     c = measure(backend)
     return f" {c.largest:.1e} | {c.mean:.1e} | {share(c.exempt)} |"

@@ -13,7 +13,7 @@ from gpuaug.augmenter import select, stages
 from gpuaug.backends import dali
 from gpuaug.backends.dali import graph
 
-from .cases import CROPS, MAPS, REFUSES, TOLERANCE, compare, map_tables, photos, ragged, tables, uniform
+from .cases import CROPS, MAPS, TOLERANCE, compare, map_tables, photos, ragged, refuses, tables, uniform
 
 SIMCLR = gpuaug.policy("simclr", size=32)
 
@@ -32,10 +32,20 @@ def views(policy=SIMCLR, images=None, count=None, **options):
 def test_what_is_refused_is_refused_whatever_comes_with_it(name):
     steps = steps_of(name)
     taken = dali.count_supported(steps, "images")
-    assert (taken < len(steps)) == (name in REFUSES["dali"])
+    assert (taken < len(steps)) == refuses("dali", name)
     if taken < len(steps):
         with pytest.raises(ValueError, match=rf"no backend of dali has {type(steps[taken]).__name__}\("):
             stages(steps, select("dali", "cpu"))
+
+
+def test_it_has_the_ops_that_it_is_said_to_have():
+    """What it has besides is compared with the truth all the same; what it has lost would be taken for refused."""
+    kinds = {kind.__name__ for kind in backends.load("dali").ops}
+    assert kinds >= {
+        *("RandomResizedCrop", "Resize", "CenterCrop", "RandomCrop", "RandomHorizontalFlip", "RandomVerticalFlip"),
+        *("RandomAffine", "RandomRotation", "ColorJitter", "RandomGrayscale", "RandomSolarize", "RandomPosterize"),
+        *("RandomAutocontrast", "RandomInvert", "GaussianBlur", "RandomErasing", "Normalize", "ToDtype"),
+    }
 
 
 def test_a_refusal_names_the_op_and_what_to_do():
@@ -167,7 +177,7 @@ def test_normalize_may_stand_anywhere():
 BICUBIC = [name for name, ops in CROPS.items() if any(getattr(op, "interpolation", "") == "bicubic" for op in ops)]
 
 
-@pytest.mark.parametrize("name", [name for name in [*CROPS, *MAPS] if name not in [*REFUSES["dali"], *BICUBIC]])
+@pytest.mark.parametrize("name", [name for name in [*CROPS, *MAPS] if not refuses("dali", name) and name not in BICUBIC])
 def test_without_the_cubic_filters_table_it_is_nearer(name):
     if name in CROPS:
         result = compare("dali", ragged(), *tables(CROPS[name], len(ragged()), 64), 2e-4)

@@ -59,5 +59,12 @@ def apply(
 
 
 BACKEND = Backend(
-    OPS, count_supported, apply, writes_output=True, reads_in_place=True, extra_passes=passes_over_view, warm_up=warm_up
+    OPS,
+    count_supported,
+    apply,
+    writes_output=True,
+    reads_in_place=True,
+    extra_passes=passes_over_view,
+    warm_up=warm_up,
+    fallback="batched",
 )

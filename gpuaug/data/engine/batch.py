@@ -18,7 +18,7 @@ from ..decoders.large import group_by_memory
 from ..decoders.pillow import Pixels, memory_for
 from ..decoders.regions import Boxes, Decoder, Region, Regional, regions_read
 from ..sources import Encoded, Index, Loaded, collate_samples, is_itemized
-from ..sources.targets import Collate, collate_by_torch
+from ..targets import Collate, collate_by_torch
 from .bad_samples import BadSample, GoodSamples, OnError, read_good
 from .view_maker import ViewMaker
 

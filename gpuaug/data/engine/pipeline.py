@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from ..sources import Index
-from ..sources.targets import tensors, to_device
+from ..targets import tensors, to_device
 from .bad_samples import BadSample
 from .batch import DecodedBatch, Fetcher
 from .fetchers import JOIN_SECONDS

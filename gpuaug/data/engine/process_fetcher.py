@@ -17,7 +17,7 @@ from torch.utils import data as torch_data
 
 from ...isolation import default_on_cpu
 from ..sources import Index, Itemized, Loaded
-from ..sources.targets import Collate, each_tensor
+from ..targets import Collate, each_tensor
 from .bad_samples import OnError
 from .batch import DecodedBatch, FetchConfig, load_batch
 

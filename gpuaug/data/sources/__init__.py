@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from ...images import Images
 from ..decoders.pillow import Pixels
-from .targets import Collate, collate_batch, collate_by_torch
+from ..targets import Collate, collate_batch, collate_by_torch
 
 Index = npt.NDArray[np.int64]
 

@@ -13,8 +13,8 @@ import torch
 from ...images import Images
 from ...ops import Size
 from ..decoders.pillow import Pixels
+from ..targets import Collate, collate_by_torch, collate_single, collate_targets, refuse_geometric
 from . import Index
-from .targets import Collate, collate_by_torch, collate_single, collate_targets, refuse_geometric
 
 
 def memory_layout(pixels: Pixels) -> tuple[Pixels, bool]:

@@ -11,9 +11,9 @@ from ...convert import from_torchvision
 from ...images import Images
 from ...policy import Policy
 from ..decoders.pillow import MAX_PIXELS, Pixels, decode
+from ..targets import Collate, collate_batch, collate_by_torch, collate_nothing, collate_single
 from . import Encoded, Index, Itemized, Loaded, Source, collate_samples, first_is_labelled, is_encoded, is_itemized
 from .dataset import DatasetSource
-from .targets import Collate, collate_batch, collate_by_torch, collate_nothing, collate_single
 
 
 class SubsetSource:

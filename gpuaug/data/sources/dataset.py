@@ -8,8 +8,8 @@ from typing import Any
 
 from ...images import Images, as_rgb
 from ..decoders.pillow import Pixels
+from ..targets import Collate, collate_by_torch
 from . import Index, collate_samples, first_is_labelled
-from .targets import Collate, collate_by_torch
 
 
 class DatasetSource:

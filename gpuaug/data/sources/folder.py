@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..decoders.pillow import DecodeError
-from .targets import Collate, collate_by_torch, collate_targets
+from ..targets import Collate, collate_by_torch, collate_targets
 
 LOG = logging.getLogger("gpuaug")
 

@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ...images import Images
+from ..targets import Collate, collate_by_torch
 from . import Index
 from .arrays import ArraySource
 from .shards import ShardSource
-from .targets import Collate, collate_by_torch
 
 MANIFEST = "packed.json"
 PROGRESS = "packing.json"

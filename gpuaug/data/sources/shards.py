@@ -16,10 +16,10 @@ import numpy as np
 from tqdm import tqdm
 
 from ..decoders.pillow import DecodeError
+from ..targets import Collate, collate_by_torch, collate_targets
 from . import tar_index
 from .folder import ALL_IMAGES
 from .remote import filesystem, is_remote, read_range
-from .targets import Collate, collate_by_torch, collate_targets
 
 LOG = logging.getLogger("gpuaug")
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ...isolation import default_collate
+from ..isolation import default_collate
 
 Collate: TypeAlias = Callable[[list[Any]], Any]
 """Makes one target of the list of a batch's targets."""
