@@ -20,10 +20,10 @@ from torchvision.transforms import v2
 from tqdm import tqdm
 
 import gpuaug
+from gpuaug.data.atomic import atomic
 from gpuaug.gallery import contact_sheet
 
 from . import photos
-from .checkpoint import write_atomic
 from .data import cache_folder, image_folder
 from .errors import UserError, exit_status
 from .evaluate import features, knn, plain_loaders
@@ -112,7 +112,8 @@ def bars(path: Path, accuracy: dict[str, float]) -> None:
     axes.bar_label(drawn, fmt="%.0f %%")
     axes.set(title="Which photograph is a patch from? kNN on unseen parts", ylabel="accuracy (%)", ylim=(0, 100))
     axes.spines[["top", "right"]].set_visible(False)
-    write_atomic(path, lambda file: figure.savefig(file, format="png", dpi=110))
+    with atomic(path) as file:
+        figure.savefig(file, format="png", dpi=110)
 
 
 @dataclass(frozen=True)

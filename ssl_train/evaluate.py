@@ -15,6 +15,7 @@ import torch.nn.functional as F  # noqa: N812
 import tyro
 
 import gpuaug
+from gpuaug.data.atomic import atomic
 
 from . import checkpoint, measures
 from .data import Data, open_data
@@ -184,7 +185,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             text = json.dumps(evaluate(options), indent=2)
         except ValueError as error:
             raise UserError(str(error)) from error
-        checkpoint.write_atomic(options.checkpoint.with_name("evaluation.json"), lambda file: file.write(text.encode()))
+        with atomic(options.checkpoint.with_name("evaluation.json")) as file:
+            file.write(text.encode())
         print(text)
 
     return exit_status("ssl_train.evaluate", work)

@@ -11,7 +11,8 @@ from typing import Annotated
 import torch
 import tyro
 
-from . import checkpoint
+from gpuaug.data.atomic import atomic
+
 from .errors import exit_status
 from .evaluate import checkpoint_of, load_run
 
@@ -29,7 +30,8 @@ class Options:
 def export(options: Options) -> None:
     model, s = load_run(checkpoint_of(options.run))
     state = {name: w.detach().contiguous() for name, w in model.backbone.state_dict().items()}
-    checkpoint.write_atomic(options.out, lambda file: torch.save(state, file))
+    with atomic(options.out) as file:
+        torch.save(state, file)
     print(f"{options.out}: {s.backbone} for {s.size} pixels, {len(state)} tensors, features of width {model.width}")
 
 

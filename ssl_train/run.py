@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 
+from gpuaug.data.atomic import atomic
+
 from . import checkpoint
 from .errors import UserError
 from .model import JointEmbedding
@@ -72,7 +74,8 @@ def start(folder: Path, settings: Settings, about: dict[str, str]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for name in ("metrics.jsonl", PREVIOUS):
             (folder / name).unlink(missing_ok=True)
-        checkpoint.write_atomic(folder / "settings.json", lambda file: file.write(json.dumps(record, indent=2).encode()))
+        with atomic(folder / "settings.json") as file:
+            file.write(json.dumps(record, indent=2).encode())
     except OSError as error:
         raise UserError(f"--out {folder}: cannot be written ({error.strerror})") from None
 
@@ -130,7 +133,8 @@ def read_metrics(path: Path) -> list[Row]:
 def cut_metrics(path: Path, step: int) -> list[Row]:
     """Drop the rows after a step, which a continued run will write again; returns the rest."""
     rows = [row for row in read_metrics(path) if row["step"] <= step]
-    checkpoint.write_atomic(path, lambda file: file.write("".join(json.dumps(row) + "\n" for row in rows).encode()))
+    with atomic(path) as file:
+        file.write("".join(json.dumps(row) + "\n" for row in rows).encode())
     return rows
 
 
@@ -173,4 +177,5 @@ def plot(folder: Path, title: str) -> None:
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title)
-    checkpoint.write_atomic(folder / "curves.png", lambda file: figure.savefig(file, format="png", dpi=110))
+    with atomic(folder / "curves.png") as file:
+        figure.savefig(file, format="png", dpi=110)

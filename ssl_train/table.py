@@ -17,8 +17,8 @@ import torch
 import tyro
 
 from gpuaug.cli import main as gpuaug_command
+from gpuaug.data.atomic import atomic
 
-from .checkpoint import write_atomic
 from .data import image_folder, open_data
 from .errors import UserError, exit_status
 from .evaluate import features, knn, plain_loaders
@@ -172,7 +172,8 @@ def collect(o: Options) -> None:
                 rows[str(seed)] = measure(lambda view: view, o, data)
             else:
                 rows[str(seed)] = untrained(o, data, seed) if name == "untrained" else trained(o, data, name, seed)
-            write_atomic(o.results, lambda file: file.write(json.dumps(found, indent=1).encode()))
+            with atomic(o.results) as file:
+                file.write(json.dumps(found, indent=1).encode())
 
 
 def cell(values: Sequence[float], percent: bool = True) -> str:
@@ -214,7 +215,8 @@ def table(o: Options) -> str:
     if not o.render:
         collect(o)
     text = markdown(json.loads(o.results.read_text()), o.results.name)
-    write_atomic(o.results.with_suffix(".md"), lambda file: file.write(text.encode()))
+    with atomic(o.results.with_suffix(".md")) as file:
+        file.write(text.encode())
     return text
 
 

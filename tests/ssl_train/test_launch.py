@@ -19,7 +19,7 @@ from ssl_train.errors import UserError
 from ssl_train.launch import PORTS, Launch, first_host, launch
 
 PLAN = """
-import os, signal, sys
+import contextlib, os, signal, sys
 import torch
 from ssl_train import checkpoint, progress, train
 from ssl_train.__main__ import main
@@ -34,7 +34,7 @@ plan = sys.argv[1]
 def kill():
     os.kill(os.getpid(), signal.SIGKILL)
 
-save, features, update, write = Trainer.save, train.features, Trainer.update, checkpoint.write_atomic
+save, features, update, atomic = Trainer.save, train.features, Trainer.update, checkpoint.atomic
 if plan == "killed" and attempt == 0 and rank == 0:
     Trainer.save = lambda self: kill()  # before the first checkpoint
 if plan == "killed" and attempt == 1 and rank == 0:
@@ -43,14 +43,15 @@ if plan == "killed" and attempt == 1 and rank == 0:
 if plan == "killed" and attempt == 2 and rank == 1:
     Trainer.update = lambda self, *given: kill() if self.step == 9 else update(self, *given)  # in the middle of an epoch
 if plan == "killed" and attempt == 3 and rank == 0:
-    def part(path, content, *keep):
-        def cut(file):
-            content(file)
-            file.truncate(1000)
-            file.flush()
-            kill()
-        write(path, cut if path.name == "checkpoint.pt" else content, *keep)
-    checkpoint.write_atomic = part
+    @contextlib.contextmanager
+    def atomic_until_killed(path, keep=None):
+        with atomic(path, keep) as file:
+            yield file
+            if path.name == "checkpoint.pt":
+                file.truncate(1000)
+                file.flush()
+                kill()
+    checkpoint.atomic = atomic_until_killed
 if plan == "signalled" and rank == 1:
     Trainer.update = lambda self, *given: (self.step == 8 and signal.raise_signal(signal.SIGUSR1), update(self, *given))[1]
 sys.exit(main(sys.argv[2:]))

@@ -85,7 +85,8 @@ def test_a_run_that_got_no_further_than_its_settings_is_begun(auto: Settings, un
     folder.mkdir()
     (folder / "settings.json").write_bytes((Path(uninterrupted) / "settings.json").read_bytes()[:50])
     (folder / "metrics.jsonl").write_text('{"step": 1, "loss": 0')
-    (folder / ".checkpoint.pt.123.tmp").write_bytes(b"a part")  # as a process that is killed leaves it
+    (folder / ".checkpoint.pt.12345678.partial").write_bytes(b"a part")  # as a process that is killed leaves it
+    (folder / ".checkpoint.pt.123.tmp").write_bytes(b"a part")  # as one of an earlier version left it
     train(auto, progress=False)
     assert same(weights(auto.out), weights(uninterrupted))
     assert rows(auto.out) == rows(uninterrupted)
