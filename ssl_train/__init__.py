@@ -4,6 +4,6 @@ from .criteria import CRITERIA
 from .losses import nt_xent
 from .methods import METHODS, Head, Method
 from .model import BACKBONES, JointEmbedding, backbone
-from .settings import Settings
+from .options import Settings
 
 __all__ = ["BACKBONES", "CRITERIA", "Head", "JointEmbedding", "METHODS", "Method", "Settings", "backbone", "nt_xent"]

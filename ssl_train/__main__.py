@@ -6,7 +6,6 @@ import math
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import tyro
@@ -14,7 +13,8 @@ import tyro
 from . import distributed, run
 from .errors import exit_status
 from .interrupts import Stopped
-from .settings import Settings, out_folder
+from .options import Settings
+from .settings import out_folder
 from .train import train
 
 
@@ -28,7 +28,8 @@ def parse(argv: Sequence[str] | None) -> Settings:
     if settings.resume != "always":
         return settings
     out = out_folder(settings)
-    return tyro.cli(Settings, prog="python -m ssl_train", args=words, default=replace(run.saved_settings(Path(out)), out=out))
+    saved = Settings(**vars(run.saved_settings(Path(out))) | {"out": out})
+    return tyro.cli(Settings, prog="python -m ssl_train", args=words, default=saved)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

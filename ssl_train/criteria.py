@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -158,12 +159,13 @@ def vicreg(s: Step) -> Tensor:
 
 
 def w_mse(s: Step) -> Tensor:
-    """In pieces of twice the embedding's width, as large as it takes to be invertible; a batch that is smaller is shrunk."""
+    """Whitens pieces of twice the embedding's dimension, whose covariance is invertible; in a smaller batch it is shrunk."""
     q, k, w = s.whole()
     count, width = next(iter(q.values())).shape
     order = torch.randperm(count, generator=s.generator()).to(s.target.device)
-    epsilon = 0.0 if count >= 2 * width else 0.1
-    return average([losses.w_mse(q[i], k[j], order, 2 * width, epsilon, w) for i, j in s.once])
+    piece = WHITENED_PER_DIM * width
+    epsilon = 0.0 if count >= piece else 0.1
+    return average([losses.w_mse(q[i], k[j], order, piece, epsilon, w) for i, j in s.once])
 
 
 def lejepa(s: Step) -> Tensor:
@@ -179,29 +181,65 @@ def cross_entropy(s: Step) -> Tensor:
 
 
 @dataclass(frozen=True)
+class Queue:
+    """Earlier embeddings that a loss keeps.
+
+    Attributes:
+        length: number of embeddings, as published.
+        share: largest part of the training images that the queue may hold, 0 to 1; a twelfth keeps the published 4,096 (MoCo
+            v2) and 3,840 (SwAV) for the 50,000 images of CIFAR-10.
+        least_batches: smallest length in batches; 0 if the loss also works without a queue.
+        per_view: each global view has a queue of its own, instead of one for all.
+    """
+
+    length: int
+    share: float
+    least_batches: int = 1
+    per_view: bool = False
+
+
+@dataclass(frozen=True)
 class Criterion:
-    """A loss as methods name it. outputs: what it compares: embeddings, scores against prototypes, or scores of classes.
-    weighted: its terms belong to images, so that weights make sense. cause: of a loss that is not finite, besides the rate."""
+    """A loss, and all that the rest of the trainer has to know about it.
+
+    Attributes:
+        loss: maps a step's outputs to the loss, a scalar.
+        outputs: what the loss compares: embeddings, scores against prototypes, or scores of classes.
+        weighted: the loss is a mean over images, so that images can have weights.
+        negatives: the number of negatives can be chosen.
+        queue: the queue of earlier embeddings, None without one.
+        batch_per_dim: images per embedding dimension that a batch needs, or the features collapse; 0 for no such need.
+        cause: why the loss may become infinite besides a high learning rate; appended to the error message.
+    """
 
     loss: Callable[[Step], Tensor]
-    outputs: str = "embeddings"
+    outputs: Literal["embeddings", "prototypes", "classes"] = "embeddings"
     weighted: bool = True
     negatives: bool = False
+    queue: Queue | None = None
+    batch_per_dim: int = 0
     cause: str = ""
 
+
+WHITENED_PER_DIM = 2
+"""Images that W-MSE whitens together, per dimension of the embedding."""
 
 SQUARES = ", and this loss grows with the embeddings' squares"
 CRITERIA = {
     "nt_xent": Criterion(nt_xent, negatives=True),
     "info_nce": Criterion(info_nce, negatives=True),
-    "moco_v2": Criterion(moco_v2),
-    "nnclr": Criterion(nnclr),
+    "moco_v2": Criterion(moco_v2, queue=Queue(65_536, 1 / 12)),
+    "nnclr": Criterion(nnclr, queue=Queue(98_304, 1.0)),
     "cosine": Criterion(cosine),
-    "swav": Criterion(swav, "prototypes"),
+    "swav": Criterion(swav, "prototypes", queue=Queue(3840, 1 / 12, least_batches=0, per_view=True)),
     "dino": Criterion(dino, "prototypes"),
     "barlow_twins": Criterion(barlow_twins, weighted=False),
     "vicreg": Criterion(vicreg, cause=SQUARES),
-    "w_mse": Criterion(w_mse, cause=", or --projector-dim is above half of --batch-size, and the covariance singular"),
+    "w_mse": Criterion(
+        w_mse,
+        batch_per_dim=WHITENED_PER_DIM,
+        cause=", or --projector-dim is above half of --batch-size, so that the covariance is singular",
+    ),
     "lejepa": Criterion(lejepa, weighted=False, cause=SQUARES),
     "cross_entropy": Criterion(cross_entropy, "classes", weighted=False),
 }

@@ -27,7 +27,7 @@ from . import photos
 from .data import cache_folder, image_folder
 from .errors import UserError, exit_status
 from .evaluate import features, knn, plain_loaders
-from .settings import Settings
+from .options import Settings
 from .train import train
 
 SIZE, BATCH, WORKERS, REPEATS, K = 32, 128, 2, 3, 20

@@ -72,8 +72,7 @@ class Method:
     small, large: the recipes up to 64 pixels and above. sources: the paper, the file that the small recipe was compared with,
     and the large one's. target: "shared" (with gradient), "stop" (the same without) or "momentum" (the moving average of the
     network). symmetric: each of the two global views is predicted in turn; else only the second, which the network itself then
-    never sees. queue: its length as published, and the largest share of the training images it may hold (a twelfth keeps the
-    published 4,096 and 3,840 for CIFAR-10's 50,000).
+    never sees.
     """
 
     loss: str
@@ -84,7 +83,6 @@ class Method:
     target: Literal["shared", "stop", "momentum"] = "shared"
     symmetric: bool = True
     views: int = 2
-    queue: tuple[int, float] = (0, 0.0)
 
 
 CIFAR = "simclr_cifar"
@@ -114,7 +112,6 @@ METHODS = {
         "moco_v2",
         target="momentum",
         symmetric=False,
-        queue=(65_536, 1 / 12),
         small=Recipe(CIFAR, Head(2, 2048, 256, norm="none"), "sgd", 0.3, 1e-4, temperature=0.2, momentum_end=0.999),
         large=Recipe(
             "moco_v2",
@@ -159,7 +156,6 @@ METHODS = {
     ),
     "swav": Method(
         "swav",
-        queue=(3840, 1 / 12),
         small=solo(Head(2, 2048, 128), 0.6, 1e-6, outputs=3000, frozen_epochs=2, queue_epoch=50.0),
         large=lars("swav", Head(2, 2048, 128), 0.3, 1e-6, outputs=3000, frozen_epochs=1),  # frozen for 313 steps of 4,096
         sources=(
@@ -196,7 +192,6 @@ METHODS = {
     "nnclr": Method(
         "nnclr",
         predictor=Head(2, 4096, 256),
-        queue=(98_304, 1.0),
         small=solo(Head(3, 2048, 256, last="full"), 0.4, 1e-5, temperature=0.2),
         large=lars("byol", Head(3, 2048, 256, last="full"), 0.3, 1e-6),
         sources=("Dwibedi et al. 2021, arXiv 2104.14548", SOLO + "nnclr.yaml", "the paper's section 4, not compared"),

@@ -19,7 +19,8 @@ from gpuaug.data.atomic import atomic
 from . import checkpoint
 from .errors import UserError
 from .model import JointEmbedding
-from .settings import Settings, check_same, from_saved
+from .options import ResolvedSettings
+from .settings import check_same, from_saved
 
 Row = dict[str, Any]
 """A line of metrics.jsonl: of a step, or of an evaluation."""
@@ -36,7 +37,7 @@ class Run:
     """
 
     folder: Path
-    settings: Settings
+    settings: ResolvedSettings
     model: JointEmbedding
     knn: dict[int, float] = field(default_factory=dict)
     probe: dict[int, list[float]] = field(default_factory=dict)
@@ -49,7 +50,7 @@ class Run:
         plot(self.folder, f"{s.method}, {s.backbone}, {s.data}, {s.policy} at {s.size} pixels")
 
 
-def enter(folder: Path, settings: Settings, about: dict[str, str]) -> dict[str, Any] | None:
+def enter(folder: Path, settings: ResolvedSettings, about: dict[str, str]) -> dict[str, Any] | None:
     """Begin a run in a folder, or go on with the one in it, as `settings.resume` says.
 
     about: what else settings.json says of a new run. Returns the state to go on from; None for a new run, whose folder is
@@ -67,7 +68,7 @@ def enter(folder: Path, settings: Settings, about: dict[str, str]) -> dict[str, 
     return None
 
 
-def start(folder: Path, settings: Settings, about: dict[str, str]) -> None:
+def start(folder: Path, settings: ResolvedSettings, about: dict[str, str]) -> None:
     """Make a new run's folder; `about` goes into settings.json too. Raises UserError where it cannot be written."""
     record = {"settings": asdict(settings), **about, "versions": versions()}
     try:
@@ -100,7 +101,7 @@ def last_state(folder: Path) -> dict[str, Any]:
         return state
 
 
-def saved_settings(folder: Path) -> Settings:
+def saved_settings(folder: Path) -> ResolvedSettings:
     """The settings of the run in a folder. Raises UserError where there is none."""
     try:
         return from_saved(json.loads((folder / "settings.json").read_text())["settings"])

@@ -19,14 +19,16 @@ import tyro
 from gpuaug.cli import main as gpuaug_command
 from gpuaug.data.atomic import atomic
 
+from .criteria import CRITERIA
 from .data import image_folder, open_data
 from .errors import UserError, exit_status
 from .evaluate import features, knn, plain_loaders
 from .measures import linear_probe, rankme
 from .methods import METHODS
 from .model import backbone
+from .options import Settings
 from .run import versions
-from .settings import Settings, recipe
+from .settings import recipe
 from .train import train
 
 Row = dict[str, float]
@@ -95,8 +97,9 @@ def run_settings(o: Options, data: Path, method: str, seed: int, out: Path) -> S
     own = recipe(Settings(method=method, size=o.size))
     heads = own.projector.layers > 0
     width = min(o.projector, own.projector.out)
-    if METHODS[method].loss == "w_mse":
-        width = min(width, o.batch_size // 2)  # with fewer images than twice its width, whitening hides a collapse
+    batch_per_dim = CRITERIA[METHODS[method].loss].batch_per_dim
+    if batch_per_dim:
+        width = min(width, o.batch_size // batch_per_dim)  # in smaller batches whitening hides a collapse
     same: dict[str, Any] = {
         name: getattr(o, name) for name in ("backbone", "size", "batch_size", "epochs", "learning_rate", "num_workers")
     }

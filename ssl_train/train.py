@@ -27,15 +27,16 @@ from .interrupts import Stopped, held_interrupts, stoppable
 from .loaders import Loaders, readable
 from .model import JointEmbedding, follow
 from .optim import OPTIMIZERS, SCALING, groups, half_cosine, learning_rate, ramp
+from .options import ResolvedSettings, Settings
 from .progress import Progress
 from .run import Run
 from .score import ScoreNet, magnitude, pair_weights, strength, train_score
-from .settings import Settings, heads, queue_length, recipe, resolve
+from .settings import heads, queue_length, recipe, resolve
 
 UNLABELLED = "left out (kNN, linear probe): the images have no labels"
 
 
-def train(settings: Settings, progress: bool = True) -> Run:
+def train(settings: Settings | ResolvedSettings, progress: bool = True) -> Run:
     """Make, or continue, the run that the settings describe, in the folder `settings.out`.
 
     Under torchrun or srun every process calls this; rank 0 alone reads and writes the run's folder, evaluates, and shows its
@@ -45,7 +46,7 @@ def train(settings: Settings, progress: bool = True) -> Run:
     settings = replace(settings, device=distributed.start(settings.device))
     s = distributed.together(lambda: resolve(settings))
     progress = progress and distributed.rank() == 0
-    folder = Path(s.out or "")
+    folder = Path(s.out)
     loaders = distributed.together(lambda: Loaders(s, progress))
     trainer = distributed.together(lambda: Trainer(s, folder, loaders, progress))
     about = {"policy": str(loaders.policy)} | ({} if loaders.labelled else {"evaluation": UNLABELLED})
@@ -60,22 +61,23 @@ def train(settings: Settings, progress: bool = True) -> Run:
 class Trainer:
     """A network, its target, its optimizer, and how far they are: `step` counts the steps made."""
 
-    def __init__(self, s: Settings, folder: Path, loaders: Loaders, progress: bool) -> None:
+    def __init__(self, s: ResolvedSettings, folder: Path, loaders: Loaders, progress: bool) -> None:
         self.s, self.loaders, self.progress = s, loaders, progress
-        self.recipe, self.criterion = recipe(s), CRITERIA[s.loss or ""]
+        self.recipe, self.criterion = recipe(s), CRITERIA[s.loss]
         self.device = torch.device(s.device)
         self.epoch_steps = len(loaders.views)
         self.total = s.epochs * self.epoch_steps
         torch.manual_seed(s.seed)
-        outputs = {"embeddings": 0, "prototypes": s.prototypes or 0, "classes": loaders.classes}[self.criterion.outputs]
+        outputs = {"embeddings": 0, "prototypes": s.prototypes, "classes": loaders.classes}[self.criterion.outputs]
         model = JointEmbedding(s.backbone, s.size, *heads(s), outputs, self.criterion.outputs == "classes", s.probe)
         model = distributed.synchronised(model.to(self.device).to(memory_format=torch.channels_last), self.device)
         self.target = model.average() if s.momentum != "off" else None
         sizes = [view.size for view in loaders.policy.views]
         large = [i for i, size in enumerate(sizes) if size == sizes[0]]
         self.targets = large if s.symmetric == "on" else large[1:]  # the views that are predicted
+        per_view = self.criterion.queue is not None and self.criterion.queue.per_view
         queue = (queue_length(s, loaders.images), model.embedding)
-        self.memory = Memory((len(self.targets), *queue) if s.loss == "swav" else queue, outputs).to(self.device)
+        self.memory = Memory((len(self.targets), *queue) if per_view else queue, outputs).to(self.device)
         self.score = ScoreNet().to(self.device) if s.weights in ("score", "shuffled") else None
         widths = model.layer_widths(s.probe) if loaders.labelled else []  # drawn last: labels change no other weight
         self.probe = nn.ModuleList(nn.Linear(width, loaders.classes) for width in widths).to(self.device)
@@ -83,7 +85,7 @@ class Trainer:
         self.forward: Callable[..., Any] = model  # until `fit` joins the ranks
         more = {"trust": self.recipe.trust, "clip": self.recipe.clip} if s.optimizer == "lars" else {}
         steady = model.predictor if self.recipe.steady_predictor else None
-        self.optimizer = OPTIMIZERS[s.optimizer or ""](groups(model, s.weight_decay or 0.0, steady), 0.0, **more)
+        self.optimizer = OPTIMIZERS[s.optimizer](groups(model, s.weight_decay, steady), 0.0, **more)
         self.run = Run(folder, s, model)
         self.metrics = folder / "metrics.jsonl"
         self.board: Callable[..., None] | None = None
@@ -164,9 +166,8 @@ class Trainer:
             for p in self.run.model.scores.parameters():
                 p.grad = None  # prototypes stand still at first, as in SwAV's and DINO's code
         self.optimizer.step()
-        if self.target:
-            assert isinstance(self.s.momentum, float)
-            momentum = half_cosine(self.s.momentum, self.s.momentum_end or 0.0, self.step, self.total)
+        if self.target and self.s.momentum != "off":
+            momentum = half_cosine(self.s.momentum, self.s.momentum_end, self.step, self.total)
             follow(self.target, self.run.model, momentum)
         self.train_probe(layers, labels)
         self.step += 1
@@ -175,9 +176,9 @@ class Trainer:
     def schedule(self) -> float:
         """Set this step's learning rate, which is returned, and weight decay."""
         s = self.s
-        peak = (s.learning_rate or 0.0) * SCALING[s.scaling or "linear"](s.batch_size)
-        rate = learning_rate(self.step, self.total, round((s.warmup_epochs or 0.0) * self.epoch_steps), peak)
-        decay = half_cosine(s.weight_decay or 0.0, s.weight_decay_end or 0.0, self.step, self.total)
+        peak = s.learning_rate * SCALING[s.scaling](s.batch_size)
+        rate = learning_rate(self.step, self.total, round(s.warmup_epochs * self.epoch_steps), peak)
+        decay = half_cosine(s.weight_decay, s.weight_decay_end, self.step, self.total)
         for group in self.optimizer.param_groups:
             group["lr"] = peak if group["steady"] else rate
             group["weight_decay"] = decay if group["adapt"] else 0.0
@@ -201,7 +202,7 @@ class Trainer:
         else:
             z = [z[seen.index(j)].detach() if s.stop_gradient == "on" else z[seen.index(j)] for j in targets]
             k = [model.scores(x) for x in z] if model.scores else z
-        start, end = self.recipe.target_temperature[0], s.target_temperature or 0.0
+        start, end = self.recipe.target_temperature[0], s.target_temperature
         return layers, Step(
             q=dict(zip(seen, q, strict=True)),
             k=dict(zip(targets, k, strict=True)),
@@ -212,7 +213,7 @@ class Trainer:
             step=self.step,
             queue_age=self.step - self.steps_of(self.recipe.queue_epoch),
             seed=s.seed,
-            temperature=s.temperature or 0.0,
+            temperature=s.temperature,
             target_temperature=ramp(min(start, end), end, self.step, self.steps_of(self.recipe.target_warmup)),
             same=not self.target and s.stop_gradient == "off" and s.predictor == "off",
             loss_weight=self.recipe.loss_weight,

@@ -25,12 +25,12 @@ from ssl_train.train import train
 
 CASES = [
     ({"data": "no/such/folder"}, "--data no/such/folder: no such folder; give photos, cifar10, or a folder"),
-    ({"method": "byolo"}, "--method byolo: unknown; there are simclr, moco_v2"),
+    ({"method": "byolo"}, "--method byolo: unknown; choose from simclr, moco_v2"),
     ({"backbone": "resnet19"}, "--backbone resnet19: "),
-    ({"optimizer": "adam"}, "--optimizer adam: unknown; there are lars, adamw, sgd"),
+    ({"optimizer": "adam"}, "--optimizer adam: unknown; choose from lars, adamw, sgd"),
     ({"policy": "simclr_cifer"}, "simclr_cifar"),
-    ({"loss": "nt_xen"}, "--loss nt_xen: unknown; there are nt_xent, info_nce"),
-    ({"scaling": "cubic"}, "--scaling cubic: unknown; there are linear, sqrt, none"),
+    ({"loss": "nt_xen"}, "--loss nt_xen: unknown; choose from nt_xent, info_nce"),
+    ({"scaling": "cubic"}, "--scaling cubic: unknown; choose from linear, sqrt, none"),
     ({"momentum": 1.5}, r"--momentum 1.5: it must be in 0..1, or --momentum off"),
     ({"multi_crop": -1}, "--multi-crop -1: it must be at least 0"),
     ({"policy": "gaussian_noise", "multi_crop": 2}, "--multi-crop: the policy gaussian_noise has no RandomResizedCrop"),

@@ -17,6 +17,8 @@ from test_train import arguments, interrupt_at, rows, same, weights
 from ssl_train import Settings, checkpoint
 from ssl_train.__main__ import main, parse
 from ssl_train.errors import UserError
+from ssl_train.run import saved_settings
+from ssl_train.settings import resolve
 from ssl_train.train import Trainer, train
 
 
@@ -174,9 +176,11 @@ def test_a_run_of_an_earlier_version_goes_on(auto: Settings) -> None:
     train(replace(auto, epochs=1), progress=False)
     path = Path(auto.out or "") / "settings.json"
     about = json.loads(path.read_text())
-    about["settings"]["resume"] = False  # as it was written then
+    about["settings"] |= {"resume": False, "grow_from": None}  # as they were written then
+    del about["settings"]["checkpoint_every"], about["settings"]["head_norm"]  # as if they had been added since
     path.write_text(json.dumps(about))
     assert parse(["--resume", "--out", str(auto.out)]).resume == "always"
+    assert saved_settings(path.parent) == replace(resolve(auto), epochs=1, warmup_epochs=0.1, resume="never")
     train(replace(auto, epochs=1), progress=False)
 
 
