@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from dataclasses import dataclass
@@ -23,16 +22,6 @@ class Data:
     train: Any
     test: Any
     labels: bool | None = None
-
-    @property
-    def classes(self) -> int:
-        """How many there are in the training split, which has labels."""
-        if isinstance(self.train, str):
-            packed = Path(self.train, "packed.json")
-            if packed.exists():
-                return len(json.loads(packed.read_text())["classes"])
-            return sum(path.is_dir() for path in Path(self.train).iterdir())
-        return int(max(self.train[1])) + 1
 
 
 def cache_folder() -> Path:

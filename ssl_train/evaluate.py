@@ -21,8 +21,9 @@ from . import checkpoint, measures
 from .data import Data, open_data
 from .errors import UserError, exit_status
 from .model import JointEmbedding
+from .options import ResolvedSettings
 from .run import CHECKPOINT, saved_settings
-from .settings import Settings, heads, known_device
+from .settings import heads, known_device
 from .views import run_policy
 
 CHUNK = 1024
@@ -37,13 +38,19 @@ def evaluation_policy(size: int) -> gpuaug.Policy:
 
 
 def plain_loader(source: Any, size: int, **more: Any) -> gpuaug.DataLoader:
-    """Of all images, on every rank, without augmentation; `more` is for gpuaug.DataLoader."""
+    """All images without augmentation, on every rank; `more` are arguments of gpuaug.DataLoader."""
     return gpuaug.DataLoader(source, evaluation_policy(size), batch_size=256, rank=0, world_size=1, **more)
 
 
-def plain_loaders(data: Data, size: int, **more: Any) -> tuple[gpuaug.DataLoader, gpuaug.DataLoader]:
-    """Loaders of all training and all test images, see `plain_loader`. Raises UserError where either has no labels."""
-    bank = plain_loader(data.train, size, labels=data.labels, **more)
+def plain_loaders(
+    data: Data, size: int, bank: gpuaug.DataLoader | None = None, **more: Any
+) -> tuple[gpuaug.DataLoader, gpuaug.DataLoader]:
+    """Loaders of all training and all test images without augmentation.
+
+    bank: the first of them, if it exists already. Raises UserError if either split has no labels.
+    """
+    if bank is None:
+        bank = plain_loader(data.train, size, labels=data.labels, **more)
     if not bank.labelled:
         raise UserError(f"{data.train}: its images have no labels, so what features are worth cannot be measured on them")
     if data.test is None:
@@ -113,7 +120,7 @@ def checkpoint_of(run: Path) -> Path:
     return run / CHECKPOINT if run.is_dir() else run
 
 
-def load_run(path: Path) -> tuple[JointEmbedding, Settings]:
+def load_run(path: Path) -> tuple[JointEmbedding, ResolvedSettings]:
     """The network of a checkpoint, on the CPU, and the settings in settings.json beside it. Raises UserError."""
     if not (path.is_file() and (path.parent / "settings.json").exists()):
         folder = path.parent if path.name == CHECKPOINT else path
@@ -150,9 +157,9 @@ def run_features(options: Options, device: torch.device) -> dict[str, torch.Tens
     for name, loader in zip(("train", "test"), loaders, strict=True):
         found[f"{name}_x"], found[f"{name}_y"] = features(model.backbone, loader, device)
         found[f"{name}_z"] = torch.cat([model.projector(x) for x in torch.split(found[f"{name}_x"], 1024)])
-    policy = run_policy(s.policy or "", s.size, 0, None)
+    policy = run_policy(s.policy, s.size, 0, None)
     for k, view in enumerate(policy.views[:2]):
-        one = gpuaug.DataLoader(splits.test, gpuaug.Policy(view), batch_size=256, seed=k, **more)
+        one = gpuaug.DataLoader(loaders[1].dataset, gpuaug.Policy(view), batch_size=256, seed=k, **more)
         found[f"view{k}"], _ = features(model.backbone, one, device)
     checkpoint.save(cache, {name: x.cpu() for name, x in found.items()})
     return found
