@@ -1,4 +1,4 @@
-"""From a step's outputs to its loss: which pairs of views are compared, and the state (queue, centre) some losses keep."""
+"""From the outputs of a step to its loss: which views are compared, and what some losses remember between steps."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ Tensor = torch.Tensor
 
 
 class Memory(nn.Module):
-    """What a loss remembers between steps, part of the checkpoint: a queue of unit vectors (K, D), or (views, K, D), and a
-    centre (outputs,)."""
+    """What a loss remembers between steps; part of the checkpoint.
+
+    queue: earlier embeddings as unit vectors, (K, D), or (views, K, D) with a queue for each view. centre: (outputs,), DINO's.
+    """
 
     queue: Tensor
     centre: Tensor
@@ -29,7 +31,7 @@ class Memory(nn.Module):
 
     @torch.no_grad()
     def push(self, keys: Tensor, step: int) -> None:
-        """Replace the oldest keys; the queue's length is a multiple of theirs, so the step says where."""
+        """Replace the oldest keys. The queue is a whole number of batches long, so the step tells which keys are the oldest."""
         count = keys.shape[-2]
         start = step * count % self.queue.shape[-2]
         self.queue[..., start : start + count, :] = F.normalize(keys.float(), dim=-1)
@@ -37,11 +39,24 @@ class Memory(nn.Module):
 
 @dataclass
 class Step:
-    """One step's outputs for this rank's images, (B, D) a view, by the view's place in the policy.
+    """The outputs of one step for the images of this rank: what a loss is computed from.
 
-    q: of the network: predictions, or scores. k: of the target branch, of the large views; z: the embeddings behind k, and
-    prototypes: what scores them. same: q and k are the same tensors. queue_age: steps since the queue began, below 0 before.
-    weights: (B,) for the images' terms.
+    Attributes:
+        q: outputs of the trained network, (B, D) for each view by its index in the policy: predictions, or scores.
+        k: outputs of the target branch, (B, D) for each large view that is a target.
+        z: the embeddings that k was computed from; k itself unless there are prototypes.
+        prototypes: maps embeddings to scores; None without prototypes.
+        target: classes (B,) int64, or the images' indices if there are no labels.
+        memory: queue and centre, which the loss updates.
+        step: number of this step, from 0.
+        queue_age: steps since SwAV's queue began; below 0 before that.
+        seed: seed of the run.
+        temperature: softmax temperature of the loss.
+        target_temperature: softmax temperature of the targets at this step.
+        same: q and k are the same tensors, so a pair of views need only be compared once.
+        loss_weight: weight of the second term; 0 takes the loss's own default.
+        negatives: number of negatives per view; None takes all.
+        weights: (B,) weights of the images' terms; None weighs all alike.
     """
 
     q: dict[int, Tensor]
@@ -62,31 +77,32 @@ class Step:
 
     @property
     def pairs(self) -> list[tuple[int, int]]:
-        """(view, target view), each view with every other one that is a target."""
+        """All pairs (view, target view) of different views."""
         return [(i, j) for j in self.k for i in self.q if i != j]
 
     @property
     def once(self) -> list[tuple[int, int]]:
-        """For losses that do not tell a pair's two sides apart: each pair once, where both branches are the same."""
+        """`pairs` for losses that are symmetric in the two views: if both branches are the same, each pair comes only once."""
         return [(i, j) for i, j in self.pairs if i > j or not (self.same and i in self.k)]
 
     def whole(self) -> tuple[dict[int, Tensor], dict[int, Tensor], Tensor | None]:
-        """q, k and weights of every rank's images."""
+        """q, k and weights of the images of all ranks."""
         q = {i: distributed.gather(x) for i, x in self.q.items()}
         k = q if self.same and q.keys() == self.k.keys() else {j: distributed.gather(x) for j, x in self.k.items()}
         return q, k, None if self.weights is None else distributed.gather(self.weights)
 
     def generator(self) -> torch.Generator:
-        """Random numbers that are a function of seed and step, the same on every rank and after a restart."""
+        """A generator seeded by the run's seed and the step: the same numbers on every rank and after a restart."""
         return torch.Generator().manual_seed((self.seed << 32) + self.step)
 
 
 def average(terms: list[Tensor]) -> Tensor:
+    """Mean of scalar losses."""
     return torch.stack(terms).mean()
 
 
 def nt_xent(s: Step) -> Tensor:
-    """NT-Xent, both ways. With a target branch of its own, anchors are the network's and all keys the target's."""
+    """NT-Xent in both directions. With a target network, the anchors are the trained network's and all keys the target's."""
     q, k, w = s.whole()
     return average(
         [losses.info_nce(q[i], k[j], s.temperature, own=k.get(i), negatives=s.negatives, weights=w) for i, j in s.pairs]
@@ -94,22 +110,22 @@ def nt_xent(s: Step) -> Tensor:
 
 
 def info_nce(s: Step) -> Tensor:
-    """MoCo v3's sum over both directions, times 2 T; over more views, their mean times 2."""
+    """MoCo v3: 2 T times the sum of both directions; with more than two views, 4 T times the mean over all pairs."""
     q, k, w = s.whole()
     terms = [losses.info_nce(q[i], k[j], s.temperature, negatives=s.negatives, weights=w) for i, j in s.pairs]
     return 4 * s.temperature * average(terms)
 
 
 def moco_v2(s: Step) -> Tensor:
-    """Keys join the queue after they have been compared with it."""
-    queue = s.memory.queue.clone()  # which backward needs as it was
+    """MoCo v2. The keys join the queue after they have been compared with it."""
+    queue = s.memory.queue.clone()  # backward needs it as it is now
     loss = average([losses.moco_v2(s.q[i], s.k[j], queue, s.temperature, s.weights) for i, j in s.pairs])
     s.memory.push(distributed.gather(s.k[max(s.k)].detach()), s.step)
     return loss
 
 
 def nnclr(s: Step) -> Tensor:
-    """The nearest earlier embeddings of one view must find the other view's predictions."""
+    """NNCLR: the nearest earlier embedding of one view must find the prediction of the other."""
     q, k, w = s.whole()
     terms = [losses.info_nce(losses.nearest(k[j], s.memory.queue), q[i], s.temperature, weights=w) for i, j in s.pairs]
     loss = average(terms)
@@ -118,13 +134,14 @@ def nnclr(s: Step) -> Tensor:
 
 
 def cosine(s: Step) -> Tensor:
+    """BYOL and SimSiam: each prediction must point where the other view's embedding points."""
     return average([losses.cosine(s.q[i], s.k[j], s.weights) for i, j in s.pairs])
 
 
 def swav(s: Step) -> Tensor:
-    """Codes are balanced over all ranks' images, of each global view by itself, and over its queue as soon as that is full.
+    """SwAV. The codes of each global view are balanced over the images of all ranks, and over the view's queue once it is full.
 
-    Queued embeddings are scored anew, by the prototypes of this step.
+    Queued embeddings are scored again in each step, by the prototypes of that step.
     """
     assert s.prototypes
     scores = {j: distributed.gather(k.detach()) for j, k in s.k.items()}
@@ -141,7 +158,7 @@ def swav(s: Step) -> Tensor:
 
 
 def dino(s: Step) -> Tensor:
-    """The centre is that before this step, and moves by a tenth afterwards."""
+    """DINO. Targets are centred by the centre before this step, which then moves a tenth of the way to the batch's mean."""
     terms = [losses.dino(s.q[i], s.k[j], s.memory.centre, s.temperature, s.target_temperature, s.weights) for i, j in s.pairs]
     batch = torch.cat([x.detach().float() for x in s.k.values()]).mean(dim=0)
     s.memory.centre.lerp_(distributed.mean(batch), 0.1)
@@ -149,17 +166,19 @@ def dino(s: Step) -> Tensor:
 
 
 def barlow_twins(s: Step) -> Tensor:
+    """Barlow Twins, with the paper's weight of the second term unless the recipe has its own."""
     q, k, _ = s.whole()
     return average([losses.barlow_twins(q[i], k[j], s.loss_weight or 0.0051) for i, j in s.once])
 
 
 def vicreg(s: Step) -> Tensor:
+    """VICReg on the images of all ranks."""
     q, k, w = s.whole()
     return average([losses.vicreg(q[i], k[j], weights=w) for i, j in s.once])
 
 
 def w_mse(s: Step) -> Tensor:
-    """Whitens pieces of twice the embedding's dimension, whose covariance is invertible; in a smaller batch it is shrunk."""
+    """W-MSE. Pieces of twice the embedding's dimension have an invertible covariance; that of a smaller batch is shrunk."""
     q, k, w = s.whole()
     count, width = next(iter(q.values())).shape
     order = torch.randperm(count, generator=s.generator()).to(s.target.device)
@@ -169,7 +188,7 @@ def w_mse(s: Step) -> Tensor:
 
 
 def lejepa(s: Step) -> Tensor:
-    """All views against 256 directions drawn anew each step; views that are no target count as local."""
+    """LeJEPA with 256 new random directions each step; views that are not targets count as local."""
     q, k, _ = s.whole()
     ordered = [q[i] for i in sorted(q, key=lambda i: (i not in k, i))]
     directions = torch.randn(ordered[0].shape[1], 256, generator=s.generator()).to(ordered[0].device)
@@ -177,6 +196,7 @@ def lejepa(s: Step) -> Tensor:
 
 
 def cross_entropy(s: Step) -> Tensor:
+    """Supervised training on the labels."""
     return average([losses.cross_entropy(q, s.target) for q in s.q.values()])
 
 

@@ -74,7 +74,7 @@ class LARS(torch.optim.Optimizer):
 
 
 def groups(model: nn.Module, weight_decay: float, steady: nn.Module | None = None) -> list[dict[str, Any]]:
-    """Two groups of parameters: biases and normalization (one dimension) get neither weight decay nor LARS's ratio, as published.
+    """Two parameter groups: biases and normalisation (one dimension) get neither weight decay nor LARS's ratio, as published.
 
     steady: a part of the model whose learning rate stays at its peak; its parameters form two further groups.
     """

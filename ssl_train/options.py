@@ -88,7 +88,7 @@ class BaseSettings(Generic[Unset]):
     projector_dim: Annotated[int | Unset, INT] = UNSET
     """Dimension of the embedding."""
     head_norm: Annotated[Norm | Unset, option("{batch,layer,none}")] = UNSET
-    """Normalization in projector and predictor."""
+    """Normalisation in projector and predictor."""
     prototypes: Annotated[int | Unset, INT] = UNSET
     """Number of prototypes, for the losses that score embeddings against prototypes (swav, dino)."""
     queue_size: Annotated[
@@ -128,7 +128,7 @@ class BaseSettings(Generic[Unset]):
     """Peak learning rate for 256 images per batch."""
     scaling: Annotated[str | Unset, option("NAME", f"How the rate grows with the batch size: {', '.join(SCALING)}.")] = UNSET
     weight_decay: Annotated[float | Unset, FLOAT] = UNSET
-    """Weight decay; biases and normalization layers get none."""
+    """Weight decay; biases and normalisation layers get none."""
     weight_decay_end: Annotated[float | Unset, FLOAT] = UNSET
     """Weight decay at the end of the run; half a cosine leads there. Default: constant, except for DINO above 64 pixels."""
     warmup_epochs: Annotated[
