@@ -19,7 +19,7 @@ from .train import train
 
 
 def parse(argv: Sequence[str] | None) -> Settings:
-    """The command line's settings; those of a run that must be continued stand in for what is not given."""
+    """The settings of a command line. With --resume, options that are not given have the values of the run."""
     words = list(sys.argv[1:] if argv is None else argv)
     for k, word in enumerate(words):
         if word == "--resume" and (k + 1 == len(words) or words[k + 1].startswith("-")):
@@ -34,7 +34,7 @@ def parse(argv: Sequence[str] | None) -> Settings:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    folder, first = Path(), True  # the first rank alone says anything
+    folder, first = Path(), True  # only the first rank prints anything
 
     def work() -> None:
         nonlocal folder, first
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         folder = Path(out_folder(settings))
         try:
             done = train(settings)
-        except Stopped:  # all ranks together
+        except Stopped:  # on all ranks at once
             first = distributed.rank() == 0
             distributed.stop()
             raise
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 begin, end = min(done.knn), max(done.knn)
                 print(f"kNN accuracy: {done.knn[begin]:.1%} untrained, {done.knn[end]:.1%} after {end} epochs")
             if math.isnan(done.images_per_s):
-                print("the run had finished before: no step was made")
+                print("the run was finished already: no step was made")
             else:
                 print(f"{done.images_per_s:.0f} images/s, data wait {done.data_wait:.1%}")
         distributed.stop()
@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return ""
         begun = (folder / run.CHECKPOINT).exists()
         hint = f"; continue with: python -m ssl_train --resume --out {shlex.quote(str(folder))}"
-        return f"interrupted{hint if begun else ', nothing was begun'}"
+        return f"interrupted{hint if begun else ' before the first checkpoint'}"
 
     return exit_status("ssl_train", work, interrupted)
 

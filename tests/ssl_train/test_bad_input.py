@@ -116,7 +116,7 @@ def test_ctrl_c_before_the_first_checkpoint(
 
     monkeypatch.setattr(module, "open_data", interrupted)
     assert main(arguments(tiny)) == 130
-    assert capsys.readouterr().err == "ssl_train: interrupted, nothing was begun\n"
+    assert capsys.readouterr().err == "ssl_train: interrupted before the first checkpoint\n"
 
 
 @pytest.mark.parametrize("method", ["simclr", "w_mse", "vicreg"])

@@ -131,8 +131,8 @@ def test_torchrun_starts_killed_processes_again_and_the_weights_are_the_same(set
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    begun = [line.split(": ")[1] for line in done.stdout.splitlines() if "goes on after step" in line]
-    assert begun == [f"goes on after step {k} of 18" for k in (8, 8)]
+    begun = [line.split(": ")[1] for line in done.stdout.splitlines() if "continues after step" in line]
+    assert begun == [f"continues after step {k} of 18" for k in (8, 8)]
     assert same(weights(s.out), weights(uninterrupted))
     assert rows(s.out) == rows(uninterrupted)
     assert not list(Path(s.out or "").glob(".*"))
@@ -147,7 +147,7 @@ def test_slurm_warns_and_the_same_command_goes_on(settings: Settings, uninterrup
     assert [row["step"] for row in rows(s.out) if "loss" in row] == list(range(1, 11))  # heeded at every tenth step
     (first, out, err), (second, *_) = srun("none", s)
     assert (first, second) == (0, 0), err
-    assert "goes on after step 10 of 18" in out
+    assert "continues after step 10 of 18" in out
     assert same(weights(s.out), weights(uninterrupted))
     assert rows(s.out) == rows(uninterrupted)
 

@@ -44,13 +44,13 @@ def test_one_command_begins_goes_on_and_finds_the_run_finished(
     assert main(command) == 130  # begun
     monkeypatch.undo()
     assert main(command) == 0
-    assert "goes on after step 7 of 10" in capsys.readouterr().out
+    assert "continues after step 7 of 10" in capsys.readouterr().out
     assert same(weights(auto.out), weights(uninterrupted))
     assert rows(auto.out) == rows(uninterrupted)
     assert main(command) == 0
     assert rows(auto.out) == rows(uninterrupted)
     said = capsys.readouterr().out
-    assert "the run had finished before: no step was made" in said
+    assert "the run was finished already: no step was made" in said
     assert "nan" not in said
 
 
@@ -109,7 +109,7 @@ def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(
     out, err = capsys.readouterr()
     assert "checkpoint.pt cannot be read as a checkpoint" in err
     assert "going on from checkpoint.previous.pt, of step 5" in err
-    assert "goes on after step 5 of 10" in out
+    assert "continues after step 5 of 10" in out
     assert same(weights(auto.out), weights(uninterrupted))
     assert rows(auto.out) == rows(uninterrupted)
 

@@ -51,7 +51,7 @@ def test_mean_and_standard_error() -> None:
 
 def test_unknown_methods_are_named(image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--data", str(image_folder), "--methods", "byolo", "--out", str(tmp_path)]) == 2
-    assert "--methods byolo: unknown; there are simclr" in capsys.readouterr().err
+    assert "--methods byolo: unknown; choose from simclr" in capsys.readouterr().err
 
 
 def test_the_documented_table_is_that_of_the_committed_results() -> None:
