@@ -1,4 +1,4 @@
-"""`python -m ssl_train.export RUN -o backbone.pt`: a run's backbone as a plain state dict of torchvision's or timm's names."""
+"""`python -m ssl_train.export RUN -o backbone.pt`: a run's backbone as a state dict for torchvision or timm."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ from .evaluate import checkpoint_of, load_run
 
 @dataclass(frozen=True)
 class Options:
-    """Write a run's backbone as a state dict for torchvision's (or timm's) model of that name, without its classifier."""
+    """Write the backbone of a run as a state dict for the model of that name in torchvision (or timm), without classifier."""
 
     run: tyro.conf.Positional[Path]
-    """A run's folder, or the checkpoint.pt in it."""
+    """Folder of the run, or the checkpoint.pt in it."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
-    """The file to write."""
+    """File to write."""
 
 
 def export(options: Options) -> None:
+    """Write the file, and print what is in it."""
     model, s = load_run(checkpoint_of(options.run))
     state = {name: w.detach().contiguous() for name, w in model.backbone.state_dict().items()}
     with atomic(options.out) as file:

@@ -159,7 +159,7 @@ def test_cifar10_without_a_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         raise URLError("no route to host")
 
     monkeypatch.setattr("torchvision.datasets.CIFAR10", offline)
-    with pytest.raises(UserError, match=r"could not be fetched to .* pass that folder as --data"):
+    with pytest.raises(UserError, match=r"could not be downloaded to .* pass that folder as --data"):
         open_data("cifar10")
     pixels = np.zeros((5, 32, 32, 3), np.uint8)
     monkeypatch.setattr("torchvision.datasets.CIFAR10", lambda *a, **k: SimpleNamespace(data=pixels, targets=[k["train"]] * 5))

@@ -108,7 +108,7 @@ def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(
     assert main(arguments(replace(auto, resume=resume))) == 0
     out, err = capsys.readouterr()
     assert "checkpoint.pt cannot be read as a checkpoint" in err
-    assert "going on from checkpoint.previous.pt, of step 5" in err
+    assert "continuing from checkpoint.previous.pt, of step 5" in err
     assert "continues after step 5 of 10" in out
     assert same(weights(auto.out), weights(uninterrupted))
     assert rows(auto.out) == rows(uninterrupted)
