@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Generic, Literal, Never, TypeVar
 
 import tyro
 
-from .criteria import CRITERIA
+from .criteria import CRITERIA, Criterion
 from .methods import METHODS, Norm
 from .model import BACKBONES
 from .optim import OPTIMIZERS, SCALING
@@ -27,6 +28,11 @@ def option(metavar: str, help: str | None = None) -> Any:
 def text(help: str) -> Any:
     """A help text of several lines: tyro breaks the lines of a docstring where the source does."""
     return tyro.conf.arg(help=help)
+
+
+def losses_with(feature: Callable[[Criterion], object]) -> str:
+    """The names of the losses that have a feature."""
+    return ", ".join(name for name, criterion in CRITERIA.items() if feature(criterion))
 
 
 INT, FLOAT, NAME, SWITCH = option("INT"), option("FLOAT"), option("NAME"), option("{on,off}")
@@ -89,22 +95,29 @@ class BaseSettings(Generic[Unset]):
     """Dimension of the embedding."""
     head_norm: Annotated[Norm | Unset, option("{batch,layer,none}")] = UNSET
     """Normalisation in projector and predictor."""
-    prototypes: Annotated[int | Unset, INT] = UNSET
-    """Number of prototypes, for the losses that score embeddings against prototypes (swav, dino)."""
+    prototypes: Annotated[
+        int | Unset, option("INT", f"Number of prototypes of {losses_with(lambda c: c.outputs == 'prototypes')}.")
+    ] = UNSET
     queue_size: Annotated[
         int | None,
         option(
             "INT",
-            f"Earlier embeddings in the queue of {', '.join(name for name, c in CRITERIA.items() if c.queue)}, rounded down to "
-            "whole batches. Default: as published, or fewer for a small data set.",
+            f"Earlier embeddings in the queue of {losses_with(lambda c: c.queue)}, rounded down to whole batches. Default: as "
+            "published, or fewer for a small data set.",
         ),
     ] = None
     temperature: Annotated[float | Unset, FLOAT] = UNSET
     """Softmax temperature of the loss, above 0."""
     target_temperature: Annotated[float | Unset, FLOAT] = UNSET
     """Softmax temperature of DINO's targets after its warm-up, above 0."""
-    negatives: Annotated[int | None, INT] = None
-    """Number of other images that serve as negatives for each view (nt_xent, info_nce), 1 to batch size - 1. Default: all."""
+    negatives: Annotated[
+        int | None,
+        option(
+            "INT",
+            f"Other images that serve as negatives for each view in {losses_with(lambda c: c.negatives)}, 1 to batch size - 1. "
+            "Default: all.",
+        ),
+    ] = None
     weights: Annotated[
         Literal["uniform", "score", "shuffled", "draws"],
         text(

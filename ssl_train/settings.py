@@ -15,7 +15,7 @@ from .errors import UserError
 from .methods import METHODS, Head, Recipe
 from .model import SMALL
 from .optim import DEFAULTS, OPTIMIZERS, SCALING
-from .options import ResolvedSettings, Settings
+from .options import ResolvedSettings, Settings, losses_with
 
 FREE = ("device", "num_workers", "eval_every", "checkpoint_every", "compile", "tensorboard", "out", "resume")
 """Settings that may change when a run is continued; a change of any other would make it another run."""
@@ -169,8 +169,8 @@ def check_values(s: ResolvedSettings) -> None:
     if s.weights != "uniform" and not criterion.weighted:
         raise UserError(f"--weights {s.weights}: the loss {s.loss} is not a mean over images; use --weights uniform")
     if s.negatives is not None and not (criterion.negatives and 1 <= s.negatives < s.batch_size):
-        names = " and ".join(name for name, one in CRITERIA.items() if one.negatives)
-        raise UserError(f"--negatives {s.negatives}: it must be in 1..{s.batch_size - 1}, with the losses {names}")
+        names = losses_with(lambda c: c.negatives)
+        raise UserError(f"--negatives {s.negatives}: it must be in 1..{s.batch_size - 1}, with one of the losses {names}")
     if s.grow_from != s.size and not (32 <= s.grow_from < s.size and (s.size - s.grow_from) % 32 == 0):
         raise UserError(f"--grow-from {s.grow_from}: it must be --size {s.size} less a multiple of 32, and at least 32")
     if s.tensorboard and not find_spec("tensorboard"):

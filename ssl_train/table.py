@@ -84,7 +84,7 @@ def subset(o: Options) -> Path:
     """Decode the first images of each class in both splits, with `gpuaug pack`. Returns the folder of the packed splits."""
     source = open_data(o.data) if o.data == "photos" else image_folder(Path(o.data))
     if source.test is None:
-        raise UserError(f"--data {o.data}: it must have train/ and test/, each with one folder of images a class")
+        raise UserError(f"--data {o.data}: it must have train/ and test/, each with one folder of images per class")
     for split, folder, count in (("train", source.train, o.images), ("test", source.test, o.test_images)):
         links, packed = o.out / "links" / split, o.out / "images" / split
         classes = sorted(path for path in Path(folder).iterdir() if path.is_dir())
