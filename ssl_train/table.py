@@ -17,6 +17,7 @@ import torch
 import tyro
 
 from gpuaug.cli import main as gpuaug_command
+from gpuaug.data import FolderSource
 from gpuaug.data.atomic import atomic
 
 from .criteria import CRITERIA
@@ -87,7 +88,7 @@ def subset(o: Options) -> Path:
         raise UserError(f"--data {o.data}: it must have train/ and test/, each with one folder of images per class")
     for split, folder, count in (("train", source.train, o.images), ("test", source.test, o.test_images)):
         links, packed = o.out / "links" / split, o.out / "images" / split
-        classes = sorted(path for path in Path(folder).iterdir() if path.is_dir())
+        classes = [Path(folder, name) for name in FolderSource(folder, labels=True).classes]
         for place in classes:
             (links / place.name).mkdir(parents=True, exist_ok=True)
             for file in sorted(place.iterdir())[: count // len(classes)]:

@@ -323,9 +323,8 @@ class Trainer:
         if not all(bool(w.isfinite().all()) for w in self.run.model.parameters()):
             raise self.diverged(f"a weight is not finite after step {self.step}")
         place = self.loaders.views.state_dict()
-        place["position"] *= (
-            distributed.world()
-        )  # of all ranks together, so that a run can continue with another number of processes
+        # The position of all ranks together, so that a run can continue with another number of processes.
+        place["position"] *= distributed.world()
         state = {name: part.state_dict() for name, part in self.parts().items()} | {"step": self.step, "loader": place}
         if distributed.rank() == 0:
             run.save(self.run.folder, state)
