@@ -1,4 +1,4 @@
-"""Joint-embedding self-supervised training on gpuaug's views: `python -m ssl_train --help`, or `ssl_train.train.train`."""
+"""Self-supervised pretraining on gpuaug's views: `python -m ssl_train --help`, or in Python `ssl_train.train.train`."""
 
 from .criteria import CRITERIA
 from .losses import nt_xent

@@ -1,4 +1,4 @@
-"""What a user gets wrong ends in one line that names it, with exit code 2 and no traceback."""
+"""A mistake of the user ends in one line that names it, with exit status 2 and no traceback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A checkpoint is whole or not there, whatever happens while it is written; and it cannot run code."""
+"""A checkpoint is complete or not there, whatever happens while it is written; and it cannot run code."""
 
 from __future__ import annotations
 

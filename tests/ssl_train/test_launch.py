@@ -1,4 +1,4 @@
-"""Processes that torchrun and SLURM start, kill and start again: the weights are those of a run that nothing befell."""
+"""Processes that torchrun and SLURM start, kill and start again end in the weights of an uninterrupted run."""
 
 from __future__ import annotations
 

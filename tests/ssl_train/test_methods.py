@@ -1,4 +1,4 @@
-"""Every method runs, its switches switch what they say, and its whole state survives `kill -9`."""
+"""Every method trains, every option changes what it says, and the whole state of a run survives `kill -9`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images without labels: a run learns what it would have learnt with them, and measures nothing."""
+"""Without labels a run ends in the same weights as with them, and leaves the evaluation out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""LARS against its formula in NumPy, and the schedule's values."""
+"""LARS against its formula in NumPy and against timm's, and the values of the schedules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`--resume auto` begins a run or goes on with it: the same command whenever a machine was taken away, and the same weights."""
+"""`--resume auto` begins a run or continues it: one command for every start, and the weights of an uninterrupted run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs of a tiny network: what they leave, and that stopping and resuming changes not one bit."""
+"""Runs of a tiny network: which files they write, and that stopping and resuming does not change a single bit."""
 
 from __future__ import annotations
 
