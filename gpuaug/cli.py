@@ -25,6 +25,8 @@ from .data.sources.remote import is_remote
 from .gallery import contact_sheet
 from .policy import Policy
 
+__all__ = ["main"]
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status.

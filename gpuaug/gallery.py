@@ -19,6 +19,8 @@ from .ops.color import ORDERS, PARTS
 from .policy import Policy, View
 from .sampling import Draws, sample
 
+__all__ = ["contact_sheet"]
+
 Row = dict[str, Any]
 """One image's draws for one step."""
 

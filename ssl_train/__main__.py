@@ -6,7 +6,6 @@ import math
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import tyro
@@ -14,12 +13,13 @@ import tyro
 from . import distributed, run
 from .errors import exit_status
 from .interrupts import Stopped
-from .settings import Settings, out_folder
+from .options import Settings
+from .settings import out_folder
 from .train import train
 
 
 def parse(argv: Sequence[str] | None) -> Settings:
-    """The command line's settings; those of a run that must be continued stand in for what is not given."""
+    """The settings of a command line. With --resume, options that are not given have the values of the run."""
     words = list(sys.argv[1:] if argv is None else argv)
     for k, word in enumerate(words):
         if word == "--resume" and (k + 1 == len(words) or words[k + 1].startswith("-")):
@@ -28,12 +28,13 @@ def parse(argv: Sequence[str] | None) -> Settings:
     if settings.resume != "always":
         return settings
     out = out_folder(settings)
-    return tyro.cli(Settings, prog="python -m ssl_train", args=words, default=replace(run.saved_settings(Path(out)), out=out))
+    saved = Settings(**vars(run.saved_settings(Path(out))) | {"out": out})
+    return tyro.cli(Settings, prog="python -m ssl_train", args=words, default=saved)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    folder, first = Path(), True  # the first rank alone says anything
+    folder, first = Path(), True  # only the first rank prints anything
 
     def work() -> None:
         nonlocal folder, first
@@ -41,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         folder = Path(out_folder(settings))
         try:
             done = train(settings)
-        except Stopped:  # all ranks together
+        except Stopped:  # on all ranks at once
             first = distributed.rank() == 0
             distributed.stop()
             raise
@@ -53,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 begin, end = min(done.knn), max(done.knn)
                 print(f"kNN accuracy: {done.knn[begin]:.1%} untrained, {done.knn[end]:.1%} after {end} epochs")
             if math.isnan(done.images_per_s):
-                print("the run had finished before: no step was made")
+                print("the run was finished already: no step was made")
             else:
                 print(f"{done.images_per_s:.0f} images/s, data wait {done.data_wait:.1%}")
         distributed.stop()
@@ -63,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return ""
         begun = (folder / run.CHECKPOINT).exists()
         hint = f"; continue with: python -m ssl_train --resume --out {shlex.quote(str(folder))}"
-        return f"interrupted{hint if begun else ', nothing was begun'}"
+        return f"interrupted{hint if begun else ' before the first checkpoint'}"
 
     return exit_status("ssl_train", work, interrupted)
 

@@ -1,9 +1,10 @@
-"""From a step's outputs to its loss: which pairs of views are compared, and the state (queue, centre) some losses keep."""
+"""From the outputs of a step to its loss: which views are compared, and what some losses remember between steps."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -15,8 +16,10 @@ Tensor = torch.Tensor
 
 
 class Memory(nn.Module):
-    """What a loss remembers between steps, part of the checkpoint: a queue of unit vectors (K, D), or (views, K, D), and a
-    centre (outputs,)."""
+    """What a loss remembers between steps; part of the checkpoint.
+
+    queue: earlier embeddings as unit vectors, (K, D), or (views, K, D) with a queue for each view. centre: (outputs,), DINO's.
+    """
 
     queue: Tensor
     centre: Tensor
@@ -28,7 +31,7 @@ class Memory(nn.Module):
 
     @torch.no_grad()
     def push(self, keys: Tensor, step: int) -> None:
-        """Replace the oldest keys; the queue's length is a multiple of theirs, so the step says where."""
+        """Replace the oldest keys. The queue is a whole number of batches long, so the step tells which keys are the oldest."""
         count = keys.shape[-2]
         start = step * count % self.queue.shape[-2]
         self.queue[..., start : start + count, :] = F.normalize(keys.float(), dim=-1)
@@ -36,11 +39,24 @@ class Memory(nn.Module):
 
 @dataclass
 class Step:
-    """One step's outputs for this rank's images, (B, D) a view, by the view's place in the policy.
+    """The outputs of one step for the images of this rank: what a loss is computed from.
 
-    q: of the network: predictions, or scores. k: of the target branch, of the large views; z: the embeddings behind k, and
-    prototypes: what scores them. same: q and k are the same tensors. queue_age: steps since the queue began, below 0 before.
-    weights: (B,) for the images' terms.
+    Attributes:
+        q: outputs of the trained network, (B, D) for each view by its index in the policy: predictions, or scores.
+        k: outputs of the target branch, (B, D) for each large view that is a target.
+        z: the embeddings that k was computed from; k itself unless there are prototypes.
+        prototypes: maps embeddings to scores; None without prototypes.
+        target: classes (B,) int64, or the images' indices if there are no labels.
+        memory: queue and centre, which the loss updates.
+        step: number of this step, from 0.
+        queue_age: steps since SwAV's queue began; below 0 before that.
+        seed: seed of the run.
+        temperature: softmax temperature of the loss.
+        target_temperature: softmax temperature of the targets at this step.
+        same: q and k are the same tensors, so a pair of views need only be compared once.
+        loss_weight: weight of the second term; 0 takes the loss's own default.
+        negatives: number of negatives per view; None takes all.
+        weights: (B,) weights of the images' terms; None weighs all alike.
     """
 
     q: dict[int, Tensor]
@@ -61,31 +77,32 @@ class Step:
 
     @property
     def pairs(self) -> list[tuple[int, int]]:
-        """(view, target view), each view with every other one that is a target."""
+        """All pairs (view, target view) of different views."""
         return [(i, j) for j in self.k for i in self.q if i != j]
 
     @property
     def once(self) -> list[tuple[int, int]]:
-        """For losses that do not tell a pair's two sides apart: each pair once, where both branches are the same."""
+        """`pairs` for losses that are symmetric in the two views: if both branches are the same, each pair comes only once."""
         return [(i, j) for i, j in self.pairs if i > j or not (self.same and i in self.k)]
 
     def whole(self) -> tuple[dict[int, Tensor], dict[int, Tensor], Tensor | None]:
-        """q, k and weights of every rank's images."""
+        """q, k and weights of the images of all ranks."""
         q = {i: distributed.gather(x) for i, x in self.q.items()}
         k = q if self.same and q.keys() == self.k.keys() else {j: distributed.gather(x) for j, x in self.k.items()}
         return q, k, None if self.weights is None else distributed.gather(self.weights)
 
     def generator(self) -> torch.Generator:
-        """Random numbers that are a function of seed and step, the same on every rank and after a restart."""
+        """A generator seeded by the run's seed and the step: the same numbers on every rank and after a restart."""
         return torch.Generator().manual_seed((self.seed << 32) + self.step)
 
 
 def average(terms: list[Tensor]) -> Tensor:
+    """Mean of scalar losses."""
     return torch.stack(terms).mean()
 
 
 def nt_xent(s: Step) -> Tensor:
-    """NT-Xent, both ways. With a target branch of its own, anchors are the network's and all keys the target's."""
+    """NT-Xent in both directions. With a target network, the anchors are the trained network's and all keys the target's."""
     q, k, w = s.whole()
     return average(
         [losses.info_nce(q[i], k[j], s.temperature, own=k.get(i), negatives=s.negatives, weights=w) for i, j in s.pairs]
@@ -93,22 +110,22 @@ def nt_xent(s: Step) -> Tensor:
 
 
 def info_nce(s: Step) -> Tensor:
-    """MoCo v3's sum over both directions, times 2 T; over more views, their mean times 2."""
+    """MoCo v3: 2 T times the sum of both directions; with more than two views, 4 T times the mean over all pairs."""
     q, k, w = s.whole()
     terms = [losses.info_nce(q[i], k[j], s.temperature, negatives=s.negatives, weights=w) for i, j in s.pairs]
     return 4 * s.temperature * average(terms)
 
 
 def moco_v2(s: Step) -> Tensor:
-    """Keys join the queue after they have been compared with it."""
-    queue = s.memory.queue.clone()  # which backward needs as it was
+    """MoCo v2. The keys join the queue after they have been compared with it."""
+    queue = s.memory.queue.clone()  # backward needs it as it is now
     loss = average([losses.moco_v2(s.q[i], s.k[j], queue, s.temperature, s.weights) for i, j in s.pairs])
     s.memory.push(distributed.gather(s.k[max(s.k)].detach()), s.step)
     return loss
 
 
 def nnclr(s: Step) -> Tensor:
-    """The nearest earlier embeddings of one view must find the other view's predictions."""
+    """NNCLR: the nearest earlier embedding of one view must find the prediction of the other."""
     q, k, w = s.whole()
     terms = [losses.info_nce(losses.nearest(k[j], s.memory.queue), q[i], s.temperature, weights=w) for i, j in s.pairs]
     loss = average(terms)
@@ -117,13 +134,14 @@ def nnclr(s: Step) -> Tensor:
 
 
 def cosine(s: Step) -> Tensor:
+    """BYOL and SimSiam: each prediction must point where the other view's embedding points."""
     return average([losses.cosine(s.q[i], s.k[j], s.weights) for i, j in s.pairs])
 
 
 def swav(s: Step) -> Tensor:
-    """Codes are balanced over all ranks' images, of each global view by itself, and over its queue as soon as that is full.
+    """SwAV. The codes of each global view are balanced over the images of all ranks, and over the view's queue once it is full.
 
-    Queued embeddings are scored anew, by the prototypes of this step.
+    Queued embeddings are scored again in each step, by the prototypes of that step.
     """
     assert s.prototypes
     scores = {j: distributed.gather(k.detach()) for j, k in s.k.items()}
@@ -140,7 +158,7 @@ def swav(s: Step) -> Tensor:
 
 
 def dino(s: Step) -> Tensor:
-    """The centre is that before this step, and moves by a tenth afterwards."""
+    """DINO. Targets are centred by the centre before this step, which then moves a tenth of the way to the batch's mean."""
     terms = [losses.dino(s.q[i], s.k[j], s.memory.centre, s.temperature, s.target_temperature, s.weights) for i, j in s.pairs]
     batch = torch.cat([x.detach().float() for x in s.k.values()]).mean(dim=0)
     s.memory.centre.lerp_(distributed.mean(batch), 0.1)
@@ -148,26 +166,29 @@ def dino(s: Step) -> Tensor:
 
 
 def barlow_twins(s: Step) -> Tensor:
+    """Barlow Twins, with the paper's weight of the second term unless the recipe has its own."""
     q, k, _ = s.whole()
     return average([losses.barlow_twins(q[i], k[j], s.loss_weight or 0.0051) for i, j in s.once])
 
 
 def vicreg(s: Step) -> Tensor:
+    """VICReg on the images of all ranks."""
     q, k, w = s.whole()
     return average([losses.vicreg(q[i], k[j], weights=w) for i, j in s.once])
 
 
 def w_mse(s: Step) -> Tensor:
-    """In pieces of twice the embedding's width, as large as it takes to be invertible; a batch that is smaller is shrunk."""
+    """W-MSE. Pieces of twice the embedding's dimension have an invertible covariance; that of a smaller batch is shrunk."""
     q, k, w = s.whole()
     count, width = next(iter(q.values())).shape
     order = torch.randperm(count, generator=s.generator()).to(s.target.device)
-    epsilon = 0.0 if count >= 2 * width else 0.1
-    return average([losses.w_mse(q[i], k[j], order, 2 * width, epsilon, w) for i, j in s.once])
+    piece = WHITENED_PER_DIM * width
+    epsilon = 0.0 if count >= piece else 0.1
+    return average([losses.w_mse(q[i], k[j], order, piece, epsilon, w) for i, j in s.once])
 
 
 def lejepa(s: Step) -> Tensor:
-    """All views against 256 directions drawn anew each step; views that are no target count as local."""
+    """LeJEPA with 256 new random directions each step; views that are not targets count as local."""
     q, k, _ = s.whole()
     ordered = [q[i] for i in sorted(q, key=lambda i: (i not in k, i))]
     directions = torch.randn(ordered[0].shape[1], 256, generator=s.generator()).to(ordered[0].device)
@@ -175,33 +196,70 @@ def lejepa(s: Step) -> Tensor:
 
 
 def cross_entropy(s: Step) -> Tensor:
+    """Supervised training on the labels."""
     return average([losses.cross_entropy(q, s.target) for q in s.q.values()])
 
 
 @dataclass(frozen=True)
+class Queue:
+    """Earlier embeddings that a loss keeps.
+
+    Attributes:
+        length: number of embeddings, as published.
+        share: largest part of the training images that the queue may hold, 0 to 1; a twelfth keeps the published 4,096 (MoCo
+            v2) and 3,840 (SwAV) for the 50,000 images of CIFAR-10.
+        least_batches: smallest length in batches; 0 if the loss also works without a queue.
+        per_view: each global view has a queue of its own, instead of one for all.
+    """
+
+    length: int
+    share: float
+    least_batches: int = 1
+    per_view: bool = False
+
+
+@dataclass(frozen=True)
 class Criterion:
-    """A loss as methods name it. outputs: what it compares: embeddings, scores against prototypes, or scores of classes.
-    weighted: its terms belong to images, so that weights make sense. cause: of a loss that is not finite, besides the rate."""
+    """A loss, and all that the rest of the trainer has to know about it.
+
+    Attributes:
+        loss: maps a step's outputs to the loss, a scalar.
+        outputs: what the loss compares: embeddings, scores against prototypes, or scores of classes.
+        weighted: the loss is a mean over images, so that images can have weights.
+        negatives: the number of negatives can be chosen.
+        queue: the queue of earlier embeddings, None without one.
+        batch_per_dim: images per embedding dimension that a batch needs, or the features collapse; 0 for no such need.
+        cause: why the loss may become infinite besides a high learning rate; appended to the error message.
+    """
 
     loss: Callable[[Step], Tensor]
-    outputs: str = "embeddings"
+    outputs: Literal["embeddings", "prototypes", "classes"] = "embeddings"
     weighted: bool = True
     negatives: bool = False
+    queue: Queue | None = None
+    batch_per_dim: int = 0
     cause: str = ""
 
+
+WHITENED_PER_DIM = 2
+"""Images that W-MSE whitens together, per dimension of the embedding."""
 
 SQUARES = ", and this loss grows with the embeddings' squares"
 CRITERIA = {
     "nt_xent": Criterion(nt_xent, negatives=True),
     "info_nce": Criterion(info_nce, negatives=True),
-    "moco_v2": Criterion(moco_v2),
-    "nnclr": Criterion(nnclr),
+    "moco_v2": Criterion(moco_v2, queue=Queue(65_536, 1 / 12)),
+    "nnclr": Criterion(nnclr, queue=Queue(98_304, 1.0)),
     "cosine": Criterion(cosine),
-    "swav": Criterion(swav, "prototypes"),
+    "swav": Criterion(swav, "prototypes", queue=Queue(3840, 1 / 12, least_batches=0, per_view=True)),
     "dino": Criterion(dino, "prototypes"),
     "barlow_twins": Criterion(barlow_twins, weighted=False),
     "vicreg": Criterion(vicreg, cause=SQUARES),
-    "w_mse": Criterion(w_mse, cause=", or --projector-dim is above half of --batch-size, and the covariance singular"),
+    "w_mse": Criterion(
+        w_mse,
+        batch_per_dim=WHITENED_PER_DIM,
+        cause=", or --projector-dim is above half of --batch-size, so that the covariance is singular",
+    ),
     "lejepa": Criterion(lejepa, weighted=False, cause=SQUARES),
     "cross_entropy": Criterion(cross_entropy, "classes", weighted=False),
 }

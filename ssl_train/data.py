@@ -1,8 +1,7 @@
-"""Data sets by name or path: a training and a test source, both of which gpuaug.DataLoader takes; or images alone."""
+"""Data sets by name or path: the sources of a training and a test split, or images alone, for gpuaug.DataLoader."""
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from dataclasses import dataclass
@@ -15,29 +14,22 @@ from .errors import UserError
 
 @dataclass(frozen=True)
 class Data:
-    """For each split a folder with a folder a class, one that `gpuaug pack` made, or (images, targets).
+    """The sources of a data set, each an argument of gpuaug.DataLoader.
 
-    test: None where there is none. labels: gpuaug.DataLoader's: None takes those that are there, False takes images alone.
+    Attributes:
+        train: path of a folder with one folder per class or of one that `gpuaug pack` made; or arrays (images, targets).
+        test: likewise; None if there is no test split.
+        labels: argument of gpuaug.DataLoader: None takes the labels if there are any, False takes images alone.
     """
 
     train: Any
     test: Any
     labels: bool | None = None
 
-    @property
-    def classes(self) -> int:
-        """How many there are in the training split, which has labels."""
-        if isinstance(self.train, str):
-            packed = Path(self.train, "packed.json")
-            if packed.exists():
-                return len(json.loads(packed.read_text())["classes"])
-            return sum(path.is_dir() for path in Path(self.train).iterdir())
-        return int(max(self.train[1])) + 1
-
 
 def cache_folder() -> Path:
-    """Where data sets are kept: $GPUAUG_DATA, else gpuaug in the user's cache folder, or among temporary files where a
-    container's user has no home."""
+    """The folder for data sets: $GPUAUG_DATA, else gpuaug in the user's cache folder, or in the folder for temporary files if
+    the user has no home, as in some containers."""
     if "GPUAUG_DATA" in os.environ:
         return Path(os.environ["GPUAUG_DATA"])
     try:
@@ -47,10 +39,15 @@ def cache_folder() -> Path:
 
 
 def open_data(name: str, progress: bool = True) -> Data:
-    """name: "photos", "cifar10" (fetched once), or the path of an image folder.
+    """The data set of that name.
 
-    A folder that has train/ and test/ (or val/) is both splits; one that has neither is images without labels, at any depth.
-    Raises UserError, naming what to change.
+    Args:
+        name: "photos", "cifar10" (downloaded once), or the path of a folder. A folder with train/ and test/ (or val/) has both
+            splits; any other folder is taken as images without labels, at any depth.
+        progress: show a progress bar while the photos are made.
+
+    Raises:
+        UserError: there is no such folder, or the data set could not be made or downloaded.
     """
     if name == "photos":
         return image_folder(photos.make(cache_folder(), progress))
@@ -60,6 +57,7 @@ def open_data(name: str, progress: bool = True) -> Data:
 
 
 def image_folder(path: Path) -> Data:
+    """The splits in a folder, or all its images if it has none. Raises UserError for no folder, or for a test split alone."""
     if not path.is_dir():
         raise UserError(f"--data {path}: no such folder; give photos, cifar10, or a folder of images")
     train = path / "train"
@@ -67,11 +65,12 @@ def image_folder(path: Path) -> Data:
     if train.is_dir():
         return Data(str(train), test and str(test))
     if test is not None:
-        raise UserError(f"--data {path}: it has {test.name}/ but no train/, each with one folder of images a class")
+        raise UserError(f"--data {path}: it has {test.name}/ but no train/; each needs one folder of images per class")
     return Data(str(path), None, labels=False)
 
 
 def cifar10(cache: Path) -> Data:
+    """CIFAR-10 as arrays, downloaded to the cache the first time. Raises UserError if that fails."""
     from torchvision.datasets import CIFAR10
 
     try:
@@ -79,7 +78,6 @@ def cifar10(cache: Path) -> Data:
         return Data((train.data, train.targets), (test.data, test.targets))
     except (OSError, RuntimeError) as error:  # no network, a cache that cannot be written, a broken archive
         raise UserError(
-            f"--data cifar10 could not be fetched to {cache} ({error}); set GPUAUG_DATA to a folder that can be written, "
-            "or, without a network, unpack CIFAR-10 as "
-            "train/CLASS/*.jpg and test/CLASS/*.jpg somewhere and pass that folder as --data"
+            f"--data cifar10 could not be downloaded to {cache} ({error}); set GPUAUG_DATA to a folder that can be written or, "
+            "without a network, unpack CIFAR-10 as train/CLASS/*.jpg and test/CLASS/*.jpg and pass that folder as --data"
         ) from None

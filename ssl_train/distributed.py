@@ -1,7 +1,8 @@
-"""The group of processes that torchrun or srun started, and what they tell each other. Alone, everything here is a no-op.
+"""The processes that torchrun or srun started, and what they exchange. In a single process everything here is a no-op.
 
-Every rank computes the loss of the *whole* batch from gathered embeddings; DistributedDataParallel then averages
-gradients, so `gather` multiplies its own by the number of ranks, and the sum is the gradient of that one loss.
+Every rank computes the loss of the *whole* batch from the gathered embeddings. DistributedDataParallel then averages the
+gradients of the ranks. `gather` therefore multiplies its gradient by the number of ranks, so that the average is the gradient
+of that loss.
 """
 
 from __future__ import annotations
@@ -24,18 +25,18 @@ M = TypeVar("M", bound=nn.Module)
 T = TypeVar("T")
 
 WAIT = timedelta(hours=1)
-"""How long ranks wait for rank 0 while it evaluates."""
+"""How long the other ranks wait while rank 0 evaluates."""
 
 
 def start(device: str) -> str:
-    """Join the group of torchrun's or srun's processes, if there is one: NCCL on CUDA, gloo elsewhere.
+    """Join the processes that torchrun or srun started, if any: by NCCL on CUDA, by gloo elsewhere.
 
-    Returns the device to use: of several GPUs, that of this process's number on its machine. Raises UserError where there is
-    no such GPU, or the other processes do not come.
+    Returns the device to use; of several GPUs, the one with the number of this process on its machine. Raises UserError if
+    there is no such GPU, or if the other processes do not appear.
     """
     if device == "auto" and torch.cuda.is_available():
         device = "cuda"
-    if active():  # the group of the program that calls us
+    if active():  # a program that calls us has made the group
         local = os.environ.get("LOCAL_RANK")
         return device if local is None else own_device(device, int(local))
     place = launch()
@@ -48,36 +49,39 @@ def start(device: str) -> str:
 
 
 def own_device(device: str, local: int) -> str:
-    """The GPU with this process's number, which becomes the current one; another kind of device as it is."""
+    """The GPU with this process's number, which becomes the current one; any other device stays as it is."""
     visible = torch.cuda.device_count()
     if not (device.startswith("cuda") and visible):
         return device
     if visible == 1 and "TORCHELASTIC_RUN_ID" not in os.environ:
-        local = 0  # srun --gpus-per-task=1 shows each process its own GPU alone
+        local = 0  # with srun --gpus-per-task=1 each process sees only its own GPU
     if local >= visible:
         raise UserError(
             f"--device {device}: process {local} of this machine has no GPU of its own, {visible} are visible; "
-            "start one process a GPU"
+            "start one process per GPU"
         )
     torch.cuda.set_device(local)
     return f"cuda:{local}"
 
 
 def stop() -> None:
-    """Leave the group, all together; for the end of a run."""
+    """Leave the group at the end of a run; all ranks call this."""
     if active():
         dist.destroy_process_group()
 
 
 def active() -> bool:
+    """Whether there is a group of processes."""
     return dist.is_available() and dist.is_initialized()
 
 
 def world() -> int:
+    """Number of processes."""
     return dist.get_world_size() if active() else 1
 
 
 def rank() -> int:
+    """Number of this process, from 0."""
     return dist.get_rank() if active() else 0
 
 
@@ -87,6 +91,8 @@ def barrier() -> None:
 
 
 class Gather(torch.autograd.Function):
+    """The forward and backward pass of `gather`."""
+
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
         parts = [torch.empty_like(x) for _ in range(world())]
@@ -99,8 +105,10 @@ class Gather(torch.autograd.Function):
 
 
 def gather(x: torch.Tensor) -> torch.Tensor:
-    """(B, ...) of each rank -> (B * ranks, ...) on all, in the order of one process with the whole batch (rank r has every
-    ranks-th sample, as DistributedSampler gives them). Gradients flow back to the rank they belong to."""
+    """Collect (B, ...) from each rank into (B * ranks, ...) on all of them. Gradients flow back to the rank of each sample.
+
+    The order is that of a single process with the whole batch: DistributedSampler gives rank r every ranks-th sample.
+    """
     if world() == 1:
         return x
     gathered: torch.Tensor = Gather.apply(x)
@@ -108,7 +116,7 @@ def gather(x: torch.Tensor) -> torch.Tensor:
 
 
 def mean(x: torch.Tensor) -> torch.Tensor:
-    """Mean over the ranks, without gradients; x itself is not changed."""
+    """Mean over the ranks, without gradients. x is not changed."""
     if world() == 1:
         return x
     total = x.clone()
@@ -117,7 +125,7 @@ def mean(x: torch.Tensor) -> torch.Tensor:
 
 
 def largest(number: int) -> int:
-    """The largest of the ranks' numbers."""
+    """The largest number of any rank."""
     if world() == 1:
         return number
     seen = torch.tensor(number, device="cuda" if dist.get_backend() == "nccl" else "cpu")
@@ -126,10 +134,10 @@ def largest(number: int) -> int:
 
 
 def shared(work: Callable[[], T]) -> T:
-    """What `work` gives on rank 0, which alone does it, on every rank. Where it raises there, every rank raises."""
+    """Do the work on rank 0 only, and return its result on every rank. If it raises there, every rank raises."""
     if world() == 1:
         return work()
-    said: list[Any] = [None, None, 0]  # what it gave, the error's text, the signal's number
+    said: list[Any] = [None, None, 0]  # the result, the text of the error, the number of the signal
     failure: BaseException | None = None
     if rank() == 0:
         try:
@@ -150,7 +158,7 @@ def shared(work: Callable[[], T]) -> T:
 
 
 def together(work: Callable[[], T]) -> T:
-    """What `work` gives on this rank. Where it raises UserError on any, all raise, and the first that has it says so."""
+    """Do the work on every rank. If it raises UserError on any, all raise, and the first of those prints the message."""
     if world() == 1:
         return work()
     failure = None
@@ -159,7 +167,7 @@ def together(work: Callable[[], T]) -> T:
     except UserError as error:
         failure = error
     texts: list[str | None] = [None] * world()
-    own = str(failure) if failure and not isinstance(failure, ElsewhereError) else None  # of another's it has been said
+    own = str(failure) if failure and not isinstance(failure, ElsewhereError) else None  # an ElsewhereError has been reported
     dist.all_gather_object(texts, own)
     if failure and (own is None or texts.index(own) == rank()):
         raise failure
@@ -170,7 +178,7 @@ def together(work: Callable[[], T]) -> T:
 
 
 def machine_first(work: Callable[[], T]) -> T:
-    """What `work` gives on this rank, done first by one process of each machine, for what is made there once."""
+    """Do the work on every rank, first on one process per machine; for files that are made once on each machine."""
     if world() == 1:
         return work()
     names = [name for name in ("LOCAL_RANK", "SLURM_LOCALID") if name in os.environ]
@@ -180,6 +188,8 @@ def machine_first(work: Callable[[], T]) -> T:
 
 
 class Sum(torch.autograd.Function):
+    """Sum over the ranks, with gradients."""
+
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
         total = x.clone()
@@ -194,7 +204,7 @@ class Sum(torch.autograd.Function):
 
 
 class GatheredBatchNorm(nn.modules.batchnorm._BatchNorm):
-    """BatchNorm over all ranks' batches, of equal sizes, in plain operations: torch's SyncBatchNorm runs on GPUs only."""
+    """BatchNorm over the batches of all ranks, of equal sizes, in plain operations: torch's SyncBatchNorm needs a GPU."""
 
     def _check_input_dim(self, input: torch.Tensor) -> None:
         pass
@@ -224,7 +234,7 @@ class GatheredBatchNorm(nn.modules.batchnorm._BatchNorm):
 
 
 def synchronised(model: M, device: torch.device) -> M:
-    """The model with the batch statistics of all ranks: torch's SyncBatchNorm on CUDA, `GatheredBatchNorm` elsewhere."""
+    """Let BatchNorm use the batches of all ranks: torch's SyncBatchNorm on CUDA, `GatheredBatchNorm` elsewhere."""
     if world() == 1:
         return model
     if device.type == "cuda":

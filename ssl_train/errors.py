@@ -1,4 +1,4 @@
-"""The error that a person can mend, and how every command ends: exit status 0, 2 for bad input, 128 + a signal's number."""
+"""Errors that the user can correct, and the exit status of every command: 0, 2 for bad input, 128 + number of a signal."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from collections.abc import Callable
 
 
 class UserError(Exception):
-    """What is wrong, with the option or path to change."""
+    """Something that the user can correct; the message names the option or the path to change."""
 
 
 class ElsewhereError(UserError):
-    """An error that another rank has met, and tells."""
+    """An error of another rank, which prints it itself."""
 
 
 def exit_status(name: str, work: Callable[[], object], interrupted: Callable[[], str] = lambda: "interrupted") -> int:
-    """Do the work of the command `name`; what went wrong is printed as one line, without a traceback.
+    """Run a command, and print an error of the user as one line, without a traceback. Returns the exit status.
 
-    interrupted: what to say after Ctrl-C; nothing where that is empty.
+    name: the command, which begins the line. interrupted: makes the message after Ctrl-C; no message if it is empty.
     """
     try:
         work()

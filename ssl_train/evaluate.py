@@ -1,4 +1,4 @@
-"""`python -m ssl_train.evaluate CHECKPOINT`: what a run's features are worth; and the kNN accuracy that training reports."""
+"""`python -m ssl_train.evaluate RUN`: the quality of a run's features; and the kNN accuracy that training reports."""
 
 from __future__ import annotations
 
@@ -15,44 +15,52 @@ import torch.nn.functional as F  # noqa: N812
 import tyro
 
 import gpuaug
+from gpuaug.data.atomic import atomic
 
 from . import checkpoint, measures
 from .data import Data, open_data
 from .errors import UserError, exit_status
 from .model import JointEmbedding
+from .options import ResolvedSettings
 from .run import CHECKPOINT, saved_settings
-from .settings import Settings, heads, known_device
+from .settings import heads, known_device
 from .views import run_policy
 
 CHUNK = 1024
-"""Queries at a time: 1024 x 50,000 similarities are 200 MB."""
+"""Queries that are compared at a time; their similarities to 50,000 images take 200 MB."""
 
 
 def evaluation_policy(size: int) -> gpuaug.Policy:
-    """Views without augmentation: at CIFAR's sizes the whole shorter edge, above it the usual 224 out of 256."""
+    """Views without augmentation: up to 64 pixels the whole centre square, above that the usual 224/256 of it."""
     edge = size if size <= 64 else round(size * 256 / 224)
     view = gpuaug.View(size, gpuaug.Resize(edge), gpuaug.CenterCrop(), gpuaug.Normalize())
     return gpuaug.Policy(view, name="evaluation")
 
 
 def plain_loader(source: Any, size: int, **more: Any) -> gpuaug.DataLoader:
-    """Of all images, on every rank, without augmentation; `more` is for gpuaug.DataLoader."""
+    """All images without augmentation, on every rank; `more` are arguments of gpuaug.DataLoader."""
     return gpuaug.DataLoader(source, evaluation_policy(size), batch_size=256, rank=0, world_size=1, **more)
 
 
-def plain_loaders(data: Data, size: int, **more: Any) -> tuple[gpuaug.DataLoader, gpuaug.DataLoader]:
-    """Loaders of all training and all test images, see `plain_loader`. Raises UserError where either has no labels."""
-    bank = plain_loader(data.train, size, labels=data.labels, **more)
+def plain_loaders(
+    data: Data, size: int, bank: gpuaug.DataLoader | None = None, **more: Any
+) -> tuple[gpuaug.DataLoader, gpuaug.DataLoader]:
+    """Loaders of all training and all test images without augmentation.
+
+    bank: the first of them, if it exists already. Raises UserError if either split has no labels.
+    """
+    if bank is None:
+        bank = plain_loader(data.train, size, labels=data.labels, **more)
     if not bank.labelled:
-        raise UserError(f"{data.train}: its images have no labels, so what features are worth cannot be measured on them")
+        raise UserError(f"{data.train}: its images have no labels, so features cannot be evaluated on them")
     if data.test is None:
         raise UserError(
-            f"{data.train}: there is no test/ (or val/) beside it to measure features on; to train without labels and "
-            f"measure nothing, give --data {data.train}"
+            f"{data.train}: there is no test/ (or val/) beside it to evaluate features on; to train without labels and "
+            f"evaluate nothing, give --data {data.train}"
         )
     queries = plain_loader(data.test, size, **more)
     if not queries.labelled:
-        raise UserError(f"{data.test}: it needs one folder of images a class, as {data.train} has them")
+        raise UserError(f"{data.test}: it needs one folder of images per class, as {data.train} has them")
     return bank, queries
 
 
@@ -60,7 +68,7 @@ def plain_loaders(data: Data, size: int, **more: Any) -> tuple[gpuaug.DataLoader
 def features(
     encode: Callable[[torch.Tensor], torch.Tensor], loader: Iterable[Any], device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Features (N, D) float32 and targets (N,) int64 of everything in a loader of one view, on the device."""
+    """Features (N, D) float32 and targets (N,) int64 of all images of a loader with one view, on the device."""
     x, y = zip(*((encode(view).flatten(1).float(), target) for view, target in loader), strict=True)
     return torch.cat(x), torch.cat(y).to(device)
 
@@ -68,10 +76,21 @@ def features(
 def knn(
     train: tuple[torch.Tensor, torch.Tensor], test: tuple[torch.Tensor, torch.Tensor], k: int, temperature: float = 0.07
 ) -> float:
-    """Accuracy of the weighted kNN classifier (Wu et al. 2018, arXiv 1805.01978, section 3.4), in 0..1.
+    """Accuracy of the weighted kNN classifier (Wu et al. 2018, arXiv 1805.01978, section 3.4).
 
-    train, test: features (N, D) and targets (N,). Each of the k nearest training features by cosine similarity s votes for
-    its class with exp(s / temperature). Raises ValueError where k is not in 1..len(train).
+    Each of the k nearest training features, by cosine similarity s, votes for its class with weight exp(s / temperature).
+
+    Args:
+        train: features (N, D) and targets (N,) of the training images.
+        test: features (M, D) and targets (M,) of the test images.
+        k: number of neighbours, 1..N.
+        temperature: above 0.
+
+    Returns:
+        The share of test images with the right class, 0 to 1.
+
+    Raises:
+        ValueError: k is not in 1..N.
     """
     bank, labels = F.normalize(train[0], dim=1), train[1]
     if not 1 <= k <= len(bank):
@@ -88,32 +107,32 @@ def knn(
 
 @dataclass(frozen=True)
 class Options:
-    """Measure a run's backbone: kNN, logistic regression, a linear probe by SGD, RankMe, alignment and uniformity.
+    """Evaluate the backbone of a run: kNN, logistic regression, a linear probe by SGD, RankMe, alignment and uniformity.
 
-    The result is printed, and written to evaluation.json beside the checkpoint, where the features are kept too.
+    The result is printed, and written to evaluation.json beside the checkpoint. The features are kept there too.
     """
 
     checkpoint: tyro.conf.Positional[Path]
-    """A run's folder, or the checkpoint.pt in it."""
+    """Folder of the run, or the checkpoint.pt in it."""
     data: str | None = None
-    """photos, cifar10, or a folder that has train/ and test/. Default: what the run was trained on."""
+    """Labelled images: photos, cifar10, or a folder that has train/ and test/. Default: what the run was trained on."""
     device: str = "auto"
-    """auto (CUDA where there is one), cpu, cuda, cuda:1, mps."""
+    """auto (CUDA if available), cpu, cuda, cuda:1, mps."""
     num_workers: int = 1
-    """The loader's workers."""
+    """Worker threads of the data loader."""
     knn_k: int = 200
-    """Neighbours that vote; fewer training images take fewer."""
+    """Neighbours that vote in the kNN evaluation, at most as many as there are training images."""
     probe_epochs: int = 100
-    """Of the linear probe."""
+    """Epochs of training for the linear probe."""
 
 
 def checkpoint_of(run: Path) -> Path:
-    """The checkpoint in a run's folder, or the one given."""
+    """The path of the checkpoint in a run's folder; a path of a file stays as it is."""
     return run / CHECKPOINT if run.is_dir() else run
 
 
-def load_run(path: Path) -> tuple[JointEmbedding, Settings]:
-    """The network of a checkpoint, on the CPU, and the settings in settings.json beside it. Raises UserError."""
+def load_run(path: Path) -> tuple[JointEmbedding, ResolvedSettings]:
+    """The network of a checkpoint, on the CPU, and the settings beside it. Raises UserError if there is no run."""
     if not (path.is_file() and (path.parent / "settings.json").exists()):
         folder = path.parent if path.name == CHECKPOINT else path
         raise UserError(f"there is no run in {folder}; give a run's folder, with {CHECKPOINT} and settings.json in it")
@@ -128,9 +147,9 @@ def load_run(path: Path) -> tuple[JointEmbedding, Settings]:
 
 @torch.no_grad()
 def run_features(options: Options, device: torch.device) -> dict[str, torch.Tensor]:
-    """Features of both splits without augmentation, of two augmented views of the test images, and the projector's embeddings.
+    """Features and embeddings of both splits without augmentation, and features of two augmented views of the test images.
 
-    Kept in features-KEY.pt beside the checkpoint; KEY follows from the checkpoint's bytes and the data's name.
+    They are kept in features-KEY.pt beside the checkpoint, where KEY is a hash of the checkpoint and the name of the data.
     """
     model, s = load_run(options.checkpoint)
     data = options.data or s.data
@@ -149,16 +168,16 @@ def run_features(options: Options, device: torch.device) -> dict[str, torch.Tens
     for name, loader in zip(("train", "test"), loaders, strict=True):
         found[f"{name}_x"], found[f"{name}_y"] = features(model.backbone, loader, device)
         found[f"{name}_z"] = torch.cat([model.projector(x) for x in torch.split(found[f"{name}_x"], 1024)])
-    policy = run_policy(s.policy or "", s.size, 0, None)
+    policy = run_policy(s.policy, s.size, 0, None)
     for k, view in enumerate(policy.views[:2]):
-        one = gpuaug.DataLoader(splits.test, gpuaug.Policy(view), batch_size=256, seed=k, **more)
+        one = gpuaug.DataLoader(loaders[1].dataset, gpuaug.Policy(view), batch_size=256, seed=k, **more)
         found[f"view{k}"], _ = features(model.backbone, one, device)
     checkpoint.save(cache, {name: x.cpu() for name, x in found.items()})
     return found
 
 
 def evaluate(options: Options) -> dict[str, Any]:
-    """Everything that the command prints. Raises UserError for what the user can mend."""
+    """Everything that the command prints. Raises UserError for something that the user can correct."""
     f = run_features(options, torch.device(known_device(options.device)))
     train, test = (f["train_x"], f["train_y"]), (f["test_x"], f["test_y"])
     k = min(options.knn_k, len(train[0]))
@@ -184,7 +203,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             text = json.dumps(evaluate(options), indent=2)
         except ValueError as error:
             raise UserError(str(error)) from error
-        checkpoint.write_atomic(options.checkpoint.with_name("evaluation.json"), lambda file: file.write(text.encode()))
+        with atomic(options.checkpoint.with_name("evaluation.json")) as file:
+            file.write(text.encode())
         print(text)
 
     return exit_status("ssl_train.evaluate", work)

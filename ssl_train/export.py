@@ -1,4 +1,4 @@
-"""`python -m ssl_train.export RUN -o backbone.pt`: a run's backbone as a plain state dict of torchvision's or timm's names."""
+"""`python -m ssl_train.export RUN -o backbone.pt`: a run's backbone as a state dict for torchvision or timm."""
 
 from __future__ import annotations
 
@@ -11,25 +11,28 @@ from typing import Annotated
 import torch
 import tyro
 
-from . import checkpoint
+from gpuaug.data.atomic import atomic
+
 from .errors import exit_status
 from .evaluate import checkpoint_of, load_run
 
 
 @dataclass(frozen=True)
 class Options:
-    """Write a run's backbone as a state dict for torchvision's (or timm's) model of that name, without its classifier."""
+    """Write the backbone of a run as a state dict for the model of that name in torchvision (or timm), without classifier."""
 
     run: tyro.conf.Positional[Path]
-    """A run's folder, or the checkpoint.pt in it."""
+    """Folder of the run, or the checkpoint.pt in it."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
-    """The file to write."""
+    """File to write."""
 
 
 def export(options: Options) -> None:
+    """Write the file, and print what is in it."""
     model, s = load_run(checkpoint_of(options.run))
     state = {name: w.detach().contiguous() for name, w in model.backbone.state_dict().items()}
-    checkpoint.write_atomic(options.out, lambda file: torch.save(state, file))
+    with atomic(options.out) as file:
+        torch.save(state, file)
     print(f"{options.out}: {s.backbone} for {s.size} pixels, {len(state)} tensors, features of width {model.width}")
 
 

@@ -1,4 +1,4 @@
-"""Ctrl-C, and the signals of a cluster that wants its machine back, held until the training loop can stop."""
+"""Ctrl-C, and the signals by which a cluster stops a job: noted at once, obeyed when the training loop can stop."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from types import FrameType
 from typing import Any
 
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
-"""SLURM sends SIGTERM before it kills, and SIGUSR1 where a job asks to be warned earlier (`--signal=USR1@300`)."""
+"""SLURM sends SIGTERM before it kills a job, and SIGUSR1 earlier if the job asks for it (`--signal=USR1@300`)."""
 
 
 class Stopped(KeyboardInterrupt):
-    """The run has stopped because of a signal, whose number is `args[0]`."""
+    """The run has stopped because of a signal; `args[0]` is the signal's number."""
 
 
 def stoppable(loader: Iterable[Any], interrupted: Callable[[], int]) -> Iterator[Any]:
-    """The loader's batches; Stopped between two of them after a signal."""
+    """The loader's batches. After a signal, raises Stopped before the next one."""
     for batch in loader:
         if interrupted():
             raise Stopped(interrupted())
@@ -27,10 +27,10 @@ def stoppable(loader: Iterable[Any], interrupted: Callable[[], int]) -> Iterator
 
 @contextmanager
 def held_interrupts() -> Iterator[Callable[[], int]]:
-    """Within, a signal is only noted, for a place where stopping is safe; a second Ctrl-C raises at once.
+    """Note signals within the block instead of stopping at once, so that the loop can stop where it is safe.
 
-    Gives a function that returns the number of the first signal, 0 before one. In other threads than the main one nothing is
-    held.
+    Yields a function that returns the number of the first signal, or 0. A second Ctrl-C raises KeyboardInterrupt at once. Only
+    the main thread can handle signals; in any other thread nothing changes.
     """
     noted: list[int] = []
 

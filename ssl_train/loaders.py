@@ -1,4 +1,4 @@
-"""What a run reads: views to train on, by epoch, and both splits without augmentation."""
+"""The data of a run: augmented views to train on, epoch by epoch, and both splits without augmentation."""
 
 from __future__ import annotations
 
@@ -16,27 +16,33 @@ from .data import open_data
 from .errors import UserError
 from .evaluate import plain_loader, plain_loaders
 from .methods import METHODS
-from .settings import Settings
+from .options import ResolvedSettings
 from .views import run_policy
 
 
 class Loaders:
-    """Views to train on (`views`), and both splits without augmentation to evaluate on (`bank`, `queries`).
+    """The loaders of a run. Every folder is listed once; the loaders share its source.
 
-    labelled: whether the images have labels; without, `queries` is None and the views come with the images' indices instead.
+    Attributes:
+        views: augmented views of the training images, for the epoch that `stage` was last called with.
+        bank, queries: all training and all test images without augmentation. `queries` is None without labels.
+        labelled: whether the images have labels. If not, the views come with the images' indices in place of targets.
+        classes: number of classes; 0 without labels.
+        images: number of training images.
+        policy: the augmentation policy at the run's full size.
     """
 
-    def __init__(self, s: Settings, progress: bool) -> None:
+    def __init__(self, s: ResolvedSettings, progress: bool) -> None:
         data = distributed.machine_first(lambda: open_data(s.data, progress))
         more: dict[str, Any] = {"num_workers": s.num_workers, "device": s.device, "seed": s.seed}
         more["memory_format"] = torch.channels_last  # as the network's
         try:
             self.bank = plain_loader(data.train, s.size, labels=data.labels, **more)
             self.labelled = self.bank.labelled
-            if not self.labelled and CRITERIA[s.loss or ""].outputs == "classes":
+            if not self.labelled and CRITERIA[s.loss].outputs == "classes":
                 raise UserError(f"--loss {s.loss} learns from labels, and the images of --data {s.data} have none")
-            self.classes = data.classes if self.labelled else 0
-            self.queries = plain_loaders(data, s.size, **more)[1] if self.labelled else None
+            self.classes = class_count(self.bank.dataset) if self.labelled else 0
+            self.queries = plain_loaders(data, s.size, self.bank, **more)[1] if self.labelled else None
             self.images = len(self.bank.dataset)
             for option, value in (("batch-size", s.batch_size), ("knn-k", s.knn_k if s.eval_every and self.labelled else 0)):
                 if value > self.images:
@@ -47,24 +53,29 @@ class Loaders:
                 order = {"sampler": DistributedSampler(everything, seed=s.seed, drop_last=True)}
             more |= order | {"batch_size": s.batch_size // distributed.world(), "drop_last": True}
 
-            def made(size: int) -> gpuaug.DataLoader:
-                policy = run_policy(s.policy or "", size, s.multi_crop, s.local_size if size == s.size else None)
+            def views_of_size(size: int) -> gpuaug.DataLoader:
+                policy = run_policy(s.policy, size, s.multi_crop, s.local_size if size == s.size else None)
                 if METHODS[s.method].views == 1:
                     policy = gpuaug.Policy(policy.views[0], name=policy.name, source=policy.source)
-                return gpuaug.DataLoader(data.train, policy, labels=data.labels, **more)
+                return gpuaug.DataLoader(self.bank.dataset, policy, labels=data.labels, **more)
 
-            sizes = range(s.grow_from or s.size, s.size + 1, 32)
-            self.stages = [made(size) for size in sizes]
-            self.share = s.epochs / len(self.stages)  # epochs a stage
+            self.stages = [views_of_size(size) for size in range(s.grow_from, s.size + 1, 32)]
+            self.share = s.epochs / len(self.stages)  # epochs per stage
             self.policy = self.stages[-1].policy
         except (ValueError, TypeError, KeyError, OSError, ImportError) as error:
             raise UserError(str(error)) from error
         self.views = self.stages[0]
 
     def stage(self, epoch: int) -> gpuaug.DataLoader:
-        """Make `views` the loader of that epoch's size."""
+        """Set `views` to the loader whose views have the size of that epoch, and return it."""
         self.views = self.stages[min(int(epoch / self.share), len(self.stages) - 1)]
         return self.views
+
+
+def class_count(source: Any) -> int:
+    """Number of classes of a labelled source: of its class names where it has them, else one more than the largest target."""
+    names = getattr(source, "classes", None)
+    return len(names) if names else int(source.targets.max()) + 1
 
 
 def readable(loader: gpuaug.DataLoader) -> Generator[Any, None, None]:

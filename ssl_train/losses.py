@@ -1,6 +1,6 @@
-"""Losses on embeddings: pure functions of tensors, computed in float32 at least, under any autocast.
+"""Losses on embeddings: pure functions of tensors, computed in float32 or float64 even under autocast.
 
-`weights` (N,), where a loss takes them, multiply the images' terms before the mean.
+Some losses take `weights` (N,), which multiply the terms of the images before their mean is taken.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ P = ParamSpec("P")
 
 
 def widen(x: Any) -> Any:
-    """bfloat16 and float16 tensors as float32, float64 as it is; other values, and tensors of integers, untouched."""
+    """Convert bfloat16 and float16 tensors to float32, in lists and tuples too; everything else stays as it is."""
     if isinstance(x, Tensor) and x.is_floating_point():
         return x.to(torch.promote_types(x.dtype, torch.float32))
     return [widen(v) for v in x] if isinstance(x, (list, tuple)) else x
 
 
 def in_float32(loss: Callable[P, Tensor]) -> Callable[P, Tensor]:
-    """A loss that leaves autocast and computes in float32, or in float64 where it is given float64."""
+    """Make a loss compute outside autocast, in float32, or in float64 if its arguments are float64."""
 
     @wraps(loss)
     def wrapped(*given: P.args, **options: P.kwargs) -> Tensor:
@@ -38,11 +38,11 @@ def in_float32(loss: Callable[P, Tensor]) -> Callable[P, Tensor]:
 
 
 def mean(terms: Tensor, weights: Tensor | None) -> Tensor:
-    """Mean of weights * terms, both (N,); plain mean without weights."""
+    """Mean of weights * terms, both (N,); without weights the mean of the terms."""
     return (terms if weights is None else terms * weights).mean()
 
 
-# On pairs of embeddings: every image must find its other view, or point where it points.
+# Losses on pairs of embeddings: the two views of an image must be recognised as a pair, or point the same way.
 
 
 @in_float32
@@ -56,15 +56,23 @@ def info_nce(
 ) -> Tensor:
     """InfoNCE with the batch's other images as negatives (van den Oord et al. 2018, arXiv 1807.03748, equation 4).
 
-    q, k: (N, D) queries and keys, of any length (cosine similarity is taken). temperature: > 0. Each query must find its key:
+    Each query must find its key among all keys, by cosine similarity:
 
         l(i) = -log( exp(sim(q_i, k_i) / T) / sum over j of exp(sim(q_i, k_j) / T) )
 
-    MoCo v3 (Chen et al. 2021, arXiv 2104.02057, algorithm 1) adds this for both directions, times 2T. NNCLR (Dwibedi et al.
-    2021, arXiv 2104.14548, equation 2) has as q the `nearest` of the embeddings, as k the predictions.
-    own: (N, D) embeddings of the queries' own view, the other images of which become negatives too (SimCLR). negatives:
-    how many are kept, 1..N-1, those of the images that follow in the batch; None keeps all. Returns a scalar; log(number
-    of keys) where all embeddings are equal.
+    MoCo v3 (Chen et al. 2021, arXiv 2104.02057, algorithm 1) sums this over both directions and multiplies by 2T. NNCLR
+    (Dwibedi et al. 2021, arXiv 2104.14548, equation 2) takes the embeddings' `nearest` neighbours for q, predictions for k.
+
+    Args:
+        q: (N, D) queries, of any length.
+        k: (N, D) keys, of any length; key i belongs to query i.
+        temperature: T, above 0.
+        own: (N, D) embeddings of the queries' own view. Those of the other images become negatives as well (SimCLR).
+        negatives: negatives per query, 1..N-1: the images that follow in the batch. None takes all.
+        weights: (N,) weights of the terms.
+
+    Returns:
+        The mean, a scalar; log(number of keys) if all embeddings are equal.
     """
     q, k = F.normalize(q, dim=1), F.normalize(k, dim=1)
     count = len(q)
@@ -83,12 +91,19 @@ def info_nce(
 def nt_xent(z1: Tensor, z2: Tensor, temperature: float, negatives: int | None = None, weights: Tensor | None = None) -> Tensor:
     """NT-Xent, the loss of SimCLR (Chen et al. 2020, arXiv 2002.05709, equation 1).
 
-    z1, z2: (N, D) embeddings of the two views of N images, of any length (cosine similarity is taken). temperature: > 0.
-    Each of the 2N embeddings must find its partner among the other 2N - 1:
+    Each of the 2N embeddings must find its partner among the other 2N - 1, by cosine similarity:
 
         l(i, j) = -log( exp(sim(i, j) / T) / sum over k != i of exp(sim(i, k) / T) )
 
-    Returns the mean over the 2N, a scalar; log(2N - 1) where all embeddings are equal. negatives: as `info_nce`.
+    Args:
+        z1: (N, D) embeddings of the first views of N images, of any length.
+        z2: (N, D) embeddings of the second views.
+        temperature: T, above 0.
+        negatives: negatives per embedding, 1..N-1, all of the other view; None takes all 2N - 2.
+        weights: (N,) weights of the images.
+
+    Returns:
+        The mean over the 2N embeddings, a scalar; log(2N - 1) if all embeddings are equal.
     """
     one = info_nce(z1, z2, temperature, own=z1, negatives=negatives, weights=weights)
     other = info_nce(z2, z1, temperature, own=z2, negatives=negatives, weights=weights)
@@ -103,7 +118,7 @@ def moco_v2(q: Tensor, k: Tensor, queue: Tensor, temperature: float, weights: Te
 
         l(i) = -log( exp(q_i.k_i / T) / (exp(q_i.k_i / T) + sum over the queue of exp(q_i.n / T)) )
 
-    Returns the mean, a scalar; log(K + 1) where all embeddings are equal. No gradient reaches the queue.
+    Returns the mean, a scalar; log(K + 1) if all embeddings are equal. No gradient reaches the queue.
     """
     q, k = F.normalize(q, dim=1), F.normalize(k, dim=1)
     logits = torch.cat([(q * k).sum(dim=1, keepdim=True), q @ queue.detach().T], dim=1) / temperature
@@ -113,7 +128,7 @@ def moco_v2(q: Tensor, k: Tensor, queue: Tensor, temperature: float, weights: Te
 
 @in_float32
 def nearest(z: Tensor, queue: Tensor) -> Tensor:
-    """For each of z (N, D) its nearest neighbour by cosine in a queue (K, D) of unit vectors (NNCLR, equation 3).
+    """The nearest neighbour by cosine of each row of z (N, D) in a queue (K, D) of unit vectors (NNCLR, equation 3).
 
     Returns (N, D), without gradient.
     """
@@ -124,7 +139,7 @@ def nearest(z: Tensor, queue: Tensor) -> Tensor:
 def cosine(p: Tensor, z: Tensor, weights: Tensor | None = None) -> Tensor:
     """Negative cosine similarity (SimSiam: Chen and He 2021, arXiv 2011.10566, equation 1).
 
-    p: (N, D) predictions, z: (N, D) targets. Returns the mean of -cos(p, z), in [-1, 1]; -1 where they point the same way.
+    p: (N, D) predictions, z: (N, D) targets. Returns the mean of -cos(p, z), in [-1, 1]; -1 if they point the same way.
     BYOL's squared distance of unit vectors (Grill et al. 2020, arXiv 2006.07733, equation 2) is 2 + 2 x this.
     """
     return mean(-F.cosine_similarity(p, z, dim=1), weights)
@@ -132,20 +147,20 @@ def cosine(p: Tensor, z: Tensor, weights: Tensor | None = None) -> Tensor:
 
 @in_float32
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """Supervised cross entropy of logits (N, C) and classes (N,) int64; log C where all logits are equal."""
+    """Supervised cross entropy of logits (N, C) and classes (N,) int64; log C if all logits are equal."""
     return F.cross_entropy(logits, target)
 
 
-# On scores against prototypes: one view's assignment is the other views' target.
+# Losses on scores against prototypes: the assignment of one view is the target of the others.
 
 
 @torch.no_grad()
 def sinkhorn(scores: Tensor, epsilon: float = 0.05, iterations: int = 3) -> Tensor:
     """Balanced assignment by Sinkhorn-Knopp (SwAV: Caron et al. 2020, arXiv 2006.09882, equations 3 to 5).
 
-    scores: (N, K) similarities to K prototypes. Starting from exp(scores / epsilon), columns are made to sum to N / K and
-    rows to sum to 1, `iterations` times, in logarithms so that no epsilon overflows. Returns (N, K), float32 at least; rows
-    sum to 1 exactly, columns to N / K in the limit.
+    scores: (N, K) similarities to K prototypes. Starting from exp(scores / epsilon), the columns are scaled to sum to N / K and
+    the rows to sum to 1, `iterations` times. This is done in logarithms, so that no epsilon overflows. Returns (N, K), float32
+    or float64; the rows sum to 1 exactly, the columns to N / K in the limit.
     """
     log_q = scores.to(torch.promote_types(scores.dtype, torch.float32)) / epsilon
     for _ in range(iterations):
@@ -159,7 +174,7 @@ def swav(scores: Tensor, codes: Tensor, temperature: float = 0.1, weights: Tenso
     """Swapped prediction (SwAV, equation 2): cross entropy of one view's softmax(scores / T) with another view's codes.
 
     scores: (N, K) cosines of embeddings and prototypes; codes: (N, K) from `sinkhorn`. Returns the mean, a scalar; log K
-    where all scores are equal.
+    if all scores are equal.
     """
     return mean(-(codes.detach() * F.log_softmax(scores / temperature, dim=1)).sum(dim=1), weights)
 
@@ -178,13 +193,13 @@ def dino(
         -sum over k of softmax((teacher - centre) / Tt)_k * log softmax(student / Ts)_k
 
     student, teacher: (N, K) scores of two different views; centre: (K,), the running mean of teacher scores. Returns the mean,
-    a scalar; log K where all scores are equal. No gradient reaches the teacher.
+    a scalar; log K if all scores are equal. No gradient reaches the teacher.
     """
     target = F.softmax((teacher.detach() - centre) / teacher_temperature, dim=1)
     return mean(-(target * F.log_softmax(student / temperature, dim=1)).sum(dim=1), weights)
 
 
-# On a batch's statistics: views agree while the coordinates stay spread out and uncorrelated.
+# Losses on the statistics of a batch: views agree while the coordinates stay spread out and uncorrelated.
 
 
 def off_diagonal(matrix: Tensor) -> Tensor:
@@ -200,8 +215,8 @@ def barlow_twins(z1: Tensor, z2: Tensor, weight: float = 0.0051) -> Tensor:
 
         sum over i of (1 - C_ii)^2 + weight * sum over i != j of C_ij^2
 
-    Standardised as its code does, by the biased variance plus 1e-5 (BatchNorm without scale and shift). Returns a scalar;
-    0 where the views agree and the coordinates are uncorrelated, D where everything has collapsed.
+    The embeddings are standardised as in the authors' code, by the biased variance plus 1e-5 (BatchNorm without scale and
+    shift). Returns a scalar: 0 if the views agree and the coordinates are uncorrelated, D if everything has collapsed.
     """
     z1, z2 = (F.batch_norm(z, None, None, training=True) for z in (z1, z2))
     c = z1.T @ z2 / len(z1)
@@ -217,13 +232,14 @@ def vicreg(
     covariance: float = 1.0,
     weights: Tensor | None = None,
 ) -> Tensor:
-    """VICReg (Bardes et al. 2022, arXiv 2105.04906, equations 1 to 6, scaled as in its code).
+    """VICReg (Bardes et al. 2022, arXiv 2105.04906, equations 1 to 6, scaled as in the authors' code).
 
-    z1, z2: (N, D). invariance * mean of (z1 - z2)^2 over images and coordinates
-    + variance * mean over both views and coordinates of max(0, 1 - sqrt(Var + 1e-4))
-    + covariance * sum over both views of (squares of the covariances outside the diagonal) / D.
-    Variance and covariance are the unbiased ones. `weights` (N,) multiply the images' share of the first term, the only one
-    that is a mean over images. Returns a scalar; variance * (1 - 0.01) where everything has collapsed.
+        invariance * mean over images and coordinates of (z1 - z2)^2
+        + variance * mean over both views and coordinates of max(0, 1 - sqrt(Var + 1e-4))
+        + covariance * sum over both views of (squares of the covariances outside the diagonal) / D
+
+    z1, z2: (N, D). Variance and covariance are the unbiased ones. `weights` (N,) apply to the first term, the only one that is
+    a mean over images. Returns a scalar; variance * (1 - 0.01) if everything has collapsed.
     """
     spread = z1.new_zeros(())
     redundancy = z1.new_zeros(())
@@ -236,10 +252,10 @@ def vicreg(
 
 @in_float32
 def whiten(z: Tensor, epsilon: float = 0.0) -> Tensor:
-    """z (N, D) made to have mean 0 and the identity as unbiased covariance, by Cholesky (W-MSE, section 3.1).
+    """Transform z (N, D) to mean 0 and the identity as unbiased covariance, by Cholesky (W-MSE, section 3.1).
 
-    With L L^T the covariance, which is shrunk to (1 - epsilon) * cov + epsilon * identity: (z - mean) L^-T. Raises
-    torch.linalg.LinAlgError where that is singular, e.g. for N <= D without shrinking.
+    Returns (z - mean) L^-T, where L L^T is the covariance, shrunk to (1 - epsilon) * cov + epsilon * identity. Raises
+    torch.linalg.LinAlgError if that is singular, as it is for N <= D without shrinking.
     """
     centred = z - z.mean(dim=0)
     cov = centred.T @ centred / (len(z) - 1)
@@ -250,11 +266,11 @@ def whiten(z: Tensor, epsilon: float = 0.0) -> Tensor:
 
 @in_float32
 def w_mse(z1: Tensor, z2: Tensor, order: Tensor, size: int, epsilon: float = 0.0, weights: Tensor | None = None) -> Tensor:
-    """W-MSE (Ermolov et al. 2021, arXiv 2007.06346, equation 5): distance of whitened views, each of unit length.
+    """W-MSE (Ermolov et al. 2021, arXiv 2007.06346, equation 5): squared distance of whitened views of unit length.
 
-    z1, z2: (N, D). order: (N,) a random permutation, which is cut into pieces of `size` images, whitened one by one together
-    in each view (a last, smaller piece is left out, unless it is the only one). Returns the mean of
-    |v1 - v2|^2 = 2 - 2 cos(v1, v2), in [0, 4]. size should be at least 2 D.
+    z1, z2: (N, D). order: (N,) a random permutation of the images; it is cut into pieces of `size` images, and each piece is
+    whitened by itself in each view. A last, smaller piece is left out, unless it is the only one. size: at least 2 D, or the
+    covariance is badly estimated. Returns the mean of |v1 - v2|^2 = 2 - 2 cos(v1, v2), in [0, 4].
     """
     size = min(size, len(order))
     terms = []
@@ -270,12 +286,12 @@ def w_mse(z1: Tensor, z2: Tensor, order: Tensor, size: int, epsilon: float = 0.0
 def sigreg(z: Tensor, directions: Tensor, knots: int = 17, limit: float = 3.0) -> Tensor:
     """SIGReg (LeJEPA: Balestriero and LeCun 2025, arXiv 2511.08544, section 4): how far z is from a standard normal.
 
-    z: (N, D); directions: (D, M), made unit length here. For each direction a, the Epps-Pulley statistic of x = z a,
+    z: (N, D); directions: (D, M), normalised to unit length here. For each direction a, the Epps-Pulley statistic of x = z a is
 
         N * integral over t in [-limit, limit] of |mean of exp(i t x) - exp(-t^2 / 2)|^2 exp(-t^2 / 2) dt
 
-    by the trapezoid rule over `knots` points of [0, limit] (it is even in t). Returns the mean over
-    directions; for N samples of a standard normal it does not depend on N, for anything else it grows like N.
+    It is computed by the trapezoid rule over `knots` points of [0, limit], since the integrand is even in t. Returns the mean
+    over directions. For N samples of a standard normal its expectation does not depend on N; otherwise it grows like N.
     """
     t = torch.linspace(0, limit, knots, dtype=z.dtype, device=z.device)
     normal = torch.exp(-t.square() / 2)
@@ -288,8 +304,8 @@ def sigreg(z: Tensor, directions: Tensor, knots: int = 17, limit: float = 3.0) -
 def lejepa(z: Sequence[Tensor], globals_: int, directions: Tensor, weight: float = 0.05) -> Tensor:
     """LeJEPA (arXiv 2511.08544, section 5): (1 - weight) * distance from the global views' mean + weight * SIGReg.
 
-    z: (N, D) a view, the first `globals_` of them global. The first term is the mean of (z - mean of the global z)^2 over
-    views, images and coordinates; SIGReg is the mean over views of `sigreg`.
+    z: one (N, D) for each view, the first `globals_` of them global. The first term is the mean of (z - mean of the global z)^2
+    over views, images and coordinates; the second is the mean of `sigreg` over views.
     """
     stacked = torch.stack(list(z))
     spread = (stacked - stacked[:globals_].mean(dim=0)).square().mean()

@@ -1,4 +1,4 @@
-"""What a set of features is worth: linear classifiers on them, and numbers that need no classes."""
+"""The quality of features: linear classifiers on them, and measures that need no classes."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ PENALTIES = [10.0**k for k in range(1, -8, -1)]
 
 
 def standardised(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
-    """Both minus the mean of each coordinate of `train`, and divided by its standard deviation (or by 1 where that is 0)."""
+    """Standardise both by the mean and standard deviation of each coordinate of `train` (a deviation of 0 counts as 1)."""
     mean, deviation = train.mean(dim=0), train.std(dim=0)
     deviation = torch.where(deviation > 0, deviation, 1.0)
     return (train - mean) / deviation, (test - mean) / deviation
 
 
 def fit_logistic(x: Tensor, y: Tensor, classes: int, penalty: float, start: Tensor | None = None) -> Tensor:
-    """Multinomial logistic regression by L-BFGS: weights (D + 1, C), the last row the bias, which is not penalised.
+    """Multinomial logistic regression by L-BFGS: weights (D + 1, C), of which the last row is the bias.
 
-    Minimises mean cross entropy + penalty / 2 * |weights|^2. start: weights to begin with; else zeros.
+    Minimises mean cross entropy + penalty / 2 * |weights without bias|^2. start: initial weights; None starts from zeros.
     """
     x = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
     w = (x.new_zeros(x.shape[1], classes) if start is None else start.clone()).requires_grad_()
@@ -42,14 +42,15 @@ def fit_logistic(x: Tensor, y: Tensor, classes: int, penalty: float, start: Tens
 
 
 def accuracy(w: Tensor, x: Tensor, y: Tensor) -> float:
+    """Share of the features x that the weights of `fit_logistic` give the right class, 0 to 1."""
     return float((((x @ w[:-1]) + w[-1]).argmax(dim=1) == y).double().mean())
 
 
 def logistic(train: Labelled, test: Labelled, seed: int = 0) -> dict[str, float]:
-    """Accuracy of logistic regression on standardised features, and its penalty.
+    """Accuracy of logistic regression on standardised features, and the penalty that was chosen.
 
-    The penalty, of nine from 10 to 1e-7, is that of the best accuracy on a fifth of the training images, left out in the fit;
-    all are used in the last fit. Each fit starts where the one before, of the next larger penalty, ended.
+    Nine penalties from 10 to 1e-7 are tried, each starting from the solution for the next larger one. The penalty with the best
+    accuracy on a fifth of the training images, which these fits leave out, is used for a last fit on all training images.
     """
     x, queries = standardised(train[0], test[0])
     y, classes = train[1], int(torch.cat([train[1], test[1]]).max()) + 1
@@ -65,7 +66,7 @@ def logistic(train: Labelled, test: Labelled, seed: int = 0) -> dict[str, float]
 
 
 def linear_probe(train: Labelled, test: Labelled, epochs: int = 100, seed: int = 0) -> float:
-    """Accuracy of a linear classifier trained by SGD on standardised features (momentum 0.9, batches of 256, rate 0.1 to 0)."""
+    """Accuracy of a linear classifier on standardised features, trained by SGD: momentum 0.9, batches of 256, rate 0.1 to 0."""
     x, queries = standardised(train[0], test[0])
     classes = int(torch.cat([train[1], test[1]]).max()) + 1
     generator = torch.Generator().manual_seed(seed)
@@ -87,7 +88,7 @@ def linear_probe(train: Labelled, test: Labelled, epochs: int = 100, seed: int =
 def rankme(z: Tensor) -> float:
     """RankMe (Garrido et al. 2023, arXiv 2210.02885, equation 1): the smooth rank of z (N, D), in 1..min(N, D).
 
-    exp of the entropy of p = singular values / their sum + 1e-7. The paper takes 25,600 images.
+    It is exp of the entropy of p = singular values / their sum + 1e-7. The paper uses 25,600 images.
     """
     values = torch.linalg.svdvals(z.double())
     p = values / values.sum() + 1e-7
@@ -95,13 +96,15 @@ def rankme(z: Tensor) -> float:
 
 
 def alignment(x: Tensor, y: Tensor) -> float:
-    """Mean squared distance of the unit vectors of two views' features, (N, D) each (Wang and Isola 2020, arXiv 2005.10242)."""
+    """Mean squared distance of the normalised features of two views, (N, D) each (Wang and Isola 2020, arXiv 2005.10242)."""
     return float((F.normalize(x, dim=1) - F.normalize(y, dim=1)).square().sum(dim=1).mean())
 
 
 def uniformity(x: Tensor, t: float = 2.0) -> float:
-    """log of the mean over pairs of exp(-t * squared distance) of unit vectors (Wang and Isola 2020); 0 in collapse, lower is
-    more uniform. x: (N, D)."""
+    """Log of the mean over all pairs of exp(-t * squared distance) between normalised features (Wang and Isola 2020).
+
+    x: (N, D). Lower is more uniform; 0 if everything has collapsed.
+    """
     x = F.normalize(x.double(), dim=1)
     total = 0.0
     for k, chunk in enumerate(torch.split(x, 1024)):

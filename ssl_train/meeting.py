@@ -1,4 +1,4 @@
-"""Where the processes of a run find each other: a key-value store in rank 0, of this start of the run alone."""
+"""How the processes of a run find each other: by a key-value store in rank 0, a new one at each start of the run."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from .launch import Launch
 JOIN = timedelta(minutes=10)
 """How long the processes wait for each other."""
 TRY = timedelta(seconds=2)
+"""How long to try one port before asking torchrun's store for it again."""
 KEY = "ssl_train"
 
 
 def meet(place: Launch) -> TCPStore:
-    """The store, once all processes have come. Raises UserError where they do not."""
+    """The store, once all processes have connected. Raises UserError if they do not."""
     host, port = place.meeting
     try:
         if not place.agent:
@@ -30,7 +31,7 @@ def meet(place: Launch) -> TCPStore:
     except (RuntimeError, ValueError) as error:
         advice = (
             "start them with srun (or unset SLURM_PROCID to train in one process), or set MASTER_ADDR and MASTER_PORT to a "
-            "free port of rank 0's machine that the others reach"
+            "free port of rank 0's machine that the others can reach"
         )
         reason = str(error).splitlines()[0][:120]
         raise UserError(
@@ -40,10 +41,10 @@ def meet(place: Launch) -> TCPStore:
 
 
 def beside(agent: TCPStore, place: Launch) -> TCPStore:
-    """A store of rank 0's own, found through that of torchrun.
+    """A new store in rank 0, whose port the others learn from torchrun's store.
 
-    torchrun's has the same address at every restart, and still holds what the killed processes wrote: the new ones would
-    read the addresses of the dead, and wait for each other for ever (torch 2.14 does).
+    torchrun's own store has the same address after every restart and still holds what the killed processes wrote. New processes
+    would read the addresses of the dead ones and wait for each other for ever, as torch 2.14 does.
     """
     host, _ = place.meeting
     if place.rank == 0:
@@ -52,7 +53,7 @@ def beside(agent: TCPStore, place: Launch) -> TCPStore:
         return store
     end = time.monotonic() + JOIN.total_seconds()
     while True:
-        try:  # a port from before the restart answers to nobody
+        try:  # the port may be from before the restart; then nobody answers
             store = TCPStore(host, int(agent.get(KEY)), place.world, False, timeout=TRY, wait_for_workers=False)
             store.set_timeout(JOIN)
             return store

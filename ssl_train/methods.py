@@ -1,8 +1,11 @@
-"""Every method, a row of one table (the template of Morningstar et al. 2024, arXiv 2403.05726):
+"""Every method as one entry of the table METHODS, with its recipes and their sources.
 
-    views -> backbone -> projector (-> predictor) (-> prototypes) -> loss against the target branch,
+All fit one template (Morningstar et al. 2024, arXiv 2403.05726):
 
-which is the same branch, the same without gradient, or its moving average. Each column is a switch on the command line.
+    views -> backbone -> projector (-> predictor) (-> prototypes) -> loss against the target branch
+
+The target branch is the trained network itself, the same without a gradient, or a moving average of it. Each field of a method
+and of its recipes that matters to a study is an option of the command line as well.
 """
 
 from __future__ import annotations
@@ -15,10 +18,16 @@ Norm = Literal["batch", "layer", "none"]
 
 @dataclass(frozen=True)
 class Head:
-    """An MLP. layers: 0 is the identity. hidden: 0 is as wide as what comes in. out: its output's width.
+    """An MLP on top of the backbone.
 
-    norm: after each hidden layer, before the ReLU. last: what follows the last layer: "none", "scale" (normalisation with a
-    trained scale and no shift), "plain" (without either) or "full". gelu: instead of ReLU.
+    Attributes:
+        layers: number of linear layers; 0 is the identity.
+        hidden: width of the hidden layers; 0 is the width of the input.
+        out: width of the output.
+        norm: normalisation after each hidden layer, before the activation.
+        last: normalisation after the last layer: "none", "plain" (neither scale nor shift is trained), "scale" (only the scale
+            is trained) or "full" (both are).
+        gelu: GELU as the activation instead of ReLU.
     """
 
     layers: int
@@ -31,15 +40,29 @@ class Head:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A method's settings at one image size.
+    """The published settings of a method at one image size.
 
-    learning_rate: for 256 images, scaled as `scaling` says. momentum: of the moving average, at the start; half a cosine takes
-    it to momentum_end (None: constant), and the weight decay to weight_decay_end. target_temperature: of the target branch, at
-    the start and after `target_warmup` epochs, or after 0.3 of a shorter run. warmup: epochs in which the learning rate rises.
-    steady_predictor: the predictor's learning rate stays at its peak. outputs: prototypes, which stand still for the first
-    `frozen_epochs`. queue_epoch: when SwAV's queue begins, or at 0.3 of a shorter run. loss_weight: of the second term of
-    Barlow Twins or LeJEPA. loss_scale: of the whole loss, which LARS feels in biases and normalisation only. trust, clip:
-    LARS's.
+    Attributes:
+        policy: name of the augmentation policy.
+        projector: the head between backbone and loss.
+        optimizer: a name in `ssl_train.optim.OPTIMIZERS`.
+        learning_rate: peak learning rate for 256 images per batch.
+        weight_decay: weight decay at the start.
+        temperature: softmax temperature of the loss.
+        scaling: how the learning rate follows the batch size.
+        momentum: momentum of the moving average at the start; 0 to 1.
+        momentum_end: momentum at the end, which half a cosine leads to; None keeps it constant.
+        weight_decay_end: weight decay at the end, likewise.
+        target_temperature: softmax temperature of the targets at the start, and after `target_warmup` epochs.
+        target_warmup: epochs in which the target temperature rises, at most 0.3 of the run.
+        warmup: epochs in which the learning rate rises from 0.
+        steady_predictor: the learning rate of the predictor stays at its peak.
+        outputs: number of prototypes.
+        frozen_epochs: epochs at the start in which the prototypes are not trained.
+        queue_epoch: epoch in which SwAV's queue begins, at most 0.3 of the run.
+        loss_weight: weight of the second term of Barlow Twins and LeJEPA.
+        loss_scale: factor of the whole loss. LARS rescales gradients, so with it only biases and normalisation feel the factor.
+        trust, clip: arguments of `ssl_train.optim.LARS`.
     """
 
     policy: str
@@ -67,13 +90,19 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Method:
-    """A method. loss: a name in `ssl_train.criteria.CRITERIA`.
+    """A self-supervised method.
 
-    small, large: the recipes up to 64 pixels and above. sources: the paper, the file that the small recipe was compared with,
-    and the large one's. target: "shared" (with gradient), "stop" (the same without) or "momentum" (the moving average of the
-    network). symmetric: each of the two global views is predicted in turn; else only the second, which the network itself then
-    never sees. queue: its length as published, and the largest share of the training images it may hold (a twelfth keeps the
-    published 4,096 and 3,840 for CIFAR-10's 50,000).
+    Attributes:
+        loss: a name in `ssl_train.criteria.CRITERIA`.
+        small: the recipe for images of up to 64 pixels.
+        large: the recipe for larger images.
+        sources: the paper, then the file that the small recipe was compared with, then that of the large one.
+        predictor: the head that predicts the target from the trained branch; None without one.
+        target: where the targets come from: "shared" (the trained network, with gradient), "stop" (the same, without gradient)
+            or "momentum" (a moving average of the network).
+        symmetric: each of the two global views is the target once. If not, only the second is, and with "momentum" the trained
+            network does not see it.
+        views: number of global views per image.
     """
 
     loss: str
@@ -84,22 +113,22 @@ class Method:
     target: Literal["shared", "stop", "momentum"] = "shared"
     symmetric: bool = True
     views: int = 2
-    queue: tuple[int, float] = (0, 0.0)
 
 
 CIFAR = "simclr_cifar"
-"""The policy of every small recipe, so that methods differ by their algorithms alone."""
+"""The policy of every small recipe, so that the methods differ in their algorithms only."""
 
 SOLO = "solo-learn scripts/pretrain/cifar/"
 DINO_HEAD = Head(3, 2048, 256, norm="none", gelu=True)
 
 
 def lars(policy: str, projector: Head, learning_rate: float, weight_decay: float, **more: Any) -> Recipe:
+    """A recipe with LARS."""
     return Recipe(policy, projector, "lars", learning_rate, weight_decay, **more)
 
 
 def solo(projector: Head, learning_rate: float, weight_decay: float, **more: Any) -> Recipe:
-    """LARS as solo-learn uses it on CIFAR, with `eta` 0.02 and `clip_lr`."""
+    """A recipe of solo-learn for CIFAR: LARS with `eta` 0.02 and `clip_lr`."""
     return lars(CIFAR, projector, learning_rate, weight_decay, trust=0.02, clip=True, **more)
 
 
@@ -114,7 +143,6 @@ METHODS = {
         "moco_v2",
         target="momentum",
         symmetric=False,
-        queue=(65_536, 1 / 12),
         small=Recipe(CIFAR, Head(2, 2048, 256, norm="none"), "sgd", 0.3, 1e-4, temperature=0.2, momentum_end=0.999),
         large=Recipe(
             "moco_v2",
@@ -134,15 +162,15 @@ METHODS = {
         target="momentum",
         predictor=Head(2, 4096, 256),
         small=solo(Head(2, 4096, 256, last="plain"), 0.3, 1e-6, temperature=0.2),
-        large=lars("byol", Head(2, 4096, 256, last="plain"), 0.6, 1e-6, temperature=1.0),  # of 100 epochs
+        large=lars("byol", Head(2, 4096, 256, last="plain"), 0.6, 1e-6, temperature=1.0),  # for 100 epochs
         sources=("Chen et al. 2021, arXiv 2104.02057", SOLO + "mocov3.yaml", "facebookresearch/moco-v3 CONFIG.md"),
     ),
     "byol": Method(
-        "cosine",  # its squared distances, summed over both directions, are 4 + 4 x the mean negative cosine
+        "cosine",  # BYOL sums squared distances over both directions, which is 4 + 4 x the mean negative cosine
         target="momentum",
         predictor=Head(2, 4096, 256),
         small=solo(Head(2, 4096, 256), 1.0, 1e-5, loss_scale=4.0),
-        large=lars("byol", Head(2, 4096, 256), 0.2, 1.5e-6, momentum=0.996, loss_scale=4.0),  # of 1,000 epochs
+        large=lars("byol", Head(2, 4096, 256), 0.2, 1.5e-6, momentum=0.996, loss_scale=4.0),  # for 1,000 epochs
         sources=("Grill et al. 2020, arXiv 2006.07733", SOLO + "byol.yaml", "deepmind-research byol/configs/byol.py"),
     ),
     "simsiam": Method(
@@ -153,13 +181,12 @@ METHODS = {
         large=Recipe("simsiam", Head(3, 2048, 2048, last="plain"), "sgd", 0.05, 1e-4, warmup=0.0, steady_predictor=True),
         sources=(
             "Chen and He 2021, arXiv 2011.10566",
-            "its appendix D, as in PatrickHua/SimSiam configs/simsiam_cifar.yaml (but for its warm-up)",
+            "its appendix D, as in PatrickHua/SimSiam configs/simsiam_cifar.yaml (except for its warm-up)",
             "facebookresearch/simsiam main_simsiam.py, with --fix-pred-lr as in its README",
         ),
     ),
     "swav": Method(
         "swav",
-        queue=(3840, 1 / 12),
         small=solo(Head(2, 2048, 128), 0.6, 1e-6, outputs=3000, frozen_epochs=2, queue_epoch=50.0),
         large=lars("swav", Head(2, 2048, 128), 0.3, 1e-6, outputs=3000, frozen_epochs=1),  # frozen for 313 steps of 4,096
         sources=(
@@ -196,7 +223,6 @@ METHODS = {
     "nnclr": Method(
         "nnclr",
         predictor=Head(2, 4096, 256),
-        queue=(98_304, 1.0),
         small=solo(Head(3, 2048, 256, last="full"), 0.4, 1e-5, temperature=0.2),
         large=lars("byol", Head(3, 2048, 256, last="full"), 0.3, 1e-6),
         sources=("Dwibedi et al. 2021, arXiv 2104.14548", SOLO + "nnclr.yaml", "the paper's section 4, not compared"),
@@ -213,7 +239,7 @@ METHODS = {
     ),
     "lejepa": Method(
         "lejepa",
-        # Weight decay as for ResNets; ViTs have 5e-2.
+        # The weight decay is that of ResNets; ViTs are published with 5e-2.
         small=Recipe(CIFAR, Head(3, 2048, 16), "adamw", 2e-3, 5e-4, loss_weight=0.02),
         large=Recipe("lejepa", Head(3, 2048, 128), "adamw", 5e-4, 5e-4, loss_weight=0.05),
         sources=(

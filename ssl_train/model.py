@@ -18,11 +18,11 @@ from .errors import UserError
 from .methods import Head, Norm
 
 SMALL = 64
-"""Images up to this size get the CIFAR stem, a 3x3 convolution of stride 1 without pooling (SimCLR's appendix B.9)."""
+"""Images of up to this side get the CIFAR stem, a 3x3 convolution of stride 1 without pooling (SimCLR's appendix B.9)."""
 
 
 def resnet(name: str, size: int) -> tuple[nn.Module, int]:
-    """One of torchvision's ResNets without its classifier."""
+    """A ResNet of torchvision without its classifier."""
     net = torchvision.models.get_model(name, weights=None)
     width: int = net.fc.in_features
     net.fc = nn.Identity()
@@ -34,9 +34,9 @@ def resnet(name: str, size: int) -> tuple[nn.Module, int]:
 
 
 def narrow_resnet(blocks: int, stride: int, size: int) -> tuple[nn.Module, int]:
-    """A ResNet with a quarter of ResNet-18's channels (16, 32, 64, 128) and `blocks` blocks a stage, for CPUs.
+    """A ResNet for CPUs: a quarter of ResNet-18's channels (16, 32, 64, 128), and `blocks` blocks per stage.
 
-    stride: of the stem for small images; larger ones have torchvision's stem.
+    stride: stride of the stem for small images; larger images get torchvision's stem.
     """
     stem: list[nn.Module] = (
         [nn.Conv2d(3, 16, 3, stride, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU(inplace=True)]
@@ -58,8 +58,10 @@ def narrow_resnet(blocks: int, stride: int, size: int) -> tuple[nn.Module, int]:
 
 
 class AnySizeViT(VisionTransformer):  # type: ignore[misc]
-    """torchvision's ViT, its weights by the same names, for images of any multiple of the patch: position embeddings are
-    resized bicubically, as in DINO's `vision_transformer.py`."""
+    """torchvision's ViT, under the same names of weights, for images of any multiple of the patch size.
+
+    Position embeddings are resized bicubically, as in DINO's `vision_transformer.py`.
+    """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.conv_proj(x)
@@ -70,6 +72,7 @@ class AnySizeViT(VisionTransformer):  # type: ignore[misc]
         return features[:, 0]
 
     def positions(self, rows: int, columns: int) -> torch.Tensor:
+        """Position embeddings of the class token and of a grid of patches."""
         known: torch.Tensor = self.encoder.pos_embedding
         side = self.image_size // self.patch_size
         if (rows, columns) == (side, side):
@@ -80,7 +83,7 @@ class AnySizeViT(VisionTransformer):  # type: ignore[misc]
 
 
 def vit(layers: int, heads: int, width: int, size: int) -> tuple[nn.Module, int]:
-    """A ViT without its classifier; patches of 4 pixels for small images, else of 16."""
+    """A ViT without its classifier; its patches have 4 pixels for small images, 16 for larger ones."""
     patch = 4 if size <= SMALL else 16
     if size % patch:
         raise UserError(f"--size {size}: this backbone needs a multiple of its patch of {patch} pixels")
@@ -90,14 +93,14 @@ def vit(layers: int, heads: int, width: int, size: int) -> tuple[nn.Module, int]
 
 
 def timm_model(name: str, size: int) -> tuple[nn.Module, int]:
-    """A model of timm's, by its name there, without its classifier; its stem is left as it is."""
+    """A model of timm, by its name there, without its classifier; its stem is left as it is."""
     try:
         import timm
     except ImportError:
-        raise UserError(f"--backbone {name}: no backbone of ours; those of timm need `pip install timm`") from None
+        raise UserError(f"--backbone {name}: not a backbone of ssl_train; for those of timm run `pip install timm`") from None
     if name not in timm.list_models():
-        raise UserError(f"--backbone {name}: unknown; there are {', '.join(BACKBONES)}, and what timm.list_models() gives")
-    try:  # transformers are told the size of the images, and must take other crops too
+        raise UserError(f"--backbone {name}: unknown; choose from {', '.join(BACKBONES)}, or a name in timm.list_models()")
+    try:  # transformers have to know the size of the images, and must also take the small views
         net = timm.create_model(name, num_classes=0, img_size=size, dynamic_img_size=True)
     except TypeError:
         net = timm.create_model(name, num_classes=0)
@@ -116,21 +119,30 @@ BACKBONES: dict[str, Callable[[int], tuple[nn.Module, int]]] = {
 
 
 def backbone(name: str, size: int) -> tuple[nn.Module, int]:
-    """A randomly initialised backbone for images of this size, and the width of its features (B, width).
+    """A randomly initialised backbone.
 
-    name: one of BACKBONES, or any model of timm's. Raises UserError where there is none.
+    Args:
+        name: one of BACKBONES, or any model of timm.
+        size: side of the images in pixels.
+
+    Returns:
+        The network, which maps images (B, 3, H, W) to features (B, width); and the width.
+
+    Raises:
+        UserError: there is no such backbone, or it does not take images of this size.
     """
     return BACKBONES[name](size) if name in BACKBONES else timm_model(name, size)
 
 
 def normalisation(kind: Norm, width: int) -> list[nn.Module]:
+    """The normalisation layer of that kind in a list, which is empty for "none"."""
     if kind == "none":
         return []
     return [nn.BatchNorm1d(width) if kind == "batch" else nn.LayerNorm(width)]
 
 
 def mlp(width: int, head: Head) -> tuple[nn.Sequential, int]:
-    """A head that takes (B, width), and the width of what it gives. Linear layers before a normalisation have no bias."""
+    """A head for inputs (B, width), and the width of its output. Linear layers before a normalisation have no bias."""
     if not head.layers:
         return nn.Sequential(), width
     hidden = head.hidden or width
@@ -150,8 +162,11 @@ def mlp(width: int, head: Head) -> tuple[nn.Sequential, int]:
 
 
 class Prototypes(nn.Linear):
-    """Cosines between embeddings and K prototypes, (B, D) -> (B, K). Prototypes count as unit vectors whatever their length:
-    the weight normalisation of DINO's last layer, and instead of SwAV's rescaling after each step."""
+    """Cosines between embeddings and K prototypes, (B, D) -> (B, K).
+
+    Prototypes count as unit vectors, whatever their length. That is the weight normalisation of DINO's last layer; SwAV's code
+    rescales its prototypes after each step instead.
+    """
 
     def __init__(self, width: int, count: int) -> None:
         super().__init__(width, count, bias=False)
@@ -161,16 +176,33 @@ class Prototypes(nn.Linear):
 
 
 def grouped(module: nn.Module, views: Sequence[torch.Tensor]) -> torch.Tensor:
-    """The module on all views, one pass for each run of views of one size; (views * B, ...) in order."""
+    """Apply the module to all views, in one pass for consecutive views of one size. Returns (views * B, ...), in order."""
     sizes = groupby(views, key=lambda view: view.shape[-2:])
     return torch.cat([module(torch.cat(list(run))) for _, run in sizes])
 
 
 class JointEmbedding(nn.Module):
-    """Backbone, projector, predictor, prototypes (or classifier); `model.backbone(x)` gives the features.
+    """Backbone, projector, predictor and prototypes (or classifier); `model.backbone(x)` gives the features.
 
-    outputs: how many scores the loss compares; 0 where it compares embeddings. classes: whether these are classes rather than
-    prototypes. probe: "off", "backbone", "all", see `layers`. Parts that a method lacks are None.
+    Args:
+        name: name of the backbone, see `backbone`.
+        size: side of the large views in pixels.
+        projector: the head between backbone and loss.
+        predictor: the head that predicts the target; None without one.
+        outputs: number of scores that the loss compares; 0 if it compares embeddings.
+        classes: the scores are those of a classifier rather than cosines with prototypes.
+        probe: which layers `forward` returns for the linear probes: "off", "backbone" or "all", see `layers`.
+
+    Attributes:
+        backbone: (B, 3, H, W) -> features (B, width).
+        width: width of the features.
+        projector: features -> embedding.
+        embedding: dimension of the embedding.
+        predictor: embedding -> prediction; None without one.
+        scores: embedding or prediction -> scores; None if the loss compares embeddings.
+
+    Raises:
+        UserError: the backbone is unknown, or the predictor's output has another width than the embedding.
     """
 
     def __init__(
@@ -191,16 +223,17 @@ class JointEmbedding(nn.Module):
         if predictor:
             self.predictor, out = mlp(self.embedding, predictor)
             if out != self.embedding:
-                raise UserError(f"the predictor gives {out} numbers and the projector {self.embedding}; they must agree")
+                raise UserError(f"the predictor has {out} outputs and the projector {self.embedding}; they must be equal")
         self.scores: nn.Module | None = None
         if outputs:
             self.scores = nn.Linear(self.embedding, outputs) if classes else Prototypes(self.embedding, outputs)
 
     def layers(self, x: torch.Tensor, probe: str = "off") -> tuple[list[torch.Tensor], torch.Tensor]:
-        """Features and, for probe="all", what each of the projector's layers gives: (B, width) each; then the embedding."""
+        """The features and, for probe="all", the output of each projector layer, (B, width) each; and the embedding."""
         return self.project(self.backbone(x), probe)
 
     def project(self, h: torch.Tensor, probe: str) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """`layers`, from the features h on."""
         found = [h]
         for k, module in enumerate(self.projector):
             if isinstance(module, nn.Linear) and k and probe == "all":
@@ -209,15 +242,19 @@ class JointEmbedding(nn.Module):
         return (found if probe != "all" or not len(self.projector) else [*found, h]), h
 
     def layer_widths(self, probe: str) -> list[int]:
-        """Widths of what `layers` gives; none for probe="off"."""
+        """Widths of the layers that `layers` returns; none for probe="off"."""
         linear = [m.out_features for m in self.projector if isinstance(m, nn.Linear)]
         return {"off": [], "backbone": [self.width], "all": [self.width, *linear]}[probe]
 
     def forward(self, views: Sequence[torch.Tensor]) -> tuple[list[torch.Tensor], list[torch.Tensor], list[torch.Tensor]]:
-        """views: (B, 3, H, W) each; batch statistics are of all views of one size together.
+        """One pass over all views of an image batch.
 
-        Returns what the layers give for the first view, without gradient (see `layers`); and for each view the embedding z and
-        the prediction q: the predictor's output, or z itself, or the scores of either.
+        Args:
+            views: (B, 3, H, W) each. Views of one size share their batch statistics.
+
+        Returns:
+            The layers of the first view, without gradient (see `layers`). For each view the embedding z, (B, D). For each view
+            the output q: the prediction if there is a predictor, else z; or the scores of either.
         """
         layers, z = self.project(grouped(self.backbone, views), self.probe)
         q = self.predictor(z) if self.predictor else z
@@ -226,7 +263,7 @@ class JointEmbedding(nn.Module):
         return first, list(z.chunk(len(views))), list(q.chunk(len(views)))
 
     def average(self) -> JointEmbedding:
-        """A copy to be the moving average of this network: no predictor, no gradients; `follow` moves it."""
+        """A copy for the moving average of this network, without predictor and gradients; `follow` updates it."""
         target = copy.deepcopy(self)
         target.predictor = None
         return target.requires_grad_(False)
@@ -234,7 +271,7 @@ class JointEmbedding(nn.Module):
 
 @torch.no_grad()
 def follow(target: JointEmbedding, model: JointEmbedding, momentum: float) -> None:
-    """target <- momentum * target + (1 - momentum) * model, for all trained weights; statistics are the target's own."""
+    """target <- momentum * target + (1 - momentum) * model, for all trained weights. Batch statistics stay the target's own."""
     source = dict(model.named_parameters())
     names, weights = zip(*target.named_parameters(), strict=True)
     torch._foreach_lerp_(list(weights), [source[name] for name in names], 1 - momentum)

@@ -1,8 +1,8 @@
 """`photos`: a small demonstration set of real photographs, which needs no network.
 
-Eighteen photographs that lie inside scikit-image's wheel (their licences are in its `skimage/data/README.txt`) are cut into
-JPEG patches. A patch's class is its photograph. A photograph is divided into five upright stripes; test patches come from the
-second and the fourth, training patches from the others, so they have no pixel in common.
+Eighteen photographs that come with scikit-image (their licences are in its `skimage/data/README.txt`) are cut into JPEG
+patches. The class of a patch is its photograph. Each photograph is divided into five vertical stripes. Test patches come from
+the second and the fourth stripe and training patches from the others, so they have no pixel in common.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ FILES = [
     "text.png",
 ]
 NAME = "photos-v1"
-"""The folder's name; it changes whenever a constant below or the code that cuts does, so that an old cache is not used."""
-LONGEST = 600  # pixels; larger photographs are shrunk first, so that a patch shows more than one smooth spot
+"""Name of the folder. Change it with any constant below or with the code that cuts, so that an old cache is not used."""
+LONGEST = 600  # pixels; larger photographs are shrunk to this, or a patch would often show one smooth spot
 PATCH = 64
 COUNT = {"train": 120, "test": 40}
-STRIPES = (0, 0.22, 0.39, 0.61, 0.78, 1)  # their borders, as shares of the width; the narrowest is then 65 pixels wide
+STRIPES = (0, 0.22, 0.39, 0.61, 0.78, 1)  # borders of the stripes, as shares of the width; the narrowest stripe has 65 pixels
 QUALITY = 90
 
 Box = tuple[int, int, int, int]
 
 
 def source_folder() -> Path:
-    """Where scikit-image keeps the photographs. Raises UserError where it is not installed."""
+    """The folder of scikit-image's photographs. Raises UserError if scikit-image is not installed."""
     found = find_spec("skimage")
     if found is None or found.origin is None:
         raise UserError("the data set photos is cut from scikit-image's photographs; install it with: pip install scikit-image")
@@ -60,7 +60,7 @@ def source_folder() -> Path:
 
 
 def boxes(name: str, split: str, width: int, height: int) -> list[Box]:
-    """Boxes (left, top, right, bottom) of a photograph's patches, always the same ones for the same arguments."""
+    """Boxes (left, top, right, bottom) of the patches of a photograph, the same for the same arguments."""
     stripes = list(pairwise(round(width * share) for share in STRIPES))
     parts = stripes[0::2] if split == "train" else stripes[1::2]
     rng = np.random.default_rng(zlib.crc32(f"{name} {split}".encode()))
@@ -85,10 +85,10 @@ def cut(file: Path, out: Path) -> None:
 
 
 def make(cache: Path, progress: bool = True) -> Path:
-    """The image folder (train/ and test/, each with a folder a class), made in `cache` where it is not there yet.
+    """The image folder, with train/ and test/ and in each one folder per class. It is made in `cache` the first time.
 
-    It is built beside its place and then renamed, so an interrupted build leaves nothing that looks like the set.
-    Raises UserError where the photographs are missing or the cache cannot be written.
+    It is built under a temporary name and then renamed, so an interrupted build leaves nothing that looks like the data set.
+    Raises UserError if photographs are missing or the cache cannot be written.
     """
     target = cache / NAME
     if target.is_dir():
@@ -97,7 +97,7 @@ def make(cache: Path, progress: bool = True) -> Path:
     missing = [path.name for path in sources if not path.is_file()]
     if missing:
         raise UserError(
-            f"this scikit-image lacks {', '.join(missing)}; install another version: pip install scikit-image==0.26.0"
+            f"the installed scikit-image lacks {', '.join(missing)}; install another version: pip install scikit-image==0.26.0"
         )
     try:
         cache.mkdir(parents=True, exist_ok=True)
@@ -105,14 +105,14 @@ def make(cache: Path, progress: bool = True) -> Path:
     except OSError as error:
         raise UserError(f"cannot write to the cache {cache} ({error.strerror}); set GPUAUG_DATA to another folder") from None
     try:
-        hidden = None if progress else True  # None: shown where stderr is a terminal
+        hidden = None if progress else True  # None: shown if stderr is a terminal
         for path in tqdm(sources, desc="cutting photographs", unit="photo", disable=hidden):
             cut(path, building)
-        building.chmod(0o755)  # mkdtemp's folders are private
+        building.chmod(0o755)  # mkdtemp makes private folders
         try:
             building.rename(target)
         except OSError:
-            if not target.is_dir():  # else another process was quicker, with the same files
+            if not target.is_dir():  # otherwise another process was quicker, with the same files
                 raise
     finally:
         shutil.rmtree(building, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""How far a run is: a bar on a terminal, and in a log that is none a line now and then."""
+"""The progress of a run: a bar on a terminal, and a line now and then in a log."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from types import TracebackType
 from tqdm import tqdm
 
 INTERVAL = 10.0
-"""Seconds between two lines in a log, which has one at each epoch's end besides."""
+"""Seconds between two lines in a log, besides the one at the end of each epoch."""
 
 
 class Progress:
-    """Steps made of `total`, on stderr: a bar on a terminal, else lines. `shown` False: nothing at all."""
+    """Shows on stderr how many of `total` steps are made: by a bar on a terminal, else by lines; nothing if not `shown`."""
 
     def __init__(self, name: str, total: int, done: int, epoch_steps: int, shown: bool) -> None:
         self.name, self.total, self.done, self.first, self.epoch_steps = name, total, done, done, epoch_steps
@@ -29,7 +29,7 @@ class Progress:
         self.bar.close()
 
     def step(self, text: str | None) -> None:
-        """One more step is made; text: what is known of it, None where that has not been read from the device."""
+        """Count one more step. text: its loss and speed, or None if they have not been read from the device."""
         self.done += 1
         if text is not None:
             self.bar.set_postfix_str(text, refresh=False)
@@ -43,11 +43,12 @@ class Progress:
             say(f"{self.name}: {epoch}, step {self.done} of {self.total}{known}, {tqdm.format_interval(left)} left")
 
     def write(self, line: str) -> None:
-        """A line that stays, on stdout, above the bar."""
+        """Print a line on stdout that stays above the bar."""
         if self.shown:
             tqdm.write(line)
             sys.stdout.flush()
 
 
 def say(line: str) -> None:
+    """Print a line on stderr at once."""
     print(line, file=sys.stderr, flush=True)

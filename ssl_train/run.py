@@ -1,4 +1,4 @@
-"""A run's folder: settings.json, metrics.jsonl, checkpoints, curves.png; and what a run gives back."""
+"""A run's folder (settings.json, metrics.jsonl, checkpoints, curves.png), and the result of a run."""
 
 from __future__ import annotations
 
@@ -14,27 +14,36 @@ from typing import Any
 
 import torch
 
+from gpuaug.data.atomic import atomic
+
 from . import checkpoint
 from .errors import UserError
 from .model import JointEmbedding
-from .settings import Settings, check_same, from_saved
+from .options import ResolvedSettings
+from .settings import check_same, from_saved
 
 Row = dict[str, Any]
-"""A line of metrics.jsonl: of a step, or of an evaluation."""
+"""A line of metrics.jsonl, for a step or for an evaluation."""
 
 CHECKPOINT, PREVIOUS = "checkpoint.pt", "checkpoint.previous.pt"
 
 
 @dataclass
 class Run:
-    """A run.
+    """A run and its results.
 
-    knn: accuracy by epoch, 0 being the untrained network; probe: of each linear probe. images_per_s, data_wait: over all
-    steps made here; NaN where a finished run was resumed, and none was made.
+    Attributes:
+        folder: the run's folder.
+        settings: the settings, with everything filled in.
+        model: the trained network.
+        knn: epoch -> kNN accuracy, 0 to 1; epoch 0 is the untrained network.
+        probe: epoch -> accuracy of each linear probe, 0 to 1.
+        images_per_s: images per second, over all steps made by this call; NaN if the run was finished already.
+        data_wait: share of the time in which the steps waited for data, 0 to 1; NaN likewise.
     """
 
     folder: Path
-    settings: Settings
+    settings: ResolvedSettings
     model: JointEmbedding
     knn: dict[int, float] = field(default_factory=dict)
     probe: dict[int, list[float]] = field(default_factory=dict)
@@ -42,16 +51,16 @@ class Run:
     data_wait: float = math.nan
 
     def draw(self) -> None:
-        """Write curves.png: half a second, so only the commands do it."""
+        """Write curves.png. It takes half a second, so only the commands do it."""
         s = self.settings
         plot(self.folder, f"{s.method}, {s.backbone}, {s.data}, {s.policy} at {s.size} pixels")
 
 
-def enter(folder: Path, settings: Settings, about: dict[str, str]) -> dict[str, Any] | None:
-    """Begin a run in a folder, or go on with the one in it, as `settings.resume` says.
+def enter(folder: Path, settings: ResolvedSettings, about: dict[str, str]) -> dict[str, Any] | None:
+    """Begin a run in a folder, or continue the one in it, as `settings.resume` says.
 
-    about: what else settings.json says of a new run. Returns the state to go on from; None for a new run, whose folder is
-    made. Raises UserError where that cannot be.
+    about: further entries of settings.json for a new run. Returns the state to continue from, or None for a new run, whose
+    folder is made. Raises UserError if `settings.resume` does not allow this, or if the settings differ from the run's.
     """
     for name in (CHECKPOINT, "settings.json", "metrics.jsonl"):
         checkpoint.sweep(folder / name)
@@ -65,25 +74,26 @@ def enter(folder: Path, settings: Settings, about: dict[str, str]) -> dict[str, 
     return None
 
 
-def start(folder: Path, settings: Settings, about: dict[str, str]) -> None:
-    """Make a new run's folder; `about` goes into settings.json too. Raises UserError where it cannot be written."""
+def start(folder: Path, settings: ResolvedSettings, about: dict[str, str]) -> None:
+    """Make the folder of a new run, with settings.json in it. Raises UserError if it cannot be written."""
     record = {"settings": asdict(settings), **about, "versions": versions()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name in ("metrics.jsonl", PREVIOUS):
             (folder / name).unlink(missing_ok=True)
-        checkpoint.write_atomic(folder / "settings.json", lambda file: file.write(json.dumps(record, indent=2).encode()))
+        with atomic(folder / "settings.json") as file:
+            file.write(json.dumps(record, indent=2).encode())
     except OSError as error:
         raise UserError(f"--out {folder}: cannot be written ({error.strerror})") from None
 
 
 def save(folder: Path, state: dict[str, Any]) -> None:
-    """Write the checkpoint, and keep the one before, for a disk that damages this one."""
+    """Write the checkpoint, and keep the one before it in case the disk damages this one."""
     checkpoint.save(folder / CHECKPOINT, state, keep=folder / PREVIOUS)
 
 
 def last_state(folder: Path) -> dict[str, Any]:
-    """The state of the last checkpoint, or of the one before where the last is damaged. Raises UserError where both are."""
+    """The state of the last checkpoint, or if that is damaged of the one before. Raises UserError if both are damaged."""
     try:
         return checkpoint.load(folder / CHECKPOINT)
     except UserError as error:
@@ -93,12 +103,12 @@ def last_state(folder: Path) -> dict[str, Any]:
             state = checkpoint.load(folder / PREVIOUS)
         except UserError:
             raise error from None
-        print(f"ssl_train: {error}; going on from {PREVIOUS}, of step {state['step']}", file=sys.stderr, flush=True)
+        print(f"ssl_train: {error}; continuing from {PREVIOUS}, of step {state['step']}", file=sys.stderr, flush=True)
         return state
 
 
-def saved_settings(folder: Path) -> Settings:
-    """The settings of the run in a folder. Raises UserError where there is none."""
+def saved_settings(folder: Path) -> ResolvedSettings:
+    """The settings of the run in a folder. Raises UserError if there is no run in it."""
     try:
         return from_saved(json.loads((folder / "settings.json").read_text())["settings"])
     except FileNotFoundError:
@@ -108,8 +118,8 @@ def saved_settings(folder: Path) -> Settings:
 
 
 def versions() -> dict[str, str]:
-    """What the run's bits depend on besides its settings."""
-    found = {"python": platform.python_version(), "torch": torch.__version__}  # which says for which CUDA it was built
+    """Versions and hardware that the bits of a run depend on, besides its settings."""
+    found = {"python": platform.python_version(), "torch": torch.__version__}  # torch's version names its CUDA version
     for name in ("gpuaug", "torchvision", "kornia", "numpy", "pillow"):
         try:
             found[name] = metadata.version(name)
@@ -120,27 +130,29 @@ def versions() -> dict[str, str]:
 
 
 def read_metrics(path: Path) -> list[Row]:
-    """The rows of a metrics file; a last line cut short by a crash is left out. No file: no rows."""
+    """The rows of a metrics file, without a last line that a crash has cut short. No file: no rows."""
     if not path.exists():
         return []
     lines = path.read_text().split("\n")
-    return [json.loads(line) for line in lines[:-1]]  # what follows the last line break is no whole line
+    return [json.loads(line) for line in lines[:-1]]  # what follows the last line break is not a whole line
 
 
 def cut_metrics(path: Path, step: int) -> list[Row]:
-    """Drop the rows after a step, which a continued run will write again; returns the rest."""
+    """Delete the rows after a step, because a continued run writes them again. Returns the rest."""
     rows = [row for row in read_metrics(path) if row["step"] <= step]
-    checkpoint.write_atomic(path, lambda file: file.write("".join(json.dumps(row) + "\n" for row in rows).encode()))
+    with atomic(path) as file:
+        file.write("".join(json.dumps(row) + "\n" for row in rows).encode())
     return rows
 
 
 def append_metrics(path: Path, *rows: Row) -> None:
+    """Add rows at the end of a metrics file."""
     with path.open("a") as file:
         file.write("".join(json.dumps(row) + "\n" for row in rows))
 
 
 def board(folder: Path, step: int) -> Callable[..., None]:
-    """A function that writes rows as TensorBoard's events, in place of those after `step`."""
+    """A function that writes rows as events of TensorBoard; earlier events after `step` are replaced."""
     from torch.utils.tensorboard import SummaryWriter
 
     writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
@@ -156,7 +168,7 @@ def board(folder: Path, step: int) -> Callable[..., None]:
 
 def plot(folder: Path, title: str) -> None:
     """Write curves.png beside a metrics file: loss by step, kNN accuracy by epoch, data wait by step."""
-    from matplotlib.figure import Figure  # a quarter of a second to import, so only here
+    from matplotlib.figure import Figure  # imported here, since it takes a quarter of a second
 
     rows = read_metrics(folder / "metrics.jsonl")
     steps = [row for row in rows if "loss" in row]
@@ -173,4 +185,5 @@ def plot(folder: Path, title: str) -> None:
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title)
-    checkpoint.write_atomic(folder / "curves.png", lambda file: figure.savefig(file, format="png", dpi=110))
+    with atomic(folder / "curves.png") as file:
+        figure.savefig(file, format="png", dpi=110)

@@ -1,7 +1,8 @@
-"""Weights of positive pairs by how differently their two views were changed (ScoreCL: Ki et al. 2023, arXiv 2306.04175).
+"""Weights of positive pairs by how differently their views were changed (ScoreCL: Ki et al. 2023, arXiv 2306.04175).
 
-A reconstruction: the paper's scalar and normalisation are not at hand. Ours is w = |q(v1) - q(v2)|, q(v) = ||s(v)||_2 with the
-score network s, divided by its mean over the batch and clipped to CLIP, without gradient.
+This is a reconstruction, because the paper's exact scalar and normalisation were not available. Our weight is
+w = |q(v1) - q(v2)| with q(v) = ||s(v)||_2 and the score network s. It is divided by its mean over the batch, clipped to CLIP,
+and has no gradient.
 """
 
 from __future__ import annotations
@@ -20,14 +21,15 @@ from . import distributed
 Tensor = torch.Tensor
 
 SIGMA = 0.3
-"""Of the noise that the score network is trained with, in units of normalised pixels; our choice."""
+"""Standard deviation of the noise that the score network is trained with, in normalised pixels; our choice."""
 CLIP = 3.0
+"""Largest weight; our choice."""
 IDENTITY = {"brightness": 1.0, "contrast": 1.0, "saturation": 1.0, "hue": 0.0, "sigma": 0.0}
-"""Parameters that say how strongly an image is changed, and their value where it is not."""
+"""Parameters that say how strongly an image is changed -> their value for an unchanged image."""
 
 
 class ScoreNet(nn.Sequential):
-    """(B, 3, H, W) -> the same shape: an estimate of sigma * the gradient of the log density, by five convolutions."""
+    """Five convolutions that estimate sigma * the gradient of the log density of images; (B, 3, H, W) -> the same shape."""
 
     def __init__(self, width: int = 32) -> None:
         inner: list[nn.Module] = []
@@ -68,8 +70,11 @@ def magnitude(net: nn.Module, view: Tensor) -> Tensor:
 
 
 def strength(draws: gpuaug.Draws, view: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """How strongly each image of a batch is changed in a view, (B,): the sum over its tone, blur, gray and solarize parameters
-    of their distance from "unchanged", each divided by its standard deviation over the batch."""
+    """How strongly each image of a batch is changed in a view, (B,).
+
+    This is the sum, over the parameters of colour jitter, blur, grayscale and solarize, of their distance from the value that
+    changes nothing, each divided by its standard deviation over the batch.
+    """
     columns = draws.columns(view)
     total = np.zeros(len(draws))
     for name, values in columns.items():
@@ -86,7 +91,7 @@ def strength(draws: gpuaug.Draws, view: int) -> np.ndarray[Any, np.dtype[np.floa
 
 
 def pair_weights(one: Tensor, other: Tensor) -> Tensor:
-    """|one - other| over its mean (over all ranks), at most CLIP; ones where all are equal. (B,)"""
+    """|one - other| divided by its mean over all ranks, at most CLIP; all 1 if nothing differs. (B,) each."""
     w = (one - other).abs().float()
     scale = distributed.mean(w.mean())
     return torch.where(scale > 0, w / scale.clamp(min=1e-12), torch.ones_like(w)).clamp(max=CLIP)

@@ -1,4 +1,4 @@
-"""`python -m ssl_train.table`: every method on a small part of a data set, beside the untrained network and raw pixels."""
+"""`python -m ssl_train.table`: all methods on part of a data set, against the untrained network and raw pixels."""
 
 from __future__ import annotations
 
@@ -17,16 +17,19 @@ import torch
 import tyro
 
 from gpuaug.cli import main as gpuaug_command
+from gpuaug.data import FolderSource
+from gpuaug.data.atomic import atomic
 
-from .checkpoint import write_atomic
+from .criteria import CRITERIA
 from .data import image_folder, open_data
 from .errors import UserError, exit_status
 from .evaluate import features, knn, plain_loaders
 from .measures import linear_probe, rankme
 from .methods import METHODS
 from .model import backbone
+from .options import Settings
 from .run import versions
-from .settings import Settings, recipe
+from .settings import recipe
 from .train import train
 
 Row = dict[str, float]
@@ -34,51 +37,58 @@ Row = dict[str, float]
 
 @dataclass(frozen=True)
 class Options:
-    """Train every method in the same small setting, with AdamW, and tabulate what its features are worth: kNN and linear
-    accuracy and RankMe, mean and standard error over the seeds. The results so far are written after every run, and a run that
-    is there already is not made again: an interrupted table is continued by the same command."""
+    """Train every method in the same small setting with AdamW, and tabulate the quality of its features: kNN and linear
+    accuracy and RankMe, as mean and standard error over the seeds. The results are written after every run, and finished runs
+    are not repeated, so the same command continues an interrupted table."""
 
     data: str = "photos"
     """photos, or a folder that has train/ and test/, such as CIFAR-10's images."""
     methods: tuple[str, ...] = tuple(METHODS)
-    """Which rows."""
+    """Methods to train, one row each."""
     seeds: tuple[int, ...] = (0, 1, 2)
-    """All methods are trained with the first, then with the second ..."""
+    """Seeds of the runs. All methods are trained with the first seed, then all with the second, and so on."""
     images: int = 5000
-    """Training images, evenly over the classes."""
+    """Number of training images, evenly distributed over the classes."""
     test_images: int = 2000
+    """Number of test images, evenly distributed over the classes."""
     stored: int = 32
-    """Side of the images that are kept, decoded; crops are taken from these."""
+    """Side in pixels of the images that are decoded once and kept; crops are taken from these."""
     epochs: int = 20
+    """Passes over the training images."""
     batch_size: int = 128
+    """Images per step."""
     size: int = 32
+    """Side of a view in pixels."""
     backbone: str = "resnet10_quarter"
+    """Network, a name that `python -m ssl_train --help` lists."""
     projector: int = 512
-    """Most that the heads' layers are wide: the published 2,048 to 8,192 would be most of the work here."""
+    """Largest width of the heads' layers; the published 2,048 to 8,192 would take most of the time here."""
     prototypes: int = 256
-    """SwAV's and DINO's: their published thousands are for at least ten times as many images."""
+    """Number of prototypes of SwAV and DINO; their published thousands are for at least ten times as many images."""
     momentum: float = 0.99
-    """Of all moving averages: DINO's published 0.9995 hardly moves in so few steps."""
+    """Momentum of all moving averages at the start; DINO's published 0.9995 hardly moves in so few steps."""
     learning_rate: float = 4e-3
-    """AdamW's for 256 images."""
+    """Peak learning rate of AdamW for 256 images per batch."""
     knn_k: int = 20
+    """Neighbours that vote in the kNN evaluation."""
     num_workers: int = 1
+    """Worker threads of the data loader."""
     out: Path = Path("runs/table")
-    """A folder for the runs."""
+    """Folder for the runs."""
     results: Path = Path("runs/table/table.json")
-    """The results; beside them the same as Markdown."""
+    """File of the results; the Markdown table is written beside it."""
     render: bool = False
-    """Only write the Markdown again from the results."""
+    """Only write the Markdown table again from the results."""
 
 
 def subset(o: Options) -> Path:
-    """The first images of each class in both splits of an image folder, decoded once (`gpuaug pack`); returns their folder."""
+    """Decode the first images of each class in both splits, with `gpuaug pack`. Returns the folder of the packed splits."""
     source = open_data(o.data) if o.data == "photos" else image_folder(Path(o.data))
     if source.test is None:
-        raise UserError(f"--data {o.data}: it must have train/ and test/, each with one folder of images a class")
+        raise UserError(f"--data {o.data}: it must have train/ and test/, each with one folder of images per class")
     for split, folder, count in (("train", source.train, o.images), ("test", source.test, o.test_images)):
         links, packed = o.out / "links" / split, o.out / "images" / split
-        classes = sorted(path for path in Path(folder).iterdir() if path.is_dir())
+        classes = [Path(folder, name) for name in FolderSource(folder, labels=True).classes]
         for place in classes:
             (links / place.name).mkdir(parents=True, exist_ok=True)
             for file in sorted(place.iterdir())[: count // len(classes)]:
@@ -86,17 +96,18 @@ def subset(o: Options) -> Path:
                     (links / place.name / file.name).symlink_to(file.resolve())
         words = ["pack", str(links), str(packed), "--format", "raw", "--size", str(o.stored), "--workers", "1"]
         if gpuaug_command(words):
-            raise UserError(f"--data {o.data}: could not be packed")
+            raise UserError(f"--data {o.data}: gpuaug pack could not pack it, see above")
     return o.out / "images"
 
 
 def run_settings(o: Options, data: Path, method: str, seed: int, out: Path) -> Settings:
-    """A method's own recipe but for what the options name."""
+    """The settings of one run: the method's own recipe, except for what the options determine."""
     own = recipe(Settings(method=method, size=o.size))
     heads = own.projector.layers > 0
     width = min(o.projector, own.projector.out)
-    if METHODS[method].loss == "w_mse":
-        width = min(width, o.batch_size // 2)  # with fewer images than twice its width, whitening hides a collapse
+    batch_per_dim = CRITERIA[METHODS[method].loss].batch_per_dim
+    if batch_per_dim:
+        width = min(width, o.batch_size // batch_per_dim)  # in smaller batches whitening hides a collapse
     same: dict[str, Any] = {
         name: getattr(o, name) for name in ("backbone", "size", "batch_size", "epochs", "learning_rate", "num_workers")
     }
@@ -109,7 +120,7 @@ def run_settings(o: Options, data: Path, method: str, seed: int, out: Path) -> S
         weight_decay=1e-4,
         scaling="linear",
         momentum=o.momentum if METHODS[method].target == "momentum" else None,
-        target_temperature=own.target_temperature[0],  # so early in the published schedule it has hardly risen
+        target_temperature=own.target_temperature[0],  # the published schedule has hardly raised it so early
         prototypes=o.prototypes if own.outputs else None,
         projector_hidden=o.projector if heads else None,
         projector_dim=width if heads else None,
@@ -122,7 +133,7 @@ def run_settings(o: Options, data: Path, method: str, seed: int, out: Path) -> S
 
 
 def measure(encode: Callable[[torch.Tensor], torch.Tensor], o: Options, data: Path) -> Row:
-    """What features are worth: kNN and linear accuracy on the test images, RankMe of the training images'."""
+    """The quality of features: kNN and linear accuracy on the test images, and RankMe of the training images."""
     bank, queries = (features(encode, loader, torch.device("cpu")) for loader in plain_loaders(image_folder(data), o.size))
     linear = linear_probe(bank, queries, epochs=20)
     return {"knn": knn(bank, queries, o.knn_k), "linear": linear, "rankme": rankme(bank[0])}
@@ -135,23 +146,23 @@ def trained(o: Options, data: Path, method: str, seed: int) -> Row:
     resumed = (folder / "checkpoint.pt").exists()
     start = time.process_time()
     run = train(settings)
-    spent = {} if resumed else {"cpu_s": time.process_time() - start}  # of a resumed run it would be a part
+    spent = {} if resumed else {"cpu_s": time.process_time() - start}  # of a resumed run it would only be a part
     losses = [json.loads(line)["loss"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
     found = measure(run.model.eval().backbone, o, data)
     return found | {"first_loss": losses[0], "last_loss": losses[-1]} | spent
 
 
 def untrained(o: Options, data: Path, seed: int) -> Row:
-    """Measure the network that every method starts from."""
+    """Measure the network that every method of this seed starts from."""
     torch.manual_seed(seed)
     return measure(backbone(o.backbone, o.size)[0].eval(), o, data)
 
 
 def collect(o: Options) -> None:
-    """Make every run that is not in the results yet, and add it to them."""
+    """Make every run that is missing in the results, and add it to them."""
     unknown = [name for name in o.methods if name not in METHODS]
     if unknown:
-        raise UserError(f"--methods {unknown[0]}: unknown; there are {', '.join(METHODS)}")
+        raise UserError(f"--methods {unknown[0]}: unknown; choose from {', '.join(METHODS)}")
     about = {**asdict(o), "data": Path(o.data).name}
     about = {name: value for name, value in about.items() if name not in ("methods", "seeds", "out", "results", "render")}
     found: dict[str, Any] = {"options": about, "versions": versions(), "rows": {}}
@@ -160,7 +171,7 @@ def collect(o: Options) -> None:
         changed = [name for name, value in about.items() if found["options"].get(name) != value]
         if changed:
             raise UserError(
-                f"--{changed[0].replace('_', '-')}: {o.results} was made with another value; choose another --results"
+                f"--{changed[0].replace('_', '-')}: {o.results} holds runs with another value; choose another --results"
             )
     data = subset(o)
     for seed in o.seeds:
@@ -172,18 +183,19 @@ def collect(o: Options) -> None:
                 rows[str(seed)] = measure(lambda view: view, o, data)
             else:
                 rows[str(seed)] = untrained(o, data, seed) if name == "untrained" else trained(o, data, name, seed)
-            write_atomic(o.results, lambda file: file.write(json.dumps(found, indent=1).encode()))
+            with atomic(o.results) as file:
+                file.write(json.dumps(found, indent=1).encode())
 
 
 def cell(values: Sequence[float], percent: bool = True) -> str:
-    """Mean, and its standard error where there are several."""
+    """The mean, and its standard error if there are several values, as text."""
     scale = 100 if percent else 1
     error = f" ± {scale * statistics.stdev(values) / math.sqrt(len(values)):.1f}" if len(values) > 1 else ""
     return f"{scale * statistics.fmean(values):.1f}{error}"
 
 
 def markdown(found: dict[str, Any], source: str) -> str:
-    """The results as a table. source: the name of their file."""
+    """The results as a Markdown table. source: the name of their file."""
     o = found["options"]
     lines = [
         "# All methods, on a small budget",
@@ -210,18 +222,19 @@ def markdown(found: dict[str, Any], source: str) -> str:
 
 
 def table(o: Options) -> str:
-    """The table as Markdown, which is written beside the results."""
+    """Write the Markdown table beside the results, after making the runs that are missing. Returns its text."""
     if not o.render:
         collect(o)
     text = markdown(json.loads(o.results.read_text()), o.results.name)
-    write_atomic(o.results.with_suffix(".md"), lambda file: file.write(text.encode()))
+    with atomic(o.results.with_suffix(".md")) as file:
+        file.write(text.encode())
     return text
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     options = tyro.cli(Options, prog="python -m ssl_train.table", args=argv)
-    return exit_status("ssl_train.table", lambda: print(table(options)), lambda: "interrupted; the same command goes on")
+    return exit_status("ssl_train.table", lambda: print(table(options)), lambda: "interrupted; the same command continues")
 
 
 if __name__ == "__main__":

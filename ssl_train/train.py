@@ -1,7 +1,8 @@
-"""The training loop: views -> network and target -> loss -> step; measured, checkpointed, and resumable to the bit on a CPU.
+"""The training loop: views -> network and target -> loss -> step, with evaluation, checkpoints and exact resumption.
 
-A run is a function of its settings alone: once the weights are drawn nothing reads torch's generators, and the views follow
-from (seed, epoch, image). So a checkpoint holds weights, targets, queues, optimizer, step and the loader's place, and no more.
+A run is a function of its settings alone: once the weights are initialised nothing reads torch's random generators, and the
+views follow from (seed, epoch, image). So a checkpoint needs only weights, moving averages, queues, optimizers, the step and
+the loader's position, and on a CPU a resumed run ends in the same bits.
 """
 
 from __future__ import annotations
@@ -27,25 +28,36 @@ from .interrupts import Stopped, held_interrupts, stoppable
 from .loaders import Loaders, readable
 from .model import JointEmbedding, follow
 from .optim import OPTIMIZERS, SCALING, groups, half_cosine, learning_rate, ramp
+from .options import ResolvedSettings, Settings
 from .progress import Progress
 from .run import Run
 from .score import ScoreNet, magnitude, pair_weights, strength, train_score
-from .settings import Settings, heads, queue_length, recipe, resolve
+from .settings import heads, queue_length, recipe, resolve
 
 UNLABELLED = "left out (kNN, linear probe): the images have no labels"
 
 
-def train(settings: Settings, progress: bool = True) -> Run:
-    """Make, or continue, the run that the settings describe, in the folder `settings.out`.
+def train(settings: Settings | ResolvedSettings, progress: bool = True) -> Run:
+    """Make, or continue, the run that the settings describe.
 
-    Under torchrun or srun every process calls this; rank 0 alone reads and writes the run's folder, evaluates, and shows its
-    progress. Raises UserError for what the user can mend, and KeyboardInterrupt after Ctrl-C, SIGTERM or SIGUSR1, a checkpoint
-    having been written.
+    Under torchrun or srun every process calls this function. Only rank 0 reads and writes the run's folder, evaluates and shows
+    progress.
+
+    Args:
+        settings: see `python -m ssl_train --help`; `settings.out` is the run's folder.
+        progress: show a progress bar on a terminal, or a line now and then in a log.
+
+    Returns:
+        The finished run: its folder, network and accuracies.
+
+    Raises:
+        UserError: something that the user can correct; the message says what.
+        KeyboardInterrupt: after Ctrl-C, SIGTERM or SIGUSR1, once a checkpoint has been written.
     """
     settings = replace(settings, device=distributed.start(settings.device))
     s = distributed.together(lambda: resolve(settings))
     progress = progress and distributed.rank() == 0
-    folder = Path(s.out or "")
+    folder = Path(s.out)
     loaders = distributed.together(lambda: Loaders(s, progress))
     trainer = distributed.together(lambda: Trainer(s, folder, loaders, progress))
     about = {"policy": str(loaders.policy)} | ({} if loaders.labelled else {"evaluation": UNLABELLED})
@@ -58,41 +70,42 @@ def train(settings: Settings, progress: bool = True) -> Run:
 
 
 class Trainer:
-    """A network, its target, its optimizer, and how far they are: `step` counts the steps made."""
+    """Network, target network, optimizer, and how far the run is: `step` counts the steps made."""
 
-    def __init__(self, s: Settings, folder: Path, loaders: Loaders, progress: bool) -> None:
+    def __init__(self, s: ResolvedSettings, folder: Path, loaders: Loaders, progress: bool) -> None:
         self.s, self.loaders, self.progress = s, loaders, progress
-        self.recipe, self.criterion = recipe(s), CRITERIA[s.loss or ""]
+        self.recipe, self.criterion = recipe(s), CRITERIA[s.loss]
         self.device = torch.device(s.device)
         self.epoch_steps = len(loaders.views)
         self.total = s.epochs * self.epoch_steps
         torch.manual_seed(s.seed)
-        outputs = {"embeddings": 0, "prototypes": s.prototypes or 0, "classes": loaders.classes}[self.criterion.outputs]
+        outputs = {"embeddings": 0, "prototypes": s.prototypes, "classes": loaders.classes}[self.criterion.outputs]
         model = JointEmbedding(s.backbone, s.size, *heads(s), outputs, self.criterion.outputs == "classes", s.probe)
         model = distributed.synchronised(model.to(self.device).to(memory_format=torch.channels_last), self.device)
         self.target = model.average() if s.momentum != "off" else None
         sizes = [view.size for view in loaders.policy.views]
         large = [i for i, size in enumerate(sizes) if size == sizes[0]]
         self.targets = large if s.symmetric == "on" else large[1:]  # the views that are predicted
+        per_view = self.criterion.queue is not None and self.criterion.queue.per_view
         queue = (queue_length(s, loaders.images), model.embedding)
-        self.memory = Memory((len(self.targets), *queue) if s.loss == "swav" else queue, outputs).to(self.device)
+        self.memory = Memory((len(self.targets), *queue) if per_view else queue, outputs).to(self.device)
         self.score = ScoreNet().to(self.device) if s.weights in ("score", "shuffled") else None
-        widths = model.layer_widths(s.probe) if loaders.labelled else []  # drawn last: labels change no other weight
+        widths = model.layer_widths(s.probe) if loaders.labelled else []  # initialised last: no other weight depends on labels
         self.probe = nn.ModuleList(nn.Linear(width, loaders.classes) for width in widths).to(self.device)
         self.probe_optimizer = torch.optim.Adam(self.probe.parameters(), 1e-3) if len(self.probe) else None
-        self.forward: Callable[..., Any] = model  # until `fit` joins the ranks
+        self.forward: Callable[..., Any] = model  # `fit` wraps it for several processes and for torch.compile
         more = {"trust": self.recipe.trust, "clip": self.recipe.clip} if s.optimizer == "lars" else {}
         steady = model.predictor if self.recipe.steady_predictor else None
-        self.optimizer = OPTIMIZERS[s.optimizer or ""](groups(model, s.weight_decay or 0.0, steady), 0.0, **more)
+        self.optimizer = OPTIMIZERS[s.optimizer](groups(model, s.weight_decay, steady), 0.0, **more)
         self.run = Run(folder, s, model)
         self.metrics = folder / "metrics.jsonl"
         self.board: Callable[..., None] | None = None
         self.rows: list[run.Row] = []  # steps whose losses are still tensors on the device
-        self.step = self.saved = 0  # steps made, and made when the last checkpoint was written
-        self.steps, self.waited, self.passed = 0, 0.0, 0.0  # steps made here, seconds in next(loader), seconds in all
+        self.step = self.saved = 0  # steps made so far, and up to the last checkpoint
+        self.steps, self.waited, self.passed = 0, 0.0, 0.0  # in this process: steps, seconds in next(loader), seconds in total
 
     def fit(self, interrupted: Callable[[], int]) -> None:
-        """Train to the end, evaluating on the way. Raises KeyboardInterrupt once a checkpoint is written."""
+        """Train and evaluate to the end. After a signal, write a checkpoint and raise KeyboardInterrupt."""
         model = self.run.model
         whole = DistributedDataParallel(model) if distributed.active() else model
         self.forward = torch.compile(whole) if self.s.compile else whole
@@ -106,7 +119,7 @@ class Trainer:
             if not self.loaders.labelled:
                 progress.write(f"{self.run.folder}: evaluation is {UNLABELLED}")
             if self.step:
-                progress.write(f"{self.run.folder}: goes on after step {self.step} of {self.total}")
+                progress.write(f"{self.run.folder}: continues after step {self.step} of {self.total}")
             while True:
                 epoch, within = divmod(self.step, self.epoch_steps)
                 if not within:
@@ -116,9 +129,9 @@ class Trainer:
                 self.train_epoch(epoch, interrupted, progress)
 
     def train_epoch(self, epoch: int, interrupted: Callable[[], int], progress: Progress) -> None:
-        """What is left of an epoch, then a checkpoint."""
+        """Train on the rest of an epoch, then write a checkpoint."""
         self.run.model.train()
-        self.loaders.stage(epoch).set_epoch(epoch)  # which keeps a place within this epoch that a checkpoint gave
+        self.loaders.stage(epoch).set_epoch(epoch)  # keeps the position within this epoch that a checkpoint set
         with closing(readable(self.loaders.views)) as batches:
             while self.step < (epoch + 1) * self.epoch_steps:
                 self.timed_step(batches, progress)
@@ -130,12 +143,12 @@ class Trainer:
         self.save()
 
     def timed_step(self, batches: Iterator[Any], progress: Progress) -> None:
-        """One step, its row of the metrics, and what is shown of it."""
+        """Make one step, record its row of the metrics, and show its progress."""
         start = time.perf_counter()
         views, labels = next(batches)
         waited = time.perf_counter() - start
         loss, rate = self.update(views if isinstance(views, list) else [views], labels)
-        shown = float(loss) if self.device.type == "cpu" or self.step % 10 == 0 else None  # reading it empties a GPU's queue
+        shown = float(loss) if self.device.type == "cpu" or self.step % 10 == 0 else None  # reading it waits for the GPU
         passed = time.perf_counter() - start
         row = {"step": self.step, "epoch": self.step / self.epoch_steps, "loss": loss, "learning_rate": rate}
         self.rows.append(row | {"images_per_s": self.s.batch_size / passed, "data_wait": waited / passed})
@@ -149,48 +162,48 @@ class Trainer:
         progress.step(text)
 
     def update(self, views: list[torch.Tensor], labels: torch.Tensor) -> tuple[torch.Tensor, float]:
-        """One optimizer step. Returns the loss of the whole batch, still on the device, and the learning rate."""
+        """Make one optimizer step. Returns the loss of the whole batch, still on the device, and the learning rate."""
         rate = self.schedule()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.s.precision == "bf16"):
             layers, outputs = self.outputs(views, labels)
         outputs.weights = self.weights(views, outputs)
         try:
             loss = self.recipe.loss_scale * self.criterion.loss(outputs)
-        except torch.linalg.LinAlgError:  # type: ignore[attr-defined]  # embeddings to whiten are not finite, or collapsed
+        except torch.linalg.LinAlgError:  # type: ignore[attr-defined]  # W-MSE: the embeddings are not finite, or have collapsed
             raise self.diverged(f"the loss is not finite at step {self.step + 1}") from None
         self.optimizer.zero_grad()
         torch.autograd.backward(loss)
         if self.run.model.scores is not None and self.step < self.recipe.frozen_epochs * self.epoch_steps:
             for p in self.run.model.scores.parameters():
-                p.grad = None  # prototypes stand still at first, as in SwAV's and DINO's code
+                p.grad = None  # prototypes are frozen at first, as in the code of SwAV and DINO
         self.optimizer.step()
-        if self.target:
-            assert isinstance(self.s.momentum, float)
-            momentum = half_cosine(self.s.momentum, self.s.momentum_end or 0.0, self.step, self.total)
+        if self.target and self.s.momentum != "off":
+            momentum = half_cosine(self.s.momentum, self.s.momentum_end, self.step, self.total)
             follow(self.target, self.run.model, momentum)
         self.train_probe(layers, labels)
         self.step += 1
         return distributed.mean(loss.detach()), rate
 
     def schedule(self) -> float:
-        """Set this step's learning rate, which is returned, and weight decay."""
+        """Set the learning rate and the weight decay of this step. Returns the learning rate."""
         s = self.s
-        peak = (s.learning_rate or 0.0) * SCALING[s.scaling or "linear"](s.batch_size)
-        rate = learning_rate(self.step, self.total, round((s.warmup_epochs or 0.0) * self.epoch_steps), peak)
-        decay = half_cosine(s.weight_decay or 0.0, s.weight_decay_end or 0.0, self.step, self.total)
+        peak = s.learning_rate * SCALING[s.scaling](s.batch_size)
+        rate = learning_rate(self.step, self.total, round(s.warmup_epochs * self.epoch_steps), peak)
+        decay = half_cosine(s.weight_decay, s.weight_decay_end, self.step, self.total)
         for group in self.optimizer.param_groups:
             group["lr"] = peak if group["steady"] else rate
             group["weight_decay"] = decay if group["adapt"] else 0.0
         return rate
 
     def steps_of(self, epochs: float) -> int:
-        """Steps in that many epochs, or in 0.3 of a shorter run."""
+        """Steps in that many epochs, but at most in 0.3 of the run."""
         return round(min(epochs, 0.3 * self.s.epochs) * self.epoch_steps)
 
     def outputs(self, views: list[torch.Tensor], labels: torch.Tensor) -> tuple[list[torch.Tensor], Step]:
-        """What the network's layers give for the first view, and what the loss compares.
+        """The layers' outputs for the first view (for the probes), and everything that the loss needs.
 
-        The network sees all views, but not the only target where it does not give that itself.
+        The trained network sees all views, except that an asymmetric method with a target network shows the target view to that
+        network only.
         """
         s, targets, model = self.s, self.targets, self.run.model
         seen = [i for i in range(len(views)) if s.symmetric == "on" or not self.target or i not in targets]
@@ -201,7 +214,7 @@ class Trainer:
         else:
             z = [z[seen.index(j)].detach() if s.stop_gradient == "on" else z[seen.index(j)] for j in targets]
             k = [model.scores(x) for x in z] if model.scores else z
-        start, end = self.recipe.target_temperature[0], s.target_temperature or 0.0
+        start, end = self.recipe.target_temperature[0], s.target_temperature
         return layers, Step(
             q=dict(zip(seen, q, strict=True)),
             k=dict(zip(targets, k, strict=True)),
@@ -212,7 +225,7 @@ class Trainer:
             step=self.step,
             queue_age=self.step - self.steps_of(self.recipe.queue_epoch),
             seed=s.seed,
-            temperature=s.temperature or 0.0,
+            temperature=s.temperature,
             target_temperature=ramp(min(start, end), end, self.step, self.steps_of(self.recipe.target_warmup)),
             same=not self.target and s.stop_gradient == "off" and s.predictor == "off",
             loss_weight=self.recipe.loss_weight,
@@ -220,7 +233,7 @@ class Trainer:
         )
 
     def weights(self, views: list[torch.Tensor], outputs: Step) -> torch.Tensor | None:
-        """Of the images' terms, (B,), by the difference of the first two views (see ssl_train/score.py); None: all alike."""
+        """Weights of the images, (B,), by the difference of their first two views (see ssl_train/score.py); None: all alike."""
         if self.score:
             w = pair_weights(magnitude(self.score, views[0]), magnitude(self.score, views[1]))
             order = torch.randperm(len(w), generator=outputs.generator())
@@ -231,7 +244,7 @@ class Trainer:
         return None
 
     def train_probe(self, layers: list[torch.Tensor], labels: torch.Tensor) -> None:
-        """One step of the linear classifiers, on what every rank's images gave."""
+        """Make one step of the linear probes, on the features of all ranks."""
         if not self.probe_optimizer:
             return
         everyone = distributed.gather(labels)
@@ -241,7 +254,7 @@ class Trainer:
         self.probe_optimizer.step()
 
     def evaluate(self, epoch: int, interrupted: Callable[[], int], progress: Progress) -> None:
-        """kNN accuracy after `epoch` epochs, and the probes', where they are due and not in the metrics yet."""
+        """Measure kNN and linear probes after `epoch` epochs, if an evaluation is due and not in the metrics yet."""
         every = self.s.eval_every if self.loaders.labelled else 0
         if not every or epoch in self.run.knn or (epoch % every and epoch != self.s.epochs):
             return
@@ -251,7 +264,7 @@ class Trainer:
         progress.write(f"epoch {epoch}: kNN accuracy {row['knn']:.1%}{probe}")
 
     def measure(self, epoch: int, interrupted: Callable[[], int]) -> run.Row:
-        """The evaluation's row of the metrics, which is written."""
+        """Measure the network, and write and return the row of the metrics."""
         assert self.loaders.queries is not None
         model = self.run.model.eval()
         bank = features(model.backbone, stoppable(readable(self.loaders.bank), interrupted), self.device)
@@ -270,12 +283,13 @@ class Trainer:
         return row
 
     def remember(self, row: run.Row) -> None:
+        """Add an evaluation to the run's results."""
         self.run.knn[row["epoch"]] = row["knn"]
         if "probe" in row:
             self.run.probe[row["epoch"]] = row["probe"]
 
     def write_rows(self) -> None:
-        """Bring the metrics up to date. Raises UserError where a loss is not finite."""
+        """Write the rows of the steps since the last call. Raises UserError for a loss that is not finite."""
         for row in self.rows:
             row["loss"] = float(row["loss"])
             if not math.isfinite(row["loss"]):
@@ -285,36 +299,39 @@ class Trainer:
         self.rows = []
 
     def log(self, *rows: run.Row) -> None:
+        """Append rows to metrics.jsonl, and to TensorBoard's events."""
         run.append_metrics(self.metrics, *rows)
         if self.board:
             self.board(*rows)
 
     def diverged(self, what: str) -> UserError:
+        """The error for a run that has diverged. what: what is not finite."""
         return UserError(
             f"{what}: most likely the learning rate is too high (--learning-rate is {self.s.learning_rate:g})"
             f"{self.criterion.cause}; the last good checkpoint, of step {self.saved}, is in {self.run.folder}"
         )
 
     def parts(self) -> dict[str, Any]:
-        """Everything with a state of its own."""
+        """Everything whose state a checkpoint holds."""
         found: dict[str, Any] = {"model": self.run.model, "target": self.target, "memory": self.memory, "probe": self.probe}
         found |= {"score": self.score, "optimizer": self.optimizer, "probe_optimizer": self.probe_optimizer}
         return {name: part for name, part in found.items() if part is not None}
 
     def save(self) -> None:
-        """Write a checkpoint, after the metrics up to it. Raises UserError, and writes none, where it would hold no numbers."""
+        """Write the metrics so far, then a checkpoint. Raises UserError instead if a loss or a weight is not finite."""
         self.write_rows()
         if not all(bool(w.isfinite().all()) for w in self.run.model.parameters()):
             raise self.diverged(f"a weight is not finite after step {self.step}")
         place = self.loaders.views.state_dict()
-        place["position"] *= distributed.world()  # of the whole, so that a run may go on with another number of processes
+        # The position of all ranks together, so that a run can continue with another number of processes.
+        place["position"] *= distributed.world()
         state = {name: part.state_dict() for name, part in self.parts().items()} | {"step": self.step, "loader": place}
         if distributed.rank() == 0:
             run.save(self.run.folder, state)
         self.saved = self.step
 
     def load(self, state: dict[str, Any]) -> None:
-        """Take up where a checkpoint was written."""
+        """Continue from the state of a checkpoint."""
         try:
             for name, part in self.parts().items():
                 part.load_state_dict(state[name])
@@ -326,7 +343,7 @@ class Trainer:
         try:
             self.loaders.stage(place["epoch"]).load_state_dict({**place, "position": place["position"] // distributed.world()})
         except ValueError as error:
-            raise UserError(f"--resume: {error}; a run that torchrun or srun began must be continued by one of them") from None
+            raise UserError(f"--resume: {error}; continue a run of torchrun or srun with one of them") from None
         for row in distributed.shared(lambda: run.cut_metrics(self.metrics, self.step)):
             if "knn" in row:
                 self.remember(row)

@@ -1,4 +1,4 @@
-"""The policy of a run: a named one at the run's size, with as many small views as were asked for."""
+"""The augmentation policy of a run: a named policy at the run's size, with the number of small views asked for."""
 
 from __future__ import annotations
 
@@ -9,19 +9,29 @@ import gpuaug
 from .errors import UserError
 
 LOCAL_SCALE = (0.05, 0.25)
-"""Area of small views where the policy has none: our own choice, below SimCLR's median area of about a half."""
+"""Area of small views for a policy that has none, as a share of the image; our choice, below SimCLR's median of about half."""
 
 
 def local_side(size: int, published: int = 96) -> int:
-    """Side of a small view at another size than 224: in gpuaug's proportion, up to a multiple of 8."""
+    """Side of a small view: `published` at size 224, in proportion at other sizes, rounded up to a multiple of 8."""
     return published if size == 224 else -(-size * published // (224 * 8)) * 8
 
 
 def run_policy(name: str, size: int, crops: int | None, local_size: int | None) -> gpuaug.Policy:
-    """The named policy: its views of `size` come first, two at least (one view is repeated), then `crops` small ones.
+    """The named policy with its large views first, at least two of them, and then the small ones.
 
-    crops: None keeps the policy's own. Where it has none, small views are its last large view with crops of 5 to 25 % of the
-    area. Raises UserError where such a view cannot be made, ValueError for an unknown name.
+    A policy with one large view gets it twice.
+
+    Args:
+        name: name of the policy.
+        size: side of the large views in pixels.
+        crops: number of small views; None keeps the policy's own. If the policy has none, a small view is its last large view
+            with crops of 5 to 25 % of the area.
+        local_size: side of the small views in pixels; None: see `local_side`.
+
+    Raises:
+        UserError: small views are not smaller than the large ones, or cannot be made because the policy does not crop.
+        ValueError: there is no policy of that name.
     """
     options = {"size": size}
     parameters = inspect.signature(gpuaug.policies[name]).parameters if name in gpuaug.policies else {}
@@ -44,7 +54,7 @@ def run_policy(name: str, size: int, crops: int | None, local_size: int | None) 
 
 
 def local_view(name: str, view: gpuaug.View, side: int) -> gpuaug.View:
-    """The view at another size, its crop narrowed to LOCAL_SCALE."""
+    """The view at another size, with crops of LOCAL_SCALE."""
     if not any(isinstance(op, gpuaug.RandomResizedCrop) for op in view.ops):
         raise UserError(f"--multi-crop: the policy {name} has no RandomResizedCrop to make small views with")
     return gpuaug.View(

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 FILE = Path(__file__).with_name("api_surface.json")
-MODULES = ("gpuaug", "gpuaug.data")
+MODULES = ("gpuaug", "gpuaug.cli", "gpuaug.data", "gpuaug.data.atomic", "gpuaug.gallery")
 
 
 def arguments(thing):

@@ -28,5 +28,5 @@ def test_two_ranks(run, halves):
 def test_a_run_goes_on_in_the_middle_of_an_epoch(run, plain):
     """The checkpoint holds the loader's state: the second run has the rest of the epoch, then the next."""
     seen = run(PROGRAMS / "lightning_resume.py")
-    assert seen["first"] == {"0": plain(0), "1": plain(1)[:15]}
-    assert seen["second"] == {"1": plain(1)[15:], "2": plain(2)}
+    assert seen["first"] == {"train 0": plain(0), "train 1": plain(1)[:15]}
+    assert seen["second"] == {"train 1": plain(1)[15:], "train 2": plain(2)}

@@ -52,7 +52,7 @@ def tiny(image_folder: Path, tmp_path: Path) -> Settings:
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> Iterator[None]:
-    """Tiny networks are quicker with one thread, and bits are compared with those of other processes."""
+    """One thread: tiny networks are quicker with it, and tests compare bits with other processes that have one."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

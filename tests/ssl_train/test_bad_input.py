@@ -1,4 +1,4 @@
-"""What a user gets wrong ends in one line that names it, with exit code 2 and no traceback."""
+"""A mistake of the user ends in one line that names it, with exit status 2 and no traceback."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from ssl_train.train import train
 
 CASES = [
     ({"data": "no/such/folder"}, "--data no/such/folder: no such folder; give photos, cifar10, or a folder"),
-    ({"method": "byolo"}, "--method byolo: unknown; there are simclr, moco_v2"),
+    ({"method": "byolo"}, "--method byolo: unknown; choose from simclr, moco_v2"),
     ({"backbone": "resnet19"}, "--backbone resnet19: "),
-    ({"optimizer": "adam"}, "--optimizer adam: unknown; there are lars, adamw, sgd"),
+    ({"optimizer": "adam"}, "--optimizer adam: unknown; choose from lars, adamw, sgd"),
     ({"policy": "simclr_cifer"}, "simclr_cifar"),
-    ({"loss": "nt_xen"}, "--loss nt_xen: unknown; there are nt_xent, info_nce"),
-    ({"scaling": "cubic"}, "--scaling cubic: unknown; there are linear, sqrt, none"),
+    ({"loss": "nt_xen"}, "--loss nt_xen: unknown; choose from nt_xent, info_nce"),
+    ({"scaling": "cubic"}, "--scaling cubic: unknown; choose from linear, sqrt, none"),
     ({"momentum": 1.5}, r"--momentum 1.5: it must be in 0..1, or --momentum off"),
     ({"multi_crop": -1}, "--multi-crop -1: it must be at least 0"),
     ({"policy": "gaussian_noise", "multi_crop": 2}, "--multi-crop: the policy gaussian_noise has no RandomResizedCrop"),
@@ -116,7 +116,7 @@ def test_ctrl_c_before_the_first_checkpoint(
 
     monkeypatch.setattr(module, "open_data", interrupted)
     assert main(arguments(tiny)) == 130
-    assert capsys.readouterr().err == "ssl_train: interrupted, nothing was begun\n"
+    assert capsys.readouterr().err == "ssl_train: interrupted before the first checkpoint\n"
 
 
 @pytest.mark.parametrize("method", ["simclr", "w_mse", "vicreg"])
@@ -159,7 +159,7 @@ def test_cifar10_without_a_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         raise URLError("no route to host")
 
     monkeypatch.setattr("torchvision.datasets.CIFAR10", offline)
-    with pytest.raises(UserError, match=r"could not be fetched to .* pass that folder as --data"):
+    with pytest.raises(UserError, match=r"could not be downloaded to .* pass that folder as --data"):
         open_data("cifar10")
     pixels = np.zeros((5, 32, 32, 3), np.uint8)
     monkeypatch.setattr("torchvision.datasets.CIFAR10", lambda *a, **k: SimpleNamespace(data=pixels, targets=[k["train"]] * 5))

@@ -1,14 +1,14 @@
-"""A checkpoint is whole or not there, whatever happens while it is written; and it cannot run code."""
+"""A checkpoint is complete or not there, whatever happens while it is written; and it cannot run code."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import IO
 
 import pytest
 import torch
 
+from gpuaug.data.atomic import atomic
 from ssl_train import checkpoint
 from ssl_train.errors import UserError
 
@@ -31,17 +31,18 @@ def test_a_failure_at_any_moment_leaves_the_old_file_and_no_other(
     def fail(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    def write(file: IO[bytes]) -> None:
-        file.write(b"new, in part")
-        if moment == "write":
-            fail()
+    def write() -> None:
+        with atomic(path) as file:
+            file.write(b"new, in part")
+            if moment == "write":
+                fail()
 
     if moment == "fsync":
         monkeypatch.setattr(os, "fsync", fail)
     if moment == "rename":
         monkeypatch.setattr(Path, "replace", fail)
     with pytest.raises(OSError, match="No space left"):
-        checkpoint.write_atomic(path, write)
+        write()
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["c.pt"]
 
@@ -51,7 +52,8 @@ def test_the_bytes_are_on_the_disk_before_the_name_changes(tmp_path: Path, monke
     fsync, replace = os.fsync, Path.replace
     monkeypatch.setattr(os, "fsync", lambda number: (events.append("fsync"), fsync(number)))
     monkeypatch.setattr(Path, "replace", lambda self, target: (events.append("rename"), replace(self, target)))
-    checkpoint.write_atomic(tmp_path / "c.pt", lambda file: file.write(b"new"))
+    with atomic(tmp_path / "c.pt") as file:
+        file.write(b"new")
     assert events == ["fsync", "rename", "fsync"]
     assert (tmp_path / "c.pt").read_bytes() == b"new"
 

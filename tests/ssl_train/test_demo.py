@@ -1,4 +1,4 @@
-"""What `make demo` prints; that it runs is seen by running it, which takes minutes."""
+"""What `make demo` prints. Whether it runs is not tested here, since it takes minutes."""
 
 from __future__ import annotations
 

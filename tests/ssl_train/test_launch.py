@@ -1,4 +1,4 @@
-"""Processes that torchrun and SLURM start, kill and start again: the weights are those of a run that nothing befell."""
+"""Processes that torchrun and SLURM start, kill and start again end in the weights of an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ssl_train.errors import UserError
 from ssl_train.launch import PORTS, Launch, first_host, launch
 
 PLAN = """
-import os, signal, sys
+import contextlib, os, signal, sys
 import torch
 from ssl_train import checkpoint, progress, train
 from ssl_train.__main__ import main
@@ -34,7 +34,7 @@ plan = sys.argv[1]
 def kill():
     os.kill(os.getpid(), signal.SIGKILL)
 
-save, features, update, write = Trainer.save, train.features, Trainer.update, checkpoint.write_atomic
+save, features, update, atomic = Trainer.save, train.features, Trainer.update, checkpoint.atomic
 if plan == "killed" and attempt == 0 and rank == 0:
     Trainer.save = lambda self: kill()  # before the first checkpoint
 if plan == "killed" and attempt == 1 and rank == 0:
@@ -43,14 +43,15 @@ if plan == "killed" and attempt == 1 and rank == 0:
 if plan == "killed" and attempt == 2 and rank == 1:
     Trainer.update = lambda self, *given: kill() if self.step == 9 else update(self, *given)  # in the middle of an epoch
 if plan == "killed" and attempt == 3 and rank == 0:
-    def part(path, content, *keep):
-        def cut(file):
-            content(file)
-            file.truncate(1000)
-            file.flush()
-            kill()
-        write(path, cut if path.name == "checkpoint.pt" else content, *keep)
-    checkpoint.write_atomic = part
+    @contextlib.contextmanager
+    def atomic_until_killed(path, keep=None):
+        with atomic(path, keep) as file:
+            yield file
+            if path.name == "checkpoint.pt":
+                file.truncate(1000)
+                file.flush()
+                kill()
+    checkpoint.atomic = atomic_until_killed
 if plan == "signalled" and rank == 1:
     Trainer.update = lambda self, *given: (self.step == 8 and signal.raise_signal(signal.SIGUSR1), update(self, *given))[1]
 sys.exit(main(sys.argv[2:]))
@@ -130,8 +131,8 @@ def test_torchrun_starts_killed_processes_again_and_the_weights_are_the_same(set
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    begun = [line.split(": ")[1] for line in done.stdout.splitlines() if "goes on after step" in line]
-    assert begun == [f"goes on after step {k} of 18" for k in (8, 8)]
+    begun = [line.split(": ")[1] for line in done.stdout.splitlines() if "continues after step" in line]
+    assert begun == [f"continues after step {k} of 18" for k in (8, 8)]
     assert same(weights(s.out), weights(uninterrupted))
     assert rows(s.out) == rows(uninterrupted)
     assert not list(Path(s.out or "").glob(".*"))
@@ -146,7 +147,7 @@ def test_slurm_warns_and_the_same_command_goes_on(settings: Settings, uninterrup
     assert [row["step"] for row in rows(s.out) if "loss" in row] == list(range(1, 11))  # heeded at every tenth step
     (first, out, err), (second, *_) = srun("none", s)
     assert (first, second) == (0, 0), err
-    assert "goes on after step 10 of 18" in out
+    assert "continues after step 10 of 18" in out
     assert same(weights(s.out), weights(uninterrupted))
     assert rows(s.out) == rows(uninterrupted)
 

@@ -1,4 +1,4 @@
-"""Every method runs, its switches switch what they say, and its whole state survives `kill -9`."""
+"""Every method trains, every option changes what it says, and the whole state of a run survives `kill -9`."""
 
 from __future__ import annotations
 
@@ -197,3 +197,10 @@ def test_killed_at_a_random_step_and_resumed_every_bit_is_the_same(tiny: Setting
     for part in ("target", "memory", "probe"):
         assert (part in whole) == (part in resumed)
         assert part not in whole or same(whole[part], resumed[part]), part
+
+
+@pytest.mark.parametrize("size", [32, 224])
+@pytest.mark.parametrize("method", METHODS)
+def test_nothing_is_left_open_in_resolved_settings(method: str, size: int) -> None:
+    open_ones = {name for name, value in vars(resolve(Settings(method=method, size=size))).items() if value is None}
+    assert open_ones == {"multi_crop", "local_size", "queue_size", "negatives"}  # where None is a choice of its own

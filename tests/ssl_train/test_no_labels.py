@@ -1,4 +1,4 @@
-"""Images without labels: a run learns what it would have learnt with them, and measures nothing."""
+"""Without labels a run ends in the same weights as with them, and leaves the evaluation out."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_which_folders_have_labels(folders: tuple[Path, Path], tiny: Settings, t
     with pytest.raises(UserError, match=r"there is no test/ \(or val/\) beside it .* give --data .*no test/train"):
         loaders(tmp_path / "no test")
     shutil.copytree(flat, tmp_path / "no test" / "val")
-    with pytest.raises(UserError, match=r"val: it needs one folder of images a class"):
+    with pytest.raises(UserError, match=r"val: it needs one folder of images per class"):
         loaders(tmp_path / "no test")
     shutil.rmtree(tmp_path / "no test" / "train")
     with pytest.raises(UserError, match="it has val/ but no train/"):

@@ -1,9 +1,10 @@
-"""LARS against its formula in NumPy, and the schedule's values."""
+"""LARS against its formula in NumPy and against timm's, and the values of the schedules."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+import timm.optim
 import torch
 from torch import nn
 
@@ -88,3 +89,34 @@ def test_other_schedules() -> None:
     assert [ramp(0.04, 0.07, k, 30) for k in (0, 10, 30, 99)] == pytest.approx([0.04, 0.05, 0.07, 0.07])
     assert ramp(0.04, 0.07, 0, 0) == 0.07
     assert [SCALING[kind](1024) for kind in ("linear", "sqrt", "none")] == [4, 2, 1]
+
+
+def trained(optimizer: torch.optim.Optimizer, w: nn.Parameter, rates: list[float]) -> torch.Tensor:
+    """The weight after a step at each of these rates, with gradients that are always the same ones."""
+    generator = torch.Generator().manual_seed(0)
+    for rate in rates:
+        w.grad = torch.randn(w.shape, generator=generator, dtype=w.dtype)
+        optimizer.param_groups[0]["lr"] = rate
+        optimizer.step()
+    return w.detach()
+
+
+@pytest.mark.parametrize("clip", [False, True])
+def test_lars_is_timms_only_at_a_constant_rate_without_weight_decay(clip: bool) -> None:
+    """Elsewhere the published recipes differ from it, see LARS's docstring: that is why the class is here."""
+
+    def distance(rates: list[float], decay: float) -> float:
+        ours, theirs = (nn.Parameter(torch.ones(5, 4, dtype=torch.float64)) for _ in range(2))
+        a = trained(LARS([ours], 0.5, decay, trust=0.02, clip=clip), ours, rates)
+        options = {"momentum": 0.9, "trust_coeff": 0.02, "trust_clip": clip, "always_adapt": True, "eps": 0}
+        b = trained(timm.optim.Lars([theirs], 0.5, weight_decay=decay, **options), theirs, rates)
+        return float((a - b).norm() / (a - 1).norm())
+
+    assert distance([0.5] * 6, 0.0) < 1e-14
+    assert distance([0.5] * 6, 1e-2) > 1e-4
+    assert distance([0.1, 0.2, 0.3, 0.4, 0.5], 0.0) > 0.1
+
+
+def test_torchs_schedulers_do_not_start_at_zero() -> None:
+    with pytest.raises(ValueError, match="factor expected to be greater than 0"):
+        torch.optim.lr_scheduler.LinearLR(torch.optim.SGD([nn.Parameter(torch.ones(1))], 1.0), start_factor=0.0)

@@ -1,4 +1,4 @@
-"""The data set photos: real files of the wheel, disjoint regions, the same bytes each time, made whole or not at all."""
+"""The data set photos: cut from real files in disjoint regions, the same bytes each time, made completely or not at all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run's progress: a bar on a terminal, and in a log a line now and then instead of one a step."""
+"""A run's progress: a bar on a terminal, and in a log a line now and then instead of one per step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`--resume auto` begins a run or goes on with it: the same command whenever a machine was taken away, and the same weights."""
+"""`--resume auto` begins a run or continues it: one command for every start, and the weights of an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from test_train import arguments, interrupt_at, rows, same, weights
 from ssl_train import Settings, checkpoint
 from ssl_train.__main__ import main, parse
 from ssl_train.errors import UserError
+from ssl_train.run import saved_settings
+from ssl_train.settings import resolve
 from ssl_train.train import Trainer, train
 
 
@@ -42,13 +44,13 @@ def test_one_command_begins_goes_on_and_finds_the_run_finished(
     assert main(command) == 130  # begun
     monkeypatch.undo()
     assert main(command) == 0
-    assert "goes on after step 7 of 10" in capsys.readouterr().out
+    assert "continues after step 7 of 10" in capsys.readouterr().out
     assert same(weights(auto.out), weights(uninterrupted))
     assert rows(auto.out) == rows(uninterrupted)
     assert main(command) == 0
     assert rows(auto.out) == rows(uninterrupted)
     said = capsys.readouterr().out
-    assert "the run had finished before: no step was made" in said
+    assert "the run was finished already: no step was made" in said
     assert "nan" not in said
 
 
@@ -85,7 +87,8 @@ def test_a_run_that_got_no_further_than_its_settings_is_begun(auto: Settings, un
     folder.mkdir()
     (folder / "settings.json").write_bytes((Path(uninterrupted) / "settings.json").read_bytes()[:50])
     (folder / "metrics.jsonl").write_text('{"step": 1, "loss": 0')
-    (folder / ".checkpoint.pt.123.tmp").write_bytes(b"a part")  # as a process that is killed leaves it
+    (folder / ".checkpoint.pt.12345678.partial").write_bytes(b"a part")  # as a process that is killed leaves it
+    (folder / ".checkpoint.pt.123.tmp").write_bytes(b"a part")  # as one of an earlier version left it
     train(auto, progress=False)
     assert same(weights(auto.out), weights(uninterrupted))
     assert rows(auto.out) == rows(uninterrupted)
@@ -105,8 +108,8 @@ def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(
     assert main(arguments(replace(auto, resume=resume))) == 0
     out, err = capsys.readouterr()
     assert "checkpoint.pt cannot be read as a checkpoint" in err
-    assert "going on from checkpoint.previous.pt, of step 5" in err
-    assert "goes on after step 5 of 10" in out
+    assert "continuing from checkpoint.previous.pt, of step 5" in err
+    assert "continues after step 5 of 10" in out
     assert same(weights(auto.out), weights(uninterrupted))
     assert rows(auto.out) == rows(uninterrupted)
 
@@ -173,9 +176,11 @@ def test_a_run_of_an_earlier_version_goes_on(auto: Settings) -> None:
     train(replace(auto, epochs=1), progress=False)
     path = Path(auto.out or "") / "settings.json"
     about = json.loads(path.read_text())
-    about["settings"]["resume"] = False  # as it was written then
+    about["settings"] |= {"resume": False, "grow_from": None}  # as they were written then
+    del about["settings"]["checkpoint_every"], about["settings"]["head_norm"]  # as if they had been added since
     path.write_text(json.dumps(about))
     assert parse(["--resume", "--out", str(auto.out)]).resume == "always"
+    assert saved_settings(path.parent) == replace(resolve(auto), epochs=1, warmup_epochs=0.1, resume="never")
     train(replace(auto, epochs=1), progress=False)
 
 

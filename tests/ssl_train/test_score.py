@@ -72,9 +72,9 @@ def test_the_score_network_learns_and_stands_still_afterwards(tiny: Settings) ->
 
 
 def test_what_does_not_go_together_is_named(tiny: Settings) -> None:
-    with pytest.raises(UserError, match="--weights draws: the loss barlow_twins is no mean over images"):
+    with pytest.raises(UserError, match="--weights draws: the loss barlow_twins is not a mean over images"):
         trainer(replace(small(tiny, "barlow_twins"), weights="draws"))
-    with pytest.raises(UserError, match=r"--negatives 1: 1\.\.3, with the losses nt_xent and info_nce"):
+    with pytest.raises(UserError, match=r"--negatives 1: it must be in 1\.\.3, with one of the losses nt_xent, info_nce"):
         trainer(replace(small(tiny, "byol"), negatives=1))
     with pytest.raises(UserError, match="--grow-from 40: it must be --size 96 less a multiple of 32"):
         trainer(replace(small(tiny, "simclr"), size=96, grow_from=40))

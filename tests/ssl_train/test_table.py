@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,8 @@ DOCS = Path(__file__).parents[2] / "docs"
 def test_a_row_a_method_and_a_second_call_makes_nothing_again(
     image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = f"--data {image_folder} --methods simclr byol --images 12 --test-images 6 --epochs 1 --batch-size 4 --size 8"
+    (shutil.copytree(image_folder, tmp_path / "data") / "train" / ".cache").mkdir()  # hidden, so not a class
+    words = f"--data {tmp_path / 'data'} --methods simclr byol --images 12 --test-images 6 --epochs 1 --batch-size 4 --size 8"
     words += f" --stored 16 --knn-k 3 --projector 16 --num-workers 0 --out {tmp_path} --results {tmp_path}/table.json"
     arguments = [*words.split(), "--seeds", "0", "1"]
     assert main([*words.split(), "--seeds", "0"]) == 0  # as if it had been stopped there
@@ -51,7 +53,7 @@ def test_mean_and_standard_error() -> None:
 
 def test_unknown_methods_are_named(image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--data", str(image_folder), "--methods", "byolo", "--out", str(tmp_path)]) == 2
-    assert "--methods byolo: unknown; there are simclr" in capsys.readouterr().err
+    assert "--methods byolo: unknown; choose from simclr" in capsys.readouterr().err
 
 
 def test_the_documented_table_is_that_of_the_committed_results() -> None:

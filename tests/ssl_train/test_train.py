@@ -1,4 +1,4 @@
-"""Runs of a tiny network: what they leave, and that stopping and resuming changes not one bit."""
+"""Runs of a tiny network: which files they write, and that stopping and resuming does not change a single bit."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_the_same_settings_give_the_same_bits_and_another_seed_does_not(whole: R
 
 
 KILLED = """
-import os, signal, sys
+import contextlib, os, signal, sys
 from ssl_train import checkpoint
 from ssl_train.__main__ import main
 from ssl_train.train import Trainer
@@ -100,20 +100,19 @@ if sys.argv[1] == "in a step":
     update = Trainer.update
     Trainer.update = lambda self, *given: kill() if self.step == 8 else update(self, *given)
 else:
-    write = checkpoint.write_atomic
-    def write_part(path, content, *keep):
-        def part(file):
-            content(file)
-            file.truncate(1000)
-            file.flush()
-            if trainer_step() == 9:
+    atomic = checkpoint.atomic
+    @contextlib.contextmanager
+    def atomic_until_killed(path, keep=None):
+        with atomic(path, keep) as file:
+            yield file
+            if steps[-1] == 9:
+                file.truncate(1000)
+                file.flush()
                 kill()
-        write(path, part, *keep)
     steps = []
     save = Trainer.save
     Trainer.save = lambda self: (steps.append(self.step), save(self))
-    trainer_step = lambda: steps[-1] if steps else 0
-    checkpoint.write_atomic = lambda *given: (write_part if trainer_step() == 9 else write)(*given)
+    checkpoint.atomic = atomic_until_killed
 main(sys.argv[2:])
 """
 

@@ -1,4 +1,4 @@
-"""The policy that a run takes from a named one: which views it keeps, and which small ones it adds."""
+"""The policy of a run: which views of the named policy it keeps, and which small views it adds."""
 
 from __future__ import annotations
 

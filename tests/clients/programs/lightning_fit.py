@@ -3,32 +3,15 @@
 Two epochs of training with validation after each, then validate, test and predict.
 """
 
-import logging
 import sys
-import warnings
 from typing import Any
 
 import lightning
-import torch
-from common import Network, make_loader, rows, write
-
-warnings.simplefilter("ignore")
-logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+from common import make_loader, write
+from lightning_common import Module
 
 
-class Module(lightning.LightningModule):
-    def __init__(self) -> None:
-        super().__init__()
-        self.net = Network()
-        self.seen: dict[str, list[Any]] = {}
-
-    def keep(self, name: str, batch: Any) -> None:
-        self.seen.setdefault(name, []).extend(rows(batch))
-
-    def training_step(self, batch: Any, _: int) -> torch.Tensor:
-        self.keep(f"train {self.current_epoch}", batch)
-        return self.net(batch)
-
+class FullModule(Module):
     def validation_step(self, batch: Any, _: int) -> None:
         self.keep("sanity" if self.trainer.sanity_checking else f"validate {self.current_epoch}", batch)
 
@@ -38,14 +21,11 @@ class Module(lightning.LightningModule):
     def predict_step(self, batch: Any, _: int) -> None:
         self.keep("predict", batch)
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD(self.parameters(), 0.1)
-
 
 def main() -> None:
     devices = int(sys.argv[1])
     training, held_out = make_loader(), make_loader(shuffle=False)
-    module = Module()
+    module = FullModule()
     trainer = lightning.Trainer(
         accelerator="cpu",
         devices=devices,
