@@ -21,7 +21,9 @@ from ...instructions import (
     SOLARIZE,
 )
 from ..jit import ONE, ZERO, inlined, kernel, pasted
-from ..simd.float32 import LANES, absolute, clamp, floor, load, maximum, minimum, splat, store, total, where_ge
+from ..simd.common import absolute, maximum, minimum, where_ge
+from ..simd.float32 import LANES, clamp, floor, splat
+from .program import gray_sum_with, run_with
 
 RED, GREEN, BLUE = (np.float32(weight) for weight in GRAY_WEIGHTS)
 
@@ -95,7 +97,7 @@ def posterize(v, levels):
 
 
 @pasted
-def through(what, arg, r, g, b):
+def apply_instruction(what, arg, r, g, b):
     """Sixteen pixels through one instruction; see `instructions.TABLE` for its arguments.
 
     CONTRAST has the factor and, put there once the mean is known, mean * (1 - factor).
@@ -125,18 +127,7 @@ def through(what, arg, r, g, b):
     return r, g, b
 
 
-@kernel
-def change(source, source_plane, at, count, into, plane, to, code, arg, steps, first, last):
-    """`count` pixels from source[at] on through a program, from into[to] on."""
-    for x in range(0, count, LANES):
-        p = at + x
-        r, g, b = load(source, p), load(source, source_plane + p), load(source, 2 * source_plane + p)
-        for step in range(first, last):
-            n = steps[step]
-            r, g, b = through(code[n], arg[n], r, g, b)
-        store(into, to + x, r)
-        store(into, plane + to + x, g)
-        store(into, 2 * plane + to + x, b)
+_, run = run_with(apply_instruction, LANES)
 
 
 @inlined
@@ -151,14 +142,14 @@ def keep_mean(arg, n, mean):
     arg[n, 1] = np.float32(mean) * (ONE - arg[n, 0])
 
 
-@kernel
-def gray_sum(source, plane, at, rows, stride, inside):
-    """Sum of the gray values of some rows, as float64; inside: 1 for the pixels of a row that count, else 0."""
-    out = 0.0
-    for start in range(at, at + rows * stride, stride):
-        sums = splat(ZERO)
-        for x in range(0, stride, LANES):
-            p = start + x
-            sums = sums + gray_of(load(source, p), load(source, plane + p), load(source, 2 * plane + p)) * load(inside, x)
-        out += total(sums)
-    return out
+@pasted
+def zeros():
+    return splat(ZERO)
+
+
+@pasted
+def add_gray(sums, r, g, b, inside):
+    return sums + gray_of(r, g, b) * inside
+
+
+gray_sum = gray_sum_with(zeros, add_gray, LANES, 1.0)

@@ -19,23 +19,10 @@ from ...instructions import (
     SOLARIZE,
 )
 from ..jit import kernel, pasted
+from ..simd.common import absolute, maximum, minimum, where_ge
 from ..simd.float32 import splat, stream
-from ..simd.int16 import (
-    LANES,
-    ONE,
-    all16,
-    as_floats,
-    if_ge,
-    least,
-    load16,
-    magnitude,
-    most,
-    pair_sums,
-    plus_capped,
-    shift_right,
-    store16,
-    total16,
-)
+from ..simd.int16 import LANES, ONE, add_capped, as_floats, pair_sums, shift_right, splat16, zero_sums
+from .program import gray_sum_with, run_with
 
 FRACTION = 32768
 """The integer that stands for 1 in a factor; 32767 is the most there is."""
@@ -79,18 +66,18 @@ def arguments(code, arg, steps, count, fixed):
 
 @pasted
 def clamp(v):
-    return least(most(v, all16(0)), all16(ONE))
+    return minimum(maximum(v, splat16(0)), splat16(ONE))
 
 
 @pasted
 def gray_of(r, g, b):
-    return r * all16(RED) + g * all16(GREEN) + b * all16(BLUE)
+    return r * splat16(RED) + g * splat16(GREEN) + b * splat16(BLUE)
 
 
 @pasted
 def toward(v, centre, d):
     """centre + (v - centre) * (1 + d), in [0, 1]."""
-    return clamp(plus_capped(v, (v - centre) * d))
+    return clamp(add_capped(v, (v - centre) * d))
 
 
 @pasted
@@ -104,31 +91,31 @@ def hue(r, g, b, thirds, beyond):
         r, g, b = b, r, g
     elif thirds == 2:
         r, g, b = g, b, r
-    high = most(most(r, g), b)
-    low = least(least(r, g), b)
-    c = least(shift_right(high - low, 1), all16(8191))
+    high = maximum(maximum(r, g), b)
+    low = minimum(minimum(r, g), b)
+    c = minimum(shift_right(high - low, 1), splat16(8191))
     two, three = c + c, c + c + c
     if_red, if_green, if_blue = shift_right(g - b, 1) - two, shift_right(b - r, 1), shift_right(r - g, 1) + two
-    h = if_ge(r, high, if_red, if_ge(g, high, if_green, if_blue))
-    turn = two * all16(beyond)
+    h = where_ge(r, high, if_red, where_ge(g, high, if_green, if_blue))
+    turn = two * splat16(beyond)
     moved = h + turn
-    h = if_ge(h, three - turn, moved - three - three, moved)
-    zero = all16(0)
-    red = least(most(magnitude(h - c) - c, zero), c)
-    green = least(most(two - magnitude(h), zero), c)
-    blue = least(most(magnitude(h + c) - c, zero), c)
+    h = where_ge(h, three - turn, moved - three - three, moved)
+    zero = splat16(0)
+    red = minimum(maximum(absolute(h - c) - c, zero), c)
+    green = minimum(maximum(two - absolute(h), zero), c)
+    blue = minimum(maximum(absolute(h + c) - c, zero), c)
     return low + red + red, low + green + green, low + blue + blue
 
 
 @pasted
-def through(what, fixed, r, g, b):
+def apply_instruction(what, fixed, r, g, b):
     """Thirty-two pixels through one instruction. CONTRAST has, put there once it is known, the mean as its second argument."""
-    d = all16(fixed[0])
+    d = splat16(fixed[0])
     if what == BRIGHTNESS:
-        zero = all16(0)
+        zero = splat16(0)
         return toward(r, zero, d), toward(g, zero, d), toward(b, zero, d)
     if what == CONTRAST:
-        mean = all16(fixed[1])
+        mean = splat16(fixed[1])
         return toward(r, mean, d), toward(g, mean, d), toward(b, mean, d)
     if what == SATURATION:
         gray = gray_of(r, g, b)
@@ -139,23 +126,12 @@ def through(what, fixed, r, g, b):
         gray = gray_of(r, g, b)
         return gray, gray, gray
     if what == SOLARIZE:
-        one = all16(ONE)
-        return if_ge(r, d, one - r, r), if_ge(g, d, one - g, g), if_ge(b, d, one - b, b)
+        one = splat16(ONE)
+        return where_ge(r, d, one - r, r), where_ge(g, d, one - g, g), where_ge(b, d, one - b, b)
     return r, g, b
 
 
-@kernel
-def change(source, source_plane, at, count, into, plane, to, code, fixed, steps, first, last):
-    """`count` pixels from source[at] on through a program, from into[to] on."""
-    for x in range(0, count, LANES):
-        p = at + x
-        r, g, b = load16(source, p), load16(source, source_plane + p), load16(source, 2 * source_plane + p)
-        for step in range(first, last):
-            n = steps[step]
-            r, g, b = through(code[n], fixed[n], r, g, b)
-        store16(into, to + x, r)
-        store16(into, plane + to + x, g)
-        store16(into, 2 * plane + to + x, b)
+load_and_run, run = run_with(apply_instruction, LANES)
 
 
 @kernel
@@ -164,16 +140,12 @@ def keep_mean(fixed, n, mean):
     fixed[n, 1] = int(np.floor(mean * ONE + 0.5))
 
 
-@kernel
-def gray_sum(source, plane, at, rows, stride, inside):
-    """Sum of the gray values of some rows, as float64; inside: 1 for the pixels of a row that count, else 0."""
-    out = 0
-    for start in range(at, at + rows * stride, stride):
-        for x in range(0, stride, LANES):
-            p = start + x
-            gray = gray_of(load16(source, p), load16(source, plane + p), load16(source, 2 * plane + p))
-            out += total16(pair_sums(gray, load16(inside, x)))
-    return out / ONE
+@pasted
+def add_gray(sums, r, g, b, inside):
+    return sums + pair_sums(gray_of(r, g, b), inside)
+
+
+gray_sum = gray_sum_with(zero_sums, add_gray, LANES, 1 / ONE)
 
 
 @kernel
@@ -186,11 +158,7 @@ def finish(source, source_plane, at, count, out, plane, to, scale, bias, code, f
     f0, f1, f2 = splat(scale[0] * unit), splat(scale[1] * unit), splat(scale[2] * unit)
     o0, o1, o2 = splat(bias[0]), splat(bias[1]), splat(bias[2])
     for x in range(0, count, LANES):
-        p = at + x
-        r, g, b = load16(source, p), load16(source, source_plane + p), load16(source, 2 * source_plane + p)
-        for step in range(first, last):
-            n = steps[step]
-            r, g, b = through(code[n], fixed[n], r, g, b)
+        r, g, b = load_and_run(source, source_plane, at + x, code, fixed, steps, first, last)
         write(out, to + x, r, f0, o0)
         write(out, plane + to + x, g, f1, o1)
         write(out, 2 * plane + to + x, b, f2, o2)

@@ -5,19 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ..jit import ONE, ZERO, inlined, kernel
-from ..simd.float32 import (
-    LANES,
-    clamp,
-    load,
-    splat,
-    store,
-    store_bfloat,
-    store_half,
-    store_rgb,
-    stream,
-    stream_bfloat,
-    stream_half,
-)
+from ..simd.common import load, store
+from ..simd.float32 import LANES, clamp, splat, store_bfloat, store_half, store_rgb, stream, stream_bfloat, stream_half
 from ..simd.int16 import ONE as UNIT
 from ..simd.int16 import load_fixed, store_fixed
 

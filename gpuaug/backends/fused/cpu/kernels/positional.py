@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 from ..jit import ONE, kernel
-from ..simd.float32 import LANES, clamp, floor, load, root, splat, store, where_ge
+from ..simd.common import load, store, where_ge
+from ..simd.float32 import LANES, clamp, floor, root, splat
 from ..simd.random import philox, split
 
 

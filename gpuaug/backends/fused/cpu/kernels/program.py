@@ -1,9 +1,10 @@
-"""The steps of a program: the instructions that do something, and where a pass must stop."""
+"""The steps of a program: the instructions that do something, where a pass must stop, and running them on pixels."""
 
 from __future__ import annotations
 
 from ...instructions import IS_BARRIER, IS_POSITIONAL, NOTHING
-from ..jit import kernel
+from ..jit import kernel, pasted
+from ..simd.common import load, store, total
 
 
 @kernel
@@ -31,3 +32,46 @@ def next_positional(code, steps, at, end):
     while at < end and not IS_POSITIONAL[code[steps[at]]]:
         at += 1
     return at
+
+
+def run_with(apply, lanes):
+    """`load_and_run` and `run` for one format of pixels: apply(code, arguments, r, g, b) takes `lanes` of them at a time."""
+
+    @pasted
+    def load_and_run(source, plane, at, code, arg, steps, first, last):
+        """Load a vector of pixels and apply steps first..last-1 to it in registers."""
+        r, g, b = load(source, at), load(source, plane + at), load(source, 2 * plane + at)
+        for step in range(first, last):
+            n = steps[step]
+            r, g, b = apply(code[n], arg[n], r, g, b)
+        return r, g, b
+
+    @kernel
+    def run(source, source_plane, at, count, into, plane, to, code, arg, steps, first, last):
+        """Apply steps first..last-1 to `count` pixels from source[at] on, and write them from into[to] on."""
+        for x in range(0, count, lanes):
+            r, g, b = load_and_run(source, source_plane, at + x, code, arg, steps, first, last)
+            store(into, to + x, r)
+            store(into, plane + to + x, g)
+            store(into, 2 * plane + to + x, b)
+
+    return load_and_run, run
+
+
+def gray_sum_with(zeros, add_gray, lanes, unit):
+    """The kernel that sums gray values of one format, whose pixels are multiples of `unit`."""
+
+    @kernel
+    def gray_sum(source, plane, at, rows, stride, inside):
+        """Sum of the gray values of some rows, as float64; inside: 1 for the pixels of a row that count, else 0."""
+        out = 0.0
+        for start in range(at, at + rows * stride, stride):
+            sums = zeros()
+            for x in range(0, stride, lanes):
+                p = start + x
+                r, g, b = load(source, p), load(source, plane + p), load(source, 2 * plane + p)
+                sums = add_gray(sums, r, g, b, load(inside, x))
+            out += total(sums)
+        return out * unit
+
+    return gray_sum

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from ..jit import ONE, ZERO, inlined, kernel
-from ..simd.float32 import LANES, load, splat, store
-from ..simd.pixels import as_float, multiply_pairs, pick_64, pick_128, pick_any, plus, prefetch
+from ..simd.common import load, store
+from ..simd.float32 import LANES, splat
+from ..simd.pixels import as_float, multiply_pairs, pick_64, pick_128, pick_any, prefetch
 from .output import put, put_fixed, put_out
 
 UNIT = 16384
@@ -137,9 +138,9 @@ def filter_with(pick):
                 for j in range(1, half):
                     near += 2 * step
                     w = load(pairs, j * stride + x)
-                    red = plus(red, multiply_pairs(pick(source, near, i, step), w))
-                    green = plus(green, multiply_pairs(pick(source, near + plane, i, step), w))
-                    blue = plus(blue, multiply_pairs(pick(source, near + 2 * plane, i, step), w))
+                    red = red + multiply_pairs(pick(source, near, i, step), w)
+                    green = green + multiply_pairs(pick(source, near + plane, i, step), w)
+                    blue = blue + multiply_pairs(pick(source, near + 2 * plane, i, step), w)
                 store(ring, to + x, as_float(red))
                 store(ring, to + stride + x, as_float(green))
                 store(ring, to + 2 * stride + x, as_float(blue))

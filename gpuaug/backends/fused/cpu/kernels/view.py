@@ -75,8 +75,9 @@ def view_with(fixed16):
                         )  # fmt: skip
                         continue
                     blurring.down(
-                        image, image_plane, y, height, stride, here, radius, weights[1], blurs.above, blurs.below, strip, plane
-                    )
+                        image, image_plane, y, height, stride, here, radius, weights[1], blurs.above, blurs.below,
+                        strip, plane, 0, scale, bias,
+                    )  # fmt: skip
                 elif from_floats:
                     for r in range(here):
                         n = height - 1 - y - r if flip[1] else y + r
@@ -99,7 +100,7 @@ def view_with(fixed16):
                 if any_program:
                     at_position = next_positional(code, steps, step, end)
                     while at_position < end:
-                        colors.change(pixels, pixels_plane, at, count, strip, plane, 0, code, args, steps, step, at_position)
+                        colors.run(pixels, pixels_plane, at, count, strip, plane, 0, code, args, steps, step, at_position)
                         pixels, pixels_plane, at = strip, plane, 0
                         n = steps[at_position]
                         apply_positional(code[n], arg[n], bits[n], strip, plane, stride, width, here, y, work.spare)
@@ -110,11 +111,11 @@ def view_with(fixed16):
                         pixels, pixels_plane, at, count, out, view_plane, to, scale, bias, code, args, steps, step, end
                     )
                 elif not ends and not next_is_blur:
-                    colors.change(pixels, pixels_plane, at, count, into, image_plane, row, code, args, steps, step, end)
+                    colors.run(pixels, pixels_plane, at, count, into, image_plane, row, code, args, steps, step, end)
                     gray += colors.gray_sum(into, image_plane, row, here, stride, strips.inside)
                 else:
                     if step < end:
-                        colors.change(pixels, pixels_plane, at, count, strip, plane, 0, code, args, steps, step, end)
+                        colors.run(pixels, pixels_plane, at, count, strip, plane, 0, code, args, steps, step, end)
                     if next_is_blur:
                         blurring.across(
                             strip, plane, stride, width, here, next_radius, weights[0], strips.line, blurs.margin,

@@ -93,12 +93,6 @@ def multiply_pairs(typing: Any, a: Any, b: Any) -> Any:
 
 
 @intrinsic
-def plus(typing: Any, a: Any, b: Any) -> Any:
-    """Sum of two vectors of int32."""
-    return indices(indices, indices), lambda context, builder, sig, args: builder.add(*args)
-
-
-@intrinsic
 def as_float(typing: Any, a: Any) -> Any:
     """int32 as float32."""
     return vector(indices), lambda context, builder, sig, args: builder.sitofp(args[0], FLOATS)
