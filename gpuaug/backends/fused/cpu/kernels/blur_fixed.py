@@ -1,19 +1,19 @@
-"""Kernels of `blur` in 16-bit fixed point. Pixels stand less one half here, so that the sum of two fits."""
+"""The kernels of `blur` for 16-bit fixed point, in which pixels are stored minus one half so that a sum of two fits."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from ..jit import inlined, kernel, pasted
+from ..jit import inlined_by_llvm, inlined_by_numba, kernel
 from ..simd.common import store
 from ..simd.int16 import LANES, ONE, splat16
 from . import blur
-from .color_fixed import FRACTION, HALF, write
+from .color_fixed import FRACTION, HALF, write_view
 
 
 @kernel
 def gaussian(sigma, radius, blurs, row):
-    """Half a Gaussian kernel (see `blur.gaussian`) as fractions that add up to 1, the rounding at the centre."""
+    """Like `blur.gaussian`, in multiples of 1/32768 that add up to 1; the centre absorbs the rounding errors."""
     radius = blur.gaussian(sigma, radius, blurs, row)
     left = FRACTION
     for k in range(1, radius + 1):
@@ -23,24 +23,27 @@ def gaussian(sigma, radius, blurs, row):
     return radius
 
 
-@inlined
+@inlined_by_numba
 def half_kernels(blurs):
     """See `blur.half_kernels`."""
     return blurs.half16
 
 
-@pasted
+@inlined_by_llvm
 def minus_half(v):
     return v - splat16(HALF)
 
 
-@pasted
-def put(strip, at, v, factor, term):
+@inlined_by_llvm
+def write_strip(strip, at, v, factor, term):
     store(strip, at, v + splat16(HALF))
 
 
 across = blur.across_with(splat16, LANES, minus_half)
 
-UNIT, ZERO = np.float32(1 / ONE), np.float32(0.5)
-down, down_out = blur.down_with(splat16, LANES, put, UNIT, ZERO), blur.down_with(splat16, LANES, write, UNIT, ZERO)
-"""Into a strip; into the view, past the caches, as x * scale + bias of each channel."""
+UNIT, OFFSET = np.float32(1 / ONE), np.float32(0.5)
+down, down_out = (
+    blur.down_with(splat16, LANES, write_strip, UNIT, OFFSET),
+    blur.down_with(splat16, LANES, write_view, UNIT, OFFSET),
+)
+"""`down` writes a strip. `down_out` writes the view past the caches, each channel as x * scale + bias."""

@@ -1,6 +1,7 @@
-"""Kernels of `color` in 16-bit fixed point, for programs whose values stay in [0, 1]: see `simd.int16`.
+"""Colour instructions in 16-bit fixed point (see `simd.int16`), for programs whose values stay in [0, 1].
 
-Twice the pixels a register and half the bytes a buffer; the rounding of an instruction is at most 1e-4.
+Compared with float32, a register holds twice the pixels and a buffer takes half the bytes. An instruction rounds by at most
+1e-4.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from ...instructions import (
     SATURATION,
     SOLARIZE,
 )
-from ..jit import kernel, pasted
+from ..jit import inlined_by_llvm, kernel
 from ..simd.common import absolute, maximum, minimum, where_ge
 from ..simd.float32 import splat, stream
 from ..simd.int16 import LANES, ONE, add_capped, as_floats, pair_sums, shift_right, splat16, zero_sums
 from .program import gray_sum_with, run_with
 
 FRACTION = 32768
-"""The integer that stands for 1 in a factor; 32767 is the most there is."""
+"""The integer that stands for 1 in a factor. The largest that fits is 32767, so factors are below 1."""
 
 HALF = ONE // 2
 RED, GREEN, BLUE = (round(weight * FRACTION) for weight in GRAY_WEIGHTS)
@@ -38,25 +39,25 @@ def fraction(x):
 
 @kernel
 def fits(code, arg, steps, count):
-    """Whether a program can be done in fixed point."""
+    """Whether a program can run in fixed point."""
     for k in range(count):
-        what, f = code[steps[k]], arg[steps[k], 0]
-        if not IN_FIXED16[what] or (HAS_FACTOR[what] and f > 2):  # factors stand as f - 1
+        instruction, f = code[steps[k]], arg[steps[k], 0]
+        if not IN_FIXED16[instruction] or (HAS_FACTOR[instruction] and f > 2):  # factors are stored as f - 1, at most 1
             return False
     return True
 
 
 @kernel
-def arguments(code, arg, steps, count, fixed):
-    """The arguments as integers: a factor minus 1; a threshold; of a hue, thirds of a turn and half the sixths beyond."""
+def prepare_arguments(code, arg, steps, count, fixed):
+    """Arguments as integers: a factor minus 1; a threshold; for a hue, whole thirds of a turn and half the remaining sixths."""
     for k in range(count):
         n = steps[k]
-        what, f = code[n], arg[n, 0]
-        if HAS_FACTOR[what]:
+        instruction, f = code[n], arg[n, 0]
+        if HAS_FACTOR[instruction]:
             fixed[n, 0] = fraction(f - 1.0)
-        elif what == SOLARIZE:
+        elif instruction == SOLARIZE:
             fixed[n, 0] = int(np.floor(f * ONE + 0.5))
-        elif what == HUE:
+        elif instruction == HUE:
             sixths = 6.0 * (f + 1.0 if f < 0 else f)
             thirds = int(sixths * 0.5)
             fixed[n, 0] = thirds % 3
@@ -64,28 +65,28 @@ def arguments(code, arg, steps, count, fixed):
     return fixed
 
 
-@pasted
+@inlined_by_llvm
 def clamp(v):
     return minimum(maximum(v, splat16(0)), splat16(ONE))
 
 
-@pasted
+@inlined_by_llvm
 def gray_of(r, g, b):
     return r * splat16(RED) + g * splat16(GREEN) + b * splat16(BLUE)
 
 
-@pasted
+@inlined_by_llvm
 def toward(v, centre, d):
     """centre + (v - centre) * (1 + d), in [0, 1]."""
     return clamp(add_capped(v, (v - centre) * d))
 
 
-@pasted
+@inlined_by_llvm
 def hue(r, g, b, thirds, beyond):
-    """See `color.hue`. Thirds of a turn exchange channels; what is left of the shift is in [0, 2) sixths.
+    """Shift the hue as `color.hue` does. Whole thirds of a turn permute the channels; [0, 2) sixths of a turn remain.
 
-    Hues stand in sixths of a turn times the chroma, from -3 to 3 with green at 0, at half the pixels' scale so that four
-    chromas fit into sixteen bits.
+    Hues are in sixths of a turn times the chroma, from -3 to 3 with green at 0, and at half the scale of pixels, so that four
+    times the chroma fits into 16 bits.
     """
     if thirds == 1:
         r, g, b = b, r, g
@@ -107,25 +108,25 @@ def hue(r, g, b, thirds, beyond):
     return low + red + red, low + green + green, low + blue + blue
 
 
-@pasted
-def apply_instruction(what, fixed, r, g, b):
-    """Thirty-two pixels through one instruction. CONTRAST has, put there once it is known, the mean as its second argument."""
+@inlined_by_llvm
+def apply_instruction(instruction, fixed, r, g, b):
+    """Apply one instruction to 32 pixels. The second argument of CONTRAST is the mean, filled in once it is known."""
     d = splat16(fixed[0])
-    if what == BRIGHTNESS:
+    if instruction == BRIGHTNESS:
         zero = splat16(0)
         return toward(r, zero, d), toward(g, zero, d), toward(b, zero, d)
-    if what == CONTRAST:
+    if instruction == CONTRAST:
         mean = splat16(fixed[1])
         return toward(r, mean, d), toward(g, mean, d), toward(b, mean, d)
-    if what == SATURATION:
+    if instruction == SATURATION:
         gray = gray_of(r, g, b)
         return toward(r, gray, d), toward(g, gray, d), toward(b, gray, d)
-    if what == HUE:
+    if instruction == HUE:
         return hue(r, g, b, fixed[0], fixed[1])
-    if what == GRAY:
+    if instruction == GRAY:
         gray = gray_of(r, g, b)
         return gray, gray, gray
-    if what == SOLARIZE:
+    if instruction == SOLARIZE:
         one = splat16(ONE)
         return where_ge(r, d, one - r, r), where_ge(g, d, one - g, g), where_ge(b, d, one - b, b)
     return r, g, b
@@ -135,12 +136,12 @@ load_and_run, run = run_with(apply_instruction, LANES)
 
 
 @kernel
-def keep_mean(fixed, n, mean):
-    """Give the contrast in column n the mean gray value."""
+def set_contrast_mean(fixed, n, mean):
+    """Set the second argument of the contrast in column n: the mean gray value."""
     fixed[n, 1] = int(np.floor(mean * ONE + 0.5))
 
 
-@pasted
+@inlined_by_llvm
 def add_gray(sums, r, g, b, inside):
     return sums + pair_sums(gray_of(r, g, b), inside)
 
@@ -149,23 +150,23 @@ gray_sum = gray_sum_with(zero_sums, add_gray, LANES, 1 / ONE)
 
 
 @kernel
-def finish(source, source_plane, at, count, out, plane, to, scale, bias, code, fixed, steps, first, last):
-    """The same as `change` into the view, past the caches, as x * scale + bias of each channel.
+def run_into_view(source, source_plane, at, count, out, plane, to, scale, bias, code, fixed, steps, first, last):
+    """Like `run`, but write the view past the caches, each channel as x * scale + bias.
 
-    In float32 this takes 15 % longer than to write a strip first, on a processor with AVX2.
+    There is no float32 version: on a processor with AVX2 it took 15 % longer than writing a strip first.
     """
     unit = np.float32(1 / ONE)
     f0, f1, f2 = splat(scale[0] * unit), splat(scale[1] * unit), splat(scale[2] * unit)
     o0, o1, o2 = splat(bias[0]), splat(bias[1]), splat(bias[2])
     for x in range(0, count, LANES):
         r, g, b = load_and_run(source, source_plane, at + x, code, fixed, steps, first, last)
-        write(out, to + x, r, f0, o0)
-        write(out, plane + to + x, g, f1, o1)
-        write(out, 2 * plane + to + x, b, f2, o2)
+        write_view(out, to + x, r, f0, o0)
+        write_view(out, plane + to + x, g, f1, o1)
+        write_view(out, 2 * plane + to + x, b, f2, o2)
 
 
-@pasted
-def write(out, at, v, f, o):
+@inlined_by_llvm
+def write_view(out, at, v, f, o):
     low, high = as_floats(v)
     stream(out, at, low * f + o)
     stream(out, at + 16, high * f + o)

@@ -1,15 +1,18 @@
-"""The steps of a program: the instructions that do something, where a pass must stop, and running them on pixels."""
+"""Steps of a program: finding them, finding where a pass must end, and running them on pixels.
+
+A step is the column of an instruction that is not NOTHING.
+"""
 
 from __future__ import annotations
 
 from ...instructions import IS_BARRIER, IS_POSITIONAL, NOTHING
-from ..jit import kernel, pasted
+from ..jit import inlined_by_llvm, kernel
 from ..simd.common import load, store, total
 
 
 @kernel
 def compact(code, steps):
-    """The instructions that do something, into steps; returns how many."""
+    """Write the columns of all instructions that are not NOTHING into `steps`, and return how many there are."""
     count = 0
     for n in range(code.shape[0]):
         if code[n] != NOTHING:
@@ -20,7 +23,7 @@ def compact(code, steps):
 
 @kernel
 def next_barrier(code, steps, at, count):
-    """The first step from `at` on that needs more than its own pixels; `count` where there is none."""
+    """The first step from `at` on that is a barrier; `count` if there is none."""
     while at < count and not IS_BARRIER[code[steps[at]]]:
         at += 1
     return at
@@ -28,18 +31,18 @@ def next_barrier(code, steps, at, count):
 
 @kernel
 def next_positional(code, steps, at, end):
-    """The first step from `at` on that depends on where a pixel is; `end` where there is none before it."""
+    """The first step from `at` on that depends on the position of a pixel; `end` if there is none before it."""
     while at < end and not IS_POSITIONAL[code[steps[at]]]:
         at += 1
     return at
 
 
 def run_with(apply, lanes):
-    """`load_and_run` and `run` for one format of pixels: apply(code, arguments, r, g, b) takes `lanes` of them at a time."""
+    """Make `load_and_run` and `run` for one pixel format; apply(code, arguments, r, g, b) takes `lanes` pixels at a time."""
 
-    @pasted
+    @inlined_by_llvm
     def load_and_run(source, plane, at, code, arg, steps, first, last):
-        """Load a vector of pixels and apply steps first..last-1 to it in registers."""
+        """Load a vector of pixels and apply steps first..last-1 to it."""
         r, g, b = load(source, at), load(source, plane + at), load(source, 2 * plane + at)
         for step in range(first, last):
             n = steps[step]
@@ -48,7 +51,7 @@ def run_with(apply, lanes):
 
     @kernel
     def run(source, source_plane, at, count, into, plane, to, code, arg, steps, first, last):
-        """Apply steps first..last-1 to `count` pixels from source[at] on, and write them from into[to] on."""
+        """Apply steps first..last-1 to the `count` pixels from source[at] on, and write them from into[to] on."""
         for x in range(0, count, lanes):
             r, g, b = load_and_run(source, source_plane, at + x, code, arg, steps, first, last)
             store(into, to + x, r)
@@ -59,11 +62,11 @@ def run_with(apply, lanes):
 
 
 def gray_sum_with(zeros, add_gray, lanes, unit):
-    """The kernel that sums gray values of one format, whose pixels are multiples of `unit`."""
+    """Make the kernel that sums gray values, for one pixel format, in which pixels are stored as multiples of `unit`."""
 
     @kernel
     def gray_sum(source, plane, at, rows, stride, inside):
-        """Sum of the gray values of some rows, as float64; inside: 1 for the pixels of a row that count, else 0."""
+        """Sum of the gray values of some rows, as float64. inside: 1 for the pixels of a row, 0 for its padding."""
         out = 0.0
         for start in range(at, at + rows * stride, stride):
             sums = zeros()

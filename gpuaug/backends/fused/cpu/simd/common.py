@@ -1,6 +1,6 @@
-"""What vectors of float32, int32 and int16 have in common: loads, stores, sums, the smaller, the larger, and choices.
+"""Operations that vectors of float32, int32 and int16 share: loads, stores, sums, minimum, maximum, choices.
 
-Numba picks the LLVM instruction by the type of the vector or of the array, so one kernel can be compiled for several.
+The LLVM instruction follows from the type of the vector or of the array, so one kernel can be compiled for several types.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def absolute(typing: Any, a: Any) -> Any:
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         if a == vector:
             return call(builder, "llvm.fabs.v16f32", FLOATS, args)
-        wraps = ir.Constant(ir.IntType(1), 0)  # what the least number does, instead of being undefined
+        wraps = ir.Constant(ir.IntType(1), 0)  # the least int16 has no absolute value and wraps
         return call(builder, "llvm.abs.v32i16", LLVM_TYPES[a], [*args, wraps])
 
     return a(a), generate

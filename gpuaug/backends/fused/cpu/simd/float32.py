@@ -1,4 +1,4 @@
-"""Sixteen float32 at a time: arithmetic, and moves to and from arrays."""
+"""Operations on vectors of sixteen float32: arithmetic, rounding to 16 bits, and stores past the caches."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from ..jit import ONE, ZERO, pasted
+from ..jit import ONE, ZERO, inlined_by_llvm
 from .common import maximum, minimum
 from .llvm import FAST_MATH, FLOATS, I16, I32, INTS, LANES, address, call, define_operator, every, in_every_lane, vector
 
@@ -20,17 +20,17 @@ define_operator(operator.truediv, vector, lambda builder, a, b: builder.fdiv(a, 
 
 @intrinsic
 def stream(typing: Any, array: Any, index: Any, value: Any) -> Any:
-    """Write sixteen elements at a multiple of 64 bytes, past the caches: they are not read again soon."""
+    """Write sixteen elements at a multiple of 64 bytes, past the caches, since they are not read again soon."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return _write(context, builder, sig, args, args[2], align=64, lasting=False)
+        return _write(context, builder, sig, args, args[2], align=64, nontemporal=True)
 
     return types.void(array, index, value), generate
 
 
 @intrinsic
 def splat(typing: Any, x: Any) -> Any:
-    """A vector of sixteen times x."""
+    """A vector with x in all sixteen lanes."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return in_every_lane(builder, context.cast(builder, args[0], sig.args[0], types.float32), FLOATS)
@@ -49,15 +49,15 @@ floor = _elementwise("llvm.floor.v16f32")
 root = _elementwise("llvm.sqrt.v16f32")
 
 
-@pasted
+@inlined_by_llvm
 def clamp(v):
     return minimum(maximum(v, splat(ZERO)), splat(ONE))
 
 
-def _write(context: Any, builder: Any, sig: Any, args: Any, value: Any, align: int, lasting: bool) -> Any:
-    """Store a vector at a multiple of `align` bytes; past the caches unless `lasting`."""
+def _write(context: Any, builder: Any, sig: Any, args: Any, value: Any, align: int, nontemporal: bool) -> Any:
+    """Store a vector at a multiple of `align` bytes, past the caches if `nontemporal`."""
     made = builder.store(value, address(context, builder, sig, args, value.type), align=align)
-    if not lasting:
+    if nontemporal:
         made.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(I32, 1)]))
     return context.get_dummy_value()
 
@@ -73,10 +73,10 @@ def _bfloat(builder: Any, value: Any) -> Any:
     return builder.trunc(rounded, ir.VectorType(I16, LANES))
 
 
-def _narrowing(narrow: Callable[[Any, Any], Any], lasting: bool) -> Any:
+def _narrowing(narrow: Callable[[Any, Any], Any], nontemporal: bool) -> Any:
     def store(typing: Any, array: Any, index: Any, value: Any) -> Any:
         def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            return _write(context, builder, sig, args, narrow(builder, args[2]), 2 if lasting else 32, lasting)
+            return _write(context, builder, sig, args, narrow(builder, args[2]), 32 if nontemporal else 2, nontemporal)
 
         return types.void(array, index, value), generate
 
@@ -84,8 +84,8 @@ def _narrowing(narrow: Callable[[Any, Any], Any], lasting: bool) -> Any:
 
 
 # Round sixteen elements to the nearest float16 or bfloat16, ties to even, and write their bits into a uint16 array.
-store_half, stream_half = _narrowing(_half, True), _narrowing(_half, False)
-store_bfloat, stream_bfloat = _narrowing(_bfloat, True), _narrowing(_bfloat, False)
+store_half, stream_half = _narrowing(_half, False), _narrowing(_half, True)
+store_bfloat, stream_bfloat = _narrowing(_bfloat, False), _narrowing(_bfloat, True)
 
 
 @intrinsic

@@ -1,7 +1,7 @@
-"""Thirty-two 16-bit fixed-point numbers at a time, beside the sixteen float32 of `float32`: twice the lanes a register.
+"""Operations on vectors of thirty-two 16-bit fixed-point numbers, twice as many per register as of float32.
 
-A number x stands as round(16384 x), which holds [-2, 2). Sums and differences wrap, `a * b` is the rounded product with a
-fraction b that stands as round(32768 b).
+A number x is stored as round(16384 x), which covers [-2, 2). Sums and differences wrap. In `a * b`, b is a fraction stored as
+round(32768 b), and the product is rounded.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _WIDE = ir.VectorType(I32, LANES)
 def _product(builder: Any, a: Any, b: Any) -> Any:
     if permutes_bytes():
         return call(builder, "llvm.x86.avx512.pmul.hr.sw.512", SHORTS, [a, b])
-    # Written the way in which LLVM knows the instruction of SSSE3 and AVX2.
+    # LLVM recognizes this form as the instruction of SSSE3 and AVX2.
     product = builder.mul(builder.sext(a, _WIDE), builder.sext(b, _WIDE))
     one = every(1, _WIDE)
     rounded = builder.lshr(builder.add(builder.lshr(product, every(14, _WIDE)), one), one)
@@ -53,13 +53,13 @@ define_operator(operator.mul, shorts, _product)
 
 @intrinsic
 def add_capped(typing: Any, a: Any, b: Any) -> Any:
-    """A sum that stays at the end of the range instead of wrapping."""
+    """A sum that saturates instead of wrapping."""
     return shorts(a, b), lambda context, builder, sig, args: call(builder, "llvm.sadd.sat.v32i16", SHORTS, args)
 
 
 @intrinsic
 def splat16(typing: Any, x: Any) -> Any:
-    """A vector of thirty-two times the integer x."""
+    """A vector with the integer x in all thirty-two lanes."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         word = context.cast(builder, args[0], sig.args[0], types.int32)
@@ -81,13 +81,13 @@ def shift_right(typing: Any, a: Any, bits: Any) -> Any:
 
 @intrinsic
 def zero_sums(typing: Any) -> Any:
-    """Sixteen int32 zeros, to which `pair_sums` are added."""
+    """Sixteen int32 zeros, from which a sum of `pair_sums` starts."""
     return indices(), lambda context, builder, sig, args: every(0)
 
 
 @intrinsic
 def pair_sums(typing: Any, a: Any, b: Any) -> Any:
-    """Sixteen int32: the sums of the products of neighbouring lanes."""
+    """Sixteen int32: the products of the lanes, added in neighbouring pairs."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         if permutes_bytes():
@@ -103,7 +103,7 @@ def pair_sums(typing: Any, a: Any, b: Any) -> Any:
 
 @intrinsic
 def load_fixed(typing: Any, array: Any, index: Any) -> Any:
-    """Sixteen fixed-point numbers as float32 multiples of 1/16384: what stands in the array."""
+    """Sixteen fixed-point numbers of an array as float32, in units of 1/16384."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         narrow = builder.load(address(context, builder, sig, args, HALFSHORTS), align=2)
@@ -114,7 +114,7 @@ def load_fixed(typing: Any, array: Any, index: Any) -> Any:
 
 @intrinsic
 def as_floats(typing: Any, a: Any) -> Any:
-    """The lower and the upper sixteen as float32 multiples of 1/16384."""
+    """The lower and the upper sixteen numbers as float32, in units of 1/16384."""
     result = types.UniTuple(vector, 2)
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -132,7 +132,7 @@ def store_fixed(typing: Any, array: Any, index: Any, value: Any) -> Any:
     """Write sixteen float32 in [0, 1], rounded to fixed point."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        # Added to 1.5 * 2^23, a small number leaves its rounded value in the lowest bits.
+        # Adding 1.5 * 2^23 to a small number leaves the rounded number in the lowest bits.
         scaled = builder.fmul(args[2], ir.Constant(FLOATS, [float(ONE)] * 16), flags=("contract",))
         moved = builder.fadd(scaled, ir.Constant(FLOATS, [12582912.0] * 16), flags=("contract",))
         narrow = builder.trunc(builder.bitcast(moved, INTS), HALFSHORTS)

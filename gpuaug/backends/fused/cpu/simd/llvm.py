@@ -1,4 +1,4 @@
-"""LLVM types, constants and calls that the vectors are made of."""
+"""LLVM types, constants and calls from which the vector operations are built."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ F32, I8, I16, I32, I64 = ir.FloatType(), *(ir.IntType(bits) for bits in (8, 16, 
 FLOATS = ir.VectorType(F32, LANES)
 INTS = ir.VectorType(I32, LANES)
 SHORTS = ir.VectorType(I16, 2 * LANES)
-# Products may be fused into sums and -0 may become 0; infinities and NaN keep their meaning.
+# A product and a sum may become one fused operation, and -0 may become 0. Infinities and NaN keep their meaning.
 FAST_MATH = ("contract", "nsz")
 
 
@@ -55,7 +55,7 @@ def in_every_lane(builder: Any, value: Any, kind: ir.VectorType = INTS) -> Any:
 
 @cache
 def permutes_bytes() -> bool:
-    """Whether the code that Numba makes may use AVX-512's permutation of 64 bytes (VBMI: Ice Lake, Zen 4 and later)."""
+    """Whether Numba's target has AVX-512's permutation of 64 bytes (VBMI: Ice Lake, Zen 4 and later)."""
     if config.CPU_FEATURES is not None:
         return "+avx512vbmi" in config.CPU_FEATURES and "+avx512bw" in config.CPU_FEATURES
     host = llvm.get_host_cpu_features()
