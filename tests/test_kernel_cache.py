@@ -1,4 +1,4 @@
-"""The compiled CPU kernels: made once a machine and version, by one process; in memory where there is no folder for them."""
+"""The CPU kernels are compiled once per machine and version, by one process; in memory if there is no folder for them."""
 
 import ast
 import logging
@@ -28,12 +28,12 @@ def double(x):
 
 
 def made(place):
-    """A function kept in a folder, as a new process has it."""
+    """A function that is cached in a folder, as a new process would load it."""
     return cached(njit(double), [place])
 
 
 def compiled(dispatcher):
-    """How often a function was compiled, rather than read from disk."""
+    """How often a function was compiled instead of read from disk."""
     return sum(dispatcher.stats.cache_misses.values())
 
 
@@ -50,7 +50,7 @@ def test_a_function_is_compiled_once_and_then_read(tmp_path):
 
 
 def test_every_source_of_the_kernels_names_the_folder(tmp_path):
-    """Constants of instructions.py are part of the machine code; neither the tables of plan.py nor Triton's kernels are."""
+    """The machine code contains the constants of instructions.py, but nothing of plan.py or of Triton's kernels."""
     shutil.copytree(REPOSITORY / "gpuaug", tmp_path / "gpuaug", ignore=shutil.ignore_patterns("__pycache__"))
     code = """
         from pathlib import Path
@@ -76,7 +76,7 @@ def test_every_source_of_the_kernels_names_the_folder(tmp_path):
 
 
 def test_the_kernels_import_nothing_else():
-    """So that what names the folder is all that the kernels follow from."""
+    """So the hash that names the folder covers everything that determines the kernels."""
     for folder in (FUSED / "cpu" / "kernels", FUSED / "cpu" / "simd"):
         for file in folder.glob("*.py"):
             for node in ast.walk(ast.parse(file.read_text())):
@@ -232,19 +232,19 @@ def test_the_next_place_is_taken_where_one_cannot_be_written(tmp_path):
 
 
 def test_kernels_that_somebody_else_has_made_are_read_where_they_lie(tmp_path, monkeypatch):
-    """As a user reads what came with a read-only install."""
+    """As for a user of a read-only installation."""
     made(tmp_path)(3)
     monkeypatch.setattr(cache.os, "access", lambda path, mode: False)
     dispatcher = cached(njit(double), [tmp_path, tmp_path / "other"])
     assert not cache_of(dispatcher).writable
     assert dispatcher(3) == 6
     assert compiled(dispatcher) == 0
-    assert dispatcher(3.0) == 6  # of another type: compiled, and not kept
+    assert dispatcher(3.0) == 6  # of another type: compiled, but not kept
     assert compiled(made(tmp_path)) == 0
 
 
 def test_the_processor_names_the_folder(monkeypatch):
-    """Machines of several kinds may share a home."""
+    """Machines with different processors may share a home folder."""
     here = version()
     monkeypatch.setattr(cache.CONFIG, "CPU_NAME", "nocona")
     assert version() != here

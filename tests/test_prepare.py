@@ -1,4 +1,4 @@
-"""Kernels are compiled before the clock of a batch runs, and beforehand for every view."""
+"""Kernels are compiled before the timeout of a batch starts, and once for all views."""
 
 import threading
 import time
@@ -12,12 +12,12 @@ from gpuaug.backends.fused.cpu import compilation, launch
 from gpuaug.backends.fused.cpu.kernels import views
 
 SLOW = 3.0
-"""Seconds that the first call of the kernels is made to take."""
+"""Seconds that the first call of the kernels is made to last."""
 
 
 @pytest.fixture
 def fresh(monkeypatch):
-    """A process in which nothing has been compiled: the first call of the kernels takes long. Times of all calls."""
+    """Act as if nothing had been compiled: the first call of the kernels takes long. Returns the times of all calls."""
     kernel, calls = views.make_views, []
 
     def make_views(*arguments):

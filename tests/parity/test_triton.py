@@ -1,4 +1,4 @@
-"""The Triton kernels against the truth, in Triton's interpreter and on a CUDA device where there is one; and the host side."""
+"""Compares the Triton kernels with the truth, in Triton's interpreter and on a CUDA device if there is one."""
 
 import json
 import os
@@ -23,7 +23,7 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a C
 
 @pytest.fixture(scope="module")
 def interpreted():
-    """Results of every case in the interpreter: one process for all, since starting one takes seconds."""
+    """Results of all cases in the interpreter. One process runs them all, since starting one takes seconds."""
     path = os.pathsep.join([str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": path}
     command = [sys.executable, "-m", "parity.triton_interpreter"]
@@ -33,7 +33,7 @@ def interpreted():
 
 
 def limits(case):
-    # Scratch of narrow views is rounded, which instructions after it amplify.
+    # Scratch of 16-bit views is rounded, and later instructions amplify the rounding.
     return (NARROW, 10 * MEAN) if "float16" in case else (LARGEST, MEAN)
 
 
@@ -60,7 +60,7 @@ def test_a_view_equals_the_truth_on_the_device(case):
 
 
 def stage(seed):
-    """A strong view of 224 x 224 of the small photographs: images on the device, steps, tables."""
+    """SimCLR views of 224 x 224 of the small photographs: images on the device, steps, tables."""
     steps = gpuaug.policy("simclr").views[0].steps
     draws = gpuaug.sample(gpuaug.policy("simclr"), range(len(photos())), seed=seed)
     return photos().to("cuda"), steps, plan.tables(photos(), steps, draws.tables[0])
@@ -92,7 +92,7 @@ def test_a_second_stream_makes_the_same_view():
 
 @needs_cuda
 def test_a_graph_makes_the_views_of_other_draws():
-    """Also of draws that need fewer launches than the graph has."""
+    """Some of these draws need fewer launches than the graph has."""
     images, steps, tables = stage(0)
     recorded = cuda.Recorded(images, steps, tables, torch.bfloat16, torch.contiguous_format)
     for seed in range(5):
@@ -126,7 +126,7 @@ def test_an_image_without_contrast_waits_for_the_level_of_the_blur():
 
 @pytest.mark.parametrize("name", gpuaug.policies)
 def test_the_levels_of_the_ops_suffice_for_any_draws(name):
-    """A graph captured for the ops can run every batch; a batch never needs more launches."""
+    """A graph that was captured for the ops can run every batch; no batch needs more launches."""
     for view in gpuaug.policy(name).views:
         policy = gpuaug.Policy(view)
         for seed in range(5):

@@ -1,8 +1,9 @@
-"""The Triton kernels against the truth, on small images: cases for `test_triton`, and a command that runs them all on the CPU.
+"""Compares the Triton kernels with the truth on small images: cases for `test_triton`, and a command that runs all on the CPU.
 
     TRITON_INTERPRET=1 python -m parity.triton_interpreter
 
-Triton reads that variable when it is imported, so tests run this in a process of its own. It prints one line of JSON a case.
+Triton reads this variable when it is imported, so tests run the command in a process of its own. It prints one line of JSON per
+case.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ from gpuaug.ops import Op, OpDraws
 from .cases import MAPS, NUDGE, TRUTH, as_tensor, jumps, photographs, tables
 
 LARGEST, MEAN = 2e-4, 2e-5
-"""Errors that are allowed, for pixel values in [0, 1]; half of the first is what a blur may cut off."""
+"""Errors that are allowed, for pixel values in [0, 1]. Half of the first allows for the tails that a blur cuts off."""
 
 NARROW = 1e-3
-"""The same, largest, of bfloat16 and float16, beyond their own rounding: scratch is rounded to 1/32767."""
+"""Largest error that is allowed for bfloat16 and float16 beyond their own rounding, since scratch is rounded to 1/32767."""
 
 Result = dict[str, float]
-"""largest: error, mean: error; on the pixels that are compared, see `cases.compare`. exempt: share of the others."""
+"""largest and mean: errors of the pixels that are compared, see `cases.compare`. exempt: share of the other pixels."""
 
 
 def noise(height: int, width: int) -> np.ndarray[Any, Any]:
@@ -40,7 +41,7 @@ def noise(height: int, width: int) -> np.ndarray[Any, Any]:
 
 @cache
 def photos() -> Images:
-    """Pieces of two photographs, and stripes of one pixel and a flat image between them."""
+    """Pieces of two photographs, between them stripes one pixel wide and a flat image."""
     astronaut, coffee = photographs()[:2]
     stripes = np.broadcast_to((np.arange(25) % 2 * 255)[None, :, None], (31, 25, 3)).astype(np.uint8)
     flat = np.full((20, 28, 3), (30, 120, 120), np.uint8)
@@ -49,13 +50,13 @@ def photos() -> Images:
 
 @cache
 def ragged() -> Images:
-    """One pixel, a line of pixels, strong shrinking, enlarging, and one pixel again where the memory ends."""
+    """A photograph, one pixel, a line of pixels, images to shrink ten times and to enlarge, and one pixel where memory ends."""
     return Images.from_list([photographs()[0][:50, :70], noise(1, 1), noise(40, 1), noise(300, 20), noise(8, 8), noise(1, 1)])
 
 
 @cache
 def floats() -> torch.Tensor:
-    """Four float32 images (4, 3, 34, 30), which take two tiles each."""
+    """Four float32 images (4, 3, 34, 30), each two tiles high."""
     parts = [photographs()[0][10:44, 40:70], photographs()[3][:34, :30], noise(34, 30), np.full((34, 30, 3), 128, np.uint8)]
     return torch.from_numpy(np.stack(parts)).permute(0, 3, 1, 2).float() / 255
 
@@ -90,7 +91,7 @@ def compare(
     return {"largest": float(kept.max()), "mean": float(kept.mean()), "exempt": float(out.float().mean())}
 
 
-# Kinds of case: each gives a result on a device.
+# Kinds of case; each returns its result on a device.
 
 
 def alone(op: Op, device: str) -> Result:
@@ -111,13 +112,13 @@ CROPS: dict[str, tuple[Op, ...]] = {
 
 
 def crop(ops: Sequence[Op], device: str) -> Result:
-    """Ragged images to a view of two tiles; one of 8 x 8 is enlarged, one of 300 x 20 shrunk ten times."""
+    """Images of different sizes to a view of two tiles. One of 8 x 8 is enlarged, one of 300 x 20 is shrunk ten times."""
     steps, draws = tables(ops, len(ragged()), (30, 40))
     return compare(ragged(), steps, draws, device)
 
 
 def at_every_border(device: str) -> Result:
-    """Crops of nine places that reach beyond the image on the left, on the right, above and below."""
+    """Crops at nine positions, which reach beyond the image on the left, on the right, above and below."""
     images = Images.from_list([noise(20, 26)] * 9)
     steps, draws = tables([gpuaug.RandomCrop(padding=12, pad_if_needed=True), gpuaug.RandomHorizontalFlip()], 9, 24)
     share = np.array([0, 0.5, 0.999], dtype=np.float32)
@@ -126,7 +127,7 @@ def at_every_border(device: str) -> Result:
 
 
 def beyond_every_border(device: str) -> Result:
-    """Crops that lie wholly in the padding, touch the image by a corner, or show it."""
+    """Crops that lie wholly in the padding, touch a corner of the image, or show the image."""
     images = Images.from_list([noise(20, 26)] * 25)
     steps, draws = tables([gpuaug.RandomCrop(padding=30), gpuaug.RandomHorizontalFlip()], 25, 24)
     share = np.linspace(0, 0.999, 5, dtype=np.float32)
@@ -142,7 +143,7 @@ def named(name: str, device: str) -> Result:
 
 @cache
 def kinds(views: tuple[View, ...], device: str) -> Result:
-    """The worst of every kind of view; some policies share theirs."""
+    """The worst result over all kinds of view; cached, since some policies have the same views."""
     draws = gpuaug.sample(Policy(*views), range(len(photos())), seed=7)
     groups = groupby(zip(views, draws.tables, strict=True), key=lambda pair: pair[0])
     rows = [compare(photos(), view.steps, next(group)[1], device) for view, group in groups]
@@ -156,7 +157,7 @@ def strong(height: int, width: int, *more: Op) -> Policy:
 
 
 def several_tiles(dtype: torch.dtype, memory_format: torch.memory_format, size: tuple[int, int], device: str) -> Result:
-    """Contrast and blur over two or six tiles, at a size that is no multiple of a tile's."""
+    """Contrast and blur over two or six tiles, at a size that is not a multiple of the tile."""
     policy = strong(*size, gpuaug.RandomSolarize(p=0.5))
     images = Images.from_list([photos()[0], photos()[3]])
     draws = gpuaug.sample(policy, range(len(images)), seed=1)
@@ -164,7 +165,7 @@ def several_tiles(dtype: torch.dtype, memory_format: torch.memory_format, size: 
 
 
 def two_of_each(device: str) -> Result:
-    """Three jitters, two blurs and a Normalize among them: more barriers than any named policy has."""
+    """Three jitters and two blurs with a Normalize in between: more barriers than any named policy has."""
     jitter, blur = gpuaug.ColorJitter(contrast=0.5, p=0.6), gpuaug.GaussianBlur((5, 9), (0.3, 3.0), p=0.6)
     ops = (gpuaug.Resize(), jitter, jitter, blur, gpuaug.RandomInvert(), gpuaug.Normalize(), blur, jitter)
     steps, draws = tables(ops, len(photos()), 20)
@@ -172,7 +173,7 @@ def two_of_each(device: str) -> Result:
 
 
 def batch_does_not_matter(device: str) -> Result:
-    """An image's view is the same bits alone and in a batch, though another's noise makes the batch's scratch float32."""
+    """An image's view has the same bits alone and in a batch, even if the noise of another image makes the scratch float32."""
     policy = strong(20, 40, gpuaug.GaussianNoise(sigma=3.0, clip=False, p=0.5), gpuaug.GaussianBlur(3, p=0.5))
     draws = gpuaug.sample(policy, range(len(photos())), seed=5)
 
@@ -187,7 +188,7 @@ def batch_does_not_matter(device: str) -> Result:
 
 
 def anywhere_in_memory(device: str) -> Result:
-    """Images whose bytes do not begin at a multiple of four: part of a larger buffer."""
+    """Images in a part of a larger buffer that does not begin at a multiple of four bytes."""
     whole = photos().to(device)
     part = Images(whole.buffer[int(whole.offsets[1]) :], whole.shapes[1:])
     assert part.buffer.data_ptr() % 4
@@ -196,7 +197,7 @@ def anywhere_in_memory(device: str) -> Result:
 
 
 def apart_in_memory(planar: bool, device: str) -> Result:
-    """Images in a buffer that holds more, in another order, by rows or by planes: to the bit, the views of packed ones."""
+    """Images with gaps between them and in another order, interleaved or planar, give the same bits as packed images."""
     gap, parts, starts, at = 50, [], [], 0
     for image in reversed(list(photos())):
         parts += [torch.arange(gap, dtype=torch.uint8), (image.permute(2, 0, 1) if planar else image).reshape(-1)]
