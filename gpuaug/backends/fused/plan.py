@@ -64,7 +64,6 @@ class Tables:
         scale: (3,) factor by which each channel is multiplied at the end.
         bias: (3,) term that is then added to each channel.
         radius: Largest radius of any blur, in pixels.
-        blurs: Most blurs that a program may have.
     """
 
     size: Size
@@ -76,7 +75,6 @@ class Tables:
     scale: npt.NDArray[np.float32]
     bias: npt.NDArray[np.float32]
     radius: int
-    blurs: int
 
 
 def take(steps: Sequence[Op], given: Given) -> int:
@@ -95,12 +93,12 @@ def take(steps: Sequence[Op], given: Given) -> int:
     n = geometry_length(steps) if given == "images" else 0
     if given == "ragged" or (given == "images" and n == 0):
         return 0
-    placed = False  # whether a step so far depends on the position of a pixel
+    positional = False  # whether some step so far depends on the position of a pixel
     for step in steps[n:]:
         flip = isinstance(step, FLIPS)
-        if (not flip and type(step) not in LOWERINGS) or (flip and placed):
+        if (not flip and type(step) not in LOWERINGS) or (flip and positional):
             break
-        placed = placed or any(IS_POSITIONAL[code] for code in codes_of(step))
+        positional = positional or any(IS_POSITIONAL[code] for code in codes_of(step))
         n += 1
     return n
 
@@ -140,7 +138,7 @@ def tables(batch: Any, ops: Sequence[Op], draws: Sequence[OpDraws]) -> Tables:
     # Whether values may lie outside [0, 1]. 8-bit pixels start within; an instruction that is not bounded may change that.
     wide = not isinstance(batch, Images)
     scale, bias = np.ones(3, dtype=np.float32), np.zeros(3, dtype=np.float32)
-    radius = blurs = 0
+    radius = 0
     last = max((k for k, o in enumerate(ops) if not isinstance(o, op.ToDtype)), default=-1)
     for k, (o, d) in enumerate(zip(ops[n:], draws[n:], strict=True), start=n):
         apply = d.get("apply", np.ones(count, dtype=np.bool_))
@@ -150,7 +148,7 @@ def tables(batch: Any, ops: Sequence[Op], draws: Sequence[OpDraws]) -> Tables:
             scale, bias = affine(o)
         else:
             if isinstance(o, op.GaussianBlur):
-                blurs, radius = blurs + 1, max(radius, *(side // 2 for side in o.kernel))
+                radius = max(radius, *(side // 2 for side in o.kernel))
             code, values = lowered(o, d, count, size)
             if wide and isinstance(o, op.ColorJitter):
                 code = with_hue_of_any(code)
@@ -167,7 +165,6 @@ def tables(batch: Any, ops: Sequence[Op], draws: Sequence[OpDraws]) -> Tables:
         scale,
         bias,
         radius,
-        blurs,
     )
 
 
