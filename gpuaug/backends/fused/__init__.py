@@ -1,4 +1,4 @@
-"""The fast backend: runs consecutive ops in as few passes over memory as possible, with Numba on the CPU and Triton on CUDA."""
+"""The fast backend: consecutive ops in as few passes over memory as possible, by Numba on the CPU and Triton on CUDA."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns ops and their draws into tables with one row per image: the part of the image that is read, and its program.
+"""Turns ops and draws into tables with one row per image: the part of it that is read, and its program.
 
 The CPU and CUDA kernels read the same tables. Each image has its own program: an op that is not applied to the image becomes
 the instruction NOTHING, and the parts of a colour jitter come in the order drawn for the image.

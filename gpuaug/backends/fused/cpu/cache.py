@@ -1,4 +1,4 @@
-"""Keeps the compiled CPU kernels on disk, in a folder named by a hash of their sources, the compiler and the processor.
+"""Keeps the compiled CPU kernels on disk, in a folder named by a hash of sources, compiler and processor.
 
 Numba's own cache has three faults here. It checks only the file of the cached function, not those of the functions that it
 calls. It raises where it finds no writable folder. And processes that start together all compile.

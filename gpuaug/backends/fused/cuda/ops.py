@@ -1,4 +1,4 @@
-"""Instructions of the Triton kernels, on a tile of pixels in registers, with the same arithmetic as `cpu.kernels.color`."""
+"""Instructions of the Triton kernels on a tile of pixels in registers; same arithmetic as `cpu.kernels.color`."""
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator,import-untyped,misc"
 # Triton has no types that mypy can see.

@@ -1,4 +1,4 @@
-"""The kernels of `blur` for 16-bit fixed point, in which pixels are stored minus one half so that a sum of two fits."""
+"""The kernels of `blur` for 16-bit fixed point. While blurred, pixels are stored minus one half, so that a sum of two fits."""
 
 from __future__ import annotations
 

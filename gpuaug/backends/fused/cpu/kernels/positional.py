@@ -1,4 +1,4 @@
-"""Kernels that depend on the position of a pixel: Gaussian noise (the same as `gpuaug.philox` makes) and erased boxes."""
+"""Kernels that depend on the position of a pixel: Gaussian noise (that of `gpuaug.philox`) and erased boxes."""
 
 from __future__ import annotations
 

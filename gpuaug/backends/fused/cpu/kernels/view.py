@@ -1,4 +1,4 @@
-"""Makes one view, pass by pass. The same loop is compiled for 16-bit fixed point and for float32."""
+"""Makes one view, pass by pass; the same loop is compiled for 16-bit fixed point and for float32."""
 
 from __future__ import annotations
 

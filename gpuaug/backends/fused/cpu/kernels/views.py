@@ -1,4 +1,4 @@
-"""Entry point of the CPU kernels, which makes the views of a range of images, each in as few passes as its program allows.
+"""Entry point of the CPU kernels: makes the views of a range of images, each in as few passes as possible.
 
 Every image has a program: the instructions that its draws call for, in order. A pass goes over the view strip by strip; a
 strip is a few rows in a buffer that stays in the L1 cache. A pass ends at an instruction that needs more than that: contrast
