@@ -33,7 +33,7 @@ def made(place):
 
 
 def compiled(dispatcher):
-    """How often a function was compiled, rather than read from disk."""
+    """How often a function was compiled instead of read from disk."""
     return sum(dispatcher.stats.cache_misses.values())
 
 

@@ -113,7 +113,7 @@ def test_an_image_without_contrast_waits_for_the_level_of_the_blur():
 
 @pytest.mark.parametrize("name", gpuaug.policies)
 def test_the_levels_of_the_ops_suffice_for_any_draws(name):
-    """A graph captured for the ops can run every batch; a batch never needs more launches."""
+    """A graph that was captured for the ops can run every batch; no batch needs more launches."""
     for view in gpuaug.policy(name).views:
         policy = gpuaug.Policy(view)
         for seed in range(5):

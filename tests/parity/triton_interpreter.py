@@ -172,7 +172,7 @@ def several_tiles(dtype: torch.dtype, memory_format: torch.memory_format, size: 
 
 
 def two_of_each(device: str) -> Result:
-    """Three jitters, two blurs and a Normalize among them: more barriers than any named policy has."""
+    """Three jitters and two blurs with a Normalize in between: more barriers than any named policy has."""
     jitter, blur = gpuaug.ColorJitter(contrast=0.5, p=0.6), gpuaug.GaussianBlur((5, 9), (0.3, 3.0), p=0.6)
     ops = (gpuaug.Resize(), jitter, jitter, blur, gpuaug.RandomInvert(), gpuaug.Normalize(), blur, jitter)
     steps, draws = tables(ops, len(photos()), 20)

@@ -1,4 +1,4 @@
-"""The fast path: consecutive ops in as few passes over memory as possible; Numba on the CPU, Triton on CUDA."""
+"""The fast backend: consecutive ops in as few passes over memory as possible, by Numba on the CPU and Triton on CUDA."""
 
 from __future__ import annotations
 
@@ -14,11 +14,15 @@ from .plan import FLIPS, GEOMETRY, LOWERINGS, count_supported, passes_over_view,
 __all__ = ["BACKEND", "OPS", "apply", "count_supported", "passes_over_view", "warm_up"]
 
 OPS: frozenset[type[Op]] = frozenset({*GEOMETRY, *FLIPS, *LOWERINGS})
-"""Ops that can be fused; `count_supported` says where."""
+"""Ops that can be fused. Whether an op is fused at its place in a view is decided by `count_supported`."""
 
 
 def warm_up(kind: str) -> None:
-    """Compile the kernels for the CPU, or load them from disk. Triton compiles its own when they are first called."""
+    """Compile the kernels ahead of the first batch, or load them from disk.
+
+    Args:
+        kind: Type of device. Only "cpu" has an effect: Triton compiles the CUDA kernels when they are first called.
+    """
     if kind == "cpu":
         from . import cpu
 
@@ -33,20 +37,20 @@ def apply(
     memory_format: torch.memory_format = torch.contiguous_format,
     out: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Make a view of a run of steps that `count_supported` has counted.
+    """Run one fused stage on a batch.
 
     Args:
-        batch: `Images`, or float32 (B, 3, H, W).
-        ops: The steps.
-        draws: Their draws, one dict of NumPy arrays a step.
-        dtype: Of the view: float32, float16 or bfloat16.
-        memory_format: Of the view: torch.contiguous_format or torch.channels_last.
-        out: Where to write the view, of that dtype and contiguous in that memory format; None allocates it.
+        batch: `Images`, or a float32 tensor (B, 3, H, W).
+        ops: Steps of one view, as many as `count_supported` has counted.
+        draws: One dict of NumPy arrays for each step.
+        dtype: dtype of the result: float32, float16 or bfloat16.
+        memory_format: Memory format of the result: torch.contiguous_format or torch.channels_last.
+        out: Tensor to write the result into. It has this dtype and is contiguous in this memory format. None: a new one.
 
     Returns:
-        The view (B, 3, H, W): `out`, where it is given.
+        The view (B, 3, H, W); this is `out` if it was given.
     """
-    assert isinstance(batch, (Images, torch.Tensor))  # `count_supported` refuses a list
+    assert isinstance(batch, (Images, torch.Tensor))  # `count_supported` never accepts a list
     plan = tables(batch, ops, draws)
     if batch.device.type == "cuda":
         from . import cuda

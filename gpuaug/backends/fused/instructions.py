@@ -1,7 +1,8 @@
-"""The instructions of a program, in one table: what each needs and keeps.
+"""The table of instructions: the arguments of each, whether it ends a pass, and which kernels can run it.
 
-A program is what happens to one image, as a row of codes with eight numbers each. The kernels on the CPU (Numba) and on CUDA
-(Triton) read the same codes. All sets of instructions are derived from the table; nothing may rely on the order of the codes.
+A program describes what happens to one image: a sequence of instruction codes with eight numbers each. The CPU kernels (Numba)
+and the CUDA kernels (Triton) read the same programs. Every set of instructions is derived from this table, so no other code
+may rely on the order of the codes.
 """
 
 from __future__ import annotations
@@ -12,16 +13,16 @@ import numpy as np
 import numpy.typing as npt
 
 ARGUMENTS = 8
-"""Numbers of an instruction, float32."""
+"""How many float32 arguments every instruction has room for."""
 
 KEY = 6
-"""The argument with the first of the two words of a noise key, as bits; the other is the next, and last."""
+"""Index of the argument whose bits are the first word of a noise key; the second word is in the next argument, the last one."""
 
 BLUR_CUT = 1e-4
-"""Share of the Gaussian's mass that may be cut off with its tails; the error in the view is at most this."""
+"""Share of a Gaussian kernel's mass that may be cut off with its tails. The error in a view, in [0, 1], is at most this."""
 
 GRAY_WEIGHTS = (0.2989, 0.587, 0.114)
-"""Of red, green and blue in a gray value, as torchvision has them."""
+"""Weights of red, green and blue in a gray value, as in torchvision."""
 
 NOTHING, BRIGHTNESS, CONTRAST, SATURATION, HUE, GRAY, BLUR, SOLARIZE, POSTERIZE, INVERT, AFFINE = range(11)
 NOISE, CLIPPED_NOISE, ERASE, ERASE_WITH_NOISE, HUE_OF_ANY = range(11, 16)
@@ -31,13 +32,13 @@ class Instruction(NamedTuple):
     """One kind of instruction.
 
     Attributes:
-        code: Its number in a program.
+        code: Number that stands for it in a program.
         arguments: Names of its arguments, in order.
-        barrier: It needs more than its own pixels, so it ends a pass: contrast the mean of the whole view, blur the
-            neighbouring rows.
-        positional: Its effect depends on where a pixel is.
-        bounded: Kernels may count on values that were in [0, 1] to be there still.
-        fixed16: The CPU can do it in 16-bit fixed point.
+        barrier: Whether a pixel's result depends on other pixels, so that a pass must end before it: contrast needs the mean
+            of the whole view, blur needs neighbouring rows.
+        positional: Whether its effect depends on the position of a pixel.
+        bounded: Whether kernels may assume that it keeps values within [0, 1].
+        fixed16: Whether the CPU kernels can run it in 16-bit fixed point.
     """
 
     code: int
@@ -62,22 +63,22 @@ TABLE = (
     Instruction(POSTERIZE, ("levels",)),
     Instruction(INVERT),
     Instruction(AFFINE, ("red factor", "green factor", "blue factor", "red term", "green term", "blue term"), bounded=False),
-    # Clipping keeps the range, but no kernel counts on it: noise is rare, and the others need not tell the two apart.
+    # Clipped noise does stay in [0, 1], but treating both kinds of noise alike keeps the kernels simpler, and noise is rare.
     Instruction(NOISE, ("mean", "sigma"), positional=True, bounded=False),
     Instruction(CLIPPED_NOISE, ("mean", "sigma"), positional=True, bounded=False),
     Instruction(ERASE, (*BOX, "red", "green", "blue"), positional=True, bounded=False),
     Instruction(ERASE_WITH_NOISE, BOX, positional=True, bounded=False),
-    # A hue whose pixels may lie outside [0, 1] already.
+    # A hue shift of pixels that may already lie outside [0, 1].
     Instruction(HUE_OF_ANY, ("turns",)),
 )
-"""Every instruction, at the place of its code."""
+"""Every instruction; its index is its code."""
 
 
 def flags(values: list[bool]) -> npt.NDArray[np.bool_]:
     return np.array(values, dtype=np.bool_)
 
 
-# Sets of codes, as arrays to be looked up by a code, on the host and in Numba's kernels.
+# Properties of the instructions as arrays indexed by code, for the host and for the Numba kernels.
 IS_BARRIER = flags([i.barrier for i in TABLE])
 IS_POSITIONAL = flags([i.positional for i in TABLE])
 IS_BOUNDED = flags([i.bounded for i in TABLE])

@@ -1,7 +1,7 @@
-"""What a fused stage does, as tables with one row an image: where its pixels come from, and its program.
+"""Turns ops and draws into tables with one row per image: the part of it that is read, and its program.
 
-The CPU and the CUDA kernels read the same tables. A program holds only what happens to its image: an op that is not applied
-leaves the code NOTHING, and the parts of a jitter stand in the order that was drawn.
+The CPU and CUDA kernels read the same tables. Each image has its own program: an op that is not applied to the image becomes
+the instruction NOTHING, and the parts of a colour jitter come in the order drawn for the image.
 """
 
 from __future__ import annotations
@@ -52,11 +52,18 @@ FLIPS = (op.RandomHorizontalFlip, op.RandomVerticalFlip)
 class Tables:
     """A fused stage for a batch of B images.
 
-    size: (height, width) of the view. boxes (B, 8) int32: the part of the image that is read (top, left, height, width), the
-    height and width that it is resized to, and where in that the view begins (y, x; negative where the view reaches beyond,
-    and is black). flips (B, 2) bool: left-right, top-bottom. cubic: the filter. codes (B, N) uint8 and arguments
-    (B, N, 8) float32: the programs. scale, bias (3,) float32: the affine map of each channel on the way out. radius: the
-    largest of any blur. blurs: how many a program may have.
+    Attributes:
+        size: (height, width) of the view.
+        boxes: (B, 8) the part of the image that is read (top, left, height, width), the height and width to which it is
+            resized, and the position (y, x) in the resized image where the view begins. A view is black where it reaches
+            beyond the resized image, so the position may be negative.
+        flips: (B, 2) whether the view is flipped left-right, and top-bottom.
+        cubic: Whether the resize filter is bicubic; else it is bilinear.
+        codes: (B, N) instruction codes of the programs.
+        arguments: (B, N, 8) arguments of the instructions.
+        scale: (3,) factor by which each channel is multiplied at the end.
+        bias: (3,) term that is then added to each channel.
+        radius: Largest radius of any blur, in pixels.
     """
 
     size: Size
@@ -68,30 +75,36 @@ class Tables:
     scale: npt.NDArray[np.float32]
     bias: npt.NDArray[np.float32]
     radius: int
-    blurs: int
 
 
 def count_supported(steps: Sequence[Op], form: BatchForm) -> int:
-    """Count the steps, from the first on, that one fused stage can do.
+    """Count how many steps, from the first on, one fused stage can run.
 
-    A stage that starts from images begins with a resize, a crop, or both. A flip moves to the beginning of its stage, since
-    it commutes with all but noise and erasing, so it cannot follow these.
+    A stage that starts from images begins with a resize, a crop, or a resize followed by a crop. Flips are done at the
+    beginning of a stage. A flip commutes with every op except noise and erasing; a flip after one of these starts a new stage.
+
+    Args:
+        steps: The steps of a view that remain.
+        form: What the stage would start from.
+
+    Returns:
+        The number of steps; 0 if the first step cannot be fused.
     """
     n = geometry_length(steps) if form == "images" else 0
     if form == "ragged" or (form == "images" and n == 0):
         return 0
-    placed = False  # whether something depends on where a pixel is
+    positional = False  # whether some step so far depends on the position of a pixel
     for step in steps[n:]:
         flip = isinstance(step, FLIPS)
-        if (not flip and type(step) not in LOWERINGS) or (flip and placed):
+        if (not flip and type(step) not in LOWERINGS) or (flip and positional):
             break
-        placed = placed or any(IS_POSITIONAL[code] for code in codes_of(step))
+        positional = positional or any(IS_POSITIONAL[code] for code in codes_of(step))
         n += 1
     return n
 
 
 def geometry_length(steps: Sequence[Op]) -> int:
-    """How many leading steps say which pixels are read: a resized crop, or a resize, a crop, or one after the other."""
+    """Count the leading steps that choose the pixels to read: a resized crop, a resize, a crop, or a resize and then a crop."""
     if not steps:
         return 0
     if isinstance(steps[0], op.RandomResizedCrop):
@@ -103,14 +116,14 @@ def geometry_length(steps: Sequence[Op]) -> int:
 
 
 def plain_crop(step: Op) -> bool:
-    """A crop whose padding, if any, is black."""
+    """Whether a step is a crop whose padding, if it has any, is black."""
     if isinstance(step, op.RandomCrop):
         return step.padding_mode == "constant" and step.fill == (0.0, 0.0, 0.0)
     return isinstance(step, op.CenterCrop)
 
 
 def tables(batch: Any, ops: Sequence[Op], draws: Sequence[OpDraws]) -> Tables:
-    """The tables of a stage that `count_supported` has counted. batch: `Images`, or floats (B, 3, H, W)."""
+    """Tables of a stage that `count_supported` has counted, for `Images` or a float32 batch (B, 3, H, W)."""
     count = len(batch)
     if isinstance(batch, Images):
         n = geometry_length(ops)
@@ -122,10 +135,10 @@ def tables(batch: Any, ops: Sequence[Op], draws: Sequence[OpDraws]) -> Tables:
     flips = np.zeros((count, 2), dtype=np.bool_)
     codes: list[Array] = []
     arguments: list[Array] = []
-    # Whether values may lie outside [0, 1]: those of 8-bit pixels do not, until an instruction that is not bounded.
+    # Whether values may lie outside [0, 1]. 8-bit pixels start within; an instruction that is not bounded may change that.
     wide = not isinstance(batch, Images)
     scale, bias = np.ones(3, dtype=np.float32), np.zeros(3, dtype=np.float32)
-    radius = blurs = 0
+    radius = 0
     last = max((k for k, o in enumerate(ops) if not isinstance(o, op.ToDtype)), default=-1)
     for k, (o, d) in enumerate(zip(ops[n:], draws[n:], strict=True), start=n):
         apply = d.get("apply", np.ones(count, dtype=np.bool_))
@@ -135,7 +148,7 @@ def tables(batch: Any, ops: Sequence[Op], draws: Sequence[OpDraws]) -> Tables:
             scale, bias = affine(o)
         else:
             if isinstance(o, op.GaussianBlur):
-                blurs, radius = blurs + 1, max(radius, *(side // 2 for side in o.kernel))
+                radius = max(radius, *(side // 2 for side in o.kernel))
             code, values = lowered(o, d, count, size)
             if wide and isinstance(o, op.ColorJitter):
                 code = with_hue_of_any(code)
@@ -152,12 +165,11 @@ def tables(batch: Any, ops: Sequence[Op], draws: Sequence[OpDraws]) -> Tables:
         scale,
         bias,
         radius,
-        blurs,
     )
 
 
 def geometry(shapes: Array, ops: Sequence[Op], draws: Sequence[OpDraws]) -> tuple[Size, npt.NDArray[np.int32], bool]:
-    """Size of the view, boxes (B, 8), and whether the filter is cubic."""
+    """Size of the view, boxes (B, 8) of `Tables`, and whether the filter is bicubic."""
     height, width = shapes[:, 0], shapes[:, 1]
     first, final = ops[0], ops[-1]
     size = cast(Size, cast(Any, final).size)
@@ -173,7 +185,7 @@ def geometry(shapes: Array, ops: Sequence[Op], draws: Sequence[OpDraws]) -> tupl
             boxes[:, 6:8] = cast(Any, final).boxes(draws[1], boxes[:, 4], boxes[:, 5])[:, :2]
     else:
         crop = cast(Any, final).boxes(draws[0], height, width)
-        # At least one pixel is read: of a crop that lies wholly in the padding, one that its view, all black, does not show.
+        # A crop that lies wholly in the padding still reads one pixel, which its black view does not show.
         start = np.clip(crop[:, :2], 0, shapes - 1)
         end = np.clip(crop[:, :2] + crop[:, 2:], start + 1, shapes)
         boxes[:, :2], boxes[:, 2:4], boxes[:, 4:6], boxes[:, 6:8] = start, end - start, end - start, crop[:, :2] - start
@@ -185,11 +197,8 @@ def affine(o: op.Normalize) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.flo
     return (1 / std).astype(np.float32), (-np.array(o.mean) / std).astype(np.float32)
 
 
-# How ops become instructions.
-
-
 def lowered(o: Op, d: OpDraws, count: int, size: Size) -> tuple[Array, Array]:
-    """The n instructions of one op: codes, (n,) or (B, n) uint8, and arguments (B, n, 8) float32."""
+    """The n instructions of one op: their codes, (n,) or (B, n) uint8, and their arguments, (B, n, 8) float32."""
     codes = np.array(codes_of(o), dtype=np.uint8)
     arguments: Array = np.zeros((count, len(codes), ARGUMENTS), dtype=np.float32)
     LOWERINGS[type(o)].fill(o, d, arguments, size)
@@ -200,25 +209,25 @@ def lowered(o: Op, d: OpDraws, count: int, size: Size) -> tuple[Array, Array]:
 
 
 def codes_of(o: Op) -> tuple[int, ...]:
-    """Codes of the instructions that an op may need, NOTHING for a part that it leaves out; none for a flip or a crop."""
+    """Codes of the instructions that an op may become: NOTHING for an unused part of a jitter, none for flips and crops."""
     return LOWERINGS[type(o)].codes(o) if type(o) in LOWERINGS else ()
 
 
 def passes_over_view(ops: Sequence[Op]) -> float:
-    """How often, on average over its draws, a stage needs the whole view before it can go on: once for each barrier.
+    """Count the barriers of a stage, on average over its draws: how often the whole view must be ready before it goes on.
 
-    An op inside a `OneOf` counts as often as where it stands alone, since steps do not say how often its branch is taken.
+    An op inside a `OneOf` is counted as if it stood alone, since steps do not tell how often its branch is taken.
     """
     return float(sum(cast(Any, o).p for o in ops for code in codes_of(o) if IS_BARRIER[code]))
 
 
 def with_hue_of_any(codes: Array) -> Array:
-    """Codes (B, 4) of a jitter whose pixels may lie outside [0, 1]: a hue that comes before its other parts, which clamp."""
+    """Codes (B, 4) of a jitter of unbounded pixels: HUE becomes HUE_OF_ANY if it comes before the other parts, which clamp."""
     first_hue = (codes == HUE) & ~np.logical_or.accumulate((codes != HUE) & (codes != NOTHING), axis=1)
     return np.where(first_hue, np.uint8(HUE_OF_ANY), codes)
 
 
-# Functions (op, draws, arguments, size of the view) that fill the arguments (B, n, 8) in: see `instructions.TABLE`.
+# Functions (op, draws, arguments, size of the view) that fill in arguments (B, n, 8), named in `instructions.TABLE`.
 
 
 def fill_nothing(o: Op, d: OpDraws, arguments: Array, size: Size) -> None:
@@ -232,8 +241,7 @@ def fill_jitter(o: op.ColorJitter, d: OpDraws, arguments: Array, size: Size) -> 
 
 
 def fill_blur(o: op.GaussianBlur, d: OpDraws, arguments: Array, size: Size) -> None:
-    """Raises ValueError for a view too small to reflect."""
-    o.output_size(size)
+    o.output_size(size)  # raises ValueError if the view is too small to be padded by reflection
     width, height = o.kernel
     arguments[:, 0, 0] = d["sigma"]
     arguments[:, 0, 1:3] = width // 2, height // 2
@@ -270,7 +278,7 @@ def fill_levels(o: op.RandomPosterize, d: OpDraws, arguments: Array, size: Size)
 
 
 class Lowering(NamedTuple):
-    """How an op becomes instructions: a function from the op to their codes, and one that fills in their arguments."""
+    """How an op becomes instructions: one function returns their codes, the other fills in their arguments."""
 
     codes: Callable[[Any], tuple[int, ...]]
     fill: Callable[[Any, OpDraws, Array, Size], None] = fill_nothing
@@ -292,4 +300,4 @@ LOWERINGS: dict[type[Op], Lowering] = {
     op.Normalize: Lowering(lambda o: (AFFINE,), fill_affine),
     op.ToDtype: Lowering(lambda o: ()),
 }
-"""Op -> how it becomes instructions, for every op but those that say which pixels are read."""
+"""Op -> how it becomes instructions, for every op except resizes, crops and flips."""

@@ -1,4 +1,4 @@
-"""The fused backend on the CPU, in Numba."""
+"""The fused backend on the CPU, written in Numba."""
 
 from .launch import make_view, prepare
 

@@ -1,4 +1,4 @@
-"""The arrays that a call of the kernels is given: images, the memory of one thread, and where views go."""
+"""The arrays that the kernels work on: the source images, the workspace of a thread, and the views."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ....memory import POOLS, aligned
 from ..instructions import BLUR, IS_BARRIER
 from ..plan import Tables
 from .kernels.resize import SLACK
+from .simd.int16 import LANES as LANES16
 from .simd.llvm import LANES
 
 Bytes = npt.NDArray[np.uint8]
@@ -25,15 +26,15 @@ Longs = npt.NDArray[np.int64]
 
 
 class Source(NamedTuple):
-    """What a stage starts from: 8-bit images in one buffer, or floats.
+    """What a stage starts from: 8-bit images in one buffer, or a batch of floats.
 
     Attributes:
-        pixels: The buffer.
-        offsets: (B,) where each image starts in it.
-        pitches: (B,) bytes from a row of each image to the next.
-        step: Bytes from a pixel to the next: 3, or 1 where images are planar.
-        planes: (B,) bytes from a channel of a pixel to the next.
-        floats: B x 3 x H x W values instead, flat; empty where there are images.
+        pixels: The buffer of the images.
+        offsets: (B,) byte at which each image starts in the buffer.
+        pitches: (B,) bytes from one row of each image to the next.
+        step: Bytes from one pixel to the next: 3, or 1 if images are planar.
+        planes: (B,) bytes from one channel of a pixel to the next.
+        floats: The batch of floats, B x 3 x H x W, flattened; empty if the stage starts from images.
     """
 
     pixels: Bytes
@@ -45,23 +46,23 @@ class Source(NamedTuple):
 
 
 class Target(NamedTuple):
-    """Where views go.
+    """Where views are written, and how.
 
     Attributes:
-        out: The views, flat, of float32; empty where they are narrower.
-        out16: The views, flat, as bits of float16 or bfloat16; empty where they are float32.
-        form: FLOAT32, FLOAT16 or BFLOAT16 of `kernels.output`.
-        channels_last: Whether the channels of a pixel lie side by side.
+        out: The views, flattened, if they are float32; else empty.
+        out16: The bits of the views, flattened, if they are float16 or bfloat16; else empty.
+        dtype: FLOAT32, FLOAT16 or BFLOAT16 of `kernels.output`.
+        channels_last: Whether the channels of a pixel are adjacent in memory.
         aligned: Whether every row begins at a multiple of 64 bytes and holds whole vectors.
-        height: Of a view, in pixels.
-        width: Of a view, in pixels.
-        scale: (3,) factor of each channel on the way out.
-        bias: (3,) what is added to each channel then.
+        height: Height of a view in pixels.
+        width: Width of a view in pixels.
+        scale: (3,) factor by which each channel is multiplied before it is written.
+        bias: (3,) term that is then added to each channel.
     """
 
     out: Floats
     out16: Halves
-    form: int
+    dtype: int
     channels_last: bool
     aligned: bool
     height: int
@@ -71,19 +72,19 @@ class Target(NamedTuple):
 
 
 class Filters(NamedTuple):
-    """The filters of the resize of one image. Where there are two rows, the first is of the filter across, the other down.
+    """The resize filters of one image. In arrays with two rows, row 0 is the horizontal filter and row 1 the vertical one.
 
     Attributes:
-        first: (2, pixels) the first source pixel that each output pixel weighs.
-        taps: (2, pixels) how many it weighs.
-        weights_x: (taps, width) weights of the filter across, as multiples of 1/16384.
-        weights_y: (taps, height) weights of the filter down.
-        pairs: weights_x as 16-bit integers, two to a lane.
-        offset: (width,) how far from the start of its group each output pixel begins to read, in bytes.
-        start: (groups,) where each sixteen output pixels begin to read, in bytes.
-        norm: Scratch for the sums of weights.
-        ring: Rows that the filter across has made: as many as the filter down needs at a time, a power of two.
-        row: A copy of the last source rows, behind which the filter may read on.
+        first: (2, pixels) first source pixel in the sum that makes an output pixel.
+        taps: (2, pixels) number of source pixels in that sum.
+        weights_x: (taps, width) weights of the horizontal filter, in multiples of 1/16384.
+        weights_y: (taps, height) weights of the vertical filter.
+        pairs: weights_x as 16-bit integers, two in each 32-bit lane.
+        offset: (width,) byte at which an output pixel begins to read, counted from the start of its group.
+        start: (groups,) byte at which each group of sixteen output pixels begins to read.
+        norm: Scratch for sums of weights.
+        ring: Ring buffer of rows made by the horizontal filter, a power of two of them, enough for the vertical filter.
+        row: Copy of a row at the end of the source, padded because the filter reads beyond its pixels.
     """
 
     first: Ints
@@ -98,14 +99,14 @@ class Filters(NamedTuple):
     row: Bytes
 
 
-class Strips(NamedTuple):
-    """Pixels of a view in the making, all float32 or all 16-bit fixed point; rows are padded to whole vectors.
+class PixelBuffers(NamedTuple):
+    """Pixels of an unfinished view, either all float32 or all 16-bit fixed point. Rows are padded to whole vectors.
 
     Attributes:
-        strip: Three planes of some rows, which stay in the first cache.
-        line: Three planes of one row with a margin on either side, for the blur across.
-        image: Three planes of all rows, between passes.
-        image_next: The same, where a pass reads one and writes the other; empty where none does.
+        strip: Three planes of a few rows, which stay in the L1 cache.
+        line: Three planes of one row with a margin on either side, for the horizontal blur.
+        image: Three planes of all rows, which hold the view between passes.
+        image_next: A second such buffer, for passes that read one and write the other; empty if there are none.
         inside: 1 for the pixels of a row, 0 for its padding.
     """
 
@@ -117,14 +118,16 @@ class Strips(NamedTuple):
 
 
 class Blur(NamedTuple):
-    """The kernels of two blurs: one across that ends a pass, in row 0, and one down that begins it, in row 1.
+    """The Gaussian kernels of up to two blurs in a pass.
+
+    Row 0 belongs to the blur whose horizontal half ends the pass, row 1 to the blur whose vertical half began it.
 
     Attributes:
-        half: (2, radius + 1) half of each Gaussian kernel, from its centre on.
-        half16: The same as fractions of 32768.
-        above: (radius + 1,) where the rows above the one at hand begin.
-        below: (radius + 1,) where the rows below it begin.
-        margin: Pixels on either side of a line.
+        half: (2, radius + 1) half of each Gaussian kernel, from its centre outwards.
+        half16: The same in multiples of 1/32768.
+        above: (radius + 1,) where the rows above the current one begin.
+        below: (radius + 1,) where the rows below the current one begin.
+        margin: Pixels on either side of `PixelBuffers.line`.
     """
 
     half: Floats
@@ -134,23 +137,23 @@ class Blur(NamedTuple):
     margin: int
 
 
-class Work(NamedTuple):
+class Workspace(NamedTuple):
     """The memory of one thread.
 
     Attributes:
-        filters: Of the resize.
-        float32: Pixels of a view that is made in float32.
-        fixed16: Pixels of a view that is made in fixed point.
-        blur: Of both kinds of view.
-        steps: (N,) columns of the instructions of the program at hand that do something.
-        values: (N, 2) arguments of instructions in fixed point.
-        spare: Three vectors of float32.
-        spare16: A vector of 16-bit floats, as bits.
+        filters: Filters of the resize.
+        float32: Buffers of a view that is made in float32.
+        fixed16: Buffers of a view that is made in fixed point.
+        blur: Gaussian kernels, for either kind of view.
+        steps: (N,) columns of the instructions in the current program that are not NOTHING.
+        values: (N, 2) arguments of the instructions in fixed point.
+        spare: Scratch of three float32 vectors.
+        spare16: Scratch of one vector of 16-bit floats, as bits.
     """
 
     filters: Filters
-    float32: Strips
-    fixed16: Strips
+    float32: PixelBuffers
+    fixed16: PixelBuffers
     blur: Blur
     steps: Longs
     values: Ints
@@ -158,33 +161,33 @@ class Work(NamedTuple):
     spare16: Halves
 
 
-STRIP = 1024
-"""Floats of a plane of a strip, about: enough to make the cost of a call small, few enough for the first cache."""
+STRIP_FLOATS = 1024
+"""Floats in a plane of a strip, about: enough to hide the cost of calls, few enough for the L1 cache."""
 
 
-def up(n: int) -> int:
-    return -(-n // LANES) * LANES
+def round_up(n: int, multiple: int = LANES) -> int:
+    return -(-n // multiple) * multiple
 
 
 class Dimensions(NamedTuple):
-    """What the buffers of a stage depend on. Numbers that vary from batch to batch are rounded up, to serve many batches.
+    """What the sizes of a workspace depend on. Numbers that vary between batches are rounded up, so that workspaces are reused.
 
     Attributes:
-        height: Of a view, in pixels.
-        width: Of a view, in pixels.
-        deep: Rows of a strip.
-        taps_y: Most source pixels that an output pixel weighs down.
-        taps_x: Most source pixels that it weighs across.
-        ring: Rows of the ring, a power of two.
-        row_bytes: Of a source row, with what a filter reads behind it.
-        radius: The largest of any blur.
-        second: Whether a second image buffer is needed: 1 or 0.
+        height: Height of a view in pixels.
+        width: Width of a view in pixels.
+        strip_rows: Rows in a strip.
+        taps_y: Most source pixels that the vertical filter sums for an output pixel.
+        taps_x: Most source pixels that the horizontal filter sums.
+        ring: Rows in the ring buffer, a power of two.
+        row_bytes: Bytes of a source row, including what a filter reads beyond it.
+        radius: Largest radius of any blur, in pixels.
+        second: 1 if a second image buffer is needed, else 0.
         steps: Columns of the programs.
     """
 
     height: int
     width: int
-    deep: int
+    strip_rows: int
     taps_y: int
     taps_x: int
     ring: int
@@ -199,42 +202,42 @@ def dimensions(tables: Tables) -> Dimensions:
     boxes = tables.boxes
     support = 2 if tables.cubic else 1
     scale_y, scale_x = (float((boxes[:, k] / boxes[:, k + 2]).max()) for k in (2, 3))
-    deep = min(height, max(1, STRIP // up(width)))
-    taps_y, taps_x = (beyond(2 * support * max(1.0, scale) + 1) for scale in (scale_y, scale_x))
+    strip_rows = min(height, max(1, STRIP_FLOATS // round_up(width)))
+    taps_y, taps_x = (power_of_two_above(2 * support * max(1.0, scale) + 1) for scale in (scale_y, scale_x))
     return Dimensions(
         height,
         width,
-        deep,
+        strip_rows,
         taps_y,
         taps_x,
-        ring=beyond(2 * support * max(1.0, scale_y) + 1 + (deep - 1) * scale_y),
-        row_bytes=beyond(3 * (int(boxes[:, 3].max()) + SLACK + 2 * taps_x)),
+        ring=power_of_two_above(2 * support * max(1.0, scale_y) + 1 + (strip_rows - 1) * scale_y),
+        row_bytes=power_of_two_above(3 * (int(boxes[:, 3].max()) + SLACK + 2 * taps_x)),
         radius=tables.radius,
         second=int(blur_precedes_barrier(tables.codes)),
         steps=tables.codes.shape[1],
     )
 
 
-def beyond(number: float) -> int:
-    """The first power of two above a number."""
+def power_of_two_above(number: float) -> int:
+    """The smallest power of two greater than a number rounded up."""
     return 1 << ceil(number).bit_length()
 
 
 def blur_precedes_barrier(codes: npt.NDArray[np.uint8]) -> bool:
-    """Whether a pass may read one image buffer and write another."""
+    """Whether some pass may read one image buffer and write another: one that begins with a blur and ends at a barrier."""
     blurs, barriers = (np.asarray(flags.any(axis=0)) for flags in (codes == BLUR, IS_BARRIER[codes]))
     return bool((np.cumsum(blurs)[:-1] * barriers[1:]).any())
 
 
-def allocate(d: Dimensions) -> Work:
+def allocate(d: Dimensions) -> Workspace:
     height, width = d.height, d.width
-    stride, margin, rows = up(width), up(max(d.radius, 1)), up(height)
-    pitch = -(-width // 32) * 32
+    stride, margin, rows = round_up(width), round_up(max(d.radius, 1)), round_up(height)
+    stride16 = round_up(width, LANES16)
     longest = max(height, width)
     inside = aligned(stride)
     inside[:width] = 1
-    inside16 = (np.arange(pitch) < width).astype(np.int16)
-    return Work(
+    inside16 = (np.arange(stride16) < width).astype(np.int16)
+    return Workspace(
         Filters(
             first=np.zeros((2, longest), dtype=np.int32),
             taps=np.zeros((2, longest), dtype=np.int32),
@@ -247,8 +250,8 @@ def allocate(d: Dimensions) -> Work:
             ring=aligned(d.ring * 3 * stride),
             row=aligned(d.row_bytes, np.uint8),
         ),
-        strips(d, stride, margin, inside),
-        strips(d, pitch, margin, inside16),
+        pixel_buffers(d, stride, margin, inside),
+        pixel_buffers(d, stride16, margin, inside16),
         Blur(
             half=np.zeros((2, d.radius + 1), dtype=np.float32),
             half16=np.zeros((2, d.radius + 1), dtype=np.int32),
@@ -263,11 +266,11 @@ def allocate(d: Dimensions) -> Work:
     )
 
 
-def strips(d: Dimensions, stride: int, margin: int, inside: npt.NDArray[Any]) -> Strips:
-    """Strips of the dtype of `inside`, whose rows are `stride` apart."""
+def pixel_buffers(d: Dimensions, stride: int, margin: int, inside: npt.NDArray[Any]) -> PixelBuffers:
+    """Buffers of the dtype of `inside`, with rows `stride` elements apart."""
     kind = inside.dtype.type
-    return Strips(
-        strip=aligned(3 * d.deep * stride, kind),
+    return PixelBuffers(
+        strip=aligned(3 * d.strip_rows * stride, kind),
         line=aligned(3 * (margin + stride + margin), kind),
         image=aligned(d.height * 3 * stride, kind),
         image_next=aligned(d.second * d.height * 3 * stride, kind),
@@ -276,7 +279,7 @@ def strips(d: Dimensions, stride: int, margin: int, inside: npt.NDArray[Any]) ->
 
 
 def arrays(group: tuple[Any, ...]) -> Iterator[npt.NDArray[Any]]:
-    """The arrays of a group and of the groups in it."""
+    """All arrays in a nested tuple."""
     for part in group:
         if isinstance(part, tuple):
             yield from arrays(part)
@@ -285,13 +288,13 @@ def arrays(group: tuple[Any, ...]) -> Iterator[npt.NDArray[Any]]:
 
 
 class Scratch:
-    """Buffers that no kernel uses at the moment, the newest first."""
+    """Workspaces that no thread is using, most recently used first."""
 
     def __init__(self, keep: int) -> None:
-        self.free: deque[tuple[Dimensions, Work]] = deque(maxlen=keep)
+        self.free: deque[tuple[Dimensions, Workspace]] = deque(maxlen=keep)
         self.lock = threading.Lock()
 
-    def take(self, key: Dimensions) -> Work:
+    def borrow(self, key: Dimensions) -> Workspace:
         with self.lock:
             for k, (size, work) in enumerate(self.free):
                 if size == key:
@@ -299,12 +302,12 @@ class Scratch:
                     return work
         return allocate(key)
 
-    def give(self, key: Dimensions, work: Work) -> None:
+    def give_back(self, key: Dimensions, work: Workspace) -> None:
         with self.lock:
             self.free.appendleft((key, work))
 
     def release(self) -> int:
-        """Let go of them; returns their bytes."""
+        """Drop all of them; returns how many bytes they held."""
         with self.lock:
             works = [work for _, work in self.free]
             self.free.clear()

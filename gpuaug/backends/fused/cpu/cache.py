@@ -1,7 +1,7 @@
-"""Where the compiled CPU kernels are kept: a folder named by all that they follow from, which one process fills.
+"""Keeps the compiled CPU kernels on disk, in a folder named by a hash of sources, compiler and processor.
 
-Numba's own cache asks whether the file of the cached function has changed, and not the files of the functions that it calls;
-it ends a program that has no folder to write; and processes that begin together all compile.
+Numba's own cache has three faults here. It checks only the file of the cached function, not those of the functions that it
+calls. It raises where it finds no writable folder. And processes that start together all compile.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import numba
 
 try:
     import fcntl
-except ImportError:  # on Windows: there, processes that begin together all compile
+except ImportError:  # Windows, where processes that start together all compile
     fcntl = None  # type: ignore[assignment]
 
 CACHING: Any = import_module("numba.core.caching")
@@ -34,14 +34,14 @@ CONFIG: Any = import_module("numba.core.config")
 LOG = logging.getLogger("gpuaug")
 
 VERSIONS_KEPT = 8
-"""Versions of the kernels that are kept in a folder, the latest used: of branches, of machines that share a home."""
+"""How many versions of the kernels a folder keeps, most recently used first: branches and machines may share a folder."""
 
 LOCK_TIMEOUT = 600.0
-"""Seconds that a process waits for another that compiles, before it compiles itself: that one may have been stopped."""
+"""Seconds that a process waits for another one to compile before it compiles by itself; the other may have been stopped."""
 
 
 def version() -> str:
-    """What machine code follows from: the sources, the compiler, and the processor, since machines may share a folder."""
+    """Hash of everything that determines the machine code: the sources, the compiler, and the processor."""
     processor = CONFIG.CPU_NAME or llvmlite.binding.get_host_cpu_name()
     digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__} {processor}".encode())
     for name, content in sources():
@@ -50,7 +50,7 @@ def version() -> str:
 
 
 def sources() -> Iterator[tuple[str, bytes]]:
-    """The Python files that the kernels follow from, in an order: the table of instructions, and all of this folder."""
+    """Name and content of every file that determines the kernels, in a fixed order: instructions.py and all of this folder."""
     fused = files(__package__.rpartition(".")[0])
     yield "instructions.py", (fused / "instructions.py").read_bytes()
     folders = [("cpu", fused / "cpu")]
@@ -63,14 +63,14 @@ def sources() -> Iterator[tuple[str, bytes]]:
 
 
 def cache_folders() -> list[Path]:
-    """Folders to keep kernels in, the best first: the one that Numba is told, that of the fused backend, the user's."""
-    told = [Path(CONFIG.CACHE_DIR)] if CONFIG.CACHE_DIR else []
-    user = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))  # noqa: PTH111 - raises nothing
-    return [*told, Path(__file__).parents[1] / "__pycache__", *([user / "gpuaug"] if user.is_absolute() else [])]
+    """Folders to keep kernels in, best first: NUMBA_CACHE_DIR, the backend's __pycache__, the user's cache folder."""
+    configured = [Path(CONFIG.CACHE_DIR)] if CONFIG.CACHE_DIR else []
+    user = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))  # noqa: PTH111 - Path.home() may raise
+    return [*configured, Path(__file__).parents[1] / "__pycache__", *([user / "gpuaug"] if user.is_absolute() else [])]
 
 
 def find_folder(name: str, among: list[Path]) -> tuple[Path | None, bool]:
-    """The folder of this name in the first place that has it filled or lets it be made; and whether it can be written."""
+    """Find or make the folder of this name in the first place where that works; also returns whether it is writable."""
     for place in among:
         path = place / name
         with contextlib.suppress(OSError):
@@ -83,10 +83,11 @@ def find_folder(name: str, among: list[Path]) -> tuple[Path | None, bool]:
 
 
 class KernelCache(CACHING.FunctionCache):  # type: ignore[misc]
-    """A cache of one function in a folder of ours.
+    """Numba's cache of one function, in a folder that we choose.
 
-    waiting: whether another process is compiling just now, and this one waits for it. compiling: whether this one does, since
-    nothing was found.
+    Attributes:
+        waiting: Whether this process is waiting for another one that compiles.
+        compiling: Whether this process compiles, because the folder held nothing that it could use.
     """
 
     def __init__(self, function: Any, stamp: str, path: Path, writable: bool) -> None:
@@ -101,11 +102,11 @@ class KernelCache(CACHING.FunctionCache):  # type: ignore[misc]
         found = self.read(sig, target_context)
         if found is None and self.writable:
             self.acquire()
-            found = self.read(sig, target_context)  # another process may have compiled it meanwhile
+            found = self.read(sig, target_context)  # another process may have compiled it in the meantime
             if found is not None:
                 self.release()
         if self.damage is not None:
-            LOG.warning("%s: cannot be read (%s); the kernels are compiled anew", self.path, self.damage)
+            LOG.warning("%s: cannot be read (%s); compiling the kernels again", self.path, self.damage)
             with contextlib.suppress(OSError):
                 self.flush()
         self.compiling = found is None
@@ -115,7 +116,7 @@ class KernelCache(CACHING.FunctionCache):  # type: ignore[misc]
         self.damage = None
         try:
             found = super().load_overload(sig, target_context)
-        except Exception as error:  # damaged files; whatever is wrong with them, they can be made anew
+        except Exception as error:  # a damaged file can raise anything; the kernels are then compiled again
             self.damage = error
             return None
         if found is not None:
@@ -129,15 +130,15 @@ class KernelCache(CACHING.FunctionCache):  # type: ignore[misc]
                 super().save_overload(sig, data)
                 delete_old(self.path)
         except OSError as error:
-            LOG.warning("%s: the compiled kernels cannot be kept (%s); the next process compiles them anew", self.path, error)
+            LOG.warning("%s: the compiled kernels cannot be kept (%s); the next process compiles them again", self.path, error)
         finally:
             self.release()
 
     def acquire(self) -> None:
-        """Wait until no other process compiles. The lock is the system's, which takes it back when its process ends."""
+        """Wait until no other process is compiling. The system releases the lock when the process that holds it ends."""
         if fcntl is None or self.lock is not None:
             return
-        with contextlib.suppress(OSError):  # a file system without locks: all compile
+        with contextlib.suppress(OSError):  # on a file system without locks, every process compiles
             self.lock = (self.path / "lock").open("ab")
             until = time.monotonic() + LOCK_TIMEOUT
             try:
@@ -148,16 +149,16 @@ class KernelCache(CACHING.FunctionCache):  # type: ignore[misc]
                 self.waiting = False
 
     def release(self) -> None:
-        """Let another process compile; to be called, too, when compiling fails."""
+        """Let other processes go on. Must also be called when compiling fails."""
         if self.lock is not None:
             self.lock.close()
             self.lock = None
 
 
 def try_lock(file: IO[bytes]) -> bool:
-    """Try to lock a file. Raises OSError where its file system has no locks."""
+    """Try to lock a file. Raises OSError if its file system has no locks."""
     try:
-        # Of the process and not of the open file, as `flock` would be: a fork must not hold what its parent holds.
+        # `lockf` locks for this process alone. A lock by `flock` would be inherited by forks, which could outlive it.
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EAGAIN):
@@ -167,7 +168,7 @@ def try_lock(file: IO[bytes]) -> bool:
 
 
 class CacheFiles(CACHING.CompileResultCacheImpl):  # type: ignore[misc]
-    """Names and freshness of the files of a `KernelCache`; it is its own locator, as Numba calls what knows the folder."""
+    """Tells Numba the file names and the version of a `KernelCache`, and the folder (the part that Numba calls a locator)."""
 
     def __init__(self, function: Any, stamp: str, path: Path) -> None:
         self.stamp, self.path = stamp, path
@@ -189,7 +190,7 @@ class CacheFiles(CACHING.CompileResultCacheImpl):  # type: ignore[misc]
 
 
 def delete_old(path: Path) -> None:
-    """Delete all but the latest versions beside this one."""
+    """Delete versions of the kernels beside this one, except the most recently used."""
 
     def age(folder: Path) -> float:
         with contextlib.suppress(OSError):
@@ -202,7 +203,7 @@ def delete_old(path: Path) -> None:
 
 
 def cached(dispatcher: Any, among: list[Path] | None = None) -> Any:
-    """Keep what Numba compiles of a function in one of `cache_folders()`, or in memory where none of them can be written."""
+    """Keep the machine code of a function in one of `cache_folders()`, or only in memory if none of them is writable."""
     stamp = version()
     path, writable = find_folder(f"fused-{stamp}", cache_folders() if among is None else among)
     if path is not None:
@@ -211,5 +212,5 @@ def cached(dispatcher: Any, among: list[Path] | None = None) -> Any:
 
 
 def cache_of(dispatcher: Any) -> KernelCache | None:
-    """The cache of a function that is kept on disk."""
+    """The cache of a function; None if its machine code is only in memory."""
     return dispatcher._cache if isinstance(dispatcher._cache, KernelCache) else None

@@ -1,4 +1,4 @@
-"""Compiling the kernels: whether it has happened, and telling the user while it does."""
+"""Tracks whether the CPU kernels are compiled, and tells the user while they are being compiled."""
 
 from __future__ import annotations
 
@@ -17,38 +17,37 @@ COMPILED = threading.Event()
 @cache
 def warn_of_no_folder() -> None:
     LOG.warning(
-        "the compiled CPU kernels can be kept in none of %s, so every process compiles them anew, in about a minute; set "
-        "NUMBA_CACHE_DIR to a folder that can be written",
+        "cannot write the compiled CPU kernels to any of %s, so every process will compile them again (about a minute); set "
+        "NUMBA_CACHE_DIR to a writable folder",
         ", ".join(map(str, cache_folders())),
     )
 
 
 @contextmanager
 def compiling() -> Iterator[None]:
-    """Tell the user when the kernels take their time because they are being compiled, which happens once a machine."""
+    """Tell the user if the first call of the kernels takes longer than 4 s because they are being compiled."""
     if COMPILED.is_set():
         yield
         return
     store = cache_of(views.make_views)
-
     ready = threading.Event()
 
-    def say() -> None:
+    def notify() -> None:
         while not ready.wait(4.0):
             if store is not None and store.waiting:
-                print("gpuaug: waiting for another process, which compiles the fused CPU kernels ...", file=sys.stderr)
+                print("gpuaug: waiting for another process to compile the fused CPU kernels ...", file=sys.stderr)
                 return
-            if store is None or store.compiling:  # and not only slow to read them
+            if store is None or store.compiling:  # false while a slow disk delays loading
                 print("gpuaug: compiling the fused CPU kernels, once (about a minute) ...", file=sys.stderr)
                 return
 
     if store is None:
         warn_of_no_folder()
-    threading.Thread(target=say, name="gpuaug-note", daemon=True).start()
+    threading.Thread(target=notify, name="gpuaug-note", daemon=True).start()
     try:
         yield
         COMPILED.set()
     finally:
         ready.set()
         if store is not None:
-            store.release()  # should compiling have failed, another process may try
+            store.release()  # if compiling failed, let another process try

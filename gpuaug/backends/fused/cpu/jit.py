@@ -1,8 +1,8 @@
-"""How every CPU kernel is compiled, and what they share.
+"""Numba decorators for the CPU kernels, and the memory layout that the kernels share.
 
-Kernels work on a strip: some rows of a view, in a small buffer that stays in the first cache. A strip is float32 of three
-planes, `plane` apart, each of rows `stride` apart, the width rounded up to whole vectors. What lies beyond the width holds
-finite numbers that nothing reads back, so that loops run over whole vectors and planes.
+Kernels work on a strip: a few rows of a view, in a small buffer that stays in the L1 cache. A strip has three planes, which
+begin `plane` elements apart. Rows of a plane begin `stride` elements apart, where stride is the width rounded up to whole
+vectors. The padding holds finite numbers that never reach the view, so loops may run over whole vectors.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-OPTIONS = {"nogil": True, "_nrt": False, "error_model": "numpy"}  # _nrt: nothing in a kernel allocates or counts references
+OPTIONS = {"nogil": True, "_nrt": False, "error_model": "numpy"}  # _nrt=False: kernels neither allocate nor count references
 kernel = njit(**OPTIONS)
-inlined = njit(**OPTIONS, inline="always")
-"""For functions with many arguments, which would cost more to pass than to use."""
+inlined_by_numba = njit(**OPTIONS, inline="always")
+"""Inlines before type inference. For functions with so many arguments that passing them would cost more than the work."""
 
-pasted = njit(**OPTIONS, forceinline=True)
-"""For functions of vectors, which would go through memory on the way."""
+inlined_by_llvm = njit(**OPTIONS, forceinline=True)
+"""Inlines in LLVM. For functions of vectors, which a call would pass through memory."""
 
 ZERO, ONE = np.float32(0), np.float32(1)

@@ -1,4 +1,4 @@
-"""The fused backend on the CPU: a batch divided among threads, around the Numba kernels."""
+"""Runs the Numba kernels on a batch, which is divided among threads."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .kernels.output import BFLOAT16, FLOAT16, FLOAT32
 from .simd.llvm import LANES
 from .threads import spread
 
-FORMS = {torch.float32: FLOAT32, torch.float16: FLOAT16, torch.bfloat16: BFLOAT16}
+DTYPES = {torch.float32: FLOAT32, torch.float16: FLOAT16, torch.bfloat16: BFLOAT16}
 NO_BYTES: Bytes = np.empty(0, dtype=np.uint8)
 NO_FLOATS: Floats = np.empty(0, dtype=np.float32)
 NO_HALVES: Halves = np.empty(0, dtype=np.uint16)
@@ -35,17 +35,17 @@ def make_view(
 ) -> torch.Tensor:
     """Make the view that the tables describe, with torch.get_num_threads() threads.
 
-    An image's view is the same bits for any number of threads.
+    The number of threads does not change a bit of the view.
 
     Args:
-        batch: `Images`, or float32 (B, 3, H, W), on the CPU.
-        tables: What is done to each image.
-        dtype: Of the view: float32, float16 or bfloat16.
-        memory_format: Of the view.
-        out: Where to write the view, of that dtype and contiguous in that memory format; None allocates it.
+        batch: `Images`, or a float32 tensor (B, 3, H, W), on the CPU.
+        tables: What happens to each image.
+        dtype: dtype of the view: float32, float16 or bfloat16.
+        memory_format: Memory format of the view.
+        out: Tensor to write the view into, of this dtype and contiguous in this memory format; None allocates one.
 
     Returns:
-        The view (B, 3, H, W).
+        The view (B, 3, H, W); this is `out` if it was given.
     """
     count = len(tables.codes)
     if out is None:
@@ -59,34 +59,33 @@ def make_view(
         source = Source(NO_BYTES, NO_OFFSETS, NO_OFFSETS, 3, NO_OFFSETS, batch.contiguous().reshape(-1).numpy())
     target = as_target(out, tables, memory_format)
     words = tables.arguments.view(np.uint32)
-
     key = dimensions(tables)
 
-    def part(span: tuple[int, int]) -> None:
-        work = SCRATCH.take(key)
+    def make_part(span: tuple[int, int]) -> None:
+        work = SCRATCH.borrow(key)
         views.make_views(
             source, tables.boxes, tables.flips, tables.cubic, tables.codes, tables.arguments, words, work, target, *span
         )
-        SCRATCH.give(key, work)
+        SCRATCH.give_back(key, work)
 
     threads = min(torch.get_num_threads(), count)
-    # Several parts a thread, since images differ in what is done to them.
+    # Several parts per thread, since some images take longer than others.
     edges = np.linspace(0, count, (min(4 * threads, count) if threads > 1 else 1) + 1).astype(int).tolist()
     with compiling():
-        spread(part, list(pairwise(edges)), threads)
+        spread(make_part, list(pairwise(edges)), threads)
     return out
 
 
 def as_target(out: torch.Tensor, tables: Tables, memory_format: torch.memory_format) -> Target:
     channels_last = memory_format == torch.channels_last
     flat = (out.permute(0, 2, 3, 1) if channels_last else out).reshape(-1)
-    form = FORMS[out.dtype]
+    dtype = DTYPES[out.dtype]
     height, width = tables.size
     line = 3 * width if channels_last else width
     return Target(
-        flat.numpy() if form == FLOAT32 else NO_FLOATS,
-        NO_HALVES if form == FLOAT32 else flat.view(torch.uint16).numpy(),
-        form,
+        flat.numpy() if dtype == FLOAT32 else NO_FLOATS,
+        NO_HALVES if dtype == FLOAT32 else flat.view(torch.uint16).numpy(),
+        dtype,
         channels_last,
         line % LANES == 0 and out.data_ptr() % 64 == 0,
         height,
@@ -97,11 +96,11 @@ def as_target(out: torch.Tensor, tables: Tables, memory_format: torch.memory_for
 
 
 def prepare() -> None:
-    """Compile the kernels, or load them from Numba's cache, by a view of one pixel; they are the same for every view."""
+    """Compile the kernels, or load them from the cache, by making a view of one pixel; every view runs the same kernels."""
     if COMPILED.is_set():
         return
     whole, ones = np.array([[0, 0, 1, 1, 1, 1, 0, 0]], dtype=np.int32), np.ones(3, dtype=np.float32)
     nothing = np.zeros((1, 0), dtype=np.uint8), np.zeros((1, 0, ARGUMENTS), dtype=np.float32)
-    tables = Tables((1, 1), whole, np.zeros((1, 2), dtype=np.bool_), False, *nothing, ones, ones, radius=0, blurs=0)
+    tables = Tables((1, 1), whole, np.zeros((1, 2), dtype=np.bool_), False, *nothing, ones, ones, radius=0)
     pixel = Images(torch.zeros(3, dtype=torch.uint8, device="cpu"), np.ones((1, 2), dtype=np.int32))
     make_view(pixel, tables, torch.float32, torch.contiguous_format)

@@ -1,4 +1,4 @@
-"""Threads that share the images of a batch."""
+"""Threads that share the work on a batch."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 
 def spread(part: Callable[[tuple[int, int]], None], spans: list[tuple[int, int]], threads: int) -> None:
-    """Call `part` on every span, in this thread and threads - 1 others, which end with the call.
+    """Call `part` on every span, in this thread and up to threads - 1 others, and wait for all of them.
 
-    A pool would save 0.1 ms a batch, and be dead in a process that is forked later.
+    The other threads live for one call. A pool would save 0.1 ms per batch, but its threads would be missing after a fork.
     """
     todo = deque(spans)
     errors: list[BaseException] = []

@@ -1,4 +1,4 @@
-"""The fused backend on CUDA, in Triton, which is imported when kernels are first launched."""
+"""The fused backend on CUDA, written in Triton, which is imported when kernels are first launched."""
 
 from .graph import Recorded
 from .launch import make_view

@@ -1,4 +1,4 @@
-"""Instructions on a tile of pixels held in registers, for the Triton kernels; the same arithmetic as `cpu.kernels.color`."""
+"""Instructions of the Triton kernels on a tile of pixels in registers; same arithmetic as `cpu.kernels.color`."""
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator,import-untyped,misc"
 # Triton has no types that mypy can see.
@@ -35,8 +35,8 @@ TURN = tl.constexpr(6.283185307179586)
 def run(r, g, b, codes, args, first, last, y, x, width, NOISY: tl.constexpr):  # noqa: N803
     """Apply the instructions first..last-1, none of them a barrier, to a tile at rows y (H, 1) and columns x (1, W).
 
-    codes: pointer to the image's codes. args: to its arguments. A code is the same for all threads, so that a branch costs
-    one jump. NOISY: whether there may be noise, whose generator would cost every kernel its registers.
+    codes, args: pointers to the codes and arguments of the image. All threads run the same code, so a branch costs one jump.
+    NOISY: whether there may be noise. Its generator would cost registers in every kernel.
     """
     n = first
     while n < last:
@@ -68,7 +68,7 @@ def run(r, g, b, codes, args, first, last, y, x, width, NOISY: tl.constexpr):  #
             r = tl.where(inside, tl.load(arg + 4), r)
             g = tl.where(inside, tl.load(arg + 5), g)
             b = tl.where(inside, tl.load(arg + 6), b)
-        elif NOISY:  # alone, so that the generator is not compiled where it is False
+        elif NOISY:  # not joined with the next condition, so that Triton compiles no generator if NOISY is False
             if code != NOTHING:
                 r, g, b = noise(r, g, b, code, arg, y, x, width)
         n += 1
@@ -87,11 +87,11 @@ def gray_of(r, g, b):
 
 @triton.jit
 def hue(r, g, b, shift):
-    """Shift the hue by `shift` turns in HSV, every quantity multiplied by the chroma so that nothing is divided.
+    """Shift the hue in HSV by `shift` turns. Every quantity is multiplied by the chroma, so that no division is needed.
 
-    With h in [-1, 5) sixths of a turn, the channels over the minimum are clamp(|h - 3| - 1), clamp(2 - |h - 2|) and
-    clamp(|h - 1| - 1) of the chroma. As in torchvision the channel that is the largest keeps a value outside [0, 1], which
-    noise or Normalize may have given it, and the others are clamped; on gray, h is the shift itself.
+    With the hue h in [-1, 5) sixths of a turn, red, green and blue exceed the minimum by clamp(|h - 3| - 1),
+    clamp(2 - |h - 2|) and clamp(|h - 1| - 1) times the chroma. As in torchvision, the largest channel may keep a value outside
+    [0, 1], which noise or Normalize may have given it, while the others are clamped. For a gray pixel, h is the shift itself.
     """
     high = tl.maximum(tl.maximum(r, g), b)
     low = tl.minimum(tl.minimum(r, g), b)
@@ -103,11 +103,15 @@ def hue(r, g, b, shift):
     red = tl.abs(h - 3 * span) - span
     green = 2 * span - tl.abs(h - 2 * span)
     blue = tl.abs(h - span) - span
-    return over(low, high, chroma, span, red), over(low, high, chroma, span, green), over(low, high, chroma, span, blue)
+    red = shifted_channel(low, high, chroma, span, red)
+    green = shifted_channel(low, high, chroma, span, green)
+    blue = shifted_channel(low, high, chroma, span, blue)
+    return red, green, blue
 
 
 @triton.jit
-def over(low, high, chroma, span, part):
+def shifted_channel(low, high, chroma, span, part):
+    """A channel that exceeds the minimum by `part`, clamped unless it is the largest."""
     return tl.where(part >= span, high, clamp(low + tl.minimum(tl.maximum(part, 0.0), chroma)))
 
 
@@ -125,7 +129,7 @@ def in_box(arg, y, x):
 
 @triton.jit
 def noise(r, g, b, code, arg, y, x, width):
-    """The three instructions with noise in one, so that its long generator is there once."""
+    """The three instructions with noise in one function, so that the long code of the generator is compiled once."""
     n0, n1, n2 = normals(arg, y, x, width)
     if code == ERASE_WITH_NOISE:
         inside = in_box(arg, y, x)
@@ -140,7 +144,7 @@ def noise(r, g, b, code, arg, y, x, width):
 
 @triton.jit
 def normals(arg, y, x, width):
-    """Three standard normal fields for the pixels of the tile; see `gpuaug.philox`. The last two arguments are the key."""
+    """Standard normal noise of three channels for the pixels of the tile, as in `gpuaug.philox`. arg holds the key."""
     words = arg.to(tl.pointer_type(tl.int32), bitcast=True)
     low = tl.load(words + KEY).to(tl.int64) & 0xFFFFFFFF
     seed = (tl.load(words + KEY + 1).to(tl.int64) << 32) | low
@@ -159,7 +163,7 @@ def unit(word):
 
 @triton.jit
 def sine(turns):
-    """sin(2 pi turns) for turns in [0, 2), to 1e-6: Taylor's series on a quarter turn. CUDA's own needs local memory."""
+    """sin(2 pi turns) for turns in [0, 2), to 1e-6: Taylor's series on a quarter turn. CUDA's own sine uses local memory."""
     t = turns - tl.floor(turns + 0.5)
     t = tl.where(t >= 0.25, 0.5 - t, tl.where(t <= -0.25, -0.5 - t, t))
     t *= TURN

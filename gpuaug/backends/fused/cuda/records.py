@@ -1,16 +1,18 @@
-"""What the CUDA kernels read: one record of 32-bit words an image, made on the host from the tables of `plan`.
+"""Packs the tables of `plan` into records for the CUDA kernels: one record of 32-bit words per image.
 
-A record holds all that is done to its image, so a launch needs one pointer and a batch one copy:
+A record holds everything that happens to its image, so a launch needs one pointer and a batch needs one copy:
 
     head | begin and end of each pass | codes | arguments
 
-A pass runs from one barrier of its image to the next. Launches are shared by all images, so barriers are put on *levels*: an
-image without contrast leaves the level of the contrast out, and its blur still happens in the launch of everybody's blur.
+A pass runs from one barrier of an image's program to the next. Since all images share the launches, barriers are assigned to
+*levels*, one launch or two for each. An image without contrast skips the level of the contrast, and its blur still runs in the
+same launch as the other images' blur.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +22,7 @@ from ....ops import Op
 from ..instructions import ARGUMENTS, BARRIERS, IS_BARRIER, IS_BOUNDED
 from ..plan import Tables, codes_of
 
-# Words of the head. The first two are one 64-bit number: the byte where the box begins.
+# Words of the head. The first two form one 64-bit number, the byte at which the box begins.
 BASE, LAST, PITCH, BOX_H, BOX_W, FULL_H, FULL_W, SKIP_Y, SKIP_X, FLIPS, SNAP, TAPS_Y, TAPS_X, SCALE_Y, SCALE_X = (
     0,
     *range(2, 16),
@@ -28,35 +30,45 @@ BASE, LAST, PITCH, BOX_H, BOX_W, FULL_H, FULL_W, SKIP_Y, SKIP_X, FLIPS, SNAP, TA
 GAIN, BIAS, HEAD = 16, 19, 22
 
 OFF = -1
-"""The end of a pass in which nothing happens to an image."""
+"""Stored as the end of a pass that an image skips."""
 
 MAX_IMAGE = 2**31 - 64
-"""Bytes of one image, which is addressed by 32-bit numbers; a batch may have any number of bytes."""
+"""Most bytes of one image, since 32-bit numbers address its pixels. A batch may have any number of bytes."""
 
 Words = npt.NDArray[np.int32]
 
 
-Place = tuple[int, int, npt.NDArray[np.intp]]
-"""A column of the programs with a barrier, its kind, and the images that have them there."""
+class Barrier(NamedTuple):
+    """One kind of barrier in one column of the programs.
+
+    Attributes:
+        column: The column.
+        code: The instruction, CONTRAST or BLUR.
+        images: The images whose programs have this instruction in this column.
+    """
+
+    column: int
+    code: int
+    images: npt.NDArray[np.intp]
 
 
-def barriers(codes: npt.NDArray[np.uint8]) -> list[Place]:
-    """The places of all barriers, in order; codes (B, N)."""
-    found: list[Place] = []
+def barriers(codes: npt.NDArray[np.uint8]) -> list[Barrier]:
+    """All barriers of programs (B, N), by column."""
+    found: list[Barrier] = []
     for n, column in enumerate(codes.T.copy()):
         rows = IS_BARRIER[column].nonzero()[0]
         if len(rows):
             kinds = column[rows]
             one = int(kinds[0])
             if (kinds == one).all():
-                found.append((n, one, rows))
+                found.append(Barrier(n, one, rows))
             else:
-                found += [(n, kind, rows[kinds == kind]) for kind in BARRIERS]
+                found += [Barrier(n, kind, rows[kinds == kind]) for kind in BARRIERS]
     return found
 
 
-def levels_of(places: Sequence[Place], count: int) -> tuple[int, ...]:
-    """The kinds of barriers such that those of each of the `count` images are among them in order."""
+def levels_of(places: Sequence[Barrier], count: int) -> tuple[int, ...]:
+    """A sequence of barriers that contains, in order, the barriers of each of the `count` images."""
     levels: list[int] = []
     free = np.ones(count, dtype=np.bool_)  # images without a barrier on the last level
     for _, kind, rows in places:
@@ -68,19 +80,25 @@ def levels_of(places: Sequence[Place], count: int) -> tuple[int, ...]:
 
 
 def levels_of_ops(ops: Sequence[Op]) -> tuple[int, ...]:
-    """The barriers that any batch of a stage can need: for a CUDA graph, whose launches cannot change."""
+    """The barriers that any batch of a stage can need, for a CUDA graph, whose launches are fixed."""
     return tuple(code for o in ops for code in codes_of(o) if IS_BARRIER[code])
 
 
-def passes(places: Sequence[Place], levels: Sequence[int], count: int, columns: int) -> Words:
-    """Begin and end (2 * levels + 2, count) of every pass: columns of barriers, -1 before the first, else `columns`."""
+def passes(places: Sequence[Barrier], levels: Sequence[int], count: int, columns: int) -> Words:
+    """Begin and end of every pass, (2 * levels + 2, count).
+
+    Each is the column of a barrier; the first pass begins at -1, and the last one ends at `columns`.
+
+    Raises:
+        ValueError: The levels lack a barrier that an image needs.
+    """
     out = np.full((2 * len(levels) + 2, count), OFF, dtype=np.int32)
-    # following[kind][k]: the first level of this kind from level k on.
+    # following[kind][k]: the first level from level k on that has this kind of barrier, -1 if there is none.
     following = {kind: np.full(len(levels) + 1, -1) for kind in BARRIERS}
     for k in reversed(range(len(levels))):
         for kind, first in following.items():
             first[k] = k if levels[k] == kind else first[k + 1]
-    at = np.zeros(count, dtype=np.intp)  # the level after the last barrier of an image
+    at = np.zeros(count, dtype=np.intp)  # for each image, the level after that of its last barrier so far
     for n, kind, rows in places:
         level = following[kind][at[rows]]
         if (level < 0).any():
@@ -97,8 +115,7 @@ def passes(places: Sequence[Place], levels: Sequence[int], count: int, columns: 
 
 
 def bounded(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
-    """Images (B,) whose values are within [0, 1] at every barrier, if they begin so: no instruction before the last one leaves
-    the range."""
+    """Images (B,) whose values stay in [0, 1] up to their last barrier, provided that they start there."""
     wide = ~IS_BOUNDED[codes]
     if not wide.any():
         return np.ones(len(codes), dtype=np.bool_)
@@ -108,7 +125,7 @@ def bounded(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
 
 
 def taps(n_in: Words, n_full: Words, cubic: bool) -> tuple[npt.NDArray[np.float32], Words]:
-    """Source pixels an output pixel, in float32 as torch computes it, and the most pixels that its filter reads."""
+    """Source pixels per output pixel, in float32 as torch computes it, and the most pixels that its filter reads."""
     scale: npt.NDArray[np.float32] = np.asarray(n_in.astype(np.float32) / n_full.astype(np.float32), np.float32)
     support = np.maximum(scale, np.float32(1)) * np.float32(2 if cubic else 1)
     most: Words = np.minimum(np.ceil(2 * support).astype(np.int32), n_in)
@@ -116,7 +133,7 @@ def taps(n_in: Words, n_full: Words, cubic: bool) -> tuple[npt.NDArray[np.float3
 
 
 def runs_over(words: Words, cubic: bool, size: int) -> bool:
-    """Whether the windows of a box narrower than they are reach beyond the memory of `size` bytes."""
+    """Whether the resize of a box that is narrower than its windows would read beyond the memory of `size` bytes."""
     step = 4 if cubic else 3
     span = -(-words[:, TAPS_X] // step) * step
     narrow = words[span > words[:, BOX_W]]
@@ -128,17 +145,27 @@ def runs_over(words: Words, cubic: bool, size: int) -> bool:
 def records(
     batch: object, tables: Tables, levels: tuple[int, ...] | None, snap: bool, lead: int = 0
 ) -> tuple[Words, tuple[int, ...]]:
-    """The records (B, words) int32, and the levels.
+    """Pack the tables of a batch.
 
-    levels: of a graph; None takes those that the batch needs. snap: whether scratch may be rounded to fixed point, where a
-    program allows it. lead: bytes in front of the first image in the memory that the kernels are given.
+    Args:
+        batch: `Images`, or a float32 tensor (B, 3, H, W).
+        tables: What happens to each image.
+        levels: Levels of a CUDA graph; None: those that the batch needs.
+        snap: Whether scratch may be rounded to fixed point if the program of an image allows it.
+        lead: Bytes before the first image in the memory that the kernels read.
+
+    Returns:
+        The records (B, words) int32, and the levels.
+
+    Raises:
+        ValueError: An image has more than MAX_IMAGE bytes, or the levels lack a barrier that an image needs.
     """
     count, columns = tables.codes.shape
     places = barriers(tables.codes)
     levels = levels_of(places, count) if levels is None else levels
     codes_at = HEAD + 2 * (len(levels) + 1)
     args_at = codes_at + columns
-    head = np.zeros((codes_at, count), dtype=np.int32)  # a word of all images is a row here, which is quicker to fill
+    head = np.zeros((codes_at, count), dtype=np.int32)  # one row per word of all images, which is faster to fill
     floats = head.view(np.float32)
     boxes = np.ascontiguousarray(tables.boxes.T)
     if isinstance(batch, Images):
@@ -157,7 +184,7 @@ def records(
     floats[SCALE_Y], head[TAPS_Y] = taps(boxes[2], boxes[4], tables.cubic)
     floats[SCALE_X], head[TAPS_X] = taps(boxes[3], boxes[5], tables.cubic)
     floats[GAIN : GAIN + 3], floats[BIAS : BIAS + 3] = tables.scale[:, None], tables.bias[:, None]
-    if snap and isinstance(batch, Images):  # floats may come from a Normalize
+    if snap and isinstance(batch, Images):  # floats may lie outside [0, 1], after a Normalize
         head[SNAP] = bounded(tables.codes)
     head[HEAD:] = passes(places, levels, count, columns)
     out = np.empty((count, args_at + ARGUMENTS * columns), dtype=np.int32)

@@ -1,4 +1,4 @@
-"""Compile every Triton kernel for several devices, without one, and see what a thread needs.
+"""Compiles every Triton kernel for several devices, without a GPU, and reports the registers of a thread.
 
 python -m gpuaug.backends.fused.cuda.registers docs/fused-registers.md
 """
@@ -20,12 +20,19 @@ CAPABILITIES = (75, 80, 90, 100)
 """Turing (T4), Ampere (A100), Hopper (H100, H200), Blackwell (B200)."""
 
 POINTERS = {"source", "table", "scratch", "sums", "out"}
-"""Arguments that point to memory from a multiple of 16 bytes on; the others are 32-bit integers, or known at compilation."""
+"""Arguments that are pointers, aligned to 16 bytes. The others are 32-bit integers or known when a kernel is compiled."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A kernel as it is launched for a kind of stage. types: of what its pointers point to. constants: known at compilation."""
+    """A kernel as it is launched for one kind of stage.
+
+    Attributes:
+        kernel: Name of the function in `kernels`.
+        name: Name of the variant in the table.
+        types: Types of the pointer arguments, in Triton's notation.
+        constants: Values of the arguments that are known when the kernel is compiled.
+    """
 
     kernel: str
     name: str
@@ -35,7 +42,13 @@ class Variant:
 
 @dataclass(frozen=True)
 class Resources:
-    """Of one thread: registers, and bytes of local memory (stack) that it spills to; of a program: bytes of shared memory."""
+    """What a compiled kernel uses.
+
+    Attributes:
+        registers: Registers of a thread.
+        stack: Bytes of local memory of a thread, to which it spills registers.
+        shared: Bytes of shared memory of a program.
+    """
 
     registers: int
     stack: int
@@ -43,7 +56,7 @@ class Resources:
 
 
 def variants() -> Iterator[Variant]:
-    """Every kernel, with the choices that change it most."""
+    """Every kernel, in the variants that differ most."""
     tile = {"H": TILE[0], "W": TILE[1]}
     narrow = {"table": "*i32", "scratch": "*i16", "sums": "*fp32", "out": "*bf16"}
     wide = {**narrow, "scratch": "*fp32", "out": "*fp32"}
@@ -69,7 +82,7 @@ def variants() -> Iterator[Variant]:
 
 
 def compiled(variant: Variant, capability: int) -> Any:
-    """The kernel, compiled for a device of this compute capability (90 for 9.0)."""
+    """Compile a kernel for a compute capability, such as 90 for 9.0."""
     import triton
     from triton.backends.compiler import GPUTarget
 
@@ -79,7 +92,7 @@ def compiled(variant: Variant, capability: int) -> Any:
     names = kernel.arg_names
     signature = {n: "constexpr" if n in variant.constants else variant.types.get(n, "i32") for n in names}
     constants = {(names.index(n),): value for n, value in variant.constants.items()}
-    # What Triton finds out at a launch: these are multiples of 16.
+    # Arguments that are multiples of 16. At a launch, Triton finds this out by itself.
     alike = POINTERS | ({"height", "width"} if variant.kernel == "next_pass" else set())
     multiples: Any = {(names.index(n),): [["tt.divisibility", 16]] for n in names if n in alike}
     options = {"num_warps": WARPS, "enable_fp_fusion": True}
@@ -90,12 +103,12 @@ def compiled(variant: Variant, capability: int) -> Any:
 
 
 def resources(variant: Variant, capability: int) -> Resources:
-    """Compile and measure. Raises RuntimeError where Triton's wheel has no cuobjdump."""
+    """Compile a kernel and read what it uses. Raises RuntimeError if Triton's wheel has no cuobjdump."""
     import triton
 
     tool = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
     if not tool.exists():
-        raise RuntimeError(f"{tool} is missing; it comes with Triton's wheel for Linux and reads what a compiled kernel needs")
+        raise RuntimeError(f"{tool} is missing; it comes with Triton's wheel for Linux and reads the registers of a kernel")
     kernel = compiled(variant, capability)
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(kernel.asm["cubin"])
@@ -109,7 +122,7 @@ def resources(variant: Variant, capability: int) -> Resources:
 
 
 def table() -> str:
-    """Markdown: one row a variant, one column a device; a cell whose kernel spills says so."""
+    """The table in Markdown, with a row per variant and a column per device; cells of kernels that spill say so."""
     import triton
 
     lines = [

@@ -1,9 +1,9 @@
-"""The resize of the Triton kernels: a tile of a view from the bytes of its image."""
+"""The resize of the Triton kernels, which makes a tile of a view from the bytes of its image."""
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator,import-untyped,misc"
 # Triton has no types that mypy can see.
 # ruff: noqa: N803, N806, SIM108
-# Triton's convention is capitals for what is known when a kernel is compiled; an `if` on these leaves one branch.
+# By Triton's convention, capitals name what is known when a kernel is compiled; an `if` on these compiles one branch.
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ SCALE_Y = tl.constexpr(record.SCALE_Y)
 def resize(
     source, rec, y, x, height, width, CUBIC: tl.constexpr, GUARD: tl.constexpr, H: tl.constexpr, W: tl.constexpr
 ):  # fmt: skip
-    """Antialiased resize of the box of bytes that a record names; black where the view reaches beyond the image.
+    """Antialiased resize of the box that a record describes; black where the view reaches beyond the image.
 
-    Pixels are read as aligned 32-bit words, shifted into place, since a load takes as long for a byte as for a word: three
-    words cover 3 pixels (the taps of a bilinear filter that shrinks up to 1.5 times), four words 4 (those of a bicubic one
-    that enlarges). Wider filters take several such steps. GUARD: whether words beyond the last may be asked for.
+    Pixels are read as aligned 32-bit words and shifted into place, since loading a byte takes as long as loading a word. Three
+    words cover 3 pixels, the taps of a bilinear filter that shrinks up to 1.5 times. Four words cover 4 pixels, the taps of a
+    bicubic filter that enlarges. Wider filters take several such steps. GUARD: whether loads must be checked against the last
+    word of the memory.
     """
     STEP: tl.constexpr = 4 if CUBIC else 3
     scales = (rec + SCALE_Y).to(tl.pointer_type(tl.float32), bitcast=True)
@@ -61,12 +62,12 @@ def resize(
             v = weight(from_y + j * inverse_y, CUBIC)
             norm_y += v
             byte = corner + (j * pitch + 3 * k)
-            # Said to be contiguous across, for the layout of threads: a warp must read along a row.
+            # Declared contiguous across columns, so that Triton lays out threads such that a warp reads along a row.
             at, shift = tl.max_contiguous(byte >> 2, [1, 2]), ((byte << 3) & 31).to(tl.uint32)
             p0, p1, p2 = word(words, at, last, GUARD), word(words, at + 1, last, GUARD), word(words, at + 2, last, GUARD)
             p0, p1 = joined(p0, p1, shift), joined(p1, p2, shift)
             if CUBIC:
-                # Of the twelve bytes the last, so that nothing is read for a word that lies beyond them.
+                # The word of the last of the twelve bytes, so that no word beyond them is read.
                 p2 = joined(p2, word(words, tl.max_contiguous((byte + 11) >> 2, [1, 2]), last, GUARD), shift)
                 r += v * (w0 * channel(p0, 0) + w1 * channel(p0, 3) + w2 * channel(p1, 2) + w3 * channel(p2, 1))
                 g += v * (w0 * channel(p0, 1) + w1 * channel(p1, 0) + w2 * channel(p1, 3) + w3 * channel(p2, 2))
@@ -84,17 +85,17 @@ def resize(
         * (tl.where(seen_x, 1.0, 0.0) / tl.where(seen_x, norm_x, 1.0))
     )
     r, g, b = r * gain, g * gain, b * gain
-    if CUBIC:  # which overshoots
+    if CUBIC:  # a bicubic filter overshoots
         r, g, b = clamp(r), clamp(g), clamp(b)
     return r, g, b
 
 
 @triton.jit
 def window(o, n_in, taps, scale, CUBIC: tl.constexpr):
-    """Of each output pixel: the first of its `taps` source pixels, the filter's argument there and its step to the next.
+    """For each output pixel: the first of its `taps` source pixels, the filter's argument there, and its step to the next.
 
-    In float32 and in torch's order of operations, so that rounding agrees too. Near the end the window is moved inwards,
-    over pixels where the filter is 0, so that all of it lies within the image unless the image is smaller.
+    Computed in float32 and in torch's order of operations, so that rounding agrees. Near the end of the image the window is
+    moved inwards, over pixels where the filter is 0, so that it lies within the image unless the image is smaller.
     """
     widen = tl.maximum(scale, 1.0)
     support = (2 if CUBIC else 1) * widen
@@ -106,7 +107,7 @@ def window(o, n_in, taps, scale, CUBIC: tl.constexpr):
 
 @triton.jit
 def weight(t, CUBIC: tl.constexpr):
-    """The filter: a triangle, or a cubic with a = -0.5."""
+    """The filter at t: a triangle, or a cubic with a = -0.5."""
     a = tl.abs(t)
     if CUBIC:
         near = (1.5 * a - 2.5) * a * a + 1
@@ -128,7 +129,7 @@ def word(words, at, last, GUARD: tl.constexpr):
 
 @triton.jit
 def joined(low, high, shift):
-    """32 of the 64 bits of two words, from bit `shift` (0..24) on: one instruction, a funnel shift."""
+    """32 of the 64 bits of two words, from bit `shift` (0..24) on. Compiles to one instruction, a funnel shift."""
     return (low >> shift) | ((high << 1) << (31 - shift))
 
 
@@ -136,8 +137,8 @@ def joined(low, high, shift):
 def channel(word, K: tl.constexpr):
     """Byte K of a word as a float.
 
-    The two lower ones become mantissas, of 2^23 + byte and of 2^15 + byte, the others are converted: the processor converts
-    at a quarter of the speed of arithmetic, but at the same time.
+    The lower two bytes are written into the mantissas of 2^23 + byte and 2^15 + byte; the other two are converted. A GPU
+    converts at a quarter of the rate of arithmetic, but does both at the same time.
     """
     if K == 0:
         v = ((word & 0xFF) | 0x4B000000).to(tl.float32, bitcast=True) - 8388608.0

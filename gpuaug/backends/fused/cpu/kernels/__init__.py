@@ -1,1 +1,1 @@
-"""The Numba kernels: `views` is the one that is called; the others are what it is made of."""
+"""The Numba kernels; `views` holds the entry point, which calls the others."""

@@ -1,19 +1,23 @@
-"""Kernels of the Gaussian blur: across a strip into the image buffer, and down from there into a strip."""
+"""Kernels of the Gaussian blur, for float32 and for fixed point; this module instantiates them for float32.
+
+The horizontal half reads a strip and writes the image buffer; the vertical half reads the image buffer and writes a strip.
+"""
 
 from __future__ import annotations
 
 import math
 
 from ...instructions import BLUR_CUT
-from ..jit import inlined, kernel
-from ..simd.float32 import LANES, load, splat, store
+from ..jit import ONE, ZERO, inlined_by_llvm, inlined_by_numba, kernel
+from ..simd.common import load, store
+from ..simd.float32 import LANES, splat
 
 
 @kernel
 def gaussian(sigma, radius, blurs, row):
-    """Half a Gaussian kernel into a row of blurs.half, its centre first; returns its radius.
+    """Write half a Gaussian kernel into a row of blurs.half, its centre first, and return its radius.
 
-    It is cut where less than BLUR_CUT of its mass is left.
+    The tails are cut off where less than BLUR_CUT of the mass remains.
     """
     weight = blurs.half[row]
     mass = 0.0
@@ -31,65 +35,98 @@ def gaussian(sigma, radius, blurs, row):
     return r
 
 
-@inlined
+@inlined_by_numba
 def half_kernels(blurs):
-    """Where `gaussian` puts the weights that `across` and `down` take."""
+    """The array into which `gaussian` writes the weights for `across` and `down`."""
     return blurs.half
 
 
-@kernel
-def across(strip, plane, stride, width, rows, radius, weight, line, margin, image, image_plane, at):
-    """Horizontal blur of a strip into the image buffer, from `at` of its first plane on.
+def across_with(splat_weight, lanes, shift):
+    """Make the kernel that blurs horizontally, for one pixel format.
 
-    `line` holds the three planes of a row, each with `margin` pixels before and behind, where the row is reflected.
+    splat_weight makes a vector of one weight; shift is applied to the pixels before they are blurred.
     """
-    pitch = line.shape[0] // 3
-    centre = splat(weight[0])
-    for start in range(0, rows * stride, stride):
-        for c in range(3):
-            first = c * pitch + margin
-            for x in range(0, width, LANES):
-                store(line, first + x, load(strip, c * plane + start + x))
-            end = first + width - 1
-            for k in range(1, radius + 1):
-                line[first - k] = line[first + k]
-                line[end + k] = line[end - k]
-        to = at + start - margin
-        for x in range(margin, margin + width, LANES):
-            y, z = pitch + x, 2 * pitch + x
-            r, g, b = load(line, x) * centre, load(line, y) * centre, load(line, z) * centre
-            for k in range(1, radius + 1):
-                w = splat(weight[k])
-                r = r + (load(line, x - k) + load(line, x + k)) * w
-                g = g + (load(line, y - k) + load(line, y + k)) * w
-                b = b + (load(line, z - k) + load(line, z + k)) * w
-            store(image, to + x, r)
-            store(image, image_plane + to + x, g)
-            store(image, 2 * image_plane + to + x, b)
+
+    @kernel
+    def across(strip, plane, stride, width, rows, radius, weight, line, margin, image, image_plane, at):
+        """Blur a strip horizontally into the image buffer, beginning at element `at` of its first plane.
+
+        `line` is scratch for the three planes of a row, each with `margin` pixels on either side for the reflected borders.
+        """
+        pitch = line.shape[0] // 3
+        centre = splat_weight(weight[0])
+        for start in range(0, rows * stride, stride):
+            for c in range(3):
+                first = c * pitch + margin
+                for x in range(0, width, lanes):
+                    store(line, first + x, shift(load(strip, c * plane + start + x)))
+                end = first + width - 1
+                for k in range(1, radius + 1):
+                    line[first - k] = line[first + k]
+                    line[end + k] = line[end - k]
+            to = at + start - margin
+            for x in range(margin, margin + width, lanes):
+                y, z = pitch + x, 2 * pitch + x
+                r, g, b = load(line, x) * centre, load(line, y) * centre, load(line, z) * centre
+                for k in range(1, radius + 1):
+                    w = splat_weight(weight[k])
+                    r = r + (load(line, x - k) + load(line, x + k)) * w
+                    g = g + (load(line, y - k) + load(line, y + k)) * w
+                    b = b + (load(line, z - k) + load(line, z + k)) * w
+                store(image, to + x, r)
+                store(image, image_plane + to + x, g)
+                store(image, 2 * image_plane + to + x, b)
+
+    return across
 
 
-@kernel
-def down(image, image_plane, y, height, stride, rows, radius, weight, above, below, strip, plane):
-    """Vertical blur: rows y, y + 1, ... of the image buffer, reflected at its ends, into a strip.
+def down_with(splat_weight, lanes, write, unit, offset):
+    """Make the kernel that blurs vertically, for one pixel format.
 
-    above, below: scratch for where the rows at each distance begin.
+    write(out, at, vector, factor, term) writes pixels. A stored number n stands for the pixel value n * unit + offset.
     """
-    centre = splat(weight[0])
-    green, blue = image_plane, 2 * image_plane
-    for row in range(y, y + rows):
-        for k in range(radius + 1):
-            above[k] = abs(row - k) * stride
-            below[k] = (height - 1 - abs(height - 1 - row - k)) * stride
-        here, to = row * stride, (row - y) * stride
-        for x in range(0, stride, LANES):
-            p = here + x
-            r, g, b = load(image, p) * centre, load(image, green + p) * centre, load(image, blue + p) * centre
-            for k in range(1, radius + 1):
-                w = splat(weight[k])
-                up, low = above[k] + x, below[k] + x
-                r = r + (load(image, up) + load(image, low)) * w
-                g = g + (load(image, green + up) + load(image, green + low)) * w
-                b = b + (load(image, blue + up) + load(image, blue + low)) * w
-            store(strip, to + x, r)
-            store(strip, plane + to + x, g)
-            store(strip, 2 * plane + to + x, b)
+
+    @kernel
+    def down(image, image_plane, y, height, stride, rows, radius, weight, above, below, out, plane, at, scale, bias):
+        """Blur vertically, with reflected borders, to make `rows` rows from row y on, and write them from out[at] on.
+
+        above, below: scratch for where the rows at each distance begin. scale, bias: affine map of each channel, which `write`
+        applies when it writes the view and ignores when it writes a strip.
+        """
+        centre = splat_weight(weight[0])
+        f0, f1, f2 = splat(scale[0] * unit), splat(scale[1] * unit), splat(scale[2] * unit)
+        o0, o1, o2 = splat(bias[0] + scale[0] * offset), splat(bias[1] + scale[1] * offset), splat(bias[2] + scale[2] * offset)
+        green, blue = image_plane, 2 * image_plane
+        for row in range(y, y + rows):
+            for k in range(radius + 1):
+                above[k] = abs(row - k) * stride
+                below[k] = (height - 1 - abs(height - 1 - row - k)) * stride
+            start, to = row * stride, at + (row - y) * stride
+            for x in range(0, stride, lanes):
+                p = start + x
+                r, g, b = load(image, p) * centre, load(image, green + p) * centre, load(image, blue + p) * centre
+                for k in range(1, radius + 1):
+                    w = splat_weight(weight[k])
+                    up, low = above[k] + x, below[k] + x
+                    r = r + (load(image, up) + load(image, low)) * w
+                    g = g + (load(image, green + up) + load(image, green + low)) * w
+                    b = b + (load(image, blue + up) + load(image, blue + low)) * w
+                write(out, to + x, r, f0, o0)
+                write(out, plane + to + x, g, f1, o1)
+                write(out, 2 * plane + to + x, b, f2, o2)
+
+    return down
+
+
+@inlined_by_llvm
+def unchanged(v):
+    return v
+
+
+@inlined_by_llvm
+def write_strip(strip, at, v, factor, term):
+    store(strip, at, v)
+
+
+across = across_with(splat, LANES, unchanged)
+down = down_with(splat, LANES, write_strip, ONE, ZERO)

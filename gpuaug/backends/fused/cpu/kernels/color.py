@@ -1,6 +1,6 @@
-"""Kernels that change colours: a program of instructions on sixteen pixels at a time, from a buffer into another.
+"""Colour instructions in float32, sixteen pixels at a time.
 
-The pixels stay in registers from the first instruction to the last, so that the cost of a program is its arithmetic.
+Pixels stay in registers from the first instruction of a pass to the last, so that a program costs no more than its arithmetic.
 """
 
 from __future__ import annotations
@@ -20,24 +20,28 @@ from ...instructions import (
     SATURATION,
     SOLARIZE,
 )
-from ..jit import ONE, ZERO, inlined, kernel, pasted
-from ..simd.float32 import LANES, absolute, clamp, floor, load, maximum, minimum, splat, store, total, where_ge
+from ..jit import ONE, ZERO, inlined_by_llvm, inlined_by_numba, kernel
+from ..simd.common import absolute, maximum, minimum, where_ge
+from ..simd.float32 import LANES, clamp, floor, splat
+from .program import gray_sum_with, run_with
 
 RED, GREEN, BLUE = (np.float32(weight) for weight in GRAY_WEIGHTS)
 
 
-@pasted
+@inlined_by_llvm
 def gray_of(r, g, b):
     return r * splat(RED) + g * splat(GREEN) + b * splat(BLUE)
 
 
-@pasted
+@inlined_by_llvm
 def hue(r, g, b, shift, any_value):
-    """Shift the hue of HSV by `shift` turns; every quantity is multiplied by the chroma, so that nothing is divided.
+    """Shift the hue in HSV by `shift` turns. Every quantity is multiplied by the chroma, so that no division is needed.
 
-    With h in [-1, 5) sixths of a turn, the channels over the minimum are clamp(|h - 3| - 1), clamp(2 - |h - 2|) and
-    clamp(|h - 1| - 1) of the chroma. any_value: the values may lie outside [0, 1], where noise or Normalize has brought
-    them; torchvision then clamps all channels but the largest, which in a gray is that of the shift alone.
+    With the hue h in [-1, 5) sixths of a turn, red, green and blue exceed the minimum by clamp(|h - 3| - 1),
+    clamp(2 - |h - 2|) and clamp(|h - 1| - 1) times the chroma.
+
+    any_value: values may lie outside [0, 1], because of noise or a Normalize. torchvision then clamps every channel except the
+    largest. For a gray pixel, whose hue is the shift alone, the shift decides which channel counts as the largest.
     """
     turn = splat(np.float32(6) * (shift + ONE if shift < ZERO else shift))
     two, three, four, five, six = splat(2.0), splat(3.0), splat(4.0), splat(5.0), splat(6.0)
@@ -61,104 +65,93 @@ def hue(r, g, b, shift, any_value):
     return r, g, b
 
 
-@pasted
+@inlined_by_llvm
 def largest(chroma, sector, one, other):
-    """What a channel must reach to count as the largest: the chroma, or, of a gray, nothing in two of the six sectors."""
+    """From which value on a channel counts as the largest: the chroma, or, for a gray, 0 in two of the six sectors."""
     return where_ge(splat(ZERO), chroma, splat(ZERO if sector in (one, other) else ONE), chroma)
 
 
-@pasted
+@inlined_by_llvm
 def brightness(r, g, b, f):
     return clamp(r * f), clamp(g * f), clamp(b * f)
 
 
-@pasted
+@inlined_by_llvm
 def contrast(r, g, b, f, o):
     return clamp(r * f + o), clamp(g * f + o), clamp(b * f + o)
 
 
-@pasted
+@inlined_by_llvm
 def saturation(r, g, b, f):
     gray = gray_of(r, g, b) * (splat(ONE) - f)
     return clamp(r * f + gray), clamp(g * f + gray), clamp(b * f + gray)
 
 
-@pasted
+@inlined_by_llvm
 def solarize(v, threshold):
     return where_ge(v, threshold, splat(ONE) - v, v)
 
 
-@pasted
+@inlined_by_llvm
 def posterize(v, levels):
     n = splat(levels)
     return minimum(maximum(floor(v * n), splat(ZERO)), splat(levels - ONE)) * splat(ONE / levels)
 
 
-@pasted
-def through(what, arg, r, g, b):
-    """Sixteen pixels through one instruction; see `instructions.TABLE` for its arguments.
+@inlined_by_llvm
+def apply_instruction(instruction, arg, r, g, b):
+    """Apply one instruction to sixteen pixels; `instructions.TABLE` names its arguments.
 
-    CONTRAST has the factor and, put there once the mean is known, mean * (1 - factor).
+    CONTRAST has a second argument, mean * (1 - factor), which is filled in once the mean is known.
     """
     f = splat(arg[0])
-    if what == BRIGHTNESS:
+    if instruction == BRIGHTNESS:
         return brightness(r, g, b, f)
-    if what == CONTRAST:
+    if instruction == CONTRAST:
         return contrast(r, g, b, f, splat(arg[1]))
-    if what == SATURATION:
+    if instruction == SATURATION:
         return saturation(r, g, b, f)
-    if what == HUE:
+    if instruction == HUE:
         return hue(r, g, b, arg[0], False)
-    if what == HUE_OF_ANY:
+    if instruction == HUE_OF_ANY:
         return hue(r, g, b, arg[0], True)
-    if what == GRAY:
+    if instruction == GRAY:
         gray = gray_of(r, g, b)
         return gray, gray, gray
-    if what == SOLARIZE:
+    if instruction == SOLARIZE:
         return solarize(r, f), solarize(g, f), solarize(b, f)
-    if what == POSTERIZE:
+    if instruction == POSTERIZE:
         return posterize(r, arg[0]), posterize(g, arg[0]), posterize(b, arg[0])
-    if what == INVERT:
+    if instruction == INVERT:
         return splat(ONE) - r, splat(ONE) - g, splat(ONE) - b
-    if what == AFFINE:
+    if instruction == AFFINE:
         return r * f + splat(arg[3]), g * splat(arg[1]) + splat(arg[4]), b * splat(arg[2]) + splat(arg[5])
     return r, g, b
 
 
-@kernel
-def change(source, source_plane, at, count, into, plane, to, code, arg, steps, first, last):
-    """`count` pixels from source[at] on through a program, from into[to] on."""
-    for x in range(0, count, LANES):
-        p = at + x
-        r, g, b = load(source, p), load(source, source_plane + p), load(source, 2 * source_plane + p)
-        for step in range(first, last):
-            n = steps[step]
-            r, g, b = through(code[n], arg[n], r, g, b)
-        store(into, to + x, r)
-        store(into, plane + to + x, g)
-        store(into, 2 * plane + to + x, b)
+_, run = run_with(apply_instruction, LANES)
 
 
-@inlined
-def arguments(code, arg, steps, count, fixed):
-    """The arguments as they are; see `color_fixed.arguments`."""
+@inlined_by_numba
+def prepare_arguments(code, arg, steps, count, fixed):
+    """Arguments in the format of the kernels: in float32, as they are."""
     return arg
 
 
 @kernel
-def keep_mean(arg, n, mean):
-    """Give the contrast in column n what it lacks: the mean gray value times (1 - factor)."""
+def set_contrast_mean(arg, n, mean):
+    """Set the second argument of the contrast in column n: the mean gray value times (1 - factor)."""
     arg[n, 1] = np.float32(mean) * (ONE - arg[n, 0])
 
 
-@kernel
-def gray_sum(source, plane, at, rows, stride, inside):
-    """Sum of the gray values of some rows, as float64; inside: 1 for the pixels of a row that count, else 0."""
-    out = 0.0
-    for start in range(at, at + rows * stride, stride):
-        sums = splat(ZERO)
-        for x in range(0, stride, LANES):
-            p = start + x
-            sums = sums + gray_of(load(source, p), load(source, plane + p), load(source, 2 * plane + p)) * load(inside, x)
-        out += total(sums)
-    return out
+@inlined_by_llvm
+def zeros():
+    return splat(ZERO)
+
+
+@inlined_by_llvm
+def add_gray(sums, r, g, b, inside):
+    return sums + gray_of(r, g, b) * inside
+
+
+gray_sum = gray_sum_with(zeros, add_gray, LANES, 1.0)

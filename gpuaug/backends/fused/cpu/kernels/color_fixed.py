@@ -1,6 +1,7 @@
-"""Kernels of `color` in 16-bit fixed point, for programs whose values stay in [0, 1]: see `simd.int16`.
+"""Colour instructions in 16-bit fixed point (see `simd.int16`), for programs whose values stay in [0, 1].
 
-Twice the pixels a register and half the bytes a buffer; the rounding of an instruction is at most 1e-4.
+Compared with float32, a register holds twice the pixels and a buffer takes half the bytes. An instruction rounds by at most
+1e-4.
 """
 
 from __future__ import annotations
@@ -18,27 +19,14 @@ from ...instructions import (
     SATURATION,
     SOLARIZE,
 )
-from ..jit import kernel, pasted
+from ..jit import inlined_by_llvm, kernel
+from ..simd.common import absolute, maximum, minimum, where_ge
 from ..simd.float32 import splat, stream
-from ..simd.int16 import (
-    LANES,
-    ONE,
-    all16,
-    as_floats,
-    if_ge,
-    least,
-    load16,
-    magnitude,
-    most,
-    pair_sums,
-    plus_capped,
-    shift_right,
-    store16,
-    total16,
-)
+from ..simd.int16 import LANES, ONE, add_capped, as_floats, pair_sums, shift_right, splat16, zero_sums
+from .program import gray_sum_with, run_with
 
 FRACTION = 32768
-"""The integer that stands for 1 in a factor; 32767 is the most there is."""
+"""The integer that stands for 1 in a factor. The largest that fits is 32767, so factors are below 1."""
 
 HALF = ONE // 2
 RED, GREEN, BLUE = (round(weight * FRACTION) for weight in GRAY_WEIGHTS)
@@ -51,25 +39,25 @@ def fraction(x):
 
 @kernel
 def fits(code, arg, steps, count):
-    """Whether a program can be done in fixed point."""
+    """Whether a program can run in fixed point."""
     for k in range(count):
-        what, f = code[steps[k]], arg[steps[k], 0]
-        if not IN_FIXED16[what] or (HAS_FACTOR[what] and f > 2):  # factors stand as f - 1
+        instruction, f = code[steps[k]], arg[steps[k], 0]
+        if not IN_FIXED16[instruction] or (HAS_FACTOR[instruction] and f > 2):  # factors are stored as f - 1, at most 1
             return False
     return True
 
 
 @kernel
-def arguments(code, arg, steps, count, fixed):
-    """The arguments as integers: a factor minus 1; a threshold; of a hue, thirds of a turn and half the sixths beyond."""
+def prepare_arguments(code, arg, steps, count, fixed):
+    """Arguments as integers: a factor minus 1; a threshold; for a hue, whole thirds of a turn and half the remaining sixths."""
     for k in range(count):
         n = steps[k]
-        what, f = code[n], arg[n, 0]
-        if HAS_FACTOR[what]:
+        instruction, f = code[n], arg[n, 0]
+        if HAS_FACTOR[instruction]:
             fixed[n, 0] = fraction(f - 1.0)
-        elif what == SOLARIZE:
+        elif instruction == SOLARIZE:
             fixed[n, 0] = int(np.floor(f * ONE + 0.5))
-        elif what == HUE:
+        elif instruction == HUE:
             sixths = 6.0 * (f + 1.0 if f < 0 else f)
             thirds = int(sixths * 0.5)
             fixed[n, 0] = thirds % 3
@@ -77,127 +65,108 @@ def arguments(code, arg, steps, count, fixed):
     return fixed
 
 
-@pasted
+@inlined_by_llvm
 def clamp(v):
-    return least(most(v, all16(0)), all16(ONE))
+    return minimum(maximum(v, splat16(0)), splat16(ONE))
 
 
-@pasted
+@inlined_by_llvm
 def gray_of(r, g, b):
-    return r * all16(RED) + g * all16(GREEN) + b * all16(BLUE)
+    return r * splat16(RED) + g * splat16(GREEN) + b * splat16(BLUE)
 
 
-@pasted
+@inlined_by_llvm
 def toward(v, centre, d):
     """centre + (v - centre) * (1 + d), in [0, 1]."""
-    return clamp(plus_capped(v, (v - centre) * d))
+    return clamp(add_capped(v, (v - centre) * d))
 
 
-@pasted
+@inlined_by_llvm
 def hue(r, g, b, thirds, beyond):
-    """See `color.hue`. Thirds of a turn exchange channels; what is left of the shift is in [0, 2) sixths.
+    """Shift the hue as `color.hue` does. Whole thirds of a turn permute the channels; [0, 2) sixths of a turn remain.
 
-    Hues stand in sixths of a turn times the chroma, from -3 to 3 with green at 0, at half the pixels' scale so that four
-    chromas fit into sixteen bits.
+    Hues are in sixths of a turn times the chroma, from -3 to 3 with green at 0, and at half the scale of pixels, so that four
+    times the chroma fits into 16 bits.
     """
     if thirds == 1:
         r, g, b = b, r, g
     elif thirds == 2:
         r, g, b = g, b, r
-    high = most(most(r, g), b)
-    low = least(least(r, g), b)
-    c = least(shift_right(high - low, 1), all16(8191))
+    high = maximum(maximum(r, g), b)
+    low = minimum(minimum(r, g), b)
+    c = minimum(shift_right(high - low, 1), splat16(8191))
     two, three = c + c, c + c + c
     if_red, if_green, if_blue = shift_right(g - b, 1) - two, shift_right(b - r, 1), shift_right(r - g, 1) + two
-    h = if_ge(r, high, if_red, if_ge(g, high, if_green, if_blue))
-    turn = two * all16(beyond)
+    h = where_ge(r, high, if_red, where_ge(g, high, if_green, if_blue))
+    turn = two * splat16(beyond)
     moved = h + turn
-    h = if_ge(h, three - turn, moved - three - three, moved)
-    zero = all16(0)
-    red = least(most(magnitude(h - c) - c, zero), c)
-    green = least(most(two - magnitude(h), zero), c)
-    blue = least(most(magnitude(h + c) - c, zero), c)
+    h = where_ge(h, three - turn, moved - three - three, moved)
+    zero = splat16(0)
+    red = minimum(maximum(absolute(h - c) - c, zero), c)
+    green = minimum(maximum(two - absolute(h), zero), c)
+    blue = minimum(maximum(absolute(h + c) - c, zero), c)
     return low + red + red, low + green + green, low + blue + blue
 
 
-@pasted
-def through(what, fixed, r, g, b):
-    """Thirty-two pixels through one instruction. CONTRAST has, put there once it is known, the mean as its second argument."""
-    d = all16(fixed[0])
-    if what == BRIGHTNESS:
-        zero = all16(0)
+@inlined_by_llvm
+def apply_instruction(instruction, fixed, r, g, b):
+    """Apply one instruction to 32 pixels. The second argument of CONTRAST is the mean, filled in once it is known."""
+    d = splat16(fixed[0])
+    if instruction == BRIGHTNESS:
+        zero = splat16(0)
         return toward(r, zero, d), toward(g, zero, d), toward(b, zero, d)
-    if what == CONTRAST:
-        mean = all16(fixed[1])
+    if instruction == CONTRAST:
+        mean = splat16(fixed[1])
         return toward(r, mean, d), toward(g, mean, d), toward(b, mean, d)
-    if what == SATURATION:
+    if instruction == SATURATION:
         gray = gray_of(r, g, b)
         return toward(r, gray, d), toward(g, gray, d), toward(b, gray, d)
-    if what == HUE:
+    if instruction == HUE:
         return hue(r, g, b, fixed[0], fixed[1])
-    if what == GRAY:
+    if instruction == GRAY:
         gray = gray_of(r, g, b)
         return gray, gray, gray
-    if what == SOLARIZE:
-        one = all16(ONE)
-        return if_ge(r, d, one - r, r), if_ge(g, d, one - g, g), if_ge(b, d, one - b, b)
+    if instruction == SOLARIZE:
+        one = splat16(ONE)
+        return where_ge(r, d, one - r, r), where_ge(g, d, one - g, g), where_ge(b, d, one - b, b)
     return r, g, b
 
 
-@kernel
-def change(source, source_plane, at, count, into, plane, to, code, fixed, steps, first, last):
-    """`count` pixels from source[at] on through a program, from into[to] on."""
-    for x in range(0, count, LANES):
-        p = at + x
-        r, g, b = load16(source, p), load16(source, source_plane + p), load16(source, 2 * source_plane + p)
-        for step in range(first, last):
-            n = steps[step]
-            r, g, b = through(code[n], fixed[n], r, g, b)
-        store16(into, to + x, r)
-        store16(into, plane + to + x, g)
-        store16(into, 2 * plane + to + x, b)
+load_and_run, run = run_with(apply_instruction, LANES)
 
 
 @kernel
-def keep_mean(fixed, n, mean):
-    """Give the contrast in column n the mean gray value."""
+def set_contrast_mean(fixed, n, mean):
+    """Set the second argument of the contrast in column n: the mean gray value."""
     fixed[n, 1] = int(np.floor(mean * ONE + 0.5))
 
 
-@kernel
-def gray_sum(source, plane, at, rows, stride, inside):
-    """Sum of the gray values of some rows, as float64; inside: 1 for the pixels of a row that count, else 0."""
-    out = 0
-    for start in range(at, at + rows * stride, stride):
-        for x in range(0, stride, LANES):
-            p = start + x
-            gray = gray_of(load16(source, p), load16(source, plane + p), load16(source, 2 * plane + p))
-            out += total16(pair_sums(gray, load16(inside, x)))
-    return out / ONE
+@inlined_by_llvm
+def add_gray(sums, r, g, b, inside):
+    return sums + pair_sums(gray_of(r, g, b), inside)
+
+
+gray_sum = gray_sum_with(zero_sums, add_gray, LANES, 1 / ONE)
 
 
 @kernel
-def finish(source, source_plane, at, count, out, plane, to, scale, bias, code, fixed, steps, first, last):
-    """The same as `change` into the view, past the caches, as x * scale + bias of each channel.
+def run_into_view(source, source_plane, at, count, out, plane, to, scale, bias, code, fixed, steps, first, last):
+    """Like `run`, but write the view past the caches, each channel as x * scale + bias.
 
-    In float32 this takes 15 % longer than to write a strip first, on a processor with AVX2.
+    There is no float32 version: on a processor with AVX2 it took 15 % longer than writing a strip first.
     """
     unit = np.float32(1 / ONE)
     f0, f1, f2 = splat(scale[0] * unit), splat(scale[1] * unit), splat(scale[2] * unit)
     o0, o1, o2 = splat(bias[0]), splat(bias[1]), splat(bias[2])
     for x in range(0, count, LANES):
-        p = at + x
-        r, g, b = load16(source, p), load16(source, source_plane + p), load16(source, 2 * source_plane + p)
-        for step in range(first, last):
-            n = steps[step]
-            r, g, b = through(code[n], fixed[n], r, g, b)
-        write(out, to + x, r, f0, o0)
-        write(out, plane + to + x, g, f1, o1)
-        write(out, 2 * plane + to + x, b, f2, o2)
+        r, g, b = load_and_run(source, source_plane, at + x, code, fixed, steps, first, last)
+        write_view(out, to + x, r, f0, o0)
+        write_view(out, plane + to + x, g, f1, o1)
+        write_view(out, 2 * plane + to + x, b, f2, o2)
 
 
-@pasted
-def write(out, at, v, f, o):
+@inlined_by_llvm
+def write_view(out, at, v, f, o):
     low, high = as_floats(v)
     stream(out, at, low * f + o)
     stream(out, at + 16, high * f + o)

@@ -1,19 +1,20 @@
-"""Kernels that depend on where a pixel is: Gaussian noise by counter (the field of `gpuaug.philox`), and erased boxes."""
+"""Kernels that depend on the position of a pixel: Gaussian noise (that of `gpuaug.philox`) and erased boxes."""
 
 from __future__ import annotations
 
 import math
 
 from ..jit import ONE, kernel
-from ..simd.float32 import LANES, clamp, floor, load, root, splat, store, where_ge
+from ..simd.common import load, store, where_ge
+from ..simd.float32 import LANES, clamp, floor, root, splat
 from ..simd.random import philox, split
 
 
 @kernel
 def logarithm(x):
-    """Natural logarithm of positive numbers, to 1e-6: log(m * 2^e) with m in [1, 2), by atanh's series."""
+    """Natural logarithm of positive numbers, accurate to 1e-6: of m * 2^e with m in [1, 2), by the series of atanh."""
     exponent, m = split(x)
-    # m / sqrt(2) lies in [0.7, 1.42), where the series in t = (m' - 1) / (m' + 1), |t| < 0.172, ends early.
+    # Halving m above sqrt(2) leaves [0.7, 1.42), where t = (m - 1) / (m + 1) has |t| < 0.172: a short series is enough.
     one = splat(ONE)
     half_turn = splat(1.4142135623730951)
     scaled = where_ge(m, half_turn, m * splat(0.5), m)
@@ -26,7 +27,7 @@ def logarithm(x):
 
 @kernel
 def sine(turns):
-    """sin(2 pi turns) for turns in [0, 2), to 1e-6: Taylor's series on a quarter turn."""
+    """sin(2 pi turns) for turns in [0, 2), accurate to 1e-6: Taylor's series on a quarter turn."""
     x = turns - floor(turns + splat(0.5))
     quarter, half = splat(0.25), splat(0.5)
     x = where_ge(x, quarter, half - x, x)
@@ -39,7 +40,7 @@ def sine(turns):
 
 @kernel
 def normals(counter, key0, key1):
-    """Three standard normal vectors for the sixteen pixels from `counter` on; the field of `gpuaug.philox`."""
+    """Standard normal noise of three channels for the sixteen pixels from `counter` on, as in `gpuaug.philox`."""
     u0, u1, u2, u3 = philox(counter, key0, key1)
     minus_two, quarter = splat(-2.0), splat(0.25)
     radius, radius_b = root(minus_two * logarithm(u0)), root(minus_two * logarithm(u2))
@@ -48,7 +49,7 @@ def normals(counter, key0, key1):
 
 @kernel
 def add_noise(strip, plane, stride, width, rows, y, mean, sigma, clip, key0, key1):
-    """Noise on a strip whose first row is row y of the view."""
+    """Add noise to a strip whose first row is row y of the view."""
     m, s = splat(mean), splat(sigma)
     for r in range(rows):
         for x in range(0, width, LANES):
@@ -61,7 +62,7 @@ def add_noise(strip, plane, stride, width, rows, y, mean, sigma, clip, key0, key
 
 @kernel
 def erase(strip, plane, stride, rows, y, box, value):
-    """Overwrite the box (top, left, height, width) with three values."""
+    """Overwrite the box (top, left, height, width) with one value per channel."""
     left, right = int(box[1]), int(box[1] + box[3])
     for r in range(max(int(box[0]) - y, 0), min(int(box[0] + box[2]) - y, rows)):
         for c in range(3):
@@ -71,7 +72,7 @@ def erase(strip, plane, stride, rows, y, box, value):
 
 @kernel
 def erase_with_noise(strip, plane, stride, width, rows, y, box, key0, key1, spare):
-    """Overwrite the box with standard normal noise; `spare` holds three vectors."""
+    """Overwrite the box with standard normal noise; `spare` is scratch for three vectors."""
     left, right = int(box[1]), int(box[1] + box[3])
     for r in range(max(int(box[0]) - y, 0), min(int(box[0] + box[2]) - y, rows)):
         for base in range(left - left % LANES, right, LANES):

@@ -1,14 +1,18 @@
-"""The steps of a program: the instructions that do something, and where a pass must stop."""
+"""Steps of a program: finding them, finding where a pass must end, and running them on pixels.
+
+A step is the column of an instruction that is not NOTHING.
+"""
 
 from __future__ import annotations
 
 from ...instructions import IS_BARRIER, IS_POSITIONAL, NOTHING
-from ..jit import kernel
+from ..jit import inlined_by_llvm, kernel
+from ..simd.common import load, store, total
 
 
 @kernel
 def compact(code, steps):
-    """The instructions that do something, into steps; returns how many."""
+    """Write the columns of all instructions that are not NOTHING into `steps`, and return how many there are."""
     count = 0
     for n in range(code.shape[0]):
         if code[n] != NOTHING:
@@ -19,7 +23,7 @@ def compact(code, steps):
 
 @kernel
 def next_barrier(code, steps, at, count):
-    """The first step from `at` on that needs more than its own pixels; `count` where there is none."""
+    """The first step from `at` on that is a barrier; `count` if there is none."""
     while at < count and not IS_BARRIER[code[steps[at]]]:
         at += 1
     return at
@@ -27,7 +31,50 @@ def next_barrier(code, steps, at, count):
 
 @kernel
 def next_positional(code, steps, at, end):
-    """The first step from `at` on that depends on where a pixel is; `end` where there is none before it."""
+    """The first step from `at` on that depends on the position of a pixel; `end` if there is none before it."""
     while at < end and not IS_POSITIONAL[code[steps[at]]]:
         at += 1
     return at
+
+
+def run_with(apply, lanes):
+    """Make `load_and_run` and `run` for one pixel format; apply(code, arguments, r, g, b) takes `lanes` pixels at a time."""
+
+    @inlined_by_llvm
+    def load_and_run(source, plane, at, code, arg, steps, first, last):
+        """Load a vector of pixels and apply steps first..last-1 to it."""
+        r, g, b = load(source, at), load(source, plane + at), load(source, 2 * plane + at)
+        for step in range(first, last):
+            n = steps[step]
+            r, g, b = apply(code[n], arg[n], r, g, b)
+        return r, g, b
+
+    @kernel
+    def run(source, source_plane, at, count, into, plane, to, code, arg, steps, first, last):
+        """Apply steps first..last-1 to the `count` pixels from source[at] on, and write them from into[to] on."""
+        for x in range(0, count, lanes):
+            r, g, b = load_and_run(source, source_plane, at + x, code, arg, steps, first, last)
+            store(into, to + x, r)
+            store(into, plane + to + x, g)
+            store(into, 2 * plane + to + x, b)
+
+    return load_and_run, run
+
+
+def gray_sum_with(zeros, add_gray, lanes, unit):
+    """Make the kernel that sums gray values, for one pixel format, in which pixels are stored as multiples of `unit`."""
+
+    @kernel
+    def gray_sum(source, plane, at, rows, stride, inside):
+        """Sum of the gray values of some rows, as float64. inside: 1 for the pixels of a row, 0 for its padding."""
+        out = 0.0
+        for start in range(at, at + rows * stride, stride):
+            sums = zeros()
+            for x in range(0, stride, lanes):
+                p = start + x
+                r, g, b = load(source, p), load(source, plane + p), load(source, 2 * plane + p)
+                sums = add_gray(sums, r, g, b, load(inside, x))
+            out += total(sums)
+        return out * unit
+
+    return gray_sum

@@ -1,38 +1,42 @@
-"""Kernels of the resize: 8-bit pixels filtered across in integers into a ring of rows, then down in floats into a strip."""
+"""Kernels of the resize, which filters 8-bit pixels horizontally in integers, then vertically in float32.
+
+The horizontal filter writes a ring buffer of rows; the vertical one reads these rows and writes a strip.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from ..jit import ONE, ZERO, inlined, kernel
-from ..simd.float32 import LANES, load, splat, store
-from ..simd.pixels import as_float, multiply_pairs, pick_64, pick_128, pick_any, plus, prefetch
-from .output import put, put_fixed, put_out
+from ..jit import ONE, ZERO, inlined_by_numba, kernel
+from ..simd.common import load, store
+from ..simd.float32 import LANES, splat
+from ..simd.pixels import as_float, multiply_pairs, pick_64, pick_128, pick_any, prefetch
+from .output import write_fixed_strip, write_strip, write_view
 
 UNIT = 16384
-"""The integer that stands for a weight of 1 across. Sixteen bits hold up to 2, which a normalised cubic never reaches."""
+"""The integer for a horizontal weight of 1. Sixteen bits hold weights below 2, which a normalised cubic never reaches."""
 
 SLACK = 160
-"""Bytes that the filter may read beyond the pixels that it weighs, besides those of each pair of taps."""
+"""Bytes that the filter may read beyond the pixels that it needs, not counting the bytes of each pair of taps."""
 
-
-AHEAD = 6
-"""Rows ahead of the filter that are fetched into the cache: a row is too short for the processor to see the stream."""
+PREFETCH_ROWS = 6
+"""How many rows ahead pixels are prefetched. Rows are too short for the processor's own prefetcher to detect the stream."""
 
 
 @kernel
-def taps(n_in, n_full, skip, n_out, flip, cubic, gain, first, count, norm, weight):
-    """Antialiased filter of a resize from n_in to n_full pixels, of which n_out from `skip` on are wanted.
+def compute_taps(n_in, n_full, skip, n_out, flip, cubic, gain, first, count, norm, weight):
+    """Compute the antialiased filter of a resize from n_in to n_full pixels, for the n_out output pixels from `skip` on.
 
-    Fills first, count (n_out,) and weight (taps, padded n_out); weights of a pixel add up to `gain`, or to 0 for a pixel
-    outside the image. Returns the largest count. Half-pixel centres; triangle, or cubic with a = -0.5; widened by the scale
-    when shrinking (torchvision's `resize` with antialias=True). norm is scratch. Written for the compiler to vectorise.
+    Fills first and count (n_out,) and weight (taps, padded n_out), and returns the largest count. The weights of an output
+    pixel add up to `gain`, or to 0 if it lies outside the image. The filter is that of torchvision's `resize` with
+    antialias=True: half-pixel centres; a triangle, or a cubic with a = -0.5; widened by the scale when it shrinks.
+    norm is scratch. The loops are written so that the compiler vectorises them.
     """
     scale = n_in / n_full
     widen = max(scale, 1.0)
     support = (2.0 if cubic else 1.0) * widen
     inverse = 1.0 / widen
-    # Output o looks at centre + step * o; a flip runs it backwards.
+    # The centre of output o is origin + step * o; a flip runs backwards.
     step = -scale if flip else scale
     origin = scale * (skip + (n_out - 1 if flip else 0) + 0.5)
     most = 1
@@ -66,10 +70,11 @@ def taps(n_in, n_full, skip, n_out, flip, cubic, gain, first, count, norm, weigh
 
 
 @kernel
-def in_pairs(weight, most, n_out, total, pairs):
-    """Weights as 16-bit integers, two to a lane: rows of pairs as long as those of weight; returns how many pairs.
+def pair_weights(weight, most, n_out, total, pairs):
+    """Convert weights to 16-bit integers, two in each lane of `pairs`, and return the number of pairs per output pixel.
 
-    Differences of rounded sums, so that the integers add up to what the rounded weights should: flat colours stay exact.
+    Each integer is the difference of two rounded running sums. The integers therefore add up exactly to the rounded total, and
+    flat colours stay exact.
     """
     stride = weight.shape[1]
     for o in range(n_out):
@@ -91,16 +96,15 @@ def in_pairs(weight, most, n_out, total, pairs):
 
 @kernel
 def windows(n_out, first, step, start, index):
-    """Where each group of sixteen outputs begins to read, in bytes, and how far from there each output does.
-    A pixel is `step` bytes behind the one before it.
+    """Compute the byte where each group of sixteen outputs begins to read, and where each output begins, counted from there.
 
-    Returns the farthest byte of a pair of taps.
+    step: bytes from one pixel to the next. Returns the farthest byte of a pair of taps.
     """
     farthest = 0
     for g in range(start.shape[0]):
         base = g * LANES
         end = min(base + LANES, n_out)
-        low = min(first[base], first[end - 1])  # they run up, or down in a flip
+        low = min(first[base], first[end - 1])  # ascending, or descending in a flip
         start[g] = step * low
         for o in range(base, end):
             index[o] = step * (first[o] - low)
@@ -111,13 +115,13 @@ def windows(n_out, first, step, start, index):
 
 
 def filter_with(pick):
-    """The kernel that filters rows across, with a way to fetch pairs of pixels."""
+    """Make the kernel that filters rows horizontally; `pick` gathers pairs of pixels."""
 
     @kernel
     def across(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready):
-        """Rows of pixels, `pitch` bytes apart from source[at] on, into rows ready, ready + 1, ... of the ring.
+        """Filter rows of pixels, `pitch` bytes apart from source[at] on, into rows ready, ready + 1, ... of the ring.
 
-        step, plane: bytes from a pixel to the next, and from one of its channels to the next.
+        step, plane: bytes from one pixel to the next, and from one channel of a pixel to the next.
         """
         stride = start.shape[0] * LANES
         for row in range(rows):
@@ -126,10 +130,10 @@ def filter_with(pick):
                 x = g * LANES
                 i = load(index, x)
                 near = at + row * pitch + start[g]
-                prefetch(source, near + AHEAD * pitch)
+                prefetch(source, near + PREFETCH_ROWS * pitch)
                 if plane > 1:
-                    prefetch(source, near + AHEAD * pitch + plane)
-                    prefetch(source, near + AHEAD * pitch + 2 * plane)
+                    prefetch(source, near + PREFETCH_ROWS * pitch + plane)
+                    prefetch(source, near + PREFETCH_ROWS * pitch + 2 * plane)
                 w = load(pairs, x)
                 red = multiply_pairs(pick(source, near, i, step), w)
                 green = multiply_pairs(pick(source, near + plane, i, step), w)
@@ -137,9 +141,9 @@ def filter_with(pick):
                 for j in range(1, half):
                     near += 2 * step
                     w = load(pairs, j * stride + x)
-                    red = plus(red, multiply_pairs(pick(source, near, i, step), w))
-                    green = plus(green, multiply_pairs(pick(source, near + plane, i, step), w))
-                    blue = plus(blue, multiply_pairs(pick(source, near + 2 * plane, i, step), w))
+                    red = red + multiply_pairs(pick(source, near, i, step), w)
+                    green = green + multiply_pairs(pick(source, near + plane, i, step), w)
+                    blue = blue + multiply_pairs(pick(source, near + 2 * plane, i, step), w)
                 store(ring, to + x, as_float(red))
                 store(ring, to + stride + x, as_float(green))
                 store(ring, to + 2 * stride + x, as_float(blue))
@@ -152,7 +156,7 @@ across_64, across_128, across_any = filter_with(pick_64), filter_with(pick_128),
 
 @kernel
 def across(reach, source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready):
-    """Filter rows across by the kernel that reaches as far as `windows` said."""
+    """Filter rows horizontally with the fastest kernel whose reach suffices; `windows` returns the reach."""
     if reach < 64:
         across_64(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
     elif reach < 128:
@@ -162,10 +166,10 @@ def across(reach, source, at, pitch, step, plane, rows, start, index, pairs, hal
 
 
 @kernel
-def fill(reach, source, at, pitch, step, plane, width, ready, need, start, index, pairs, half, ring, mask, line):
-    """Filter rows ready..need-1 of a box, `width` pixels wide, whose first row begins at source[at], into the ring.
+def fill_ring(reach, source, at, pitch, step, plane, width, ready, need, start, index, pairs, half, ring, mask, line):
+    """Filter rows ready..need-1 of a box `width` pixels wide, whose first row begins at source[at], into the ring.
 
-    The filter reads beyond its pixels, so rows at the very end of the source go by way of `line`.
+    The filter reads beyond its pixels, so rows at the very end of the source are first copied into `line`.
     """
     beyond = step * width + SLACK + 2 * step * half
     last = source.shape[0] - beyond - 2 * plane
@@ -180,12 +184,12 @@ def fill(reach, source, at, pitch, step, plane, width, ready, need, start, index
         across(reach, line, 0, 0, step, apart, 1, start, index, pairs, half, ring, mask, row)
 
 
-def down_with(put):
-    """The kernel that filters down, with a way to write; see `output`."""
+def down_with(write):
+    """Make the kernel that filters vertically and writes with one of the functions of `output`."""
 
     @kernel
     def row_down(ring, mask, top, taps, weight, n, stride, out, plane, to, scale, bias):
-        """Output row n, whose taps begin at resized row `top`."""
+        """Make output row n from the rows of the ring that begin with row `top`."""
         length = 3 * stride
         f0, f1, f2 = splat(scale[0]), splat(scale[1]), splat(scale[2])
         o0, o1, o2 = splat(bias[0]), splat(bias[1]), splat(bias[2])
@@ -208,15 +212,15 @@ def down_with(put):
                 r = r + load(ring, at + x) * w
                 g = g + load(ring, at + y) * w
                 b = b + load(ring, at + z) * w
-            put(out, to + x, r, f0, o0)
-            put(out, plane + to + x, g, f1, o1)
-            put(out, 2 * plane + to + x, b, f2, o2)
+            write(out, to + x, r, f0, o0)
+            write(out, plane + to + x, g, f1, o1)
+            write(out, 2 * plane + to + x, b, f2, o2)
 
     @kernel
     def down(ring, mask, first, count, weight, n, rows, backwards, stride, out, plane, at, pitch, scale, bias):
-        """Output rows n, n + 1, ... from the rows in the ring into rows from out[at] on, `pitch` apart.
+        """Make output rows n, n + 1, ... from rows of the ring, and write them `pitch` apart from out[at] on.
 
-        stride: of the rows in the ring. backwards: from the last row up.
+        stride: elements from one row of the ring to the next. backwards: write the last row first.
         """
         for k in range(rows):
             r = rows - 1 - k if backwards else k
@@ -225,19 +229,21 @@ def down_with(put):
     return down
 
 
-down, down_fixed, down_out = down_with(put), down_with(put_fixed), down_with(put_out)
-"""Into a strip; into a strip of fixed-point numbers; into the view, past the caches, as x * scale + bias of each channel."""
+down, down_fixed, down_out = down_with(write_strip), down_with(write_fixed_strip), down_with(write_view)
+"""`down` writes a strip of float32, `down_fixed` one of fixed-point numbers. `down_out` writes the view past the caches, each
+channel as x * scale + bias."""
 
 
-@inlined
-def resized(source, b, pairs, reach, begin, width, ready, first, last, filters, mask):
-    """Filter the rows of image b that output rows first..last need and the ring has not yet; returns the rows done.
+@inlined_by_numba
+def filter_rows(source, b, pairs, reach, begin, width, ready, first, last, filters, mask):
+    """Filter the rows of image b that output rows first..last need and the ring does not hold yet.
 
-    begin: where the part of the image that is read starts; width: its pixels a row; ready: rows done before.
+    begin: byte at which the box starts. width: pixels in a row of the box. ready: number of rows filtered before. Returns the
+    number of rows filtered so far.
     """
     top, count = filters.first[1], filters.taps[1]
     ready, need = max(ready, top[first]), top[last] + count[last]
-    fill(
+    fill_ring(
         reach, source.pixels, begin, source.pitches[b], source.step, source.planes[b], width, ready, need,
         filters.start, filters.offset, filters.pairs, pairs, filters.ring, mask, filters.row,
     )  # fmt: skip

@@ -1,11 +1,12 @@
-"""Vectors inside Numba kernels: intrinsics that LLVM turns into the instructions of the processor at hand.
+"""Vector types for Numba kernels, whose operations LLVM compiles to the instructions of the processor.
 
-LLVM splits the lanes into what the processor has (one register of AVX-512, two of AVX2, four of NEON), so that kernels written
-with them run anywhere. Indices are trusted: nothing here checks bounds.
+LLVM splits the lanes among the registers that a processor has (one register of AVX-512, two of AVX2, four of NEON), so kernels
+written with these vectors run anywhere. Nothing here checks the bounds of an index.
 
     llvm       types, constants and calls in LLVM's terms
-    float32    sixteen float32
-    int16      thirty-two 16-bit fixed-point numbers
+    common     what all vectors have: loads, stores, sums, minimum, maximum, choices
+    float32    vectors of sixteen float32
+    int16      vectors of thirty-two 16-bit fixed-point numbers
     pixels     the horizontal filter of a resize: pairs of bytes times pairs of weights
     random     Philox counters as uniform numbers
 """

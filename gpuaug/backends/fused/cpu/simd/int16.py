@@ -1,7 +1,7 @@
-"""Thirty-two 16-bit fixed-point numbers at a time, beside the sixteen float32 of `float32`: twice the lanes a register.
+"""Operations on vectors of thirty-two 16-bit fixed-point numbers, twice as many per register as of float32.
 
-A number x stands as round(16384 x), which holds [-2, 2). Sums and differences wrap, `a * b` is the rounded product with a
-fraction b that stands as round(32768 b).
+A number x is stored as round(16384 x), which covers [-2, 2). Sums and differences wrap. In `a * b`, b is a fraction stored as
+round(32768 b), and the product is rounded.
 """
 
 from __future__ import annotations
@@ -11,10 +11,24 @@ from typing import Any
 
 from llvmlite import ir
 from numba.core import types
-from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
-from numba.extending import intrinsic, lower_builtin
+from numba.extending import intrinsic
 
-from .llvm import FLOATS, I16, I32, INTS, SHORTS, address, call, indices, permutes_bytes, vector, vector_type
+from .llvm import (
+    FLOATS,
+    I16,
+    I32,
+    INTS,
+    SHORTS,
+    address,
+    call,
+    define_operator,
+    every,
+    in_every_lane,
+    indices,
+    permutes_bytes,
+    shorts,
+    vector,
+)
 
 LANES = 32
 ONE = 16384
@@ -23,69 +37,35 @@ ONE = 16384
 HALFSHORTS = ir.VectorType(I16, 16)
 _WIDE = ir.VectorType(I32, LANES)
 
-shorts = vector_type("int16x32", SHORTS)
-
-
-def _all(kind: ir.VectorType, n: int) -> ir.Constant:
-    return ir.Constant(kind, [n] * kind.count)
-
-
-def _operator(op: Any, generate: Any) -> None:
-    infer_global(op)(type("Shorts", (ConcreteTemplate,), {"key": op, "cases": [signature(shorts, shorts, shorts)]}))
-
-    @lower_builtin(op, shorts, shorts)
-    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return generate(builder, *args)
-
 
 def _product(builder: Any, a: Any, b: Any) -> Any:
     if permutes_bytes():
         return call(builder, "llvm.x86.avx512.pmul.hr.sw.512", SHORTS, [a, b])
-    # Written the way in which LLVM knows the instruction of SSSE3 and AVX2.
+    # LLVM recognizes this form as the instruction of SSSE3 and AVX2.
     product = builder.mul(builder.sext(a, _WIDE), builder.sext(b, _WIDE))
-    rounded = builder.lshr(builder.add(builder.lshr(product, _all(_WIDE, 14)), _all(_WIDE, 1)), _all(_WIDE, 1))
+    one = every(1, _WIDE)
+    rounded = builder.lshr(builder.add(builder.lshr(product, every(14, _WIDE)), one), one)
     return builder.trunc(rounded, SHORTS)
 
 
-_operator(operator.add, lambda builder, a, b: builder.add(a, b))
-_operator(operator.sub, lambda builder, a, b: builder.sub(a, b))
-_operator(operator.mul, _product)
-
-
-def _binary(name: str) -> Any:
-    def apply(typing: Any, a: Any, b: Any) -> Any:
-        return shorts(a, b), lambda context, builder, sig, args: call(builder, name, SHORTS, args)
-
-    return intrinsic(apply)
-
-
-least = _binary("llvm.smin.v32i16")
-most = _binary("llvm.smax.v32i16")
-plus_capped = _binary("llvm.sadd.sat.v32i16")
-"""A sum that stays at the end of the range instead of wrapping."""
+define_operator(operator.mul, shorts, _product)
 
 
 @intrinsic
-def all16(typing: Any, x: Any) -> Any:
-    """A vector of thirty-two times the integer x."""
+def add_capped(typing: Any, a: Any, b: Any) -> Any:
+    """A sum that saturates instead of wrapping."""
+    return shorts(a, b), lambda context, builder, sig, args: call(builder, "llvm.sadd.sat.v32i16", SHORTS, args)
+
+
+@intrinsic
+def splat16(typing: Any, x: Any) -> Any:
+    """A vector with the integer x in all thirty-two lanes."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        value = builder.trunc(context.cast(builder, args[0], sig.args[0], types.int32), I16)
-        one = builder.insert_element(ir.Constant(SHORTS, ir.Undefined), value, ir.Constant(I32, 0))
-        return builder.shuffle_vector(one, one, ir.Constant(_WIDE, [0] * LANES))
+        word = context.cast(builder, args[0], sig.args[0], types.int32)
+        return in_every_lane(builder, builder.trunc(word, I16), SHORTS)
 
     return shorts(x), generate
-
-
-@intrinsic
-def magnitude(typing: Any, a: Any) -> Any:
-    """|a|."""
-
-    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        wraps = ir.Constant(ir.IntType(1), 0)
-        return call(builder, "llvm.abs.v32i16", SHORTS, [args[0], wraps])
-
-    return shorts(a), generate
 
 
 @intrinsic
@@ -93,26 +73,21 @@ def shift_right(typing: Any, a: Any, bits: Any) -> Any:
     """a / 2**bits, rounded down."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        value = builder.trunc(context.cast(builder, args[1], sig.args[1], types.int32), I16)
-        one = builder.insert_element(ir.Constant(SHORTS, ir.Undefined), value, ir.Constant(I32, 0))
-        return builder.ashr(args[0], builder.shuffle_vector(one, one, ir.Constant(_WIDE, [0] * LANES)))
+        word = context.cast(builder, args[1], sig.args[1], types.int32)
+        return builder.ashr(args[0], in_every_lane(builder, builder.trunc(word, I16), SHORTS))
 
     return shorts(a, bits), generate
 
 
 @intrinsic
-def if_ge(typing: Any, a: Any, b: Any, x: Any, y: Any) -> Any:
-    """x where a >= b, else y."""
-
-    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.select(builder.icmp_signed(">=", args[0], args[1]), args[2], args[3])
-
-    return shorts(a, b, x, y), generate
+def zero_sums(typing: Any) -> Any:
+    """Sixteen int32 zeros, from which a sum of `pair_sums` starts."""
+    return indices(), lambda context, builder, sig, args: every(0)
 
 
 @intrinsic
 def pair_sums(typing: Any, a: Any, b: Any) -> Any:
-    """Sixteen int32: the sums of the products of neighbouring lanes."""
+    """Sixteen int32: the products of the lanes, added in neighbouring pairs."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         if permutes_bytes():
@@ -127,33 +102,8 @@ def pair_sums(typing: Any, a: Any, b: Any) -> Any:
 
 
 @intrinsic
-def total16(typing: Any, a: Any) -> Any:
-    """Sum of sixteen int32."""
-    return types.int32(indices), lambda context, builder, sig, args: call(builder, "llvm.vector.reduce.add.v16i32", I32, args)
-
-
-@intrinsic
-def load16(typing: Any, array: Any, index: Any) -> Any:
-    """Thirty-two elements of an int16 array from `index` on, at any alignment."""
-
-    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.load(address(context, builder, sig, args, SHORTS), align=2)
-
-    return shorts(array, index), generate
-
-
-@intrinsic
-def store16(typing: Any, array: Any, index: Any, value: Any) -> Any:
-    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        builder.store(args[2], address(context, builder, sig, args, SHORTS), align=2)
-        return context.get_dummy_value()
-
-    return types.void(array, index, value), generate
-
-
-@intrinsic
 def load_fixed(typing: Any, array: Any, index: Any) -> Any:
-    """Sixteen fixed-point numbers as float32 multiples of 1/16384: what stands in the array."""
+    """Sixteen fixed-point numbers of an array as float32, in units of 1/16384."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         narrow = builder.load(address(context, builder, sig, args, HALFSHORTS), align=2)
@@ -164,7 +114,7 @@ def load_fixed(typing: Any, array: Any, index: Any) -> Any:
 
 @intrinsic
 def as_floats(typing: Any, a: Any) -> Any:
-    """The lower and the upper sixteen as float32 multiples of 1/16384."""
+    """The lower and the upper sixteen numbers as float32, in units of 1/16384."""
     result = types.UniTuple(vector, 2)
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -182,7 +132,7 @@ def store_fixed(typing: Any, array: Any, index: Any, value: Any) -> Any:
     """Write sixteen float32 in [0, 1], rounded to fixed point."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        # Added to 1.5 * 2^23, a small number leaves its rounded value in the lowest bits.
+        # Adding 1.5 * 2^23 to a small number leaves the rounded number in the lowest bits.
         scaled = builder.fmul(args[2], ir.Constant(FLOATS, [float(ONE)] * 16), flags=("contract",))
         moved = builder.fadd(scaled, ir.Constant(FLOATS, [12582912.0] * 16), flags=("contract",))
         narrow = builder.trunc(builder.bitcast(moved, INTS), HALFSHORTS)

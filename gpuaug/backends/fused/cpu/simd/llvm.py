@@ -1,20 +1,24 @@
-"""LLVM types, constants and calls that the vectors are made of."""
+"""LLVM types, constants and calls from which the vector operations are built."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import llvmlite.binding as llvm
 from llvmlite import ir
 from numba.core import cgutils, config, types
-from numba.extending import models, register_model
+from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
+from numba.extending import lower_builtin, models, register_model
 
 LANES = 16
-F32, I32, I8, I16 = ir.FloatType(), ir.IntType(32), ir.IntType(8), ir.IntType(16)
+F32, I8, I16, I32, I64 = ir.FloatType(), *(ir.IntType(bits) for bits in (8, 16, 32, 64))
 FLOATS = ir.VectorType(F32, LANES)
 INTS = ir.VectorType(I32, LANES)
 SHORTS = ir.VectorType(I16, 2 * LANES)
+# A product and a sum may become one fused operation, and -0 may become 0. Infinities and NaN keep their meaning.
+FAST_MATH = ("contract", "nsz")
 
 
 def vector_type(name: str, llvm_type: ir.Type) -> types.Type:
@@ -31,20 +35,27 @@ def vector_type(name: str, llvm_type: ir.Type) -> types.Type:
 
 vector = vector_type("float32x16", FLOATS)
 indices = vector_type("int32x16", INTS)
+shorts = vector_type("int16x32", SHORTS)
+
+LLVM_TYPES = {vector: FLOATS, indices: INTS, shorts: SHORTS}
+VECTORS = {types.float32: vector, types.int32: indices, types.int16: shorts}
+"""Type of an array's elements -> type of a vector of them."""
 
 
-def every(n: int) -> ir.Constant:
-    return ir.Constant(INTS, [n] * LANES)
+def every(n: int, kind: ir.VectorType = INTS) -> ir.Constant:
+    """A constant vector with n in every lane."""
+    return ir.Constant(kind, [n] * kind.count)
 
 
-def in_every_lane(builder: Any, word: Any) -> Any:
-    one = builder.insert_element(ir.Constant(INTS, ir.Undefined), word, ir.Constant(I32, 0))
-    return builder.shuffle_vector(one, one, ir.Constant(INTS, [0] * LANES))
+def in_every_lane(builder: Any, value: Any, kind: ir.VectorType = INTS) -> Any:
+    """A vector with a value that is known at run time in every lane."""
+    one = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(I32, 0))
+    return builder.shuffle_vector(one, one, every(0, ir.VectorType(I32, kind.count)))
 
 
 @cache
 def permutes_bytes() -> bool:
-    """Whether the code that Numba makes may use AVX-512's permutation of 64 bytes (VBMI: Ice Lake, Zen 4 and later)."""
+    """Whether Numba's target has AVX-512's permutation of 64 bytes (VBMI: Ice Lake, Zen 4 and later)."""
     if config.CPU_FEATURES is not None:
         return "+avx512vbmi" in config.CPU_FEATURES and "+avx512bw" in config.CPU_FEATURES
     host = llvm.get_host_cpu_features()
@@ -56,6 +67,15 @@ def address(context: Any, builder: Any, sig: Any, args: Any, element: ir.Type) -
     array = context.make_array(sig.args[0])(context, builder, args[0])
     index = context.cast(builder, args[1], sig.args[1], types.intp)
     return builder.bitcast(builder.gep(array.data, [index]), element.as_pointer())
+
+
+def define_operator(op: Callable[..., Any], kind: types.Type, generate: Callable[[Any, Any, Any], Any]) -> None:
+    """Teach Numba a binary operator between two vectors of one type: generate(builder, a, b)."""
+    infer_global(op)(type(f"Vector_{op.__name__}", (ConcreteTemplate,), {"key": op, "cases": [signature(kind, kind, kind)]}))
+
+    @lower_builtin(op, kind, kind)
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return generate(builder, *args)
 
 
 def call(builder: Any, name: str, result: ir.Type, args: Any, **options: Any) -> Any:

@@ -1,6 +1,6 @@
-"""The horizontal filter of a resize: pairs of neighbouring pixels of one channel, times pairs of weights, in integers.
+"""Operations of the horizontal resize filter: pairs of neighbouring pixels times pairs of weights, in integers.
 
-A pixel is `step` bytes behind the one before it: 3 where channels are interleaved, 1 in a plane.
+Neighbouring pixels are `step` bytes apart: 3 where channels are interleaved, 1 in a plane.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _BYTES = ir.VectorType(I8, 64)
 
 
 def _picked_bytes(builder: Any, start: Any, index: Any, step: Any, wide: bool) -> Any:
-    """Bytes k and k + step behind `start`, each widened to 16 bits, of lanes holding k; wide: of 128 bytes, else of 64."""
+    """Bytes k and k + step from `start` on, widened to 16 bits, for lanes with index k below 128 if `wide`, else below 64."""
     second = builder.shl(builder.add(index, step), every(16))
     where = builder.bitcast(builder.or_(index, second), _BYTES)
     low = builder.load(builder.bitcast(start, _BYTES.as_pointer()), align=1)
@@ -32,7 +32,7 @@ def _picked_bytes(builder: Any, start: Any, index: Any, step: Any, wide: bool) -
 
 
 def _gathered_bytes(builder: Any, start: Any, index: Any, step: Any) -> Any:
-    """The same at any distance and on any processor: four bytes a lane, of which two are kept."""
+    """Like `_picked_bytes` at any distance and on any processor: loads four bytes per lane and keeps two."""
     lanes = ir.Constant(INTS, ir.Undefined)
     for k in range(LANES):
         where = builder.sext(builder.extract_element(index, ir.Constant(I32, k)), ir.IntType(64))
@@ -57,20 +57,20 @@ def _picking(reach: int) -> Any:
 
 
 pick_64, pick_128, pick_any = _picking(64), _picking(128), _picking(0)
-"""pick(bytes, at, index, step): lane k holds bytes[at + index[k]] and bytes[at + index[k] + step], as two 16-bit numbers.
+"""pick(bytes, at, index, step): lane k holds bytes[at + index[k]] and bytes[at + index[k] + step] as two 16-bit numbers.
 
-The first two read all of the 64 or 128 bytes from `at` on, and need index + step within them; the last reads up to index + 3.
+The first two read 64 or 128 bytes from `at` on, and index + step must lie within these. The last reads up to index + 3.
 """
 
 
 @intrinsic
 def prefetch(typing: Any, array: Any, at: Any) -> Any:
-    """Begin to fetch the cache line of array[at], which may lie outside the array."""
+    """Start to fetch the cache line of array[at]; `at` may lie outside the array."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         start = address(context, builder, sig, args, I8)
         kind = ir.FunctionType(ir.VoidType(), [start.type, I32, I32, I32])
-        hints = [ir.Constant(I32, n) for n in (0, 3, 1)]  # to read, into every cache, data
+        hints = [ir.Constant(I32, n) for n in (0, 3, 1)]  # read access, all cache levels, data
         builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0"), [start, *hints])
         return context.get_dummy_value()
 
@@ -79,7 +79,7 @@ def prefetch(typing: Any, array: Any, at: Any) -> Any:
 
 @intrinsic
 def multiply_pairs(typing: Any, a: Any, b: Any) -> Any:
-    """Lane k is the sum of two products of signed 16-bit numbers: low times low and high times high halves."""
+    """The sum of two products of signed 16-bit numbers in each lane: of the low halves and of the high halves."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         if permutes_bytes():
@@ -93,12 +93,6 @@ def multiply_pairs(typing: Any, a: Any, b: Any) -> Any:
 
 
 @intrinsic
-def plus(typing: Any, a: Any, b: Any) -> Any:
-    """Sum of two vectors of int32."""
-    return indices(indices, indices), lambda context, builder, sig, args: builder.add(*args)
-
-
-@intrinsic
 def as_float(typing: Any, a: Any) -> Any:
-    """int32 as float32."""
+    """Convert int32 to float32."""
     return vector(indices), lambda context, builder, sig, args: builder.sitofp(args[0], FLOATS)

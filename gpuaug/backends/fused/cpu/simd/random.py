@@ -1,4 +1,4 @@
-"""Random numbers of `gpuaug.philox`, sixteen counters at a time, and the parts of a float that its logarithm needs."""
+"""The random numbers of `gpuaug.philox`, sixteen counters at a time, and the exponent and mantissa of a float."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def philox(typing: Any, counter: Any, key0: Any, key1: Any) -> Any:
 
 @intrinsic
 def split(typing: Any, x: Any) -> Any:
-    """Exponent and mantissa in [1, 2) of positive numbers: x = mantissa * 2**exponent, both as vectors."""
+    """Exponent and mantissa of positive numbers: x = mantissa * 2**exponent with the mantissa in [1, 2)."""
     result = types.UniTuple(vector, 2)
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
