@@ -210,7 +210,7 @@ def test_where_nothing_can_be_written_a_function_is_compiled_in_memory(tmp_path)
 
 
 def test_and_the_log_says_so_once(monkeypatch, caplog):
-    cpu.prepare()
+    cpu.warm_up()
     monkeypatch.setattr(compilation, "cache_of", lambda dispatcher: None)
     monkeypatch.setattr(compilation, "COMPILED", threading.Event())
     compilation.warn_of_no_folder.cache_clear()

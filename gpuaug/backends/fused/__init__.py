@@ -26,7 +26,7 @@ def warm_up(kind: str) -> None:
     if kind == "cpu":
         from . import cpu
 
-        cpu.prepare()
+        cpu.warm_up()
 
 
 def apply(

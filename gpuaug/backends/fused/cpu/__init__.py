@@ -1,5 +1,5 @@
 """The fused backend on the CPU, written in Numba."""
 
-from .launch import make_view, prepare
+from .launch import make_view, warm_up
 
-__all__ = ["make_view", "prepare"]
+__all__ = ["make_view", "warm_up"]

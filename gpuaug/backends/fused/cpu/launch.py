@@ -95,7 +95,7 @@ def as_target(out: torch.Tensor, tables: Tables, memory_format: torch.memory_for
     )
 
 
-def prepare() -> None:
+def warm_up() -> None:
     """Compile the kernels, or load them from the cache, by making a view of one pixel; every view runs the same kernels."""
     if COMPILED.is_set():
         return
