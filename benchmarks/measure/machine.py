@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from .cores import cores
+from . import cores
 from .record import Record
 from .timing import timed
 
@@ -44,6 +44,10 @@ class Machine(Record):
     def processors(self) -> str:
         """The GPU, where there is one, and the CPU."""
         return f"{self.gpu}, driver {self.driver}; {self.cpu}" if self.gpu else self.cpu
+
+    @property
+    def named_versions(self) -> str:
+        return ", ".join(f"{name} {version}" for name, version in self.versions.items())
 
 
 def record(distributions: Iterable[str], load_before: float, device: str = "cpu") -> Machine:

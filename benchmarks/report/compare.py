@@ -15,7 +15,7 @@ import numpy as np
 
 from ..measure.result import Cell, Result, is_ours
 from ..measure.stats import quartiles
-from .text import table
+from .text import fill
 
 FLOOR = 1.2**-0.5
 """Half way, as a ratio, to the loss that must be found: a fifth more time. Less is taken for noise."""
@@ -182,21 +182,6 @@ def differences(old: Result, new: Result) -> Iterator[str]:
             yield f"{name}: {before} -> {after}"
 
 
-def render(old: Result, new: Result, found: Comparison) -> Iterator[str]:
-    yield f"{found.suite}, {old.unit}: commit {old.machine.commit or 'unknown'} -> {new.machine.commit or 'unknown'}"
-    other = list(differences(old, new))
-    yield "  the machines differ: " + "; ".join(other) if other else "  same machine and versions"
-    if found.drift is None:
-        yield "  no peers in both files: what the machine does is not told from what the code does"
-    else:
-        yield f"  drift of the machine: {found.drift:.2f}x, by {', '.join(found.peers)}; taken out of the ratios"
-        yield f"  scatter of the peers about it: {100 * found.scatter:.1f} %"
-    rows = [
-        (
-            f"  {row.contender} on {row.workload}",
-            f"{row.ratio:.2f}x, loss below {row.limit:.2f}",
-            f"{'peer ' * row.peer}{row.verdict}",
-        )
-        for row in found.rows
-    ]
-    yield table(rows, align="lrl")
+def render(old: Result, new: Result, found: Comparison) -> str:
+    """A comparison as text that fits 100 columns."""
+    return fill("compare.txt", old=old, new=new, found=found, other=list(differences(old, new)))

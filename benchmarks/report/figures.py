@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from ..measure.result import Cell, Result, Verdict
 from ..measure.stats import Spread, brief
@@ -39,6 +39,11 @@ def judged(v: Verdict) -> tuple[str, str, str]:
     m = v.measured
     unsure = ", within noise" if m.low <= limit <= m.high else ""
     return wanted, f"{brief(m.median)} ({brief(m.low)}-{brief(m.high)})", f"{'met' if v.met else 'MISSED'}{unsure}"
+
+
+def verdict_rows(verdicts: Iterable[Verdict]) -> list[tuple[str, ...]]:
+    """A row for each verdict, as `judged` words it."""
+    return [(f"  {v.target}", *judged(v)) for v in verdicts]
 
 
 def grouped(result: Result, text: Callable[[Cell], str]) -> dict[str, str]:

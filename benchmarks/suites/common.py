@@ -16,8 +16,7 @@ import torch
 
 from gpuaug import Policy
 
-from ..measure import machine
-from ..measure.cores import cores
+from ..measure import cores, machine
 from ..measure.result import Cell, ContenderRecord, Fit, Result, Run, Verdict, WorkloadRecord
 from ..measure.stats import Spread, quartiles, ratio
 from ..measure.timing import Lane

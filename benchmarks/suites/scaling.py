@@ -15,8 +15,7 @@ import torch
 from gpuaug import Policy, View
 
 from .. import peers
-from ..measure import machine
-from ..measure.cores import cores
+from ..measure import cores, machine
 from ..measure.result import FUSED, Cell, Fit, Result, Run, WorkloadRecord, is_ours
 from ..measure.stats import interval, quartiles
 from ..measure.timing import Lane, rounds
