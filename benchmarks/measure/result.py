@@ -16,8 +16,7 @@ from typing import Literal
 from pydantic import TypeAdapter, ValidationError
 
 from .machine import Machine
-from .record import Record
-from .stats import Spread
+from .stats import Record, Spread
 
 Schema = Literal["gpuaug-benchmark/4"]
 SCHEMA: Schema = "gpuaug-benchmark/4"
@@ -26,6 +25,9 @@ RESULTS = Path(__file__).parents[1] / "results"
 
 FUSED, REPLAYED, OURS = "gpuaug-fused", "gpuaug-fused-replayed", "gpuaug"
 """The contender that ratios are of, its kernels alone on CUDA, and what the names of all of gpuaug's begin with."""
+
+Key = tuple[str, str]
+"""(contender, workload)."""
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ..measure.result import FUSED, REPLAYED, Verdict
+from ..measure.result import FUSED, REPLAYED, Key, Verdict
 from ..measure.stats import Spread
 
-Key = tuple[str, str]
-"""(contender, workload)."""
+Compare = Callable[[Key, Key], Spread | None]
+"""Returns views/s of one cell over another's; None if one is missing."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,9 @@ DATA_WAIT = "data wait of the worst network, a share of the step"
 SAME_VIEWS = "same draws, same views: tests of tests/parity that failed"
 
 
-def judge_cuda(compare: Callable[[Key, Key], Spread | None], share: Callable[[Key], Spread | None]) -> tuple[Verdict, ...]:
-    """The promises for CUDA. share: of copy bandwidth, of a cell; None where it is missing."""
-    ratios = [judged(t.text, compare(t.of, t.to), t.least, t.most) for t in (PRICE, KORNIA)]
-    return (*ratios, *(judged(text, share(key), least) for key, (text, least) in SHARES.items()))
+def judge_cuda(compare: Compare, share: Callable[[Key], Spread | None]) -> tuple[Verdict, ...]:
+    """The promises for CUDA. share: a cell's share of copy bandwidth; None if it is missing."""
+    return (*judge(compare, (PRICE, KORNIA)), *(judged(text, share(key), least) for key, (text, least) in SHARES.items()))
 
 
 def data_wait(worst: float | None) -> Verdict:
@@ -69,22 +68,21 @@ def data_wait(worst: float | None) -> Verdict:
 
 
 def unmeasured() -> tuple[Verdict, ...]:
-    """The suites' promises for CUDA, without a figure."""
+    """The suites' promises for CUDA, not measured."""
     return (*judge_cuda(lambda of, to: None, lambda key: None), data_wait(None))
 
 
 def same_views(passed: int, failed: int) -> Verdict:
-    """Not measured where no test came to its end."""
+    """The promise of the tests; not measured if no test came to its end."""
     return judged(SAME_VIEWS, Spread(failed, failed, failed) if passed + failed else None, most=0)
 
 
-def judge(compare: Callable[[Key, Key], Spread | None]) -> tuple[Verdict, ...]:
-    """compare: views/s of one cell over another's, None where one is missing."""
-    return tuple(judged(t.text, compare(t.of, t.to), t.least, t.most) for t in TARGETS)
+def judge(compare: Compare, targets: Sequence[Target] = TARGETS) -> tuple[Verdict, ...]:
+    return tuple(judged(t.text, compare(t.of, t.to), t.least, t.most) for t in targets)
 
 
 def judged(text: str, measured: Spread | None, least: float | None = None, most: float | None = None) -> Verdict:
-    """The verdict on a median; none where nothing was measured."""
+    """The verdict on a median; None if nothing was measured."""
     met = None
     if measured is not None:
         met = (least is None or measured.median >= least) and (most is None or measured.median <= most)

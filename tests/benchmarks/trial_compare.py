@@ -66,9 +66,9 @@ def measured(names: Sequence[str], policies: Sequence[str] = ()) -> Result:
 
 def run_here(names: Sequence[str], policies: Sequence[str]) -> Result:
     run = Run("cpu", 1, "float32", REPEATS, 0, True, SECONDS[True])
-    workloads = augment.wanted(Request(run))
+    request = Request(run)
     contenders = [planted(c, policies) for c in chosen(peers.ALL, names) if c.threads == 1]
-    return augment.run(workloads, contenders, run, lambda text: None)
+    return augment.run(augment.wanted(request), contenders, request, lambda text: None)
 
 
 def losses(old: Result, new: Result) -> list[str]:
