@@ -137,20 +137,10 @@ def reset_peak() -> None:
 
 
 def in_child(module: str, task: Any, timeout: float | None = None, **environment: str) -> list[float]:
-    """Run a module as a program in a process of its own.
+    """Run a module as a program, with the task as JSON in its argument; its last line of output is JSON, and is returned.
 
-    Args:
-        module: The module; it takes `task` as JSON in its first argument, and ends with a line of JSON.
-        task: What the child is asked to do.
-        timeout: Seconds after which the child is killed.
-        environment: Variables of the child, besides those of this process.
-
-    Returns:
-        What the child printed last.
-
-    Raises:
-        ValueError: With the child's last words, if it fails.
-        subprocess.TimeoutExpired: If the child takes too long.
+    timeout: seconds after which the child is killed. environment: its variables, besides those of this process. Raises
+    ValueError with the child's last words if it fails, and TimeoutExpired.
     """
     command = [sys.executable, "-W", "ignore", "-m", module, json.dumps(task)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env={**os.environ, **environment})

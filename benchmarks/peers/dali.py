@@ -88,32 +88,37 @@ def sometimes(lib: Any, x: Any, o: Op, p: float) -> Any:
     return x
 
 
-AT_ONCE = {"exec_dynamic": False, "exec_async": False, "exec_pipelined": False, "prefetch_queue_depth": 1}
+AT_ONCE = {"exec_async": False, "exec_pipelined": False, "prefetch_queue_depth": 1}
 """Options of a pipeline that does not run ahead: a batch made in the background would be work outside the timed region."""
 
 AHEAD = 2
 """Batches that a loader's pipeline prepares ahead, DALI's default."""
 
 
-def prepare(policy: Policy, photos: Photos, setting: Setting) -> MakeViews:
+def built(graph_of: Callable[[Any], Any], batch: int, setting: Setting, device: int | None, **options: Any) -> Any:
+    """A pipeline of DALI. graph_of: makes its graph with the library. device: number of a GPU; None for the CPU."""
     lib = import_module("nvidia.dali")
     import_module("nvidia.dali.fn")  # becomes lib.fn
+
+    def pipeline() -> Any:  # DALI reads the source of what it is given, which it cannot for a lambda
+        return graph_of(lib)
+
+    made = lib.pipeline_def(pipeline, enable_conditionals=True, exec_dynamic=False, **options)(
+        batch_size=batch, num_threads=setting.threads, device_id=device, seed=setting.seed
+    )
+    made.build()
+    return made
+
+
+def prepare(policy: Policy, photos: Photos, setting: Setting) -> MakeViews:
     cuda = setting.device == "cuda"
     images = [torch.from_numpy(photo).cuda() for photo in photos] if cuda else list(photos)
+    given = {"source": lambda: images, "batch": True, "no_copy": True, "layout": "HWC", "device": "gpu" if cuda else "cpu"}
 
-    def pipeline() -> Any:
-        x = lib.fn.external_source(
-            source=lambda: images, batch=True, no_copy=True, layout="HWC", device="gpu" if cuda else "cpu"
-        )
-        return graph(lib, x, policy.views[0])
+    def graph_of(lib: Any) -> Any:
+        return graph(lib, lib.fn.external_source(**given), policy.views[0])
 
-    pipe = lib.pipeline_def(pipeline, enable_conditionals=True, **AT_ONCE)(
-        batch_size=len(photos),
-        num_threads=setting.threads,
-        device_id=torch.cuda.current_device() if cuda else None,
-        seed=setting.seed,
-    )
-    pipe.build()
+    pipe = built(graph_of, len(photos), setting, torch.cuda.current_device() if cuda else None, **AT_ONCE)
 
     def make() -> torch.Tensor:
         (views,) = pipe.run()
@@ -137,19 +142,14 @@ CONTENDER = Contender(
 Views = Callable[[Any], Sequence[torch.Tensor]]
 
 
-def built(graph_of: Callable[[Any, Any], Any], batch: int, setting: Setting, **reader: Any) -> Any:
+def reader(graph_of: Callable[[Any, Any], Any], batch: int, setting: Setting, **files: Any) -> Any:
     """A pipeline that reads files, decodes them and applies `graph_of`; it runs ahead, as DALI does by default."""
-    lib = import_module("nvidia.dali")
-    import_module("nvidia.dali.fn")
 
-    def pipeline() -> Any:
-        encoded, _ = lib.fn.readers.file(random_shuffle=True, seed=setting.seed, name="files", **reader)
+    def pipeline(lib: Any) -> Any:
+        encoded, _ = lib.fn.readers.file(random_shuffle=True, seed=setting.seed, name="files", **files)
         return graph_of(lib, lib.fn.decoders.image(encoded, device="cpu", output_type=lib.types.RGB))
 
-    made = lib.pipeline_def(pipeline, enable_conditionals=True, exec_dynamic=False, prefetch_queue_depth=AHEAD)(
-        batch_size=batch, num_threads=setting.threads, device_id=None, seed=setting.seed
-    )
-    made.build()
+    made = built(pipeline, batch, setting, None, prefetch_queue_depth=AHEAD)
     made.schedule_run()  # the first call schedules AHEAD runs, each later one a single run; none may be left over
     for _ in range(AHEAD):
         made.share_outputs()
@@ -185,7 +185,7 @@ READER = "DALI's file reader and CPU decoder"
 
 def decode_all(files: Sequence[Path], setting: Setting) -> Decode:
     batch = min(16, len(files))
-    pipe = built(lambda lib, x: x, batch, setting, files=[str(path) for path in files])
+    pipe = reader(lambda lib, x: x, batch, setting, files=[str(path) for path in files])
     return lambda: outputs(pipe, len(files) // batch)
 
 
@@ -202,7 +202,7 @@ def load_pixels(source: Source, policy: Policy, batch: int, setting: Setting) ->
 
 
 def epochs_of(graph_of: Callable[[Any, Any], Any], views_of: Views, source: Source, batch: int, setting: Setting) -> Epoch:
-    pipe = built(graph_of, batch, setting, file_root=str(source))
+    pipe = reader(graph_of, batch, setting, file_root=str(source))
     return lambda: (views_of(found) for found in outputs(pipe, pipe.epoch_size("files") // batch))
 
 

@@ -1,4 +1,4 @@
-"""Results as one HTML page that needs nothing else: no network, no script; it follows the reader's light or dark setting."""
+"""Results as one HTML page without network or script, which follows the reader's light or dark setting."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CAPTIONS = {
 
 
 def page(files: Sequence[tuple[str, Sequence[Result]]]) -> str:
-    """files: names, and what they hold."""
+    """The page. files: names of result files, and the results in each."""
     everything = [(name, result) for name, results in files for result in results]
     sections = [(name, result, list(drawings(result, f"c{k}"))) for k, (name, result) in enumerate(everything)]
     return fill("page.html", sections=sections) + "\n"
@@ -32,7 +32,7 @@ def drawings(result: Result, name: str) -> Iterator[tuple[str, str]]:
 
 
 def pictures(files: Sequence[tuple[str, Sequence[Result]]], folder: Path) -> list[Path]:
-    """Every chart as a PNG, named SUITE-CHART.png, with the file's stem before it where there are several files."""
+    """Write every chart as SUITE-CHART.png, with the file's stem before it if there are several files."""
     paths = []
     for name, results in files:
         for result in results:

@@ -20,9 +20,9 @@ BETWEEN = re.compile(f"{re.escape(BEGIN)}\n.*?{re.escape(END)}", flags=re.DOTALL
 
 
 def shown_of(results: Sequence[Result], file: Path) -> list[Result]:
-    """The file's suite augment with the core workloads, where it has any of them, and its suite loader, if that was run.
+    """The file's suite augment, reduced to the core workloads if it has any of them, and its suite loader if that was run.
 
-    Cells are those of all workloads, so that no loss is left out.
+    The cells of all workloads are kept, so that no loss is left out.
     """
     found = {r.suite: r for r in results if measured(r)}
     if "augment" not in found:
@@ -64,7 +64,7 @@ def text(cell: Cell | None) -> str:
 
 
 def losses(result: Result) -> str:
-    """Where another contender, which is not ours, is faster beyond noise, or as fast."""
+    """Where a contender other than gpuaug's is significantly faster, or as fast."""
     others = [c for c in result.cells if c.ratio and not is_ours(c.contender)]
     slower = [f"{c.contender} on {c.workload} ({shown(c.ratio)})" for c in others if c.ratio and c.ratio.high < 1]
     equal = [f"{c.contender} on {c.workload}" for c in others if c.ratio and c.ratio.low <= 1 <= c.ratio.high]
@@ -73,7 +73,7 @@ def losses(result: Result) -> str:
 
 
 def stale(readme: Path, wanted: str) -> bool:
-    """Whether the README says something else. Raises ValueError where it lacks the markers."""
+    """Whether the README says something else. Raises ValueError if it lacks the markers."""
     found = BETWEEN.search(readme.read_text(encoding="utf-8"))
     if found is None:
         raise ValueError(f"{readme}: lacks the markers {BEGIN} and {END}; put both, a line each, where the table belongs")
@@ -88,7 +88,7 @@ def write(readme: Path, wanted: str, results: Sequence[Result]) -> None:
 
 
 def sources(readme: Path) -> list[Path]:
-    """The result files that the README says it was made from. Raises ValueError where it names none."""
+    """The result files that the README names. Raises ValueError if it names none."""
     found = BETWEEN.search(readme.read_text(encoding="utf-8"))
     named = re.search(r"by `python -m benchmarks readme (.+?)`", found.group()) if found else None
     if named is None:
