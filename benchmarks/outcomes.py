@@ -1,4 +1,4 @@
-"""A pytest plugin, `-p benchmarks.outcomes`: writes each outcome at once, so that it is known even if the run is killed."""
+"""A pytest plugin, `-p benchmarks.outcomes`: writes each outcome at once, so that it survives if the run is killed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The machine that a figure was measured on: processor, GPU, memory, versions, commit, load, and how fast it copies memory."""
+"""The machine that a figure was measured on: processor, GPU, memory, versions, commit, load, and copy bandwidth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The result of a suite, and its JSON: the dataclasses are the schema, and pydantic checks every key and type on reading.
+"""The result of a suite, and its JSON file: dataclasses are the schema, and pydantic checks what is read.
 
 A file holds one result or several, of different suites. The file of `gpu-check` also holds what the tests found.
 """

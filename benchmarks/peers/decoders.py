@@ -1,4 +1,4 @@
-"""Decoders of image files, a file or a batch at a time: gpuaug's own, in several forms, OpenCV, simplejpeg and nvJPEG."""
+"""Decoders of image files, a file or a batch at a time: several forms of gpuaug's, OpenCV, simplejpeg and nvJPEG."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""torchvision v2 on uint8 tensors, as its documentation recommends for speed: image by image; on CUDA a batch at a time."""
+"""torchvision v2 on uint8 tensors, as its documentation advises: image by image, on CUDA a batch at a time."""
 
 from __future__ import annotations
 

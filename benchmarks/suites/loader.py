@@ -1,4 +1,4 @@
-"""The suite `loader`: JPEGs, raw pixels on the disk, and small arrays in memory, -> batches of views; an epoch a call.
+"""The suite `loader`: JPEGs, raw pixels on disk and small arrays in memory -> batches of views, an epoch a call.
 
 `--threads` is the number of threads or of worker processes that a loader may use, whichever it has. Arrays get one, since
 their target is for one core.

@@ -1,4 +1,4 @@
-"""The suite `scaling`: milliseconds a call against batch, image size, threads (on the CPU) and views, one varied at a time.
+"""The suite `scaling`: ms a call against batch, image size, threads (on the CPU) and views, varied one at a time.
 
 The exponent of each is the slope of a least-squares line through the logarithms, fitted in every round; its interval is the
 95 % interval of the rounds' slopes. It says how certain the slope is, not whether the points lie on a line: the curves show
