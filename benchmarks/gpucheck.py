@@ -31,7 +31,7 @@ from .suites import targets
 ROOT = Path(__file__).parents[1]
 PARITY = ROOT / "tests" / "parity"
 FIRST = "test_device.py"
-"""Of tests/parity, the file that runs first; in the small, alone."""
+"""The file of tests/parity that runs first; without CUDA, or with --quick, no other one runs."""
 
 MINUTES = {"cuda": 10.0, "cpu": 4.0}
 """Minutes that all steps may take together, unless `--minutes` says otherwise."""
@@ -243,7 +243,7 @@ def command(names: Sequence[str], device: str, quick: bool, data: Path | None, m
     """
     tasks = choose(names)
     if device == "cpu":
-        print("No CUDA device: correctness and augmentation in the small, on the CPU and in Triton's interpreter.", flush=True)
+        print("No CUDA device: a few small cases run on the CPU and in Triton's interpreter.", flush=True)
     setting = Setting(device, quick, data.resolve() if data else None, bool(names))
     check, found = run(tasks, setting, minutes or MINUTES[device], path, lambda text: print(text, file=sys.stderr, flush=True))
     print(render(check))

@@ -34,7 +34,7 @@ class Machine(Record):
         cores: Cores that this process may use.
         memory: Bytes of main memory.
         gpu: Name of the GPU; None if the run used none.
-        driver: Version of its driver; None likewise.
+        driver: Version of its driver; None if the run used no GPU.
         load: Load average of the last minute, before and after the run.
     """
 

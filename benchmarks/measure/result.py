@@ -143,7 +143,7 @@ class Result(Record):
         unit: Unit of the cells' values.
         better: "higher" or "lower".
         bandwidth: Bytes/s, read and written, of a large copy with the run's threads; None if the suite does not measure it.
-        matrix: FLOP/s of large bfloat16 matrix products; None likewise.
+        matrix: FLOP/s of large bfloat16 matrix products; None if they are not measured.
     """
 
     suite: str

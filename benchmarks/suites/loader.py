@@ -137,7 +137,7 @@ def whole(contender: Contender, task: Task, policy: Policy, setting: Setting) ->
 
 
 def judged(m: Measurement, images_of: Mapping[str, int]) -> list[Verdict]:
-    """Ratios, whose targets are for two threads, and the speed on arrays, which are read by one."""
+    """Verdicts on ratios, if there are two threads, and on the speed with arrays, which one thread reads."""
 
     def seconds_an_image(peer: str, task: str) -> list[float] | None:
         lane = m.lanes.get((peer, task))

@@ -4,8 +4,8 @@
 
 Each of the PAIRS (5) is three runs of `augment --quick`, each in a process of its own: `old`, `same` and `slow`. In `slow`
 every call of gpuaug-fused is followed by a busy loop of a fifth of its processor time, on every workload or on that of --policy
-only. `compare` must report no loss between old and same, and find one between old and slow. At the end every run is compared with
-every other one, both ways. --judge measures nothing, and compares the results in FOLDER again.
+only. `compare` must report no loss between old and same, and find one between old and slow. At the end every run is compared
+with every other one, both ways. --judge measures nothing, and compares the results in FOLDER again.
 """
 
 from __future__ import annotations
