@@ -2,7 +2,7 @@
 
     pytest tests/parity, then the suites, a process each, bounded in time -> one result file, a page, a picture, the promises
 
-Without CUDA it runs the first two steps in the small, on the CPU and in Triton's interpreter.
+Without CUDA it runs the first two steps on a few small cases, on the CPU and in Triton's interpreter.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ from pathlib import Path
 import torch
 
 from . import outcomes
-from .measure import result
-from .measure.cores import cores
+from .measure import cores, result
 from .measure.result import Check, Outcomes, Result, Step
-from .report.figures import judged
-from .report.text import table, wrapped
+from .report import charts, html
+from .report.figures import verdict_rows
+from .report.text import fill
 from .suites import targets
 
 ROOT = Path(__file__).parents[1]
 PARITY = ROOT / "tests" / "parity"
 FIRST = "test_device.py"
-"""Of tests/parity, the file that runs first; in the small, alone."""
+"""The file of tests/parity that runs first; without CUDA, or with --quick, no other one runs."""
 
 MINUTES = {"cuda": 10.0, "cpu": 4.0}
-"""That all steps may take together, unless said."""
+"""Minutes that all steps may take together, unless `--minutes` says otherwise."""
 
 LEAST, GRACE = 5.0, 3.0
-"""Seconds below which a step is not begun, and those that it has to end after its time, before it is ended."""
+"""Seconds that must be left to begin a step, and seconds after the end of its time when a running step is killed."""
 
 ROUNDS = 0.8
 """Share of a suite's time after which it begins no further round."""
 
 SHOWN = 8
-"""Failures that are printed in full; the file has them all."""
+"""Failures that are printed; the file has all of them."""
 
 CORRECT = "correct"
 POLICIES = ("simclr", "cheap", "byol:1", "byol:2", "dino:1", "dino:2")
@@ -53,9 +53,13 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Task:
-    """A step: the tests, or the suite of this name. share: of the time that is left when it begins, which it may take.
+    """A step: the tests, or the suite of this name.
 
-    options: of the suite. small: whether it also runs, in the small, without CUDA. data: whether it takes the user's images.
+    Attributes:
+        share: Share that it may take of the time that is left when it begins.
+        options: Options of the suite.
+        small: Whether it also runs without CUDA, on a few small cases.
+        data: Whether it takes the user's images.
     """
 
     name: str
@@ -79,7 +83,7 @@ TASKS = (
 
 @dataclass(frozen=True)
 class Setting:
-    """What every step is told. named: the user asked for these steps, so they run on the CPU too."""
+    """Settings of all steps. named: the user asked for these steps by name, so they run on the CPU too."""
 
     device: str
     quick: bool
@@ -88,12 +92,12 @@ class Setting:
 
 
 def device_of(given: str) -> str:
-    """ "cuda" or "cpu", for "auto" what there is."""
+    """The device, "cuda" or "cpu"; "auto" takes CUDA if there is any."""
     return "cuda" if given != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def choose(names: Sequence[str]) -> tuple[Task, ...]:
-    """The steps of these names, in their own order; all for none. Raises ValueError for an unknown one."""
+    """The steps of these names, most important first; all steps without names. Raises ValueError for an unknown name."""
     known = [task.name for task in TASKS]
     if unknown := [name for name in names if name not in known]:
         raise ValueError(f"--step: unknown {', '.join(unknown)}; one of {', '.join(known)}")
@@ -101,7 +105,7 @@ def choose(names: Sequence[str]) -> tuple[Task, ...]:
 
 
 def run(tasks: Sequence[Task], setting: Setting, minutes: float, path: Path, progress: Progress) -> tuple[Check, list[Result]]:
-    """Every step in turn; the file is replaced after each."""
+    """Run every step in turn; the file is replaced after each."""
     end = time.monotonic() + 60 * minutes
     steps: list[Step] = []
     tests: tuple[Outcomes, ...] = ()
@@ -130,13 +134,13 @@ def run(tasks: Sequence[Task], setting: Setting, minutes: float, path: Path, pro
 
 
 def environment(**more: str) -> dict[str, str]:
-    """A child's: it imports the packages from here."""
+    """Environment of a child process, which imports the packages from this repository."""
     own = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     return {**os.environ, "PYTHONPATH": own, **more}
 
 
 def correct(setting: Setting, seconds: float, place: Path) -> tuple[Step, tuple[Outcomes, ...]]:
-    """pytest on tests/parity. What has not been reached when the time is over is said, and is no failure."""
+    """Run pytest on tests/parity. If time runs out before the last test, the step says so, but does not fail."""
     if not PARITY.is_dir():
         return Step(CORRECT, "skipped", "the tests are in the repository: run this from a clone"), ()
     place.touch()
@@ -160,7 +164,7 @@ def correct(setting: Setting, seconds: float, place: Path) -> tuple[Step, tuple[
 
 
 def suite(task: Task, setting: Setting, seconds: float, place: Path) -> list[str]:
-    """The command of a suite; on CUDA its views are bfloat16."""
+    """The command that runs a suite; on CUDA its views are bfloat16."""
     command = [sys.executable, "-m", "benchmarks", "run", task.name, *task.options]
     command += ["--device", setting.device, "--json", str(place), "--minutes", f"{ROUNDS * seconds / 60:.4f}"]
     if task.name == "decode":
@@ -173,9 +177,9 @@ def suite(task: Task, setting: Setting, seconds: float, place: Path) -> list[str
 
 
 def ended(name: str, command: Sequence[str], environment: dict[str, str], seconds: float, said: bool = True) -> Step:
-    """Run a command until it ends or its time is over; said: what it prints is shown.
+    """Run a command until it ends or its time is over. said: whether its output is shown.
 
-    It has a session of its own, so that the workers that it starts are ended with it.
+    The command gets a session of its own, so that the workers it starts are killed with it.
     """
     start = time.monotonic()
     with tempfile.TemporaryFile("w+") as errors:
@@ -211,7 +215,7 @@ def last_words(code: int, errors: str) -> str:
 
 
 def promises(found: Sequence[Result], tests: Sequence[Outcomes]) -> tuple[result.Verdict, ...]:
-    """Of the README, each with the figure of a suite where it was measured."""
+    """The README's promises, each with its figure if a suite measured it."""
     known = {verdict.target: verdict for one in found for verdict in one.targets}
     same = targets.same_views(sum(one.passed for one in tests), sum(len(one.failed) for one in tests))
     return (*(known.get(verdict.target, verdict) for verdict in targets.unmeasured()), same)
@@ -224,14 +228,27 @@ def failed(check: Check) -> bool:
 
 def render(check: Check) -> str:
     """What was proved and what failed, as text that fits 100 columns."""
-    lines = ["steps", table(((f"  {s.name}", s.status, f"{s.seconds:.0f} s", s.reason) for s in check.steps), align="llrl")]
-    if check.tests:
-        counts = [(f"  {t.name}", str(t.passed), str(len(t.failed)), str(t.skipped)) for t in check.tests]
-        lines += ["", table(counts, ["tests of tests/parity", "passed", "FAILED", "skipped"])]
-    bad = [text for one in check.tests for text in one.failed]
-    lines += [wrapped(f"  FAILED {text}", "    ") for text in bad[:SHOWN]]
-    lines += [f"  and {len(bad) - SHOWN} more failures; the JSON file has them"] if len(bad) > SHOWN else []
-    rows = [(f"  {v.target}", *judged(v)) for v in check.promises]
     words = {"met": "kept", "not measured": "not measured" if check.device == "cuda" else "not measured: needs CUDA"}
-    kept = [(*row[:3], words.get(row[3], row[3].replace("met,", "kept,"))) for row in rows]
-    return "\n".join([*lines, "", "promises", table(kept, align="lrll")])
+    rows = [(*row[:3], words.get(row[3], row[3].replace("met,", "kept,"))) for row in verdict_rows(check.promises)]
+    failures = [text for one in check.tests for text in one.failed]
+    steps = [(f"  {s.name}", s.status, f"{s.seconds:.0f} s", s.reason) for s in check.steps]
+    tests = [(f"  {t.name}", str(t.passed), str(len(t.failed)), str(t.skipped)) for t in check.tests]
+    return fill("check.txt", steps=steps, tests=tests, failures=failures, SHOWN=SHOWN, promises=rows)
+
+
+def command(names: Sequence[str], device: str, quick: bool, data: Path | None, minutes: float | None, path: Path) -> int:
+    """Run the steps of these names, write the file, its page and its picture, and print what was found.
+
+    Returns the exit status, 1 if a step failed or a promise is missed. Raises ValueError for an unknown step.
+    """
+    tasks = choose(names)
+    if device == "cpu":
+        print("No CUDA device: a few small cases run on the CPU and in Triton's interpreter.", flush=True)
+    setting = Setting(device, quick, data.resolve() if data else None, bool(names))
+    check, found = run(tasks, setting, minutes or MINUTES[device], path, lambda text: print(text, file=sys.stderr, flush=True))
+    print(render(check))
+    if found:
+        path.with_suffix(".html").write_text(html.page([(path.name, found)]), encoding="utf-8")
+        charts.png(next(iter(charts.charts(found[0]).values()), charts.bars), found[0], path.with_suffix(".png"))
+    print(f"wrote {path}{', and .html and .png beside it' * bool(found)}")
+    return int(failed(check))

@@ -1,4 +1,4 @@
-"""The images that contenders are given: parts of photographs in memory, folders of JPEGs, small arrays."""
+"""The images that contenders get: parts of photographs in memory, folders of JPEGs, small arrays."""
 
 from __future__ import annotations
 
@@ -41,21 +41,21 @@ RAW = 256
 
 @dataclass(frozen=True)
 class Raw:
-    """A folder with one folder of images a class, to be written in the contender's own format: RAW x RAW pixels, not encoded.
+    """A folder, with one folder of images a class, that a contender first writes in its own format: RAW x RAW raw pixels.
 
-    That is done once, before the clock starts.
+    It does so once, before the clock starts.
     """
 
     folder: Path
 
 
 Source = Path | Raw | Arrays
-"""A folder with one folder of images a class, the same to be prepared, or arrays in memory."""
+"""A folder with one folder of images a class, such a folder to be prepared first, or arrays in memory."""
 
 
 @contextmanager
 def folder(given: Path | None, count: int) -> Iterator[Path]:
-    """The folder as given, or one with `count` JPEGs cut from scikit-image's photographs, which is removed again."""
+    """The given folder, or a temporary one with `count` JPEGs cut from scikit-image's photographs."""
     if given is not None:
         if not images(given):
             raise ValueError(f"--data {given}: holds no .jpg or .jpeg; expected one folder of images a class")
@@ -71,7 +71,7 @@ def folder(given: Path | None, count: int) -> Iterator[Path]:
 
 @contextmanager
 def repeated(root: Path, count: int) -> Iterator[Path]:
-    """A folder of `count` images: links to those of another, again and again; it is removed afterwards."""
+    """A temporary folder of `count` links to the images of another folder, which are repeated as often as needed."""
     found = images(root)
     with tempfile.TemporaryDirectory(prefix="benchmark-links-") as made:
         for k in range(count):
@@ -87,7 +87,7 @@ def images(root: Path) -> list[Path]:
 
 
 def small_arrays(count: int, seed: int) -> Arrays:
-    """Photographs of CIFAR's size, repeated with noise of one level, so that no two are equal."""
+    """Photographs of CIFAR's size, repeated with noise of one grey level, so that no two are equal."""
     base = np.stack([part(k, 32, 32) for k in range(64)])
     rng = np.random.default_rng(seed)
     found = base[np.arange(count) % len(base)] ^ rng.integers(0, 2, (count, 32, 32, 3), dtype=np.uint8)
@@ -95,7 +95,7 @@ def small_arrays(count: int, seed: int) -> Arrays:
 
 
 def part(k: int, height: int, width: int) -> npt.NDArray[np.uint8]:
-    """A box with the image's aspect, half to all of the largest that fits into photograph k, shrunk or enlarged."""
+    """A part of photograph k, resized to height x width: half to all of the largest box of that aspect which fits into it."""
     photo = load(PHOTOS[k % len(PHOTOS)])
     rng = np.random.default_rng(k)
     scale = rng.uniform(0.5, 1.0) * min(photo.width / width, photo.height / height)
@@ -114,7 +114,7 @@ def load(name: str) -> Image.Image:
 
 
 def square(pixels: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]:
-    """The middle of a picture whose shorter edge becomes `size`, as `gpuaug pack --format raw` stores it."""
+    """The middle square of a picture whose shorter edge is resized to `size`, as `gpuaug pack --format raw` stores it."""
     height, width = pixels.shape[:2]
     short = min(height, width)
     image = Image.fromarray(pixels).resize((size * width // short, size * height // short), Image.Resampling.BICUBIC)

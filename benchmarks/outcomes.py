@@ -1,4 +1,4 @@
-"""A pytest plugin, `-p benchmarks.outcomes`: one line of JSON a test, so that those done are known whatever ends the run."""
+"""A pytest plugin, `-p benchmarks.outcomes`: writes each outcome at once, so that it survives if the run is killed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from .measure.result import Outcomes
 
 FILE = "BENCHMARKS_OUTCOMES"
-"""Environment variable: the path to write to."""
+"""Environment variable with the path to write to."""
 
 
 def pytest_runtest_logreport(report: Any) -> None:
@@ -32,7 +32,7 @@ def write(report: Any) -> None:
 
 
 def read(path: Path) -> tuple[Outcomes, ...]:
-    """What is known of each test function; a test whose tear-down fails too counts once more, as failed."""
+    """The outcomes of each test function; a test whose tear-down fails counts once more, as failed."""
     found: dict[str, dict[str, list[str]]] = {}
     for line in path.read_text().splitlines():
         one = json.loads(line)

@@ -12,7 +12,7 @@ from .images import RAGGED, Photos, part
 
 
 def cheap() -> Policy:
-    """Crop, flip and normalize: what every loader is expected to do in its sleep."""
+    """Crop, flip and normalize: the cheap augmentation that every loader keeps up with."""
     return Policy(View(224, RandomResizedCrop(scale=(0.2, 1.0)), RandomHorizontalFlip(), Normalize()), name="cheap")
 
 
@@ -37,9 +37,14 @@ def one_view(name: str) -> Policy:
 
 @dataclass(frozen=True)
 class Workload:
-    """name: in tables. policy: of `one_view`. image: (height, width) in pixels. batch: images a call.
+    """What every contender is given.
 
-    ragged: images are of the sizes RAGGED in turn, of which the first is `image`.
+    Attributes:
+        name: Its name in tables.
+        policy: Name of a policy, for `one_view`.
+        image: (height, width) of the images, in pixels.
+        batch: Images in a call.
+        ragged: The images have the sizes RAGGED in turn, of which the first is `image`.
     """
 
     name: str
@@ -62,7 +67,7 @@ CORE = (
 )
 """What a quick run measures, and what the README shows."""
 
-MORE: tuple[str, ...] = (
+MORE = (
     "mae",
     "supervised",
     "spatial",
@@ -76,13 +81,11 @@ MORE: tuple[str, ...] = (
 )
 """Policies of a full run, from 256x256: every view that differs, so that a policy's price is the sum over its views."""
 
-if "randaugment" in gpuaug.policies:
-    MORE = (*MORE, "randaugment")
 DEFAULT = (*CORE, *(Workload(name, name, (256, 256)) for name in MORE))
 
 
 def choose(policies: Sequence[str] = (), quick: bool = False) -> list[Workload]:
-    """The default workloads (quick: CORE), or those with these policies; one that has none gets one, from 256x256."""
+    """The default workloads (quick: CORE), or those of these policies; a policy that has none gets one, from 256x256."""
     if not policies:
         return list(CORE if quick else DEFAULT)
     for name in policies:
@@ -92,7 +95,7 @@ def choose(policies: Sequence[str] = (), quick: bool = False) -> list[Workload]:
 
 
 def perfect_bytes(workload: Workload, itemsize: int = 4) -> int:
-    """Bytes that one view moves if each is moved once: the whole 8-bit image in, the view's floats of `itemsize` bytes out."""
+    """Bytes that a view moves if each moves once: the whole 8-bit image in, the view's numbers of `itemsize` bytes out."""
     pixels = sum(height * width for height, width in workload.sizes) // len(workload.sizes)
     out_height, out_width = one_view(workload.policy).views[0].size
     return 3 * pixels + itemsize * 3 * out_height * out_width

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import metadata
 from pathlib import Path
+from typing import Annotated, Literal
 
 import torch
+import tyro
 from PIL import Image
+from tyro.conf import Positional, arg
 
 from . import __version__, backends
 from .augmenter import Augmenter
 from .catalog import policies, policy
 from .data.decoders.pillow import MAX_PIXELS, decode
 from .data.doctor import diagnose
-from .data.packing.pack import ON_ERROR, Packing, pack
+from .data.packing.pack import Packing, pack
 from .data.packing.verify import verify
 from .data.sources.remote import is_remote
 from .gallery import contact_sheet
@@ -29,19 +31,25 @@ __all__ = ["main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status.
+    """Run the command line.
 
-    0, 1 for damaged data, 2 for bad input, 130 when interrupted, 141 when what it prints to was closed, as by `head`.
+    Args:
+        argv: The words after `gpuaug`; those of this process by default.
+
+    Returns:
+        The exit status: 0; 1 for damaged data; 2 for bad input; 130 after Ctrl-C; 141 when the reader of the output closed
+        its end, as `head` does.
+
+    Raises:
+        SystemExit: With status 0 after `--help` and `--version`, with status 2 for a command line that does not parse.
     """
     try:
         try:
-            options = parser().parse_args(argv)
-            status = options.run(options) or 0
-        finally:  # also of --help, which ends by SystemExit
+            return parse(sys.argv[1:] if argv is None else argv)
+        finally:  # also after --help, which ends by SystemExit
             sys.stdout.flush()
-        return int(status)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at the end would complain
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # otherwise the flush at exit would complain
         return 141
     except (ValueError, TypeError, OSError, ImportError) as error:
         print(f"gpuaug: {error}", file=sys.stderr)
@@ -51,76 +59,60 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(prog="gpuaug", description="Image augmentation for self-supervised learning.")
-    top.add_argument("--version", action="version", version=f"gpuaug {__version__}")
-    top.set_defaults(run=lambda options: top.print_help())
-    commands = top.add_subparsers(metavar="COMMAND")
-
-    show = commands.add_parser("show", help="write a contact sheet: each image and its views, captioned with their draws")
-    show.add_argument("policy", metavar="POLICY", help="a name that `gpuaug policies` lists")
-    show.add_argument("images", metavar="IMAGE", nargs="+", type=Path, help="image files")
-    show.add_argument("-o", "--out", type=Path, default=Path("sheet.png"), help="the picture to write (default: %(default)s)")
-    show.add_argument("--size", type=int, help="size of the views in pixels (default: the policy's)")
-    show.add_argument("--seed", type=int, default=0, help="0 to 2^64-1 (default: %(default)s)")
-    show.add_argument("--draws", type=int, default=1, help="how often to draw from the policy (default: %(default)s)")
-    show.add_argument("--backend", default="auto", choices=["auto", *backends.REQUIRES], help="default: %(default)s")
-    show.set_defaults(run=run_show)
-
-    table = commands.add_parser("policies", help="list the named policies, or print some in full")
-    table.add_argument("names", metavar="POLICY", nargs="*", help="print these in full")
-    table.set_defaults(run=run_policies)
-
-    pack = commands.add_parser("pack", help="decode and resize a data set once, into tar shards of JPEG or raw pixels")
-    pack.add_argument("src", metavar="SRC", nargs="?", help="an image folder, or tar shards")
-    pack.add_argument("dst", metavar="DST", nargs="?", type=local, help="a new folder, or one to go on with")
-    pack.add_argument("--verify", metavar="DST", type=local, help="check a packed folder instead; status 1 if it is damaged")
-    pack.add_argument("--size", type=int, default=Packing.size, help="shorter edge in pixels (default: %(default)s)")
-    pack.add_argument("--format", default=Packing.format, choices=["jpeg", "raw"], help="default: %(default)s")
-    pack.add_argument("--quality", type=int, default=Packing.quality, help="of JPEG, 1 to 100 (default: %(default)s)")
-    pack.add_argument("--shard-size", type=int, default=Packing.shard_size, help="images a shard (default: %(default)s)")
-    pack.add_argument("--workers", type=int, default=cores(), help="threads (default: %(default)s, the cores at hand)")
-    pack.add_argument(
-        "--on-error", default="raise", choices=ON_ERROR, help="what an image that cannot be packed does (default: %(default)s)"
+def parse(words: Sequence[str]) -> int:
+    """Run the command that the words name; without words, print the help."""
+    if list(words) == ["--version"]:
+        print(f"gpuaug {__version__}")
+        return 0
+    commands: dict[str, Callable[..., int | None]] = {
+        "show": run_show,
+        "policies": run_policies,
+        "pack": run_pack,
+        "doctor": run_doctor,
+    }
+    status = tyro.extras.subcommand_cli_from_dict(
+        commands,
+        prog="gpuaug",
+        description="Image augmentation for self-supervised learning. `gpuaug --version` prints the version.",
+        args=words or ["--help"],
     )
-    pack.add_argument("--max-pixels", type=int, default=MAX_PIXELS, help="of one picture, at most (default: %(default)s)")
-    pack.set_defaults(run=run_pack)
-
-    doctor = commands.add_parser(
-        "doctor", help="devices, versions and backends; with a folder and a policy, what limits its DataLoader"
-    )
-    doctor.add_argument("path", metavar="PATH", nargs="?", help="an image folder, tar shards, or a packed folder")
-    doctor.add_argument("policy", metavar="POLICY", nargs="?", help="a name that `gpuaug policies` lists")
-    doctor.add_argument("--batch-size", type=int, default=64, help="default: %(default)s")
-    doctor.add_argument(
-        "--workers", type=int, default=os.cpu_count() or 1, help="num_workers (default: the cores, %(default)s)"
-    )
-    doctor.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default: %(default)s")
-    doctor.add_argument("--seconds", type=float, default=10.0, help="how long to measure (default: %(default)s)")
-    doctor.set_defaults(run=run_doctor)
-    return top
+    return status or 0
 
 
-def local(path: str) -> Path:
-    """A path of this machine. Raises ArgumentTypeError for a URL."""
-    if is_remote(path):
-        raise argparse.ArgumentTypeError(f"{path}: must be a folder of this machine, not a URL; copy it there, or from there")
-    return Path(path)
+def run_show(
+    policy: Annotated[Positional[str], arg(metavar="POLICY")],
+    images: Annotated[Positional[tuple[Path, ...]], arg(metavar="IMAGE...", help_behavior_hint="(required)")],
+    *,
+    out: Annotated[Path, arg(aliases=["-o"])] = Path("sheet.png"),
+    size: Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: the policy's)")] = None,
+    seed: int = 0,
+    draws: int = 1,
+    backend: Literal["auto", "torchvision", "batched", "kornia", "dali", "fused"] = "auto",
+) -> None:
+    """Write a contact sheet: each image and its views, captioned with their draws.
 
-
-def run_show(options: argparse.Namespace) -> None:
-    for name in ("size", "draws"):
-        value = getattr(options, name)
+    Args:
+        policy: Name of a policy, as `gpuaug policies` lists them.
+        images: Image files.
+        out: Picture to write, in the format that its name ends in.
+        size: Side of the views in pixels, 1 or more.
+        seed: Seed of the draws, 0 to 2^64-1.
+        draws: How often to draw from the policy, 1 or more.
+        backend: Backend that makes the views; auto takes the fastest that is installed.
+    """
+    if not images:
+        raise ValueError("show: name one IMAGE or more after the policy")
+    for name, value in (("size", size), ("draws", draws)):
         if value is not None and value < 1:
             raise ValueError(f"--{name} must be at least 1, got {value}")
-    chosen = sized(options.policy, options.size)
-    images = [decode(path.read_bytes(), str(path)) for path in options.images]
-    contact_sheet(chosen, images, options.out, seed=options.seed, draws=options.draws, backend=options.backend)
-    print(f"{options.out}: {len(images)} image{'s' * (len(images) > 1)} under {chosen.name}, {len(chosen)} views each")
+    chosen = sized(policy, size)
+    pixels = [decode(path.read_bytes(), str(path)) for path in images]
+    contact_sheet(chosen, pixels, out, seed=seed, draws=draws, backend=backend)
+    print(f"{out}: {len(images)} image{'s' * (len(images) > 1)} under {chosen.name}, {len(chosen)} views each")
 
 
 def sized(name: str, size: int | None) -> Policy:
-    """A named policy; where a size does not suit it, the error names the option."""
+    """A named policy with views of this size. Raises ValueError naming --size where the size does not suit the policy."""
     made = policy(name)
     try:
         return made if size is None else policy(name, size=size)
@@ -128,9 +120,14 @@ def sized(name: str, size: int | None) -> Policy:
         raise ValueError(f"--size {size} does not suit {name}: {error}") from error
 
 
-def run_policies(options: argparse.Namespace) -> None:
-    if options.names:
-        print("\n\n".join(str(policy(name)) for name in options.names))
+def run_policies(names: Annotated[Positional[tuple[str, ...]], arg(metavar="[POLICY...]", help_behavior_hint="")] = ()) -> None:
+    """List the named policies, or print some in full.
+
+    Args:
+        names: Policies to print in full.
+    """
+    if names:
+        print("\n\n".join(str(policy(name)) for name in names))
         return
     print(f"{'policy':<18} {'views':<14} source")
     for name, make in policies.items():
@@ -141,36 +138,86 @@ def run_policies(options: argparse.Namespace) -> None:
     print("\nPrint one in full: gpuaug policies NAME. Look at one: gpuaug show NAME photo.jpg")
 
 
-def run_pack(options: argparse.Namespace) -> int:
-    if (options.dst is None) == (options.verify is None) or (options.verify and options.src):
-        raise ValueError("pack takes SRC and DST, or --verify DST alone")
-    if options.max_pixels > MAX_PIXELS:  # which is Pillow's own limit, of twice this
-        Image.MAX_IMAGE_PIXELS = -(-options.max_pixels // 2)
-    if options.verify is None:
-        packing = Packing(options.format, options.size, options.quality, options.shard_size)
-        say = partial(print, flush=True)
-        pack(options.src, options.dst, packing, options.workers, say, options.on_error, options.max_pixels)
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run_pack(
+    src: Annotated[Positional[str | None], arg(metavar="[SRC]", help_behavior_hint="")] = None,
+    dst: Annotated[Positional[str | None], arg(metavar="[DST]", help_behavior_hint="")] = None,
+    *,
+    packed: Annotated[str | None, arg(name="verify", metavar="DST", help_behavior_hint="")] = None,
+    size: int = Packing.size,
+    format: Literal["jpeg", "raw"] = "jpeg",
+    quality: int = Packing.quality,
+    shard_size: int = Packing.shard_size,
+    workers: Annotated[int, arg(help_behavior_hint=f"(default: {cores()}, the cores at hand)")] = cores(),
+    on_error: Literal["raise", "skip"] = "raise",
+    max_pixels: int = MAX_PIXELS,
+) -> int:
+    """Decode and resize a data set once, into tar shards of JPEG or an array of raw pixels.
+
+    Args:
+        src: Image folder or tar shards to pack.
+        dst: Folder to write, new or left by a packing that was interrupted, which then goes on.
+        packed: Check this packed folder instead; exit status 1 if it is damaged.
+        size: Shorter edge of a packed JPEG, or side of a raw square, in pixels.
+        format: JPEG in tar shards, or raw pixels in one array.
+        quality: JPEG quality, 1 to 100.
+        shard_size: Images in a tar shard, or in a range of raw rows that has a checksum of its own.
+        workers: Threads that decode and encode.
+        on_error: Whether an image that cannot be packed ends the packing, or is left out and listed.
+        max_pixels: Pixels above which a picture is refused as a decompression bomb.
+    """
+    if max_pixels > MAX_PIXELS:  # Pillow refuses a picture at twice its own limit
+        Image.MAX_IMAGE_PIXELS = -(-max_pixels // 2)
+    if src and dst and not packed:
+        packing = Packing(format, size, quality, shard_size)
+        pack(src, local(dst), packing, workers, partial(print, flush=True), on_error, max_pixels)
         return 0
-    problems = verify(options.verify, options.workers, options.max_pixels)
-    print("\n".join(problems) if problems else f"{options.verify}: all is as it was written")
+    if not packed or src or dst:
+        raise ValueError("pack takes SRC and DST, or --verify DST alone")
+    problems = verify(local(packed), workers, max_pixels)
+    print("\n".join(problems) if problems else f"{packed}: all is as it was written")
     return 1 if problems else 0
 
 
-def cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def local(path: str) -> Path:
+    """A path of this machine. Raises ValueError for a URL."""
+    if is_remote(path):
+        raise ValueError(f"{path}: must be a folder of this machine, not a URL; copy it there, or from there")
+    return Path(path)
 
 
 PACKAGES = ("torch", "torchvision", "kornia", "numpy", "pillow")
 
 
-def run_doctor(options: argparse.Namespace) -> None:
-    if options.path is None:
+def run_doctor(
+    path: Annotated[Positional[str | None], arg(metavar="[PATH]", help_behavior_hint="")] = None,
+    name: Annotated[Positional[str | None], arg(metavar="[POLICY]", help_behavior_hint="")] = None,
+    *,
+    batch_size: int = 64,
+    workers: Annotated[int, arg(help_behavior_hint=f"(default: {cores()}, the cores at hand)")] = cores(),
+    device: str = "cuda" if torch.cuda.is_available() else "cpu",
+    seconds: float = 10.0,
+) -> None:
+    """Show devices, versions and backends; with a folder and a policy, what limits their DataLoader.
+
+    Args:
+        path: Image folder, tar shards or packed folder to measure.
+        name: Name of a policy, as `gpuaug policies` lists them.
+        batch_size: Images in a batch.
+        workers: `num_workers` of the loader.
+        device: Device that the views are made on, such as cpu or cuda:1.
+        seconds: How long to measure, in seconds.
+    """
+    if path is None:
         print_machine()
         return
-    if options.policy is None:
-        raise ValueError(f"doctor: name a policy after {options.path}, such as simclr; `gpuaug policies` lists them")
-    o = options
-    print(diagnose(o.path, o.policy, o.batch_size, o.workers, o.device, o.seconds))
+    if name is None:
+        raise ValueError(f"doctor: name a policy after {path}, such as simclr; `gpuaug policies` lists them")
+    print(diagnose(path, name, batch_size, workers, device, seconds))
 
 
 def print_machine() -> None:

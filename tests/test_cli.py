@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import subprocess
 import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import pytest
@@ -114,9 +115,9 @@ def test_a_bad_option_is_named(option: str, value: int, words: str, photo: Path,
     ("arguments", "words"),
     [
         (["play"], "play"),
-        (["show"], "POLICY, IMAGE"),
-        (["show", "simclr"], "IMAGE"),
+        (["show"], "POLICY"),
         (["show", "simclr", "a.jpg", "--size", "large"], "--size"),
+        (["show", "simclr", "a.jpg", "--sise", "32"], "--sise"),
         (["show", "simclr", "a.jpg", "--backend", "opencv"], "--backend"),
     ],
 )
@@ -127,15 +128,41 @@ def test_a_wrong_command_line_has_status_2(arguments: list[str], words: str, cap
     assert words in capsys.readouterr().err
 
 
+def test_show_needs_an_image(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "name one IMAGE or more" in fails(capsys, "show", "simclr")
+
+
 def test_no_arguments_print_the_help(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main([]) == 0
-    assert capsys.readouterr().out == cli.parser().format_help()
+    printed = []
+    for arguments in ([], ["--help"]):
+        with pytest.raises(SystemExit) as stopped:
+            cli.main(arguments)
+        assert stopped.value.code == 0
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1]
+    assert all(name in printed[0] for name in ("show", "policies", "pack", "doctor"))
+
+
+@pytest.mark.parametrize("command", ["show", "pack", "doctor"])
+def test_the_help_of_a_command_gives_each_option_its_default(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([command, "--help"])
+    assert stopped.value.code == 0
+    text = " ".join(re.sub("[│╭╮╰╯─]", " ", capsys.readouterr().out).split())
+    options = re.split(r" (?=-o |--[a-z])", text.partition("show this help message and exit")[2])
+    assert len(options) >= 4
+    assert [option for option in options if option.startswith("--") and "(default: " not in option] == (
+        ["--verify DST Check this packed folder instead; exit status 1 if it is damaged."] if command == "pack" else []
+    )
+
+
+def test_every_backend_can_be_chosen() -> None:
+    hints = get_type_hints(cli.run_show)
+    assert set(get_args(hints["backend"])) == {"auto", *gpuaug.backends.REQUIRES}
 
 
 def test_the_version_is_that_of_the_package_and_stands_once(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        cli.main(["--version"])
-    assert stopped.value.code == 0
+    assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out == f"gpuaug {gpuaug.__version__}\n"
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     assert "version" not in project["project"]
@@ -143,7 +170,7 @@ def test_the_version_is_that_of_the_package_and_stands_once(capsys: pytest.Captu
 
 
 def test_an_interrupt_has_status_130_and_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def interrupt(*_: object) -> None:
+    def interrupt() -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cli, "run_policies", interrupt)
@@ -215,7 +242,7 @@ def test_a_pipe_that_is_closed_ends_it_quietly(arguments: list[str]) -> None:
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False, cwd=ROOT)
     os.close(writer)
     assert done.stderr == ""
-    assert done.returncode == 141 or (done.returncode == 0 and arguments != ["policies"])  # argparse ignores it by itself
+    assert done.returncode == 141 or (done.returncode == 0 and arguments != ["policies"])  # the help may ignore it
 
 
 def test_the_sheets_format_is_its_names(photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -230,9 +257,7 @@ def test_the_sheets_format_is_its_names(photo: Path, tmp_path: Path, capsys: pyt
 
 @pytest.mark.parametrize("arguments", [["pack", "photos", "s3://bucket/packed"], ["pack", "--verify", "file:///packed"]])
 def test_a_url_is_no_folder_to_pack_into(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        cli.main(arguments)
-    assert f"{arguments[-1]}: must be a folder of this machine" in capsys.readouterr().err
+    assert f"{arguments[-1]}: must be a folder of this machine" in fails(capsys, *arguments)
 
 
 @pytest.mark.parametrize("module", ["gpuaug", "gpuaug.cli"])

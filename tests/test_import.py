@@ -46,6 +46,7 @@ def added() -> dict[str, set[str]]:
         "matplotlib",
         "scipy",
         "skimage",
+        "tyro",
         "ssl_train",
         "benchmarks",
     ],

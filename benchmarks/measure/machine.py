@@ -1,24 +1,26 @@
-"""What a figure was measured on: processor, GPU, memory, versions, commit, load, and how fast memory is copied."""
+"""The machine that a figure was measured on: processor, GPU, memory, versions, commit, load, and copy bandwidth."""
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from .cores import cores
-from .record import Record
+from . import cores
+from .stats import Record
 from .timing import timed
 
 LIBRARIES = ("torch", "torchvision", "numpy", "numba", "kornia")
-
 
 STATUS = Path("/proc/self/status")
 """What Linux says of this process (proc_pid_status(5))."""
@@ -26,8 +28,15 @@ STATUS = Path("/proc/self/status")
 
 @dataclass(frozen=True)
 class Machine(Record):
-    """cores: that this process may use. memory: bytes. gpu, driver: None where the run used none. load: of the last minute,
-    before and after the run."""
+    """A machine.
+
+    Attributes:
+        cores: Cores that this process may use.
+        memory: Bytes of main memory.
+        gpu: Name of the GPU; None if the run used none.
+        driver: Version of its driver; None if the run used no GPU.
+        load: Load average of the last minute, before and after the run.
+    """
 
     cpu: str
     cores: int
@@ -42,8 +51,12 @@ class Machine(Record):
 
     @property
     def processors(self) -> str:
-        """The GPU, where there is one, and the CPU."""
+        """The GPU, if the run used one, and the CPU."""
         return f"{self.gpu}, driver {self.driver}; {self.cpu}" if self.gpu else self.cpu
+
+    @property
+    def named_versions(self) -> str:
+        return ", ".join(f"{name} {version}" for name, version in self.versions.items())
 
 
 def record(distributions: Iterable[str], load_before: float, device: str = "cpu") -> Machine:
@@ -66,7 +79,7 @@ def load() -> float:
 
 
 def cpu() -> str:
-    """The processor's name, with the widest vectors that it has."""
+    """The processor's name, with its widest vector instructions."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.is_file() else []
     fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
@@ -91,14 +104,12 @@ def driver() -> str:
 
 
 def commit() -> str | None:
-    """The commit, with "+" where tracked files differ from it; None outside a checkout."""
-    git = ["git", "-C", str(Path(__file__).parent)]
+    """The commit, with "+" if tracked files differ from it; None outside a checkout."""
+    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+"]
     try:
-        head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
-        changed = subprocess.run([*git, "diff", "--quiet", "HEAD"], capture_output=True).returncode != 0
+        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
-    return head.stdout.strip() + "+" * changed
 
 
 def importable(module: str) -> bool:
@@ -116,13 +127,27 @@ def version_of(distribution: str) -> str | None:
 
 
 def resident(field: str = "VmRSS") -> int:
-    """Bytes of memory that this process holds, or VmHWM, the most that it has held since `reset_peak`."""
+    """Bytes of memory that this process holds; with "VmHWM", the most that it has held since `reset_peak`."""
     line = next(line for line in STATUS.read_text().splitlines() if line.startswith(f"{field}:"))
     return int(line.split()[1]) * 1024
 
 
 def reset_peak() -> None:
     Path("/proc/self/clear_refs").write_text("5")
+
+
+def in_child(module: str, task: Any, timeout: float | None = None, **environment: str) -> list[float]:
+    """Run a module as a program, with the task as JSON in its argument; its last line of output is JSON, and is returned.
+
+    timeout: seconds after which the child is killed. environment: its variables, besides those of this process. Raises
+    ValueError with the child's last words if it fails, and TimeoutExpired.
+    """
+    command = [sys.executable, "-W", "ignore", "-m", module, json.dumps(task)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env={**os.environ, **environment})
+    if done.returncode:
+        raise ValueError((done.stderr.strip().splitlines() or ["no message"])[-1])
+    found: list[float] = json.loads(done.stdout.strip().splitlines()[-1])
+    return found
 
 
 def copies(size: int, device: str = "cpu", repeats: int = 5) -> list[float]:

@@ -1,6 +1,6 @@
-"""The result of a suite, and its JSON: the dataclasses are the schema, and pydantic checks every key and type on reading.
+"""The result of a suite, and its JSON file: dataclasses are the schema, and pydantic checks what is read.
 
-A file holds one result or several, of different suites. That of `gpu-check` also holds what the tests found.
+A file holds one result or several, of different suites. The file of `gpu-check` also holds what the tests found.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from typing import Literal
 from pydantic import TypeAdapter, ValidationError
 
 from .machine import Machine
-from .record import Record
-from .stats import Spread
+from .stats import Record, Spread
 
 Schema = Literal["gpuaug-benchmark/4"]
 SCHEMA: Schema = "gpuaug-benchmark/4"
@@ -25,15 +24,15 @@ SCHEMA: Schema = "gpuaug-benchmark/4"
 RESULTS = Path(__file__).parents[1] / "results"
 
 FUSED, REPLAYED, OURS = "gpuaug-fused", "gpuaug-fused-replayed", "gpuaug"
-"""The contender that ratios are of, its kernels alone on CUDA, and what the names of all of gpuaug's begin with."""
+"""The contender that the others are compared with, its kernels alone on CUDA, and the prefix of all of gpuaug's contenders."""
+
+Key = tuple[str, str]
+"""(contender, workload)."""
 
 
 @dataclass(frozen=True)
 class Run(Record):
-    """The command's settings.
-
-    dtype: of the views. seconds: that a repeat lasts at least, by calling a fast contender several times.
-    """
+    """The command's settings. dtype: of the views. seconds: least length of a repeat, of several calls if they are fast."""
 
     device: str
     threads: int
@@ -52,9 +51,14 @@ class Run(Record):
 class WorkloadRecord(Record):
     """What every contender is given.
 
-    image, view: (height, width) in pixels; () where they differ. batch: images a call. perfect_bytes: a view's, each moved
-    once; None where the suite has no such limit. axis, x: what is varied, and its value; None where nothing is. decode: the
-    images/s of one thread that decodes such images from JPEG with Pillow; None where the suite does not measure it.
+    Attributes:
+        image: (height, width) of the images in pixels; () if they differ.
+        view: (height, width) of the views in pixels; () if they differ.
+        batch: Images in a call.
+        perfect_bytes: Bytes of a view if each moves once; None if the suite has no such limit.
+        axis: What is varied; None if nothing is.
+        x: Its value.
+        decode: Images/s of one thread that decodes such images from JPEG with Pillow; None if the suite does not measure it.
     """
 
     name: str
@@ -80,12 +84,19 @@ class ContenderRecord(Record):
 class Cell(Record):
     """One contender on one workload.
 
-    status: "ok", "skipped" (not installed), "unsupported" or "error"; reason: why not ok. first_call_s: preparation and first
-    call, with any compilation. calls: in a repeat. values: each repeat's, in the suite's unit, in the order of the rounds.
-    processor: seconds of processor time a call, each repeat's; () where that is not the work of one thread of this process.
-    figure: the values' median and quartiles. cores: processor time over wall time. share: of the bound set by copy bandwidth.
-    ratio: gpuaug-fused over this contender, the median of the rounds' and its 95 % interval. deviations: from the truth.
-    more: what else was found, by name.
+    Attributes:
+        status: "ok", "skipped" (not installed), "unsupported" or "error".
+        reason: Why the status is not "ok".
+        first_call_s: Seconds of preparation and first call, with any compilation.
+        calls: Calls in a repeat.
+        values: One for each repeat, in the suite's unit, in the order of the rounds.
+        processor: Seconds of processor time a call, for each repeat; () unless one thread of this process does all the work.
+        figure: Median and quartiles of the values.
+        cores: Processor time divided by time by the clock.
+        share: Share of the limit that copy bandwidth sets.
+        ratio: gpuaug-fused's speed divided by this contender's: the median over the rounds, and its 95 % interval.
+        deviations: How its views differ from the truth.
+        more: Further figures, by name.
     """
 
     workload: str
@@ -115,7 +126,7 @@ class Fit(Record):
 
 @dataclass(frozen=True)
 class Verdict(Record):
-    """A target and what was measured: one cell over another, or one figure; None where it is missing."""
+    """A target and what was measured: the ratio of two cells, or one figure; None if it is missing."""
 
     target: str
     least: float | None
@@ -126,8 +137,14 @@ class Verdict(Record):
 
 @dataclass(frozen=True)
 class Result(Record):
-    """unit: of the cells' values. better: "higher" or "lower". bandwidth: bytes/s, read and written, of a large copy with
-    the run's threads; None where the suite does not measure it. matrix: FLOP/s of large products in bfloat16, likewise."""
+    """The result of a suite.
+
+    Attributes:
+        unit: Unit of the cells' values.
+        better: "higher" or "lower".
+        bandwidth: Bytes/s, read and written, of a large copy with the run's threads; None if the suite does not measure it.
+        matrix: FLOP/s of large bfloat16 matrix products; None if they are not measured.
+    """
 
     suite: str
     unit: str
@@ -149,7 +166,7 @@ class Result(Record):
 
 @dataclass(frozen=True)
 class Step(Record):
-    """A step of `gpu-check`. reason: why it is not ok, or a remark. seconds: taken. late: it was ended, its time was over."""
+    """A step of `gpu-check`. reason: why it is not ok, or a remark. late: it was killed when its time was over."""
 
     name: str
     status: Literal["ok", "failed", "skipped"]
@@ -160,7 +177,7 @@ class Step(Record):
 
 @dataclass(frozen=True)
 class Outcomes(Record):
-    """Outcomes of a test function's cases. failed: each with what it said."""
+    """Outcomes of a test function's cases. failed: each failed case, with its message."""
 
     name: str
     passed: int
@@ -170,7 +187,7 @@ class Outcomes(Record):
 
 @dataclass(frozen=True)
 class Check(Record):
-    """What `gpu-check` found besides the results of the suites. minutes: that it had."""
+    """What `gpu-check` found, besides the results of the suites. minutes: the time that it was given."""
 
     device: str
     quick: bool
@@ -203,7 +220,7 @@ def save(results: Sequence[Result], path: Path, check: Check | None = None) -> N
 
 
 def load(path: Path) -> tuple[Result, ...]:
-    """Raises ValueError naming the file and the key where it does not hold results of this schema, OSError without it."""
+    """The results in a file. Raises ValueError naming the key that does not match the schema, OSError without the file."""
     try:
         found = FILE.validate_json(path.read_bytes())
     except ValidationError as error:
@@ -216,7 +233,7 @@ def load(path: Path) -> tuple[Result, ...]:
 
 
 def file_name(results: Sequence[Result]) -> str:
-    """MACHINE--DEVICE--DATE.json: the GPU or processor, the device, the day, in letters that every file system takes."""
+    """MACHINE--DEVICE--DATE.json: GPU or processor, device and day, in characters that every file system allows."""
     first = results[0]
     machine = (first.machine.gpu or first.machine.cpu).split(" @")[0].split(" (")[0]
     words = (machine.replace("(R)", "").replace("(TM)", ""), first.run.device, first.date[:10])
@@ -224,5 +241,5 @@ def file_name(results: Sequence[Result]) -> str:
 
 
 def place(results: Sequence[Result], given: str) -> Path:
-    """Where a run is written: the path as given, or for "auto" the name above in the folder of committed results."""
+    """Where to write a run: the given path, or for "auto" `file_name` in the folder of committed results."""
     return RESULTS / file_name(results) if given == "auto" else Path(given)

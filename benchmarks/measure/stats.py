@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import comb
+from typing import ClassVar
 
 import numpy as np
+from pydantic import ConfigDict
 
-from .record import Record
+
+class Record:
+    """Base of the dataclasses in a result file: reading refuses unknown keys, other types and numbers that are not finite."""
+
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 @dataclass(frozen=True)
@@ -32,10 +38,11 @@ def quartiles(values: Sequence[float]) -> Spread:
 
 
 def interval(values: Sequence[float], confidence: float = 0.95) -> Spread:
-    """The median and the interval that covers the true one with at least this confidence, whatever the distribution.
+    """The median, and an interval that covers the true median with at least this confidence, whatever the distribution.
 
-    Order statistics k and n + 1 - k with the largest k for which 1 - 2 P(Binomial(n, 1/2) < k) is enough (Conover,
-    Practical Nonparametric Statistics, 3.2): for 10 values the second and the ninth. All of the range for fewer than 6.
+    Its ends are the order statistics k and n + 1 - k, with the largest k for which 1 - 2 P(Binomial(n, 1/2) < k) is at least
+    the confidence (Conover, Practical Nonparametric Statistics, 3.2): the second and the ninth of 10 values. Fewer than 6
+    values give their whole range.
     """
     ordered = np.sort(np.asarray(values, dtype=float))
     n = len(ordered)
@@ -46,12 +53,12 @@ def interval(values: Sequence[float], confidence: float = 0.95) -> Spread:
 
 
 def ratio(of: Sequence[float], to: Sequence[float]) -> Spread:
-    """The median of of / to, round by round, with its 95 % interval; so what slows a whole round down cancels."""
+    """The median of `of / to` over the rounds, with its 95 % interval. What slows a whole round down cancels."""
     return interval([a / b for a, b in zip(of, to, strict=True)])
 
 
 def shown(r: Spread) -> str:
-    """A ratio as text: "=" where its interval holds 1, which is no difference."""
+    """A ratio as text; "=" if its interval holds 1, that is, if there is no significant difference."""
     return "=" if r.low <= 1 <= r.high else f"{brief(r.median)}x"
 
 

@@ -18,7 +18,7 @@ WARM_UP = 2
 MOST_CALLS = 1000
 
 LEAST_ROUNDS = 3
-"""That are made however little time there is."""
+"""Rounds that are always made, however little time is left."""
 
 Call = Callable[[], object]
 
@@ -27,8 +27,11 @@ Call = Callable[[], object]
 class Lane:
     """A contender on a workload, ready to be timed.
 
-    device: "cuda" where a call only begins work that must be waited for. calls: in a repeat. seconds, processor: of one call,
-    by the clock and on the processor, each repeat's.
+    Attributes:
+        device: "cuda" if a call only starts work that must be waited for.
+        calls: Calls in a repeat.
+        seconds: Time of one call by the clock, for each repeat.
+        processor: Processor time of one call, for each repeat.
     """
 
     make: Call
@@ -40,14 +43,14 @@ class Lane:
 
 
 def synchronize(device: str) -> None:
-    """Wait until the device has done all that it was given."""
+    """Wait until the device has finished its work."""
     if device == "cuda":
         torch.cuda.synchronize()
 
 
 def timed(make: Call, calls: int = 1, device: str = "cpu") -> tuple[float, float]:
-    """Seconds of one call, the mean of several in a row: by the clock until the device has done them, and on the processor
-    by all of the process's threads."""
+    """Seconds of one call, as the mean of several in a row: by the clock, until the device has finished, and of processor time,
+    summed over the process's threads."""
     synchronize(device)
     processor, start = time.process_time(), time.perf_counter()
     for _ in range(calls):
@@ -63,10 +66,14 @@ def rounds(
     progress: Callable[[str], None],
     late: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Time every lane once a round, in another order each time, since a lane leaves the processor hot for the next.
+    """Time every lane once a round, in a new order each time, since a lane leaves the processor hot for the next one.
 
-    A fast lane's repeat is as many calls as last `seconds`; a failing lane drops out. late: whether there is
-    no time for a further round.
+    Args:
+        lanes: What to time; a lane that fails drops out.
+        repeats: Rounds.
+        seconds: Least length of a repeat, in which a fast lane is called several times.
+        progress: Is told which round begins.
+        late: Whether no time is left for a further round.
     """
     turns = random.Random(0)
     with no_collection():
@@ -101,7 +108,7 @@ def repeat(lane: Lane) -> None:
 
 @contextmanager
 def no_collection() -> Iterator[None]:
-    """Without garbage collection, which would fall on whoever happens to be timed."""
+    """Without garbage collection, which would fall on whichever lane happens to be timed."""
     enabled = gc.isenabled()
     gc.collect()
     gc.disable()

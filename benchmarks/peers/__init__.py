@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from . import albumentations, dali, decoders, ffcv, gpuaug, kornia, torch_compile, torchvision, triton_augment, webdataset
-from .contender import Contender, FilePeer
+from .contender import Contender
 
 ALL: tuple[Contender, ...] = (
     *gpuaug.CONTENDERS,
@@ -16,8 +16,8 @@ ALL: tuple[Contender, ...] = (
 )
 """In the order of the tables."""
 
-FILES: tuple[FilePeer, ...] = (
-    *gpuaug.FILES,
+FILES: tuple[Contender, ...] = (
+    gpuaug.FILES,
     *decoders.FILES,
     torchvision.FILES,
     *dali.FILES,

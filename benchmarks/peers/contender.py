@@ -1,4 +1,4 @@
-"""The interface of a contender: what each file in this folder fills in."""
+"""The interface of a contender, which each file of this folder fills in."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from gpuaug import Policy
@@ -18,16 +19,29 @@ from ..images import Photos, Source
 from ..measure.machine import importable, version_of
 
 BOTH = ("cpu", "cuda")
-"""Devices of a contender that runs on either."""
+"""`devices` of a contender that runs on either."""
 
 MakeViews = Callable[[], torch.Tensor]
-"""Draws parameters and makes a whole batch's views, floats (B, 3, H, W), once."""
+"""Draws parameters and makes a whole batch of views once: floats (B, 3, H, W)."""
+
+Epoch = Callable[[], Iterator[Sequence[torch.Tensor]]]
+"""Begins an epoch of batches of views, (B, 3, H, W) each. Every image comes once; an incomplete batch is dropped."""
+
+Decode = Callable[[], Iterable[Any]]
+"""Decodes every file once: pictures in the order of the files, uint8 (H, W, 3) or (3, H, W), or regions of them."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """threads: that a contender may use. seed: of its draws. dtype: float32 or bfloat16, of the views. scratch: a folder that
-    what it writes may lie in; the suite removes it. device: "cpu" or "cuda", where images lie and views come out."""
+    """What a run tells its contenders.
+
+    Attributes:
+        threads: Threads that a contender may use.
+        seed: Seed of its draws.
+        dtype: Type of the views, float32 or bfloat16.
+        scratch: Folder for what a contender writes; the suite removes it.
+        device: "cpu" or "cuda", where images lie and views come out.
+    """
 
     threads: int = 1
     seed: int = 0
@@ -36,15 +50,34 @@ class Setting:
     device: str = "cpu"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Peer:
-    """What is compared with gpuaug, or gpuaug itself.
+def nothing(*arguments: object) -> MakeViews:
+    """`prepare` of a contender that makes no views from images in memory."""
+    raise NotImplementedError("starts from files")
 
-    name: in tables. modules: that must be importable. distributions: whose versions are recorded, where installed; the first
-    brings the modules. remedy: the command that does, where that is not `pip install`. regime: the form in which it takes
-    images. note: what it does otherwise than the truth. supports: why it cannot do a policy, or None. devices: where it runs.
-    threads: a multiple of the run's threads. on_request: it is run only where it is named, and on the core workloads of a full
-    run of `augment`.
+
+@dataclass(frozen=True, kw_only=True)
+class Contender:
+    """A way to make views, to decode files or to load batches: another library's, or gpuaug's own.
+
+    Attributes:
+        name: Its name in tables.
+        modules: Modules that must be importable.
+        distributions: Distributions whose versions are recorded if installed; the first one brings the modules.
+        remedy: Command that installs it, unless that is `pip install` of the first distribution.
+        regime: The form in which it takes images.
+        note: What it does differently from the truth.
+        supports: Returns why it cannot do a policy, or None.
+        devices: Types of device that it runs on.
+        threads: Factor on the run's threads.
+        on_request: It runs only if it is named, and on the core workloads of a full run of `augment`.
+        prepare: Does what is done once and is not timed, and returns a `MakeViews`.
+        same_draws: Its first batch is made from the truth's draws.
+        probe: Takes the place of `prepare` where a single op is compared with the truth.
+        decode: Returns a `Decode` of some files; None if it does not decode.
+        pixels: Whether `decode` keeps the pictures, so that they can be compared.
+        load: Returns an `Epoch` of a source; None if it does not load.
+        takes: Types of source that `load` takes.
+        processes: `load` works in worker processes, whose processor time is not known.
     """
 
     name: str
@@ -57,6 +90,14 @@ class Peer:
     devices: tuple[str, ...] = ("cpu",)
     threads: int = 1
     on_request: bool = False
+    prepare: Callable[[Policy, Photos, Setting], MakeViews] = nothing
+    same_draws: bool = False
+    probe: Callable[[Policy, Photos, Setting], MakeViews] | None = None
+    decode: Callable[[Sequence[Path], Setting], Decode] | None = None
+    pixels: bool = True
+    load: Callable[[Source, Policy, int, Setting], Epoch] | None = None
+    takes: tuple[type, ...] = (Path,)
+    processes: bool = False
 
     @property
     def install(self) -> str:
@@ -72,50 +113,13 @@ class Peer:
         return {name: found for name in self.distributions if (found := version_of(name))}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Contender(Peer):
-    """One way to make views.
-
-    prepare: everything that is done once, untimed. same_draws: its first batch is made from the truth's draws. probe: takes
-    the place of `prepare` where one op alone is checked against the truth.
-    """
-
-    prepare: Callable[[Policy, Photos, Setting], MakeViews]
-    same_draws: bool = False
-    probe: Callable[[Policy, Photos, Setting], MakeViews] | None = None
-
-
-Epoch = Callable[[], Iterator[Sequence[torch.Tensor]]]
-"""Begins an epoch: batches of the policy's views, (B, 3, H, W) each; every image once, a last incomplete batch dropped."""
-
-
-Decode = Callable[[], Iterable[Any]]
-"""Decodes every file once: pictures in the order of the files, uint8 (H, W, 3) or (3, H, W), or parts of them."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FilePeer(Peer):
-    """One way from files to pixels or views.
-
-    decode: given files, a `Decode`; None where it is not offered. pixels: whether that keeps the pictures. load: an Epoch of a
-    source; None likewise. takes: the types of its sources. processes: whether its work is done in worker processes, whose
-    processor time is not known.
-    """
-
-    decode: Callable[[Sequence[Path], Setting], Decode] | None = None
-    pixels: bool = True
-    load: Callable[[Source, Policy, int, Setting], Epoch] | None = None
-    takes: tuple[type, ...] = (Path,)
-    processes: bool = False
-
-
 def anything(policy: Policy) -> str | None:
-    """`supports` of a peer that makes no views."""
+    """`supports` of a contender that makes no views."""
     return None
 
 
 def has_only(table: Mapping[type[Op], Any]) -> Callable[[Policy], str | None]:
-    """`supports` of a contender that has one entry for each op that it can do."""
+    """`supports` of a contender with a table of the ops that it can do."""
 
     def supports(policy: Policy) -> str | None:
         lacking = dict.fromkeys(type(op).__name__ for op in policy.views[0].ops if type(op) not in table)
@@ -124,18 +128,28 @@ def has_only(table: Mapping[type[Op], Any]) -> Callable[[Policy], str | None]:
     return supports
 
 
+def epochs(loader: Iterable[Any], views_of: Callable[[Any], Sequence[torch.Tensor]]) -> Epoch:
+    """Epochs of a loader that gives pairs of views and target."""
+    return lambda: (views_of(views) for views, _ in loader)
+
+
+def on_device(photos: Photos, device: str) -> torch.Tensor:
+    """Photographs of one size as a uint8 batch (B, 3, H, W) on the device."""
+    return torch.from_numpy(np.stack(photos)).permute(0, 3, 1, 2).contiguous().to(device)
+
+
 @cache
 def buffer(count: int, height: int, width: int) -> torch.Tensor:
     return torch.empty(count, 3, height, width)
 
 
 def collate(views: Sequence[torch.Tensor]) -> torch.Tensor:
-    """A batch of views made one by one, in memory used before: fresh pages would cost as much as a cheap view."""
+    """Stack views that were made one by one, in memory that is reused: fresh pages would cost as much as a cheap view."""
     return torch.stack(list(views), out=buffer(len(views), *views[0].shape[1:]))
 
 
 def factor(limits: tuple[float, float] | None, neutral: float = 1.0) -> tuple[float, float]:
-    """The range of a jitter's part; the neutral value where it is left out."""
+    """The range of a jitter's factor; the neutral value if the jitter leaves this part out."""
     low, high = limits or (neutral, neutral)
     if not math.isfinite(high):
         raise ValueError(f"the factor's range ({low}, {high}) has no end")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from gpuaug import ops as op
 from gpuaug.ops import Op
 
 from ..images import Photos, Source
-from .contender import BOTH, Contender, Decode, Epoch, FilePeer, MakeViews, Setting, anything, factor, has_only
+from .contender import BOTH, Contender, Decode, Epoch, MakeViews, Setting, anything, factor, has_only
 
 
 def uniform(lib: Any, limits: tuple[float, float]) -> Any:
@@ -63,7 +64,7 @@ TABLE: dict[type[Op], Callable[[Any, Any, Any], Any]] = {
 
 
 def graph(lib: Any, x: Any, view: View) -> Any:
-    """The view's graph. Flip and Normalize become one op at its end, with the change of layout, which is the fastest."""
+    """The view's graph. Flip, Normalize and the change of layout are one op at its end, which is fastest."""
     mirror: Any = 0
     mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     for o in view.ops:
@@ -78,7 +79,7 @@ def graph(lib: Any, x: Any, view: View) -> Any:
 
 
 def sometimes(lib: Any, x: Any, o: Op, p: float) -> Any:
-    """An op on the images that draw it; DALI turns the `if` into a split of the batch and a merge."""
+    """Apply an op to the images that draw it; DALI turns the `if` into a split of the batch and a merge."""
     apply = TABLE[type(o)]
     if p == 1:
         return apply(lib, x, o)
@@ -87,32 +88,37 @@ def sometimes(lib: Any, x: Any, o: Op, p: float) -> Any:
     return x
 
 
-AT_ONCE = {"exec_dynamic": False, "exec_async": False, "exec_pipelined": False, "prefetch_queue_depth": 1}
-"""A pipeline that does not run ahead: a batch made in the background would be work outside the timed region."""
+AT_ONCE = {"exec_async": False, "exec_pipelined": False, "prefetch_queue_depth": 1}
+"""Options of a pipeline that does not run ahead: a batch made in the background would be work outside the timed region."""
 
 AHEAD = 2
-"""Batches that a loader's pipeline has in the making, DALI's default."""
+"""Batches that a loader's pipeline prepares ahead, DALI's default."""
+
+
+def built(graph_of: Callable[[Any], Any], batch: int, setting: Setting, device: int | None, **options: Any) -> Any:
+    """A pipeline of DALI. graph_of: makes its graph with the library. device: number of a GPU; None for the CPU."""
+    lib = import_module("nvidia.dali")
+    import_module("nvidia.dali.fn")  # becomes lib.fn
+
+    def pipeline() -> Any:  # DALI reads the source of what it is given, which it cannot for a lambda
+        return graph_of(lib)
+
+    made = lib.pipeline_def(pipeline, enable_conditionals=True, exec_dynamic=False, **options)(
+        batch_size=batch, num_threads=setting.threads, device_id=device, seed=setting.seed
+    )
+    made.build()
+    return made
 
 
 def prepare(policy: Policy, photos: Photos, setting: Setting) -> MakeViews:
-    lib = import_module("nvidia.dali")
-    import_module("nvidia.dali.fn")  # becomes lib.fn
     cuda = setting.device == "cuda"
     images = [torch.from_numpy(photo).cuda() for photo in photos] if cuda else list(photos)
+    given = {"source": lambda: images, "batch": True, "no_copy": True, "layout": "HWC", "device": "gpu" if cuda else "cpu"}
 
-    def pipeline() -> Any:
-        x = lib.fn.external_source(
-            source=lambda: images, batch=True, no_copy=True, layout="HWC", device="gpu" if cuda else "cpu"
-        )
-        return graph(lib, x, policy.views[0])
+    def graph_of(lib: Any) -> Any:
+        return graph(lib, lib.fn.external_source(**given), policy.views[0])
 
-    pipe = lib.pipeline_def(pipeline, enable_conditionals=True, **AT_ONCE)(
-        batch_size=len(photos),
-        num_threads=setting.threads,
-        device_id=torch.cuda.current_device() if cuda else None,
-        seed=setting.seed,
-    )
-    pipe.build()
+    pipe = built(graph_of, len(photos), setting, torch.cuda.current_device() if cuda else None, **AT_ONCE)
 
     def make() -> torch.Tensor:
         (views,) = pipe.run()
@@ -136,20 +142,15 @@ CONTENDER = Contender(
 Views = Callable[[Any], Sequence[torch.Tensor]]
 
 
-def built(graph_of: Callable[[Any, Any], Any], batch: int, setting: Setting, **reader: Any) -> Any:
-    """A pipeline that reads files, decodes them and goes on as `graph_of` says; it runs ahead, as DALI does by default."""
-    lib = import_module("nvidia.dali")
-    import_module("nvidia.dali.fn")
+def reader(graph_of: Callable[[Any, Any], Any], batch: int, setting: Setting, **files: Any) -> Any:
+    """A pipeline that reads files, decodes them and applies `graph_of`; it runs ahead, as DALI does by default."""
 
-    def pipeline() -> Any:
-        encoded, _ = lib.fn.readers.file(random_shuffle=True, seed=setting.seed, name="files", **reader)
+    def pipeline(lib: Any) -> Any:
+        encoded, _ = lib.fn.readers.file(random_shuffle=True, seed=setting.seed, name="files", **files)
         return graph_of(lib, lib.fn.decoders.image(encoded, device="cpu", output_type=lib.types.RGB))
 
-    made = lib.pipeline_def(pipeline, enable_conditionals=True, exec_dynamic=False, prefetch_queue_depth=AHEAD)(
-        batch_size=batch, num_threads=setting.threads, device_id=None, seed=setting.seed
-    )
-    made.build()
-    made.schedule_run()  # the first call schedules AHEAD runs, each later one a single run; nothing may be left in the making
+    made = built(pipeline, batch, setting, None, prefetch_queue_depth=AHEAD)
+    made.schedule_run()  # the first call schedules AHEAD runs, each later one a single run; none may be left over
     for _ in range(AHEAD):
         made.share_outputs()
         made.release_outputs()
@@ -157,9 +158,9 @@ def built(graph_of: Callable[[Any, Any], Any], batch: int, setting: Setting, **r
 
 
 def outputs(pipe: Any, count: int) -> Iterator[Any]:
-    """The outputs of so many runs, AHEAD of which are in the making; all of the work is done between the first and the last.
+    """The outputs of `count` runs, with AHEAD of them scheduled; all of their work is done between the first and the last.
 
-    Where the caller breaks off, what is in the making is waited for and let go, or a later run would wait for it forever.
+    If the caller stops early, the scheduled runs are waited for and released; a later run would wait for them forever.
     """
     begun = taken = 0
     try:
@@ -179,9 +180,12 @@ def outputs(pipe: Any, count: int) -> Iterator[Any]:
             pipe.release_outputs()
 
 
+READER = "DALI's file reader and CPU decoder"
+
+
 def decode_all(files: Sequence[Path], setting: Setting) -> Decode:
     batch = min(16, len(files))
-    pipe = built(lambda lib, x: x, batch, setting, files=[str(path) for path in files])
+    pipe = reader(lambda lib, x: x, batch, setting, files=[str(path) for path in files])
     return lambda: outputs(pipe, len(files) // batch)
 
 
@@ -189,30 +193,28 @@ def load(source: Source, policy: Policy, batch: int, setting: Setting) -> Epoch:
     def graph_of(lib: Any, x: Any) -> Any:
         return tuple(graph(lib, x, view) for view in policy.views for _ in range(view.repeat))
 
-    return epochs(graph_of, lambda found: [from_dlpack(views.as_tensor()) for views in found], source, batch, setting)
+    return epochs_of(graph_of, lambda found: [from_dlpack(views.as_tensor()) for views in found], source, batch, setting)
 
 
 def load_pixels(source: Source, policy: Policy, batch: int, setting: Setting) -> Epoch:
-    """Decoded images of different sizes, of which only the number is kept."""
-    return epochs(lambda lib, x: x, lambda found: [torch.empty(batch, 0)], source, batch, setting)
+    """Decode images of different sizes, and keep only their number."""
+    return epochs_of(lambda lib, x: x, lambda found: [torch.empty(batch, 0)], source, batch, setting)
 
 
-def epochs(graph_of: Callable[[Any, Any], Any], views_of: Views, source: Source, batch: int, setting: Setting) -> Epoch:
-    pipe = built(graph_of, batch, setting, file_root=str(source))
+def epochs_of(graph_of: Callable[[Any, Any], Any], views_of: Views, source: Source, batch: int, setting: Setting) -> Epoch:
+    pipe = reader(graph_of, batch, setting, file_root=str(source))
     return lambda: (views_of(found) for found in outputs(pipe, pipe.epoch_size("files") // batch))
 
 
-def files(name: str, **more: Any) -> FilePeer:
-    return FilePeer(
-        name=name,
-        modules=CONTENDER.modules,
-        distributions=CONTENDER.distributions,
-        regime="DALI's file reader and CPU decoder",
-        **more,
-    )
-
-
 FILES = (
-    files("dali", note=CONTENDER.note, supports=has_only(TABLE), decode=decode_all, pixels=False, load=load),
-    files("dali-decode", note="pixels, no views", supports=anything, load=load_pixels),
+    replace(CONTENDER, regime=READER, decode=decode_all, pixels=False, load=load, devices=("cpu",)),
+    replace(
+        CONTENDER,
+        name="dali-decode",
+        regime=READER,
+        note="pixels, no views",
+        supports=anything,
+        load=load_pixels,
+        devices=("cpu",),
+    ),
 )

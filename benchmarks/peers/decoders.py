@@ -1,4 +1,4 @@
-"""Decoders of image files, a file or a batch at a time: gpuaug's own, in several forms, OpenCV, simplejpeg and nvJPEG."""
+"""Decoders of image files, a file or a batch at a time: several forms of gpuaug's, OpenCV, simplejpeg and nvJPEG."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from gpuaug import Images
 from gpuaug.data import DecodeError, decode
 
 from ..measure.machine import importable
-from .contender import BOTH, Decode, FilePeer, Setting, anything
+from .contender import BOTH, Contender, Decode, Setting, anything
 
 PART, NVJPEG_PART = 16, 256
-"""Files that a thread decodes in a call, and that nvJPEG does."""
+"""Files that a thread, or nvJPEG, decodes in a call."""
 
 Batch = Callable[[Sequence[bytes], Sequence[str]], Sequence[Any]]
 """Encoded files and their names -> their pictures."""
@@ -32,7 +32,7 @@ Prepare = Callable[[Sequence[Path], Setting], Decode]
 def in_parts(
     make: Callable[[], Batch], part: int = PART, most: int | None = None
 ) -> Callable[[Sequence[Path], Setting], Decode]:
-    """make: a decoder, of which each thread gets one. most: threads, where the run's are too many."""
+    """Decode files in parts, in threads. make: makes the decoder of a thread. most: threads, instead of the run's."""
 
     def prepare(files: Sequence[Path], setting: Setting) -> Decode:
         own = threading.local()
@@ -61,7 +61,7 @@ def dali(device: str = "cpu") -> Any:
 
 
 def whole(device: str = "cpu") -> Batch:
-    """What gpuaug.DataLoader takes where DALI is installed. Raises the first file's error."""
+    """The decoder of gpuaug.DataLoader if DALI is installed. It raises the error of the first bad file."""
     decoder = dali(device)
 
     def batch(datas: Sequence[bytes], names: Sequence[str]) -> Sequence[Any]:
@@ -79,7 +79,7 @@ def fastest() -> Batch:
 
 
 def crops(name: str) -> Callable[[], Batch]:
-    """What the views of a policy read, and no more."""
+    """A decoder of only those regions that the views of a policy read."""
     policy = gpuaug.policy(name)
 
     def make() -> Batch:
@@ -127,42 +127,34 @@ def nvjpeg() -> Batch:
     return batch
 
 
-def peer(name: str, regime: str, prepare: Prepare, needs: str = "", **more: Any) -> FilePeer:
-    """needs: the module that must be importable, by its key in NEEDS."""
-    modules, distributions = NEEDS[needs]
-    return FilePeer(
-        name=name,
-        modules=modules,
-        distributions=distributions,
-        regime=regime,
-        supports=anything,
-        decode=prepare,
-        **more,
-    )
+def peer(name: str, regime: str, prepare: Prepare, module: str = "", *packages: str, **more: Any) -> Contender:
+    """A decoder. module: what it needs besides gpuaug and Pillow; packages: the distributions that are recorded then."""
+    needs = {"modules": (module,), "distributions": packages} if module else {"distributions": ("gpuaug", "pillow")}
+    return Contender(name=name, regime=regime, supports=anything, decode=prepare, **needs, **more)
 
 
-NEEDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "": ((), ("gpuaug", "pillow")),
-    "dali": (("nvidia.dali",), ("nvidia-dali-cuda130", "gpuaug")),
-    "opencv": (("cv2",), ("opencv-python-headless",)),
-    "simplejpeg": (("simplejpeg",), ("simplejpeg",)),
-    "torchvision": (("torchvision",), ("torchvision", "torch")),
-}
-"""Modules, and distributions of which the first brings them."""
-
+DALI = ("nvidia.dali", "nvidia-dali-cuda130", "gpuaug")
 CUDA: dict[str, Any] = {"devices": ("cuda",)}
 
 FILES = (
     peer("gpuaug-pillow", "the decoder where DALI is not installed", in_parts(pillow), devices=BOTH),
     peer("gpuaug-pillow-buffer", "Pillow, a batch in one buffer", in_parts(lambda: buffered(pillow()))),
     peer("gpuaug-pillow-one", "Pillow, one thread alone", in_parts(pillow, most=1), **CUDA),
-    peer("gpuaug-dali-buffer", "DALI's decoder, a batch in its own buffer", in_parts(lambda: dali().images), "dali"),
-    peer("gpuaug-one-crop", "DALI's decoder, what MAE's view reads", in_parts(crops("mae")), "dali"),
-    peer("gpuaug-two-crops", "DALI's decoder, what SimCLR's views read", in_parts(crops("simclr")), "dali"),
-    peer("opencv", "imdecode, a file at a time", in_parts(opencv), "opencv"),
-    peer("simplejpeg", "a file at a time", in_parts(simplejpeg), "simplejpeg"),
-    peer("torchvision-nvjpeg", "decode_jpeg on the GPU", in_parts(nvjpeg, NVJPEG_PART, 1), "torchvision", **CUDA),
-    peer("dali-nvjpeg", "gpuaug's DALI decoder, mixed", in_parts(lambda: dali("mixed").images, NVJPEG_PART, 1), "dali", **CUDA),
+    peer("gpuaug-dali-buffer", "DALI's decoder, a batch in its own buffer", in_parts(lambda: dali().images), *DALI),
+    peer("gpuaug-one-crop", "DALI's decoder, what MAE's view reads", in_parts(crops("mae")), *DALI),
+    peer("gpuaug-two-crops", "DALI's decoder, what SimCLR's views read", in_parts(crops("simclr")), *DALI),
+    peer("opencv", "imdecode, a file at a time", in_parts(opencv), "cv2", "opencv-python-headless"),
+    peer("simplejpeg", "a file at a time", in_parts(simplejpeg), "simplejpeg", "simplejpeg"),
+    peer(
+        "torchvision-nvjpeg",
+        "decode_jpeg on the GPU",
+        in_parts(nvjpeg, NVJPEG_PART, 1),
+        "torchvision",
+        "torchvision",
+        "torch",
+        **CUDA,
+    ),
+    peer("dali-nvjpeg", "gpuaug's DALI decoder, mixed", in_parts(lambda: dali("mixed").images, NVJPEG_PART, 1), *DALI, **CUDA),
 )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from tempfile import mkdtemp
@@ -10,21 +9,20 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from gpuaug import Policy
 from gpuaug import ops as op
 from gpuaug.data import FolderSource, decode
 
 from ..images import RAW, Raw, Source, square
-from .contender import Epoch, FilePeer, Setting
+from .contender import Contender, Epoch, Setting, epochs
 
 WIDEST, QUALITY = 500, 90
-"""Of the JPEGs that it writes: its own ImageNet recipe's longest edge, in pixels, and quality."""
+"""Longest edge in pixels, and quality, of the JPEGs that it writes: those of its own ImageNet recipe."""
 
 
 class Decoded:
-    """The images of a folder and their classes, in RAW x RAW pixels if so wanted."""
+    """The images of a folder and their classes. raw: whether images become RAW x RAW pixels."""
 
     def __init__(self, folder: Path, raw: bool) -> None:
         self.source = FolderSource(folder)
@@ -39,7 +37,7 @@ class Decoded:
 
 
 def unsupported(policy: Policy) -> str | None:
-    """It crops, flips and normalizes, in this order, and makes one view."""
+    """`supports`: it crops, flips and normalizes, in this order, and makes one view."""
     view, kinds = policy.views[0], (op.RandomResizedCrop, op.RandomHorizontalFlip, op.Normalize)
     if len(policy.views) > 1:
         return "makes one view an image"
@@ -59,14 +57,13 @@ def load(source: Source, policy: Policy, batch: int, setting: Setting) -> Epoch:
     written = writer.DatasetWriter(path, {"image": image, "label": fields.IntField()}, num_workers=setting.threads)
     written.from_indexed_dataset(Decoded(folder, raw))
 
-    def steps(o: op.Op) -> list[Any]:
+    def step(o: op.Op) -> Any:
         if isinstance(o, op.RandomResizedCrop):
-            return [decoders.RandomResizedCropRGBImageDecoder(o.size, o.scale, o.ratio)]
+            return decoders.RandomResizedCropRGBImageDecoder(o.size, o.scale, o.ratio)
         if isinstance(o, op.RandomHorizontalFlip):
-            return [transforms.RandomHorizontalFlip(o.p)]
+            return transforms.RandomHorizontalFlip(o.p)
         assert isinstance(o, op.Normalize)
-        mean, std = (255 * np.array(values) for values in (o.mean, o.std))
-        return [transforms.NormalizeImage(mean, std, np.float32)]
+        return transforms.NormalizeImage(255 * np.array(o.mean), 255 * np.array(o.std), np.float32)
 
     made = loader.Loader(
         path,
@@ -77,23 +74,15 @@ def load(source: Source, policy: Policy, batch: int, setting: Setting) -> Epoch:
         seed=setting.seed,
         drop_last=True,
         pipelines={
-            "image": [
-                *(step for o in policy.views[0].ops for step in steps(o)),
-                transforms.ToTensor(),
-                transforms.ToTorchImage(),
-            ],
+            "image": [*map(step, policy.views[0].ops), transforms.ToTensor(), transforms.ToTorchImage()],
             "label": [decoders.IntDecoder(), transforms.ToTensor()],
         },
     )
 
-    def epoch() -> Iterator[Sequence[torch.Tensor]]:
-        for views, _ in made:
-            yield [views]
-
-    return epoch
+    return epochs(made, lambda views: [views])
 
 
-FILES = FilePeer(
+FILES = Contender(
     name="ffcv",
     modules=("ffcv",),
     remedy="apt install libturbojpeg0-dev libopencv-dev pkg-config && pip install --no-build-isolation ffcv",

@@ -1,13 +1,14 @@
-"""gpuaug: one contender a backend. The draws are made inside the timed region, as they are in training."""
+"""gpuaug: one contender a backend. The draws are part of the timed region, as they are of training."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from io import StringIO
 from itertools import count
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 
 import torch
 
@@ -15,7 +16,7 @@ from gpuaug import Augmenter, DataLoader, Images, Policy, cli, sample
 
 from ..images import RAW, Photos, Raw, Source
 from ..measure.result import FUSED, REPLAYED
-from .contender import BOTH, Contender, Epoch, FilePeer, MakeViews, Setting
+from .contender import BOTH, Contender, Epoch, MakeViews, Setting, epochs
 from .decoders import fastest, in_parts
 
 
@@ -31,16 +32,16 @@ def refusal(backend: str) -> Callable[[Policy], str | None]:
 
 
 def maker(backend: str, threads: int = 1) -> Callable[[Policy, Photos, Setting], MakeViews]:
-    """threads: a multiple of the setting's, taken for the length of a call."""
+    """threads: factor on the setting's threads, for the length of a call."""
 
     def prepare(policy: Policy, photos: Photos, setting: Setting) -> MakeViews:
         augment = Augmenter(policy, backend=backend, device=setting.device, dtype=setting.dtype)
         images = Images.from_list(photos).to(setting.device)
         index = range(len(photos))
-        epochs = count()
+        epoch = count()
 
         def make() -> torch.Tensor:
-            return augment(images, sample(policy, index, seed=setting.seed, epoch=next(epochs)))[0]
+            return augment(images, sample(policy, index, seed=setting.seed, epoch=next(epoch)))[0]
 
         def make_with_threads() -> torch.Tensor:
             torch.set_num_threads(threads * setting.threads)
@@ -54,34 +55,23 @@ def maker(backend: str, threads: int = 1) -> Callable[[Policy, Photos, Setting],
     return prepare
 
 
-def contender(
-    backend: str,
-    package: str,
-    note: str = "",
-    *,
-    module: str = "",
-    threads: int = 1,
-    on_request: bool = False,
-    devices: tuple[str, ...] = ("cpu",),
-) -> Contender:
-    """package: that the backend needs; module: its name where it is imported, if another."""
+def contender(backend: str, package: str, module: str = "", threads: int = 1, **more: Any) -> Contender:
+    """A backend as a contender. package: what the backend needs; module: its name for `import`, if that differs."""
     return Contender(
         name=f"gpuaug-{backend}" + f"-{threads}x" * (threads > 1),
         modules=(module or package,),
         distributions=(package, "gpuaug"),
         regime="uint8 images in one flat buffer (gpuaug.Images)",
-        note=note,
         supports=refusal(backend),
         prepare=maker(backend, threads),
         threads=threads,
         same_draws=True,
-        on_request=on_request,
-        devices=devices,
+        **more,
     )
 
 
 def replayed(policy: Policy, photos: Photos, setting: Setting) -> MakeViews:
-    """The kernels of the first epoch's draws, again and again: what is left for the GPU when a loader draws ahead."""
+    """Replay the kernels of the first epoch's draws: all that is left for the GPU when a loader draws ahead."""
     from gpuaug.backends.fused import cuda, plan
 
     images, steps = Images.from_list(photos).to(setting.device), policy.views[0].steps
@@ -96,8 +86,8 @@ def replayed(policy: Policy, photos: Photos, setting: Setting) -> MakeViews:
 
 
 CONTENDERS = (
-    contender("fused", "numba", "memory of views is reused", devices=BOTH),
-    contender("fused", "numba", "twice the threads", threads=2),
+    contender("fused", "numba", note="memory of views is reused", devices=BOTH),
+    contender("fused", "numba", note="twice the threads", threads=2),
     Contender(
         name=REPLAYED,
         modules=("triton",),
@@ -111,13 +101,13 @@ CONTENDERS = (
     ),
     contender("batched", "torch", devices=BOTH),
     contender("kornia", "kornia", on_request=True, devices=BOTH),
-    contender("torchvision", "torchvision", "the truth", on_request=True),
+    contender("torchvision", "torchvision", note="the truth", on_request=True),
     contender("dali", "nvidia-dali-cuda130", module="nvidia.dali", on_request=True),
 )
 
 
 def packed(folder: Path, setting: Setting) -> Path:
-    """The folder's images as raw pixels, RAW x RAW, by the command `gpuaug pack`."""
+    """Pack the folder's images as RAW x RAW raw pixels, by the command `gpuaug pack`."""
     out = mkdtemp(dir=setting.scratch)
     options = ["--format", "raw", "--size", str(RAW), "--workers", str(setting.threads)]
     with redirect_stdout(StringIO()):
@@ -141,23 +131,17 @@ def load(source: Source, policy: Policy, batch: int, setting: Setting) -> Epoch:
         memory_format=torch.channels_last if cuda else torch.contiguous_format,
     )
 
-    def epoch() -> Iterator[Sequence[torch.Tensor]]:
-        for views, _ in loader:
-            yield views if isinstance(views, list) else [views]
-
-    return epoch
+    return epochs(loader, lambda views: views if isinstance(views, list) else [views])
 
 
-FILES = (
-    FilePeer(
-        name=FUSED,
-        modules=("numba",),
-        distributions=("numba", "gpuaug", "pillow", "nvidia-dali-cuda130"),
-        regime="gpuaug.DataLoader: files decoded by threads (by DALI where it is installed), views by the fused backend",
-        supports=refusal("fused"),
-        devices=BOTH,
-        decode=in_parts(fastest),
-        load=load,
-        takes=(Path, Raw, tuple),
-    ),
+FILES = Contender(
+    name=FUSED,
+    modules=("numba",),
+    distributions=("numba", "gpuaug", "pillow", "nvidia-dali-cuda130"),
+    regime="gpuaug.DataLoader: files decoded by threads (by DALI where it is installed), views by the fused backend",
+    supports=refusal("fused"),
+    devices=BOTH,
+    decode=in_parts(fastest),
+    load=load,
+    takes=(Path, Raw, tuple),
 )

@@ -8,7 +8,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 
 from gpuaug import CenterCrop, Policy, Resize, View
@@ -16,7 +15,7 @@ from gpuaug import ops as op
 from gpuaug.ops import Op
 
 from ..images import Photos, Raw, Source
-from .contender import BOTH, Contender, Epoch, FilePeer, MakeViews, Setting, factor, has_only
+from .contender import BOTH, Contender, Epoch, MakeViews, Setting, factor, has_only, on_device
 from .gpuaug import load as load_pictures
 
 
@@ -66,9 +65,9 @@ def prepare(policy: Policy, photos: Photos, setting: Setting) -> MakeViews:
         return transform(images.float().div_(255))
 
     if len({photo.shape for photo in photos}) > 1:  # it takes no images of different sizes in one batch
-        ones = [torch.from_numpy(photo[None]).permute(0, 3, 1, 2).contiguous().to(setting.device) for photo in photos]
+        ones = [on_device([photo], setting.device) for photo in photos]
         return lambda: torch.cat([views(one) for one in ones])
-    images = torch.from_numpy(np.stack(photos)).permute(0, 3, 1, 2).contiguous().to(setting.device)
+    images = on_device(photos, setting.device)
     return lambda: views(images)
 
 
@@ -85,7 +84,7 @@ CONTENDER = Contender(
 
 
 def load(source: Source, policy: Policy, batch: int, setting: Setting) -> Epoch:
-    """gpuaug's loader gives whole pictures of one size, and Kornia makes the views on the device."""
+    """gpuaug's loader makes whole pictures of one size, and Kornia makes the views of them on the device."""
     transforms = [container(view, setting.device) for view in policy.views for _ in range(view.repeat)]
     size = max(policy.views[0].size)
     side = size if size <= 64 else round(size * 256 / 224)
@@ -99,13 +98,9 @@ def load(source: Source, policy: Policy, batch: int, setting: Setting) -> Epoch:
     return epoch
 
 
-FILES = FilePeer(
-    name="kornia",
-    modules=CONTENDER.modules,
-    distributions=CONTENDER.distributions,
+FILES = replace(
+    CONTENDER,
     regime="gpuaug.DataLoader for pictures of one size, Kornia's container for the views on the GPU",
-    note=CONTENDER.note,
-    supports=has_only(TABLE),
     load=load,
     takes=(Path, Raw, tuple),
     devices=("cuda",),

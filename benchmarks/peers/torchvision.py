@@ -1,9 +1,10 @@
-"""torchvision v2 on uint8 tensors, as its documentation recommends for speed: image by image; on CUDA a batch at a time."""
+"""torchvision v2 on uint8 tensors, as its documentation advises: image by image, on CUDA a batch at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,7 +19,7 @@ from gpuaug import ops as op
 from gpuaug.ops import Op
 
 from ..images import Arrays, Photos, Raw, Source
-from .contender import BOTH, Contender, Decode, Epoch, FilePeer, MakeViews, Setting, collate, factor, has_only
+from .contender import BOTH, Contender, Decode, Epoch, MakeViews, Setting, collate, epochs, factor, has_only
 
 
 def crop(o: op.RandomResizedCrop) -> Any:
@@ -108,7 +109,7 @@ def load(source: Source, policy: Policy, batch: int, setting: Setting) -> Epoch:
     assert not isinstance(source, Raw)
     dataset = ImageFolder(source, views) if isinstance(source, Path) else InMemory(source, views)
     order = torch.Generator().manual_seed(setting.seed)
-    loader: Any = torch.utils.data.DataLoader(
+    loader = torch.utils.data.DataLoader(
         dataset,
         batch,
         shuffle=True,
@@ -118,30 +119,10 @@ def load(source: Source, policy: Policy, batch: int, setting: Setting) -> Epoch:
         generator=order,
         persistent_workers=True,
     )
+    if setting.device == "cpu":
+        return epochs(loader, list)
+    return epochs(loader, lambda views: [view.to("cuda", setting.dtype, non_blocking=True) for view in views])
 
-    def epoch() -> Iterator[Sequence[torch.Tensor]]:
-        for views, _ in loader:
-            if setting.device == "cuda":
-                yield [view.to("cuda", setting.dtype, non_blocking=True) for view in views]
-            else:
-                yield views
-
-    return epoch
-
-
-FILES = FilePeer(
-    name="torchvision",
-    modules=("torchvision",),
-    distributions=("torchvision", "torch", "pillow"),
-    regime="ImageFolder and torch's DataLoader, a worker process a thread; decode: torchvision.io",
-    note="rounds to 8 bits between steps",
-    supports=has_only(TABLE),
-    decode=decode_all,
-    load=load,
-    takes=(Path, tuple),
-    devices=BOTH,
-    processes=True,
-)
 
 CONTENDER = Contender(
     name="torchvision",
@@ -152,4 +133,14 @@ CONTENDER = Contender(
     supports=has_only(TABLE),
     prepare=prepare,
     devices=BOTH,
+)
+
+FILES = replace(
+    CONTENDER,
+    distributions=("torchvision", "torch", "pillow"),
+    regime="ImageFolder and torch's DataLoader, a worker process a thread; decode: torchvision.io",
+    decode=decode_all,
+    load=load,
+    takes=(Path, tuple),
+    processes=True,
 )

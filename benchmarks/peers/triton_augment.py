@@ -6,14 +6,13 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any, cast
 
-import numpy as np
 import torch
 
 from gpuaug import Policy
 from gpuaug import ops as op
 
 from ..images import Photos
-from .contender import Contender, MakeViews, Setting, factor
+from .contender import Contender, MakeViews, Setting, factor, on_device
 
 
 def jitter(o: op.ColorJitter) -> dict[str, Any]:
@@ -26,11 +25,11 @@ TABLE: dict[type[op.Op], Callable[[Any], dict[str, Any]]] = {
     op.RandomGrayscale: lambda o: {"grayscale_p": o.p},
     op.Normalize: lambda o: {"mean": o.mean, "std": o.std},
 }
-"""Op -> arguments of its transform. What is not here, it does not do, and the view is made without."""
+"""Op -> arguments of the library's transform. It does not have the other ops; its views are made without them."""
 
 
 def crops(policy: Policy) -> str | None:
-    """It crops without a resize, and has neither hue nor blur: less work, which the check marks."""
+    """`supports`: it crops without a resize, and has neither hue nor blur; the check marks that it does less work."""
     first = policy.views[0].ops[0]
     return None if isinstance(first, op.RandomResizedCrop) else f"has no {type(first).__name__}: it begins with a crop"
 
@@ -43,7 +42,7 @@ def prepare(policy: Policy, photos: Photos, setting: Setting) -> MakeViews:
     view = policy.views[0]
     given = {name: value for o in view.ops if type(o) in TABLE for name, value in TABLE[type(o)](o).items()}
     transform = lib.TritonFusedAugment(crop_size=view.size, **given)
-    images = torch.from_numpy(np.stack(photos)).permute(0, 3, 1, 2).contiguous().to(setting.device)
+    images = on_device(photos, setting.device)
     return lambda: cast(torch.Tensor, transform(images.float().div_(255)))
 
 

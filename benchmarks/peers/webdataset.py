@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Iterator, Sequence
 from importlib import import_module
 from io import BytesIO
 from itertools import chain
@@ -16,12 +15,12 @@ import torch
 from gpuaug import Policy
 
 from ..images import Source, images
-from .contender import Epoch, FilePeer, Setting, has_only
+from .contender import Contender, Epoch, Setting, epochs, has_only
 from .torchvision import TABLE, Views
 
 
 def shards(folder: Path, count: int, batch: int, place: Path) -> list[str]:
-    """The folder's images in `count` tar files, a worker each, whole batches in each of them."""
+    """Write the folder's images into `count` tar files, one for each worker, with whole batches in each of them."""
     files = images(folder)
     parts = [files[k : k + batch] for k in range(0, len(files) // batch * batch, batch)]
     paths = [place / f"{k}.tar" for k in range(count)]
@@ -43,14 +42,10 @@ def load(source: Source, policy: Policy, batch: int, setting: Setting) -> Epoch:
     dataset = dataset.decode("pil").to_tuple("jpg", "cls").map_tuple(Views(policy), int).batched(batch, partial=False)
     loader: Any = torch.utils.data.DataLoader(dataset, None, num_workers=setting.threads, persistent_workers=True)
 
-    def epoch() -> Iterator[Sequence[torch.Tensor]]:
-        for views, _ in loader:
-            yield [torch.stack(list(some)) for some in zip(*views, strict=True)]
-
-    return epoch
+    return epochs(loader, lambda views: [torch.stack(list(some)) for some in zip(*views, strict=True)])
 
 
-FILES = FilePeer(
+FILES = Contender(
     name="webdataset",
     modules=("webdataset",),
     distributions=("webdataset", "torchvision", "torch"),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 INK, MUTED, GRID, OURS, PEER = "#1f2933", "#5b6673", "#dfe4ea", "#0f766e", "#94a3b8"
 LINES = ("#0e7490", "#b45309", "#7c3aed", "#be185d", "#4d7c0f", "#64748b", "#a16207", "#1d4ed8")
-"""Each of these becomes a CSS variable in an SVG, so that a page may be dark."""
+"""Each of these becomes a CSS variable in an SVG, so that the page can be dark."""
 
 NAMES = {INK: "ink", MUTED: "muted", GRID: "grid", OURS: "ours", PEER: "peer"}
 VARIABLES = NAMES | {colour: f"line{k}" for k, colour in enumerate(LINES)}
@@ -42,8 +42,11 @@ STYLE: Any = {
 }
 
 
+Value = Callable[[Cell], float | None]
+
+
 def charts(result: Result) -> dict[str, Callable[[Result], Figure]]:
-    """The charts that a result has something for, by the names of their files."""
+    """The charts that a result has figures for, by the names of their files."""
     cells = [cell for cell in result.cells if cell.figure]
     found: dict[str, Callable[[Result], Figure]] = {}
     if any(w.axis is None for w in result.workloads) and cells:
@@ -75,7 +78,7 @@ def png(chart: Callable[[Result], Figure], result: Result, path: Path) -> None:
 
 
 def svg(chart: Callable[[Result], Figure], result: Result, name: str) -> str:
-    """An <svg> element for an HTML page, with the page's colours. name: of the chart, unique in the page."""
+    """An <svg> element for an HTML page, in the page's colours. name: of the chart, unique in the page."""
     from matplotlib import rc_context
 
     figure, out = drawn(chart, result), io.StringIO()
@@ -108,25 +111,32 @@ def title(w: WorkloadRecord) -> str:
     return f"{w.name}\n{w.policy}{from_}" if w.policy != w.name or from_ else w.name
 
 
-def horizontal(
-    result: Result, value: Callable[[Cell], float | None], label: str, text: Callable[[Cell], str], share: bool = False
-) -> Figure:
-    """A panel a workload, a bar a contender; on a logarithmic scale, a share from 0 to 100 %."""
+def horizontal(result: Result, value: Value, label: str, text: str, note: str, share: bool = False) -> Figure:
+    """A panel for each workload, with a bar for each contender.
+
+    Args:
+        value: What the bar of a cell shows; None for no bar.
+        label: Title of the axis.
+        text: Format of the number beside a bar, which is logarithmic, or a share from 0 to 100 %.
+        note: A line below the panels.
+        share: Whether the values are shares.
+    """
     names = measured(result)
     workloads = [w for w in result.workloads if w.axis is None]
     figure, axes = panels(result, len(names), len(workloads))
     for panel, workload in zip(axes, workloads, strict=True):
         for y, name in enumerate(names):
             cell = result.cell(name, workload.name)
-            found = value(cell) if cell is not None and cell.figure is not None else None
-            if cell is None or cell.figure is None or found is None:
+            found = value(cell) if cell and cell.figure else None
+            if not (cell and cell.figure) or found is None:
                 continue
             panel.barh(y, found, color=OURS if is_ours(name) else PEER, height=0.7)
             scale = 0.0 if share else found / cell.figure.median
             if scale:
                 panel.plot([cell.figure.low * scale, cell.figure.high * scale], [y, y], color=INK, linewidth=1.5)
             end = (max(found, cell.figure.high * scale), y)
-            panel.annotate(text(cell), end, xytext=(4, 0), textcoords="offset points", va="center", fontsize=8)
+            said = text.format(value=found, brief=brief(found), star="*" * bool(cell.deviations))
+            panel.annotate(said, end, xytext=(4, 0), textcoords="offset points", va="center", fontsize=8)
         panel.set_title(title(workload), fontsize=9)
         if share:
             panel.set_xlim(0, 119)
@@ -136,6 +146,7 @@ def horizontal(
         panel.grid(axis="x")
     axes[0].set_yticks(range(len(names)), names)
     axes[0].set_ylim(len(names) - 0.4, -0.6)
+    figure.supxlabel(note, fontsize=7)
     return figure
 
 
@@ -155,29 +166,18 @@ def tick(value: float, _: object = None) -> str:
 
 
 def bars(result: Result) -> Figure:
-    star = "; * differs from the truth" if any(c.deviations for c in result.cells) else ""
-    figure = horizontal(
-        result,
-        lambda cell: cell.figure.median if cell.figure else None,
-        result.unit,
-        lambda cell: brief(cell.figure.median) + "*" * bool(cell.deviations) if cell.figure else "",
-    )
     better = "more is better" if result.better == "higher" else "less is better"
-    figure.supxlabel(f"{better}; thin line: interquartile range{star}", fontsize=7)
-    return figure
+    star = "; * differs from the truth" if any(c.deviations for c in result.cells) else ""
+    note = f"{better}; thin line: interquartile range{star}"
+    return horizontal(result, lambda cell: cell.figure.median if cell.figure else None, result.unit, "{brief}{star}", note)
 
 
 def shares(result: Result) -> Figure:
-    figure = horizontal(
-        result,
-        lambda cell: 100 * cell.share if cell.share else None,
-        "% of the limit",
-        lambda cell: f"{100 * cell.share:.3g} %" if cell.share else "",
-    )
+    note = "dashed: each byte of image and view moved once, at the speed at which memory is copied"
+    figure = horizontal(result, lambda cell: 100 * cell.share if cell.share else None, "% of the limit", "{value:.3g} %", note)
     for panel in figure.axes:
         if panel.axison:
             panel.axvline(100, color=INK, linewidth=1, linestyle="--")
-    figure.supxlabel("dashed: each byte of image and view moved once, at the speed at which memory is copied", fontsize=7)
     return figure
 
 
@@ -193,7 +193,7 @@ def styles(result: Result) -> dict[str, Any]:
 
 
 def slopes(result: Result) -> Figure:
-    """What strong augmentation costs: a line a contender from cheap to strong; level is free."""
+    """What strong augmentation costs: for each contender a line from cheap to strong; a level line is free."""
     found = priced(result)
     figure, axes = panels(result, 12, len(found))
     for panel, (strong, cheap) in zip(axes, found, strict=True):
@@ -216,7 +216,7 @@ def slopes(result: Result) -> Figure:
 
 
 def curves(result: Result) -> Figure:
-    """Time against what is varied, both logarithmic; the exponent beside each line's name."""
+    """Time against what is varied, both logarithmic; beside each name the exponent."""
     axes_found = axes_of(result)
     figure, axes = panels(result, 10, len(axes_found))
     for panel, axis in zip(axes, axes_found, strict=True):
@@ -249,12 +249,6 @@ def line(result: Result, contender: str, axis: str) -> Iterator[tuple[float, flo
 
 def waits(result: Result) -> Figure:
     """Share of a step's time that is spent waiting for data."""
-    figure = horizontal(
-        result,
-        lambda cell: 100 * cell.more["data_wait"] if "data_wait" in cell.more else None,
-        "data wait, % of the step",
-        lambda cell: f"{100 * cell.more['data_wait']:.1f} %" if "data_wait" in cell.more else "",
-        share=True,
-    )
-    figure.supxlabel("nothing where a batch was replayed", fontsize=7)
-    return figure
+    label, note = "data wait, % of the step", "nothing where a batch was replayed"
+    wait = {c.contender + c.workload: 100 * c.more["data_wait"] for c in result.cells if "data_wait" in c.more}
+    return horizontal(result, lambda c: wait.get(c.contender + c.workload), label, "{value:.1f} %", note, share=True)

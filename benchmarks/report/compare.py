@@ -1,7 +1,7 @@
-"""Two result files, cell by cell: what became slower beyond the noise. docs/benchmarks.md says how that is decided.
+"""Comparing two result files, cell by cell: what became slower beyond the noise. docs/benchmarks.md explains the rule.
 
-Peers are contenders that are not gpuaug's, with the same versions in both files: the change under test cannot have touched
-them. `scatter` is how far their ratios lie from the drift that they have in common.
+Peers are contenders other than gpuaug's, with the same versions in both files: the change under test cannot have touched them.
+`scatter` is how far their ratios lie from their common drift.
 """
 
 from __future__ import annotations
@@ -13,31 +13,25 @@ from statistics import fmean, median
 
 import numpy as np
 
-from ..measure.result import Cell, Result, is_ours
+from ..measure.result import Cell, Key, Result, is_ours
 from ..measure.stats import quartiles
-from .text import table
+from .text import fill
 
 FLOOR = 1.2**-0.5
-"""Half way, as a ratio, to the loss that must be found: a fifth more time. Less is taken for noise."""
+"""Ratio half way to the loss that must be found, which is a fifth more time. A smaller loss is taken for noise."""
 
 CELL, POOL = 3.0, 2.0
-"""Standard deviations that a cell, or a contender over all its workloads, must be beyond."""
+"""Standard deviations beyond which a cell, or a contender over all its workloads, has lost."""
 
 ALL = "all workloads"
 
 COMPARABLE = ("device", "threads", "dtype", "quick")
 """Settings that two runs must share."""
 
-Key = tuple[str, str]
-"""(contender, workload)."""
-
 
 @dataclass(frozen=True)
 class Row:
-    """ratio: new over old, above 1 where the new one is better. limit: below which it is a loss. peer: see above.
-
-    verdict: "LOSS" or "gain" beyond noise, "noise" where a peer shows such a ratio, or "".
-    """
+    """A contender on a workload. ratio: new over old, above 1 if the new one is better. limit: a lower ratio is a loss."""
 
     suite: str
     workload: str
@@ -48,6 +42,7 @@ class Row:
 
     @property
     def verdict(self) -> str:
+        """ "LOSS" or "gain" beyond noise; "noise" for such a ratio of a peer; otherwise ""."""
         lost, won = self.ratio < self.limit, self.ratio > 1 / self.limit
         if self.peer:
             return "noise" if lost or won else ""
@@ -56,7 +51,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """drift: how the peers fared, new over old; None without peers. scatter: of their ratios about it, in logarithms."""
+    """A suite in two files. drift: the peers' median ratio; None without peers. scatter: see the head of this file."""
 
     suite: str
     rows: tuple[Row, ...]
@@ -70,7 +65,7 @@ class Comparison:
 
 
 def compare(old: Result, new: Result) -> Comparison:
-    """Raises ValueError where the two cannot be compared, or share no cell."""
+    """Compare two results of a suite. Raises ValueError if their settings differ or they share no cell."""
     for name in COMPARABLE:
         if getattr(old.run, name) != getattr(new.run, name):
             raise ValueError(f"{old.suite}: --{name} was {getattr(old.run, name)}, now {getattr(new.run, name)}")
@@ -97,7 +92,7 @@ def compare(old: Result, new: Result) -> Comparison:
 
 
 def limit(error: float) -> float:
-    """The ratio below which there is a loss. error: of a ratio's logarithm."""
+    """The ratio below which there is a loss. error: standard deviation of the ratio's logarithm, times the wanted certainty."""
     return min(FLOOR, exp(-error))
 
 
@@ -113,7 +108,7 @@ def pooled(rows: Sequence[Row], noise: float) -> Iterator[Row]:
 
 
 def shared(old: Result, new: Result) -> list[Key]:
-    """Cells measured in both, whose workloads are the same in all that was asked for."""
+    """Cells that were measured in both, on workloads with the same settings."""
     same = {w.name for w in old.workloads} & {w.name for w in new.workloads if w in old.workloads}
     old_keys, new_keys = ({(c.contender, c.workload) for c in r.cells if c.values} for r in (old, new))
     return [
@@ -126,9 +121,9 @@ def cells(result: Result) -> dict[Key, Cell]:
 
 
 def values(result: Result, keys: Sequence[Key], timed: Set[Key]) -> dict[Key, np.ndarray]:
-    """Each repeat's figure, such that more is better: calls per second of processor time where a key is in `timed`.
+    """The figure of each repeat, such that more is better; for keys in `timed`, calls per second of processor time.
 
-    Raises ValueError for one that is not above 0.
+    Raises ValueError for a figure that is not above 0.
     """
     found = {}
     for key in keys:
@@ -146,7 +141,7 @@ def scatter(logs: Sequence[float]) -> float:
 
 
 def steadied(mine: np.ndarray, by: dict[Key, np.ndarray], levels: dict[Key, float]) -> np.ndarray:
-    """The repeats, each over how the peers fared in its round; over how they fared at large where rounds do not pair."""
+    """Each repeat divided by the peers' relative speed in its round, or by their speed overall if the rounds do not pair."""
     if not levels:
         return mine
     relative = [by[peer] / level for peer, level in levels.items()]
@@ -162,7 +157,7 @@ def level(x: np.ndarray) -> tuple[float, float]:
 
 
 def pairs(old: Sequence[Result], new: Sequence[Result]) -> list[tuple[Result, Result]]:
-    """Results of the same suite. Raises ValueError where there is none."""
+    """Pairs of results of the same suite. Raises ValueError if there are none."""
     found = [(a, b) for a in old for b in new if a.suite == b.suite]
     if not found:
         suites = " and ".join(", ".join(r.suite for r in results) for results in (old, new))
@@ -171,7 +166,7 @@ def pairs(old: Sequence[Result], new: Sequence[Result]) -> list[tuple[Result, Re
 
 
 def differences(old: Result, new: Result) -> Iterator[str]:
-    """What is not the same about the machines."""
+    """How the machines differ."""
     a, b = asdict(old.machine), asdict(new.machine)
     for name in ("cpu", "cores", "memory", "gpu", "driver", "system", "python"):
         if a[name] != b[name]:
@@ -182,21 +177,6 @@ def differences(old: Result, new: Result) -> Iterator[str]:
             yield f"{name}: {before} -> {after}"
 
 
-def render(old: Result, new: Result, found: Comparison) -> Iterator[str]:
-    yield f"{found.suite}, {old.unit}: commit {old.machine.commit or 'unknown'} -> {new.machine.commit or 'unknown'}"
-    other = list(differences(old, new))
-    yield "  the machines differ: " + "; ".join(other) if other else "  same machine and versions"
-    if found.drift is None:
-        yield "  no peers in both files: what the machine does is not told from what the code does"
-    else:
-        yield f"  drift of the machine: {found.drift:.2f}x, by {', '.join(found.peers)}; taken out of the ratios"
-        yield f"  scatter of the peers about it: {100 * found.scatter:.1f} %"
-    rows = [
-        (
-            f"  {row.contender} on {row.workload}",
-            f"{row.ratio:.2f}x, loss below {row.limit:.2f}",
-            f"{'peer ' * row.peer}{row.verdict}",
-        )
-        for row in found.rows
-    ]
-    yield table(rows, align="lrl")
+def render(old: Result, new: Result, found: Comparison) -> str:
+    """A comparison as text that fits 100 columns."""
+    return fill("compare.txt", old=old, new=new, found=found, other=list(differences(old, new)))

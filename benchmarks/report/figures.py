@@ -1,8 +1,8 @@
-"""What tables, charts and pages show of a result, and in which words."""
+"""What tables, charts and pages share: which figures of a result they show, and in which words."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from ..measure.result import Cell, Result, Verdict
 from ..measure.stats import Spread, brief
@@ -11,17 +11,17 @@ PAIRS = (("strong-256", "cheap-256"), ("strong-500", "cheap-500"))
 
 
 def measured(result: Result) -> list[str]:
-    """Contenders with a figure."""
+    """Contenders that have a figure."""
     return [c.name for c in result.contenders if any(cell.figure for cell in result.cells if cell.contender == c.name)]
 
 
 def axes_of(result: Result) -> list[str]:
-    """What a suite varied, in its order."""
+    """What the suite varied, in its order."""
     return list(dict.fromkeys(w.axis for w in result.workloads if w.axis is not None))
 
 
 def priced(result: Result) -> list[tuple[str, str]]:
-    """The pairs of workloads, strong and cheap, whose speeds the result has both of."""
+    """Pairs of a strong and a cheap workload of which the result has both speeds."""
     workloads = {w.name for w in result.workloads}
     return [pair for pair in PAIRS if set(pair) <= workloads and result.unit == "views/s"]
 
@@ -31,7 +31,7 @@ def half_range(spread: Spread) -> str:
 
 
 def judged(v: Verdict) -> tuple[str, str, str]:
-    """What was wanted, what was found, and the verdict in words."""
+    """What was wanted, what was measured, and the verdict in words."""
     limit = v.least if v.least is not None else v.most
     wanted = f"{'>=' if v.least is not None else '<='} {limit:g}"
     if v.measured is None or limit is None:
@@ -41,8 +41,13 @@ def judged(v: Verdict) -> tuple[str, str, str]:
     return wanted, f"{brief(m.median)} ({brief(m.low)}-{brief(m.high)})", f"{'met' if v.met else 'MISSED'}{unsure}"
 
 
+def verdict_rows(verdicts: Iterable[Verdict]) -> list[tuple[str, ...]]:
+    """A row for each verdict, as `judged` words it."""
+    return [(f"  {v.target}", *judged(v)) for v in verdicts]
+
+
 def grouped(result: Result, text: Callable[[Cell], str]) -> dict[str, str]:
-    """Text -> the contenders and their workloads that it is said of."""
+    """Text -> the contenders and workloads that it applies to."""
     found: dict[str, dict[str, list[str]]] = {}
     for cell in result.cells:
         if said := text(cell):
@@ -55,6 +60,6 @@ def grouped(result: Result, text: Callable[[Cell], str]) -> dict[str, str]:
 
 
 def remarks(result: Result) -> list[tuple[str, str, str]]:
-    """Mark, where, and what: deviations from the truth, marked by *, then why cells are empty, marked by -."""
+    """Mark, place and text of each remark: deviations from the truth (mark *), then reasons for empty cells (mark -)."""
     deviating, empty = grouped(result, lambda cell: ", ".join(cell.deviations)), grouped(result, lambda cell: cell.reason or "")
     return [(mark, where, text) for mark, found in (("*", deviating), ("-", empty)) for text, where in found.items()]

@@ -1,16 +1,13 @@
-"""Results as one HTML page that needs nothing else: no network, no script; it follows the reader's light or dark setting."""
+"""Results as one HTML page without network or script, which follows the reader's light or dark setting."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-from ..measure.result import FUSED, Result, is_ours
-from ..measure.stats import brief, shown
+from ..measure.result import Result
 from . import charts
-from .figures import axes_of, half_range, judged, measured, remarks
+from .text import fill
 
 CAPTIONS = {
     "speeds": "{unit} by contender",
@@ -22,19 +19,10 @@ CAPTIONS = {
 
 
 def page(files: Sequence[tuple[str, Sequence[Result]]]) -> str:
-    """files: names, and what they hold."""
-    templates = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        undefined=StrictUndefined,
-    )
-    helpers = (axes_of, brief, half_range, is_ours, judged, measured, remarks, shown)
+    """The page. files: names of result files, and the results in each."""
     everything = [(name, result) for name, results in files for result in results]
     sections = [(name, result, list(drawings(result, f"c{k}"))) for k, (name, result) in enumerate(everything)]
-    return templates.get_template("page.html").render(sections=sections, fused=FUSED, **{f.__name__: f for f in helpers})
+    return fill("page.html", sections=sections) + "\n"
 
 
 def drawings(result: Result, name: str) -> Iterator[tuple[str, str]]:
@@ -44,7 +32,7 @@ def drawings(result: Result, name: str) -> Iterator[tuple[str, str]]:
 
 
 def pictures(files: Sequence[tuple[str, Sequence[Result]]], folder: Path) -> list[Path]:
-    """Every chart as a PNG, named SUITE-CHART.png, with the file's stem before it where there are several files."""
+    """Write every chart as SUITE-CHART.png, with the file's stem before it if there are several files."""
     paths = []
     for name, results in files:
         for result in results:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +11,8 @@ from ..measure.result import FUSED, Cell, Result, is_ours
 from ..measure.stats import brief, shown
 from ..workloads import CORE
 from . import charts
-from .figures import judged, measured
+from .figures import measured
+from .text import fill
 
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
 PICTURE = Path("docs", "benchmark.png")
@@ -19,9 +20,9 @@ BETWEEN = re.compile(f"{re.escape(BEGIN)}\n.*?{re.escape(END)}", flags=re.DOTALL
 
 
 def shown_of(results: Sequence[Result], file: Path) -> list[Result]:
-    """The file's suite augment with the core workloads, where it has any of them, and its suite loader, if that was run.
+    """The file's suite augment, reduced to the core workloads if it has any of them, and its suite loader if that was run.
 
-    Cells are those of all workloads, so that no loss is left out.
+    The cells of all workloads are kept, so that no loss is left out.
     """
     found = {r.suite: r for r in results if measured(r)}
     if "augment" not in found:
@@ -32,57 +33,19 @@ def shown_of(results: Sequence[Result], file: Path) -> list[Result]:
 
 
 def block(results: Sequence[Result], files: Sequence[Path], root: Path) -> str:
-    """The text between the markers, markers included. root: the README's folder, from which files are named."""
+    """The text between the markers, markers included.
+
+    Args:
+        results: What `shown_of` found in the files.
+        files: The result files, which the text names.
+        root: The README's folder, from which files are named.
+    """
     named = [relative(file, root) for file in files]
-    return "\n".join(
-        [
-            BEGIN,
-            f"![{results[0].unit} by contender and workload]({PICTURE.as_posix()})",
-            *(line for result in results for line in ["", *lines(result)]),
-            "",
-            f"From {', '.join(f'[`{name}`]({name})' for name in named)} by `python -m benchmarks readme {' '.join(named)}`.",
-            END,
-        ]
-    )
+    values = {"text": text, "losses": losses, "TITLES": TITLES, "BEGIN": BEGIN, "END": END}
+    return fill("readme.md", results=results, named=named, picture=PICTURE.as_posix(), **values)
 
 
 TITLES = {"augment": "Pixels in memory to views", "loader": "Files, and arrays on one thread, to batches of views"}
-
-
-def lines(result: Result) -> Iterator[str]:
-    run, m = result.run, result.machine
-    workloads = [w.name for w in result.workloads]
-    yield f"{TITLES[result.suite]}, {m.gpu or run.in_threads}, in {result.unit}:"
-    yield ""
-    yield f"| {result.unit} | " + " | ".join(workloads) + " |"
-    yield "|---" * (len(workloads) + 1) + "|"
-    for name in measured(result):
-        title = f"**{name}**" if is_ours(name) else name
-        yield f"| {title} | " + " | ".join(text(result.cell(name, w)) for w in workloads) + " |"
-    yield ""
-    versions = ", ".join(f"{name} {version}" for name, version in m.versions.items())
-    yield f"- {m.processors}, {run.dtype}, {result.date[:10]}, commit {m.commit or 'unknown'}; {versions}."
-    yield (
-        f"- In brackets: {FUSED}'s speed divided by this row's; = means no significant difference. * differs from the truth."
-        + quick(result)
-    )
-    yield f"- {losses(result)}"
-    yield from notes(result)
-    missed = [
-        f"{v.target}: {found}, wanted {wanted}" for v in result.targets for wanted, found, _ in [judged(v)] if v.met is False
-    ]
-    yield f"- Targets missed: {'; '.join(missed)}." if missed else "- No target was missed."
-
-
-def notes(result: Result) -> Iterator[str]:
-    """What sets our variants apart."""
-    found = [f"{c.name}: {c.note}" for c in result.contenders if is_ours(c.name) and c.name in measured(result) and c.note]
-    if found:
-        yield f"- {'; '.join(found)}."
-
-
-def quick(result: Result) -> str:
-    return " A quick run: rough figures." if result.run.quick else ""
 
 
 def relative(file: Path, root: Path) -> str:
@@ -101,7 +64,7 @@ def text(cell: Cell | None) -> str:
 
 
 def losses(result: Result) -> str:
-    """Where another contender, which is not ours, is faster beyond noise, or as fast."""
+    """Where a contender other than gpuaug's is significantly faster, or as fast."""
     others = [c for c in result.cells if c.ratio and not is_ours(c.contender)]
     slower = [f"{c.contender} on {c.workload} ({shown(c.ratio)})" for c in others if c.ratio and c.ratio.high < 1]
     equal = [f"{c.contender} on {c.workload}" for c in others if c.ratio and c.ratio.low <= 1 <= c.ratio.high]
@@ -110,7 +73,7 @@ def losses(result: Result) -> str:
 
 
 def stale(readme: Path, wanted: str) -> bool:
-    """Whether the README says something else. Raises ValueError where it lacks the markers."""
+    """Whether the README says something else. Raises ValueError if it lacks the markers."""
     found = BETWEEN.search(readme.read_text(encoding="utf-8"))
     if found is None:
         raise ValueError(f"{readme}: lacks the markers {BEGIN} and {END}; put both, a line each, where the table belongs")
@@ -125,7 +88,7 @@ def write(readme: Path, wanted: str, results: Sequence[Result]) -> None:
 
 
 def sources(readme: Path) -> list[Path]:
-    """The result files that the README says it was made from. Raises ValueError where it names none."""
+    """The result files that the README names. Raises ValueError if it names none."""
     found = BETWEEN.search(readme.read_text(encoding="utf-8"))
     named = re.search(r"by `python -m benchmarks readme (.+?)`", found.group()) if found else None
     if named is None:

@@ -1,20 +1,20 @@
-"""A result as text that fits 100 columns."""
+"""A result as text that fits 100 columns: the tables of its figures, put into the template `table.txt`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
 from ..measure.result import FUSED, Cell, Result
-from ..measure.stats import brief, quartiles, shown
-from .figures import axes_of, half_range, judged, measured, priced, remarks
-from .text import table, wrapped
+from ..measure.stats import Spread, brief, quartiles, shown
+from .figures import axes_of, half_range, measured, priced
+from .text import fill, table, wrapped
 
 ACROSS, COLUMN = 5, 15
-"""Workloads side by side, and the characters of each at least."""
+"""Workloads side by side, and the least width of a column in characters."""
 
 INSTEAD = {"skipped": "-", "unsupported": "-", "error": "error", "ok": ""}
 BUSY = 0.9
-"""Share of a core below which a contender was kept waiting by other programs."""
+"""Share of a core below which other programs kept a contender waiting."""
 
 
 def percent(value: float) -> str:
@@ -32,157 +32,91 @@ MORE: dict[str, tuple[str, Callable[[float], str]]] = {
     "largest": ("largest difference from Pillow's pixels, in steps of 8 bits", brief),
     "mean": ("mean difference from Pillow's pixels, in steps of 8 bits", brief),
 }
-"""Further figures of a cell -> title, and text."""
+"""Further figures of a cell -> title, and how the figure is written."""
 
 
 def render(result: Result) -> str:
     """The whole report."""
-    parts = (head, speeds, ratios, further, exponents, bounds, decodes, prices, verdicts, notes)
-    sections = [part(result) for part in parts]
-    return "\n\n".join("\n".join(lines) for section in sections if (lines := list(section)))
-
-
-def head(result: Result) -> Iterator[str]:
-    run, m = result.run, result.machine
-    quick = ", quick (rough figures)" if run.quick else ""
-    dtype = "" if run.dtype == "float32" else f", {run.dtype}"
-    yield f"{result.suite} on {run.device}, {run.in_threads}{dtype}, {run.repeats} interleaved repeats, seed {run.seed}{quick}"
-    load = " and ".join(f"{value:.1f}" for value in m.load)
-    if m.gpu:
-        yield wrapped(f"{m.gpu}, driver {m.driver}")
-    yield wrapped(f"{m.cpu}, {m.cores} cores, {m.memory / 2**30:.0f} GiB, {m.system}, load {load} before and after")
-    versions = ", ".join(f"{name} {version}" for name, version in m.versions.items())
-    yield wrapped(f"commit {m.commit or 'unknown'}, Python {m.python}, {versions}")
-    if result.bandwidth:
-        yield f"copy bandwidth {result.bandwidth.median / 1e9:.1f} GB/s ±{half_range(result.bandwidth)}, read and written"
-    if result.matrix:
-        yield f"bfloat16 matrix products {result.matrix.median / 1e12:.0f} TFLOP/s ±{half_range(result.matrix)}"
-    starved = [c.cores for c in result.cells if c.cores is not None and c.cores < BUSY]
-    if starved:
-        said = f"{len(starved)} cells got less than {BUSY} of a core ({min(starved):.2f} at worst): noise, not figures"
-        yield wrapped(f"BUSY MACHINE: {said}")
-
-
-def grid(title: str, rows: Sequence[str], columns: Sequence[str], text: Callable[[str, str], str]) -> Iterator[str]:
-    yield wrapped(title)
-    for at in range(0, len(columns), ACROSS):
-        part = columns[at : at + ACROSS]
-        yield "\n" * (at > 0) + table([[row, *(text(row, name) for name in part)] for row in rows], ["", *part], least=COLUMN)
-
-
-def cells(
-    result: Result, title: str, text: Callable[[Cell], str], rows: Sequence[str] = (), columns: Sequence[str] = ()
-) -> Iterator[str]:
-    """Contenders down (those measured, unless `rows`), workloads across; nothing where no cell has a text."""
-
-    def of(contender: str, workload: str) -> str:
-        cell = result.cell(contender, workload)
-        return text(cell) if cell else ""
-
-    if any(map(text, result.cells)):
-        yield from grid(title, rows or measured(result), columns or [w.name for w in result.workloads], of)
-
-
-def speeds(result: Result) -> Iterator[str]:
-    def text(cell: Cell) -> str:
-        if cell.figure is None:
-            return INSTEAD[cell.status]
-        return f"{brief(cell.figure.median)} ±{half_range(cell.figure)}{'*' if cell.deviations else ' '}"
-
-    stars = "; * not what the truth makes, see the notes" if any(c.deviations for c in result.cells) else ""
-    title = f"{result.unit}: median ± half the interquartile range{stars}"
-    yield from cells(result, title, text, [c.name for c in result.contenders])
-
-
-def ratios(result: Result) -> Iterator[str]:
-    def text(cell: Cell) -> str:
-        r = cell.ratio
-        return "" if r is None else shown(r) if shown(r) == "=" else f"{shown(r)} {brief(r.low)}-{brief(r.high)}"
-
-    if others := [name for name in measured(result) if name != FUSED]:
-        title = f"{FUSED} / contender: median of the rounds' ratios, 95 % interval; = where that holds 1"
-        yield from cells(result, title, text, others)
-
-
-def further(result: Result) -> Iterator[str]:
-    for k, name in enumerate(found := [name for name in MORE if any(name in cell.more for cell in result.cells)]):
-        title, words = MORE[name]
-        yield from cells(result, title, lambda cell, n=name, w=words: w(cell.more[n]) if n in cell.more else "")  # type: ignore[misc]
-        if k + 1 < len(found):
-            yield ""
-
-
-def exponents(result: Result) -> Iterator[str]:
-    found = {(f.contender, f.axis): f.exponent for f in result.fits}
-
-    def text(contender: str, axis: str) -> str:
-        e = found.get((contender, axis))
-        return f"{e.median:.2f} ±{(e.high - e.low) / 2:.2f}" if e else ""
-
-    if found:
-        title = "time ~ x ^ exponent, ± half the 95 % interval of the line's slope"
-        yield from grid(title, measured(result), axes_of(result), text)
-
-
-def bounds(result: Result) -> Iterator[str]:
-    title = "share of the memory bound: bytes of a perfect pass (whole image in, view out) x views/s over copy bandwidth"
-    yield from cells(result, title, lambda cell: f"{100 * cell.share:.3g} %" if cell.share else "")
-    if any(cell.share for cell in result.cells):
-        passes = ", ".join(f"{w.name} {(w.perfect_bytes or 0) / 1000:,.0f} kB" for w in result.workloads)
-        yield wrapped(f"a perfect pass: {passes}")
-
-
-def decodes(result: Result) -> Iterator[str]:
-    """What a view costs in units of what a loader pays anyway."""
-    rates = {w.name: w.decode for w in result.workloads if w.decode}
-
-    def text(cell: Cell) -> str:
-        rate = rates.get(cell.workload)
-        return brief(rate / cell.figure.median) if rate and cell.figure else ""
-
-    title = "time of a view / of decoding its image from JPEG with Pillow"
-    yield from cells(result, title, text, columns=list(rates))
-
-
-def prices(result: Result) -> Iterator[str]:
-    """What strong costs in units of cheap."""
-    pairs = {strong.partition("-")[2]: (strong, cheap) for strong, cheap in priced(result)}
-
-    def text(contender: str, side: str) -> str:
-        strong, cheap = (result.cell(contender, name) for name in pairs[side])
-        if not (strong and cheap and strong.values and cheap.values):
-            return ""
-        times = quartiles([b / a for a, b in zip(strong.values, cheap.values, strict=True)])
-        return f"{brief(times.median)} ±{half_range(times)}"
-
-    if pairs and measured(result):
-        yield from grid("strong / cheap: time of a view", measured(result), list(pairs), text)
-
-
-def verdicts(result: Result) -> Iterator[str]:
-    if result.targets:
-        yield f"targets, {result.run.in_threads}"
-        yield table(((f"  {v.target}", *judged(v)) for v in result.targets), align="lrll")
-    elif result.suite == "augment":
-        yield "targets: they are for one thread and float32, run with --threads 1; on CUDA for bfloat16"
-
-
-def notes(result: Result) -> Iterator[str]:
-    yield "notes"
-    for c in result.contenders:
-        if c.note or c.name in measured(result):
-            yield wrapped(f"  {c.name}: {c.regime}" + (f"; {c.note}" if c.note else ""), "    ")
-    for mark, where, text in remarks(result):
-        yield wrapped(f"  {mark} {where}: {text}", "    ")
-    first = [(cell.first_call_s, cell) for cell in result.cells if cell.first_call_s is not None]
-    if first:
-        seconds, cell = max(first, key=lambda pair: pair[0])
-        yield f"  slowest first call, untimed above: {cell.contender} on {cell.workload}, {seconds:.1f} s"
-    greedy = [c for c in result.cells if c.cores is not None and c.cores > allowed(c, result) + 0.2]
-    if greedy:
-        said = ", ".join(f"{c.contender} on {c.workload} {c.cores:.1f}" for c in greedy)
-        yield wrapped(f"  more cores than given: {said}", "    ")
+    busy = [c for c in result.cells if c.cores is not None]
+    return fill(
+        "table.txt",
+        result=result,
+        tables=filter(None, tables(result)),
+        BUSY=BUSY,
+        starved=[c.cores for c in busy if c.cores is not None and c.cores < BUSY],
+        greedy=[c for c in busy if c.cores is not None and c.cores > 0.2 + allowed(c, result)],
+        first=[c for c in result.cells if c.first_call_s is not None],
+    )
 
 
 def allowed(cell: Cell, result: Result) -> int:
+    """Cores that a contender may use."""
     return result.run.threads * (2 if cell.contender.endswith("-2x") else 1)
+
+
+def tables(result: Result) -> Iterator[str]:
+    """The tables of a result, each with its title; "" for one that has nothing to show."""
+    contenders, workloads = measured(result), [w.name for w in result.workloads]
+
+    def cells(title: str, text: Callable[[Cell], str], rows: Sequence[str] = contenders) -> str:
+        """Contenders down, workloads across."""
+        return grid(title, rows, workloads, lambda c, w: text(cell) if (cell := result.cell(c, w)) else "")
+
+    stars = "; * not what the truth makes, see the notes" if any(c.deviations for c in result.cells) else ""
+    everyone = [c.name for c in result.contenders]
+    yield cells(f"{result.unit}: median ± half the interquartile range{stars}", speed, everyone)
+    title = f"{FUSED} / contender: median of the rounds' ratios, 95 % interval; = where that holds 1"
+    yield cells(title, ratio, [name for name in contenders if name != FUSED])
+    for name, (title, words) in MORE.items():
+        yield cells(title, lambda cell, name=name, words=words: words(cell.more[name]) if name in cell.more else "")  # type: ignore[misc]
+    exponents = {(f.contender, f.axis): f.exponent for f in result.fits}
+    title = "time ~ x ^ exponent, ± half the 95 % interval of the line's slope"
+    yield grid(title, contenders, axes_of(result), lambda c, axis: slope(exponents.get((c, axis))))
+    title = "share of the memory bound: bytes of a perfect pass (whole image in, view out) x views/s over copy bandwidth"
+    if shares := cells(title, lambda cell: f"{100 * cell.share:.3g} %" if cell.share else ""):
+        passes = ", ".join(f"{w.name} {(w.perfect_bytes or 0) / 1000:,.0f} kB" for w in result.workloads)
+        yield f"{shares}\n{wrapped(f'a perfect pass: {passes}')}"
+    rates = {w.name: w.decode for w in result.workloads if w.decode}
+    title = "time of a view / of decoding its image from JPEG with Pillow"
+    yield grid(title, contenders, list(rates), lambda c, w: in_decodes(result.cell(c, w), rates[w]))
+    pairs = {strong.partition("-")[2]: (strong, cheap) for strong, cheap in priced(result)}
+    title = "strong / cheap: time of a view"
+    yield grid(title, contenders, list(pairs), lambda c, side: price(*(result.cell(c, w) for w in pairs[side])))
+
+
+def grid(title: str, rows: Sequence[str], columns: Sequence[str], text: Callable[[str, str], str]) -> str:
+    """A table, with at most ACROSS columns side by side; "" where no cell has a text."""
+    texts = {(row, column): text(row, column) for row in rows for column in columns}
+    if not any(texts.values()):
+        return ""
+    parts = [columns[at : at + ACROSS] for at in range(0, len(columns), ACROSS)]
+    made = [table([[row, *(texts[row, name] for name in part)] for row in rows], ["", *part], least=COLUMN) for part in parts]
+    return f"{wrapped(title)}\n" + "\n\n".join(made)
+
+
+def speed(cell: Cell) -> str:
+    if cell.figure is None:
+        return INSTEAD[cell.status]
+    return f"{brief(cell.figure.median)} ±{half_range(cell.figure)}{'*' if cell.deviations else ' '}"
+
+
+def ratio(cell: Cell) -> str:
+    r = cell.ratio
+    return "" if r is None else shown(r) if shown(r) == "=" else f"{shown(r)} {brief(r.low)}-{brief(r.high)}"
+
+
+def slope(exponent: Spread | None) -> str:
+    return f"{exponent.median:.2f} ±{(exponent.high - exponent.low) / 2:.2f}" if exponent else ""
+
+
+def in_decodes(cell: Cell | None, rate: float) -> str:
+    """What a view costs in units of decoding its image, which a loader pays anyway. rate: images decoded a second."""
+    return brief(rate / cell.figure.median) if cell and cell.figure else ""
+
+
+def price(strong: Cell | None, cheap: Cell | None) -> str:
+    """What strong augmentation costs in units of cheap augmentation."""
+    if not (strong and cheap and strong.values and cheap.values):
+        return ""
+    times = quartiles([b / a for a, b in zip(strong.values, cheap.values, strict=True)])
+    return f"{brief(times.median)} ±{half_range(times)}"

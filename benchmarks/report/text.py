@@ -1,15 +1,44 @@
-"""Plain text that fits 100 columns, in a terminal as in a log."""
+"""Text from the templates of this folder, and plain tables that fit 100 columns in a terminal or a log."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Sequence
+from functools import cache
 from io import StringIO
+from pathlib import Path
+from typing import Any
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from rich.console import Console
 from rich.table import Table
 
+from ..measure.result import FUSED, is_ours
+from ..measure.stats import brief, shown
+from .figures import axes_of, half_range, judged, measured, remarks, verdict_rows
+
 WIDTH = 100
+
+
+def fill(template: str, **values: Any) -> str:
+    """The text of a template, without a line break at its end."""
+    return templates().get_template(template).render(**values).rstrip("\n")
+
+
+@cache
+def templates() -> Environment:
+    """The templates, and the functions that they call; an undefined name is an error."""
+    found = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=select_autoescape(["html"]),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=StrictUndefined,
+    )
+    functions = (axes_of, brief, half_range, is_ours, judged, measured, remarks, shown, table, verdict_rows, wrapped)
+    found.globals.update({function.__name__: function for function in functions}, FUSED=FUSED)
+    return found
 
 
 def wrapped(text: str, indent: str = "  ") -> str:
@@ -17,9 +46,13 @@ def wrapped(text: str, indent: str = "  ") -> str:
 
 
 def table(rows: Iterable[Sequence[str]], head: Sequence[str] = (), align: str = "lr", least: int = 0) -> str:
-    """Rows of cells as lines. head: titles of the columns. align: l or r a column, the last for all that follow.
+    """Lay out rows of cells as lines.
 
-    least: width of every column but the first, in characters.
+    Args:
+        rows: Cells of each row.
+        head: Titles of the columns.
+        align: "l" or "r" for each column; the last one holds for all that follow.
+        least: Width that every column but the first has at least, in characters.
     """
     rows = list(rows)
     made = Table(box=None, show_header=bool(head), header_style="", pad_edge=False, padding=(0, 1, 0, 0))

@@ -1,6 +1,6 @@
-"""Whether a contender does what the truth does, found out before it is timed.
+"""Whether a contender does what the truth does, which is checked before it is timed.
 
-Two looks: each op alone with fixed parameters (a probe) compared pixel by pixel, and the whole policy compared as a
+There are two checks. A probe compares each op alone, with fixed parameters, pixel by pixel. The whole policy is compared as a
 distribution: mean, contrast and detail of its views.
 """
 
@@ -21,25 +21,25 @@ from ..peers.gpuaug import maker
 from ..workloads import Workload, one_view
 
 PROBE_BOUND = 2 / 255
-"""Mean absolute difference from the truth, on the scale where white is 1, that a probe may show: rounding to 8 bits, twice."""
+"""Mean absolute difference from the truth that a probe may show, where white is 1: that of rounding to 8 bits twice."""
 
 FILTERS, DETAIL_BOUND = ("resize", "blur"), 0.05
-"""Probes that mix neighbours, and the share by which they may change the detail of a view otherwise than the truth."""
+"""Probes that mix neighbouring pixels, and the relative difference from the truth that the detail of their views may have."""
 
 SAME_DRAWS_BOUND = 1.5 / 255
-"""Largest difference from the truth of a contender that is given the truth's own draws."""
+"""Largest difference from the truth that a contender with the truth's own draws may show."""
 
 FEATURES = {"mean": 0.02, "std": 0.02, "detail": 0.1}
-"""Feature of a view -> how far its average over views may be off, as a share of the truth's, beyond four standard errors."""
+"""Feature of a view -> how far its mean over views may be off, relative to the truth's, beyond four standard errors."""
 
 PROBE_PHOTOS = 4
 VIEWS = 64
-"""Views at least for the distribution."""
+"""Least number of views for the distribution."""
 
 
 @dataclass(frozen=True)
 class Truth:
-    """What the backend `torchvision` makes of a workload: its first batch, features of views, and the probes."""
+    """What the backend `torchvision` makes of a workload: its first batch, the features of its views, and the probes."""
 
     first: torch.Tensor
     features: torch.Tensor
@@ -47,7 +47,7 @@ class Truth:
 
 
 def probes(policy: Policy, image: tuple[int, int]) -> dict[str, Policy]:
-    """Policies without chance: the whole image resized, then one op with fixed parameters."""
+    """Policies without randomness: the whole image resized, then one op with fixed parameters."""
     view = policy.views[0]
     height, width = image
     crop = next((o for o in view.ops if isinstance(o, op.RandomResizedCrop)), None)
@@ -63,20 +63,17 @@ def probes(policy: Policy, image: tuple[int, int]) -> dict[str, Policy]:
 
 def fixed_forms(o: op.Op) -> dict[str, op.Op]:
     if isinstance(o, op.ColorJitter):
-        limits = {part: found for part in PARTS if (found := o.limits(part))}
-        return {part: replace(op.ColorJitter(), **changed(part, (high, high))) for part, (_, high) in limits.items()}
+        highest: dict[str, Any] = {part: (found[1], found[1]) for part in PARTS if (found := o.limits(part))}
+        return {part: replace(op.ColorJitter(), **{part: factor}) for part, factor in highest.items()}
     if isinstance(o, op.GaussianBlur):
         return {"blur": replace(o, sigma=(o.sigma[1],) * 2, p=1.0)}
     names: dict[type[op.Op], str] = {op.RandomHorizontalFlip: "flip", op.RandomGrayscale: "gray", op.RandomSolarize: "solarize"}
-    return {names[type(o)]: replace(o, **changed("p", 1.0))} if type(o) in names else {}
-
-
-def changed(name: str, value: Any) -> dict[str, Any]:
-    return {name: value}
+    always: dict[str, Any] = {"p": 1.0}
+    return {names[type(o)]: replace(o, **always)} if type(o) in names else {}
 
 
 def pixels(views: torch.Tensor, policy: Policy) -> torch.Tensor:
-    """Views on the scale where white is 1: Normalize undone."""
+    """Views with Normalize undone, so that white is 1."""
     normalize = policy.views[0].normalize
     if normalize is None:
         return views
@@ -91,12 +88,12 @@ def features(views: torch.Tensor, policy: Policy) -> torch.Tensor:
 
 
 def detail(x: torch.Tensor) -> torch.Tensor:
-    """(B,) the mean difference between neighbours in a row: what a filter changes most."""
+    """(B,) the mean absolute difference between neighbours in a row, which a filter changes most."""
     return x.diff(dim=3).abs().mean((1, 2, 3))
 
 
 def gather(make: MakeViews, policy: Policy, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The first batch, on the CPU, and the features of VIEWS views or more."""
+    """The first batch, on the CPU, and the features of at least VIEWS views."""
     first = make().to("cpu", copy=True)
     rows = [features(first, policy)]
     while batch * len(rows) < VIEWS:
@@ -113,17 +110,17 @@ def truth(workload: Workload, photos: Photos, setting: Setting) -> Truth:
 
 
 def probe_photos(workload: Workload, photos: Photos) -> Photos:
-    """Those of the size that the probes are made for."""
+    """Photographs of the size that the probes are made for."""
     return [photo for photo in photos if photo.shape[:2] == workload.image][:PROBE_PHOTOS]
 
 
 def deviations(
     contender: Contender, make: MakeViews, workload: Workload, photos: Photos, setting: Setting, true: Truth
 ) -> list[str]:
-    """In words, where a contender differs from the truth by more than the bounds above.
+    """Describe where a contender differs from the truth by more than the bounds above.
 
-    make: fresh, so that its first batch has the first draws. Raises ValueError where its views are of another shape or
-    dtype, or not finite.
+    make: not called before, so that its first batch has the first draws. Raises ValueError if its views have another shape
+    or dtype, or are not finite.
     """
     policy = one_view(workload.policy)
     first, rows = gather(make, policy, workload.batch)
@@ -143,7 +140,7 @@ def probe_deviations(
     contender: Contender, policies: dict[str, Policy], photos: Photos, setting: Setting, true: dict[str, torch.Tensor]
 ) -> list[str]:
     found = []
-    inherited = 0.0  # what every other probe shows on account of its resize
+    inherited = 0.0  # the difference that the resize alone makes, which every other probe includes
     for name, probe in policies.items():
         try:
             views = pixels((contender.probe or contender.prepare)(probe, photos, setting)().cpu().float(), probe)
@@ -159,7 +156,7 @@ def probe_deviations(
 
 
 def feature_deviations(rows: torch.Tensor, true: torch.Tensor) -> list[str]:
-    """rows, true: features of views of the same photographs in the same order, which takes their variety out."""
+    """rows, true: features of views of the same photographs in the same order, so that their variety cancels."""
     if len(rows) < 2:
         return []
     noise = (rows - true).std(0) / len(rows) ** 0.5

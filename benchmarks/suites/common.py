@@ -1,41 +1,45 @@
-"""What every suite does alike: threads, obstacles, and cells made of timings."""
+"""What all suites share: the request, its threads, and a measurement that turns contenders into cells."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from math import inf
 from pathlib import Path
 from statistics import median
-from typing import TypeVar
+from typing import Any
 
 import torch
 
 from gpuaug import Policy
 
-from ..measure import machine
-from ..measure.cores import cores
-from ..measure.result import Cell, ContenderRecord, Fit, Result, Run, Verdict, WorkloadRecord
-from ..measure.stats import Spread, quartiles, ratio
-from ..measure.timing import Lane
-from ..peers.contender import Contender, Peer, Setting
+from ..images import Source
+from ..measure import cores, machine
+from ..measure.result import FUSED, Cell, ContenderRecord, Key, Result, Run, WorkloadRecord
+from ..measure.stats import quartiles, ratio
+from ..measure.timing import Call, Lane, rounds, synchronize
+from ..peers.contender import Contender, Setting
 
 Progress = Callable[[str], None]
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-P = TypeVar("P", bound=Peer)
-
-
 @dataclass(frozen=True)
 class Request:
-    """What the command asks of a suite: names of policies and contenders (none: the suite's own), images a call (None: the
-    suite's own), and a folder of images (None: one made from scikit-image's photographs). end: when rounds stop, as
-    `time.monotonic()`, though there are fewer than asked for."""
+    """What the command asks of a suite.
+
+    Attributes:
+        settings: Device, threads, repeats and the like.
+        policies: Names of policies; empty for the suite's own.
+        contenders: Names of contenders; empty for the suite's own.
+        batch: Images in a call; None for the suite's own number.
+        data: A folder of images; None for one that is cut from scikit-image's photographs.
+        end: When no further round begins, as `time.monotonic()`, even if fewer were made than asked for.
+    """
 
     settings: Run
     policies: tuple[str, ...] = ()
@@ -48,8 +52,11 @@ class Request:
         return time.monotonic() >= self.end
 
 
-def chosen(all_of_them: Sequence[P], names: Sequence[str], everything: bool = False) -> list[P]:
-    """Those named; without names, those that need not be asked for, or all. Raises ValueError for an unknown name."""
+def chosen(all_of_them: Sequence[Contender], names: Sequence[str], everything: bool = False) -> list[Contender]:
+    """The contenders of these names; without names all of them, or all that do not run on request only.
+
+    Raises ValueError for an unknown name.
+    """
     known = [c.name for c in all_of_them]
     unknown = [name for name in names if name not in known]
     if unknown:
@@ -58,14 +65,14 @@ def chosen(all_of_them: Sequence[P], names: Sequence[str], everything: bool = Fa
 
 
 def usable(device: str) -> None:
-    """Raises ValueError where this machine has no such device."""
+    """Raise ValueError if this machine has no such device."""
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device cuda: torch finds no CUDA device here; use --device cpu")
 
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """torch's threads; OpenCV's and DALI's are set by their contenders, OpenMP's in `__main__` before anything loads it."""
+    """Set torch's threads. Contenders set those of OpenCV and DALI, `__main__` those of OpenMP before anything loads it."""
     was = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -75,45 +82,39 @@ def threads(count: int) -> Iterator[None]:
 
 
 def setting(run: Run, scratch: Path | None = None) -> Setting:
-    """What the run tells its contenders."""
+    """The part of the settings that contenders need."""
     return Setting(run.threads, run.seed, DTYPES[run.dtype], scratch, run.device)
 
 
-def obstacle(contender: Peer, workload: str, settings: Run, policy: Policy | None = None) -> Cell:
-    """The cell of a contender that cannot be timed, with the reason; or an empty one with the status "ok"."""
+def obstacle(contender: Contender, workload: str, settings: Run, policy: Policy | None, source: Source | None) -> Cell:
+    """A cell with the reason why a contender cannot be timed, or an empty cell with the status "ok"."""
     cell, needed = Cell(workload, contender.name, "ok"), contender.threads * settings.threads
     if settings.device not in contender.devices:
         reason = f"runs on {', '.join(contender.devices)} only"
     elif contender.missing:
         return replace(cell, status="skipped", reason=f"not installed; install it with: {contender.install}")
-    elif settings.device == "cpu" and isinstance(contender, Contender) and needed > cores():
+    elif settings.device == "cpu" and not (contender.load or contender.decode) and needed > cores():
         reason = f"needs {needed} cores, this machine has {cores()}"
     else:
-        reason = (contender.supports(policy) or "") if policy else ""
+        reason = (contender.supports(policy) if policy else None) or refusal(contender, source)
     return replace(cell, status="unsupported", reason=reason) if reason else cell
 
 
-@contextmanager
-def filled(cells: dict[tuple[str, str], Cell], key: tuple[str, str]) -> Iterator[None]:
-    """A library may raise anything: the cell then says what, and the others go on."""
-    try:
-        yield
-    except Exception as error:
-        cells[key] = failed(cells[key], error)
+def refusal(contender: Contender, source: Source | None) -> str:
+    """Why a loader cannot read a source; "" if it can."""
+    if source is None or isinstance(source, contender.takes):
+        return ""
+    return "takes JPEGs only" if contender.takes == (Path,) else "takes no such source"
 
 
 def failed(cell: Cell, error: Exception) -> Cell:
     lines = str(error).strip().splitlines() or [""]
-    text = " ".join((lines[-1] if "Traceback" in str(error) else str(error)).split())  # a worker's error ends with what it was
+    text = " ".join((lines[-1] if "Traceback" in str(error) else str(error)).split())  # a worker's error ends with its cause
     return replace(cell, status="error", reason=f"{type(error).__name__}: {text[:300]}")
 
 
-def timed(cell: Cell, lane: Lane, amount: float, fused: Lane | None = None, *, one_thread: bool = False) -> Cell:
-    """The cell with what was measured.
-
-    amount: done by a call, in units of the figure, e.g. views. fused: gpuaug-fused's lane. one_thread: all work is done by
-    one thread of this process, so that processor time tells of the code alone.
-    """
+def timed(cell: Cell, lane: Lane, amount: float, fused: Lane | None, *, one_thread: bool) -> Cell:
+    """The cell with its figures; see `Measurement.fill`."""
     if lane.error is not None:
         return failed(cell, lane.error)
     values = tuple(amount / s for s in lane.seconds)
@@ -128,34 +129,86 @@ def timed(cell: Cell, lane: Lane, amount: float, fused: Lane | None = None, *, o
     )
 
 
-def result(
-    suite: str,
-    unit: str,
-    settings: Run,
-    before: float,
-    workloads: Sequence[WorkloadRecord],
-    contenders: Sequence[Peer],
-    cells: Sequence[Cell],
-    *,
-    better: str = "higher",
-    bandwidth: Spread | None = None,
-    fits: Sequence[Fit] = (),
-    targets: Sequence[Verdict] = (),
-    matrix: Spread | None = None,
-) -> Result:
-    """before: the machine's load when the suite began."""
-    return Result(
-        suite=suite,
-        unit=unit,
-        better=better,
-        date=datetime.now(UTC).isoformat(timespec="seconds"),
-        run=settings,
-        machine=machine.record([name for c in contenders for name in c.distributions], before, settings.device),
-        bandwidth=bandwidth,
-        workloads=tuple(workloads),
-        contenders=tuple(ContenderRecord(c.name, c.regime, c.note, c.versions) for c in contenders),
-        cells=tuple(cells),
-        fits=tuple(fits),
-        targets=tuple(targets),
-        matrix=matrix,
-    )
+@dataclass
+class Measurement:
+    """A suite at work: the cells of its contenders, and a lane for each cell that can be timed."""
+
+    request: Request
+    contenders: Sequence[Contender]
+    progress: Progress
+    load: float = field(default_factory=machine.load)
+    cells: dict[Key, Cell] = field(default_factory=dict)
+    lanes: dict[Key, Lane] = field(default_factory=dict)
+
+    def ready(self, contender: Contender, workload: str, policy: Policy | None = None, source: Source | None = None) -> bool:
+        """Begin a cell. Returns whether the contender can be timed; if it cannot, the cell says why."""
+        cell = obstacle(contender, workload, self.request.settings, policy, source)
+        self.cells[contender.name, workload] = cell
+        return cell.status == "ok"
+
+    def prepare(
+        self,
+        contender: Contender,
+        workload: str,
+        policy: Policy | None,
+        make: Callable[[], Call],
+        source: Source | None = None,
+    ) -> bool:
+        """Make a lane, and time its preparation with the first call. Returns whether there is one; else the cell says why."""
+        key, device = (contender.name, workload), self.request.settings.device
+        if self.ready(contender, workload, policy, source):
+            with self.caught(key):
+                start = time.perf_counter()
+                call = make()
+                call()
+                synchronize(device)
+                self.cells[key] = replace(self.cells[key], first_call_s=time.perf_counter() - start)
+                self.lanes[key] = Lane(call, device)
+        return key in self.lanes
+
+    @contextmanager
+    def caught(self, key: Key) -> Iterator[None]:
+        """A library may raise anything: its cell then says what, and the other contenders go on."""
+        try:
+            yield
+        except Exception as error:
+            self.cells[key] = failed(self.cells[key], error)
+            self.lanes.pop(key, None)
+
+    def time(self, *others: Lane) -> None:
+        """Time all lanes, and others that belong to no contender, in interleaved rounds."""
+        s = self.request.settings
+        rounds([*self.lanes.values(), *others], s.repeats, s.seconds, self.progress, self.request.late)
+
+    def fill(
+        self, amounts: Mapping[str, float], one_thread: Callable[[Key], bool] = lambda key: False, ratios: bool = True
+    ) -> None:
+        """Put what was timed into the cells.
+
+        Args:
+            amounts: For each workload, what a call makes, in units of the figure, such as views.
+            one_thread: Whether one thread of this process does all the work, so that processor time tells of the code alone.
+            ratios: Whether to compare with gpuaug-fused on the same workload.
+        """
+        for key, lane in self.lanes.items():
+            fused = self.lanes.get((FUSED, key[1])) if ratios else None
+            self.cells[key] = timed(self.cells[key], lane, amounts[key[1]], fused, one_thread=one_thread(key))
+
+    def result(
+        self, suite: str, unit: str, workloads: Sequence[WorkloadRecord], *, better: str = "higher", **more: Any
+    ) -> Result:
+        """The result. more: further fields of `Result`."""
+        names = [name for c in self.contenders for name in c.distributions]
+        fields: Any = {"bandwidth": None} | {k: tuple(value) if isinstance(value, list) else value for k, value in more.items()}
+        return Result(
+            suite=suite,
+            unit=unit,
+            better=better,
+            date=datetime.now(UTC).isoformat(timespec="seconds"),
+            run=self.request.settings,
+            machine=machine.record(names, self.load, self.request.settings.device),
+            workloads=tuple(workloads),
+            contenders=tuple(ContenderRecord(c.name, c.regime, c.note, c.versions) for c in self.contenders),
+            cells=tuple(self.cells.values()),
+            **fields,
+        )

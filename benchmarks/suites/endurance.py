@@ -1,13 +1,12 @@
-"""What a loader must stand, each measured in a process of its own: many files, many entries, many epochs.
+"""Endurance of a loader: many files, many entries and many epochs, each measured in a process of its own.
 
-A quick run measures the first batch alone: a million files take half a minute to make, and fifty epochs a minute or more.
+A quick run measures the first batch only: a million files take half a minute to create, and fifty epochs a minute or more.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,7 +24,7 @@ from . import targets
 from .common import Progress
 
 MEMORY = Path("/dev/shm")
-"""A file system in memory, where a million files are made and removed in seconds rather than minutes."""
+"""A file system in memory, which creates and removes a million files in seconds rather than minutes."""
 
 FILES, ENTRIES, CLASSES, EPOCHS, EPOCH_FILES = 10_000, 1_000_000, 1000, 50, 250
 
@@ -35,7 +34,7 @@ def verdicts(root: Path, quick: bool, progress: Progress) -> list[Verdict]:
     found: dict[str, list[float]] = {}
     for name in ["first_batch"] if quick else MEASURES:
         progress(f"endurance: {name.replace('_', ' ')}")
-        found[name] = in_child(name, root)
+        found[name] = machine.in_child(__name__, [name, str(root)])
 
     def one(name: str, k: int) -> Spread | None:
         return quartiles([found[name][k]]) if name in found else None
@@ -49,14 +48,8 @@ def verdicts(root: Path, quick: bool, progress: Progress) -> list[Verdict]:
     ]
 
 
-def in_child(name: str, root: Path) -> list[float]:
-    command = [sys.executable, "-W", "ignore", "-m", __name__, name, str(root)]
-    found: list[float] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    return found
-
-
 def first_batch(root: Path) -> Iterator[float]:
-    """Seconds from `iter()` to the first batch, of the second loader of a process: the first one's compiles the kernels."""
+    """Seconds from `iter()` to the first batch of a process's second loader: the first loader compiles the kernels."""
     with repeated(root, FILES) as many:
         for source in (root, many):
             loader = gpuaug.DataLoader(source, "simclr", 64, shuffle=True, num_workers=2)
@@ -67,7 +60,7 @@ def first_batch(root: Path) -> Iterator[float]:
 
 
 def listing(root: Path) -> Iterator[float]:
-    """Seconds to list a folder with many files, and MB that the list takes at most while it is made."""
+    """Seconds to list a folder of many files, and the peak of memory meanwhile, in MB."""
     with tempfile.TemporaryDirectory(prefix="benchmark-entries-", dir=MEMORY if MEMORY.exists() else None) as made:
         for k in range(CLASSES):
             folder = Path(made, f"n{k:08}")
@@ -84,7 +77,7 @@ def listing(root: Path) -> Iterator[float]:
 
 
 def epochs(root: Path) -> Iterator[float]:
-    """Memory and open descriptors, the most after any of the last ten epochs over those after the second."""
+    """Memory and open descriptors: the most after any of the last ten epochs, divided by those after the second epoch."""
     with repeated(root, EPOCH_FILES) as few:
         loader = gpuaug.DataLoader(few, "simclr", 50, shuffle=True, num_workers=2)
         held = []
@@ -100,4 +93,5 @@ MEASURES: dict[str, Callable[[Path], Iterator[float]]] = {"first_batch": first_b
 
 
 if __name__ == "__main__":
-    json.dump(list(MEASURES[sys.argv[1]](Path(sys.argv[2]))), sys.stdout)
+    name, folder = json.loads(sys.argv[1])
+    print(json.dumps(list(MEASURES[name](Path(folder)))))

@@ -1,35 +1,35 @@
-"""The suite `loader`: JPEGs, raw pixels on the disk, and small arrays in memory, -> batches of views; an epoch a call.
+"""The suite `loader`: JPEGs, raw pixels on disk and small arrays in memory -> batches of views, an epoch a call.
 
-Threads are what a loader may work with: threads or worker processes, as each has them; one for the arrays, whose target is
-for a core.
+`--threads` is the number of threads or of worker processes that a loader may use, whichever it has. Arrays get one, since
+their target is for one core.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import gpuaug
+from gpuaug import Policy
 
 from .. import peers
 from ..images import Raw, Source, folder, images, repeated, small_arrays
-from ..measure import machine
-from ..measure.result import FUSED, Cell, Result, Run, Verdict, WorkloadRecord
-from ..measure.stats import Spread, quartiles, ratio
-from ..measure.timing import Lane, rounds
-from ..peers.contender import Epoch, FilePeer, Setting
+from ..measure.result import FUSED, Result, Run, Verdict, WorkloadRecord
+from ..measure.stats import quartiles, ratio
+from ..measure.timing import Call
+from ..peers.contender import Contender, Setting
 from . import common, endurance, targets
-from .common import Progress, Request
+from .common import Measurement, Progress, Request
 
 COUNT = {False: 320, True: 64}
 RAW_COUNT = {False: 2**11, True: 2**8}
 CUDA_COUNT = 2**12
 ARRAY_COUNT = {False: 2**12, True: 2**11}
-"""Images of a folder, made of those at hand again and again, of a raw data set, likewise, of either on CUDA, and of an
-array: enough that an epoch's beginning and end are a small part of it."""
+"""Images of a folder, of a raw data set, of either on CUDA, and of an array: enough that the beginning and the end of an epoch
+are a small part of it. Folders and raw data sets repeat the images at hand."""
 
 STRONG, CHEAP = "simclr", "mae"
 JPEG, JPEG_CHEAP = f"jpeg-{STRONG}", f"jpeg-{CHEAP}"
@@ -44,7 +44,7 @@ RATIOS = (
     (RAW_CHEAP, "ffcv", RAW_CHEAP, 3.0),
     (JPEG_CHEAP, "ffcv", JPEG_CHEAP, 1.0),
 )
-"""gpuaug-fused's workload, a peer and the peer's: the least ratio of images/s, with two threads."""
+"""gpuaug-fused's workload, a peer, the peer's workload, and the least ratio of images/s, with two threads."""
 
 ARRAYS_LEAST = 60_000.0
 """Images/s a core, two views each."""
@@ -52,7 +52,7 @@ ARRAYS_LEAST = 60_000.0
 
 @dataclass(frozen=True)
 class Task:
-    """name, policy: in tables. source: where images come from. threads: another number than the setting's."""
+    """A workload. count: images of an epoch. threads: those that it gets whatever `--threads` says, if any."""
 
     name: str
     policy: str
@@ -63,34 +63,37 @@ class Task:
 
 
 def measure(request: Request, progress: Progress) -> Result:
-    before, settings = machine.load(), request.settings
+    settings = request.settings
     contenders = [c for c in common.chosen(peers.FILES, request.contenders) if c.load]
-    quick = settings.quick
+    m = Measurement(request, contenders, progress)
     with (
         common.threads(settings.threads),
-        folder(request.data, COUNT[quick]) as root,
+        folder(request.data, COUNT[settings.quick]) as root,
         repeated(root, counts(settings)[0]) as few,
         repeated(root, counts(settings)[1]) as many,
         TemporaryDirectory() as scratch,
     ):
         made = tasks(request, few, many)
-        setting = common.setting(settings, Path(scratch))
-        lanes, cells = prepare(made, contenders, settings, setting, progress)
-        rounds(list(lanes.values()), settings.repeats, settings.seconds, progress, request.late)
-        apart = {c.name for c in contenders if c.processes}
-        for (name, task), lane in lanes.items():
-            count = next(t.count for t in made if t.name == task)
-            cell = common.timed(cells[name, task], lane, count, lanes.get((FUSED, task)))
-            cells[name, task] = replace(cell, cores=None) if name in apart else cell
+        for task in made:
+            progress(f"{task.name}: first epochs")
+            setting, policy = common.setting(settings, Path(scratch)), gpuaug.policy(task.policy)
+            setting = replace(setting, threads=task.threads or setting.threads)
+            for contender in contenders:
+                start = partial(whole, contender, task, policy, setting)
+                m.prepare(contender, task.name, policy, start, task.source)
+        m.time()
+        images_of = {task.name: task.count for task in made}
+        m.fill(images_of)
+        for key in m.lanes:  # what worker processes do is not in this process's processor time
+            if next(c for c in contenders if c.name == key[0]).processes:
+                m.cells[key] = replace(m.cells[key], cores=None)
         verdicts: list[Verdict] = []
         if settings.device == "cpu":  # the targets' device
-            verdicts = judged(lanes, cells, {t.name: t.count for t in made}, settings.threads)
+            verdicts = judged(m, images_of)
             if any(c.name == FUSED for c in contenders):
-                verdicts += endurance.verdicts(root, quick, progress)
+                verdicts += endurance.verdicts(root, settings.quick, progress)
     records = [WorkloadRecord(t.name, t.policy, (), gpuaug.policy(t.policy).views[0].size, t.batch) for t in made]
-    return common.result(
-        "loader", "images/s", settings, before, records, contenders, list(cells.values()), targets=verdicts
-    )  # fmt: skip
+    return m.result("loader", "images/s", records, targets=verdicts)
 
 
 def counts(settings: Run) -> tuple[int, int]:
@@ -120,56 +123,31 @@ def tasks(request: Request, few: Path, many: Path) -> list[Task]:
     ]
 
 
-def prepare(
-    made: Sequence[Task], contenders: Sequence[FilePeer], settings: Run, setting: Setting, progress: Progress
-) -> tuple[dict[tuple[str, str], Lane], dict[tuple[str, str], Cell]]:
-    lanes: dict[tuple[str, str], Lane] = {}
-    cells: dict[tuple[str, str], Cell] = {}
-    for task in made:
-        policy = gpuaug.policy(task.policy)
-        progress(f"{task.name}: first epochs")
-        for contender in contenders:
-            key = contender.name, task.name
-            cells[key] = cell = common.obstacle(contender, task.name, settings, policy)
-            if cell.status == "ok" and not isinstance(task.source, contender.takes):
-                refused = "takes JPEGs only" if contender.takes == (Path,) else "takes no such source"
-                cells[key] = replace(cell, status="unsupported", reason=refused)
-            elif cell.status == "ok" and contender.load:
-                with common.filled(cells, key):
-                    start = time.perf_counter()
-                    given = replace(setting, threads=task.threads or setting.threads)
-                    call = whole(contender.load(task.source, policy, task.batch, given), task.count)
-                    call()
-                    cells[key] = replace(cell, first_call_s=time.perf_counter() - start)
-                    lanes[key] = Lane(call, setting.device)
-    return lanes, cells
-
-
-def whole(epoch: Epoch, count: int) -> Callable[[], object]:
-    """An epoch, which must give so many images. Raises ValueError where it gives another number."""
+def whole(contender: Contender, task: Task, policy: Policy, setting: Setting) -> Call:
+    """A call that makes one epoch. It raises ValueError if the loader gives another number of images than it should."""
+    assert contender.load is not None
+    epoch = contender.load(task.source, policy, task.batch, setting)
 
     def call() -> None:
         found = sum(len(views[0]) for views in epoch())
-        if found != count:
-            raise ValueError(f"gave {found} images, expected {count}")
+        if found != task.count:
+            raise ValueError(f"gave {found} images, expected {task.count}")
 
     return call
 
 
-def judged(
-    lanes: dict[tuple[str, str], Lane], cells: dict[tuple[str, str], Cell], counts: dict[str, int], threads: int
-) -> list[Verdict]:
-    """Ratios are for two threads; the arrays have one."""
+def judged(m: Measurement, images_of: Mapping[str, int]) -> list[Verdict]:
+    """Verdicts on ratios, if there are two threads, and on the speed with arrays, which one thread reads."""
 
     def seconds_an_image(peer: str, task: str) -> list[float] | None:
-        lane = lanes.get((peer, task))
-        return None if lane is None or lane.error else [s / counts[task] for s in lane.seconds]
+        lane = m.lanes.get((peer, task))
+        return None if lane is None or lane.error else [s / images_of[task] for s in lane.seconds]
 
     found = []
-    for task, peer, where, least in RATIOS if threads == 2 else ():
+    for task, peer, where, least in RATIOS if m.request.settings.threads == 2 else ():
         ours, theirs = seconds_an_image(FUSED, task), seconds_an_image(peer, where)
         text = f"{task}: {FUSED} / {peer}" + (f" on {where}" if where != task else "")
         found.append(targets.judged(text, ratio(theirs, ours) if ours and theirs else None, least=least))
-    cell = cells.get((FUSED, ARRAYS))
-    a_core: Spread | None = quartiles(cell.values) if cell and cell.values else None
+    cell = m.cells.get((FUSED, ARRAYS))
+    a_core = quartiles(cell.values) if cell and cell.values else None
     return [*found, targets.judged(f"{ARRAYS}: {FUSED}, images/s a core", a_core, least=ARRAYS_LEAST)]

@@ -1,13 +1,15 @@
-"""The suite `scaling`: milliseconds a call against batch, image size, threads (on the CPU) and views, one varied at a time.
+"""The suite `scaling`: ms a call against batch, image size, threads (on the CPU) and views, varied one at a time.
 
-The exponent of each is the slope of a least-squares line through the logarithms, round by round; its interval is the 95 %
-interval of the rounds' slopes. It says how sure the slope is, not whether the points lie on a line: see the curves.
+The exponent of each is the slope of a least-squares line through the logarithms, fitted in every round; its interval is the
+95 % interval of the rounds' slopes. It says how certain the slope is, not whether the points lie on a line: the curves show
+that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,16 +17,14 @@ import torch
 from gpuaug import Policy, View
 
 from .. import peers
-from ..measure import machine
-from ..measure.cores import cores
-from ..measure.result import FUSED, Cell, Fit, Result, Run, WorkloadRecord, is_ours
+from ..measure import cores
+from ..measure.result import FUSED, Cell, Fit, Key, Result, Run, WorkloadRecord, is_ours
 from ..measure.stats import interval, quartiles
-from ..measure.timing import Lane, rounds
 from ..peers.contender import Contender, MakeViews, Setting
 from ..workloads import Workload, one_view, photographs
 from . import common
 from .augment import QUICK
-from .common import Progress, Request
+from .common import Measurement, Progress, Request
 
 BATCHES = {False: (1, 4, 16, 64, 256, 1024), True: (1, 4, 16)}
 SIDES = {False: (32, 64, 128, 256, 512), True: (64, 256)}
@@ -33,7 +33,7 @@ VIEWS = {False: (1, 2, 4), True: (1, 2)}
 
 @dataclass(frozen=True)
 class Point:
-    """One thing varied to x, from a batch of 64 photographs of 256x256, the run's threads, one view."""
+    """One quantity set to x; the others stay at a batch of 64 photographs of 256x256, the run's threads, one view."""
 
     axis: str
     x: int
@@ -61,35 +61,27 @@ def points(policy: str, batch: int, settings: Run) -> Iterator[Point]:
 
 
 def measure(request: Request, progress: Progress) -> Result:
-    before, settings = machine.load(), request.settings
+    settings = request.settings
     if len(request.policies) > 1:
         raise ValueError(f"--policy: scaling takes one, got {', '.join(request.policies)}")
     contenders = common.chosen(peers.ALL, request.contenders or (FUSED,))
     batch = request.batch or (64 // QUICK if settings.quick else 64)
     made = list(points((request.policies or ("simclr",))[0], batch, settings))
-    lanes: dict[tuple[str, str], Lane] = {}
-    cells: dict[tuple[str, str], Cell] = {}
+    m = Measurement(request, contenders, progress)
     with common.threads(settings.threads):
         for point in made:
             progress(f"{point.name}: first calls")
-            photos = photographs(point.workload)
-            for contender in contenders:
-                key = contender.name, point.name
-                cells[key] = common.obstacle(contender, point.name, settings, one_view(point.workload.policy))
-                if cells[key].status == "ok":
-                    with common.filled(cells, key):
-                        make = maker(contender, point, photos, common.setting(settings))
-                        make()
-                        lanes[key] = Lane(make, settings.device)
-        rounds(list(lanes.values()), settings.repeats, settings.seconds, progress, request.late)
+            policy, photos = one_view(point.workload.policy), photographs(point.workload)
+            for c in contenders:
+                m.prepare(c, point.name, policy, partial(maker, c, point, photos, common.setting(settings)))
+        m.time()
     threads_of, ones = {p.name: p.threads for p in made}, {c.name: c.threads for c in contenders}
-    for key, lane in lanes.items():
-        alone = settings.device == "cpu" and threads_of[key[1]] == 1 and ones[key[0]] == 1
-        cells[key] = milliseconds(common.timed(cells[key], lane, 1.0, one_thread=alone))
+    one_thread = settings.device == "cpu"
+    m.fill({p.name: 1 for p in made}, lambda key: one_thread and threads_of[key[1]] == ones[key[0]] == 1, ratios=False)
+    m.cells = {key: milliseconds(cell) for key, cell in m.cells.items()}
     axes = list(dict.fromkeys(p.axis for p in made))
-    fits = [fit for c in contenders for axis in axes for fit in fitted(c.name, axis, made, cells)]
-    records, filled = [record(p) for p in made], list(cells.values())
-    return common.result("scaling", "ms", settings, before, records, contenders, filled, better="lower", fits=fits)
+    fits = [fit for c in contenders for axis in axes for fit in fitted(c.name, axis, made, m.cells)]
+    return m.result("scaling", "ms", [record(p) for p in made], better="lower", fits=fits)
 
 
 def record(p: Point) -> WorkloadRecord:
@@ -105,7 +97,7 @@ def milliseconds(cell: Cell) -> Cell:
 
 
 def maker(contender: Contender, point: Point, photos: Sequence[np.ndarray], setting: Setting) -> MakeViews:
-    """gpuaug makes all views of a policy in one call; the others are called once a view."""
+    """A call for all views: gpuaug makes them in one, the other contenders are called once for each view."""
     view = one_view(point.workload.policy).views[0]
     ours = is_ours(contender.name)
     policy = Policy(View(view.size, *view.ops, repeat=point.views if ours else 1))
@@ -120,7 +112,7 @@ def maker(contender: Contender, point: Point, photos: Sequence[np.ndarray], sett
     return call
 
 
-def fitted(contender: str, axis: str, made: Sequence[Point], cells: dict[tuple[str, str], Cell]) -> Iterator[Fit]:
+def fitted(contender: str, axis: str, made: Sequence[Point], cells: dict[Key, Cell]) -> Iterator[Fit]:
     """Nothing where fewer than two points were measured."""
     found = [(p.x, cells[contender, p.name].values) for p in made if p.axis == axis and cells[contender, p.name].values]
     if len(found) > 1:
@@ -128,7 +120,7 @@ def fitted(contender: str, axis: str, made: Sequence[Point], cells: dict[tuple[s
 
 
 def slopes(x: np.ndarray, times: np.ndarray) -> list[float]:
-    """x: (points,), times: (points, rounds). Returns the least-squares slope of log time on log x, a round each."""
+    """The least-squares slope of log time on log x in each round. x: (points,), times: (points, rounds)."""
     u = np.log(x) - np.log(x).mean()
     found: list[float] = (u @ np.log(times) / (u @ u)).tolist()
     return found

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ..measure.result import FUSED, REPLAYED, Verdict
+from ..measure.result import FUSED, REPLAYED, Key, Verdict
 from ..measure.stats import Spread
 
-Key = tuple[str, str]
-"""(contender, workload)."""
+Compare = Callable[[Key, Key], Spread | None]
+"""Returns views/s of one cell over another's; None if one is missing."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """views/s of the cell `of` over those of the cell `to`: at least `least`, or at most `most`."""
+    """The views/s of the cell `of` divided by those of the cell `to`: at least `least`, or at most `most`."""
 
     text: str
     of: Key
@@ -27,19 +27,17 @@ def against(peer: str, workload: str, least: float) -> Target:
     return Target(f"{workload}: {FUSED} / {peer}", (FUSED, workload), (peer, workload), least)
 
 
+LEAST: dict[str, dict[str, float]] = {
+    "strong-256": {"torchvision": 50, "albumentationsx": 10, "dali": 30, "kornia": 100},
+    "cheap-256": {"torchvision": 8, "albumentationsx": 5, "dali": 10, "kornia": 30},
+    "strong-500": {"torchvision": 35},
+    "cheap-500": {"albumentationsx": 2.5},
+    "cifar": {"torchvision": 80, "kornia": 20},
+}
+"""Workload -> peer -> least ratio of gpuaug-fused's views/s to the peer's."""
+
 TARGETS = (
-    against("torchvision", "strong-256", 50),
-    against("albumentationsx", "strong-256", 10),
-    against("dali", "strong-256", 30),
-    against("kornia", "strong-256", 100),
-    against("torchvision", "cheap-256", 8),
-    against("albumentationsx", "cheap-256", 5),
-    against("dali", "cheap-256", 10),
-    against("kornia", "cheap-256", 30),
-    against("torchvision", "strong-500", 35),
-    against("albumentationsx", "cheap-500", 2.5),
-    against("torchvision", "cifar", 80),
-    against("kornia", "cifar", 20),
+    *(against(peer, workload, least) for workload, peers in LEAST.items() for peer, least in peers.items()),
     Target(f"{FUSED}: time of strong-256 / cheap-256", (FUSED, "cheap-256"), (FUSED, "strong-256"), most=2),
     Target("strong-256: two threads / one", (f"{FUSED}-2x", "strong-256"), (FUSED, "strong-256"), least=1.7),
 )
@@ -58,10 +56,9 @@ DATA_WAIT = "data wait of the worst network, a share of the step"
 SAME_VIEWS = "same draws, same views: tests of tests/parity that failed"
 
 
-def judge_cuda(compare: Callable[[Key, Key], Spread | None], share: Callable[[Key], Spread | None]) -> tuple[Verdict, ...]:
-    """The promises for CUDA. share: of copy bandwidth, of a cell; None where it is missing."""
-    ratios = [judged(t.text, compare(t.of, t.to), t.least, t.most) for t in (PRICE, KORNIA)]
-    return (*ratios, *(judged(text, share(key), least) for key, (text, least) in SHARES.items()))
+def judge_cuda(compare: Compare, share: Callable[[Key], Spread | None]) -> tuple[Verdict, ...]:
+    """The promises for CUDA. share: a cell's share of copy bandwidth; None if it is missing."""
+    return (*judge(compare, (PRICE, KORNIA)), *(judged(text, share(key), least) for key, (text, least) in SHARES.items()))
 
 
 def data_wait(worst: float | None) -> Verdict:
@@ -69,22 +66,21 @@ def data_wait(worst: float | None) -> Verdict:
 
 
 def unmeasured() -> tuple[Verdict, ...]:
-    """The suites' promises for CUDA, without a figure."""
+    """The suites' promises for CUDA, not measured."""
     return (*judge_cuda(lambda of, to: None, lambda key: None), data_wait(None))
 
 
 def same_views(passed: int, failed: int) -> Verdict:
-    """Not measured where no test came to its end."""
+    """The promise of the tests; not measured if no test came to its end."""
     return judged(SAME_VIEWS, Spread(failed, failed, failed) if passed + failed else None, most=0)
 
 
-def judge(compare: Callable[[Key, Key], Spread | None]) -> tuple[Verdict, ...]:
-    """compare: views/s of one cell over another's, None where one is missing."""
-    return tuple(judged(t.text, compare(t.of, t.to), t.least, t.most) for t in TARGETS)
+def judge(compare: Compare, targets: Sequence[Target] = TARGETS) -> tuple[Verdict, ...]:
+    return tuple(judged(t.text, compare(t.of, t.to), t.least, t.most) for t in targets)
 
 
 def judged(text: str, measured: Spread | None, least: float | None = None, most: float | None = None) -> Verdict:
-    """The verdict on a median; none where nothing was measured."""
+    """The verdict on a median; None if nothing was measured."""
     met = None
     if measured is not None:
         met = (least is None or measured.median >= least) and (most is None or measured.median <= most)

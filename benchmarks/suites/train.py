@@ -1,8 +1,8 @@
 """The suite `train`: a SimCLR step, and how long it waits for its data.
 
-Each contender is a loader that feeds the step; `replayed` uses one batch again and again, which is the upper bound. A repeat
-begins an epoch, makes two steps unmeasured, so that whatever was prefetched while nobody was waiting is used up, and times the
-next ones. On CUDA the host runs ahead within a repeat, as it does in training.
+Each contender is a loader that feeds the step; `replayed` repeats one batch, which is the upper bound. A repeat begins an
+epoch, makes two steps that are not measured, which use up whatever was prefetched before anybody waited, and times the next
+ones. On CUDA the host runs ahead within a repeat, as it does in training.
 """
 
 from __future__ import annotations
@@ -27,13 +27,12 @@ from ssl_train.optim import OPTIMIZERS, groups
 
 from .. import peers
 from ..images import Source, folder, images, repeated, small_arrays
-from ..measure import machine
-from ..measure.result import FUSED, Cell, Result, Run, WorkloadRecord
+from ..measure.result import FUSED, Cell, Key, Result, Run, WorkloadRecord
 from ..measure.stats import quartiles
 from ..measure.timing import LEAST_ROUNDS, synchronize
-from ..peers.contender import BOTH, Epoch, FilePeer, Setting, anything
+from ..peers.contender import BOTH, Contender, Epoch, Setting, anything
 from . import common
-from .common import Progress, Request
+from .common import Measurement, Progress, Request
 from .targets import data_wait
 
 WARM = 2
@@ -42,7 +41,7 @@ WARM = 2
 TEMPERATURE = 0.1
 
 PICTURES = 512
-"""Different ones at most, where the suite makes them."""
+"""Different pictures that the suite makes, at most."""
 
 Views = Sequence[torch.Tensor]
 Step = Callable[[Views], None]
@@ -50,7 +49,7 @@ Step = Callable[[Views], None]
 
 @dataclass(frozen=True)
 class Case:
-    """A network of ssl_train, and its views' side in pixels; up to 32 it is fed from arrays in memory. batch: images a step."""
+    """A network of ssl_train. size: side of its views in pixels; up to 32, arrays in memory feed it. batch: images a step."""
 
     network: str
     size: int
@@ -67,7 +66,7 @@ CPU, QUICK, CUDA = (
 
 @dataclass
 class Row:
-    """seconds, waited: of a step, and of its wait for data, each repeat's."""
+    """A loader and its step. seconds, waited: of a step, and of its wait for data, one number a repeat."""
 
     epoch: Epoch
     step: Step
@@ -75,7 +74,7 @@ class Row:
     waited: list[float] = field(default_factory=list)
 
 
-REPLAYED = FilePeer(
+REPLAYED = Contender(
     name="replayed",
     distributions=("gpuaug",),
     regime="one batch of gpuaug's again and again",
@@ -88,7 +87,7 @@ REPLAYED = FilePeer(
 
 
 def cases(request: Request) -> list[Case]:
-    """Raises ValueError for a policy that SimCLR's step does not take."""
+    """The networks to train. Raises ValueError for a policy that SimCLR's step does not take."""
     s = request.settings
     found = [replace(c, batch=request.batch or c.batch) for c in (QUICK if s.quick else CUDA if s.device == "cuda" else CPU)]
     if request.policies:
@@ -102,62 +101,49 @@ def cases(request: Request) -> list[Case]:
 
 
 def measure(request: Request, progress: Progress) -> Result:
-    before, s = machine.load(), request.settings
+    s = request.settings
     contenders = common.chosen([*(c for c in peers.FILES if c.load and c.name != "dali-decode"), REPLAYED], request.contenders)
     made, steps = cases(request), 2 if s.quick else 10 if s.device == "cuda" else 4
-    cells: dict[tuple[str, str], Cell] = {}
+    m = Measurement(request, contenders, progress)
     count = max(case.batch for case in made) * (WARM + steps + 2)
     with common.threads(s.threads), folder(request.data, min(count, PICTURES)) as root, TemporaryDirectory() as scratch:
         if request.data and len(images(root)) < count:
             raise ValueError(f"--data {root}: {len(images(root))} images, train needs {count} for its steps")
         setting = common.setting(s, Path(scratch))
         if s.device == "cpu":
-            setting = replace(setting, dtype=torch.float32)  # --dtype is that of the step
+            setting = replace(setting, dtype=torch.float32)  # there --dtype is the type of the step, not of the views
         with repeated(root, count) as many:
             for case in made:
                 source = small_arrays(count, s.seed) if case.size <= 32 and s.device == "cuda" else many
-                trained(case, source, contenders, steps, request, setting, cells, progress)
-    waits = [c.more["data_wait"] for c in cells.values() if c.contender == FUSED and c.figure]
+                trained(case, source, steps, setting, m)
+    waits = [c.more["data_wait"] for c in m.cells.values() if c.contender == FUSED and c.figure]
     targets = [data_wait(max(waits, default=None))] if s.device == "cuda" else []
     records = [WorkloadRecord(c.network, c.policy, (), (c.size, c.size), c.batch) for c in made]
-    return common.result("train", "images/s", s, before, records, contenders, list(cells.values()), targets=targets)
+    return m.result("train", "images/s", records, targets=targets)
 
 
-def trained(
-    case: Case,
-    source: Source,
-    contenders: Sequence[FilePeer],
-    steps: int,
-    request: Request,
-    setting: Setting,
-    cells: dict[tuple[str, str], Cell],
-    progress: Progress,
-) -> None:
+def trained(case: Case, source: Source, steps: int, setting: Setting, m: Measurement) -> None:
     """Fill in the cells of a network."""
-    s, policy = request.settings, gpuaug.policy(case.policy, size=case.size)
-    progress(f"{case.network}: first steps")
-    rows: dict[tuple[str, str], Row] = {}
-    for contender in contenders:
+    s, policy = m.request.settings, gpuaug.policy(case.policy, size=case.size)
+    m.progress(f"{case.network}: first steps")
+    rows: dict[Key, Row] = {}
+    for contender in m.contenders:
         key = contender.name, case.network
-        cells[key] = cell = common.obstacle(contender, case.network, s, policy)
-        if cell.status == "ok" and not isinstance(source, contender.takes):
-            cells[key] = replace(cell, status="unsupported", reason="takes JPEGs only")
-        elif cell.status == "ok" and contender.load:
-            with common.filled(cells, key):
-                epoch = contender.load(source, policy, case.batch, setting)
-                rows[key] = Row(epoch, stepper(case, s))
+        if m.ready(contender, case.network, policy, source) and contender.load:
+            with m.caught(key):
+                rows[key] = Row(contender.load(source, policy, case.batch, setting), stepper(case, s))
     for k in range(s.repeats):
-        if k >= LEAST_ROUNDS and request.late():
+        if k >= LEAST_ROUNDS and m.request.late():
             break
-        progress(f"{case.network}: round {k + 1} of {s.repeats}")
-        for key, row in list(rows.items()):
-            with common.filled(cells, key):
-                window(row, steps, s.device)
-            if cells[key].status == "error":
-                del rows[key]
+        m.progress(f"{case.network}: round {k + 1} of {s.repeats}")
+        for key, row in rows.items():
+            if m.cells[key].status == "ok":
+                with m.caught(key):
+                    window(row, steps, s.device)
     alone = rows.get((REPLAYED.name, case.network))
     for key, row in rows.items():
-        cells[key] = finished(cells[key], row, case.batch, alone)
+        if m.cells[key].status == "ok":
+            m.cells[key] = finished(m.cells[key], row, case.batch, alone)
 
 
 def stepper(case: Case, settings: Run) -> Step:
@@ -210,7 +196,7 @@ def window(row: Row, steps: int, device: str) -> None:
 
 
 def finished(cell: Cell, row: Row, batch: int, alone: Row | None) -> Cell:
-    """alone: of the replayed batch."""
+    """The cell with its figures. alone: the row of the replayed batch."""
     values = tuple(batch / s for s in row.seconds)
     more = {"data_wait": sum(row.waited) / sum(row.seconds), "step_ms": 1000 * median(row.seconds)}
     if alone is not None and alone is not row:

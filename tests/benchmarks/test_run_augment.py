@@ -14,6 +14,7 @@ from benchmarks.report.figures import judged
 from benchmarks.report.table import render
 from benchmarks.report.text import WIDTH
 from benchmarks.suites import augment
+from benchmarks.suites.common import Request
 from benchmarks.suites.targets import TARGETS, judge
 from benchmarks.workloads import DEFAULT
 
@@ -60,7 +61,7 @@ def test_what_is_on_request_takes_the_core_workloads_alone(contenders):
     workloads = [replace(w, batch=1) for w in DEFAULT if w.name in ("cifar", "mae")]
     settings = Run("cpu", 1, "float32", 1, 0, True, 0.0)
     for core, expected in ((["cifar"], {"cifar"}), ([], {"cifar", "mae"})):
-        found = augment.run(workloads, [asked], settings, silent, core)
+        found = augment.run(workloads, [asked], Request(settings), silent, core)
         assert {cell.workload for cell in found.cells} == expected
 
 
@@ -152,6 +153,28 @@ def test_a_fast_lane_is_called_more_often():
     lane = Lane(lambda: None)
     rounds([lane], repeats=1, seconds=1e-3, progress=silent)
     assert lane.calls > 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "augmentation"], "augmentation"),
+        (["run", "augment", "--repeat", "10"], "--repeats"),
+        (["compare", "old.json"], "NEW.json"),
+        (["report", "r.json", "--out"], "--out"),
+    ],
+)
+def test_a_wrong_command_line_has_status_2_and_names_what_is_wrong(arguments, message, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("arguments", "message"), [(["run"], "one SUITE or more"), (["report"], "one FILE.json or more")])
+def test_what_a_command_needs_is_named(arguments, message, capsys):
+    assert main(arguments) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_targets_are_judged_by_the_median():

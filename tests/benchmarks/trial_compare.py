@@ -1,16 +1,15 @@
-"""Does `compare` tell a planted slow-down from noise on this machine? By hand, since it is a matter of luck as well:
+"""Does `compare` tell a planted slow-down from noise on this machine? Run it by hand, since the answer also depends on luck:
 
     PYTHONPATH=. python tests/benchmarks/trial_compare.py [PAIRS] [--contender NAME...] [--json FOLDER] [--judge]
 
 Each of the PAIRS (5) is three runs of `augment --quick`, each in a process of its own: `old`, `same` and `slow`. In `slow`
-every call of gpuaug-fused is followed by a busy loop of a fifth of its processor time, on every workload, or on that of
---policy alone. `compare` must stay silent on old and same, and find a loss in old and slow. At the end every run is compared
-with every other one, both ways. --judge measures nothing, and compares again what lies in FOLDER.
+every call of gpuaug-fused is followed by a busy loop of a fifth of its processor time, on every workload or on that of --policy
+only. `compare` must report no loss between old and same, and find one between old and slow. At the end every run is compared
+with every other one, both ways. --judge measures nothing, and compares the results in FOLDER again.
 """
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,6 +18,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import torch
+import tyro
 
 from benchmarks import peers
 from benchmarks.__main__ import SECONDS
@@ -66,35 +66,45 @@ def measured(names: Sequence[str], policies: Sequence[str] = ()) -> Result:
 
 def run_here(names: Sequence[str], policies: Sequence[str]) -> Result:
     run = Run("cpu", 1, "float32", REPEATS, 0, True, SECONDS[True])
-    workloads = augment.wanted(Request(run))
+    request = Request(run)
     contenders = [planted(c, policies) for c in chosen(peers.ALL, names) if c.threads == 1]
-    return augment.run(workloads, contenders, run, lambda text: None)
+    return augment.run(augment.wanted(request), contenders, request, lambda text: None)
 
 
 def losses(old: Result, new: Result) -> list[str]:
     return [f"{row.contender} on {row.workload} {row.ratio:.2f}x" for row in compare(old, new).losses]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Try `compare` on planted slow-downs.")
-    parser.add_argument("pairs", type=int, nargs="?", default=5)
-    parser.add_argument("--contender", nargs="+", default=[], metavar="NAME", help="only these, gpuaug-fused among them")
-    parser.add_argument("--policy", help="plant on this one's workloads alone")
-    parser.add_argument("--json", type=Path, metavar="FOLDER", help="keep the results here")
-    parser.add_argument("--judge", action="store_true", help="compare the results in FOLDER")
-    options = parser.parse_args()
-    if options.judge and not options.json:
-        parser.error("--judge: name the folder with --json")
-    at = [options.policy] if options.policy else sorted({w.policy for w in CORE})
+def main(
+    pairs: tyro.conf.Positional[int] = 5,
+    /,
+    *,
+    contender: tuple[str, ...] = (),
+    policy: str | None = None,
+    json: Path | None = None,
+    judge: bool = False,
+) -> None:
+    """Try `compare` on planted slow-downs.
+
+    Args:
+        pairs: Triples of runs.
+        contender: Run these contenders only, gpuaug-fused among them.
+        policy: Slow down the workloads of this policy only.
+        json: Keep the results in this folder.
+        judge: Measure nothing, and compare the results in the folder.
+    """
+    if judge and not json:
+        raise SystemExit("--judge: name the folder with --json")
+    at = [policy] if policy else sorted({w.policy for w in CORE})
     silent = found = 0
     unchanged: list[Result] = []
     changed: list[Result] = []
-    for k in range(options.pairs):
+    for k in range(pairs):
         runs = []
         for name, policies in (("old", ()), ("same", ()), ("slow", at)):
-            file = options.json and options.json / f"{k + 1}-{name}.json"
-            runs.append(result.load(file)[0] if options.judge else measured(options.contender, policies))
-            if file and not options.judge:
+            file = json and json / f"{k + 1}-{name}.json"
+            runs.append(result.load(file)[0] if judge else measured(contender, policies))
+            if file and not judge:
                 result.save(runs[-1:], file)
         old, same, slow = runs
         unchanged += [old, same]
@@ -104,7 +114,7 @@ def main() -> None:
         load = " ".join(f"{one.machine.load[1]:.1f}" for one in (old, same, slow))
         print(f"pair {k + 1}, load {load}\n  same code: {'; '.join(heard) or 'silent'}")
         print(f"  planted: {'; '.join(seen) or 'silent'}", flush=True)
-    print(f"silent on the same code {silent} of {options.pairs}; found the planted slow-down {found} of {options.pairs}")
+    print(f"silent on the same code {silent} of {pairs}; found the planted slow-down {found} of {pairs}")
     alike = [losses(a, b) for a, b in permutations(unchanged, 2)]
     slower = [losses(a, b) for a in unchanged for b in changed]
     print(f"each with each: a loss in {sum(map(bool, alike))} of {len(alike)} comparisons of the same code,", end=" ")
@@ -112,4 +122,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main, config=(tyro.conf.FlagCreatePairsOff,))

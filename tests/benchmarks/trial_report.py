@@ -8,11 +8,13 @@ FOLDER gets the page and two pictures of it, light.png and dark.png, to be looke
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Annotated
+
+import tyro
 
 from benchmarks.__main__ import main as benchmarks
 
@@ -52,22 +54,30 @@ def said(browser: str, page: Path, scheme: str, height: int) -> list[str]:
     return [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description="The report of results in a browser, light and dark.")
-    parser.add_argument("files", nargs="+", metavar="FILE.json")
-    parser.add_argument("-o", "--out", type=Path, required=True, metavar="FOLDER")
-    parser.add_argument("--height", type=int, default=3600, help="of the pictures, in pixels (default: %(default)s)")
-    options = parser.parse_args()
+def main(
+    files: tyro.conf.Positional[tuple[Path, ...]],
+    /,
+    *,
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
+    height: int = 3600,
+) -> int:
+    """Take pictures of the report of results in a browser, light and dark.
+
+    Args:
+        files: Result files.
+        out: Folder of the page and the pictures.
+        height: Height of the pictures, in pixels.
+    """
     browser = next(filter(None, map(shutil.which, NAMES)), None)
     if browser is None:
-        parser.error(f"none of {', '.join(NAMES)} is installed; apt-get install chromium")
-    page = options.out.resolve() / "report.html"
-    if status := benchmarks(["report", *options.files, "-o", str(page)]):
+        raise SystemExit(f"none of {', '.join(NAMES)} is installed; apt-get install chromium")
+    page = out.resolve() / "report.html"
+    if status := benchmarks(["report", *map(str, files), "-o", str(page)]):
         return status
-    lines = [line for scheme in SCHEMES for line in said(browser, page, scheme, options.height)]
+    lines = [line for scheme in SCHEMES for line in said(browser, page, scheme, height)]
     print("\n".join(lines) or "the console is empty")
     return int(bool(lines))
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(tyro.cli(main))
