@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from skimage import data as photographs
@@ -131,6 +131,7 @@ def test_most_headers_need_no_pillow():
 
 @settings(max_examples=300, deadline=None)
 @given(at=st.integers(2, JPEG.index(b"\xff\xda") + 12), value=st.integers(0, 255))
+@example(at=JPEG.index(b"\xff\xda") + 2, value=40)  # the segment would end behind the file
 def test_a_size_is_pillows_whatever_a_header_says(at, value):
     changed = JPEG[:at] + bytes([value]) + JPEG[at + 1 :]
     assert header_size(changed) in (None, pillow_size(changed))

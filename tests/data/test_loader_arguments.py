@@ -87,7 +87,7 @@ def test_the_source_by_torchs_name(plain):
 
 def test_torchs_positions_are_met_with_ours():
     with pytest.raises(
-        TypeError, match=r"policy must be .*, got 4; it is the second argument here, .*batch_size= and shuffle= by name"
+        TypeError, match=r"policy must be .*, got 4; it is the second argument .*batch_size= and shuffle= by name"
     ):
         gpuaug.DataLoader(Numbered(), 4, True)
 

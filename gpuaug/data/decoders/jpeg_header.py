@@ -63,7 +63,7 @@ def header_size(data: bytes) -> tuple[int, int] | None:
     while at + 10 <= len(data) and data[at] == 0xFF:
         marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
         if marker == SCAN:
-            return size
+            return size if at + 2 + length <= len(data) else None  # Pillow reads the whole segment
         if marker in FRAMES and size is None:
             height, width = (int.from_bytes(data[k : k + 2], "big") for k in (at + 5, at + 7))
             colours = data[at + 9]
