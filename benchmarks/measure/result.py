@@ -163,6 +163,10 @@ class Result(Record):
     def cell(self, contender: str, workload: str) -> Cell | None:
         return next((c for c in self.cells if (c.contender, c.workload) == (contender, workload)), None)
 
+    def figure(self, contender: str, workload: str) -> Spread | None:
+        """The figure of a cell, if it was measured."""
+        return cell.figure if (cell := self.cell(contender, workload)) else None
+
 
 @dataclass(frozen=True)
 class Step(Record):

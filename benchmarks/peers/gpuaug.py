@@ -107,12 +107,10 @@ CONTENDERS = (
 
 
 def packed(folder: Path, setting: Setting) -> Path:
-    """Pack the folder's images as RAW x RAW raw pixels, by the command `gpuaug pack`."""
+    """Pack the folder's images as RAW x RAW raw pixels, as the command `gpuaug pack` does."""
     out = mkdtemp(dir=setting.scratch)
-    options = ["--format", "raw", "--size", str(RAW), "--workers", str(setting.threads)]
     with redirect_stdout(StringIO()):
-        if cli.main(["pack", str(folder), out, *options]):
-            raise ValueError(f"gpuaug pack could not pack {folder}")
+        cli.run_pack(str(folder), out, format="raw", size=RAW, workers=setting.threads)
     return Path(out)
 
 

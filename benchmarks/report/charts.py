@@ -127,8 +127,7 @@ def horizontal(result: Result, value: Value, label: str, text: str, note: str, s
     for panel, workload in zip(axes, workloads, strict=True):
         for y, name in enumerate(names):
             cell = result.cell(name, workload.name)
-            found = value(cell) if cell and cell.figure else None
-            if not (cell and cell.figure) or found is None:
+            if cell is None or cell.figure is None or (found := value(cell)) is None:
                 continue
             panel.barh(y, found, color=OURS if is_ours(name) else PEER, height=0.7)
             scale = 0.0 if share else found / cell.figure.median
@@ -198,10 +197,9 @@ def slopes(result: Result) -> Figure:
     figure, axes = panels(result, 12, len(found))
     for panel, (strong, cheap) in zip(axes, found, strict=True):
         for name, style in styles(result).items():
-            ends = [result.cell(name, w) for w in (cheap, strong)]
-            if not all(cell and cell.figure for cell in ends):
+            y = [speed.median for w in (cheap, strong) if (speed := result.figure(name, w))]
+            if len(y) < 2:
                 continue
-            y = [cell.figure.median for cell in ends if cell and cell.figure]
             panel.plot([0, 1], y, marker="o", label=name, **style)
             panel.annotate(f"{brief(y[0] / y[1])}x", (1, y[1]), xytext=(6, 0), textcoords="offset points", va="center")
         panel.set_xticks([0, 1], [cheap, strong])
@@ -242,9 +240,8 @@ def curves(result: Result) -> Figure:
 
 def line(result: Result, contender: str, axis: str) -> Iterator[tuple[float, float]]:
     for w in result.workloads:
-        cell = result.cell(contender, w.name)
-        if w.axis == axis and w.x is not None and cell is not None and cell.figure is not None:
-            yield w.x, cell.figure.median
+        if w.axis == axis and w.x is not None and (figure := result.figure(contender, w.name)):
+            yield w.x, figure.median
 
 
 def waits(result: Result) -> Figure:

@@ -78,7 +78,7 @@ def tables(result: Result) -> Iterator[str]:
         yield f"{shares}\n{wrapped(f'a perfect pass: {passes}')}"
     rates = {w.name: w.decode for w in result.workloads if w.decode}
     title = "time of a view / of decoding its image from JPEG with Pillow"
-    yield grid(title, contenders, list(rates), lambda c, w: in_decodes(result.cell(c, w), rates[w]))
+    yield grid(title, contenders, list(rates), lambda c, w: brief(rates[w] / f.median) if (f := result.figure(c, w)) else "")
     pairs = {strong.partition("-")[2]: (strong, cheap) for strong, cheap in priced(result)}
     title = "strong / cheap: time of a view"
     yield grid(title, contenders, list(pairs), lambda c, side: price(*(result.cell(c, w) for w in pairs[side])))
@@ -107,11 +107,6 @@ def ratio(cell: Cell) -> str:
 
 def slope(exponent: Spread | None) -> str:
     return f"{exponent.median:.2f} ±{(exponent.high - exponent.low) / 2:.2f}" if exponent else ""
-
-
-def in_decodes(cell: Cell | None, rate: float) -> str:
-    """What a view costs in units of decoding its image, which a loader pays anyway. rate: images decoded a second."""
-    return brief(rate / cell.figure.median) if cell and cell.figure else ""
 
 
 def price(strong: Cell | None, cheap: Cell | None) -> str:
