@@ -152,7 +152,7 @@ def tables(batch: Any, ops: Sequence[Op], draws: Sequence[OpDraws]) -> Tables:
             code, values = lowered(o, d, count, size)
             if wide and isinstance(o, op.ColorJitter):
                 code = with_hue_of_any(code)
-            wide = wide or not IS_BOUNDED[code].all()
+            wide = wide or not all(IS_BOUNDED[c] for c in codes_of(o))
             codes.append(np.where(apply[:, None], code, np.uint8(NOTHING)))
             arguments.append(values)
     return Tables(
@@ -205,7 +205,9 @@ def lowered(o: Op, d: OpDraws, count: int, size: Size) -> tuple[Array, Array]:
     if not isinstance(o, op.ColorJitter):
         return codes, arguments
     order = ORDERS[d["order"]]
-    return codes[order], np.take_along_axis(arguments, order[:, :, None], axis=1)
+    factors = arguments[:, :, 0]  # the one argument of each part
+    arguments[:, :, 0] = np.take_along_axis(factors, order, axis=1)
+    return codes[order], arguments
 
 
 def codes_of(o: Op) -> tuple[int, ...]:
