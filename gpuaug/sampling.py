@@ -8,8 +8,9 @@ computed again, anywhere and in any order.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -25,17 +26,63 @@ MAX_INDEX = 2**48
 """Sample indices are below this, since the counter holds 48 bits of them."""
 
 
-def uniforms(seed: int, epoch: int, index: npt.NDArray[np.int64], views: int, count: int) -> npt.NDArray[np.float64]:
-    """Independent uniform numbers in [0, 1), each a 32-bit word times 2^-32: shape (views, len(index), count)."""
+def uniforms(seed: int, epoch: int, index: npt.NDArray[np.int64], view: int, count: int) -> npt.NDArray[np.float64]:
+    """Independent uniform numbers in [0, 1), each a 32-bit word times 2^-32: shape (len(index), count)."""
     blocks = -(-count // 4)
-    counter = np.zeros((4, views, len(index), blocks), dtype=np.uint64)
+    counter = np.zeros((4, len(index), blocks), dtype=np.uint64)
     counter[0] = np.arange(blocks)
-    counter[1] = np.arange(views)[:, None, None] + ((index >> 32) << 16)[None, :, None]
-    counter[2] = (index & 0xFFFFFFFF)[None, :, None]
+    counter[1] = view + ((index >> 32) << 16)[:, None]
+    counter[2] = (index & 0xFFFFFFFF)[:, None]
     counter[3] = epoch
     bits = philox4x32(counter, (seed & 0xFFFFFFFF, seed >> 32))
-    words = np.moveaxis(bits, 0, -1).reshape(views, len(index), 4 * blocks)[..., :count]
+    words = np.moveaxis(bits, 0, -1).reshape(len(index), 4 * blocks)[:, :count]
     return words.astype(np.float64) * 2.0**-32
+
+
+class ViewDraws(Sequence[OpDraws]):
+    """The draws of some samples for one view, or for a run of its steps: one table per step, made when one is first read.
+
+    A backend may compute what it needs from the attributes instead, as long as `made` is False. Once a table has been read, its
+    arrays count, since the caller may have changed them.
+
+    Attributes:
+        policy: The policy.
+        view: Index of the view.
+        seed: See `sample`.
+        epoch: See `sample`.
+        samples: (B,) int64 sample indices.
+        steps: Which steps of the view.
+    """
+
+    def __init__(self, policy: Policy, view: int, seed: int, epoch: int, samples: npt.NDArray[np.int64]) -> None:
+        self.policy, self.view, self.seed, self.epoch, self.samples = policy, view, seed, epoch, samples
+        self.steps = range(len(policy.views[view].steps))
+        self._tables: list[list[OpDraws]] = []  # shared with the runs that are cut from this one
+
+    @property
+    def made(self) -> bool:
+        return bool(self._tables)
+
+    def _all(self) -> list[OpDraws]:
+        if not self._tables:
+            ops = self.policy.views[self.view].ops
+            u = uniforms(self.seed, self.epoch, self.samples, self.view, needed(ops))
+            self._tables.append(draw_ops(ops, u, None))
+        return self._tables[0]
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    @overload
+    def __getitem__(self, step: int) -> OpDraws: ...
+    @overload
+    def __getitem__(self, step: slice) -> ViewDraws: ...
+    def __getitem__(self, step: int | slice) -> OpDraws | ViewDraws:
+        if not isinstance(step, slice):
+            return self._all()[self.steps[step]]
+        part = copy(self)
+        part.steps = self.steps[step]
+        return part
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +102,7 @@ class Draws:
     seed: int
     epoch: int
     index: npt.NDArray[np.int64]
-    tables: tuple[tuple[OpDraws, ...], ...]
+    tables: tuple[Sequence[OpDraws], ...]
 
     def __len__(self) -> int:
         return len(self.index)
@@ -73,7 +120,7 @@ class Draws:
             TypeError: `rows` is none of the above.
         """
         rows = chosen(rows, len(self))
-        tables = tuple(tuple({name: a[rows] for name, a in step.items()} for step in view) for view in self.tables)
+        tables = tuple(table_rows(view, rows) for view in self.tables)
         return Draws(self.policy, self.seed, self.epoch, self.index[rows], tables)
 
     def columns(self, view: int) -> dict[str, Array]:
@@ -98,6 +145,13 @@ class Draws:
             label = kind if seen[kind] == 1 else f"{kind}#{seen[kind]}"
             flat.update({f"{label}.{name}": a for name, a in step.items()})
         return flat
+
+
+def table_rows(view: Sequence[OpDraws], rows: Array | slice) -> Sequence[OpDraws]:
+    """Some samples' rows of a view's tables, which stay unmade if they are."""
+    if isinstance(view, ViewDraws) and not view.made:
+        return ViewDraws(view.policy, view.view, view.seed, view.epoch, view.samples[rows])
+    return tuple({name: a[rows] for name, a in step.items()} for step in view)
 
 
 def chosen(rows: Any, count: int) -> Array | slice:
@@ -156,9 +210,7 @@ def sample(policy: Policy, index: int | Sequence[int] | range | Array | torch.Te
     if rows.ndim != 1 or rows.dtype.kind not in "iu" or (rows.size and not 0 <= int(rows.min()) <= int(rows.max()) < MAX_INDEX):
         raise ValueError("sample: index must be integers in 0..2^48-1, in one dimension")
     rows = rows.astype(np.int64)
-    count = max(needed(view.ops) for view in policy.views)
-    u = uniforms(int(seed), int(epoch), rows, len(policy.views), count)
-    tables = tuple(tuple(draw_ops(view.ops, u[v], None)) for v, view in enumerate(policy.views))
+    tables = tuple(ViewDraws(policy, v, int(seed), int(epoch), rows) for v in range(len(policy.views)))
     return Draws(policy, int(seed), int(epoch), rows, tables)
 
 
@@ -201,9 +253,7 @@ def draw_ops(ops: Sequence[Op], u: npt.NDArray[np.float64], allowed: npt.NDArray
 
 def draw_choice(op: OneOf, u: npt.NDArray[np.float64], apply: npt.NDArray[np.bool_] | None) -> list[OpDraws]:
     """Draws of every branch of a choice; the first column of `u` selects each image's branch."""
-    edges = np.cumsum(op.weights)
-    edges[-1] = 1.0  # the sum may be rounded below 1
-    chosen = np.searchsorted(edges, u[:, 0], side="right")
+    chosen = np.searchsorted(branch_ends(op), u[:, 0], side="right")
     out: list[OpDraws] = []
     at = 1
     for k, branch in enumerate(op.branches):
@@ -211,4 +261,41 @@ def draw_choice(op: OneOf, u: npt.NDArray[np.float64], apply: npt.NDArray[np.boo
         mask = chosen == k
         out += draw_ops(branch, u[:, at : at + width], mask if apply is None else mask & apply)
         at += width
+    return out
+
+
+def branch_ends(op: OneOf) -> npt.NDArray[np.float64]:
+    """Branch k of a choice is taken where its uniform number is below the k-th of these, and not below the one before."""
+    ends = np.cumsum(op.weights)
+    ends[-1] = 1.0  # the sum may be rounded below 1
+    return ends
+
+
+class Slot(NamedTuple):
+    """Where a step finds its numbers: what `draw_ops` does, for those who draw in another way.
+
+    Attributes:
+        column: Column of the first uniform number that its `draw` gets.
+        conditions: (column, low, high): the step is applied to an image if each of these columns is in [low, high).
+    """
+
+    column: int
+    conditions: tuple[tuple[int, float, float], ...]
+
+
+def slots(ops: Sequence[Op], column: int = 0, conditions: tuple[tuple[int, float, float], ...] = ()) -> list[Slot]:
+    """The slot of each step of a list of ops whose first number is in `column`."""
+    out: list[Slot] = []
+    for op in ops:
+        p, first, own = probability(op), column, conditions
+        if p is not None:
+            first, own = column + 1, (*conditions, (column, 0.0, p))
+        if isinstance(op, OneOf):
+            low, at = 0.0, first + 1
+            for branch, high in zip(op.branches, branch_ends(op).tolist(), strict=True):
+                out += slots(branch, at, (*own, (first, low, high)))
+                low, at = high, at + needed(branch)
+        else:
+            out.append(Slot(first, own))
+        column += needed([op])
     return out

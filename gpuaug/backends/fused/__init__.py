@@ -9,6 +9,7 @@ import torch
 from ...images import Images
 from ...ops import Op, OpDraws
 from .. import Backend, Batch
+from .draw_program import drawn_tables
 from .plan import FLIPS, GEOMETRY, LOWERINGS, count_supported, passes_over_view, tables
 
 __all__ = ["BACKEND", "OPS", "apply", "count_supported", "passes_over_view", "warm_up"]
@@ -51,7 +52,7 @@ def apply(
         The view (B, 3, H, W); this is `out` if it was given.
     """
     assert isinstance(batch, (Images, torch.Tensor))  # `count_supported` never accepts a list
-    plan = tables(batch, ops, draws)
+    plan = drawn_tables(batch, draws) or tables(batch, ops, draws)
     if batch.device.type == "cuda":
         from . import cuda
 

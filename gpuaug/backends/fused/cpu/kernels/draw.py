@@ -1,0 +1,169 @@
+"""Kernel that draws a view's parameters and writes them into the tables of a stage, image by image.
+
+It computes the same bits as `gpuaug.sampling`, the ops' `draw` and `plan.tables`, but in one pass, and only what an image
+needs: if the first of ten boxes fits, the random words of the others are never made.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from ...instructions import HUE, HUE_OF_ANY, KEY, NOTHING
+from ..cache import cached
+from ..jit import OPTIONS, kernel
+
+CROP, FLIP, JITTER, INSTRUCTION, ERASING = range(5)
+"""What a row of a draw program does; see `draw_program.Rows`."""
+
+TRIES = 10
+"""Boxes that are drawn for a crop or an erasing; the first that fits is taken."""
+
+
+@kernel
+def random_block(counter0, counter1, counter2, counter3, key0, key1, words, block):
+    """Four words of Philox4x32-10; see `gpuaug.philox`."""
+    low, half = np.uint64(0xFFFFFFFF), np.uint64(32)
+    c0, c1, c2, c3, k0, k1 = counter0, counter1, counter2, counter3, key0, key1
+    for _ in range(10):
+        a, b = c0 * np.uint64(0xD2511F53), c2 * np.uint64(0xCD9E8D57)
+        c0, c1, c2, c3 = (b >> half) ^ c1 ^ k0, b & low, (a >> half) ^ c3 ^ k1, a & low
+        k0, k1 = (k0 + np.uint64(0x9E3779B9)) & low, (k1 + np.uint64(0xBB67AE85)) & low
+    words[4 * block], words[4 * block + 1], words[4 * block + 2], words[4 * block + 3] = c0, c1, c2, c3
+
+
+@kernel
+def word(column, state, words, ready):
+    """The random word of a column; the block that holds it is made at its first use for an image."""
+    block = column >> 2
+    if not ready[block]:
+        random_block(np.uint64(block), state[0], state[1], state[2], state[3], state[4], words, block)
+        ready[block] = True
+    return words[column]
+
+
+@kernel
+def uniform(column, state, words, ready):
+    return np.float64(word(column, state, words, ready)) * 2.0**-32
+
+
+@kernel
+def between(column, low, span, state, words, ready):
+    """A number in [low, low + span), rounded to float32 as draws are."""
+    return np.float32(low + uniform(column, state, words, ready) * span)
+
+
+@kernel
+def offset(column, free, state, words, ready):
+    """A whole number in 0..free."""
+    u = np.float64(np.float32(uniform(column, state, words, ready)))
+    return min(math.floor(u * (free + 1.0)), free)
+
+
+@kernel
+def fitting_box(column, numbers, area, most_h, most_w, smallest, state, words, ready):
+    """Height and width of the first of ten drawn boxes that fits, and whether any did.
+
+    column: of the ten areas, then the ten log ratios. numbers: lowest and span of the share of the area, and of the log ratio.
+    """
+    for k in range(TRIES):
+        target = area * np.float64(between(column + k, numbers[0], numbers[1], state, words, ready))
+        ratio = math.exp(np.float64(between(column + TRIES + k, numbers[2], numbers[3], state, words, ready)))
+        w, h = np.rint(math.sqrt(target * ratio)), np.rint(math.sqrt(target / ratio))
+        if w <= most_w and h <= most_h and min(w, h) >= smallest:
+            return h, w, True
+    return 0.0, 0.0, False
+
+
+@kernel
+def crop(column, numbers, height, width, box, state, words, ready):
+    """The box of a RandomResizedCrop. numbers: as in `fitting_box`, then the lowest and the highest ratio."""
+    h, w, found = fitting_box(column, numbers, height * width, height, width, 1.0, state, words, ready)
+    if found:
+        top = offset(column + 2 * TRIES, height - h, state, words, ready)
+        left = offset(column + 2 * TRIES + 1, width - w, state, words, ready)
+    else:
+        aspect = width / height
+        h = max(np.rint(width / numbers[4]) if aspect < numbers[4] else height, 1.0)
+        w = max(np.rint(height * numbers[5]) if aspect > numbers[5] else width, 1.0)
+        top, left = (height - h) // 2.0, (width - w) // 2.0
+    box[0], box[1], box[2], box[3] = np.int32(top), np.int32(left), np.int32(h), np.int32(w)
+
+
+@kernel
+def jitter(column, numbers, orders, wide, code, arg, at, state, words, ready):
+    """A ColorJitter's four instructions in their drawn order. numbers: lowest, span and code of each part."""
+    row = int(np.uint8(uniform(column, state, words, ready) * orders.shape[0]))
+    hue_is_first = True
+    for n in range(4):
+        part = int(orders[row, n])
+        what = np.uint8(numbers[3 * part + 2])
+        if what != NOTHING:
+            arg[at + n, 0] = between(column + 1 + part, numbers[3 * part], numbers[3 * part + 1], state, words, ready)
+        if what == HUE and wide and hue_is_first:
+            what = np.uint8(HUE_OF_ANY)
+        elif what not in (HUE, NOTHING):
+            hue_is_first = False
+        code[at + n] = what
+
+
+@kernel
+def applies(program, row, state, words, ready):
+    """Whether the image gets the op of a row: whether all its conditions hold."""
+    for c in range(program.conditions[row, 0], program.conditions[row, 1]):
+        u = uniform(program.condition_columns[c], state, words, ready)
+        if not (program.lows[c] <= u < program.highs[c]):
+            return False
+    return True
+
+
+@cached
+@njit(**OPTIONS)
+def fill_tables(program, orders, seed, epoch, view, index, shapes, size, scratch, boxes, flips, codes, args, bits, begin, end):
+    """Draw for images begin..end-1 of a batch, and fill their rows of the tables.
+
+    program: `draw_program.Rows`. orders: (24, 4), the orders of a jitter's parts. seed: two words. index: (B,) sample indices.
+    shapes: (B, 2) heights and widths. size: height and width of the view. scratch: words and flags of the random blocks.
+    boxes, flips, codes, args: as in `plan.Tables`, codes all NOTHING. bits: the memory of args as uint32.
+    """
+    words, ready = scratch
+    low = np.uint64(0xFFFFFFFF)
+    for b in range(begin, end):
+        ready[:] = False
+        i = np.uint64(index[b])
+        state = (
+            np.uint64(view) + ((i >> np.uint64(32)) << np.uint64(16)),
+            i & low,
+            np.uint64(epoch),
+            np.uint64(seed[0]),
+            np.uint64(seed[1]),
+        )
+        code, arg, flip = codes[b], args[b], flips[b]
+        for row in range(program.kinds.shape[0]):
+            kind, column, at, numbers = program.kinds[row], program.columns[row], program.at[row], program.numbers[row]
+            if not applies(program, row, state, words, ready):
+                continue
+            if kind == CROP:
+                crop(column, numbers, np.float64(shapes[b, 0]), np.float64(shapes[b, 1]), boxes[b], state, words, ready)
+            elif kind == FLIP:
+                flip[at] ^= True
+            elif kind == JITTER:
+                jitter(column, numbers, orders, program.wide[row], code, arg, at, state, words, ready)
+            else:
+                code[at] = program.codes[row]
+                for n in range(arg.shape[1]):
+                    arg[at, n] = np.float32(numbers[n])
+                key = program.keys[row]
+                if kind == ERASING:
+                    height, width = np.float64(size[0]), np.float64(size[1])
+                    h, w, _ = fitting_box(column, numbers[8:], height * width, height - 1, width - 1, 0.0, state, words, ready)
+                    arg[at, 0] = offset(column + 2 * TRIES, height - h, state, words, ready)
+                    arg[at, 1] = offset(column + 2 * TRIES + 1, width - w, state, words, ready)
+                    arg[at, 2], arg[at, 3] = h, w
+                elif program.drawn[row]:
+                    arg[at, 0] = between(column, numbers[8], numbers[9], state, words, ready)
+                if key >= 0:
+                    bits[b, at, KEY] = np.uint32(word(key, state, words, ready))
+                    bits[b, at, KEY + 1] = np.uint32(word(key + 1, state, words, ready))

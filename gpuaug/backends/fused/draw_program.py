@@ -1,0 +1,198 @@
+"""Draws of a fused stage, from the seed to the tables in one compiled pass: each op becomes a row of numbers.
+
+`plan.tables` does the same from draws that exist already, such as draws that the caller has changed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ... import ops as op
+from ...images import Images
+from ...ops import Op, OpDraws, Size, leaves
+from ...ops.color import ORDERS, PARTS
+from ...sampling import Slot, ViewDraws, needed, slots
+from .cpu.kernels.draw import CROP, ERASING, FLIP, INSTRUCTION, JITTER, fill_tables
+from .instructions import ARGUMENTS, IS_BOUNDED, NOTHING
+from .plan import FLIPS, Tables, affine, codes_of, geometry, geometry_length, lowered
+
+NUMBERS = 12
+"""Numbers of a row: the constant arguments of its instruction, and four that the drawn ones follow from."""
+
+
+class Rows(NamedTuple):
+    """One row for each op of a stage whose effect is drawn or that becomes an instruction.
+
+    Attributes:
+        kinds: (R,) CROP, FLIP, JITTER, INSTRUCTION or ERASING of `kernels.draw`.
+        columns: (R,) Column of the op's first uniform number.
+        at: (R,) Its first instruction in the programs; of a flip 0 for left-right, 1 for top-bottom.
+        codes: (R,) Code of an instruction.
+        drawn: (R,) Whether an instruction's first argument is drawn.
+        keys: (R,) Column of the first word of a noise key; -1 without one.
+        wide: (R,) Whether values may lie outside [0, 1] already.
+        numbers: (R, NUMBERS).
+        conditions: (R, 2) Begin and end of the row's conditions among those below; all must hold.
+        condition_columns: (C,) Column of a uniform number, which must be in [lows, highs).
+        lows: (C,)
+        highs: (C,)
+    """
+
+    kinds: npt.NDArray[np.int32]
+    columns: npt.NDArray[np.int32]
+    at: npt.NDArray[np.int32]
+    codes: npt.NDArray[np.uint8]
+    drawn: npt.NDArray[np.bool_]
+    keys: npt.NDArray[np.int32]
+    wide: npt.NDArray[np.bool_]
+    numbers: npt.NDArray[np.float64]
+    conditions: npt.NDArray[np.int32]
+    condition_columns: npt.NDArray[np.int32]
+    lows: npt.NDArray[np.float64]
+    highs: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class DrawProgram:
+    """What the tables of a stage follow from, besides the seed, the sample indices and the images' sizes.
+
+    Attributes:
+        geometry: The ops that choose the pixels to read, if none of them is drawn; otherwise the first of `rows` does.
+        rows: All that is drawn.
+        instructions: Columns of the programs.
+        blocks: Blocks of four random words that the view uses.
+        size, cubic, scale, bias, radius: As in `plan.Tables`.
+    """
+
+    geometry: tuple[Op, ...]
+    rows: Rows
+    instructions: int
+    blocks: int
+    size: Size
+    cubic: bool
+    scale: npt.NDArray[np.float32]
+    bias: npt.NDArray[np.float32]
+    radius: int
+
+    def tables(self, shapes: npt.NDArray[np.int32], draws: ViewDraws) -> Tables:
+        """The tables of a batch. shapes: (B, 2), heights and widths of its images."""
+        count = len(shapes)
+        if self.geometry:
+            _, boxes, _ = geometry(shapes, self.geometry, [{}] * len(self.geometry))
+        else:
+            boxes = np.zeros((count, 8), dtype=np.int32)
+            boxes[:, 4:6] = self.size
+        flips = np.zeros((count, 2), dtype=np.bool_)
+        codes = np.full((count, self.instructions), NOTHING, dtype=np.uint8)
+        arguments = np.zeros((count, self.instructions, ARGUMENTS), dtype=np.float32)
+        scratch = np.empty(4 * self.blocks, dtype=np.uint64), np.empty(self.blocks, dtype=np.bool_)
+        seed = draws.seed & 0xFFFFFFFF, draws.seed >> 32
+        fill_tables(
+            self.rows, ORDERS, seed, draws.epoch, draws.view, draws.samples, shapes, self.size, scratch,
+            boxes, flips, codes, arguments, arguments.view(np.uint32), 0, count,
+        )  # fmt: skip
+        return Tables(self.size, boxes, flips, self.cubic, codes, arguments, self.scale, self.bias, self.radius)
+
+
+@lru_cache(maxsize=256)
+def draw_program(given: tuple[Op, ...], first: int, stop: int) -> DrawProgram | None:
+    """The program of steps first..stop-1 of a view's ops, a stage that begins with images; None if that is a RandomCrop."""
+    ops, found = tuple(leaves(given))[first:stop], slots(given)[first:stop]
+    n = geometry_length(ops)
+    if any(isinstance(o, op.RandomCrop) for o in ops[:n]):
+        return None
+    size = cast(Size, cast(op.Resize, ops[n - 1]).size)
+    cropped = isinstance(ops[0], op.RandomResizedCrop)
+    rows: list[tuple[int, int, int, int, bool, int, bool, list[float], Slot]] = []
+    at, wide, radius = 0, False, 0
+    scale, bias = np.ones(3, dtype=np.float32), np.zeros(3, dtype=np.float32)
+    last = max((k for k, o in enumerate(ops) if not isinstance(o, op.ToDtype)), default=-1)
+    for k, (o, slot) in enumerate(zip(ops, found, strict=True)):
+        codes = codes_of(o)
+        kind, place, code, drawn, key, numbers = INSTRUCTION, at, NOTHING, False, -1, [0.0] * NUMBERS
+        if isinstance(o, op.RandomResizedCrop) and k == 0:
+            kind, numbers[:6] = CROP, [*lowest_and_span(o.scale), *lowest_and_span(logs(o.ratio)), *o.ratio]
+        elif k < n:
+            continue
+        elif isinstance(o, FLIPS):
+            kind, place = FLIP, int(isinstance(o, op.RandomVerticalFlip))
+        elif isinstance(o, op.Normalize) and k == last and not slot.conditions:
+            scale, bias = affine(o)
+            continue
+        elif isinstance(o, op.ColorJitter):
+            kind = JITTER
+            for j, part in enumerate(PARTS):
+                numbers[3 * j : 3 * j + 3] = *lowest_and_span(o.limits(part) or (0.0, 0.0)), codes[j]
+        elif not codes:
+            continue
+        else:
+            (code,) = codes
+            constant = lowered(o, o.draw(np.zeros((1, o.uniforms))), 1, size)[1]
+            numbers[:ARGUMENTS] = constant[0, 0].tolist()
+            if isinstance(o, op.GaussianBlur):
+                drawn, numbers[8:10] = True, lowest_and_span(o.sigma)
+                radius = max(radius, *(side // 2 for side in o.kernel))
+            elif isinstance(o, op.GaussianNoise):
+                key = slot.column
+            elif isinstance(o, op.RandomErasing):
+                kind, numbers[8:12] = ERASING, [*lowest_and_span(o.scale), *lowest_and_span(logs(o.ratio, -1.0))]
+                key = slot.column + o.uniforms - 2 if isinstance(o.value, str) else -1
+        rows.append((kind, slot.column, place, code, drawn, key, wide, numbers, slot))
+        wide = wide or not all(IS_BOUNDED[c] for c in codes)
+        at += len(codes)
+    return DrawProgram(
+        () if cropped else tuple(ops[:n]),
+        as_arrays(rows),
+        at,
+        -(-needed(given) // 4),
+        size,
+        getattr(ops[0], "interpolation", "") == "bicubic",
+        scale,
+        bias,
+        radius,
+    )
+
+
+def drawn_tables(batch: Images | torch.Tensor, draws: Sequence[OpDraws]) -> Tables | None:
+    """The tables of a fused stage, drawn now; None if its draws exist already, or if they are to be made as arrays."""
+    if not (isinstance(batch, Images) and isinstance(draws, ViewDraws)) or draws.made:
+        return None
+    program = draw_program(draws.policy.views[draws.view].ops, draws.steps.start, draws.steps.stop)
+    return None if program is None else program.tables(batch.shapes, draws)
+
+
+def lowest_and_span(limits: Sequence[float]) -> list[float]:
+    """A range as `ops.base.between` computes with it."""
+    return [limits[0], limits[1] - limits[0]]
+
+
+def logs(ratio: tuple[float, float], sign: float = 1.0) -> list[float]:
+    return [sign * math.log(r) for r in ratio]
+
+
+def as_arrays(rows: Sequence[tuple[int, int, int, int, bool, int, bool, list[float], Slot]]) -> Rows:
+    ends = np.cumsum([0, *(len(row[-1].conditions) for row in rows)]).astype(np.int32)
+    conditions = [condition for row in rows for condition in row[-1].conditions]
+    kinds, columns, at, codes, drawn, keys, wide, numbers, _ = zip(*rows, strict=True) if rows else ([],) * 9
+    return Rows(
+        np.array(kinds, dtype=np.int32),
+        np.array(columns, dtype=np.int32),
+        np.array(at, dtype=np.int32),
+        np.array(codes, dtype=np.uint8),
+        np.array(drawn, dtype=np.bool_),
+        np.array(keys, dtype=np.int32),
+        np.array(wide, dtype=np.bool_),
+        np.array(numbers, dtype=np.float64).reshape(-1, NUMBERS),
+        np.stack([ends[:-1], ends[1:]], axis=1),
+        np.array([c[0] for c in conditions], dtype=np.int32),
+        np.array([c[1] for c in conditions], dtype=np.float64),
+        np.array([c[2] for c in conditions], dtype=np.float64),
+    )

@@ -1,0 +1,138 @@
+"""Tables drawn in one compiled pass have the bits of those made from arrays, and draws that a caller has changed count."""
+
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import gpuaug
+from gpuaug import Augmenter, Images, Policy, View, ops
+from gpuaug.backends.fused import draw_program, plan
+
+RNG = np.random.default_rng(5)
+IMAGES = Images.from_list([RNG.integers(0, 256, (h, w, 3), dtype=np.uint8) for h, w in RNG.integers(1, 300, (64, 2))])
+INDEX = np.concatenate([np.arange(32), 2**40 + np.arange(32)])
+
+RANGE = st.tuples(st.floats(0.01, 1.0), st.floats(0.01, 1.0)).map(lambda pair: (min(pair), max(pair)))
+P = st.sampled_from([0.0, 0.3, 1.0])
+STEP = st.one_of(
+    st.builds(ops.RandomHorizontalFlip, P),
+    st.builds(ops.RandomVerticalFlip, P),
+    st.builds(ops.ColorJitter, *[st.sampled_from([0.0, 0.4])] * 3, st.sampled_from([0.0, 0.1]), P),
+    st.builds(ops.RandomGrayscale, P),
+    st.builds(ops.GaussianBlur, st.sampled_from([3, (5, 9)]), RANGE, P),
+    st.builds(ops.RandomSolarize, st.floats(0, 1), P),
+    st.builds(ops.RandomPosterize, st.integers(0, 8), P),
+    st.builds(ops.RandomInvert, P),
+    st.builds(ops.GaussianNoise, st.floats(-0.1, 0.1), st.floats(0, 0.5), st.booleans(), P),
+    st.builds(ops.RandomErasing, P, RANGE, RANGE, st.sampled_from([0.5, (1.0, -2.0, 3.0), "random"])),
+    st.builds(ops.Normalize),
+)
+CHOICE = st.builds(
+    lambda branches, weights, p: ops.OneOf(*branches, weights=weights[: len(branches)], p=p),
+    st.lists(st.lists(STEP, max_size=2), min_size=1, max_size=3),
+    st.tuples(st.floats(0.1, 1), st.floats(0, 1), st.floats(0, 1)),
+    P,
+)
+CROP = st.one_of(
+    st.builds(ops.RandomResizedCrop, st.none(), RANGE, RANGE, st.sampled_from(["bilinear", "bicubic"])),
+    st.just(ops.Resize((24, 40))),
+    st.just(ops.CenterCrop()),
+)
+
+
+def assert_same_tables(policy, seed, epoch):
+    """Of every view's first stage, as far as the fused backend can do it in one."""
+    draws = gpuaug.sample(policy, INDEX, seed=seed, epoch=epoch)
+    for view, table in zip(policy.views, draws.tables, strict=True):
+        count = plan.count_supported(view.steps, "images")
+        assert not table.made
+        drawn = draw_program.drawn_tables(IMAGES, table[:count])
+        made = plan.tables(IMAGES, view.steps[:count], table[:count])
+        assert draw_program.drawn_tables(IMAGES, table[:count]) is None  # its arrays exist now, and may have been changed
+        assert drawn is not None
+        for name in ("boxes", "flips", "codes", "scale", "bias"):
+            assert np.array_equal(getattr(drawn, name), getattr(made, name)), name
+        does = made.codes != 0
+        assert np.array_equal(drawn.arguments.view(np.uint32)[does], made.arguments.view(np.uint32)[does])
+        assert (drawn.size, drawn.cubic, drawn.radius) == (made.size, made.cubic, made.radius)
+
+
+@pytest.mark.parametrize("seed", [0, 2**63 + 17])
+@pytest.mark.parametrize("name", [name for name in gpuaug.policies if name != "spatial"])
+def test_named_policies_get_the_same_tables(name, seed):
+    assert_same_tables(gpuaug.policy(name), seed, epoch=3)
+
+
+@settings(deadline=None)
+@given(CROP, st.lists(STEP | CHOICE, max_size=5), st.integers(0, 2**64 - 1), st.integers(0, 2**32 - 1))
+def test_any_view_gets_the_same_tables(crop, steps, seed, epoch):
+    assert_same_tables(Policy(View((24, 40), crop, *steps, repeat=2)), seed, epoch)
+
+
+def test_a_random_crop_is_left_to_the_arrays():
+    policy = Policy(View(24, ops.RandomCrop(padding=4, pad_if_needed=True)))
+    assert draw_program.drawn_tables(IMAGES, gpuaug.sample(policy, INDEX).tables[0]) is None
+
+
+POLICY = gpuaug.policy("simclr_cifar", size=32)
+
+
+def views(draws):
+    return Augmenter(POLICY, "fused")(IMAGES, draws)
+
+
+def test_views_do_not_depend_on_whether_draws_were_read():
+    read = gpuaug.sample(POLICY, INDEX, seed=1)
+    assert all(len(step) >= 0 for view in read.tables for step in view)
+    for a, b in zip(views(gpuaug.sample(POLICY, INDEX, seed=1)), views(read), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_draws_that_the_caller_has_changed_count():
+    draws = gpuaug.sample(POLICY, INDEX, seed=1)
+    flip = next(k for k, op in enumerate(POLICY.views[0].steps) if isinstance(op, ops.RandomHorizontalFlip))
+    before = views(gpuaug.sample(POLICY, INDEX, seed=1))[0]
+    draws.tables[0][flip]["apply"][:] ^= True
+    after = views(draws)[0]
+    assert not torch.equal(before, after)
+    plain = Policy(View(32, ops.RandomResizedCrop(), ops.RandomHorizontalFlip()))
+    draws = gpuaug.sample(plain, INDEX, seed=1)
+    mirrored = Augmenter(plain, "fused")(IMAGES, gpuaug.sample(plain, INDEX, seed=1))[0].flip(-1)
+    draws.tables[0][1]["apply"][:] ^= True
+    assert (Augmenter(plain, "fused")(IMAGES, draws)[0] - mirrored).abs().max() < 1e-5
+
+
+def test_rows_that_are_taken_stay_to_be_drawn():
+    part = gpuaug.sample(POLICY, INDEX, seed=1).take([3, 40])
+    assert not any(table.made for table in part.tables)
+    few = Images.from_list([IMAGES[3], IMAGES[40]])
+    for a, b in zip(Augmenter(POLICY, "fused")(few, part), views(gpuaug.sample(POLICY, INDEX, seed=1)), strict=True):
+        assert torch.equal(a, b[[3, 40]])
+
+
+def test_a_pickle_of_draws_gives_the_same_draws():
+    draws = gpuaug.sample(POLICY, INDEX, seed=9)
+    copy = pickle.loads(pickle.dumps(draws))
+    for one, other in zip(draws.tables[1], copy.tables[1], strict=True):
+        assert {name: a.tolist() for name, a in one.items()} == {name: a.tolist() for name, a in other.items()}
+
+
+def test_threads_that_read_the_same_draws_see_the_same_arrays():
+    table = gpuaug.sample(POLICY, INDEX, seed=9).tables[0]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: table[0]["area"], range(64)))
+    assert all(array is found[0] for array in found)
+
+
+def test_runs_of_steps_share_the_arrays_of_their_view():
+    table = gpuaug.sample(POLICY, INDEX).tables[0]
+    assert table[1:3][0] is table[1]
+    assert table[1:][-1] is table[-1]
+    assert len(table[2:4]) == 2
+    with pytest.raises(IndexError):
+        table[1:3][2]
