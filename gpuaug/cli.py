@@ -123,7 +123,7 @@ def contents(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise OSError(f"{path}: {error.strerror}") from error
+        raise OSError(f"{path}: {error.strerror or error}") from error
 
 
 def sized(name: str, size: int | None) -> Policy:

@@ -271,7 +271,7 @@ def test_the_module_runs_as_a_program(module: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", module, "show", "simclr", str(missing)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 2
-    assert done.stderr == f"gpuaug: [Errno 2] No such file or directory: '{missing}'\n"
+    assert done.stderr == f"gpuaug: {missing}: {os.strerror(errno.ENOENT)}\n"
 
 
 def test_the_installed_command_is_this_main() -> None:

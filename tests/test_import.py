@@ -57,7 +57,7 @@ def test_import_gpuaug_leaves_other_packages_alone(package: str, added: dict[str
 
 
 def test_the_package_can_be_imported_where_there_is_no_fork() -> None:
-    program = "import os; del os.register_at_fork, os.fork; import gpuaug, gpuaug.cli"
+    program = "import os, torch; del os.register_at_fork, os.fork; import gpuaug, gpuaug.cli"
     subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parent.parent)
 
 
