@@ -136,6 +136,8 @@ def test_a_source_goes_into_a_file_of_its_own_and_the_place_that_recognises_it(t
     assert example.edited == {"gpuaug/data/sources/resolve.py"}
     alike = "tests/data/test_sqlite.py::test_views_and_targets_are_those_of_the_folder"
     assert passed >= {f"{alike}[{workers}]" for workers in (0, 2)}
+    assert sum("test_a_row_without_an_image_is_named" in name for name in passed) == 4
+    assert "tests/data/test_sqlite.py::test_a_missing_label_is_explained" in passed
 
 
 def test_an_ssl_method_is_a_loss_a_criterion_and_a_row(tree: Path) -> None:
