@@ -129,6 +129,7 @@ def test_a_backend_goes_into_a_file_of_its_own_and_two_tables(tree: Path) -> Non
     alike = "tests/parity/test_ops.py::test_an_op_that_keeps_the_size_equals_the_truth"
     ops = ("RandomHorizontalFlip", "RandomVerticalFlip", "RandomInvert", "RandomSolarize", "GaussianBlur")
     assert passed >= {f"{alike}[opencv-{op}]" for op in ops}
+    assert (tree / "sheet.png").is_file()
 
 
 def test_a_source_goes_into_a_file_of_its_own_and_the_place_that_recognises_it(tree: Path) -> None:
