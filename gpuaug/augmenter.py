@@ -82,7 +82,7 @@ class Augmenter:
         self.backends = select(backend, "cpu" if self.device is None else self.device.type, approximate)
         self.plan = tuple(stages(view.steps, self.backends) for view in policy.views)
         if backend == "auto":
-            tell_lacking(self.plan, "cpu" if self.device is None else self.device.type)
+            warn_of_missing_packages(self.plan, "cpu" if self.device is None else self.device.type)
 
     def __reduce__(self) -> tuple[Any, ...]:
         arguments = (self.policy, self.backend, self.device, self.dtype, self.memory_format, self.approximate)
@@ -123,7 +123,7 @@ class Augmenter:
         if self.device is not None and batch.device != self.device:
             raise ValueError(f"Augmenter: images are on {batch.device}, the augmenter on {self.device}; use images.to(...)")
         if out is not None:
-            self.check_room(out, batch)
+            self.check_out(out, batch)
         return [
             self.make_view(batch, v, draws.tables[v], None if out is None else out[v]) for v in range(len(self.policy.views))
         ]
@@ -156,7 +156,7 @@ class Augmenter:
         views = self.policy.views
         return [uninitialised((count, 3, *v.size), self.dtype or output_dtype(v), self.memory_format) for v in views]
 
-    def check_room(self, out: Sequence[torch.Tensor], batch: Images) -> None:
+    def check_out(self, out: Sequence[torch.Tensor], batch: Images) -> None:
         if len(out) != len(self.policy.views):
             raise ValueError(f"Augmenter: out has {len(out)} tensors, the policy {len(self.policy.views)} views")
         for v, (tensor, view) in enumerate(zip(out, self.policy.views, strict=True)):
@@ -225,17 +225,17 @@ def select(backend: str, kind: str, approximate: bool = False) -> dict[str, Back
     return {name: (approximate and chosen.approximate) or chosen for name, chosen in found.items()}
 
 
-def tell_lacking(plan: Sequence[Sequence[Stage]], kind: str) -> None:
+def warn_of_missing_packages(plan: Sequence[Sequence[Stage]], kind: str) -> None:
     """Log, once per process, which missing packages would let a faster backend do some of the plan's stages."""
     order = backends.AUTOMATIC
     worst = max(order.index(stage.backend) for stages in plan for stage in stages)
     for name, words in backends.lacking(kind).items():
         if order.index(name) < worst:
-            tell_once(words)
+            warn_once(words)
 
 
 @cache
-def tell_once(words: str) -> None:
+def warn_once(words: str) -> None:
     LOG.warning("%s", words)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import torch
 import tyro
@@ -21,13 +21,19 @@ from .augmenter import Augmenter
 from .catalog import policies, policy
 from .data.decoders.pillow import MAX_PIXELS, decode
 from .data.doctor import diagnose
-from .data.packing.pack import Packing, pack
+from .data.packing.pack import Format, ImageErrors, Packing, pack
 from .data.packing.verify import verify
+from .data.process import cores
 from .data.sources.remote import is_remote
 from .gallery import contact_sheet
 from .policy import Policy
 
 __all__ = ["main"]
+
+if TYPE_CHECKING:
+    BackendName: TypeAlias = str
+else:  # read from the table of backends, so that one that is added there can be chosen here
+    BackendName = tyro.extras.literal_type_from_choices(["auto", *backends.REQUIRES])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         try:
-            return parse(sys.argv[1:] if argv is None else argv)
+            return run_command(sys.argv[1:] if argv is None else argv)
         finally:  # also after --help, which ends by SystemExit
             sys.stdout.flush()
     except BrokenPipeError:
@@ -59,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def parse(words: Sequence[str]) -> int:
+def run_command(words: Sequence[str]) -> int:
     """Run the command that the words name; without words, print the help."""
     if list(words) == ["--version"]:
         print(f"gpuaug {__version__}")
@@ -75,6 +81,7 @@ def parse(words: Sequence[str]) -> int:
         prog="gpuaug",
         description="Image augmentation for self-supervised learning. `gpuaug --version` prints the version.",
         args=words or ["--help"],
+        config=(tyro.conf.FlagCreatePairsOff,),
     )
     return status or 0
 
@@ -87,7 +94,7 @@ def run_show(
     size: Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: the policy's)")] = None,
     seed: int = 0,
     draws: int = 1,
-    backend: Literal["auto", "torchvision", "batched", "kornia", "dali", "fused"] = "auto",
+    backend: BackendName = "auto",
 ) -> None:
     """Write a contact sheet: each image and its views, captioned with their draws.
 
@@ -106,9 +113,17 @@ def run_show(
         if value is not None and value < 1:
             raise ValueError(f"--{name} must be at least 1, got {value}")
     chosen = sized(policy, size)
-    pixels = [decode(path.read_bytes(), str(path)) for path in images]
+    pixels = [decode(contents(path), str(path)) for path in images]
     contact_sheet(chosen, pixels, out, seed=seed, draws=draws, backend=backend)
     print(f"{out}: {len(images)} image{'s' * (len(images) > 1)} under {chosen.name}, {len(chosen)} views each")
+
+
+def contents(path: Path) -> bytes:
+    """The bytes of a file. Raises OSError in the form `PATH: reason`."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise OSError(f"{path}: {error.strerror or error}") from error
 
 
 def sized(name: str, size: int | None) -> Policy:
@@ -138,23 +153,19 @@ def run_policies(names: Annotated[Positional[tuple[str, ...]], arg(metavar="[POL
     print("\nPrint one in full: gpuaug policies NAME. Look at one: gpuaug show NAME photo.jpg")
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def run_pack(
     src: Annotated[Positional[str | None], arg(metavar="[SRC]", help_behavior_hint="")] = None,
     dst: Annotated[Positional[str | None], arg(metavar="[DST]", help_behavior_hint="")] = None,
     *,
     packed: Annotated[str | None, arg(name="verify", metavar="DST", help_behavior_hint="")] = None,
     size: int = Packing.size,
-    format: Literal["jpeg", "raw"] = "jpeg",
+    format: Format = Packing.format,
     quality: int = Packing.quality,
     shard_size: int = Packing.shard_size,
     workers: Annotated[int, arg(help_behavior_hint=f"(default: {cores()}, the cores at hand)")] = cores(),
-    on_error: Literal["raise", "skip"] = "raise",
+    on_error: ImageErrors = "raise",
     max_pixels: int = MAX_PIXELS,
+    labels: Annotated[bool, arg(help_behavior_hint="(default: store them)")] = True,
 ) -> int:
     """Decode and resize a data set once, into tar shards of JPEG or an array of raw pixels.
 
@@ -169,12 +180,13 @@ def run_pack(
         workers: Threads that decode and encode.
         on_error: Whether an image that cannot be packed ends the packing, or is left out and listed.
         max_pixels: Pixels above which a picture is refused as a decompression bomb.
+        labels: Leave out classes, and pack all images of a folder, inside and outside of class folders.
     """
     if max_pixels > MAX_PIXELS:  # Pillow refuses a picture at twice its own limit
         Image.MAX_IMAGE_PIXELS = -(-max_pixels // 2)
     if src and dst and not packed:
         packing = Packing(format, size, quality, shard_size)
-        pack(src, local(dst), packing, workers, partial(print, flush=True), on_error, max_pixels)
+        pack(src, local(dst), packing, workers, partial(print, flush=True), on_error, max_pixels, labels)
         return 0
     if not packed or src or dst:
         raise ValueError("pack takes SRC and DST, or --verify DST alone")

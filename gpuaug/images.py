@@ -146,7 +146,7 @@ class Images:
         size = int(sizes[0]) if len(self) and self.uniform else 0
         if size and self.buffer.device.type == "cpu" and not (starts % size).any():  # the images are rows of a table
             rows = self.buffer.numel() // size
-            out = POOL.take(len(self) * size)
+            out = POOL.allocate(len(self) * size)
             table = self.buffer[: rows * size].view(rows, size).numpy()
             np.take(table, starts // size, axis=0, out=out.reshape(len(self), size), mode="clip")  # "raise" makes another copy
             return Images(torch.from_numpy(out), self.shapes, planar=self.planar)

@@ -51,8 +51,8 @@ class Pool:
     """Blocks of memory that are reused once nothing refers to them.
 
     A block is free when only the pool refers to it; any array view of a block, even a view of a view, has the block as its base
-    and so keeps it in use. After each `take` the pool drops the free blocks that were used longest ago, until its blocks total
-    no more than the peak memory in use over the last `recent` calls. It never knows more than `most` blocks.
+    and so keeps it in use. After each `allocate` the pool drops the free blocks that were used longest ago, until its blocks
+    total no more than the peak memory in use over the last `recent` calls. It never knows more than `most` blocks.
     """
 
     def __init__(self, recent: int = 32, most: int = 64) -> None:
@@ -61,7 +61,7 @@ class Pool:
         self.blocks: list[npt.NDArray[np.uint8]] = []  # the most recently used last
         self.in_flight: deque[int] = deque(maxlen=recent)
 
-    def take(self, size: int) -> npt.NDArray[np.uint8]:
+    def allocate(self, size: int) -> npt.NDArray[np.uint8]:
         """An uninitialised array of `size` bytes whose address is a multiple of 64."""
         if size < SMALL:
             return np.empty(size, np.uint8)
@@ -114,7 +114,7 @@ def uninitialised(shape: tuple[int, ...], dtype: torch.dtype, memory_format: tor
     size = prod(shape) * dtype.itemsize
     if size < SMALL:
         return torch.empty(shape, dtype=dtype, device="cpu", memory_format=memory_format)
-    memory = torch.from_numpy(POOL.take(size)).view(dtype)
+    memory = torch.from_numpy(POOL.allocate(size)).view(dtype)
     count, channels, height, width = shape
     if memory_format == torch.channels_last:
         return memory.view(count, height, width, channels).permute(0, 3, 1, 2)

@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from .ops import Normalize, Op, Size, ToDtype, leaves
-from .ops.base import is_integer, one_of
+from .ops.base import is_integer, positional_or_named
 
 
 def as_pair(size: int | Sequence[int]) -> Size:
@@ -31,7 +31,8 @@ class View:
 
     Raises:
         TypeError: Something other than a gpuaug op was given.
-        ValueError: The ops do not end at `size`, there are several ToDtype, or size or repeat is out of range.
+        ValueError: The ops do not end at `size`, an op with a probability `p` changes the size, there are several ToDtype, or
+            size or repeat is out of range.
     """
 
     size: Size
@@ -40,7 +41,7 @@ class View:
 
     def __init__(self, size: int | Sequence[int], *given: Op, ops: Sequence[Op] = (), repeat: int = 1) -> None:
         height, width = as_pair(size)
-        ops = one_of("View", "ops", given, ops)
+        ops = positional_or_named("View", "ops", given, ops)
         if not all(isinstance(op, Op) for op in ops):
             wrong = next(op for op in ops if not isinstance(op, Op))
             raise TypeError(f"View: ops must be gpuaug ops, got {wrong!r}; convert torchvision's with from_torchvision")
@@ -51,7 +52,12 @@ class View:
         object.__setattr__(self, "repeat", int(repeat))
         reached: Size | None = None
         for op in self.ops:
-            reached = op.output_size(reached)
+            before, reached = reached, op.output_size(reached)
+            if hasattr(op, "p") and reached != before:
+                raise ValueError(
+                    f"View: {type(op).__name__} has a probability p and changes the size of images, so images would differ in "
+                    "size; leave p out of such an op"
+                )
         if reached != (height, width):
             found = "sizes of their own" if reached is None else f"{reached[0]}x{reached[1]}"
             raise ValueError(
@@ -95,7 +101,7 @@ class Policy:
     source: str = field(default="", compare=False)
 
     def __init__(self, *given: View, views: Sequence[View] = (), name: str = "", source: str = "") -> None:
-        views = one_of("Policy", "views", given, views)
+        views = positional_or_named("Policy", "views", given, views)
         if not views or not all(isinstance(view, View) for view in views):
             raise TypeError(f"Policy: give one or more View, got {views!r}")
         single = tuple(View(view.size, *view.ops) for view in views for _ in range(view.repeat))

@@ -1,8 +1,8 @@
 """Drawing parameters: a pure function of (policy, seed, epoch, sample index, view).
 
-Philox4x32-10 turns a counter into four random words and keeps no state. Here the counter's words are the block of four, the
-view (with the high part of the index), the low half of the index, and the epoch; the key is the seed. So any draw can be
-computed again, anywhere and in any order.
+Philox4x32-10 turns a counter into four random words and keeps no state, so any draw can be computed again, anywhere and in any
+order. The key is the seed. The counter's four words are: the number of the block of four random words; the view, with the upper
+16 bits of the sample index above it; the lower 32 bits of the index; the epoch.
 """
 
 from __future__ import annotations

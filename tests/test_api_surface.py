@@ -7,14 +7,15 @@ import importlib
 import inspect
 import json
 from pathlib import Path
+from types import GenericAlias
 
 FILE = Path(__file__).with_name("api_surface.json")
-MODULES = ("gpuaug", "gpuaug.cli", "gpuaug.data", "gpuaug.data.atomic", "gpuaug.gallery")
+MODULES = ("gpuaug", "gpuaug.cli", "gpuaug.data", "gpuaug.data.atomic", "gpuaug.gallery", "gpuaug.ops")
 
 
 def arguments(thing):
-    """Names of the arguments, with a star before keyword-only ones; None for an exception or something not callable."""
-    if not callable(thing) or (isinstance(thing, type) and issubclass(thing, Exception)):
+    """Names of the arguments, with a star before keyword-only ones; None for an exception, a type's alias or no callable."""
+    if isinstance(thing, GenericAlias) or not callable(thing) or (isinstance(thing, type) and issubclass(thing, Exception)):
         return None
     found = inspect.signature(thing).parameters.values()
     return ["*" * (p.kind is p.KEYWORD_ONLY) + p.name for p in found]

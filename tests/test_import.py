@@ -56,6 +56,11 @@ def test_import_gpuaug_leaves_other_packages_alone(package: str, added: dict[str
     assert "gpuaug" in added["gpuaug"]
 
 
+def test_the_package_can_be_imported_where_there_is_no_fork() -> None:
+    program = "import os, torch; del os.register_at_fork, os.fork; import gpuaug, gpuaug.cli"
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parent.parent)
+
+
 def test_declaring_and_drawing_need_no_backend_package(added: dict[str, set[str]]) -> None:
     assert not added["draws"] & {"kornia", "torchvision"}
 

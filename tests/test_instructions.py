@@ -7,8 +7,14 @@ import torch
 import gpuaug
 from gpuaug import Images
 from gpuaug.backends.fused import passes_over_view
-from gpuaug.backends.fused.instructions import ARGUMENTS, HUE, HUE_OF_ANY, IS_BARRIER, KEY, NOTHING, TABLE
+from gpuaug.backends.fused.instructions import ARGUMENTS, GRAY_WEIGHTS, HUE, HUE_OF_ANY, IS_BARRIER, KEY, NOTHING, TABLE
 from gpuaug.backends.fused.plan import codes_of, tables
+from gpuaug.ops import color
+
+
+def test_the_kernels_have_the_gray_of_the_other_backends():
+    """The kernels' file repeats the weights, since it imports nothing of gpuaug."""
+    assert GRAY_WEIGHTS == color.GRAY
 
 
 def test_an_instruction_stands_at_the_place_of_its_code():

@@ -45,32 +45,32 @@ def views_of(block):
 @pytest.mark.parametrize("way", range(7))
 def test_a_block_is_not_given_twice_while_any_view_of_it_lives(way):
     pool = Pool()
-    block = pool.take(2 * SMALL)
+    block = pool.allocate(2 * SMALL)
     block[:] = 1
     address = block.ctypes.data
     held = list(views_of(block))[way]
     del block
-    other = pool.take(2 * SMALL)
+    other = pool.allocate(2 * SMALL)
     other[:] = 2
     assert other.ctypes.data != address
     del held
     gc.collect()
-    assert pool.take(2 * SMALL).ctypes.data == address
+    assert pool.allocate(2 * SMALL).ctypes.data == address
 
 
 def test_sizes_alike_share_a_block():
     pool = Pool()
-    address = pool.take(10 * SMALL).ctypes.data
-    assert pool.take(10 * SMALL - 100).ctypes.data == address
-    assert pool.take(2 * SMALL).ctypes.data != address
+    address = pool.allocate(10 * SMALL).ctypes.data
+    assert pool.allocate(10 * SMALL - 100).ctypes.data == address
+    assert pool.allocate(2 * SMALL).ctypes.data != address
 
 
 def test_few_blocks_are_known_and_none_of_a_small_size():
     pool = Pool(most=3)
-    held = [pool.take(SMALL << k) for k in range(6)]
+    held = [pool.allocate(SMALL << k) for k in range(6)]
     assert len(pool.blocks) == 3
     assert all(len(block) == SMALL << k for k, block in enumerate(held))
-    pool.take(SMALL - 1)
+    pool.allocate(SMALL - 1)
     assert len(pool.blocks) == 3
 
 
@@ -82,7 +82,7 @@ def test_no_more_is_kept_than_was_in_flight_of_late(steps):
     pool, held, in_flight = Pool(recent), [], []
     for hold, size in steps:
         held = held[len(held) - hold :] if hold else []
-        held.append(pool.take(size * SMALL))
+        held.append(pool.allocate(size * SMALL))
         in_flight.append(sum(block.base.nbytes for block in held))
         assert pool.nbytes <= max(in_flight[-recent:])
 
@@ -92,7 +92,7 @@ def test_batches_of_nearly_one_size_use_the_same_memory_again():
     rng = np.random.default_rng(0)
     seen = set()
     for size in rng.integers(100 * SMALL, 112 * SMALL, 200).tolist():
-        block = pool.take(size)
+        block = pool.allocate(size)
         seen.add(block.base.ctypes.data)
         block[:] = 1
         assert pool.nbytes <= 2 * 1.25 * 112 * SMALL

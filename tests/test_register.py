@@ -148,6 +148,19 @@ def test_an_op_may_change_the_size(registry: Any) -> None:
     assert torch.allclose(views(policy, "auto"), views(whole, "auto")[:, :, ::2, ::2], atol=1e-6)
 
 
+@dataclass(frozen=True)
+class HalveSometimes(Halve):
+    p: float = 0.5
+
+
+def test_an_op_that_changes_the_size_is_refused_where_only_some_images_get_it(registry: Any) -> None:
+    choice = gpuaug.OneOf(Halve(), gpuaug.RandomInvert(1.0))
+    with pytest.raises(ValueError, match="OneOf: branches must be ops that keep the size"):
+        gpuaug.View(12, gpuaug.RandomResizedCrop(24), choice)
+    with pytest.raises(ValueError, match="HalveSometimes has a probability p and changes the size"):
+        gpuaug.View(12, gpuaug.RandomResizedCrop(24), HalveSometimes())
+
+
 def nothing(x: torch.Tensor, op: gpuaug.Op, draws: OpDraws) -> Any:
     return None
 

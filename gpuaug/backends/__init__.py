@@ -148,6 +148,10 @@ def findable(module: str) -> bool:
         return False
 
 
+def how_to_install(module: str) -> str:
+    return f"install it with: pip install {DISTRIBUTIONS.get(module, module)}"
+
+
 def lacking(kind: str = "cpu") -> dict[str, str]:
     """Backends that "auto" cannot use on this type of device because their package is missing -> the warning for the user."""
     out = {}
@@ -157,7 +161,7 @@ def lacking(kind: str = "cpu") -> dict[str, str]:
             package = DISTRIBUTIONS.get(module, module)
             out[name] = (
                 f"{package} is not installed, so backend {name!r} is left out on {kind}; slower ones do its work at a fifth of "
-                f"its speed or less; install it with: pip install {package}"
+                f"its speed or less; {how_to_install(module)}"
             )
     return out
 
@@ -176,12 +180,16 @@ def load(name: str, kind: str = "cpu") -> Backend:
         others = " or ".join(repr(other) for other in REQUIRES if requirement(other, kind))
         raise ValueError(f"backend {name!r} runs on {', '.join(REQUIRES[name])}, not on {kind}; use {others}")
     if not installed(name, kind):
-        package = DISTRIBUTIONS.get(module, module)
-        raise ImportError(f"backend {name!r} needs {package}; install it with: pip install {package}")
+        raise ImportError(f"backend {name!r} needs {DISTRIBUTIONS.get(module, module)}; {how_to_install(module)}")
     backend: Backend = importlib.import_module(f"{__name__}.{name}").BACKEND
     return backend
 
 
 def leading(steps: Sequence[Op], known: Container[type[Op]]) -> int:
     """Count the leading steps of known types: `count_supported` of a backend that does any of its ops in any order."""
-    return next((n for n, op in enumerate(steps) if type(op) not in known), len(steps))
+    return leading_where(steps, lambda op: type(op) in known)
+
+
+def leading_where(steps: Sequence[Op], has: Callable[[Op], bool]) -> int:
+    """Count the leading steps that a backend has: `count_supported` where more than the type of an op decides."""
+    return next((n for n, op in enumerate(steps) if not has(op)), len(steps))

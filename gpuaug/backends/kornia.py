@@ -22,12 +22,9 @@ from torch.nn.functional import pad
 
 from .. import ops as op
 from ..ops.base import Array
-from ..ops.color import PARTS
-from . import Backend, BatchForm, Function
-from .batched.rows import column, on_marked, send
-
-GRAY = np.array([0.2989, 0.587, 0.114], np.float32)
-"""torchvision's weights of red, green and blue; Kornia's weight of red is 0.299."""
+from ..ops.color import GRAY, PARTS
+from . import Backend, BatchForm, Function, leading_where
+from .batched.rows import apply_marked, column, send
 
 
 def warp(x: torch.Tensor, o: Any, inverse: Array) -> torch.Tensor:
@@ -74,7 +71,8 @@ def brightness(x: torch.Tensor, o: op.ColorJitter, d: op.OpDraws) -> torch.Tenso
 
 
 def grayscale(x: torch.Tensor, o: op.RandomGrayscale, d: op.OpDraws) -> torch.Tensor:
-    return kornia.color.rgb_to_grayscale(x, rgb_weights=send(x.device, GRAY)[0]).expand_as(x)
+    weights = send(x.device, np.array(GRAY, np.float32))[0]  # Kornia's own weight of red is 0.299
+    return kornia.color.rgb_to_grayscale(x, rgb_weights=weights).expand_as(x)
 
 
 def solarize(x: torch.Tensor, o: op.RandomSolarize, d: op.OpDraws) -> torch.Tensor:
@@ -132,20 +130,14 @@ def agrees(o: op.Op) -> bool:
 def count_supported(steps: Sequence[op.Op], form: BatchForm) -> int:
     if form != "floats":  # Kornia's functions need one batch of one size
         return 0
-    return next((n for n, o in enumerate(steps) if not agrees(o)), len(steps))
+    return leading_where(steps, agrees)
 
 
 def apply(batch: torch.Tensor, ops: Sequence[op.Op], draws: Sequence[op.OpDraws]) -> torch.Tensor:
     """Apply a run of supported steps to float32 (B, 3, H, W)."""
     for o, step in zip(ops, draws, strict=True):
-        batch = changed(batch, o, step)
+        batch = apply_marked(OPS[type(o)], batch, o, step)
     return batch
-
-
-def changed(x: torch.Tensor, o: op.Op, draws: op.OpDraws) -> torch.Tensor:
-    """Apply one op to those images that its draws mark."""
-    function = OPS[type(o)]
-    return on_marked(x, draws, lambda x, d: function(x, o, d))
 
 
 BACKEND = Backend(OPS, count_supported, apply, fallback="batched")

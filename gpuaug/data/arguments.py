@@ -43,7 +43,7 @@ def fraction(name: str, value: Any) -> float:
     return float(value)
 
 
-def one_of(name: str, value: Any, allowed: tuple[str, ...]) -> str:
+def choice(name: str, value: Any, allowed: tuple[str, ...]) -> str:
     if value not in allowed:
         raise ValueError(f"DataLoader: {name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
     return str(value)

@@ -23,15 +23,15 @@ def atomic(path: Path, keep: Path | None = None) -> Iterator[IO[bytes]]:
     temporary file is gone; a process that is killed leaves a file `.NAME.*.partial`.
 
     Args:
-        path: the file to write; its folder must exist.
-        keep: a second name, under which the old file stays available. Without hard links in the file system, or without an
+        path: The file to write; its folder must exist.
+        keep: A second name, under which the old file stays available. Without hard links in the file system, or without an
             old file, nothing is kept.
 
     Yields:
         The temporary file, open for binary writing.
 
     Raises:
-        OSError: the file could not be written, for instance because the disk is full.
+        OSError: The file could not be written, for instance because the disk is full.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY}")
     try:

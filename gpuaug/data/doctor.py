@@ -34,9 +34,13 @@ WHOLE = "whole loader"
 class Diagnosis:
     """Samples/s of each stage alone, and of the whole loader with a consumer that does nothing.
 
-    rates: stage -> samples/s; the last is the whole loader. size: mean bytes of a file, None if the source holds no files.
-    bad: number of the first batch's samples that cannot be read or decoded. slow: advice on missing packages that would make
-    it faster.
+    Attributes:
+        rates: Stage -> samples/s; the last is the whole loader.
+        workers: `num_workers` of the loader.
+        device: Where the views are made.
+        size: Mean bytes of a file; None if the source holds no files.
+        bad: Number of the first batch's samples that cannot be read or decoded.
+        slow: Advice on missing packages that would make it faster.
     """
 
     rates: dict[str, float]
@@ -158,7 +162,7 @@ def decoded(loader: DataLoader, files: Sequence[tuple[int, bytes]]) -> list[Pixe
     samples = [i for i, _ in files]
 
     def regional(where: Sequence[int], shapes: Boxes) -> Boxes:
-        return regions_read(loader.maker(0).draws(samples).take(where), shapes)
+        return regions_read(loader.view_maker(0).draws(samples).take(where), shapes)
 
     names = [loader.source.name(i) for i in samples]
     return [*loader.decode([data for _, data in files], names, regional if starts_with_crop(loader.policy) else None)]
@@ -185,7 +189,7 @@ def rate(task: Callable[[T], Any], items: Iterator[T], workers: int, seconds: fl
 def augmentation_rate(loader: DataLoader, images: Images, index: Index, frames: Boxes | None, seconds: float) -> float:
     """Samples per second through the policy alone, with the pictures on the device already."""
     there = images.to(loader.device)
-    maker = loader.maker(0)
+    maker = loader.view_maker(0)
     draws = maker.draws(index)
 
     def task(_: int) -> None:

@@ -18,11 +18,11 @@ from .arguments import (
     available_device,
     check_batch_sampler,
     check_labels_argument,
+    choice,
     fixed_share,
     fraction,
     integer,
     labels_changed_error,
-    one_of,
     policy_of_transform,
     refuse_unsupported,
     seconds,
@@ -39,7 +39,7 @@ from .engine.cursor import EpochCursor
 from .engine.fetchers import fetch
 from .engine.order import EpochOrder, EpochPlan, Share, plan_epoch
 from .engine.pipeline import Delivery, InlinePipeline, ThreadPipeline, transfer_and_augment
-from .engine.stats import Meter, Stats
+from .engine.stats import Stats
 from .engine.view_maker import LazyDraws, ViewMaker
 from .sources import Index, is_encoded, is_in_memory, is_itemized
 from .sources.composed import known_labelled, set_max_pixels
@@ -112,9 +112,9 @@ class DataLoader(TorchInterface):
         bad_files: Name and reason of every bad sample so far, in all epochs.
 
     Raises:
-        ValueError: If an argument is out of its range, or does not go with another one.
-        TypeError: If an argument is of the wrong type, or the source is of no known kind.
-        OSError: If files are missing, as the source says (see the table of errors in docs/data.md).
+        ValueError: An argument is out of its range, or does not go with another one.
+        TypeError: An argument is of the wrong type, or the source is of no known kind.
+        OSError: Files are missing, as the source says (see the table of errors in docs/data.md).
     """
 
     index: Index
@@ -173,8 +173,8 @@ class DataLoader(TorchInterface):
         self.multiprocessing_context = multiprocessing_context
         self.persistent_workers = bool(persistent_workers)
         self.pin_memory = bool(pin_memory)
-        self.decoder = one_of("decoder", decoder, DECODERS)
-        self.on_error = one_of("on_error", on_error, MODES)
+        self.decoder = choice("decoder", decoder, DECODERS)
+        self.on_error = choice("on_error", on_error, MODES)
         self.max_bad = fraction("max_bad", max_bad)
         self.max_pixels = integer("max_pixels", max_pixels, 1)
         self.decode = decoder_of(self.decoder, self.max_pixels)
@@ -200,7 +200,7 @@ class DataLoader(TorchInterface):
         self.warned_share: Share | None = None
         self.bad_files: dict[str, str] = {}
         if self.device.type == "cpu" and is_encoded(self.source):
-            self.makers = max(1, self.num_workers)
+            self.view_threads = max(1, self.num_workers)
         self.pin_memory_device, self.in_order = pin_memory_device, in_order
         self.cursor = EpochCursor(self.epoch_samplers)
         self.reset_runtime()
@@ -218,12 +218,13 @@ class DataLoader(TorchInterface):
         yield from self.run(plan)
 
     def plan(self, epoch: int, start: int) -> EpochPlan:
+        """What an epoch reads from its `start`-th sample on."""
         own = self.batch_sampler if self.own_batches else None
         return plan_epoch(self.sampler, own, epoch, start, self.size, self.drop_last, len(self.source))
 
     def run(self, plan: EpochPlan) -> Iterator[tuple[Any, Any]]:
         """The batches of one epoch."""
-        self.meter = meter = Meter(plan.epoch, self.num_workers, self.makers)
+        self.meter = meter = self.new_meter(plan.epoch)
         tally = BadSampleCounter(self.bad_files, self.max_bad, plan.samples, plan.epoch)
         position = plan.start
         pipeline = self.next_epoch.pop(plan) or self.pipeline(plan)
@@ -256,7 +257,7 @@ class DataLoader(TorchInterface):
         def augmented(fetched: DecodedBatch) -> Delivery:
             return transfer_and_augment(fetched, maker, device)
 
-        maker, device = self.maker(plan.epoch), self.device  # a thread that held `self` would keep the loader alive
+        maker, device = self.view_maker(plan.epoch), self.device  # a thread that held `self` would keep the loader alive
         fetcher = fetch(self.source, plan.batches(), self.fetch_config(maker, plan))
         if not self.num_workers:
             return InlinePipeline(fetcher, augmented)
@@ -266,6 +267,7 @@ class DataLoader(TorchInterface):
         return ThreadPipeline(fetcher, augmented, self.prefetch_factor, device, threads)
 
     def fetch_config(self, maker: ViewMaker, plan: EpochPlan) -> FetchConfig:
+        """The options by which an epoch's batches are fetched."""
         pool: range | Index = range(len(self.source))
         if self.on_error == "replace" and not plan.own:  # a sampler may name only some samples
             pool = np.unique(np.concatenate([np.empty(0, np.int64), *plan.batches()]))
@@ -297,9 +299,10 @@ class DataLoader(TorchInterface):
                 self.next_epoch.begin(plan, self.pipeline(plan))
 
     def deliver(self, delivery: Delivery, plan: EpochPlan, position: int) -> tuple[Any, Any]:
+        """Record a batch as delivered, and return its views and target."""
         delivery.receive()
         self.index = delivery.index
-        self.lazy_draws = LazyDraws(self.maker(plan.epoch), delivery.index)
+        self.lazy_draws = LazyDraws(self.view_maker(plan.epoch), delivery.index)
         if plan.own:
             position = min(position, self.sampler.samples)  # at an uneven end some samples are delivered twice
         self.cursor.reached = (plan.epoch, position)
@@ -325,7 +328,8 @@ class DataLoader(TorchInterface):
         """Parameters of the views of the batch delivered last."""
         return self.lazy_draws.draws
 
-    def maker(self, epoch: int) -> ViewMaker:
+    def view_maker(self, epoch: int) -> ViewMaker:
+        """The maker of the views of an epoch."""
         return ViewMaker(self.augment, self.seed, epoch)
 
     def stats(self) -> Stats:

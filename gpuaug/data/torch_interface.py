@@ -18,7 +18,7 @@ from .engine.cursor import EpochCursor, check_state
 from .engine.order import EpochOrder, samplers_with_epoch
 from .engine.pipeline import NextEpoch
 from .engine.stats import Meter
-from .sources import Source
+from .sources import Source, is_itemized
 
 FIXED = frozenset(
     ("backend", "decoder", "device", "dtype", "labels", "memory_format", "num_workers", "policy", "seed", "shuffle", "source")
@@ -53,7 +53,7 @@ class TorchInterface(torch_data.DataLoader[Any]):
     shuffle: bool
     cursor: EpochCursor
     meter: Meter
-    makers: int = 1
+    view_threads: int = 1
     """Threads that make views."""
     next_epoch: NextEpoch
     own_batches: bool
@@ -99,9 +99,13 @@ class TorchInterface(torch_data.DataLoader[Any]):
 
     def reset_runtime(self) -> None:
         """Start without threads and with all counts at 0."""
-        self.meter = Meter(0, self.num_workers, self.makers)
+        self.meter = self.new_meter(0)
         self.next_epoch = NextEpoch()
         weakref.finalize(self, self.next_epoch.close)
+
+    def new_meter(self, epoch: int) -> Meter:
+        """A meter of an epoch, with all counts at 0."""
+        return Meter(epoch, self.num_workers, self.view_threads, "load" if is_itemized(self.source) else "read")
 
     def __getstate__(self) -> dict[str, Any]:
         """All but what is running: a copy begins with the epoch that comes next here."""
@@ -143,7 +147,7 @@ class TorchInterface(torch_data.DataLoader[Any]):
             epoch: 0..2^32-1.
 
         Raises:
-            ValueError: If `epoch` is not an integer in that range.
+            ValueError: `epoch` is not an integer in that range.
         """
         self.cursor.jump_to_epoch(integer("epoch", epoch, 0, EPOCHS - 1))
 
@@ -173,7 +177,7 @@ class TorchInterface(torch_data.DataLoader[Any]):
             state: A result of `state_dict()`.
 
         Raises:
-            ValueError: If `state` is no such dict, or its seed, shuffle or number of samples differ from this loader's.
+            ValueError: `state` is no such dict, or its seed, shuffle or number of samples differ from this loader's.
         """
         check_state(state, self.state_dict())
         most = self.sampler.samples if isinstance(self.sampler, EpochOrder) else None

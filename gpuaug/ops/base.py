@@ -92,7 +92,7 @@ def leaves(ops: Sequence[Op]) -> Iterator[Op]:
                 yield from leaves(branch)
 
 
-def one_of(kind: str, name: str, given: Sequence[T], named: Sequence[T]) -> tuple[T, ...]:
+def positional_or_named(kind: str, name: str, given: Sequence[T], named: Sequence[T]) -> tuple[T, ...]:
     """Items passed as positional arguments or as a sequence by the field's name, as dataclasses.replace and a repr do.
 
     Raises TypeError for both at once.

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from .base import Op, Size, is_number, one_of
+from .base import Op, Size, is_number, positional_or_named
 from .checks import check_probability, fail, set_field
 
 __all__ = ["OneOf"]
+
+KEEPS_SIZE = "ops that keep the size; put crops and resizes beside the choice"
 
 
 @dataclass(frozen=True, init=False)
@@ -37,14 +39,14 @@ class OneOf(Op):
         weights: Sequence[float] | None = None,
         p: float = 1.0,
     ) -> None:
-        branches = one_of("OneOf", "branches", given, branches)
+        branches = positional_or_named("OneOf", "branches", given, branches)
         normal = tuple(tuple(b) if isinstance(b, (tuple, list)) else (b,) for b in branches)
         set_field(self, "branches", normal)
         set_field(self, "p", p)
         if not normal or not all(isinstance(op, Op) for branch in normal for op in branch):
             raise fail(self, "branches", "one or more ops or sequences of ops", branches)
         if any(hasattr(op, "size") for branch in normal for op in branch):
-            raise fail(self, "branches", "ops that keep the size; put crops and resizes beside the choice", branches)
+            raise fail(self, "branches", KEEPS_SIZE, branches)
         shares = (1.0,) * len(normal) if weights is None else weights
         if (
             not isinstance(shares, (tuple, list))
@@ -61,7 +63,8 @@ class OneOf(Op):
     def output_size(self, size: Size | None) -> Size | None:
         for branch in self.branches:
             for op in branch:
-                op.output_size(size)
+                if op.output_size(size) != size:  # a user's op, which need not have a field `size`
+                    raise fail(self, "branches", KEEPS_SIZE, self.branches)
         return size
 
     def __str__(self) -> str:

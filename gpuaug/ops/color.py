@@ -25,6 +25,9 @@ PARTS = ("brightness", "contrast", "saturation", "hue")
 ORDERS = np.array(list(permutations(range(4))), dtype=np.uint8)
 """(24, 4): every order of a jitter's four parts, as indices into PARTS. The parameter `order` is a row of this table."""
 
+GRAY = (0.2989, 0.587, 0.114)
+"""torchvision's weights of red, green and blue in gray. The compiled kernels have the same ones as `GRAY_WEIGHTS`."""
+
 FLAT = 0.5 / 255
 """Half a level of 8 bits. A channel with a smaller range is flat: the range is the rounding error of a filter."""
 

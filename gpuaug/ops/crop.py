@@ -22,6 +22,10 @@ TRIES = 10
 """How often torchvision's RandomResizedCrop and RandomErasing try to fit a box before they fall back."""
 
 
+FILTER_RADIUS = {"bilinear": 1.0, "bicubic": 2.0}
+"""Half the width of each filter of a resize with antialiasing, in pixels of the coarser of input and output."""
+
+
 class Sized(Op):
     """An op that brings every image to one size: `size`, or the view's where `size` is None."""
 
@@ -88,8 +92,8 @@ class RandomResizedCrop(Sized):
             h = np.where(miss, np.where(aspect < low, np.rint(width / low), height), h)
             w = np.where(miss, np.where(aspect > high, np.rint(height * high), width), w)
             h, w = np.maximum(h, 1), np.maximum(w, 1)
-        top = np.where(found, place(draws["top"], height - h), (height - h) // 2)
-        left = np.where(found, place(draws["left"], width - w), (width - w) // 2)
+        top = np.where(found, uniform_offset(draws["top"], height - h), (height - h) // 2)
+        left = np.where(found, uniform_offset(draws["left"], width - w), (width - w) // 2)
         return np.stack([top, left, h, w], axis=1).astype(np.int32)
 
 
@@ -118,7 +122,7 @@ def tried(
     return np.where(found, h[first], 0.0), np.where(found, w[first], 0.0), found
 
 
-def place(u: Array, free: Array) -> Array:
+def uniform_offset(u: Array, free: Array) -> Array:
     """A uniform integer in 0..free from a uniform number in [0, 1)."""
     return np.asarray(np.minimum(np.floor(u.astype(np.float64) * (free + 1)), free))
 
@@ -241,6 +245,6 @@ class RandomCrop(Sized):
                 f"RandomCrop: image {k} of the batch is {height[k]}x{width[k]}, smaller than the crop {out_h}x{out_w}; "
                 "set pad_if_needed=True or resize first"
             )
-        top = place(draws["top"], free_h) - pad[:, 1]
-        left = place(draws["left"], free_w) - pad[:, 0]
+        top = uniform_offset(draws["top"], free_h) - pad[:, 1]
+        left = uniform_offset(draws["left"], free_w) - pad[:, 0]
         return np.stack([top, left, np.full_like(top, out_h), np.full_like(left, out_w)], axis=1).astype(np.int32)

@@ -11,7 +11,7 @@ import torch
 
 from .base import Array, Op, OpDraws, Size, between, is_integer, is_number, words
 from .checks import check_number, check_probability, check_range, fail, set_field
-from .crop import TRIES, fit_boxes, place
+from .crop import TRIES, fit_boxes, uniform_offset
 
 __all__ = [
     "GaussianBlur",
@@ -163,7 +163,8 @@ class RandomErasing(Op):
         height, width = height.astype(np.float64), width.astype(np.float64)
         # torchvision refuses a box as large as the image and accepts an empty one.
         h, w, _ = fit_boxes(draws, height * width, height - 1, width - 1, smallest=0)
-        return np.stack([place(draws["top"], height - h), place(draws["left"], width - w), h, w], axis=1).astype(np.int32)
+        top, left = uniform_offset(draws["top"], height - h), uniform_offset(draws["left"], width - w)
+        return np.stack([top, left, h, w], axis=1).astype(np.int32)
 
 
 @dataclass(frozen=True)

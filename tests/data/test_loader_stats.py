@@ -1,6 +1,7 @@
 """The loader's statistics: counts that add up, the right bottleneck, and the command doctor that names it."""
 
 import logging
+import os
 import threading
 import time
 from dataclasses import replace
@@ -81,6 +82,19 @@ def test_a_slow_disk_is_named(folder, plain, workers):
         assert stats.read is not None
         assert stats.read >= SLOW
         assert "num_workers" in stats.advice
+        remedy = "speed up the Dataset's own __getitem__" if isinstance(source, Busy) else "put the data on a faster disk"
+        assert stats.advice.startswith("read; ")
+        assert remedy in stats.advice
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs a system with CPU affinity")
+def test_the_advice_counts_the_cores_of_this_process():
+    mine = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(mine)})
+        assert replace(EVEN, workers=1).advice.endswith("more workers will not help (num_workers=1, 1 cores)")
+    finally:
+        os.sched_setaffinity(0, mine)
 
 
 @pytest.mark.parametrize(
@@ -218,7 +232,7 @@ def test_the_doctor_decodes_as_the_loader_does(tmp_path, pictures, decoder):
     rates, pictures, index, size = file_rates(loader, loader.index, loader.index, 0.01)
     images, frames = to_images(pictures)
     assert (frames is not None) == (decoder == "auto" and findable("nvidia.dali"))
-    assert torch.equal(loader.maker(0).views(images, loader.draws, frames)[0], views)
+    assert torch.equal(loader.view_maker(0).views(images, loader.draws, frames)[0], views)
     assert index.tolist() == loader.index.tolist()
     assert size == np.mean([len(loader.source.read(i)) for i in index])
     assert min(rates.values()) > 0

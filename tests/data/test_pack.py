@@ -43,8 +43,13 @@ def test_advice_is_of_what_pack_can_do(tmp_path, caplog):
     for name in ("a/1.png", "2.png"):
         Image.new("RGB", (8, 8)).save(tmp_path / "in" / name)
     quiet(tmp_path / "in", tmp_path / "p", Packing("raw", 8))
-    assert "2.png; to pack images without classes, give a folder of images alone" in caplog.text
+    assert "2.png; --no-labels packs all images, without classes" in caplog.text
     assert "labels=False" not in caplog.text
+    assert PackedSource(tmp_path / "p").labelled
+    assert cli.main(["pack", str(tmp_path / "in"), str(tmp_path / "q"), "--format", "raw", "--size", "8", "--no-labels"]) == 0
+    packed = PackedSource(tmp_path / "q")
+    assert len(packed) == 2
+    assert not packed.labelled
 
 
 def content(folder: Path) -> dict[str, bytes]:

@@ -205,8 +205,8 @@ class Fleeting(Numbered):
 def test_a_worker_killed_before_its_batch_is_taken_is_an_error_that_says_so(held, plain, noticed, monkeypatch):
     """torch may ask whether the worker is alive too early, before the kernel has ended it."""
     on_error, maker = OnError("raise", 0, 0, range(40)), ViewMaker(gpuaug.Augmenter(plain), seed=0, epoch=0)
-    workers = FetchConfig(1, 2, 60.0, 0, decoder_of("pillow", 10**6), on_error, maker, regions=False, views=False)
-    fetcher = ProcessFetcher(DatasetSource(Fleeting(40)), iter([np.array([13])]), workers)
+    config = FetchConfig(1, 2, 60.0, 0, decoder_of("pillow", 10**6), on_error, maker, decode_regions=False, make_views=False)
+    fetcher = ProcessFetcher(DatasetSource(Fleeting(40)), iter([np.array([13])]), config)
     process = fetcher.engine._workers[0]
     with contextlib.suppress(RuntimeError):  # torch's signal handler
         process.join(LIMIT)

@@ -118,7 +118,7 @@ def test_few_graphs_are_kept():
 
 def test_a_batch_larger_than_a_graph_has_room_for():
     images = Images.from_list(list(photos()) * 9)
-    assert len(images) > graph.ROOM
+    assert len(images) > graph.CAPACITY
     large = views(images=images)[0]
     draws = gpuaug.sample(SIMCLR, range(len(images)), seed=5)
     small = Augmenter(SIMCLR, "dali")(Images.from_list(list(photos())), draws.take(range(8)))[0]

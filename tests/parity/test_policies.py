@@ -135,8 +135,8 @@ def test_large_batches_go_through_in_parts(monkeypatch):
     images = Images.from_list(assorted(21)[5:])
     made = {}
     for pixels in (1, 3000, 2**24):
-        monkeypatch.setattr(run, "PIXELS", {"cpu": pixels})
-        monkeypatch.setattr(resample, "PIXELS", {"cpu": pixels})
+        monkeypatch.setattr(run, "most_pixels", lambda device, pixels=pixels: pixels)
+        monkeypatch.setattr(resample, "most_pixels", lambda device, pixels=pixels: pixels)
         made[pixels] = Augmenter(policy, "batched")(images, draws)[0]
     assert torch.equal(made[1], made[2**24])
     assert torch.equal(made[3000], made[2**24])

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ...ops.base import Array, OpDraws
-from ...ops.color import FLAT, ORDERS, PARTS
+from ...ops.color import FLAT, GRAY, ORDERS, PARTS
 from ...philox import normal_field
 from .rows import Rows, column, on_groups, send, unchanged
 
@@ -50,7 +50,7 @@ def blend(x: torch.Tensor, other: torch.Tensor, factor: torch.Tensor) -> torch.T
 def gray(x: torch.Tensor) -> torch.Tensor:
     """(B, 1, H, W): 0.2989 R + 0.587 G + 0.114 B."""
     r, g, b = (x[:, k : k + 1] for k in range(3))
-    return r * 0.2989 + g * 0.587 + b * 0.114
+    return r * GRAY[0] + g * GRAY[1] + b * GRAY[2]
 
 
 def mean(x: torch.Tensor) -> torch.Tensor:

@@ -18,13 +18,8 @@ from torch.nn import functional as F  # noqa: N812 - torch's own convention
 
 from ...images import Images
 from ...ops.base import Array, Size
-from .rows import send
-
-PIXELS = {"cpu": 2**16, "other": 2**24}
-"""Pixels that are cropped and resized at a time: on the CPU as many as stay in its cache, elsewhere about half a gigabyte."""
-
-SUPPORT = {"bilinear": 1.0, "bicubic": 2.0}
-"""Half the width of each filter, in pixels of the coarser of input and output."""
+from ...ops.crop import FILTER_RADIUS
+from .rows import most_pixels, send
 
 
 @dataclass(frozen=True)
@@ -58,7 +53,7 @@ class Pixels:
         images = self.table.view(len(self.shapes), -1)  # images of floats have one size
         return images.amin(1).clamp(max=0.0).view(-1, 1, 1, 1), images.amax(1).clamp(min=1.0).view(-1, 1, 1, 1)
 
-    def take(self, index: torch.Tensor) -> torch.Tensor:
+    def pixels_at(self, index: torch.Tensor) -> torch.Tensor:
         """The rows of the table at `index`, float32 of shape (*index.shape, 3); 8-bit values are divided by 255."""
         return unit(self.table.index_select(0, index.reshape(-1)).view(*index.shape, 3))
 
@@ -83,8 +78,7 @@ def resample(source: Pixels, boxes: Array, size: Size, interpolation: str) -> to
 
     A bicubic filter overshoots; its result is clipped to [0, 1], or to the image's range where that is wider.
     """
-    limit = PIXELS["cpu" if source.table.device.type == "cpu" else "other"]
-    groups = list(alike(boxes[:, 2], boxes[:, 3], limit))
+    groups = list(alike(boxes[:, 2], boxes[:, 3], most_pixels(source.table.device)))
     parts = [resample_group(source, boxes, rows, size, interpolation) for rows in groups]
     made = parts[0]
     if len(parts) > 1:
@@ -131,7 +125,7 @@ def cut(source: Pixels, rows: Array, boxes: Array, high: int, wide: int) -> torc
     start, width, last = send(device, corner, source.widths[rows], boxes[:, 2:] - 1)
     y = torch.minimum(torch.arange(high, device=device), last[:, :1])
     x = torch.minimum(torch.arange(wide, device=device), last[:, 1:])
-    return source.take((start[:, None] + y * width[:, None])[:, :, None] + x[:, None])
+    return source.pixels_at((start[:, None] + y * width[:, None])[:, :, None] + x[:, None])
 
 
 def taps(length: torch.Tensor, longest: int, out: int, interpolation: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -149,11 +143,11 @@ def taps(length: torch.Tensor, longest: int, out: int, interpolation: str) -> tu
         index = torch.minimum((place * scale).floor().long()[..., None], last)
         return index, torch.ones_like(index, dtype=torch.float32)
     stretch = scale.clamp(min=1)
-    reach = stretch * SUPPORT[interpolation]
+    reach = stretch * FILTER_RADIUS[interpolation]
     centre = (place + 0.5) * scale
     first = ((centre - reach) + 0.5).long().clamp(min=0)
     end = torch.minimum(((centre + reach) + 0.5).long(), length[:, None])
-    most = 2 * math.ceil(SUPPORT[interpolation] * max(longest / out, 1)) + 1
+    most = 2 * math.ceil(FILTER_RADIUS[interpolation] * max(longest / out, 1)) + 1
     index = first[..., None] + torch.arange(most, device=device)
     distance = ((index - centre[..., None]) + 0.5) / stretch[..., None]
     weight = torch.where(index < end[..., None], kernel(distance.abs(), interpolation), 0.0)
@@ -175,17 +169,17 @@ def kernel(x: torch.Tensor, interpolation: str) -> torch.Tensor:
 def crop(source: Pixels, boxes: Array, size: Size, mode: str, fill: Sequence[float]) -> torch.Tensor:
     """Crop boxes (B, 4) of one size, float32 (B, 3, *size); pixels outside an image follow the padding mode."""
     device = source.table.device
-    y, inside_y = places(boxes[:, 0], size[0], source.heights, mode)
-    x, inside_x = places(boxes[:, 1], size[1], source.widths, mode)
+    y, inside_y = source_positions(boxes[:, 0], size[0], source.heights, mode)
+    x, inside_x = source_positions(boxes[:, 1], size[1], source.widths, mode)
     rows, columns = source.start[:, None] + y * source.widths[:, None], x
     row, column, in_y, in_x, value = send(device, rows, columns, inside_y, inside_x, np.array(fill, np.float32))
-    out = source.take(row[:, :, None] + column[:, None])
+    out = source.pixels_at(row[:, :, None] + column[:, None])
     if not (inside_y.all() and inside_x.all()):
         out = torch.where((in_y[:, :, None] & in_x[:, None])[..., None], out, value)
     return out.permute(0, 3, 1, 2).contiguous()
 
 
-def places(start: Array, count: int, length: Array, mode: str) -> tuple[Array, Array]:
+def source_positions(start: Array, count: int, length: Array, mode: str) -> tuple[Array, Array]:
     """Source of each of `count` pixels from `start` (B,) on an axis of `length` (B,), and whether it has one."""
     place = start[:, None].astype(np.int64) + np.arange(count)
     n = length[:, None]

@@ -8,11 +8,21 @@ from itertools import accumulate
 import numpy as np
 import torch
 
-from ...ops import OpDraws
+from ...ops import Op, OpDraws
 from ...ops.base import Array
+from .. import Function
 
 Rows = Callable[[torch.Tensor, Array], torch.Tensor]
 """A function of images (n, 3, H, W) and of their rows (n,) in the batch, by which it finds their parameters."""
+
+
+def most_pixels(device: torch.device) -> int:
+    """Pixels of a batch that are worked on together.
+
+    On the CPU this is as many as stay in its cache. Elsewhere they make 200 MB of float32, of
+    which an op holds a few at a time.
+    """
+    return 2**16 if device.type == "cpu" else 2**24
 
 
 def send(device: torch.device, *arrays: Array) -> list[torch.Tensor]:
@@ -58,3 +68,8 @@ def on_marked(x: torch.Tensor, draws: OpDraws, function: Callable[[torch.Tensor,
         return function(x, {name: a[rows] for name, a in draws.items()})
 
     return on_groups(x, [(np.flatnonzero(marked), change), (np.flatnonzero(~marked), unchanged)])
+
+
+def apply_marked(function: Function, x: torch.Tensor, o: Op, draws: OpDraws) -> torch.Tensor:
+    """Apply an op by its function to those images that its draws mark."""
+    return on_marked(x, draws, lambda x, d: function(x, o, d))

@@ -11,17 +11,14 @@ import torch
 from ... import ops as op
 from ...images import Images
 from ...ops.crop import Sized
-from .. import REGISTERED, Batch, BatchForm, Function
+from .. import REGISTERED, Batch, BatchForm, Function, leading_where
 from .resample import Pixels, unit
-from .rows import on_marked
+from .rows import apply_marked, most_pixels
 from .table import CUTS, MAPS, OPS
-
-PIXELS = {"cpu": 2**16, "other": 2**24}
-"""Pixels that go through a run of ops together: on the CPU as many as stay in its cache, elsewhere some gigabytes."""
 
 
 def count_supported(steps: Sequence[op.Op], form: BatchForm) -> int:
-    return next((n for n, o in enumerate(steps) if type(o) not in OPS and type(o) not in REGISTERED), len(steps))
+    return leading_where(steps, lambda o: type(o) in OPS or type(o) in REGISTERED)
 
 
 def apply(batch: Batch, ops: Sequence[op.Op], draws: Sequence[op.OpDraws]) -> Batch:
@@ -39,8 +36,7 @@ def apply(batch: Batch, ops: Sequence[op.Op], draws: Sequence[op.OpDraws]) -> Ba
         batch, ops, draws = torch.cat(images), ops[alone:], draws[alone:]
         sizes = shapes(batch)
     device = batch[0].device if isinstance(batch, list) else batch.device
-    most = PIXELS["cpu" if device.type == "cpu" else "other"]
-    rows = max(1, most // area(sizes, ops))
+    rows = max(1, most_pixels(device) // area(sizes, ops))
     parts = [run(part(batch, k, k + rows), ops, rows_of(draws, slice(k, k + rows))) for k in range(0, len(batch), rows)]
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
@@ -49,14 +45,11 @@ def run(batch: Images | torch.Tensor, ops: Sequence[op.Op], draws: Sequence[op.O
     """Apply steps to a part of a batch that fits into memory; it is (B, 3, H, W) after the first step."""
     for o, step in zip(ops, draws, strict=True):
         cut = CUTS.get(type(o))
-        batch = changed(pixels(batch), o, step) if cut is None else cut(Pixels.of(batch), o, step)
+        if cut is not None:
+            batch = cut(Pixels.of(batch), o, step)
+        else:
+            batch = apply_marked(MAPS.get(type(o)) or registered(type(o)), pixels(batch), o, step)
     return pixels(batch)
-
-
-def changed(x: torch.Tensor, o: op.Op, draws: op.OpDraws) -> torch.Tensor:
-    """Apply one op to those images that its draws mark."""
-    function = MAPS.get(type(o)) or registered(type(o))
-    return on_marked(x, draws, lambda x, d: function(x, o, d))
 
 
 def registered(kind: type[op.Op]) -> Function:

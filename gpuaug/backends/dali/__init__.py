@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from ... import ops as op
 from ...ops import Op
-from .. import Backend, BatchForm
+from .. import Backend, BatchForm, leading_where
 from .crop import CUTS
 from .graph import apply
 from .same_size import MAPS
@@ -35,11 +35,11 @@ def near(o: Op) -> bool:
 
 
 def count_supported(steps: Sequence[Op], form: BatchForm) -> int:
-    return next((k for k, o in enumerate(steps) if not exact(o)), len(steps))
+    return leading_where(steps, exact)
 
 
 def count_approximate(steps: Sequence[Op], form: BatchForm) -> int:
-    return next((k for k, o in enumerate(steps) if not near(o)), len(steps))
+    return leading_where(steps, near)
 
 
 BACKEND = Backend(OPS, count_supported, apply, approximate=Backend(OPS, count_approximate, apply))

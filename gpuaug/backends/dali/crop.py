@@ -16,6 +16,7 @@ from nvidia.dali import fn, math, types
 
 from ... import ops as op
 from ...ops.base import Array
+from ...ops.crop import FILTER_RADIUS
 
 Node = Any
 """A value in a DALI graph: one array per image of the batch."""
@@ -25,9 +26,6 @@ Feeds = dict[str, Any]
 
 Source = Callable[[str], Node]
 """Name of an input -> the graph's node for it."""
-
-REACH = {"bilinear": 1, "bicubic": 2}
-"""Half the width of each filter, in pixels of the coarser of input and output."""
 
 KINDS = {"nearest": types.INTERP_NN, "bilinear": types.INTERP_LINEAR, "bicubic": types.INTERP_CUBIC}
 
@@ -46,7 +44,7 @@ def feed_resize(o: op.Resize, d: op.OpDraws, sizes: Array) -> tuple[Feeds, Array
 def feed_boxes(boxes: Array, out: Array, interpolation: str) -> Feeds:
     """Inputs for resizing boxes (B, 4) as (top, left, height, width) to the sizes `out` (B, 2)."""
     box = boxes[:, 2:].astype(np.int64)
-    reach = REACH.get(interpolation, 0)
+    reach = FILTER_RADIUS.get(interpolation, 0)
     margin = np.ceil(np.maximum(box / out, 1) * reach).astype(np.int64) + 1
     return {
         "corner": boxes[:, :2].astype(np.int32),
@@ -68,7 +66,7 @@ def gains(length: Array, out: Array, interpolation: str) -> list[Array]:
     scale = (length / out)[:, None, None]
     stretch = np.maximum(scale, 1)
     centre = (np.arange(out.max())[:, None] + 0.5) * scale
-    reach = REACH[interpolation] * stretch
+    reach = FILTER_RADIUS[interpolation] * stretch
     tap = np.floor(centre - reach) + np.arange(int(np.ceil(2 * reach.max())) + 2)
     weight = kernel(np.abs(tap + 0.5 - centre) / stretch, interpolation)
     inside = np.where((tap >= 0) & (tap < length[:, None, None]), weight, 0).sum(axis=2)

@@ -24,7 +24,7 @@ from .. import Batch
 from .crop import CUTS, Node, Source
 from .same_size import MAPS, finish
 
-ROOM = 64
+CAPACITY = 64
 """Smallest capacity of a graph in images. A larger batch builds another graph, for the next power of two."""
 
 KEPT = 16
@@ -45,8 +45,8 @@ def apply(batch: Batch, ops: Sequence[Op], draws: Sequence[OpDraws]) -> Batch:
         if "apply" in d and type(o) in MAPS:
             feeds[f"{k} apply"] = dense(d["apply"])
     marked = tuple(f"{k} apply" in feeds for k in range(len(ops)))
-    room = max(ROOM, 1 << (len(pixels) - 1).bit_length())
-    out = GRAPHS.find(Key(tuple(ops), marked, isinstance(batch, Images), room)).run({"pixels": pixels, **feeds})
+    capacity = max(CAPACITY, 1 << (len(pixels) - 1).bit_length())
+    out = GRAPHS.find(Key(tuple(ops), marked, isinstance(batch, Images), capacity)).run({"pixels": pixels, **feeds})
     same = bool((sizes == sizes[:1]).all())
     return from_dlpack(out.as_tensor()) if same else [from_dlpack(out[k]) for k in range(len(pixels))]
 
@@ -70,7 +70,7 @@ class Key:
     ops: tuple[Op, ...]
     marked: tuple[bool, ...]
     as_bytes: bool
-    room: int
+    capacity: int
     threads: int = field(default_factory=torch.get_num_threads)
     process: int = field(default_factory=os.getpid)
 
@@ -92,7 +92,7 @@ class Graph:
             exec_pipelined=False,
             prefetch_queue_depth=1,
         )
-        self.pipe: Any = make(batch_size=key.room, num_threads=key.threads, device_id=None)
+        self.pipe: Any = make(batch_size=key.capacity, num_threads=key.threads, device_id=None)
         self.pipe.build()
 
     def run(self, feeds: dict[str, Any]) -> Any:
@@ -134,17 +134,17 @@ def compose(ops: tuple[Op, ...], marked: tuple[bool, ...], as_bytes: bool) -> No
     for k, o in enumerate(ops):
         last = k == len(ops) - 1
         if type(o) in CUTS:
-            x, unit = CUTS[type(o)][1](x, o, source(k), unit), 1.0
+            x, unit = CUTS[type(o)][1](x, o, inputs_of(k), unit), 1.0
         elif last and isinstance(o, op.Normalize) and not marked[k]:
             return finish(x, o.mean, o.std, "CHW")
         elif marked[k]:
-            x = sometimes(x, o, source(k))
+            x = sometimes(x, o, inputs_of(k))
         else:
-            x = MAPS[type(o)][1](x, o, source(k))
+            x = MAPS[type(o)][1](x, o, inputs_of(k))
     return finish(x, (0.0,) * 3, (1.0,) * 3, "CHW")
 
 
-def source(k: int) -> Source:
+def inputs_of(k: int) -> Source:
     """The inputs of the k-th op."""
     return lambda name: fn.external_source(name=f"{k} {name}")
 

@@ -15,10 +15,9 @@ from nvidia.dali import fn, math, types
 
 from ... import ops as op
 from ...ops.base import Array
-from ...ops.color import FLAT, ORDERS, PARTS
+from ...ops.color import FLAT, GRAY, ORDERS, PARTS
 from .crop import KINDS, Feeds, Node, Source
 
-GRAY = [0.2989, 0.587, 0.114]
 AXES = [0, 1]
 
 
@@ -52,7 +51,7 @@ def jitter_part(x: Node, part: Node, factor: Node) -> Node:
         mean = fn.reductions.mean(x, axes=AXES)
         x = blend(x, mean[0] * GRAY[0] + mean[1] * GRAY[1] + mean[2] * GRAY[2], factor)
     elif part == 2:
-        x = blend(x, fn.coord_transform(x, M=GRAY), factor)
+        x = blend(x, fn.coord_transform(x, M=list(GRAY)), factor)
     elif part == 3:
         x = hue(x, factor)
     return x
@@ -89,7 +88,7 @@ def hue_channel(value: Node, chroma: Node, k: Node) -> Node:
 
 
 def grayscale(x: Node, o: op.RandomGrayscale, source: Source) -> Node:
-    return fn.coord_transform(x, M=GRAY * 3)
+    return fn.coord_transform(x, M=list(GRAY * 3))
 
 
 def solarize(x: Node, o: op.RandomSolarize, source: Source) -> Node:

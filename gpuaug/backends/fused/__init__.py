@@ -43,7 +43,7 @@ def apply(
         batch: `Images`, or a float32 tensor (B, 3, H, W).
         ops: Steps of one view, as many as `count_supported` has counted.
         draws: One dict of NumPy arrays for each step.
-        dtype: dtype of the result: float32, float16 or bfloat16.
+        dtype: Dtype of the result: float32, float16 or bfloat16.
         memory_format: Memory format of the result: torch.contiguous_format or torch.channels_last.
         out: Tensor to write the result into. It has this dtype and is contiguous in this memory format. None: a new one.
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch.utils.dlpack import from_dlpack
 
-from ...backends import DISTRIBUTIONS, findable
+from ...backends import findable, how_to_install
 from ...images import Images
 from .jpeg_header import dali_safe_size
 from .pillow import MAX_PIXELS, DecodeError, Pixels, try_decode
@@ -48,8 +48,8 @@ class DaliDecoder:
         max_pixels: Largest number of pixels in a picture.
 
     Raises:
-        ImportError: If DALI is not installed.
-        ValueError: If an option is out of its range.
+        ImportError: DALI is not installed.
+        ValueError: An option is out of its range.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class DaliDecoder:
         if not 0 <= hw_decoder_load <= 1:
             raise ValueError(f"DaliDecoder: hw_decoder_load must be in [0, 1], got {hw_decoder_load}")
         if not findable("nvidia.dali"):
-            raise ImportError(f"DaliDecoder needs DALI; install it with: pip install {DISTRIBUTIONS['nvidia.dali']}")
+            raise ImportError(f"DaliDecoder needs DALI; {how_to_install('nvidia.dali')}")
         self.threads = threads
         self.device = device
         self.hw_decoder_load = hw_decoder_load
@@ -195,7 +195,7 @@ class DaliDecoder:
 
 
 class SharedDecoder:
-    """A `Decoder` for many threads, with one `DaliDecoder` for each thread that ever decoded at the same time.
+    """A `Decoder` for many threads, with as many `DaliDecoder`s as threads have decoded at the same time.
 
     These are kept for the threads of later epochs, since DALI does not free all the memory of a pipeline that ends (7 MB here).
     A copy or a pickle starts without any.

@@ -8,7 +8,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
-import os
 import platform
 import threading
 from collections.abc import Iterator
@@ -16,12 +15,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ..process import after_fork
+
 LOCAL = threading.local()
 
 LOCK = threading.Lock()
 """Two threads that both set handlers would leave libtiff with one that `cache` did not keep and Python has freed."""
 
-os.register_at_fork(after_in_child=lambda: globals().update(LOCK=threading.Lock()))  # its owner may not exist in the fork
+after_fork(lambda: globals().update(LOCK=threading.Lock()))  # its owner may not exist in the fork
 
 HANDLER = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p)
 """TIFFErrorHandler(module, format, va_list); on the machines below a va_list is passed as a pointer."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import logging
-import os
 import threading
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -15,6 +14,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from ...images import LARGE, rgb
+from ..process import after_fork
 from . import libtiff_messages, tiff_tags
 
 Pixels = npt.NDArray[np.uint8]
@@ -40,7 +40,7 @@ LARGE_PICTURE = threading.RLock()
 """Held by the thread that has a large picture in memory."""
 
 # A new one in a fork, where the thread that holds it may not exist.
-os.register_at_fork(after_in_child=lambda: globals().update(LARGE_PICTURE=threading.RLock()))
+after_fork(lambda: globals().update(LARGE_PICTURE=threading.RLock()))
 
 
 def memory_for(pixels: int) -> AbstractContextManager[Any]:
@@ -76,7 +76,7 @@ def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Pixels:
         uint8 (H, W, 3).
 
     Raises:
-        DecodeError: If the file is empty, truncated, damaged or no image, or has more than `max_pixels` pixels or more than
+        DecodeError: The file is empty, truncated, damaged or no image, or has more than `max_pixels` pixels or more than
             twice PIL.Image.MAX_IMAGE_PIXELS.
     """
     if not data:

@@ -27,11 +27,19 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class DecodedBatch:
-    """A decoded batch on the host: sample indices (B,), pixels, and the collated targets, None without labels.
+    """A decoded batch on the host.
 
-    asked: number of samples that the order named, of which `bad` could not be read. read, decode, augment: seconds, summed over
-    workers; a Dataset's own code counts as read. frames: (B, 4), the frame of each `Region`, if images are parts of pictures.
-    views: the views, if the thread that decoded the pixels has already made them; it has then dropped the pixels.
+    Attributes:
+        index: Sample indices (B,).
+        images: Pixels.
+        target: The collated targets; None without labels.
+        asked: Number of samples that the order named.
+        bad: Those of them that could not be read.
+        read: Seconds, summed over workers; a Dataset's own code counts as read.
+        decode: Seconds, summed over workers.
+        frames: The frame of each `Region`, (B, 4), if images are parts of pictures.
+        views: The views, if the thread that decoded the pixels has already made them; it has then dropped the pixels.
+        augment: Seconds that the views took, summed over workers; 0 without `views`.
     """
 
     index: Index
@@ -50,22 +58,31 @@ class DecodedBatch:
 class FetchConfig:
     """How an epoch's batches are fetched.
 
-    count: workers. ahead: batches in preparation at a time. timeout: seconds to wait for one. seed: of the worker processes.
-    maker: makes the views. regions: whether to decode only the part of a picture that the views read. views: whether the thread
-    that decodes pixels makes their views at once. init, context: the user's worker_init_fn and multiprocessing_context.
-    collate: makes one target of the list of a batch's targets.
+    Attributes:
+        workers: Number of threads or processes.
+        ahead: Batches in preparation at a time.
+        timeout: Seconds to wait for a batch.
+        seed: Seed of the worker processes.
+        decode: Decodes files.
+        on_error: What to do with bad samples.
+        maker: Makes the views.
+        decode_regions: Whether to decode only the part of a picture that the views read.
+        make_views: Whether the thread that decodes pixels makes their views at once.
+        worker_init_fn: The user's function, called in each worker process.
+        context: The user's multiprocessing_context.
+        collate: Makes one target of the list of a batch's targets.
     """
 
-    count: int
+    workers: int
     ahead: int
     timeout: float
     seed: int
     decode: Decoder
     on_error: OnError
     maker: ViewMaker
-    regions: bool
-    views: bool
-    init: Callable[[int], None] | None = None
+    decode_regions: bool
+    make_views: bool
+    worker_init_fn: Callable[[int], None] | None = None
     context: Any = None
     collate: Collate = collate_by_torch
 
@@ -105,7 +122,14 @@ def try_read(read: Callable[[int], T], i: int) -> T | OSError:
 class DecodedPart:
     """Some samples of a batch as one thread has read them; without pixels if it has already made their views.
 
-    index: samples that were read. asked: number of samples that the order named. read, decode, augment: seconds.
+    Attributes:
+        index: Samples that were read.
+        pixels: Their pictures or regions.
+        bad: Samples that could not be read.
+        asked: Number of samples that the order named.
+        read: Seconds.
+        decode: Seconds.
+        augment: Seconds.
     """
 
     index: list[int]
@@ -117,7 +141,7 @@ class DecodedPart:
     augment: float = 0.0
 
 
-def read_part(source: Encoded, index: Index, workers: FetchConfig, out: Sequence[torch.Tensor] | None = None) -> DecodedPart:
+def read_part(source: Encoded, index: Index, config: FetchConfig, out: Sequence[torch.Tensor] | None = None) -> DecodedPart:
     """Read and decode some samples of a batch, replacements of bad ones included.
 
     out: where to write the views, if they are made here too. The pixels are then still in the CPU's cache, and are never copied
@@ -128,7 +152,7 @@ def read_part(source: Encoded, index: Index, workers: FetchConfig, out: Sequence
 
     @cache
     def draws(samples: tuple[int, ...]) -> Draws:
-        return workers.maker.draws(samples)
+        return config.maker.draws(samples)
 
     def regional(samples: tuple[int, ...]) -> Regional:
         return lambda where, shapes: regions_read(
@@ -148,13 +172,14 @@ def read_part(source: Encoded, index: Index, workers: FetchConfig, out: Sequence
         began = perf_counter()
         files_read = [(data, i) for data, i in zip(found, samples, strict=True) if not isinstance(data, OSError)]
         datas, names = [data for data, _ in files_read], [source.name(i) for _, i in files_read]
-        decoded = iter(workers.decode(datas, names, regional(tuple(i for _, i in files_read)) if workers.regions else None))
+        region = regional(tuple(i for _, i in files_read)) if config.decode_regions else None
+        decoded = iter(config.decode(datas, names, region))
         pictures = [data if isinstance(data, OSError) else next(decoded) for data in found]
         spent[1] += perf_counter() - began
         return pictures
 
     if out is None:
-        found: GoodSamples[Pixels | Region] = read_good(asked, pixels, source.name, workers.on_error)
+        found: GoodSamples[Pixels | Region] = read_good(asked, pixels, source.name, config.on_error)
         return DecodedPart(found.index, found.items, found.bad, len(asked), spent[0], spent[1])
     files = {i: read(i) for i in asked}
     kept: list[int] = []
@@ -163,12 +188,12 @@ def read_part(source: Encoded, index: Index, workers: FetchConfig, out: Sequence
 
     def augment_group(group: Sequence[int]) -> float:
         """Make the views of some samples, drop their pixels, and return the seconds that this took."""
-        found: GoodSamples[Pixels | Region] = read_good(group, pixels, source.name, workers.on_error)
+        found: GoodSamples[Pixels | Region] = read_good(group, pixels, source.name, config.on_error)
         began = perf_counter()
         if found.index:
             images, frames = to_images(found.items)
             rows = [view[len(kept) : len(kept) + len(images)] for view in out]
-            workers.maker.views(images, draws(tuple(found.index)), frames, rows)
+            config.maker.views(images, draws(tuple(found.index)), frames, rows)
         kept.extend(found.index)
         bad.extend(found.bad)
         return perf_counter() - began

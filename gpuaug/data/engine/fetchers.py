@@ -27,23 +27,23 @@ PART_SIZE = 32
 """Most samples that a thread takes at a time: few enough that threads finish together and stop soon when told to."""
 
 
-def fetch(source: Source, batches: Iterator[Index], workers: FetchConfig) -> Fetcher:
+def fetch(source: Source, batches: Iterator[Index], config: FetchConfig) -> Fetcher:
     """The fetcher that suits a source."""
-    if workers.count and is_encoded(source):
-        return ThreadFetcher(source, batches, workers)
-    if workers.count and is_itemized(source):
-        return ProcessFetcher(source, batches, workers)
-    return fetch_inline(source, batches, workers)
+    if config.workers and is_encoded(source):
+        return ThreadFetcher(source, batches, config)
+    if config.workers and is_itemized(source):
+        return ProcessFetcher(source, batches, config)
+    return fetch_inline(source, batches, config)
 
 
-def fetch_inline(source: Source, batches: Iterator[Index], workers: FetchConfig) -> Generator[DecodedBatch, None, None]:
+def fetch_inline(source: Source, batches: Iterator[Index], config: FetchConfig) -> Generator[DecodedBatch, None, None]:
     """Fetch in the calling thread."""
     for index in batches:
         if is_encoded(source):
-            out = workers.maker.augment.empty(len(index)) if workers.views else None
-            yield assemble(source, index, [read_part(source, index, workers, out)], out, workers.collate)
+            out = config.maker.augment.empty(len(index)) if config.make_views else None
+            yield assemble(source, index, [read_part(source, index, config, out)], out, config.collate)
         else:
-            yield load_batch(cast(Loaded, source), index, workers.on_error, workers.collate)
+            yield load_batch(cast(Loaded, source), index, config.on_error, config.collate)
 
 
 Out: TypeAlias = "list[torch.Tensor] | None"
@@ -64,10 +64,10 @@ class ThreadFetcher:
     asked for, so an unused fetcher need not be closed.
     """
 
-    def __init__(self, source: Encoded, batches: Iterator[Index], workers: FetchConfig) -> None:
+    def __init__(self, source: Encoded, batches: Iterator[Index], config: FetchConfig) -> None:
         self.source = source
         self.batches = batches
-        self.workers = workers
+        self.config = config
         self.pending: deque[tuple[Index, list[Future[DecodedPart]], Out]] = deque()
         self.tasks: queue.SimpleQueue[tuple[Future[DecodedPart], Index, Out] | None] = queue.SimpleQueue()
         self.stop = threading.Event()
@@ -80,13 +80,13 @@ class ThreadFetcher:
                 continue
             future, index, out = task
             try:
-                future.set_result(read_part(self.source, index, self.workers, out))
+                future.set_result(read_part(self.source, index, self.config, out))
             except BaseException as error:
                 future.set_exception(error)
             del task, future, out  # or the thread would hold the last part's pixels while it waits
 
     def start(self) -> None:
-        for k in range(self.workers.count):
+        for k in range(self.config.workers):
             self.threads.append(threading.Thread(target=self.work, name=f"gpuaug-decode-{k}", daemon=True))
             self.threads[-1].start()
 
@@ -96,9 +96,9 @@ class ThreadFetcher:
     def __next__(self) -> DecodedBatch:
         if not self.threads:
             self.start()
-        while len(self.pending) < self.workers.ahead and (index := next(self.batches, None)) is not None:
-            parts = np.array_split(index, max(-(-len(index) // PART_SIZE), min(self.workers.count, len(index))))
-            out = self.workers.maker.augment.empty(len(index)) if self.workers.views else None
+        while len(self.pending) < self.config.ahead and (index := next(self.batches, None)) is not None:
+            parts = np.array_split(index, max(-(-len(index) // PART_SIZE), min(self.config.workers, len(index))))
+            out = self.config.maker.augment.empty(len(index)) if self.config.make_views else None
             futures: list[Future[DecodedPart]] = [Future() for _ in parts]
             for future, part, own in zip(futures, parts, split_rows(out, parts), strict=True):
                 self.tasks.put((future, part, own))
@@ -107,16 +107,16 @@ class ThreadFetcher:
             raise StopIteration
         index, futures, out = self.pending.popleft()
         found = [self.result(future, index) for future in futures]
-        return assemble(self.source, index, found, out, self.workers.collate)
+        return assemble(self.source, index, found, out, self.config.collate)
 
     def result(self, future: Future[DecodedPart], index: Index) -> DecodedPart:
         try:
-            return future.result(self.workers.timeout)
+            return future.result(self.config.timeout)
         except TimeoutError as error:
             if future.done():
                 raise
             first = self.source.name(int(index[0]))
-            limit = f"{self.workers.timeout:g} s"
+            limit = f"{self.config.timeout:g} s"
             raise TimeoutError(f"DataLoader: the batch that starts with {first} was not read within {limit}") from error
 
     def close(self) -> None:

@@ -124,10 +124,15 @@ def epoch_of(sampler: Any) -> tuple[Any, type]:
 class EpochPlan:
     """What one epoch reads, settled when it begins.
 
-    start: samples of all ranks together that come before the first batch. share: the share that this rank reads. own: whether
-    the order is the loader's own `EpochOrder`, which knows how far all ranks together are. batches: makes the epoch's batches
-    of sample indices, int64 (B,); each call begins anew, unless the sampler has no length. samples: number of samples in the
-    whole epoch of this rank, or in the source if the sampler has no length.
+    Attributes:
+        epoch: Number of the epoch.
+        start: Samples before the first batch.
+        share: The share that this rank reads.
+        own: Whether the order is the loader's `EpochOrder`, whose positions count the samples of all ranks; with a user's
+            sampler they count those of this rank.
+        batches: Makes the epoch's batches of sample indices, int64 (B,). Each call begins anew, unless the sampler has no
+            length.
+        samples: Number of samples in the whole epoch of this rank, or in the source if the sampler has no length.
     """
 
     epoch: int

@@ -36,9 +36,17 @@ from .view_maker import ViewMaker
 class Delivery:
     """A batch that is ready for the consumer; without views if all of its samples are bad.
 
-    asked, bad, read, decode: as in `DecodedBatch`. stamps: before transfer, between transfer and augmentation, and after it.
-    done: CUDA event after the last kernel on the side stream, or None. labelled: whether the target holds labels; otherwise it
-    holds the sample indices.
+    Attributes:
+        views: The views, each (B, 3, H, W).
+        target: The targets on the device, or the sample indices.
+        index: As in `DecodedBatch`.
+        asked: As in `DecodedBatch`.
+        bad: As in `DecodedBatch`.
+        read: As in `DecodedBatch`.
+        decode: As in `DecodedBatch`.
+        stamps: Before transfer, between transfer and augmentation, and after it.
+        done: CUDA event after the last kernel on the side stream, or None.
+        labelled: Whether the target holds labels; otherwise it holds the sample indices.
     """
 
     views: list[torch.Tensor]

@@ -31,18 +31,18 @@ DEATH_SECONDS = 1.0
 class ProcessFetcher:
     """Worker processes of torch's DataLoader; each makes whole batches, with their pixels in one buffer."""
 
-    def __init__(self, source: Itemized, batches: Iterator[Index], workers: FetchConfig) -> None:
-        generator = torch.Generator().manual_seed(workers.seed)  # or torch would draw from its global generator
+    def __init__(self, source: Itemized, batches: Iterator[Index], config: FetchConfig) -> None:
+        generator = torch.Generator().manual_seed(config.seed)  # or torch would draw from its global generator
         loader: torch_data.DataLoader[Any] = torch_data.DataLoader(
-            BatchDataset(source, workers.on_error, workers.collate, workers.count * workers.ahead),
+            BatchDataset(source, config.on_error, config.collate, config.workers * config.ahead),
             batch_size=None,
             sampler=OneEpochSampler(batches),
-            num_workers=workers.count,
-            prefetch_factor=workers.ahead,
+            num_workers=config.workers,
+            prefetch_factor=config.ahead,
             collate_fn=unchanged,
             generator=generator,
-            worker_init_fn=workers.init,
-            multiprocessing_context=workers.context,
+            worker_init_fn=config.worker_init_fn,
+            multiprocessing_context=config.context,
         )
         # An interrupt would leave some processes behind. torch draws seeds on the default device, which workers inherit.
         with uninterrupted(), default_on_cpu():

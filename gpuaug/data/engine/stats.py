@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +9,8 @@ from time import perf_counter
 from typing import TypeAlias
 
 import torch
+
+from ..process import cores
 
 ENOUGH = 0.05
 """Share of waiting below which the loader is not worth a change."""
@@ -43,9 +44,8 @@ def remedy(stage: str, workers: int, option: str = "num_workers=", cuda: str = "
     }[stage]
     if stage in ("transfer", "augment"):
         return change
-    cores = os.cpu_count() or 1
-    now = f"{option}{workers}, {cores} cores"
-    if workers < cores:
+    now = f"{option}{workers}, {cores()} cores"
+    if workers < cores():
         return f"raise {option.rstrip('= ')} ({now}), or {change}"
     return f"{change}; more workers will not help ({now})"
 
@@ -67,6 +67,7 @@ class Stats:
         transfer: Seconds per sample for the copy to the device.
         augment: Seconds per sample that one thread takes to make views; on CUDA the GPU's time.
         makers: Threads that make views; on the CPU the threads that decode do.
+        first_stage: What reading is: "read" for files, "load" for a Dataset's own code. The advice depends on it.
     """
 
     epoch: int
@@ -81,6 +82,7 @@ class Stats:
     transfer: float | None
     augment: float | None
     makers: int = 1
+    first_stage: str = "read"
 
     @property
     def data_wait(self) -> float:
@@ -96,10 +98,10 @@ class Stats:
 
     @property
     def bottleneck(self) -> str:
-        """ "consumer" if it hardly waits, "start" if most of the wait was for the first batch, else the slowest stage.
+        """What limits the epoch: "consumer" if it hardly waits, "start" if the first batch took most of the wait, or a stage.
 
         Reading and decoding share the workers; transfer and augmentation share one thread, or the same workers on the CPU. The
-        result is the slowest stage of the slower of these two groups.
+        stage is the slowest one of the slower of these two groups.
         """
         if self.data_wait < ENOUGH or not self.rates:
             return "consumer"
@@ -117,7 +119,8 @@ class Stats:
             return "the training loop itself; the loader keeps up"
         if self.bottleneck == "start":
             return "the first batch; set persistent_workers=True, which begins an epoch while the one before it ends"
-        return f"{self.bottleneck}; {remedy(self.bottleneck, self.workers)}"
+        stage = self.first_stage if self.bottleneck == "read" else self.bottleneck
+        return f"{self.bottleneck}; {remedy(stage, self.workers)}"
 
     def __str__(self) -> str:
         speed = f" ({self.samples / self.elapsed:,.0f}/s)" if self.elapsed else ""
@@ -133,10 +136,11 @@ class Stats:
 class Meter:
     """Counts one epoch in the consumer's thread, so without locks."""
 
-    def __init__(self, epoch: int, workers: int, makers: int = 1) -> None:
+    def __init__(self, epoch: int, workers: int, makers: int = 1, first_stage: str = "read") -> None:
         self.epoch = epoch
         self.workers = workers
         self.makers = makers
+        self.first_stage = first_stage
         self.samples = self.bad = self.timed = 0
         self.began: float | None = None
         self.ended = self.wait = self.first_wait = 0.0
@@ -182,6 +186,7 @@ class Meter:
             each(self.transfer, timed),
             each(self.augment, timed),
             self.makers,
+            self.first_stage,
         )
 
     def __str__(self) -> str:

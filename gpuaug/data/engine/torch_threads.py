@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import threading
 
 import torch
+
+from ..process import after_fork
 
 LOCK = threading.Lock()
 
@@ -16,8 +17,7 @@ def renew() -> None:
     LOCK = threading.Lock()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=renew)
+after_fork(renew)
 
 
 def limit_torch_threads(count: int) -> None:

@@ -17,7 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, Literal, TypeAlias, TypeVar, cast, get_args
 
 import numpy as np
 from tqdm import tqdm
@@ -33,7 +33,12 @@ from .formats import Part, RowWriter, ShardWriter, Writer, bytes_in_tar, encode_
 
 T = TypeVar("T")
 OPTIONS = ("format", "size", "quality", "shard_size", "count")
-ON_ERROR = ("raise", "skip")
+
+Format: TypeAlias = Literal["jpeg", "raw"]
+
+ImageErrors: TypeAlias = Literal["raise", "skip"]
+"""What an image that cannot be packed does: end the packing, or be left out and listed."""
+
 PackResult: TypeAlias = bytes | OSError | ValueError
 """The packed data of an image, or why it cannot be packed."""
 
@@ -48,18 +53,21 @@ PROBES = 16
 class Packing:
     """How to pack.
 
-    format: "jpeg", with a shorter edge of at most `size` pixels, or "raw", exactly `size` x `size`. quality: of JPEG, 1..100.
-    shard_size: images in a part, which is a shard, or a range of rows with its own checksum.
+    Attributes:
+        format: "jpeg", with a shorter edge of at most `size` pixels, or "raw", exactly `size` x `size`.
+        size: Edge in pixels, 1..32768.
+        quality: Quality of JPEG, 1..100.
+        shard_size: Images in a part, which is a shard, or a range of rows with its own checksum.
     """
 
-    format: str = "jpeg"
+    format: Format = "jpeg"
     size: int = 256
     quality: int = 90
     shard_size: int = 4096
 
     def __post_init__(self) -> None:
-        if self.format not in ("jpeg", "raw"):
-            raise ValueError(f"pack: format must be jpeg or raw, got {self.format!r}")
+        if self.format not in get_args(Format):
+            raise ValueError(f"pack: format must be {' or '.join(get_args(Format))}, got {self.format!r}")
         for name, high in (("size", 2**15), ("quality", 100), ("shard_size", 2**31)):
             value = getattr(self, name)
             if not is_integer(value) or not 1 <= value <= high:
@@ -72,7 +80,7 @@ def pack(
     packing: Packing,
     workers: int = 1,
     say: Callable[[str], None] = print,
-    on_error: str = "raise",
+    on_error: ImageErrors = "raise",
     max_pixels: int = MAX_PIXELS,
     labels: bool = True,
 ) -> None:
@@ -92,15 +100,15 @@ def pack(
             class folders.
 
     Raises:
-        ValueError: If an option is out of its range, or the source is packed raw already.
-        FileExistsError: If `dst` holds something else.
-        DecodeError: If an image cannot be decoded; the message names it.
-        OSError: If the disk is too small.
+        ValueError: An option is out of its range, or the source is packed raw already.
+        FileExistsError: `dst` holds something else.
+        DecodeError: An image cannot be decoded; the message names it.
+        OSError: The disk is too small.
     """
     if not is_integer(workers) or workers < 1:
         raise ValueError(f"pack: workers must be an integer of at least 1, got {workers!r}")
-    if on_error not in ON_ERROR:
-        raise ValueError(f"pack: on-error must be one of {', '.join(ON_ERROR)}, got {on_error!r}")
+    if on_error not in get_args(ImageErrors):
+        raise ValueError(f"pack: on-error must be one of {', '.join(get_args(ImageErrors))}, got {on_error!r}")
     if not is_integer(max_pixels) or max_pixels < 1:
         raise ValueError(f"pack: max-pixels must be an integer of at least 1, got {max_pixels!r}")
     dst = dst.expanduser().absolute()
@@ -174,7 +182,7 @@ def keep_good(rows: range, items: Iterable[PackResult], source: Encoded, skipped
 
 def packable_source(src: str, labels: bool) -> Encoded:
     """The source at a path. Raises ValueError if it cannot be packed."""
-    source = from_path(src, None if labels else False, advice="to pack images without classes, give a folder of images alone")
+    source = from_path(src, None if labels else False, advice="--no-labels packs all images, without classes")
     if not len(source):
         raise ValueError(f"{src}: there are no images in it")
     if not is_encoded(source):

@@ -41,8 +41,8 @@ class ArraySource:
         target_transform: Function of one target, applied when a batch is read.
 
     Raises:
-        TypeError: If images are not uint8, or targets are not numbers.
-        ValueError: If a shape is none of these, or there are more or fewer targets than images.
+        TypeError: Images are not uint8, or targets are not numbers.
+        ValueError: A shape is none of these, or there are more or fewer targets than images.
     """
 
     workers = "none"

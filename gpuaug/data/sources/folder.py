@@ -45,10 +45,10 @@ class FolderSource:
         targets: int64 (N,), the class number of each file; -1 without labels.
 
     Raises:
-        FileNotFoundError: If there is no such folder, no image, no class folder with labels=True, or a class without images.
-        NotADirectoryError: If `root` is a file.
-        PermissionError: If a folder cannot be listed.
-        ValueError: If symbolic links lead in a circle.
+        FileNotFoundError: There is no such folder, no image, no class folder with labels=True, or a class without images.
+        NotADirectoryError: `root` is a file.
+        PermissionError: A folder cannot be listed.
+        ValueError: Symbolic links lead in a circle.
     """
 
     workers = "threads"

@@ -49,7 +49,7 @@ class HuggingFaceSource:
 
     Raises:
         TypeError: For a stream or a dictionary of splits.
-        ValueError: If no column fits or several do; the message names them.
+        ValueError: No column fits or several do; the message names them.
     """
 
     workers = "threads"

@@ -40,8 +40,8 @@ class PackedSource(ArraySource):
         targets: int64 (N,), -1 without labels.
 
     Raises:
-        FileNotFoundError: If one of the files is missing.
-        ValueError: If a file is damaged, or does not agree with the manifest.
+        FileNotFoundError: One of the files is missing.
+        ValueError: A file is damaged, or does not agree with the manifest.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:

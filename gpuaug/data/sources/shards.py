@@ -62,7 +62,7 @@ class ShardSource:
         labelled: Whether any sample has a class.
 
     Raises:
-        FileNotFoundError: If a shard is missing, or no file matches a pattern.
+        FileNotFoundError: A shard is missing, or no file matches a pattern.
         ValueError: For a folder, a damaged or compressed shard, a sample without an image, or a class that is no integer.
     """
 
@@ -97,9 +97,9 @@ class ShardSource:
 
     def warn_left_out(self) -> None:
         """Warn of members that were left out."""
-        if aside := sum(shard.aside for shard in self.shards):
-            path, shard = next(pair for pair in zip(self.paths, self.shards, strict=True) if pair[1].aside)
-            LOG.warning("%s: %d members that are no samples are left out, such as %s", path, aside, shard.example)
+        if left_out := sum(shard.left_out for shard in self.shards):
+            path, shard = next(pair for pair in zip(self.paths, self.shards, strict=True) if pair[1].left_out)
+            LOG.warning("%s: %d members that are no samples are left out, such as %s", path, left_out, shard.example)
 
     def __len__(self) -> int:
         return cast(int, self.starts[-1])

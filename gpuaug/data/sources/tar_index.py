@@ -58,7 +58,7 @@ class Shard:
     """The samples of a tar, in its order: the start and length of each image member in bytes, and its class.
 
     names: the names of the image members, joined; name k ends at ends[k]. unreadable: what is wrong with the first class that
-    cannot be read, or ""; such classes are -1. aside: number of members that are left out. example: the first of these.
+    cannot be read, or ""; such classes are -1. left_out: number of members that are no samples. example: the first of these.
     """
 
     offsets: Int64s
@@ -67,14 +67,14 @@ class Shard:
     ends: Int64s
     names: npt.NDArray[np.uint8]
     unreadable: str = ""
-    aside: int = 0
+    left_out: int = 0
     example: str = ""
 
     @classmethod
-    def of(cls, columns: Int64s, names: npt.NDArray[np.uint8], unreadable: str, aside: int, example: str) -> Shard:
+    def of(cls, columns: Int64s, names: npt.NDArray[np.uint8], unreadable: str, left_out: int, example: str) -> Shard:
         """From (4, N) offsets, sizes, targets and ends."""
         offsets, sizes, targets, ends = columns
-        return cls(offsets, sizes, targets, ends, names, unreadable, aside, example)
+        return cls(offsets, sizes, targets, ends, names, unreadable, left_out, example)
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -142,7 +142,7 @@ def save(shard: Shard, path: Path, stamp: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic(path) as file:
         columns = np.stack([shard.offsets, shard.sizes, shard.targets, shard.ends])
-        notes = json.dumps([shard.unreadable, shard.aside, shard.example])
+        notes = json.dumps([shard.unreadable, shard.left_out, shard.example])
         np.savez(file, stamp=np.array(stamp), columns=columns, names=shard.names, notes=np.array(notes))
 
 
@@ -155,7 +155,7 @@ def scan(path: str) -> Shard:
     file, a special file, or a link to something outside the shard.
     """
     offsets, sizes, targets, names = [], [], [], []
-    unreadable, aside = "", []
+    unreadable, left_out = "", []
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(open_for_scan(path))
         linked = LinkResolver(file, path)
@@ -163,7 +163,7 @@ def scan(path: str) -> Shard:
             sample = [(extension, member) for _, extension, member in group]
             images = [member for extension, member in sample if f".{extension}" in EXTENSIONS]
             if MACOS in key.split("/")[:-1] or (not images and all(is_document(member) for _, member in sample)):
-                aside += [member.name for _, member in sample]
+                left_out += [member.name for _, member in sample]
                 continue
             if len(images) != 1:
                 raise ValueError(f"{path}: sample {key} {sample_problem(images, [member.name for _, member in sample])}")
@@ -178,7 +178,8 @@ def scan(path: str) -> Shard:
             names.append(os.fsencode(images[0].name))
     ends = np.cumsum([len(name) for name in names])
     columns = np.array([offsets, sizes, targets, ends], dtype=np.int64)
-    return Shard.of(columns, np.frombuffer(b"".join(names), dtype=np.uint8), unreadable, len(aside), next(iter(aside), ""))
+    joined = np.frombuffer(b"".join(names), dtype=np.uint8)
+    return Shard.of(columns, joined, unreadable, len(left_out), next(iter(left_out), ""))
 
 
 def is_document(member: tarfile.TarInfo) -> bool:

@@ -79,7 +79,7 @@ class Filters(NamedTuple):
         taps: (2, pixels) number of source pixels in that sum.
         weights_x: (taps, width) weights of the horizontal filter, in multiples of 1/16384.
         weights_y: (taps, height) weights of the vertical filter.
-        pairs: weights_x as 16-bit integers, two in each 32-bit lane.
+        pairs: `weights_x` as 16-bit integers, two in each 32-bit lane.
         offset: (width,) byte at which an output pixel begins to read, counted from the start of its group.
         start: (groups,) byte at which each group of sixteen output pixels begins to read.
         norm: Scratch for sums of weights.

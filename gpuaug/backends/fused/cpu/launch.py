@@ -40,7 +40,7 @@ def make_view(
     Args:
         batch: `Images`, or a float32 tensor (B, 3, H, W), on the CPU.
         tables: What happens to each image.
-        dtype: dtype of the view: float32, float16 or bfloat16.
+        dtype: Dtype of the view: float32, float16 or bfloat16.
         memory_format: Memory format of the view.
         out: Tensor to write the view into, of this dtype and contiguous in this memory format; None allocates one.
 

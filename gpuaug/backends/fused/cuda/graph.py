@@ -25,7 +25,7 @@ class Recorded:
             new pixels into this memory on the current stream.
         ops: Steps of the stage. They determine the launches that any of its draws can need.
         tables: Tables of the stage for any draws.
-        dtype: dtype of the view: float32, float16 or bfloat16.
+        dtype: Dtype of the view: float32, float16 or bfloat16.
         memory_format: Memory format of the view.
 
     Raises:

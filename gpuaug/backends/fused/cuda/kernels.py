@@ -7,8 +7,6 @@
 For an image that skips a launch, programs return at once. Scratch is float32 or 16-bit fixed point (see `store_scratch`).
 """
 
-# mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator,import-untyped,misc"
-# Triton has no types that mypy can see.
 # ruff: noqa: N803, SIM108, SIM300
 # By Triton's convention, capitals name what is known when a kernel is compiled; an `if` on these compiles one branch.
 

@@ -55,7 +55,7 @@ class LaunchConfig:
         guard: Whether the resize might read beyond the end of the pixels.
         noisy: Whether programs may have noise.
         fixed: Whether scratch is 16-bit fixed point.
-        dtype: dtype of the view.
+        dtype: Dtype of the view.
         memory_format: Memory format of the view.
     """
 
@@ -80,7 +80,7 @@ def make_view(batch: Any, tables: Tables, dtype: torch.dtype, memory_format: tor
     Args:
         batch: `Images`, or a float32 tensor (B, 3, H, W).
         tables: What happens to each image.
-        dtype: dtype of the view: float32, float16 or bfloat16.
+        dtype: Dtype of the view: float32, float16 or bfloat16.
         memory_format: Memory format of the view.
 
     Returns:

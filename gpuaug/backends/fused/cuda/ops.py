@@ -1,8 +1,5 @@
 """Instructions of the Triton kernels on a tile of pixels in registers; same arithmetic as `cpu.kernels.color`."""
 
-# mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator,import-untyped,misc"
-# Triton has no types that mypy can see.
-
 # ruff: noqa: SIM102, SIM109
 
 from __future__ import annotations

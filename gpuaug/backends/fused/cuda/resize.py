@@ -1,7 +1,5 @@
 """The resize of the Triton kernels, which makes a tile of a view from the bytes of its image."""
 
-# mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator,import-untyped,misc"
-# Triton has no types that mypy can see.
 # ruff: noqa: N803, N806, SIM108
 # By Triton's convention, capitals name what is known when a kernel is compiled; an `if` on these compiles one branch.
 

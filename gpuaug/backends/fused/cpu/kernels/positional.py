@@ -16,9 +16,9 @@ def logarithm(x):
     exponent, m = split(x)
     # Halving m above sqrt(2) leaves [0.7, 1.42), where t = (m - 1) / (m + 1) has |t| < 0.172: a short series is enough.
     one = splat(ONE)
-    half_turn = splat(1.4142135623730951)
-    scaled = where_ge(m, half_turn, m * splat(0.5), m)
-    exponent = where_ge(m, half_turn, exponent + one, exponent)
+    root_two = splat(1.4142135623730951)
+    scaled = where_ge(m, root_two, m * splat(0.5), m)
+    exponent = where_ge(m, root_two, exponent + one, exponent)
     t = (scaled - one) / (scaled + one)
     s = t * t
     series = ((splat(1 / 9) * s + splat(1 / 7)) * s + splat(1 / 5)) * s + splat(1 / 3)
