@@ -227,7 +227,7 @@ def run_readme(
     ] = (),
     *,
     check: Annotated[bool, FLAG] = False,
-    readme: Path = Path("README.md"),
+    readme: Annotated[Path, arg(metavar="FILE.md")] = Path("README.md"),
 ) -> int:
     """Write the README's tables and picture from result files.
 
@@ -255,7 +255,7 @@ def run_gpu_check(
     *,
     minutes: Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint="(default: 10 with CUDA, 4 without)")] = None,
     data: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="(default: cut from photographs)")] = None,
-    json: Path = Path("gpu-check.json"),
+    json: Annotated[Path, arg(metavar="FILE.json")] = Path("gpu-check.json"),
     step: Annotated[tuple[str, ...], arg(metavar="NAME...", help_behavior_hint="(default: all)")] = (),
     device: Literal["auto", "cuda", "cpu"] = "auto",
     quick: Annotated[bool, FLAG] = False,
