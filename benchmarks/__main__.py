@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from math import inf
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 from tyro.conf import Positional, arg
@@ -35,6 +35,12 @@ SUITES = {
 
 LOADERS = ("train", "loader")
 """Suites that measure a loader, which gets all cores unless `--threads` says otherwise."""
+
+FLAG = arg(help_behavior_hint="")
+if TYPE_CHECKING:
+    Suite = str
+else:
+    Suite = tyro.extras.literal_type_from_choices([*SUITES, "all"])
 
 Files = Annotated[Positional[tuple[Path, ...]], arg(metavar="FILE.json...", help_behavior_hint="(required)")]
 Names = Annotated[tuple[str, ...], arg(metavar="NAME...", help_behavior_hint="(default: those that `list` shows)")]
@@ -81,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run_suites(
     suites: Annotated[
-        Positional[tuple[Literal["augment", "scaling", "memory", "train", "decode", "loader", "all"], ...]],
+        Positional[tuple[Suite, ...]],
         arg(metavar="SUITE...", help_behavior_hint="(required)"),
     ],
     *,
@@ -95,7 +101,7 @@ def run_suites(
     repeats: int = REPEATS,
     minutes: Minutes = None,
     seed: int = 0,
-    quick: bool = False,
+    quick: Annotated[bool, FLAG] = False,
     json: Annotated[str | None, arg(metavar="FILE", help_behavior_hint="")] = None,
     plot: Annotated[Path | None, arg(metavar="FILE.png", help_behavior_hint="")] = None,
 ) -> None:
@@ -146,9 +152,9 @@ def run_suites(
         done.append(suite.measure(request, lambda text, name=name: print(f"benchmarks: {name}: {text}", file=sys.stderr)))
         print("\n\n" * (len(done) > 1) + table.render(done[-1]), flush=True)
         if json:  # after each suite, so that an interrupted run keeps what it has
-            result.save(done, result.place(done, json))
+            result.save(done, result.output_path(done, json))
     if json:
-        print(f"benchmarks: wrote {result.place(done, json)}", file=sys.stderr)
+        print(f"benchmarks: wrote {result.output_path(done, json)}", file=sys.stderr)
     if plot:
         found = charts.charts(done[0])
         if not found:
@@ -193,7 +199,7 @@ def run_compare(
 def run_report(
     files: Files,
     *,
-    out: Annotated[Path, arg(aliases=["-o"])] = Path("report.html"),
+    out: Annotated[Path, arg(aliases=["-o"], metavar="FILE.html")] = Path("report.html"),
     png: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="")] = None,
 ) -> None:
     """Write results as one HTML page.
@@ -220,8 +226,8 @@ def run_readme(
         Positional[tuple[Path, ...]], arg(metavar="[FILE.json...]", help_behavior_hint="(default: those that the README names)")
     ] = (),
     *,
-    check: bool = False,
-    readme: Path = Path("README.md"),
+    check: Annotated[bool, FLAG] = False,
+    readme: Annotated[Path, arg(metavar="FILE.md")] = Path("README.md"),
 ) -> int:
     """Write the README's tables and picture from result files.
 
@@ -249,10 +255,10 @@ def run_gpu_check(
     *,
     minutes: Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint="(default: 10 with CUDA, 4 without)")] = None,
     data: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="(default: cut from photographs)")] = None,
-    json: Path = Path("gpu-check.json"),
+    json: Annotated[Path, arg(metavar="FILE.json")] = Path("gpu-check.json"),
     step: Annotated[tuple[str, ...], arg(metavar="NAME...", help_behavior_hint="(default: all)")] = (),
     device: Literal["auto", "cuda", "cpu"] = "auto",
-    quick: bool = False,
+    quick: Annotated[bool, FLAG] = False,
 ) -> int:
     """Prove correctness and speed on this machine's GPU; exit status 1 if a step failed or a promise is missed.
 

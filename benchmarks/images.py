@@ -35,13 +35,13 @@ Photos = Sequence[npt.NDArray[np.uint8]]
 Arrays = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
 """Images (N, H, W, 3) and targets (N,)."""
 
-RAW = 256
+RAW_EDGE = 256
 """Edge of the images of a `Raw`, in pixels."""
 
 
 @dataclass(frozen=True)
 class Raw:
-    """A folder, with one folder of images a class, that a contender first writes in its own format: RAW x RAW raw pixels.
+    """A folder, with one folder of images a class, that a contender first writes in its own format, as raw squares.
 
     It does so once, before the clock starts.
     """
@@ -57,7 +57,7 @@ Source = Path | Raw | Arrays
 def folder(given: Path | None, count: int) -> Iterator[Path]:
     """The given folder, or a temporary one with `count` JPEGs cut from scikit-image's photographs."""
     if given is not None:
-        if not images(given):
+        if not image_files(given):
             raise ValueError(f"--data {given}: holds no .jpg or .jpeg; expected one folder of images a class")
         yield given
         return
@@ -72,7 +72,7 @@ def folder(given: Path | None, count: int) -> Iterator[Path]:
 @contextmanager
 def repeated(root: Path, count: int) -> Iterator[Path]:
     """A temporary folder of `count` links to the images of another folder, which are repeated as often as needed."""
-    found = images(root)
+    found = image_files(root)
     with tempfile.TemporaryDirectory(prefix="benchmark-links-") as made:
         for k in range(count):
             of = found[k % len(found)]
@@ -82,7 +82,7 @@ def repeated(root: Path, count: int) -> Iterator[Path]:
         yield Path(made)
 
 
-def images(root: Path) -> list[Path]:
+def image_files(root: Path) -> list[Path]:
     return sorted(path for path in root.glob("*/*") if path.suffix.lower() in (".jpg", ".jpeg"))
 
 
@@ -111,12 +111,3 @@ def load(name: str) -> Image.Image:
         raise ImportError("the photographs lie in scikit-image's wheel; install it with: pip install scikit-image")
     with Image.open(Path(found.origin).parent / "data" / name) as opened:
         return opened.convert("RGB")
-
-
-def square(pixels: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]:
-    """The middle square of a picture whose shorter edge is resized to `size`, as `gpuaug pack --format raw` stores it."""
-    height, width = pixels.shape[:2]
-    short = min(height, width)
-    image = Image.fromarray(pixels).resize((size * width // short, size * height // short), Image.Resampling.BICUBIC)
-    left, top = round((image.width - size) / 2), round((image.height - size) / 2)
-    return np.asarray(image.crop((left, top, left + size, top + size)))

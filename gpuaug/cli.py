@@ -206,7 +206,7 @@ PACKAGES = ("torch", "torchvision", "kornia", "numpy", "pillow")
 
 
 def run_doctor(
-    path: Annotated[Positional[str | None], arg(metavar="[PATH]", help_behavior_hint="")] = None,
+    path: Annotated[Positional[str | None], arg(metavar="[SOURCE]", help_behavior_hint="")] = None,
     name: Annotated[Positional[str | None], arg(metavar="[POLICY]", help_behavior_hint="")] = None,
     *,
     batch_size: int = 64,

@@ -6,14 +6,16 @@ import math
 import shlex
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import tyro
+from tyro.conf import DisallowNone
 
 from . import distributed, run
 from .errors import exit_status
 from .interrupts import Stopped
-from .options import Settings
+from .options import CONFIG, Settings
 from .settings import out_folder
 from .train import train
 
@@ -24,17 +26,21 @@ def parse(argv: Sequence[str] | None) -> Settings:
     for k, word in enumerate(words):
         if word == "--resume" and (k + 1 == len(words) or words[k + 1].startswith("-")):
             words[k] = "--resume=always"
-    settings = tyro.cli(Settings, prog="python -m ssl_train", args=words)
+    # Only a continued run has values that --no-compile and --no-tensorboard can undo.
+    continued = "--resume=always" in words or ("--resume", "always") in pairwise(words)
+    config = (DisallowNone,) if continued else CONFIG
+    settings = tyro.cli(Settings, prog="python -m ssl_train", args=words, config=config)
     if settings.resume != "always":
         return settings
     out = out_folder(settings)
     saved = Settings(**vars(run.saved_settings(Path(out))) | {"out": out})
-    return tyro.cli(Settings, prog="python -m ssl_train", args=words, default=saved)
+    return tyro.cli(Settings, prog="python -m ssl_train", args=words, config=config, default=saved)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    folder, first = Path(), True  # only the first rank prints anything
+    folder: Path | None = None  # until the command line is parsed
+    first = True  # only the first rank prints anything
 
     def work() -> None:
         nonlocal folder, first
@@ -62,9 +68,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     def interrupted() -> str:
         if not first:
             return ""
-        begun = (folder / run.CHECKPOINT).exists()
-        hint = f"; continue with: python -m ssl_train --resume --out {shlex.quote(str(folder))}"
-        return f"interrupted{hint if begun else ' before the first checkpoint'}"
+        if folder is None or not (folder / run.CHECKPOINT).exists():
+            return "interrupted before the first checkpoint"
+        return f"interrupted; continue with: python -m ssl_train --resume --out {shlex.quote(str(folder))}"
 
     return exit_status("ssl_train", work, interrupted)
 

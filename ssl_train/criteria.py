@@ -102,7 +102,10 @@ def average(terms: list[Tensor]) -> Tensor:
 
 
 def nt_xent(s: Step) -> Tensor:
-    """NT-Xent in both directions. With a target network, the anchors are the trained network's and all keys the target's."""
+    """NT-Xent in both directions. Queries come from the trained network.
+
+    With a target network, the keys and the negatives of the query's own view come from that network.
+    """
     q, k, w = s.whole()
     return average(
         [losses.info_nce(q[i], k[j], s.temperature, own=k.get(i), negatives=s.negatives, weights=w) for i, j in s.pairs]

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import tyro
@@ -27,7 +27,7 @@ from . import photos
 from .data import cache_folder, image_folder
 from .errors import UserError, exit_status
 from .evaluate import features, knn, plain_loaders
-from .options import Settings
+from .options import CONFIG, FOLDER, Settings
 from .train import train
 
 SIZE, BATCH, WORKERS, REPEATS, K = 32, 128, 2, 3, 20
@@ -119,10 +119,12 @@ def bars(path: Path, accuracy: dict[str, float]) -> None:
 
 @dataclass(frozen=True)
 class Options:
-    """Pretrain on real photographs, in about three minutes on two CPU cores: photographs -> contact sheet -> gpuaug's loader
-    against torchvision's -> SimCLR -> kNN on parts of the photographs that were not seen."""
+    """A three-minute demonstration on real photographs: contact sheet, loader speed, SimCLR, kNN.
 
-    out: Path = Path("demo")
+    The kNN accuracy is that on parts of the photographs that were not seen in training.
+    """
+
+    out: Annotated[Path, FOLDER] = Path("demo")
     """Folder for the pictures and the run; an earlier run in it is deleted."""
     epochs: int = 8
     """Passes over the training images."""
@@ -190,7 +192,7 @@ def interpreter() -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    options = tyro.cli(Options, prog="python -m ssl_train.demo", args=argv)
+    options = tyro.cli(Options, prog="python -m ssl_train.demo", args=argv, config=CONFIG)
     return exit_status("ssl_train.demo", lambda: demo(options))
 
 

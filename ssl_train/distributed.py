@@ -39,12 +39,12 @@ def start(device: str) -> str:
     if active():  # a program that calls us has made the group
         local = os.environ.get("LOCAL_RANK")
         return device if local is None else own_device(device, int(local))
-    place = launch()
-    if place is None:
+    started = launch()
+    if started is None:
         return device
-    device = own_device(device, place.local)
+    device = own_device(device, started.local)
     backend = "nccl" if device.startswith("cuda:") else "gloo"
-    dist.init_process_group(backend, store=meet(place), rank=place.rank, world_size=place.world, timeout=WAIT)
+    dist.init_process_group(backend, store=meet(started), rank=started.rank, world_size=started.world, timeout=WAIT)
     return device
 
 
@@ -133,7 +133,7 @@ def largest(number: int) -> int:
     return int(seen)
 
 
-def shared(work: Callable[[], T]) -> T:
+def on_rank_0(work: Callable[[], T]) -> T:
     """Do the work on rank 0 only, and return its result on every rank. If it raises there, every rank raises."""
     if world() == 1:
         return work()
@@ -157,7 +157,7 @@ def shared(work: Callable[[], T]) -> T:
     return found
 
 
-def together(work: Callable[[], T]) -> T:
+def on_all_ranks(work: Callable[[], T]) -> T:
     """Do the work on every rank. If it raises UserError on any, all raise, and the first of those prints the message."""
     if world() == 1:
         return work()
@@ -177,14 +177,14 @@ def together(work: Callable[[], T]) -> T:
     return found
 
 
-def machine_first(work: Callable[[], T]) -> T:
+def once_per_machine(work: Callable[[], T]) -> T:
     """Do the work on every rank, first on one process per machine; for files that are made once on each machine."""
     if world() == 1:
         return work()
     names = [name for name in ("LOCAL_RANK", "SLURM_LOCALID") if name in os.environ]
     first = int(os.environ[names[0]]) == 0 if names else rank() == 0
-    found = together(lambda: work() if first else None)
-    return together(lambda: work() if found is None else found)
+    found = on_all_ranks(lambda: work() if first else None)
+    return on_all_ranks(lambda: work() if found is None else found)
 
 
 class Sum(torch.autograd.Function):

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -21,7 +21,7 @@ from . import checkpoint, measures
 from .data import Data, open_data
 from .errors import UserError, exit_status
 from .model import JointEmbedding
-from .options import ResolvedSettings
+from .options import CONFIG, NAMED, ResolvedSettings, option
 from .run import CHECKPOINT, saved_settings
 from .settings import heads, known_device
 from .views import run_policy
@@ -114,9 +114,9 @@ class Options:
 
     checkpoint: tyro.conf.Positional[Path]
     """Folder of the run, or the checkpoint.pt in it."""
-    data: str | None = None
+    data: Annotated[str | None, option("NAME")] = None
     """Labelled images: photos, cifar10, or a folder that has train/ and test/. Default: what the run was trained on."""
-    device: str = "auto"
+    device: Annotated[str, NAMED] = "auto"
     """auto (CUDA if available), cpu, cuda, cuda:1, mps."""
     num_workers: int = 1
     """Worker threads of the data loader."""
@@ -195,7 +195,7 @@ def evaluate(options: Options) -> dict[str, Any]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    options = tyro.cli(Options, prog="python -m ssl_train.evaluate", args=argv)
+    options = tyro.cli(Options, prog="python -m ssl_train.evaluate", args=argv, config=CONFIG)
     options = replace(options, checkpoint=checkpoint_of(options.checkpoint))
 
     def work() -> None:

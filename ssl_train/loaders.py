@@ -33,7 +33,7 @@ class Loaders:
     """
 
     def __init__(self, s: ResolvedSettings, progress: bool) -> None:
-        data = distributed.machine_first(lambda: open_data(s.data, progress))
+        data = distributed.once_per_machine(lambda: open_data(s.data, progress))
         more: dict[str, Any] = {"num_workers": s.num_workers, "device": s.device, "seed": s.seed}
         more["memory_format"] = torch.channels_last  # as the network's
         try:

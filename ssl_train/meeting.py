@@ -18,16 +18,16 @@ TRY = timedelta(seconds=2)
 KEY = "ssl_train"
 
 
-def meet(place: Launch) -> TCPStore:
+def meet(launch: Launch) -> TCPStore:
     """The store, once all processes have connected. Raises UserError if they do not."""
-    host, port = place.meeting
+    host, port = launch.meeting
     try:
-        if not place.agent:
-            if place.slurm and place.rank == 0:
-                say = f"ssl_train: waiting for the {place.world} processes of this SLURM step at {host}:{port}"
+        if not launch.agent:
+            if launch.slurm and launch.rank == 0:
+                say = f"ssl_train: waiting for the {launch.world} processes of this SLURM step at {host}:{port}"
                 print(say, file=sys.stderr, flush=True)
-            return TCPStore(host, port, place.world, place.rank == 0, timeout=JOIN)
-        return beside(TCPStore(host, port, place.world, False, timeout=JOIN), place)
+            return TCPStore(host, port, launch.world, launch.rank == 0, timeout=JOIN)
+        return fresh_store(TCPStore(host, port, launch.world, False, timeout=JOIN), launch)
     except (RuntimeError, ValueError) as error:
         advice = (
             "start them with srun (or unset SLURM_PROCID to train in one process), or set MASTER_ADDR and MASTER_PORT to a "
@@ -35,26 +35,26 @@ def meet(place: Launch) -> TCPStore:
         )
         reason = str(error).splitlines()[0][:120]
         raise UserError(
-            f"the {place.world} processes did not meet at MASTER_ADDR={host} MASTER_PORT={port} ({reason})"
-            + (f"; {advice}" if place.slurm else "")
+            f"the {launch.world} processes did not meet at MASTER_ADDR={host} MASTER_PORT={port} ({reason})"
+            + (f"; {advice}" if launch.slurm else "")
         ) from None
 
 
-def beside(agent: TCPStore, place: Launch) -> TCPStore:
+def fresh_store(agent: TCPStore, launch: Launch) -> TCPStore:
     """A new store in rank 0, whose port the others learn from torchrun's store.
 
     torchrun's own store has the same address after every restart and still holds what the killed processes wrote. New processes
     would read the addresses of the dead ones and wait for each other for ever, as torch 2.14 does.
     """
-    host, _ = place.meeting
-    if place.rank == 0:
-        store = TCPStore(host, 0, place.world, True, timeout=JOIN, wait_for_workers=False)
+    host, _ = launch.meeting
+    if launch.rank == 0:
+        store = TCPStore(host, 0, launch.world, True, timeout=JOIN, wait_for_workers=False)
         agent.set(KEY, str(store.port))
         return store
     end = time.monotonic() + JOIN.total_seconds()
     while True:
         try:  # the port may be from before the restart; then nobody answers
-            store = TCPStore(host, int(agent.get(KEY)), place.world, False, timeout=TRY, wait_for_workers=False)
+            store = TCPStore(host, int(agent.get(KEY)), launch.world, False, timeout=TRY, wait_for_workers=False)
             store.set_timeout(JOIN)
             return store
         except RuntimeError:

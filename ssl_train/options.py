@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Generic, Literal, Never, TypeVar
+from typing import Annotated, Any, Generic, Literal, Never, TypeAlias, TypeVar
 
 import tyro
 
@@ -14,6 +14,8 @@ from .model import BACKBONES
 from .optim import OPTIMIZERS, SCALING
 
 Switch = Literal["on", "off"]
+Resume: TypeAlias = Literal["never", "always", "auto"]
+Precision: TypeAlias = Literal["auto", "bf16", "float32"]
 
 Unset = TypeVar("Unset")
 """None where an option may be left out, Never once it is resolved: mypy then reads `str | Unset` as `str`."""
@@ -25,9 +27,27 @@ def option(metavar: str, help: str | None = None) -> Any:
     return tyro.conf.arg(metavar=metavar, help=help, help_behavior_hint="")
 
 
-def text(help: str) -> Any:
+def text(help: str, metavar: str | None = None) -> Any:
     """A help text of several lines: tyro breaks the lines of a docstring where the source does."""
-    return tyro.conf.arg(help=help)
+    return tyro.conf.arg(help=help, metavar=metavar)
+
+
+def read_momentum(words: list[str]) -> float | str:
+    """The momentum, or "off". Raises ValueError for a word that is neither."""
+    try:
+        return "off" if words == ["off"] else float(words[0])
+    except ValueError:
+        raise ValueError(f"{words[0]} is not a number in 0..1, or off") from None
+
+
+MOMENTUM: Any = tyro.constructors.PrimitiveConstructorSpec(
+    nargs=1,
+    metavar="FLOAT|off",
+    instance_from_str=read_momentum,
+    is_instance=lambda value: value == "off" or isinstance(value, float),
+    str_from_instance=lambda value: [str(value)],
+)
+"""tyro's own message for a union of types would name Python's types."""
 
 
 def losses_with(feature: Callable[[Criterion], object]) -> str:
@@ -36,18 +56,26 @@ def losses_with(feature: Callable[[Criterion], object]) -> str:
 
 
 INT, FLOAT, NAME, SWITCH = option("INT"), option("FLOAT"), option("NAME"), option("{on,off}")
+NAMED: Any = tyro.conf.arg(metavar="NAME")
+"""An option that takes a name, and whose default the help page shows."""
+FLAG: Any = tyro.conf.arg(help_behavior_hint="")
+"""An option without a value, which is off unless it is given."""
+FOLDER: Any = tyro.conf.arg(metavar="FOLDER")
+CONFIG = (tyro.conf.DisallowNone, tyro.conf.FlagCreatePairsOff)
+"""How every command of ssl_train reads its options: None is not a word, and a switch has no --no-... form."""
 
 
 @dataclass(frozen=True)
 class BaseSettings(Generic[Unset]):
     """Every setting with its type, default and help text, once for both classes below."""
 
-    method: Annotated[str, text(f"Method: {', '.join(METHODS)}.")] = "simclr"
+    method: Annotated[str, text(f"Method: {', '.join(METHODS)}.", "NAME")] = "simclr"
     data: Annotated[
         str,
         text(
             "Training data: photos, cifar10, the path of a folder that has train/ and test/ (or val/), each with one folder of "
-            "images per class, or the path of any other folder, whose images are taken at any depth and without labels."
+            "images per class, or the path of any other folder, whose images are taken at any depth and without labels.",
+            "NAME",
         ),
     ] = "photos"
     policy: Annotated[str | Unset, NAME] = UNSET
@@ -62,7 +90,9 @@ class BaseSettings(Generic[Unset]):
             "a multiple of 8.",
         ),
     ] = None
-    backbone: Annotated[str, text(f"Network: {', '.join(BACKBONES)} (quarter: for CPUs), or a timm model.")] = "resnet18"
+    backbone: Annotated[str, text(f"Network: {', '.join(BACKBONES)} (quarter: for CPUs), or a timm model.", "NAME")] = (
+        "resnet18"
+    )
     size: int = 32
     """Side of a large view in pixels. Up to 64 the backbone gets the CIFAR stem, or patches of 4 pixels."""
     batch_size: int = 256
@@ -75,8 +105,9 @@ class BaseSettings(Generic[Unset]):
     """Prediction head on the trained branch; `on` gives BYOL's to a method that has none."""
     momentum: Annotated[
         float | Literal["off"] | Unset,
+        MOMENTUM,
         option(
-            "{off}|FLOAT",
+            "FLOAT|off",
             "Momentum of the target network at the start, 0 to 1; its weights are a moving average of the trained network's. "
             "off: no target network, the trained network gives the targets itself.",
         ),
@@ -154,11 +185,11 @@ class BaseSettings(Generic[Unset]):
     ] = UNSET
     seed: int = 0
     """Seed of the initial weights, the order of the images and the augmentations."""
-    device: str = "auto"
+    device: Annotated[str, NAMED] = "auto"
     """auto (CUDA if available), cpu, cuda, cuda:1, mps."""
-    precision: Literal["auto", "bf16", "float32"] = "auto"
+    precision: Precision = "auto"
     """Precision of the network: bf16 runs it under autocast; auto is bf16 on CUDA and float32 elsewhere."""
-    compile: bool = False
+    compile: Annotated[bool, FLAG] = False
     """Compile the network with torch.compile."""
     num_workers: int = 1
     """Worker threads of the data loader."""
@@ -170,12 +201,12 @@ class BaseSettings(Generic[Unset]):
     """Linear probes trained along with the network: on the backbone's features, or on every projector layer as well (all)."""
     checkpoint_every: int = 0
     """Steps between checkpoints, besides the one at the end of each epoch; 0: only that one."""
-    tensorboard: bool = False
+    tensorboard: Annotated[bool, FLAG] = False
     """Write the metrics for TensorBoard as well, to tensorboard/ in the run's folder."""
-    out: Annotated[str | Unset, NAME] = UNSET
+    out: Annotated[str | Unset, option("FOLDER")] = UNSET
     """Folder of the run. Default: runs/METHOD-DATA-BACKBONE-SEED."""
     resume: Annotated[
-        Literal["never", "always", "auto"],
+        Resume,
         text(
             "Whether to continue the run in --out from its last checkpoint. never: refuse a folder that has a run in it. "
             "always, or --resume alone: continue; options that are not given keep the run's values. auto: continue if there is "
@@ -190,8 +221,9 @@ class Settings(BaseSettings[None]):
 
     python -m ssl_train --method simclr --data photos --backbone resnet18_quarter --optimizer adamw --epochs 10
 
-    Each option from --loss to --queue-size is one column of the method table (ssl_train/methods.py) and can be changed by
-    itself. Options without a default take the published value of the method's recipe for the image size.
+    The options from --loss to --queue-size each change one part of the method (see ssl_train/methods.py) and combine freely.
+
+    An option without a default takes the value of the method's recipe for the image size.
     """
 
 

@@ -17,7 +17,7 @@ class Progress:
 
     def __init__(self, name: str, total: int, done: int, epoch_steps: int, shown: bool) -> None:
         self.name, self.total, self.done, self.first, self.epoch_steps = name, total, done, done, epoch_steps
-        self.began = self.told = monotonic()
+        self.began = self.last_line = monotonic()
         terminal = sys.stderr.isatty()
         self.shown, self.lines = shown, shown and not terminal
         self.bar = tqdm(total=total, initial=done, desc=name, unit="step", dynamic_ncols=True, disable=not (shown and terminal))
@@ -35,9 +35,9 @@ class Progress:
             self.bar.set_postfix_str(text, refresh=False)
         self.bar.update()
         whole = self.done % self.epoch_steps == 0
-        if self.lines and (whole or (text is not None and monotonic() - self.told >= INTERVAL)):
-            self.told = monotonic()
-            left = (self.told - self.began) / (self.done - self.first) * (self.total - self.done)
+        if self.lines and (whole or (text is not None and monotonic() - self.last_line >= INTERVAL)):
+            self.last_line = monotonic()
+            left = (self.last_line - self.began) / (self.done - self.first) * (self.total - self.done)
             epoch = f"epoch {self.done / self.epoch_steps:.{0 if whole else 2}f} of {self.total // self.epoch_steps}"
             known = f", {text}" if text is not None else ""
             say(f"{self.name}: {epoch}, step {self.done} of {self.total}{known}, {tqdm.format_interval(left)} left")

@@ -56,7 +56,7 @@ class Run:
         plot(self.folder, f"{s.method}, {s.backbone}, {s.data}, {s.policy} at {s.size} pixels")
 
 
-def enter(folder: Path, settings: ResolvedSettings, about: dict[str, str]) -> dict[str, Any] | None:
+def begin_or_continue(folder: Path, settings: ResolvedSettings, about: dict[str, str]) -> dict[str, Any] | None:
     """Begin a run in a folder, or continue the one in it, as `settings.resume` says.
 
     about: further entries of settings.json for a new run. Returns the state to continue from, or None for a new run, whose

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, fields, replace
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
@@ -15,13 +15,10 @@ from .errors import UserError
 from .methods import METHODS, Head, Recipe
 from .model import SMALL
 from .optim import DEFAULTS, OPTIMIZERS, SCALING
-from .options import ResolvedSettings, Settings, losses_with
+from .options import Precision, ResolvedSettings, Resume, Settings, losses_with
 
 FREE = ("device", "num_workers", "eval_every", "checkpoint_every", "compile", "tensorboard", "out", "resume")
 """Settings that may change when a run is continued; a change of any other would make it another run."""
-
-RESUME = ("never", "always", "auto")
-PRECISION = ("auto", "bf16", "float32")
 
 
 def out_folder(s: Settings | ResolvedSettings) -> str:
@@ -132,8 +129,8 @@ def check_names(s: Settings | ResolvedSettings) -> None:
         ("loss", s.loss, CRITERIA),
         ("optimizer", s.optimizer, OPTIMIZERS),
         ("scaling", s.scaling, SCALING),
-        ("precision", s.precision, PRECISION),
-        ("resume", s.resume, RESUME),
+        ("precision", s.precision, get_args(Precision)),
+        ("resume", s.resume, get_args(Resume)),
     ):
         if value is not None and value not in known:
             raise UserError(f"--{option} {value}: unknown; choose from {', '.join(known)}")

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import tyro
@@ -27,7 +27,7 @@ from .evaluate import features, knn, plain_loaders
 from .measures import linear_probe, rankme
 from .methods import METHODS
 from .model import backbone
-from .options import Settings
+from .options import CONFIG, FLAG, FOLDER, NAMED, Settings
 from .run import versions
 from .settings import recipe
 from .train import train
@@ -37,15 +37,18 @@ Row = dict[str, float]
 
 @dataclass(frozen=True)
 class Options:
-    """Train every method in the same small setting with AdamW, and tabulate the quality of its features: kNN and linear
-    accuracy and RankMe, as mean and standard error over the seeds. The results are written after every run, and finished runs
-    are not repeated, so the same command continues an interrupted table."""
+    """Train every method in one small setting and tabulate kNN accuracy, linear accuracy and RankMe.
 
-    data: str = "photos"
+    The optimizer is AdamW. Each figure is the mean over the seeds, with its standard error.
+
+    Results are written after every run. The same command continues an interrupted table.
+    """
+
+    data: Annotated[str, NAMED] = "photos"
     """photos, or a folder that has train/ and test/, such as CIFAR-10's images."""
-    methods: tuple[str, ...] = tuple(METHODS)
+    methods: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME...")] = tuple(METHODS)
     """Methods to train, one row each."""
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: Annotated[tuple[int, ...], tyro.conf.arg(metavar="INT...")] = (0, 1, 2)
     """Seeds of the runs. All methods are trained with the first seed, then all with the second, and so on."""
     images: int = 5000
     """Number of training images, evenly distributed over the classes."""
@@ -59,7 +62,7 @@ class Options:
     """Images per step."""
     size: int = 32
     """Side of a view in pixels."""
-    backbone: str = "resnet10_quarter"
+    backbone: Annotated[str, NAMED] = "resnet10_quarter"
     """Network, a name that `python -m ssl_train --help` lists."""
     projector: int = 512
     """Largest width of the heads' layers; the published 2,048 to 8,192 would take most of the time here."""
@@ -73,11 +76,11 @@ class Options:
     """Neighbours that vote in the kNN evaluation."""
     num_workers: int = 1
     """Worker threads of the data loader."""
-    out: Path = Path("runs/table")
+    out: Annotated[Path, FOLDER] = Path("runs/table")
     """Folder for the runs."""
-    results: Path = Path("runs/table/table.json")
+    results: Annotated[Path, tyro.conf.arg(metavar="FILE.json")] = Path("runs/table/table.json")
     """File of the results; the Markdown table is written beside it."""
-    render: bool = False
+    render: Annotated[bool, FLAG] = False
     """Only write the Markdown table again from the results."""
 
 
@@ -233,7 +236,7 @@ def table(o: Options) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    options = tyro.cli(Options, prog="python -m ssl_train.table", args=argv)
+    options = tyro.cli(Options, prog="python -m ssl_train.table", args=argv, config=CONFIG)
     return exit_status("ssl_train.table", lambda: print(table(options)), lambda: "interrupted; the same command continues")
 
 

@@ -55,13 +55,13 @@ def train(settings: Settings | ResolvedSettings, progress: bool = True) -> Run:
         KeyboardInterrupt: after Ctrl-C, SIGTERM or SIGUSR1, once a checkpoint has been written.
     """
     settings = replace(settings, device=distributed.start(settings.device))
-    s = distributed.together(lambda: resolve(settings))
+    s = distributed.on_all_ranks(lambda: resolve(settings))
     progress = progress and distributed.rank() == 0
     folder = Path(s.out)
-    loaders = distributed.together(lambda: Loaders(s, progress))
-    trainer = distributed.together(lambda: Trainer(s, folder, loaders, progress))
+    loaders = distributed.on_all_ranks(lambda: Loaders(s, progress))
+    trainer = distributed.on_all_ranks(lambda: Trainer(s, folder, loaders, progress))
     about = {"policy": str(loaders.policy)} | ({} if loaders.labelled else {"evaluation": UNLABELLED})
-    state = distributed.shared(lambda: run.enter(folder, s, about))
+    state = distributed.on_rank_0(lambda: run.begin_or_continue(folder, s, about))
     if state:
         trainer.load(state)
     with held_interrupts() as interrupted:
@@ -258,7 +258,7 @@ class Trainer:
         every = self.s.eval_every if self.loaders.labelled else 0
         if not every or epoch in self.run.knn or (epoch % every and epoch != self.s.epochs):
             return
-        row = distributed.shared(lambda: self.measure(epoch, interrupted))
+        row = distributed.on_rank_0(lambda: self.measure(epoch, interrupted))
         self.remember(row)
         probe = f", linear probe {row['probe'][0]:.1%}" if "probe" in row else ""
         progress.write(f"epoch {epoch}: kNN accuracy {row['knn']:.1%}{probe}")
@@ -322,10 +322,10 @@ class Trainer:
         self.write_rows()
         if not all(bool(w.isfinite().all()) for w in self.run.model.parameters()):
             raise self.diverged(f"a weight is not finite after step {self.step}")
-        place = self.loaders.views.state_dict()
+        loader = self.loaders.views.state_dict()
         # The position of all ranks together, so that a run can continue with another number of processes.
-        place["position"] *= distributed.world()
-        state = {name: part.state_dict() for name, part in self.parts().items()} | {"step": self.step, "loader": place}
+        loader["position"] *= distributed.world()
+        state = {name: part.state_dict() for name, part in self.parts().items()} | {"step": self.step, "loader": loader}
         if distributed.rank() == 0:
             run.save(self.run.folder, state)
         self.saved = self.step
@@ -336,14 +336,16 @@ class Trainer:
             for name, part in self.parts().items():
                 part.load_state_dict(state[name])
             self.step = self.saved = state["step"]
-            place = state["loader"]
+            loader = state["loader"]
         except (KeyError, RuntimeError) as error:
             reason = str(error).splitlines()[0][:100]
             raise UserError(f"--resume: the checkpoint in {self.run.folder} is of another version ({reason})") from None
         try:
-            self.loaders.stage(place["epoch"]).load_state_dict({**place, "position": place["position"] // distributed.world()})
+            self.loaders.stage(loader["epoch"]).load_state_dict(
+                {**loader, "position": loader["position"] // distributed.world()}
+            )
         except ValueError as error:
             raise UserError(f"--resume: {error}; continue a run of torchrun or srun with one of them") from None
-        for row in distributed.shared(lambda: run.cut_metrics(self.metrics, self.step)):
+        for row in distributed.on_rank_0(lambda: run.cut_metrics(self.metrics, self.step)):
             if "knn" in row:
                 self.remember(row)

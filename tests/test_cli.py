@@ -24,6 +24,12 @@ from gpuaug.gallery import CELL, GAP
 ROOT = Path(__file__).parent.parent
 
 
+@pytest.fixture(scope="module", autouse=True)
+def compiled_kernels() -> None:
+    """Otherwise the first command to make views also says on standard error that it compiles them."""
+    gpuaug.Augmenter(gpuaug.policy("mae")).prepare()
+
+
 @pytest.fixture
 def photo(tmp_path: Path) -> Path:
     path = tmp_path / "photo.jpg"

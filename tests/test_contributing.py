@@ -129,6 +129,7 @@ def test_a_backend_goes_into_a_file_of_its_own_and_two_tables(tree: Path) -> Non
     alike = "tests/parity/test_ops.py::test_an_op_that_keeps_the_size_equals_the_truth"
     ops = ("RandomHorizontalFlip", "RandomVerticalFlip", "RandomInvert", "RandomSolarize", "GaussianBlur")
     assert passed >= {f"{alike}[opencv-{op}]" for op in ops}
+    assert (tree / "sheet.png").is_file()
 
 
 def test_a_source_goes_into_a_file_of_its_own_and_the_place_that_recognises_it(tree: Path) -> None:
@@ -136,6 +137,8 @@ def test_a_source_goes_into_a_file_of_its_own_and_the_place_that_recognises_it(t
     assert example.edited == {"gpuaug/data/sources/resolve.py"}
     alike = "tests/data/test_sqlite.py::test_views_and_targets_are_those_of_the_folder"
     assert passed >= {f"{alike}[{workers}]" for workers in (0, 2)}
+    assert sum("test_a_row_without_an_image_is_named" in name for name in passed) == 4
+    assert "tests/data/test_sqlite.py::test_a_missing_label_is_explained" in passed
 
 
 def test_an_ssl_method_is_a_loss_a_criterion_and_a_row(tree: Path) -> None:

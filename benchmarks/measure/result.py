@@ -244,6 +244,6 @@ def file_name(results: Sequence[Result]) -> str:
     return "--".join(re.sub(r"[^a-z0-9.]+", "-", word.lower()).strip("-") for word in words) + ".json"
 
 
-def place(results: Sequence[Result], given: str) -> Path:
+def output_path(results: Sequence[Result], given: str) -> Path:
     """Where to write a run: the given path, or for "auto" `file_name` in the folder of committed results."""
     return RESULTS / file_name(results) if given == "auto" else Path(given)

@@ -1,4 +1,4 @@
-"""Statistics of repeated timings: medians, quartiles, and ratios that know whether they differ from 1."""
+"""Statistics of repeated timings: medians, quartiles, and ratios with 95 % intervals."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ Call = Callable[[], object]
 
 
 @dataclass
-class Lane:
+class Timing:
     """A contender on a workload, ready to be timed.
 
     Attributes:
@@ -60,55 +60,55 @@ def timed(make: Call, calls: int = 1, device: str = "cpu") -> tuple[float, float
 
 
 def rounds(
-    lanes: Sequence[Lane],
+    timings: Sequence[Timing],
     repeats: int,
     seconds: float,
     progress: Callable[[str], None],
     late: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Time every lane once a round, in a new order each time, since a lane leaves the processor hot for the next one.
+    """Time every call once a round, in a new order each time, since a timing leaves the processor hot for the next one.
 
     Args:
-        lanes: What to time; a lane that fails drops out.
+        timings: What to time; a call that fails drops out.
         repeats: Rounds.
-        seconds: Least length of a repeat, in which a fast lane is called several times.
+        seconds: Least length of a repeat, in which a fast timing is called several times.
         progress: Is told which round begins.
         late: Whether no time is left for a further round.
     """
     turns = random.Random(0)
     with no_collection():
-        for lane in lanes:
-            guarded(lane, lambda lane: calibrate(lane, seconds))
+        for timing in timings:
+            guarded(timing, lambda timing: calibrate(timing, seconds))
         for k in range(repeats):
             if k >= LEAST_ROUNDS and late():
                 return
             progress(f"round {k + 1} of {repeats}")
-            for lane in turns.sample(lanes, len(lanes)):
-                guarded(lane, repeat)
+            for timing in turns.sample(timings, len(timings)):
+                guarded(timing, repeat)
 
 
-def guarded(lane: Lane, step: Callable[[Lane], None]) -> None:
-    if lane.error is None:
+def guarded(timing: Timing, step: Callable[[Timing], None]) -> None:
+    if timing.error is None:
         try:
-            step(lane)
+            step(timing)
         except Exception as error:  # a library may raise anything; its cell says what
-            lane.error = error
+            timing.error = error
 
 
-def calibrate(lane: Lane, seconds: float) -> None:
-    one = min(timed(lane.make, device=lane.device)[0] for _ in range(WARM_UP))
-    lane.calls = max(1, min(MOST_CALLS, ceil(seconds / one)))
+def calibrate(timing: Timing, seconds: float) -> None:
+    one = min(timed(timing.make, device=timing.device)[0] for _ in range(WARM_UP))
+    timing.calls = max(1, min(MOST_CALLS, ceil(seconds / one)))
 
 
-def repeat(lane: Lane) -> None:
-    wall, processor = timed(lane.make, lane.calls, lane.device)
-    lane.seconds.append(wall)
-    lane.processor.append(processor)
+def repeat(timing: Timing) -> None:
+    wall, processor = timed(timing.make, timing.calls, timing.device)
+    timing.seconds.append(wall)
+    timing.processor.append(processor)
 
 
 @contextmanager
 def no_collection() -> Iterator[None]:
-    """Without garbage collection, which would fall on whichever lane happens to be timed."""
+    """Without garbage collection, which would fall on whichever timing happens to be timed."""
     enabled = gc.isenabled()
     gc.collect()
     gc.disable()

@@ -18,6 +18,9 @@ from gpuaug.ops import Op
 from ..images import Photos, Source
 from .contender import BOTH, Contender, Decode, Epoch, MakeViews, Setting, anything, factor, has_only
 
+Views = Callable[[Any], Sequence[torch.Tensor]]
+"""The outputs of a pipeline -> batches of views."""
+
 
 def uniform(lib: Any, limits: tuple[float, float]) -> Any:
     low, high = limits
@@ -137,9 +140,6 @@ CONTENDER = Contender(
     prepare=prepare,
     devices=BOTH,
 )
-
-
-Views = Callable[[Any], Sequence[torch.Tensor]]
 
 
 def reader(graph_of: Callable[[Any, Any], Any], batch: int, setting: Setting, **files: Any) -> Any:

@@ -16,6 +16,7 @@ import torch
 import gpuaug
 from gpuaug import Images
 from gpuaug.data import DecodeError, decode
+from gpuaug.data.decoders.regions import regions_read
 
 from ..measure.machine import importable
 from .contender import BOTH, Contender, Decode, Setting, anything
@@ -89,12 +90,7 @@ def crops(name: str) -> Callable[[], Batch]:
             draws = gpuaug.sample(policy, range(len(datas)))
 
             def regions(where: Sequence[int], shapes: Any) -> Any:
-                """The smallest boxes (top, left, height, width) around the crops that the views begin with."""
-                tables, (height, width) = draws.take(where).tables, shapes.T
-                crops: Any = [view.steps[0] for view in policy.views]
-                boxes = np.stack([o.boxes(table[0], height, width) for o, table in zip(crops, tables, strict=True)])
-                low, high = boxes[..., :2].min(axis=0), (boxes[..., :2] + boxes[..., 2:]).max(axis=0)
-                return np.concatenate([low, high - low], axis=1)
+                return regions_read(draws.take(where), shapes)
 
             found: Sequence[Any] = decoder.decode_batch(datas, names, regions)
             return found

@@ -13,8 +13,9 @@ import numpy.typing as npt
 from gpuaug import Policy
 from gpuaug import ops as op
 from gpuaug.data import FolderSource, decode
+from gpuaug.data.packing.formats import square
 
-from ..images import RAW, Raw, Source, square
+from ..images import RAW_EDGE, Raw, Source
 from .contender import Contender, Epoch, Setting, epochs
 
 WIDEST, QUALITY = 500, 90
@@ -22,7 +23,7 @@ WIDEST, QUALITY = 500, 90
 
 
 class Decoded:
-    """The images of a folder and their classes. raw: whether images become RAW x RAW pixels."""
+    """The images of a folder and their classes. raw: whether images become RAW_EDGE x RAW_EDGE pixels."""
 
     def __init__(self, folder: Path, raw: bool) -> None:
         self.source = FolderSource(folder)
@@ -33,7 +34,7 @@ class Decoded:
 
     def __getitem__(self, k: int) -> tuple[npt.NDArray[np.uint8], int]:
         pixels = decode(self.source.read(k), self.source.name(k))
-        return square(pixels, RAW) if self.raw else pixels, int(self.source.target(np.array([k]))[0])
+        return square(pixels, RAW_EDGE) if self.raw else pixels, int(self.source.target(np.array([k]))[0])
 
 
 def unsupported(policy: Policy) -> str | None:
@@ -87,7 +88,7 @@ FILES = Contender(
     modules=("ffcv",),
     remedy="apt install libturbojpeg0-dev libopencv-dev pkg-config && pip install --no-build-isolation ffcv",
     distributions=("ffcv", "numba"),
-    regime=f"its own .beton files: JPEG of quality {QUALITY} and at most {WIDEST} pixels an edge, or {RAW} x {RAW} raw",
+    regime=f"its own .beton files: JPEG of quality {QUALITY} and at most {WIDEST} pixels an edge, or {RAW_EDGE} x {RAW_EDGE} raw",  # noqa: E501
     note="resizes by OpenCV's INTER_AREA, on 8 bits",
     supports=unsupported,
     load=load,

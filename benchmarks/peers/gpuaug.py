@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import redirect_stdout
-from io import StringIO
 from itertools import count
 from pathlib import Path
 from tempfile import mkdtemp
@@ -12,9 +10,10 @@ from typing import Any
 
 import torch
 
-from gpuaug import Augmenter, DataLoader, Images, Policy, cli, sample
+from gpuaug import Augmenter, DataLoader, Images, Policy, sample
+from gpuaug.data.packing.pack import Packing, pack
 
-from ..images import RAW, Photos, Raw, Source
+from ..images import RAW_EDGE, Photos, Raw, Source
 from ..measure.result import FUSED, REPLAYED
 from .contender import BOTH, Contender, Epoch, MakeViews, Setting, epochs
 from .decoders import fastest, in_parts
@@ -107,11 +106,10 @@ CONTENDERS = (
 
 
 def packed(folder: Path, setting: Setting) -> Path:
-    """Pack the folder's images as RAW x RAW raw pixels, as the command `gpuaug pack` does."""
-    out = mkdtemp(dir=setting.scratch)
-    with redirect_stdout(StringIO()):
-        cli.run_pack(str(folder), out, format="raw", size=RAW, workers=setting.threads)
-    return Path(out)
+    """Pack the folder's images as RAW_EDGE x RAW_EDGE raw pixels, as the command `gpuaug pack` does."""
+    out = Path(mkdtemp(dir=setting.scratch))
+    pack(str(folder), out, Packing("raw", RAW_EDGE), setting.threads, say=lambda line: None)
+    return out
 
 
 def load(source: Source, policy: Policy, batch: int, setting: Setting) -> Epoch:

@@ -14,14 +14,14 @@ import torch
 
 from gpuaug import Policy
 
-from ..images import Source, images
+from ..images import Source, image_files
 from .contender import Contender, Epoch, Setting, epochs, has_only
 from .torchvision import TABLE, Views
 
 
 def shards(folder: Path, count: int, batch: int, place: Path) -> list[str]:
     """Write the folder's images into `count` tar files, one for each worker, with whole batches in each of them."""
-    files = images(folder)
+    files = image_files(folder)
     parts = [files[k : k + batch] for k in range(0, len(files) // batch * batch, batch)]
     paths = [place / f"{k}.tar" for k in range(count)]
     for k, path in enumerate(paths):

@@ -42,7 +42,7 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        """ "LOSS" or "gain" beyond noise; "noise" for such a ratio of a peer; otherwise ""."""
+        """The verdict on the row: "LOSS" or "gain" beyond noise; "noise" for such a ratio of a peer; otherwise empty."""
         lost, won = self.ratio < self.limit, self.ratio > 1 / self.limit
         if self.peer:
             return "noise" if lost or won else ""

@@ -16,7 +16,7 @@ from .. import peers
 from ..measure import machine
 from ..measure.result import Key, Result, Verdict, WorkloadRecord
 from ..measure.stats import Spread, quartiles, ratio
-from ..measure.timing import Call, Lane, synchronize
+from ..measure.timing import Call, Timing, synchronize
 from ..peers.contender import Contender, MakeViews
 from ..workloads import CORE, Workload, choose, one_view, perfect_bytes, photographs
 from . import check, common, targets
@@ -55,7 +55,7 @@ def run(
     """Check, then time, every contender on every workload. core: workloads to which those on request are confined, if any."""
     m, settings = Measurement(request, contenders, progress), request.settings
     size, itemsize = COPY[settings.device][settings.quick], common.DTYPES[settings.dtype].itemsize
-    decodes = {w.name: Lane(decoder(w)) for w in workloads if settings.device == "cpu"}
+    decodes = {w.name: Timing(decoder(w)) for w in workloads if settings.device == "cpu"}
     with common.threads(settings.threads):
         copies = machine.copies(size, settings.device)
         for w in workloads:
@@ -66,18 +66,18 @@ def run(
     by_name, threads_of = {w.name: w for w in workloads}, {c.name: c.threads for c in contenders}
     one_thread = settings.device == "cpu" and settings.threads == 1
     m.fill({w.name: w.batch for w in workloads}, lambda key: one_thread and threads_of[key[0]] == 1)
-    for key, lane in m.lanes.items():
+    for key, timing in m.timings.items():
         cell = m.cells[key]
         if cell.figure:
             bound = bandwidth.median / perfect_bytes(by_name[key[1]], itemsize)
             m.cells[key] = replace(
-                cell, share=cell.figure.median / bound, more=launches(lane.make) if settings.device == "cuda" else {}
+                cell, share=cell.figure.median / bound, more=launches(timing.make) if settings.device == "cuda" else {}
             )
 
     def compare(of: Key, to: Key) -> Spread | None:
-        if any(key not in m.lanes or m.cells[key].status != "ok" for key in (of, to)):
+        if any(key not in m.timings or m.cells[key].status != "ok" for key in (of, to)):
             return None
-        return ratio(m.lanes[to].seconds, m.lanes[of].seconds).scaled(by_name[of[1]].batch / by_name[to[1]].batch)
+        return ratio(m.timings[to].seconds, m.timings[of].seconds).scaled(by_name[of[1]].batch / by_name[to[1]].batch)
 
     def share(key: Key) -> Spread | None:
         cell = m.cells.get(key)
@@ -124,7 +124,7 @@ def checked(workload: Workload, contenders: Sequence[Contender], m: Measurement)
                 fresh = contender.prepare(policy, photos, setting)  # with the first draws again
                 found = check.deviations(contender, fresh, workload, photos, setting, true)
                 m.cells[key] = replace(m.cells[key], deviations=tuple(found))
-                m.lanes[key].make = converted(fresh, setting.dtype)
+                m.timings[key].make = converted(fresh, setting.dtype)
 
 
 def converted(make: MakeViews, dtype: torch.dtype) -> MakeViews:

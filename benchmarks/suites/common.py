@@ -20,7 +20,7 @@ from ..images import Source
 from ..measure import cores, machine
 from ..measure.result import FUSED, Cell, ContenderRecord, Key, Result, Run, WorkloadRecord
 from ..measure.stats import quartiles, ratio
-from ..measure.timing import Call, Lane, rounds, synchronize
+from ..measure.timing import Call, Timing, rounds, synchronize
 from ..peers.contender import Contender, Setting
 
 Progress = Callable[[str], None]
@@ -113,32 +113,32 @@ def failed(cell: Cell, error: Exception) -> Cell:
     return replace(cell, status="error", reason=f"{type(error).__name__}: {text[:300]}")
 
 
-def timed(cell: Cell, lane: Lane, amount: float, fused: Lane | None, *, one_thread: bool) -> Cell:
+def timed(cell: Cell, timing: Timing, amount: float, fused: Timing | None, *, one_thread: bool) -> Cell:
     """The cell with its figures; see `Measurement.fill`."""
-    if lane.error is not None:
-        return failed(cell, lane.error)
-    values = tuple(amount / s for s in lane.seconds)
+    if timing.error is not None:
+        return failed(cell, timing.error)
+    values = tuple(amount / s for s in timing.seconds)
     return replace(
         cell,
-        calls=lane.calls,
+        calls=timing.calls,
         values=values,
-        processor=tuple(lane.processor) if one_thread and min(lane.processor) > 0 else (),
+        processor=tuple(timing.processor) if one_thread and min(timing.processor) > 0 else (),
         figure=quartiles(values),
-        cores=median(p / s for p, s in zip(lane.processor, lane.seconds, strict=True)),
-        ratio=ratio(lane.seconds, fused.seconds) if fused is not None and fused.error is None else None,
+        cores=median(p / s for p, s in zip(timing.processor, timing.seconds, strict=True)),
+        ratio=ratio(timing.seconds, fused.seconds) if fused is not None and fused.error is None else None,
     )
 
 
 @dataclass
 class Measurement:
-    """A suite at work: the cells of its contenders, and a lane for each cell that can be timed."""
+    """A suite at work: the cells of its contenders, and the timings of each cell that can be timed."""
 
     request: Request
     contenders: Sequence[Contender]
     progress: Progress
     load: float = field(default_factory=machine.load)
     cells: dict[Key, Cell] = field(default_factory=dict)
-    lanes: dict[Key, Lane] = field(default_factory=dict)
+    timings: dict[Key, Timing] = field(default_factory=dict)
 
     def ready(self, contender: Contender, workload: str, policy: Policy | None = None, source: Source | None = None) -> bool:
         """Begin a cell. Returns whether the contender can be timed; if it cannot, the cell says why."""
@@ -154,7 +154,7 @@ class Measurement:
         make: Callable[[], Call],
         source: Source | None = None,
     ) -> bool:
-        """Make a lane, and time its preparation with the first call. Returns whether there is one; else the cell says why."""
+        """Prepare a contender, and time that with its first call. Returns whether it worked; if not, the cell says why."""
         key, device = (contender.name, workload), self.request.settings.device
         if self.ready(contender, workload, policy, source):
             with self.caught(key):
@@ -163,8 +163,8 @@ class Measurement:
                 call()
                 synchronize(device)
                 self.cells[key] = replace(self.cells[key], first_call_s=time.perf_counter() - start)
-                self.lanes[key] = Lane(call, device)
-        return key in self.lanes
+                self.timings[key] = Timing(call, device)
+        return key in self.timings
 
     @contextmanager
     def caught(self, key: Key) -> Iterator[None]:
@@ -173,12 +173,12 @@ class Measurement:
             yield
         except Exception as error:
             self.cells[key] = failed(self.cells[key], error)
-            self.lanes.pop(key, None)
+            self.timings.pop(key, None)
 
-    def time(self, *others: Lane) -> None:
-        """Time all lanes, and others that belong to no contender, in interleaved rounds."""
+    def time(self, *others: Timing) -> None:
+        """Time all contenders, and other calls that belong to no contender, in interleaved rounds."""
         s = self.request.settings
-        rounds([*self.lanes.values(), *others], s.repeats, s.seconds, self.progress, self.request.late)
+        rounds([*self.timings.values(), *others], s.repeats, s.seconds, self.progress, self.request.late)
 
     def fill(
         self, amounts: Mapping[str, float], one_thread: Callable[[Key], bool] = lambda key: False, ratios: bool = True
@@ -190,9 +190,9 @@ class Measurement:
             one_thread: Whether one thread of this process does all the work, so that processor time tells of the code alone.
             ratios: Whether to compare with gpuaug-fused on the same workload.
         """
-        for key, lane in self.lanes.items():
-            fused = self.lanes.get((FUSED, key[1])) if ratios else None
-            self.cells[key] = timed(self.cells[key], lane, amounts[key[1]], fused, one_thread=one_thread(key))
+        for key, timing in self.timings.items():
+            fused = self.timings.get((FUSED, key[1])) if ratios else None
+            self.cells[key] = timed(self.cells[key], timing, amounts[key[1]], fused, one_thread=one_thread(key))
 
     def result(
         self, suite: str, unit: str, workloads: Sequence[WorkloadRecord], *, better: str = "higher", **more: Any

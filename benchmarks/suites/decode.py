@@ -18,7 +18,7 @@ import numpy.typing as npt
 from gpuaug.data import decode
 
 from .. import peers
-from ..images import folder, images
+from ..images import folder, image_files
 from ..measure.result import Key, Result, WorkloadRecord
 from ..measure.timing import Call
 from ..peers.contender import Contender, Decode
@@ -35,7 +35,7 @@ def measure(request: Request, progress: Progress) -> Result:
     m = Measurement(request, contenders, progress)
     decoders: dict[Key, Decode] = {}
     with common.threads(settings.threads), folder(request.data, COUNT[settings.quick]) as root:
-        files = images(root)[: COUNT[settings.quick]]
+        files = image_files(root)[: COUNT[settings.quick]]
         files = files[: len(files) // BATCH * BATCH or len(files)]  # whole batches, for peers that decode a batch at a time
         for contender in contenders:
 
@@ -51,7 +51,7 @@ def measure(request: Request, progress: Progress) -> Result:
         for contender in contenders:
             key = contender.name, WORKLOAD
             if m.cells[key].figure and (settings.device, settings.threads) == ("cpu", 1):
-                m.cells[key] = replace(m.cells[key], more={"processor": len(files) / median(m.lanes[key].processor)})
+                m.cells[key] = replace(m.cells[key], more={"processor": len(files) / median(m.timings[key].processor)})
             if m.cells[key].figure and contender.pixels:
                 with m.caught(key):
                     truth = (decode(path.read_bytes(), str(path)) for path in files)

@@ -16,7 +16,7 @@ import gpuaug
 from gpuaug import Policy
 
 from .. import peers
-from ..images import Raw, Source, folder, images, repeated, small_arrays
+from ..images import Raw, Source, folder, image_files, repeated, small_arrays
 from ..measure.result import FUSED, Result, Run, Verdict, WorkloadRecord
 from ..measure.stats import quartiles, ratio
 from ..measure.timing import Call
@@ -33,14 +33,14 @@ are a small part of it. Folders and raw data sets repeat the images at hand."""
 
 STRONG, CHEAP = "simclr", "mae"
 JPEG, JPEG_CHEAP = f"jpeg-{STRONG}", f"jpeg-{CHEAP}"
-RAW, RAW_CHEAP = f"raw256-{STRONG}", f"raw256-{CHEAP}"
+RAW_STRONG, RAW_CHEAP = f"raw256-{STRONG}", f"raw256-{CHEAP}"
 ARRAYS = "arrays-cifar"
 
 RATIOS = (
     (JPEG, "dali-decode", JPEG, 0.75),
     (JPEG, "torchvision", JPEG, 8.0),
     (JPEG, "dali", JPEG, 3.0),
-    (RAW, "torchvision", JPEG, 10.0),
+    (RAW_STRONG, "torchvision", JPEG, 10.0),
     (RAW_CHEAP, "ffcv", RAW_CHEAP, 3.0),
     (JPEG_CHEAP, "ffcv", JPEG_CHEAP, 1.0),
 )
@@ -84,7 +84,7 @@ def measure(request: Request, progress: Progress) -> Result:
         m.time()
         images_of = {task.name: task.count for task in made}
         m.fill(images_of)
-        for key in m.lanes:  # what worker processes do is not in this process's processor time
+        for key in m.timings:  # what worker processes do is not in this process's processor time
             if next(c for c in contenders if c.name == key[0]).processes:
                 m.cells[key] = replace(m.cells[key], cores=None)
         verdicts: list[Verdict] = []
@@ -107,17 +107,17 @@ def tasks(request: Request, few: Path, many: Path) -> list[Task]:
     """few, many: folders of JPEGs."""
     quick = request.settings.quick
     batch = request.batch or (16 if quick else 256 if request.settings.device == "cuda" else 64)
-    count = len(images(few)) // batch * batch
+    count = len(image_files(few)) // batch * batch
     raw_count = counts(request.settings)[1] // batch * batch
     if not (count and raw_count):
-        raise ValueError(f"--batch {batch}: an epoch has only {len(images(few))} images")
+        raise ValueError(f"--batch {batch}: an epoch has only {len(image_files(few))} images")
     if request.policies:
         return [Task(f"jpeg-{name}", name, few, batch, count) for name in request.policies]
     small = small_arrays(ARRAY_COUNT[quick], request.settings.seed)
     return [
         Task(JPEG, STRONG, few, batch, count),
         Task(JPEG_CHEAP, CHEAP, few, batch, count),
-        Task(RAW, STRONG, Raw(many), batch, raw_count),
+        Task(RAW_STRONG, STRONG, Raw(many), batch, raw_count),
         Task(RAW_CHEAP, CHEAP, Raw(many), batch, raw_count),
         Task(ARRAYS, "simclr_cifar", small, 512, ARRAY_COUNT[quick], threads=1),
     ]
@@ -140,8 +140,8 @@ def judged(m: Measurement, images_of: Mapping[str, int]) -> list[Verdict]:
     """Verdicts on ratios, if there are two threads, and on the speed with arrays, which one thread reads."""
 
     def seconds_an_image(peer: str, task: str) -> list[float] | None:
-        lane = m.lanes.get((peer, task))
-        return None if lane is None or lane.error else [s / images_of[task] for s in lane.seconds]
+        timing = m.timings.get((peer, task))
+        return None if timing is None or timing.error else [s / images_of[task] for s in timing.seconds]
 
     found = []
     for task, peer, where, least in RATIOS if m.request.settings.threads == 2 else ():

@@ -26,7 +26,7 @@ from ssl_train.model import JointEmbedding
 from ssl_train.optim import OPTIMIZERS, groups
 
 from .. import peers
-from ..images import Source, folder, images, repeated, small_arrays
+from ..images import Source, folder, image_files, repeated, small_arrays
 from ..measure.result import FUSED, Cell, Key, Result, Run, WorkloadRecord
 from ..measure.stats import quartiles
 from ..measure.timing import LEAST_ROUNDS, synchronize
@@ -107,8 +107,8 @@ def measure(request: Request, progress: Progress) -> Result:
     m = Measurement(request, contenders, progress)
     count = max(case.batch for case in made) * (WARM + steps + 2)
     with common.threads(s.threads), folder(request.data, min(count, PICTURES)) as root, TemporaryDirectory() as scratch:
-        if request.data and len(images(root)) < count:
-            raise ValueError(f"--data {root}: {len(images(root))} images, train needs {count} for its steps")
+        if request.data and len(image_files(root)) < count:
+            raise ValueError(f"--data {root}: {len(image_files(root))} images, train needs {count} for its steps")
         setting = common.setting(s, Path(scratch))
         if s.device == "cpu":
             setting = replace(setting, dtype=torch.float32)  # there --dtype is the type of the step, not of the views

@@ -1,3 +1,5 @@
+"""The check finds what a contender does differently from the truth, and passes what equals it."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator

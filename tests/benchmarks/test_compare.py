@@ -1,3 +1,5 @@
+"""`compare` finds a planted loss in any cell, and nothing else, though the machine drifts between two runs."""
+
 from __future__ import annotations
 
 import random

@@ -1,3 +1,5 @@
+"""`gpu-check` ends every step in time, keeps what was found, and judges the promises."""
+
 from __future__ import annotations
 
 import json

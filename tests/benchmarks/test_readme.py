@@ -1,3 +1,5 @@
+"""The README says what its result files say."""
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -6,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.measure.result import RESULTS, file_name, place, save
+from benchmarks.measure.result import RESULTS, file_name, output_path, save
 from benchmarks.measure.stats import Spread
 from benchmarks.report import readme
 
@@ -93,7 +95,7 @@ def test_bad_input(results, page, tmp_path, capsys):
 def test_a_result_is_named_after_machine_device_and_day(results):
     xeon = replace(results[0], machine=replace(results[0].machine, cpu="Intel(R) Xeon(R) Platinum 8480+ @ 2.0GHz (AVX512)"))
     assert file_name([xeon]) == "intel-xeon-platinum-8480--cpu--2030-01-01.json"
-    assert place([xeon], "auto") == RESULTS / file_name([xeon])
+    assert output_path([xeon], "auto") == RESULTS / file_name([xeon])
     h100 = replace(xeon, run=replace(xeon.run, device="cuda"), machine=replace(xeon.machine, gpu="NVIDIA H100 (sm_90)"))
     assert file_name([h100]) == "nvidia-h100--cuda--2030-01-01.json"
-    assert place([xeon], "mine.json") == Path("mine.json")
+    assert output_path([xeon], "mine.json") == Path("mine.json")

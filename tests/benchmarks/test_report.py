@@ -1,3 +1,5 @@
+"""The page of results is well formed, complete and self-contained."""
+
 from __future__ import annotations
 
 import re

@@ -1,3 +1,5 @@
+"""A result file is read as it was written; anything else is refused by the name of its key."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""The suite `augment` in the small: tables, files, contenders that fail, and the rounds of the timing."""
+
 from __future__ import annotations
 
 import gc
@@ -9,7 +11,7 @@ import torch
 from benchmarks.__main__ import SUITES, main, suites_of, threads_of
 from benchmarks.measure.result import FUSED, Run, Verdict, load
 from benchmarks.measure.stats import Spread
-from benchmarks.measure.timing import LEAST_ROUNDS, Lane, rounds
+from benchmarks.measure.timing import LEAST_ROUNDS, Timing, rounds
 from benchmarks.report.figures import judged
 from benchmarks.report.table import render
 from benchmarks.report.text import WIDTH
@@ -131,28 +133,28 @@ def test_rounds_are_interleaved_and_a_failing_lane_drops_out():
 
         return call
 
-    lanes = [Lane(make("a")), Lane(make("b", last=3)), Lane(make("c"))]
-    rounds(lanes, repeats=9, seconds=0, progress=silent)
+    timings = [Timing(make("a")), Timing(make("b", last=3)), Timing(make("c"))]
+    rounds(timings, repeats=9, seconds=0, progress=silent)
     assert "".join(order[:6]) == "aabbcc"
     assert [sorted(order[k : k + 3]) for k in (6, 9)] == [["a", "b", "c"]] * 2
     later = ["".join(order[k : k + 2]) for k in range(12, len(order), 2)]
     assert len(later) == 7
     assert set(later) == {"ac", "ca"}  # another order each time
-    assert [len(lane.seconds) for lane in lanes] == [9, 1, 9]
-    assert [lane.error is None for lane in lanes] == [True, False, True]
+    assert [len(timing.seconds) for timing in timings] == [9, 1, 9]
+    assert [timing.error is None for timing in timings] == [True, False, True]
     assert gc.isenabled()
 
 
 def test_rounds_end_when_it_is_late_but_not_before_the_third():
-    lane = Lane(lambda: None)
-    rounds([lane], repeats=9, seconds=0, progress=silent, late=lambda: True)
-    assert len(lane.seconds) == LEAST_ROUNDS == 3
+    timing = Timing(lambda: None)
+    rounds([timing], repeats=9, seconds=0, progress=silent, late=lambda: True)
+    assert len(timing.seconds) == LEAST_ROUNDS == 3
 
 
 def test_a_fast_lane_is_called_more_often():
-    lane = Lane(lambda: None)
-    rounds([lane], repeats=1, seconds=1e-3, progress=silent)
-    assert lane.calls > 1
+    timing = Timing(lambda: None)
+    rounds([timing], repeats=1, seconds=1e-3, progress=silent)
+    assert timing.calls > 1
 
 
 @pytest.mark.parametrize(

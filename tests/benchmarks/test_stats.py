@@ -1,3 +1,5 @@
+"""Medians, quartiles and intervals have the values of the tables and cover what they say."""
+
 from __future__ import annotations
 
 import random

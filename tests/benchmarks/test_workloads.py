@@ -1,3 +1,5 @@
+"""Workloads have one view each, and photographs of the sizes that they name."""
+
 from __future__ import annotations
 
 import numpy as np

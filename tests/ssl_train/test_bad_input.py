@@ -119,6 +119,35 @@ def test_ctrl_c_before_the_first_checkpoint(
     assert capsys.readouterr().err == "ssl_train: interrupted before the first checkpoint\n"
 
 
+def test_ctrl_c_before_the_options_are_known_is_not_about_the_folder_where_one_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(argv: object) -> None:
+        raise KeyboardInterrupt
+
+    (tmp_path / "checkpoint.pt").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("ssl_train.__main__.parse", interrupted)
+    assert main([]) == 130
+    assert capsys.readouterr().err == "ssl_train: interrupted before the first checkpoint\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--momentum x", "--momentum: x is not a number in 0..1, or off"),
+        ("--queue-size None", "--queue-size"),
+        ("--no-compile", "Unrecognized options: --no-compile"),
+    ],
+)
+def test_a_word_that_is_no_value_is_refused_in_words(words: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(words.split())
+    error = capsys.readouterr().err
+    assert message in error
+    assert "NoneType" not in error
+
+
 @pytest.mark.parametrize("method", ["simclr", "w_mse", "vicreg"])
 def test_a_loss_that_is_not_finite_stops_and_the_checkpoint_is_good(
     tiny: Settings, method: str, capsys: pytest.CaptureFixture[str]

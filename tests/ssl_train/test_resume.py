@@ -17,7 +17,7 @@ from test_train import arguments, interrupt_at, rows, same, weights
 from ssl_train import Settings, checkpoint
 from ssl_train.__main__ import main, parse
 from ssl_train.errors import UserError
-from ssl_train.run import saved_settings
+from ssl_train.run import saved_settings, start
 from ssl_train.settings import resolve
 from ssl_train.train import Trainer, train
 
@@ -72,6 +72,14 @@ def test_resume_alone_means_always(auto: Settings) -> None:
         assert parse(words).resume == "always"
         assert parse(words).batch_size == 4  # the run's
     assert parse(["--resume", "auto", "--out", auto.out]).batch_size == 256  # while this is a whole command
+
+
+def test_a_continued_run_can_undo_a_switch(auto: Settings) -> None:
+    out = str(auto.out)
+    start(Path(out), resolve(replace(auto, compile=True, resume="never")), {})
+    assert parse(["--resume", "--out", out]).compile
+    for resumed in (["--resume"], ["--resume", "always"], ["--resume=always"]):
+        assert not parse([*resumed, "--no-compile", "--out", out]).compile
 
 
 def test_another_run_than_the_command_describes_is_refused_by_name(auto: Settings, capsys: pytest.CaptureFixture[str]) -> None:
