@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import gpuaug
 from gpuaug import Augmenter, Images, Policy, View, ops
 from gpuaug.backends.fused import draw_program, plan
+from gpuaug.backends.fused.cpu import compilation
 
 RNG = np.random.default_rng(5)
 IMAGES = Images.from_list([RNG.integers(0, 256, (h, w, 3), dtype=np.uint8) for h, w in RNG.integers(1, 300, (64, 2))])
@@ -136,3 +137,19 @@ def test_runs_of_steps_share_the_arrays_of_their_view():
     assert len(table[2:4]) == 2
     with pytest.raises(IndexError):
         table[1:3][2]
+
+
+def test_one_compilation_is_for_all_draws():
+    Augmenter(POLICY, "fused").prepare()
+    kernel = compilation.FILL_TABLES.kernel
+    known = list(kernel.signatures)
+    draws = gpuaug.sample(POLICY, np.arange(128), seed=2**64 - 1, epoch=2**32 - 1)
+    fixed = np.arange(64)
+    fixed.flags.writeable = False
+    for part in (draws.take(slice(0, 128, 2)), draws.take(slice(None, None, -2)), gpuaug.sample(POLICY, fixed)):
+        views(part)
+    views(gpuaug.sample(POLICY, torch.arange(64, dtype=torch.int32), seed=1))
+    gpuaug.Augmenter(POLICY)(torch.zeros((64, 3, 40, 40), dtype=torch.uint8), gpuaug.sample(POLICY, fixed))
+    Augmenter(Policy(View(24, ops.CenterCrop())))(IMAGES, gpuaug.sample(Policy(View(24, ops.CenterCrop())), fixed))
+    assert len(known) == 1
+    assert kernel.signatures == known

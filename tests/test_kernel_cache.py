@@ -212,12 +212,12 @@ def test_where_nothing_can_be_written_a_function_is_compiled_in_memory(tmp_path)
 def test_and_the_log_says_so_once(monkeypatch, caplog):
     cpu.warm_up()
     monkeypatch.setattr(compilation, "cache_of", lambda dispatcher: None)
-    monkeypatch.setattr(compilation, "COMPILED", threading.Event())
+    monkeypatch.setattr(compilation.MAKE_VIEWS, "done", threading.Event())
     compilation.warn_of_no_folder.cache_clear()
     with caplog.at_level(logging.WARNING, "gpuaug"):
         for _ in range(3):
-            compilation.COMPILED.clear()
-            with compilation.compiling():
+            compilation.MAKE_VIEWS.done.clear()
+            with compilation.MAKE_VIEWS.watched():
                 pass
     (record,) = caplog.records
     assert "NUMBA_CACHE_DIR" in record.getMessage()

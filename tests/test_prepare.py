@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import gpuaug
-from gpuaug.backends.fused.cpu import compilation, launch
+from gpuaug.backends.fused.cpu import compilation
 from gpuaug.backends.fused.cpu.kernels import views
 
 SLOW = 3.0
@@ -27,9 +27,7 @@ def fresh(monkeypatch):
         kernel(*arguments)
 
     make_views._cache = kernel._cache  # where compiled kernels are stored
-    event = threading.Event()
-    monkeypatch.setattr(compilation, "COMPILED", event)
-    monkeypatch.setattr(launch, "COMPILED", event)
+    monkeypatch.setattr(compilation.MAKE_VIEWS, "done", threading.Event())
     monkeypatch.setattr(views, "make_views", make_views)
     return calls
 

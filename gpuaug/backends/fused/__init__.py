@@ -9,7 +9,7 @@ import torch
 from ...images import Images
 from ...ops import Op, OpDraws
 from .. import Backend, Batch
-from .draw_program import drawn_tables
+from . import draw_program
 from .plan import FLIPS, GEOMETRY, LOWERINGS, count_supported, passes_over_view, tables
 
 __all__ = ["BACKEND", "OPS", "apply", "count_supported", "passes_over_view", "warm_up"]
@@ -22,8 +22,10 @@ def warm_up(kind: str) -> None:
     """Compile the kernels ahead of the first batch, or load them from disk.
 
     Args:
-        kind: Type of device. Only "cpu" has an effect: Triton compiles the CUDA kernels when they are first called.
+        kind: Type of device. Triton compiles the kernels for "cuda" when they are first called; parameters are drawn on the
+            CPU for both.
     """
+    draw_program.warm_up()
     if kind == "cpu":
         from . import cpu
 
@@ -52,7 +54,7 @@ def apply(
         The view (B, 3, H, W); this is `out` if it was given.
     """
     assert isinstance(batch, (Images, torch.Tensor))  # `count_supported` never accepts a list
-    plan = drawn_tables(batch, draws) or tables(batch, ops, draws)
+    plan = draw_program.drawn_tables(batch, draws) or tables(batch, ops, draws)
     if batch.device.type == "cuda":
         from . import cuda
 

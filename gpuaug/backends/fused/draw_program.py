@@ -18,9 +18,12 @@ import torch
 from ... import ops as op
 from ...images import Images
 from ...ops import Op, OpDraws, Size, leaves
+from ...ops.base import Array
 from ...ops.color import ORDERS, PARTS
 from ...sampling import Slot, ViewDraws, needed, slots
-from .cpu.kernels.draw import CROP, ERASING, FLIP, INSTRUCTION, JITTER, fill_tables
+from .cpu.compilation import FILL_TABLES
+from .cpu.kernels import draw
+from .cpu.kernels.draw import CROP, ERASING, FLIP, INSTRUCTION, JITTER
 from .instructions import ARGUMENTS, IS_BOUNDED, NOTHING
 from .plan import FLIPS, Tables, affine, codes_of, geometry, geometry_length, lowered
 
@@ -82,8 +85,8 @@ class DrawProgram:
     bias: npt.NDArray[np.float32]
     radius: int
 
-    def tables(self, shapes: npt.NDArray[np.int32], draws: ViewDraws) -> Tables:
-        """The tables of a batch. shapes: (B, 2), heights and widths of its images."""
+    def tables(self, shapes: npt.NDArray[np.int32], samples: npt.NDArray[np.int64], seed: int, epoch: int, view: int) -> Tables:
+        """The tables of a batch. shapes: (B, 2), heights and widths of its images. The others: see `ViewDraws`."""
         count = len(shapes)
         if self.geometry:
             _, boxes, _ = geometry(shapes, self.geometry, [{}] * len(self.geometry))
@@ -94,11 +97,12 @@ class DrawProgram:
         codes = np.full((count, self.instructions), NOTHING, dtype=np.uint8)
         arguments = np.zeros((count, self.instructions, ARGUMENTS), dtype=np.float32)
         scratch = np.empty(4 * self.blocks, dtype=np.uint64), np.empty(self.blocks, dtype=np.bool_)
-        seed = draws.seed & 0xFFFFFFFF, draws.seed >> 32
-        fill_tables(
-            self.rows, ORDERS, seed, draws.epoch, draws.view, draws.samples, shapes, self.size, scratch,
-            boxes, flips, codes, arguments, arguments.view(np.uint32), 0, count,
-        )  # fmt: skip
+        key = seed & 0xFFFFFFFF, seed >> 32
+        with FILL_TABLES.watched():
+            draw.fill_tables(
+                self.rows, ORDERS, key, epoch, view, plain(samples), plain(shapes), self.size, scratch,
+                boxes, flips, codes, arguments, arguments.view(np.uint32), 0, count,
+            )  # fmt: skip
         return Tables(self.size, boxes, flips, self.cubic, codes, arguments, self.scale, self.bias, self.radius)
 
 
@@ -166,7 +170,22 @@ def drawn_tables(batch: Images | torch.Tensor, draws: Sequence[OpDraws]) -> Tabl
     if not (isinstance(batch, Images) and isinstance(draws, ViewDraws)) or draws.made:
         return None
     program = draw_program(draws.policy.views[draws.view].ops, draws.steps.start, draws.steps.stop)
-    return None if program is None else program.tables(batch.shapes, draws)
+    if program is None:
+        return None
+    return program.tables(batch.shapes, draws.samples, draws.seed, draws.epoch, draws.view)
+
+
+def plain(numbers: Array) -> Array:
+    """The same numbers in an array of the one type that the kernel is compiled for: contiguous and writable."""
+    return numbers if numbers.flags.c_contiguous and numbers.flags.writeable else numbers.copy()
+
+
+def warm_up() -> None:
+    """Compile the kernel, or load it from the cache, by drawing for one pixel."""
+    if not FILL_TABLES.done.is_set():
+        program = draw_program((op.Resize((1, 1)),), 0, 1)
+        assert program is not None
+        program.tables(np.ones((1, 2), dtype=np.int32), np.zeros(1, dtype=np.int64), seed=0, epoch=0, view=0)
 
 
 def lowest_and_span(limits: Sequence[float]) -> list[float]:

@@ -7,11 +7,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import Any
 
 from .cache import LOG, cache_folders, cache_of
-from .kernels import views
-
-COMPILED = threading.Event()
+from .kernels import draw, views
 
 
 @cache
@@ -23,31 +22,49 @@ def warn_of_no_folder() -> None:
     )
 
 
-@contextmanager
-def compiling() -> Iterator[None]:
-    """Tell the user if the first call of the kernels takes longer than 4 s because they are being compiled."""
-    if COMPILED.is_set():
-        yield
-        return
-    store = cache_of(views.make_views)
-    ready = threading.Event()
+class Compilation:
+    """The first call of a kernel, which compiles it or loads it from the cache.
 
-    def notify() -> None:
-        while not ready.wait(4.0):
-            if store is not None and store.waiting:
-                print("gpuaug: waiting for another process to compile the fused CPU kernels ...", file=sys.stderr)
-                return
-            if store is None or store.compiling:  # false while a slow disk delays loading
-                print("gpuaug: compiling the fused CPU kernels, once (about a minute) ...", file=sys.stderr)
-                return
+    Attributes:
+        kernel: The kernel.
+        what: What the user is told is being compiled, and how long that takes.
+        done: Whether a call has ended.
+    """
 
-    if store is None:
-        warn_of_no_folder()
-    threading.Thread(target=notify, name="gpuaug-note", daemon=True).start()
-    try:
-        yield
-        COMPILED.set()
-    finally:
-        ready.set()
-        if store is not None:
-            store.release()  # if compiling failed, let another process try
+    def __init__(self, kernel: Any, what: str) -> None:
+        self.kernel = kernel
+        self.what = what
+        self.done = threading.Event()
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Around every call: tell the user if the first one takes longer than 4 s because the kernel is being compiled."""
+        if self.done.is_set():
+            yield
+            return
+        store = cache_of(self.kernel)
+        ready = threading.Event()
+
+        def notify() -> None:
+            while not ready.wait(4.0):
+                if store is not None and store.waiting:
+                    print(f"gpuaug: waiting for another process to compile {self.what} ...", file=sys.stderr)
+                    return
+                if store is None or store.compiling:  # false while a slow disk delays loading
+                    print(f"gpuaug: compiling {self.what} ...", file=sys.stderr)
+                    return
+
+        if store is None:
+            warn_of_no_folder()
+        threading.Thread(target=notify, name="gpuaug-note", daemon=True).start()
+        try:
+            yield
+            self.done.set()
+        finally:
+            ready.set()
+            if store is not None:
+                store.release()  # if compiling failed, let another process try
+
+
+MAKE_VIEWS = Compilation(views.make_views, "the fused CPU kernels, once (about a minute)")
+FILL_TABLES = Compilation(draw.fill_tables, "the kernel that draws parameters, once (some seconds)")

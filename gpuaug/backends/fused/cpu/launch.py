@@ -13,7 +13,7 @@ from ....memory import uninitialised
 from ..instructions import ARGUMENTS
 from ..plan import Tables
 from .buffers import SCRATCH, Bytes, Floats, Halves, Longs, Source, Target, dimensions
-from .compilation import COMPILED, compiling
+from .compilation import MAKE_VIEWS
 from .kernels import views
 from .kernels.output import BFLOAT16, FLOAT16, FLOAT32
 from .simd.llvm import LANES
@@ -71,7 +71,7 @@ def make_view(
     threads = min(torch.get_num_threads(), count)
     # Several parts per thread, since some images take longer than others.
     edges = np.linspace(0, count, (min(4 * threads, count) if threads > 1 else 1) + 1).astype(int).tolist()
-    with compiling():
+    with MAKE_VIEWS.watched():
         spread(make_part, list(pairwise(edges)), threads)
     return out
 
@@ -97,7 +97,7 @@ def as_target(out: torch.Tensor, tables: Tables, memory_format: torch.memory_for
 
 def warm_up() -> None:
     """Compile the kernels, or load them from the cache, by making a view of one pixel; every view runs the same kernels."""
-    if COMPILED.is_set():
+    if MAKE_VIEWS.done.is_set():
         return
     whole, ones = np.array([[0, 0, 1, 1, 1, 1, 0, 0]], dtype=np.int32), np.ones(3, dtype=np.float32)
     nothing = np.zeros((1, 0), dtype=np.uint8), np.zeros((1, 0, ARGUMENTS), dtype=np.float32)
