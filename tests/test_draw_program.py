@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import gpuaug
 from gpuaug import Augmenter, Images, Policy, View, ops
-from gpuaug.backends.fused import draw_program, plan
+from gpuaug.backends.fused import draw_program, instructions, plan
 from gpuaug.backends.fused.cpu import compilation
 
 RNG = np.random.default_rng(5)
@@ -78,6 +78,25 @@ def test_any_view_gets_the_same_tables(crop, steps, seed, epoch):
 def test_a_random_crop_is_left_to_the_arrays():
     policy = Policy(View(24, ops.RandomCrop(padding=4, pad_if_needed=True)))
     assert draw_program.drawn_tables(IMAGES, gpuaug.sample(policy, INDEX).tables[0]) is None
+
+
+def test_an_op_whose_drawn_arguments_have_no_row_is_left_to_the_arrays(monkeypatch):
+    class RandomLevels(ops.RandomPosterize):
+        """Posterize to a drawn number of levels."""
+
+        uniforms = 1
+
+        def draw(self, u):
+            return {"levels": 2 ** (1 + (u[:, 0] * 7).astype(int))}
+
+    def fill(o, d, arguments, size):
+        arguments[:, 0, 0] = d["levels"]
+
+    monkeypatch.setitem(plan.LOWERINGS, RandomLevels, plan.Lowering(lambda o: (instructions.POSTERIZE,), fill))
+    policy = Policy(View(24, ops.RandomResizedCrop(), RandomLevels(4, p=1.0)))
+    draws = gpuaug.sample(policy, INDEX)
+    assert draw_program.drawn_tables(IMAGES, draws.tables[0]) is None
+    assert len(np.unique(plan.tables(IMAGES, policy.views[0].steps, draws.tables[0]).arguments)) > 3
 
 
 POLICY = gpuaug.policy("simclr_cifar", size=32)

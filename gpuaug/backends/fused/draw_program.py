@@ -108,7 +108,7 @@ class DrawProgram:
 
 @lru_cache(maxsize=256)
 def draw_program(given: tuple[Op, ...], first: int, stop: int) -> DrawProgram | None:
-    """The program of steps first..stop-1 of a view's ops, a stage that begins with images; None if that is a RandomCrop."""
+    """The program of steps first..stop-1 of a view's ops, a stage that begins with images; None if one has no row."""
     ops, found = tuple(leaves(given))[first:stop], slots(given)[first:stop]
     n = geometry_length(ops)
     if any(isinstance(o, op.RandomCrop) for o in ops[:n]):
@@ -149,6 +149,8 @@ def draw_program(given: tuple[Op, ...], first: int, stop: int) -> DrawProgram | 
             elif isinstance(o, op.RandomErasing):
                 kind, numbers[8:12] = ERASING, [*lowest_and_span(o.scale), *lowest_and_span(logs(o.ratio, -1.0))]
                 key = slot.column + o.uniforms - 2 if isinstance(o.value, str) else -1
+            elif o.uniforms:  # no row says how its arguments follow from them
+                return None
         rows.append((kind, slot.column, place, code, drawn, key, wide, numbers, slot))
         wide = wide or not all(IS_BOUNDED[c] for c in codes)
         at += len(codes)
