@@ -2,6 +2,7 @@
 
 import io
 import multiprocessing
+import os
 import subprocess
 import sys
 import textwrap
@@ -280,6 +281,23 @@ def test_after_a_fork_a_used_decoder_says_so_and_a_fresh_one_works():
     error, fresh, used = done.stdout.splitlines()
     assert "make a decoder in each process" in error
     assert fresh == used == "(40, 50, 3)"
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_script_with_a_loader_ends_without_a_word(tmp_path, workers):
+    """At the interpreter's exit the names of modules go before a loader that is a global name of the script."""
+    for k in range(4):
+        (tmp_path / f"{k}.jpg").write_bytes(JPEG)
+    program = f"""
+        import gpuaug
+        loader = gpuaug.DataLoader(".", gpuaug.policy("simclr", size=32), 4, num_workers={workers})
+        for batch in loader:
+            pass
+    """
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(program)]
+    path = {**os.environ, "PYTHONPATH": str(Path(gpuaug.__file__).parent.parent)}
+    done = subprocess.run(command, cwd=tmp_path, env=path, capture_output=True, text=True, timeout=LIMIT)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def shapes(datas):

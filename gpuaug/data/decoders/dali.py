@@ -9,7 +9,7 @@ import contextlib
 import os
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -32,6 +32,10 @@ def whole_blocks(boxes: Boxes, shapes: Boxes) -> Boxes:
     left = boxes[:, 1] // 16 * 16
     right = np.minimum(-(-(boxes[:, 1] + boxes[:, 3]) // 16) * 16, shapes[:, 1])
     return np.stack([boxes[:, 0], left, boxes[:, 2], right - left], axis=1)
+
+
+ABANDONED: list[Any] = []
+"""Pipelines of the parent process, kept in a fork because ending them would wait for threads that do not exist here."""
 
 
 class DaliDecoder:
@@ -183,9 +187,10 @@ class DaliDecoder:
         pipe.build()
         return pipe
 
-    def __del__(self) -> None:
-        if getattr(self, "pipe", None) is not None and self.owner != os.getpid():
-            ABANDONED.append(self.pipe)
+    def __del__(self, getpid: Callable[[], int] = os.getpid, abandoned: list[Any] = ABANDONED) -> None:
+        # Defaults, since at the interpreter's exit the module's names may be gone already.
+        if getattr(self, "pipe", None) is not None and self.owner != getpid():
+            abandoned.append(self.pipe)
 
     def close(self) -> None:
         """End DALI's threads; a later batch starts them again. In a forked process, which has no threads, do nothing."""
@@ -224,7 +229,3 @@ class SharedDecoder:
                 if (decoder := self.free.pop()).owner == os.getpid():
                     return decoder
         return None
-
-
-ABANDONED: list[Any] = []
-"""Pipelines of the parent process, kept in a fork because ending them would wait for threads that do not exist here."""
