@@ -205,3 +205,23 @@ def test_all_eight_bits_are_kept_as_they_are(backend: str) -> None:
     views = [Augmenter(drawn.policy, backend)(list(pixels), drawn)[0] for drawn in draws]
     assert torch.equal(views[0], views[1])
     assert not torch.equal(views[0], views[2])
+
+
+@pytest.mark.parametrize("backend", ["torchvision", "batched", "fused"])
+@pytest.mark.parametrize(("name", "value"), [("left", np.nan), ("top", -3.0), ("top", -np.inf)])
+def test_draws_that_a_caller_has_put_outside_the_image_are_refused(backend: str, name: str, value: float) -> None:
+    policy = Policy(View(16, RandomResizedCrop(scale=(0.2, 0.5))))
+    draws = sample(policy, range(3))
+    draws.tables[0][0][name][1] = value
+    with pytest.raises(ValueError, match="outside its image; they were changed: top"):
+        Augmenter(policy, backend)(torch.zeros(3, 3, 40, 50, dtype=torch.uint8), draws)
+
+
+@pytest.mark.parametrize("backend", ["torchvision", "batched", "fused"])
+@pytest.mark.parametrize(("name", "value"), [("left", 1.5), ("area", np.nan), ("area", 9.0), ("log_ratio", np.inf)])
+def test_draws_that_a_caller_has_made_too_large_give_a_box_inside_the_image(backend: str, name: str, value: float) -> None:
+    policy = Policy(View(16, RandomResizedCrop(scale=(0.2, 0.5))))
+    draws = sample(policy, range(3))
+    draws.tables[0][0][name][1] = value
+    (view,) = Augmenter(policy, backend)(torch.full((3, 3, 40, 50), 255, dtype=torch.uint8), draws)
+    assert (view - 1).abs().max() < 1e-3

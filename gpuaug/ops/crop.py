@@ -80,6 +80,7 @@ class RandomResizedCrop(Sized):
         """Crop boxes (B, 4) int32 as (top, left, height, width), for images of these heights and widths (B,).
 
         Draws that contain `boxes` were made for whole pictures, of which these images are parts; those boxes are returned.
+        Raises ValueError for draws whose box is not inside its image.
         """
         if "boxes" in draws:
             return draws["boxes"]
@@ -94,6 +95,11 @@ class RandomResizedCrop(Sized):
             h, w = np.maximum(h, 1), np.maximum(w, 1)
         top = np.where(found, uniform_offset(draws["top"], height - h), (height - h) // 2)
         left = np.where(found, uniform_offset(draws["left"], width - w), (width - w) // 2)
+        inside = (top >= 0) & (left >= 0) & (top + h <= height) & (left + w <= width)
+        if not inside.all():  # only draws that a caller has changed; NaN is not inside either
+            raise ValueError(
+                "RandomResizedCrop: the draws put a box outside its image; they were changed: top and left must be in [0, 1)"
+            )
         return np.stack([top, left, h, w], axis=1).astype(np.int32)
 
 
