@@ -198,6 +198,7 @@ class DataLoader(TorchInterface):
         self.set_samplers(order if sampler is None else sampler, batch_sampler)
         self.check_length()
         self.warned_share: Share | None = None
+        self.lazy_draws: LazyDraws | None = None
         self.bad_files: dict[str, str] = {}
         if self.device.type == "cpu" and is_encoded(self.source):
             self.view_threads = max(1, self.num_workers)
@@ -325,7 +326,9 @@ class DataLoader(TorchInterface):
 
     @property
     def draws(self) -> Draws:
-        """Parameters of the views of the batch delivered last."""
+        """Parameters of the views of the batch delivered last. Raises RuntimeError before the first one."""
+        if self.lazy_draws is None:
+            raise RuntimeError("DataLoader: no batch has been delivered yet, so there are no draws")
         return self.lazy_draws.draws
 
     def view_maker(self, epoch: int) -> ViewMaker:

@@ -89,6 +89,11 @@ def test_epochs_count_up_and_can_be_set(plain):
     assert [*seen, loader.draws.epoch] == [0, 0, 1, 1, 7, 7, 8]
 
 
+def test_before_the_first_batch_there_are_no_draws(folder, policy):
+    with pytest.raises(RuntimeError, match="no batch has been delivered yet"):
+        _ = gpuaug.DataLoader(folder, policy, 4).draws
+
+
 def test_draws_are_those_of_the_batch(folder, policy):
     loader = gpuaug.DataLoader(folder, policy, batch_size=8, shuffle=True, seed=5, num_workers=2)
     for views, _ in loader:
