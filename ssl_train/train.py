@@ -34,7 +34,7 @@ from .run import Run
 from .score import ScoreNet, magnitude, pair_weights, strength, train_score
 from .settings import heads, queue_length, recipe, resolve
 
-UNLABELLED = "left out (kNN, linear probe): the images have no labels"
+UNLABELLED = "left out (kNN, linear probe): it needs train/ and test/ in --data, each with one folder of images per class"
 
 
 def train(settings: Settings | ResolvedSettings, progress: bool = True) -> Run:

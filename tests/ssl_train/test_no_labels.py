@@ -66,8 +66,8 @@ def test_what_is_left_out_is_said_once_and_recorded(
     s = quick(tiny, data=str(folders[0]), resume="auto")
     assert main(arguments(s)) == 0
     out = capsys.readouterr().out
-    said = "left out (kNN, linear probe): the images have no labels"
-    assert [line for line in out.splitlines() if "label" in line] == [f"{s.out}: evaluation is {said}"]
+    said = "left out (kNN, linear probe): it needs train/ and test/ in --data, each with one folder of images per class"
+    assert [line for line in out.splitlines() if "left out" in line] == [f"{s.out}: evaluation is {said}"]
     assert "accuracy" not in out
     about = json.loads((Path(s.out or "") / "settings.json").read_text())
     assert about["evaluation"] == said
