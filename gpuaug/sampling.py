@@ -210,7 +210,8 @@ def sample(policy: Policy, index: int | Sequence[int] | range | Array | torch.Te
     if rows.ndim != 1 or rows.dtype.kind not in "iu" or (rows.size and not 0 <= int(rows.min()) <= int(rows.max()) < MAX_INDEX):
         raise ValueError("sample: index must be integers in 0..2^48-1, in one dimension")
     rows = rows.astype(np.int64)
-    tables = tuple(ViewDraws(policy, v, int(seed), int(epoch), rows) for v in range(len(policy.views)))
+    own = rows.copy()  # what the caller does to `Draws.index` changes no draw, whether it has been made or not
+    tables = tuple(ViewDraws(policy, v, int(seed), int(epoch), own) for v in range(len(policy.views)))
     return Draws(policy, int(seed), int(epoch), rows, tables)
 
 

@@ -2,6 +2,7 @@
 
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -172,3 +173,33 @@ def test_one_compilation_is_for_all_draws():
     Augmenter(Policy(View(24, ops.CenterCrop())))(IMAGES, gpuaug.sample(Policy(View(24, ops.CenterCrop())), fixed))
     assert len(known) == 1
     assert kernel.signatures == known
+
+
+def test_what_the_caller_does_to_the_index_changes_no_draw():
+    draws, read = gpuaug.sample(POLICY, INDEX), gpuaug.sample(POLICY, INDEX)
+    assert [len(step) for step in read.tables[0]]
+    draws.index[:] = read.index[:] = 7
+    for a, b in zip(views(draws), views(read), strict=True):
+        assert torch.equal(a, b)
+
+
+@dataclass(frozen=True)
+class SmallCrop(ops.RandomResizedCrop):
+    """Draws in a way of its own."""
+
+    def draw(self, u):
+        return {**super().draw(u), "area": np.full((len(u), 10), 0.1, np.float32)}
+
+
+@dataclass(frozen=True)
+class Flop(ops.RandomHorizontalFlip):
+    """A user's op that derives from one of gpuaug's."""
+
+
+def test_an_op_that_derives_from_another_is_not_taken_for_it():
+    with pytest.raises(ValueError, match="SmallCrop"):
+        Augmenter(Policy(View(16, SmallCrop())), "auto")
+    gpuaug.register(Flop, lambda x, o, d: x * 0)
+    policy = Policy(View(16, ops.RandomResizedCrop(), Flop(1.0)))
+    (view,) = Augmenter(policy, "auto")(IMAGES, gpuaug.sample(policy, INDEX))
+    assert view.abs().max() == 0

@@ -10,12 +10,9 @@ from ...images import Images
 from ...ops import Op, OpDraws
 from .. import Backend, Batch
 from . import draw_program
-from .plan import FLIPS, GEOMETRY, LOWERINGS, count_supported, passes_over_view, tables
+from .plan import OPS, count_supported, passes_over_view, tables
 
 __all__ = ["BACKEND", "OPS", "apply", "count_supported", "passes_over_view", "warm_up"]
-
-OPS: frozenset[type[Op]] = frozenset({*GEOMETRY, *FLIPS, *LOWERINGS})
-"""Ops that can be fused. Whether an op is fused at its place in a view is decided by `count_supported`."""
 
 
 def warm_up(kind: str) -> None:

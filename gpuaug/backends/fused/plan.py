@@ -18,7 +18,7 @@ from ...images import Images
 from ...ops import Op, OpDraws, Size
 from ...ops.base import Array, is_integer
 from ...ops.color import ORDERS, PARTS
-from .. import BatchForm
+from .. import BatchForm, leading
 from .instructions import (
     AFFINE,
     ARGUMENTS,
@@ -90,6 +90,7 @@ def count_supported(steps: Sequence[Op], form: BatchForm) -> int:
     Returns:
         The number of steps; 0 if the first step cannot be fused.
     """
+    steps = steps[: leading(steps, OPS)]
     n = geometry_length(steps) if form == "images" else 0
     if form == "ragged" or (form == "images" and n == 0):
         return 0
@@ -303,3 +304,7 @@ LOWERINGS: dict[type[Op], Lowering] = {
     op.ToDtype: Lowering(lambda o: ()),
 }
 """Op -> how it becomes instructions, for every op except resizes, crops and flips."""
+
+OPS: frozenset[type[Op]] = frozenset({*GEOMETRY, *FLIPS, *LOWERINGS})
+"""Ops that can be fused; `count_supported` decides whether an op is fused at its place in a view. A class derived from one of
+them is an op of its own, which may draw or do something else."""
