@@ -42,11 +42,11 @@ class Rows(NamedTuple):
         drawn: (R,) Whether an instruction's first argument is drawn.
         keys: (R,) Column of the first word of a noise key; -1 without one.
         wide: (R,) Whether values may lie outside [0, 1] already.
-        numbers: (R, NUMBERS).
+        numbers: (R, NUMBERS) Constants of the row's kind; see `draw_program`, and the kernel that reads them.
         conditions: (R, 2) Begin and end of the row's conditions among those below; all must hold.
-        condition_columns: (C,) Column of a uniform number, which must be in [lows, highs).
-        lows: (C,)
-        highs: (C,)
+        condition_columns: (C,) Column of the uniform number that each condition is about.
+        lows: (C,) Lowest value of that number with which the condition holds.
+        highs: (C,) Lowest value above with which it no longer holds.
     """
 
     kinds: npt.NDArray[np.int32]
