@@ -50,9 +50,9 @@ class Setting:
     device: str = "cpu"
 
 
-def nothing(*arguments: object) -> MakeViews:
-    """`prepare` of a contender that makes no views from images in memory."""
-    raise NotImplementedError("starts from files")
+def starts_from_files(policy: Policy, photos: Photos, setting: Setting) -> MakeViews:
+    """`prepare` of a contender that only decodes or loads files. No suite of images in memory has such a contender."""
+    raise TypeError("this contender starts from files; it makes no views of images in memory")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +90,7 @@ class Contender:
     devices: tuple[str, ...] = ("cpu",)
     threads: int = 1
     on_request: bool = False
-    prepare: Callable[[Policy, Photos, Setting], MakeViews] = nothing
+    prepare: Callable[[Policy, Photos, Setting], MakeViews] = starts_from_files
     same_draws: bool = False
     probe: Callable[[Policy, Photos, Setting], MakeViews] | None = None
     decode: Callable[[Sequence[Path], Setting], Decode] | None = None
