@@ -96,11 +96,11 @@ class DrawProgram:
         flips = np.zeros((count, 2), dtype=np.bool_)
         codes = np.full((count, self.instructions), NOTHING, dtype=np.uint8)
         arguments = np.zeros((count, self.instructions, ARGUMENTS), dtype=np.float32)
-        scratch = np.empty(4 * self.blocks, dtype=np.uint64), np.empty(self.blocks, dtype=np.bool_)
+        words = np.empty((4, self.blocks), dtype=np.uint64)
         key = seed & 0xFFFFFFFF, seed >> 32
         with FILL_TABLES.watched():
             draw.fill_tables(
-                self.rows, ORDERS, key, epoch, view, plain(samples), plain(shapes), self.size, scratch,
+                self.rows, ORDERS, key, epoch, view, plain(samples), plain(shapes), self.size, words,
                 boxes, flips, codes, arguments, arguments.view(np.uint32), 0, count,
             )  # fmt: skip
         return Tables(self.size, boxes, flips, self.cubic, codes, arguments, self.scale, self.bias, self.radius)

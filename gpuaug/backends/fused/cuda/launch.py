@@ -15,9 +15,10 @@ from typing import Any
 import torch
 
 from ....images import Images
+from ..cpu.pack import SNAP
 from ..instructions import BLUR, CONTRAST, KEY
 from ..plan import Tables
-from .records import SNAP, Words, records, runs_over
+from .records import Words, records, runs_over
 
 TILE = (32, 32)
 """Rows and columns of pixels in a tile. 224, 96 and 32 are multiples of 32, and a warp's load then covers one row."""
