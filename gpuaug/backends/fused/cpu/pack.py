@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numba import njit
 
-from ..instructions import ARGUMENTS, BARRIERS, IS_BARRIER, IS_BOUNDED
+from ..instructions import ARGUMENTS, BARRIERS, BLUR, CONTRAST, IS_BARRIER, IS_BOUNDED
 from .cache import cached
 from .jit import OPTIONS, kernel
 
@@ -36,19 +36,22 @@ def find_levels(codes, last, levels):
     count = 0
     last[:] = -1
     for n in range(codes.shape[1]):
+        present = 0  # one bit for each kind of barrier
+        for b in range(codes.shape[0]):
+            present |= (codes[b, n] == CONTRAST) + 2 * (codes[b, n] == BLUR)
         for kind in BARRIERS:
-            found, taken = False, False
+            if not present & (1 if kind == CONTRAST else 2):
+                continue
+            free = count > 0 and levels[count - 1] == kind
+            if free:
+                for b in range(codes.shape[0]):
+                    free = free and not (codes[b, n] == kind and last[b] == count - 1)
+            if not free:
+                levels[count] = kind
+                count += 1
             for b in range(codes.shape[0]):
                 if codes[b, n] == kind:
-                    found = True
-                    taken = taken or last[b] == count - 1
-            if found:
-                if count == 0 or levels[count - 1] != kind or taken:
-                    levels[count] = kind
-                    count += 1
-                for b in range(codes.shape[0]):
-                    if codes[b, n] == kind:
-                        last[b] = count - 1
+                    last[b] = count - 1
     return count
 
 

@@ -65,14 +65,25 @@ def offset(column, free, words):
 
 
 @kernel
-def fitting_box(column, numbers, area, most_h, most_w, smallest, words):
+def exponential(x, constants):
+    """exp(x), the same bits as `gpuaug.ops.exponential`, whose constants these are."""
+    n = np.rint(x * constants[0])
+    rest = (x - n * constants[1]) - n * constants[2]
+    total = constants[3]
+    for k in range(4, constants.shape[0]):
+        total = total * rest + constants[k]
+    return math.ldexp(total, int(n))
+
+
+@kernel
+def fitting_box(column, numbers, constants, area, most_h, most_w, smallest, words):
     """Height and width of the first of ten drawn boxes that fits, and whether any did.
 
     column: of the ten areas, then the ten log ratios. numbers: lowest and span of the share of the area, and of the log ratio.
     """
     for k in range(TRIES):
         target = area * np.float64(between(column + k, numbers[0], numbers[1], words))
-        ratio = math.exp(np.float64(between(column + TRIES + k, numbers[2], numbers[3], words)))
+        ratio = exponential(np.float64(between(column + TRIES + k, numbers[2], numbers[3], words)), constants)
         w, h = np.rint(math.sqrt(target * ratio)), np.rint(math.sqrt(target / ratio))
         if w <= most_w and h <= most_h and min(w, h) >= smallest:
             return h, w, True
@@ -80,9 +91,9 @@ def fitting_box(column, numbers, area, most_h, most_w, smallest, words):
 
 
 @kernel
-def crop(column, numbers, height, width, box, words):
+def crop(column, numbers, constants, height, width, box, words):
     """The box of a RandomResizedCrop. numbers: as in `fitting_box`, then the lowest and the highest ratio."""
-    h, w, found = fitting_box(column, numbers, height * width, height, width, 1.0, words)
+    h, w, found = fitting_box(column, numbers, constants, height * width, height, width, 1.0, words)
     if found:
         top = offset(column + 2 * TRIES, height - h, words)
         left = offset(column + 2 * TRIES + 1, width - w, words)
@@ -123,22 +134,26 @@ def applies(program, row, words):
 
 @cached
 @njit(**OPTIONS)
-def fill_tables(program, orders, seed, epoch, view, index, shapes, size, words, boxes, flips, codes, args, bits, begin, end):
+def fill_tables(
+    program, orders, constants, seed, epoch, view, index, shapes, size, words, boxes, flips, codes, args, bits, begin, end
+):  # fmt: skip
     """Draw for images begin..end-1 of a batch, and fill their rows of the tables.
 
-    program: `draw_program.Rows`. orders: (24, 4), the orders of a jitter's parts. seed: two words. index: (B,) sample indices.
-    shapes: (B, 2) heights and widths. size: height and width of the view. words: (4, blocks), for the random words of an image.
-    boxes, flips, codes, args: as in `plan.Tables`, codes all NOTHING. bits: the memory of args as uint32.
+    program: `draw_program.Rows`. orders: (24, 4), the orders of a jitter's parts. constants: of `gpuaug.ops.exponential`. seed:
+    two words. index: (B,) sample indices. shapes: (B, 2) heights and widths. size: height and width of the view. words: (4, n),
+    for the random words of an image. boxes, flips, codes, args: as in `plan.Tables`; of boxes, only those of crops are written.
+    bits: the memory of args as uint32.
     """
     for b in range(begin, end):
         fill_words(view, index[b], epoch, seed[0], seed[1], words)
         code, arg, flip = codes[b], args[b], flips[b]
+        code[:], arg[:], flip[:] = NOTHING, 0.0, False
         for row in range(program.kinds.shape[0]):
             kind, column, at, numbers = program.kinds[row], program.columns[row], program.at[row], program.numbers[row]
             if not applies(program, row, words):
                 continue
             if kind == CROP:
-                crop(column, numbers, np.float64(shapes[b, 0]), np.float64(shapes[b, 1]), boxes[b], words)
+                crop(column, numbers, constants, np.float64(shapes[b, 0]), np.float64(shapes[b, 1]), boxes[b], words)
             elif kind == FLIP:
                 flip[at] ^= True
             elif kind == JITTER:
@@ -150,7 +165,7 @@ def fill_tables(program, orders, seed, epoch, view, index, shapes, size, words, 
                 key = program.keys[row]
                 if kind == ERASING:
                     height, width = np.float64(size[0]), np.float64(size[1])
-                    h, w, _ = fitting_box(column, numbers[8:], height * width, height - 1, width - 1, 0.0, words)
+                    h, w, _ = fitting_box(column, numbers[8:], constants, height * width, height - 1, width - 1, 0.0, words)
                     arg[at, 0] = offset(column + 2 * TRIES, height - h, words)
                     arg[at, 1] = offset(column + 2 * TRIES + 1, width - w, words)
                     arg[at, 2], arg[at, 3] = h, w
