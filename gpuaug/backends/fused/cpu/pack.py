@@ -102,7 +102,7 @@ def bounded(code):
 def pack(
     starts, shapes, lead, size, most, boxes, flips, cubic, codes, arguments, scale, bias, snap, levels, words, floats
 ):  # fmt: skip
-    """Write the records of a batch; return how that ended, and with which image.
+    """Write the records of a batch; return how that ended.
 
     starts: (B,) bytes at which the images begin; empty if each begins where the one before ends. shapes: (B, 2) heights and
     widths; empty for a batch of floats. lead, size: bytes before the first image, and of all memory. most: most bytes of an
@@ -121,7 +121,7 @@ def pack(
             height, width = np.int64(shapes[b, 0]), np.int64(shapes[b, 1])
             pitch = 3 * width
             if pitch * height > most:
-                return TOO_LARGE, b
+                return TOO_LARGE
             base = lead + (starts[b] if starts.shape[0] else next_start) + box[0] * pitch + box[1] * 3
             next_start += pitch * height
             record[BASE], record[BASE + 1] = np.int32(base & 0xFFFFFFFF), np.int32(base >> 32)
@@ -136,9 +136,9 @@ def pack(
         for k in range(3):
             real[GAIN + k], real[BIAS + k] = scale[k], bias[k]
         if not write_passes(record, code, levels):
-            return NO_LEVEL, b
+            return NO_LEVEL
         for n in range(columns):
             record[codes_at + n] = code[n]
         for n in range(ARGUMENTS * columns):
             record[args_at + n] = arguments[b, n]
-    return PACKED, 0
+    return PACKED

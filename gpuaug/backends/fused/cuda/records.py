@@ -75,7 +75,7 @@ def records(
     whole = isinstance(batch, Images)
     starts = batch.starts if whole else None
     with PACK.watched():
-        outcome, image = pack.pack(
+        outcome = pack.pack(
             NO_STARTS if starts is None else plain(starts),
             plain(batch.shapes) if whole else NO_SHAPES,
             lead,
@@ -94,12 +94,18 @@ def records(
             words.view(np.float32),
         )
     if outcome == pack.TOO_LARGE:
-        height, width = batch.shapes[image].tolist()
-        size = 3 * height * width
-        raise ValueError(f"fused: image {image} of the batch has {size} bytes; at most {MAX_IMAGE} are supported")
+        check_sizes(batch)
     if outcome == pack.NO_LEVEL:
         raise ValueError("fused: the batch needs a contrast or a blur that its CUDA graph was not captured with")
     return words, tuple(barriers.tolist())
+
+
+def check_sizes(batch: Images) -> None:
+    """Raise ValueError if an image has more than MAX_IMAGE bytes."""
+    sizes = batch.sizes
+    if sizes.max(initial=0) > MAX_IMAGE:
+        k = int(sizes.argmax())
+        raise ValueError(f"fused: image {k} of the batch has {sizes[k]} bytes; at most {MAX_IMAGE} are supported")
 
 
 def barriers_on_levels(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

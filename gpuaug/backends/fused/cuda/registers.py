@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .drawn import LANES, OPTIONS, Inputs
 from .launch import TILE, WARPS, register_limit
 
 CAPABILITIES = (75, 80, 90, 100)
@@ -21,6 +22,11 @@ CAPABILITIES = (75, 80, 90, 100)
 
 POINTERS = {"source", "table", "scratch", "sums", "out"}
 """Arguments that are pointers, aligned to 16 bytes. The others are 32-bit integers or known when a kernel is compiled."""
+
+FLOATS64 = {"numbers", "ranges", "constants"}
+INTEGERS64 = {"state", "samples", "images"}
+DRAW_TYPES = {n: "*fp64" if n in FLOATS64 else "*i64" if n in INTEGERS64 else "*i32" for n in (*Inputs._fields, "table")}
+"""Types of the pointer arguments of the kernel that draws."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,7 @@ def variants() -> Iterator[Variant]:
             yield Variant("next_pass", "float32", {**wide, "source": "*fp32"}, finish)
     yield Variant("blur_across", "bfloat16", {**narrow, "source": "*i16"}, tile)
     yield Variant("blur_across", "float32", {**wide, "source": "*fp32"}, tile)
+    yield Variant("draw_records", "bicubic", DRAW_TYPES, {"CUBIC": True, "LANES": LANES})
 
 
 def compiled(variant: Variant, capability: int) -> Any:
@@ -86,16 +93,17 @@ def compiled(variant: Variant, capability: int) -> Any:
     import triton
     from triton.backends.compiler import GPUTarget
 
-    from . import kernels
+    from . import draw, kernels
 
-    kernel = getattr(kernels, variant.kernel)
+    draws = variant.kernel == "draw_records"
+    kernel = getattr(draw if draws else kernels, variant.kernel)
     names = kernel.arg_names
     signature = {n: "constexpr" if n in variant.constants else variant.types.get(n, "i32") for n in names}
     constants = {(names.index(n),): value for n, value in variant.constants.items()}
     # Arguments that are multiples of 16. At a launch, Triton finds this out by itself.
-    alike = POINTERS | ({"height", "width"} if variant.kernel == "next_pass" else set())
+    alike = POINTERS | set(DRAW_TYPES) | ({"height", "width"} if variant.kernel == "next_pass" else set())
     multiples: Any = {(names.index(n),): [["tt.divisibility", 16]] for n in names if n in alike}
-    options = {"num_warps": WARPS, "enable_fp_fusion": True}
+    options: dict[str, Any] = OPTIONS if draws else {"num_warps": WARPS, "enable_fp_fusion": True}
     if "NOISY" in variant.constants:
         options |= register_limit(variant.kernel, variant.constants["NOISY"], variant.constants.get("FLOATS", False))
     source = triton.compiler.ASTSource(kernel, signature, constants, multiples)
@@ -128,8 +136,9 @@ def table() -> str:
     lines = [
         "# Registers of the CUDA kernels",
         "",
-        f"Registers of a thread, and bytes of shared memory of a program ({WARPS} warps, {TILE[0]} x {TILE[1]} pixels);",
-        f"no kernel may spill. Written by `python -m gpuaug.backends.fused.cuda.registers` with Triton {triton.__version__}.",
+        f"Registers of a thread, and bytes of shared memory of a program: {WARPS} warps, {TILE[0]} x {TILE[1]} pixels;",
+        f"for `draw_records` one warp, {LANES} images. No kernel may spill. Written by",
+        f"`python -m gpuaug.backends.fused.cuda.registers` with Triton {triton.__version__}.",
         "",
         "| kernel | variant | " + " | ".join(f"sm_{c}" for c in CAPABILITIES) + " | shared |",
         "|---|---|" + "---|" * (len(CAPABILITIES) + 1),
