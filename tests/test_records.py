@@ -8,6 +8,7 @@ import gpuaug
 from gpuaug import Images, Policy, View, ops
 from gpuaug.backends.fused import draw_program, plan
 from gpuaug.backends.fused.cpu.pack import BASE, HEAD, OFF, SNAP
+from gpuaug.backends.fused.cuda.launch import launch_config
 from gpuaug.backends.fused.cuda.records import MAX_IMAGE, barriers_on_levels, levels_of_ops, records
 from gpuaug.backends.fused.instructions import BLUR, CONTRAST, HUE, IS_BARRIER, IS_BOUNDED, NOISE, NOTHING
 
@@ -184,6 +185,17 @@ def test_an_image_that_32_bits_cannot_address_is_refused():
     assert len(words) == 1
     with pytest.raises(ValueError, match=f"image 1 of the batch has {3 * 2**15 * 21846} bytes; at most {MAX_IMAGE}"):
         records(*whole_images(memory, np.int32([[9, 9], [2**15, 21846]]), np.int64([0, 500])), None, True)
+
+
+@pytest.mark.parametrize("op", [ops.GaussianNoise(p=0.01), ops.RandomErasing(0.01, value="random")])
+def test_launches_do_not_depend_on_which_images_get_noise(op):
+    """Kernels with a generator are another variant, which would be compiled again in the middle of a run."""
+    policy = Policy(View(24, ops.RandomResizedCrop(), op))
+    tables = draw_program.drawn_tables(IMAGES, gpuaug.sample(policy, INDEX).tables[0])
+    assert tables is not None
+    assert not tables.codes.any()
+    words, levels = records(IMAGES, tables, None, True)
+    assert launch_config(words, tables, levels, False, torch.bfloat16, torch.contiguous_format).noisy
 
 
 def test_noise_before_a_barrier_keeps_an_image_from_being_rounded():

@@ -194,9 +194,9 @@ def instruction(kind, column, at_row, number, constants, view_h, view_w, arg, ap
     elif tl.load(at_row + 4) != 0:
         store_float(arg, between(zero + column, tl.load(number + 8), tl.load(number + 9), rng), applied)
     key = tl.load(at_row + 5)
-    if key >= 0:
-        tl.store(arg + KEY, word(zero + key, rng).to(tl.int32, bitcast=True), mask=applied)
-        tl.store(arg + KEY + 1, word(zero + (key + 1), rng).to(tl.int32, bitcast=True), mask=applied)
+    if key >= 0:  # of every image, whether it gets noise or not
+        tl.store(arg + KEY, word(zero + key, rng).to(tl.int32, bitcast=True), mask=real)
+        tl.store(arg + KEY + 1, word(zero + (key + 1), rng).to(tl.int32, bitcast=True), mask=real)
 
 
 @triton.jit

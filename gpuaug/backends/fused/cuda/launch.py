@@ -12,6 +12,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from ....images import Images
@@ -110,7 +111,7 @@ def launch_config(
     count, columns = tables.codes.shape
     # Only noise uses the last argument, for half of its key. It is set for every image, whether noise is applied or not, so
     # that the launches do not depend on the draws.
-    noisy = bool(tables.arguments[:, :, KEY + 1].any())
+    noisy = bool(tables.arguments.view(np.uint32)[:, :, KEY + 1].any())  # as a float, a key may be a NaN
     fixed = dtype != torch.float32 and bool(words[:, SNAP].all())
     size, cubic = tables.size, tables.cubic
     return LaunchConfig(count, size, words.shape[1], columns, levels, cubic, guard, noisy, fixed, dtype, memory_format)

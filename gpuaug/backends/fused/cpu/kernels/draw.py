@@ -150,6 +150,10 @@ def fill_tables(
         code[:], arg[:], flip[:] = NOTHING, 0.0, False
         for row in range(program.kinds.shape[0]):
             kind, column, at, numbers = program.kinds[row], program.columns[row], program.at[row], program.numbers[row]
+            key = program.keys[row]
+            if key >= 0:  # of every image, so that the launches on CUDA do not depend on which images get noise
+                bits[b, at, KEY] = np.uint32(word(key, words))
+                bits[b, at, KEY + 1] = np.uint32(word(key + 1, words))
             if not applies(program, row, words):
                 continue
             if kind == CROP:
@@ -160,9 +164,8 @@ def fill_tables(
                 jitter(column, numbers, orders, program.wide[row], code, arg, at, words)
             else:
                 code[at] = program.codes[row]
-                for n in range(arg.shape[1]):
+                for n in range(arg.shape[1] if key < 0 else KEY):
                     arg[at, n] = np.float32(numbers[n])
-                key = program.keys[row]
                 if kind == ERASING:
                     height, width = np.float64(size[0]), np.float64(size[1])
                     h, w, _ = fitting_box(column, numbers[8:], constants, height * width, height - 1, width - 1, 0.0, words)
@@ -171,6 +174,3 @@ def fill_tables(
                     arg[at, 2], arg[at, 3] = h, w
                 elif program.drawn[row]:
                     arg[at, 0] = between(column, numbers[8], numbers[9], words)
-                if key >= 0:
-                    bits[b, at, KEY] = np.uint32(word(key, words))
-                    bits[b, at, KEY + 1] = np.uint32(word(key + 1, words))
