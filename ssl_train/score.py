@@ -65,7 +65,7 @@ def train_score(net: nn.Module, loader: Iterable[Any], epochs: int, seed: int, d
 @torch.no_grad()
 def magnitude(net: nn.Module, view: Tensor) -> Tensor:
     """q(v) = ||s(v)||_2 / sqrt(number of values), (B,)."""
-    score: Tensor = net(view) / SIGMA
+    score: Tensor = net(view.float()) / SIGMA
     return score.flatten(1).square().mean(dim=1).sqrt()
 
 

@@ -33,6 +33,7 @@ from .progress import Progress
 from .run import Run
 from .score import ScoreNet, magnitude, pair_weights, strength, train_score
 from .settings import heads, queue_length, recipe, resolve
+from .waits import DataWait
 
 UNLABELLED = "left out (kNN, linear probe): it needs train/ and test/ in --data, each with one folder of images per class"
 
@@ -100,14 +101,16 @@ class Trainer:
         self.run = Run(folder, s, model)
         self.metrics = folder / "metrics.jsonl"
         self.board: Callable[..., None] | None = None
-        self.rows: list[run.Row] = []  # steps whose losses are still tensors on the device
+        self.rows: list[run.Row] = []  # steps whose losses and times are still on the device
         self.step = self.saved = 0  # steps made so far, and up to the last checkpoint
-        self.steps, self.waited, self.passed = 0, 0.0, 0.0  # in this process: steps, seconds in next(loader), seconds in total
+        self.wait = DataWait(self.device.type)
+        self.steps, self.passed = 0, 0.0  # in this process: steps, and their seconds by the host's clock
 
     def fit(self, interrupted: Callable[[], int]) -> None:
         """Train and evaluate to the end. After a signal, write a checkpoint and raise KeyboardInterrupt."""
         model = self.run.model
-        whole = DistributedDataParallel(model) if distributed.active() else model
+        # Without a broadcast of the batch statistics in each step: they are computed from all ranks' images.
+        whole = DistributedDataParallel(model, broadcast_buffers=False) if distributed.active() else model
         self.forward = torch.compile(whole) if self.s.compile else whole
         if self.s.tensorboard and distributed.rank() == 0:
             self.board = run.board(self.run.folder, self.step)
@@ -145,16 +148,15 @@ class Trainer:
     def timed_step(self, batches: Iterator[Any], progress: Progress) -> None:
         """Make one step, record its row of the metrics, and show its progress."""
         start = time.perf_counter()
-        views, labels = next(batches)
-        waited = time.perf_counter() - start
+        views, labels = self.wait.next(batches)
         loss, rate = self.update(views if isinstance(views, list) else [views], labels)
+        times = self.wait.done()
         shown = float(loss) if self.device.type == "cpu" or self.step % 10 == 0 else None  # reading it waits for the GPU
         passed = time.perf_counter() - start
         row = {"step": self.step, "epoch": self.step / self.epoch_steps, "loss": loss, "learning_rate": rate}
-        self.rows.append(row | {"images_per_s": self.s.batch_size / passed, "data_wait": waited / passed})
-        self.steps, self.waited, self.passed = self.steps + 1, self.waited + waited, self.passed + passed
+        self.rows.append(row | {"images_per_s": self.s.batch_size / passed, "data_wait": times})
+        self.steps, self.passed = self.steps + 1, self.passed + passed
         self.run.images_per_s = self.steps * self.s.batch_size / self.passed
-        self.run.data_wait = self.waited / self.passed
         text = None
         if shown is not None:
             self.write_rows()
@@ -291,11 +293,14 @@ class Trainer:
     def write_rows(self) -> None:
         """Write the rows of the steps since the last call. Raises UserError for a loss that is not finite."""
         for row in self.rows:
-            row["loss"] = float(row["loss"])
+            row["loss"] = float(row["loss"])  # waits for the device, so that the step's events have passed
+            row["data_wait"] = row["data_wait"].share()
             if not math.isfinite(row["loss"]):
                 raise self.diverged(f"the loss is {row['loss']} at step {row['step']}")
         if distributed.rank() == 0:
             self.log(*self.rows)
+        if self.rows:
+            self.run.data_wait = self.wait.share
         self.rows = []
 
     def log(self, *rows: run.Row) -> None:
