@@ -109,8 +109,7 @@ class Trainer:
     def fit(self, interrupted: Callable[[], int]) -> None:
         """Train and evaluate to the end. After a signal, write a checkpoint and raise KeyboardInterrupt."""
         model = self.run.model
-        # Without a broadcast of the batch statistics in each step: they are computed from all ranks' images.
-        whole = DistributedDataParallel(model, broadcast_buffers=False) if distributed.active() else model
+        whole = DistributedDataParallel(model) if distributed.active() else model
         self.forward = torch.compile(whole) if self.s.compile else whole
         if self.s.tensorboard and distributed.rank() == 0:
             self.board = run.board(self.run.folder, self.step)
