@@ -132,7 +132,8 @@ def run(tasks: Sequence[Task], setting: Setting, minutes: float, path: Path, pro
                         step, tests = correct(setting, seconds, place)
                     else:
                         step = ended(task.name, program(task, setting, seconds, place), environment(), seconds)
-                        found += result.load(place) if place.is_file() else ()
+                        made = result.load(place) if place.is_file() else ()
+                        found, step = [*found, *made], judged(step, made)
                 except Exception as error:  # no process, no disk, a file that is cut short
                     step = Step(task.name, "failed", f"{type(error).__name__}: {error}")
             steps.append(step)
@@ -220,6 +221,15 @@ def ended(name: str, command: Sequence[str], environment: dict[str, str], second
     if late:
         return Step(name, "failed", f"ended: still running after its {taken:.0f} s", taken, late=True)
     return Step(name, "failed" if reason else "ok", reason, taken)
+
+
+def judged(step: Step, made: Sequence[Result]) -> Step:
+    """The step, failed if a contender of gpuaug's has failed in it. What other libraries raise is in their rows."""
+    errors = [cell for one in made for cell in one.cells if cell.status == "error" and result.is_ours(cell.contender)]
+    if step.status == "failed" or not errors:
+        return step
+    more = f", and {len(errors) - 1} more" if len(errors) > 1 else ""
+    return replace(step, status="failed", reason=f"{errors[0].contender} on {errors[0].workload}{more}: {errors[0].reason}")
 
 
 def last_words(code: int, errors: str) -> str:
