@@ -52,7 +52,7 @@ def train_score(net: nn.Module, loader: Iterable[Any], epochs: int, seed: int, d
     for _ in range(epochs):
         found = []
         for x, _ in loader:
-            loss = denoising_loss(net, x, torch.randn(x.shape, generator=generator).to(device))
+            loss = denoising_loss(net, x, torch.randn(x.shape, generator=generator, device="cpu").to(device))
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             optimizer.step()

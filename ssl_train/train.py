@@ -55,6 +55,9 @@ def train(settings: Settings | ResolvedSettings, progress: bool = True) -> Run:
         UserError: something that the user can correct; the message says what.
         KeyboardInterrupt: after Ctrl-C, SIGTERM or SIGUSR1, once a checkpoint has been written.
     """
+    if torch.get_default_device().type != "cpu":  # where torch's own code makes tensors too: initial weights, optimizers
+        with torch.device("cpu"):
+            return train(settings, progress)
     settings = replace(settings, device=distributed.start(settings.device))
     s = distributed.on_all_ranks(lambda: resolve(settings))
     progress = progress and distributed.rank() == 0
@@ -237,7 +240,7 @@ class Trainer:
         """Weights of the images, (B,), by the difference of their first two views (see ssl_train/score.py); None: all alike."""
         if self.score:
             w = pair_weights(magnitude(self.score, views[0]), magnitude(self.score, views[1]))
-            order = torch.randperm(len(w), generator=outputs.generator())
+            order = torch.randperm(len(w), generator=outputs.generator(), device="cpu")
             return w[order.to(w.device)] if self.s.weights == "shuffled" else w
         if self.s.weights == "draws":
             one, other = (torch.from_numpy(strength(self.loaders.views.draws, k)).to(self.device) for k in (0, 1))
