@@ -11,45 +11,28 @@ import shutil
 import sys
 import sysconfig
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from .measure import machine
 from .report.text import table
 
-Check = Callable[[], str]
-"""Returns what was found. Raises an exception that says what is missing and what to do."""
-
-NEEDED = (
-    "torch",
-    "torchvision",
-    "triton",
-    "numba",
-    "numpy",
-    "pillow",
-    "tqdm",
-    "jinja2",
-    "pytest",
-    "scikit-image",
-    "hypothesis",
-)
-OPTIONAL = {
-    "kornia": "its rows, and the backend kornia; carry the wheels of kornia and kornia-rs",
-    "nvidia-dali-cuda130": "its rows, and the decoder dali; 476 MB installed",
+PACKAGES = dict.fromkeys(
+    ("torch", "torchvision", "triton", "numba", "numpy", "pillow", "tqdm", "jinja2", "pytest", "scikit-image", "hypothesis"), ""
+) | {
+    "kornia": "its rows, and the backend kornia",
+    "nvidia-dali-cuda130": "its rows, and the decoder dali",
     "matplotlib": "the page and the picture; `report` makes them elsewhere",
     "tyro": "commands of gpuaug and ssl_train, which gpu-check does not run",
 }
-"""Distribution -> what is left out without it."""
+"""Distribution -> what is left out without it; "" if gpu-check needs it."""
 
 
-def installed(name: str) -> str:
-    found = machine.version_of(name)
-    if found is None:
+def package(name: str) -> str:
+    found, lost = machine.version_of(name), PACKAGES[name]
+    if not (found or lost):
         raise ImportError(f"missing; carry its wheel, or install it with: pip install {name}")
-    return found
-
-
-def optional(name: str) -> str:
-    return machine.version_of(name) or f"missing, and with it {OPTIONAL[name]}"
+    return found or f"missing, and with it {lost}"
 
 
 def maxnreg() -> str:
@@ -94,20 +77,14 @@ def first_view() -> str:
     return "made by Triton"
 
 
-def checks(device: str) -> dict[str, Check]:
-    """What to look at, in order."""
-    found: dict[str, Check] = {"Python": platform.python_version}
-    found |= {name: lambda name=name: installed(name) for name in NEEDED}  # type: ignore[misc]
-    found |= {name: lambda name=name: optional(name) for name in OPTIONAL}  # type: ignore[misc]
-    if device == "cuda":
-        found |= {"maxnreg": maxnreg, "C compiler": compiler, "Python.h": header}
-        found |= {"GPU": machine.gpu, "driver": machine.driver, "copy bandwidth": bandwidth, "a first view": first_view}
-    return found
-
-
 def main(device: str) -> int:
+    checks: dict[str, Callable[[], str]] = {"Python": platform.python_version}
+    checks |= {name: partial(package, name) for name in PACKAGES}
+    if device == "cuda":
+        checks |= {"maxnreg": maxnreg, "C compiler": compiler, "Python.h": header}
+        checks |= {"GPU": machine.gpu, "driver": machine.driver, "copy bandwidth": bandwidth, "a first view": first_view}
     rows, missing = [], []
-    for name, check in checks(device).items():
+    for name, check in checks.items():
         try:
             rows.append((f"  {name}", check()))
         except Exception as error:  # a driver or a compiler may raise anything

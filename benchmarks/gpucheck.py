@@ -48,7 +48,7 @@ SHOWN = 8
 
 MACHINE, CORRECT, PAGE = "machine", "correct", "page"
 
-PACKAGES = {"test_kornia.py": "kornia", "test_dali.py": "nvidia.dali"}
+PACKAGES = {"test_kornia.py": "kornia", "test_dali.py": "nvidia.dali", "test_policies.py": "nvidia.dali"}
 """Files of tests/parity that need a package which a machine may lack."""
 
 POLICIES = ("simclr", "cheap", "byol:1", "byol:2", "dino:1", "dino:2")

@@ -112,7 +112,7 @@ def test_what_the_machine_lacks_is_named(monkeypatch: pytest.MonkeyPatch, capsys
     monkeypatch.setenv("CC", "no-such-compiler")
     monkeypatch.setenv("PATH", "")
     monkeypatch.setattr(bare.sysconfig, "get_path", lambda name: "/nowhere")
-    monkeypatch.setattr(bare, "NEEDED", ("torch", "no-such-package"))
+    monkeypatch.setattr(bare, "PACKAGES", {"torch": "", "no-such-package": "", "another": "its rows"})
     assert bare.main("cuda") == 1
     said = capsys.readouterr()
     for text in (
@@ -122,3 +122,4 @@ def test_what_the_machine_lacks_is_named(monkeypatch: pytest.MonkeyPatch, capsys
     ):
         assert text in said.err
     assert "known to Triton" in said.out
+    assert "missing, and with it its rows" in said.out

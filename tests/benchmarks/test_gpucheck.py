@@ -14,7 +14,7 @@ import pytest
 from benchmarks import gpucheck, outcomes
 from benchmarks.__main__ import main
 from benchmarks.gpucheck import TASKS, Setting, Task, choose, ended, promises
-from benchmarks.measure.result import FUSED, REPLAYED, SCHEMA, Check, Outcomes, Step, load
+from benchmarks.measure.result import FUSED, REPLAYED, SCHEMA, Cell, Check, Outcomes, Step, load
 from benchmarks.measure.stats import Spread
 from benchmarks.suites import targets
 
@@ -204,3 +204,30 @@ def test_the_command_runs_here_in_the_small(capsys, tmp_path):
         "test_a_crop_of_ragged_images_equals_the_truth",
     } <= passed
     assert [v["met"] for v in check["promises"]] == [None] * 6 + [True]
+
+
+def test_tests_of_a_backend_that_is_missing_are_left_out(monkeypatch, tmp_path):
+    """One file that cannot be collected would otherwise stop all of them."""
+    commands = []
+
+    def watched(name, command, *more, **options):
+        commands.append(command)
+        return Step(name, "ok")
+
+    monkeypatch.setattr(gpucheck, "ended", watched)
+    monkeypatch.setattr(gpucheck.machine, "importable", lambda package: package != "kornia")
+    step, _ = gpucheck.correct(Setting("cuda", False, None, False), 60, tmp_path / "found")
+    assert step.reason == "without test_kornia.py, which needs kornia"
+    files = [Path(word).name for word in commands[0] if word.endswith(".py")]
+    assert files[0] == "test_device.py"
+    assert "test_dali.py" in files
+    assert "test_kornia.py" not in files
+
+
+def test_a_step_fails_with_a_contender_of_gpuaugs(results):
+    broken = Cell("strong-256", FUSED, "error", "RuntimeError: out of memory")
+    other = replace(broken, contender="kornia")
+    found = [replace(results[0], cells=(*results[0].cells, broken, other))]
+    step = gpucheck.judged(Step("augment", "ok"), found)
+    assert (step.status, step.reason) == ("failed", "gpuaug-fused on strong-256: RuntimeError: out of memory")
+    assert gpucheck.judged(Step("augment", "ok"), [replace(results[0], cells=(other,))]).status == "ok"
