@@ -27,7 +27,10 @@ GAIN, BIAS, HEAD = tl.constexpr(record.GAIN), tl.constexpr(record.BIAS), tl.cons
 BLUR_CUT = tl.constexpr(instructions.BLUR_CUT)
 
 FIXED = tl.constexpr(32767.0)
-"""Scratch of 16 bits holds multiples of 1/32767 in [0, 1]."""
+"""Scratch of 16 bits holds integers from 0 to 32767, which stand for [0, 1]."""
+
+GRAY_STEP, MOST_GRAY = tl.constexpr(2.0**-23), tl.constexpr(255.0)
+"""Gray values are summed in steps of 2^-23, which is float32's own at 1. Those that noise moved beyond +-255 are clipped."""
 
 PARTS = tl.constexpr(256)
 """How many partial sums are added at a time."""
@@ -70,13 +73,16 @@ def next_pass(
     code = tl.load(rec + HEAD + 2 * passes + begin)
     arg = arguments(rec, passes, columns) + 8 * begin
     a0 = tl.load(arg)
+    unit = unit_of(rec)
     if code == BLUR:
-        r, g, b = blur(source, image, y, x, inside, height, width, a0, tl.load(arg + 2).to(tl.int32), True)
+        r, g, b = blur(source, image, y, x, inside, height, width, a0, tl.load(arg + 2).to(tl.int32), unit, True)
     else:
         r, g, b = load_pixels(source, image, y, x, inside, height, width, False)
         tiles = tl.cdiv(height, H) * tl.cdiv(width, W)
-        bias = total(sums + (image.to(tl.int64) * columns + begin) * tiles, tiles) / (height * width).to(tl.float32) * (1 - a0)
-        r, g, b = clamp(r * a0 + bias), clamp(g * a0 + bias), clamp(b * a0 + bias)
+        steps = total(sums + (image.to(tl.int64) * columns + begin) * tiles, tiles).to(tl.float32)
+        bias = steps * GRAY_STEP / (height * width).to(tl.float32) * (1 - a0)
+        gain = a0 * unit
+        r, g, b = clamp(r * gain + bias), clamp(g * gain + bias), clamp(b * gain + bias)
     finish_pass(
         r, g, b, rec, level, passes, columns, scratch, sums, out, image, tile, y, x, inside, height, width, NOISY,
         CHANNELS_LAST, H, W,
@@ -95,7 +101,8 @@ def blur_across(
     if tl.load(rec + HEAD + 2 * passes + begin) != BLUR:
         return
     arg = arguments(rec, passes, columns) + 8 * begin
-    r, g, b = blur(source, image, y, x, inside, height, width, tl.load(arg), tl.load(arg + 1).to(tl.int32), False)
+    radius = tl.load(arg + 1).to(tl.int32)
+    r, g, b = blur(source, image, y, x, inside, height, width, tl.load(arg), radius, unit_of(rec), False)
     store_scratch(r, g, b, scratch, image, y, x, inside, height, width, tl.load(rec + SNAP))
 
 
@@ -137,18 +144,24 @@ def finish_pass(
         store_scratch(r, g, b, scratch, image, y, x, inside, height, width, tl.load(rec + SNAP))
         if tl.load(codes + end) == CONTRAST:
             tiles = tl.cdiv(height, H) * tl.cdiv(width, W)
-            gray = tl.where(inside, gray_of(r, g, b), 0.0)
-            tl.store(sums + (image.to(tl.int64) * columns + end) * tiles + tile, tl.sum(tl.sum(gray, 1), 0))
+            gray = tl.where(inside, in_steps(gray_of(r, g, b)), 0).to(tl.int64)
+            tl.store(sums + (image.to(tl.int64) * columns + end) * tiles + tile, tl.sum(gray))
+
+
+@triton.jit
+def in_steps(gray):
+    """Gray values as integers, whose sum is the same in any order: Triton's order depends on the type of scratch."""
+    return (tl.minimum(tl.maximum(gray, -MOST_GRAY), MOST_GRAY) * (1 / GRAY_STEP)).to(tl.int32)
 
 
 @triton.jit
 def total(parts, count):
-    """Sum of `count` floats, in an order that depends only on `count`."""
-    sums = tl.zeros([PARTS], tl.float32)
+    """Sum of `count` 64-bit integers."""
+    sums = tl.zeros([PARTS], tl.int64)
     first = tl.full((), 0, tl.int32)
     while first < count:
         n = first + tl.arange(0, PARTS)
-        sums += tl.load(parts + n, mask=n < count, other=0.0)
+        sums += tl.load(parts + n, mask=n < count, other=0)
         first += PARTS
     return tl.sum(sums, 0)
 
@@ -158,7 +171,7 @@ def total(parts, count):
 
 @triton.jit
 def load_pixels(source, image, y, x, inside, height, width, ANY: tl.constexpr):
-    """Load pixels of planes (B, 3, height, width), float32 or fixed point.
+    """Load pixels of planes (B, 3, height, width), floats or the integers of fixed point, as floats.
 
     ANY: whether columns may come in any order. They are then declared contiguous, or Triton might lay a warp along a column.
     """
@@ -170,14 +183,17 @@ def load_pixels(source, image, y, x, inside, height, width, ANY: tl.constexpr):
     r = tl.load(at, mask=inside, other=0)
     g = tl.load(at + plane, mask=inside, other=0)
     b = tl.load(at + 2 * plane, mask=inside, other=0)
-    return as_float(r), as_float(g), as_float(b)
+    return r.to(tl.float32), g.to(tl.float32), b.to(tl.float32)
 
 
 @triton.jit
-def as_float(v):
-    if v.dtype == tl.int16:
-        v = v.to(tl.float32) * (1 / FIXED)
-    return v
+def unit_of(rec):
+    """What 1 in the scratch of an image stands for.
+
+    It goes into the factors of the pass that reads scratch. If only the loads from 16 bits multiplied by it, the compiler would
+    fuse these products with the sums that follow, and the bits would not be those of the same image in float32 scratch.
+    """
+    return tl.where(tl.load(rec + SNAP) != 0, 1 / FIXED, 1.0)
 
 
 @triton.jit
@@ -185,7 +201,7 @@ def store_scratch(r, g, b, scratch, image, y, x, inside, height, width, snap):
     """Write pixels to scratch.
 
     snap: whether to round to fixed point. It depends on the image's program alone, so that the view does too: the image is
-    rounded even if the batch's scratch is float32 because another image needs that.
+    rounded even if the batch's scratch is float32 because another image needs that. Its scratch then holds the same integers.
     """
     plane = height * width
     at = scratch + image.to(tl.int64) * 3 * plane + (y * width + x)
@@ -200,7 +216,7 @@ def in_scratch_type(v, KIND: tl.constexpr, snap):
     if KIND == tl.int16:
         kept = fixed.to(tl.int16)
     else:
-        kept = tl.where(snap != 0, fixed * (1 / FIXED), v)
+        kept = tl.where(snap != 0, fixed, v)
     return kept
 
 
@@ -213,14 +229,16 @@ def store_view(r, g, b, rec, out, image, y, x, inside, height, width, CHANNELS_L
     b = b * tl.load(gain + 2) + tl.load(gain + 5)
     plane = height * width
     kind = out.dtype.element_ty
-    pixel = y * width + x
-    start = out + image.to(tl.int64) * 3 * plane
-    at, step = start + pixel, plane
+    r, g, b = r.to(kind), g.to(kind), b.to(kind)
+    pixel, step = y * width + x, plane
     if CHANNELS_LAST:
-        at, step = start + 3 * pixel, 1
-    tl.store(at, r.to(kind), mask=inside)
-    tl.store(at + step, g.to(kind), mask=inside)
-    tl.store(at + 2 * step, b.to(kind), mask=inside)
+        # Values of a store are not neighbours, so Triton 3.6 would lay a warp along a column. One dimension leaves no choice.
+        r, g, b = tl.ravel(r), tl.ravel(g), tl.ravel(b)
+        pixel, inside, step = tl.ravel(3 * pixel), tl.ravel(inside), 1
+    at = out + image.to(tl.int64) * 3 * plane + pixel
+    tl.store(at, r, mask=inside)
+    tl.store(at + step, g, mask=inside)
+    tl.store(at + 2 * step, b, mask=inside)
 
 
 # Blur.
@@ -251,9 +269,10 @@ def gaussian_weight(k, sigma):
 
 
 @triton.jit
-def blur(source, image, y, x, inside, height, width, sigma, radius, DOWN: tl.constexpr):
+def blur(source, image, y, x, inside, height, width, sigma, radius, unit, DOWN: tl.constexpr):
     """One direction of a blur, with reflected borders."""
     reach, norm = gaussian(sigma, radius)
+    norm *= unit
     r, g, b = load_pixels(source, image, y, x, inside, height, width, False)
     r, g, b = r * norm, g * norm, b * norm
     k = 1

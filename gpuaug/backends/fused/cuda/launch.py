@@ -94,7 +94,7 @@ def make_view(batch: Any, tables: Tables, dtype: torch.dtype, memory_format: tor
         batch = batch.packed()
     source, lead = as_source(batch)
     words, levels = records(batch, tables, None, dtype != torch.float32, lead)
-    config = launch_config(words, tables, levels, runs_over(words, tables.cubic, source.numel()), dtype, memory_format)
+    config = launch_config(words, tables, levels, runs_over(words, source.numel()), dtype, memory_format)
     return launch(source, upload(words, source.device), config)
 
 
@@ -152,7 +152,7 @@ def launch(source: torch.Tensor, table: torch.Tensor, config: LaunchConfig) -> t
     kind = torch.int16 if config.fixed else torch.float32
     image = torch.empty((config.count if levels else 0, 3, height, width), dtype=kind, device=device)
     across = torch.empty_like(image) if BLUR in levels else image
-    sums = torch.empty((config.count if CONTRAST in levels else 0, config.columns, tiles), dtype=torch.float32, device=device)
+    sums = torch.empty((config.count if CONTRAST in levels else 0, config.columns, tiles), dtype=torch.int64, device=device)
 
     grid = (config.count * tiles,)
     numbers = (height, width, config.words)

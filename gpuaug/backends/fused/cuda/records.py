@@ -132,13 +132,21 @@ def taps(n_in: Words, n_full: Words, cubic: bool) -> tuple[npt.NDArray[np.float3
     return scale, most
 
 
-def runs_over(words: Words, cubic: bool, size: int) -> bool:
-    """Whether the resize of a box that is narrower than its windows would read beyond the memory of `size` bytes."""
+def whole_steps(taps: Words, cubic: bool) -> Words:
+    """How many pixels of a row the resize reads for so many taps: it reads 3 at a time, 4 for a bicubic filter.
+
+    Its windows have this width, so that a window that is moved inwards ends with the box, and nothing beyond it is read.
+    """
     step = 4 if cubic else 3
-    span = -(-words[:, TAPS_X] // step) * step
-    narrow = words[span > words[:, BOX_W]]
+    out: Words = -(-taps // step) * step
+    return out
+
+
+def runs_over(words: Words, size: int) -> bool:
+    """Whether the resize of a box that is narrower than its windows would read beyond the memory of `size` bytes."""
+    narrow = words[words[:, TAPS_X] > words[:, BOX_W]]
     base = np.ascontiguousarray(narrow[:, BASE : BASE + 2]).view(np.int64)[:, 0]
-    end = base + (narrow[:, BOX_H] - 1).astype(np.int64) * narrow[:, PITCH] + 3 * span[span > words[:, BOX_W]]
+    end = base + (narrow[:, BOX_H] - 1).astype(np.int64) * narrow[:, PITCH] + 3 * narrow[:, TAPS_X].astype(np.int64)
     return bool((end > size).any())
 
 
@@ -182,7 +190,8 @@ def records(
     head[BOX_H : SKIP_X + 1] = boxes[2:]
     head[FLIPS] = tables.flips[:, 0] + 2 * tables.flips[:, 1]
     floats[SCALE_Y], head[TAPS_Y] = taps(boxes[2], boxes[4], tables.cubic)
-    floats[SCALE_X], head[TAPS_X] = taps(boxes[3], boxes[5], tables.cubic)
+    floats[SCALE_X], taps_x = taps(boxes[3], boxes[5], tables.cubic)
+    head[TAPS_X] = whole_steps(taps_x, tables.cubic)
     floats[GAIN : GAIN + 3], floats[BIAS : BIAS + 3] = tables.scale[:, None], tables.bias[:, None]
     if snap and isinstance(batch, Images):  # floats may lie outside [0, 1], after a Normalize
         head[SNAP] = bounded(tables.codes)

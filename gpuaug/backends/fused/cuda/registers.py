@@ -58,7 +58,7 @@ class Resources:
 def variants() -> Iterator[Variant]:
     """Every kernel, in the variants that differ most."""
     tile = {"H": TILE[0], "W": TILE[1]}
-    narrow = {"table": "*i32", "scratch": "*i16", "sums": "*fp32", "out": "*bf16"}
+    narrow = {"table": "*i32", "scratch": "*i16", "sums": "*i64", "out": "*bf16"}
     wide = {**narrow, "scratch": "*fp32", "out": "*fp32"}
     for noisy in (False, True):
         noise = ", noise" if noisy else ""
