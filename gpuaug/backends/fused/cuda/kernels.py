@@ -8,7 +8,7 @@
 For an image that skips a launch, programs return at once. Scratch is float32 for float32 views, else float16.
 """
 
-# ruff: noqa: N803, SIM108, SIM300
+# ruff: noqa: N803
 # By Triton's convention, capitals name what is known when a kernel is compiled; an `if` on these compiles one branch.
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ GAIN = tl.constexpr(record.GAIN)
 BLUR_CUT = tl.constexpr(instructions.BLUR_CUT)
 
 GRAY_STEP, MOST_GRAY = tl.constexpr(2.0**-17), tl.constexpr(31.0)
-"""Gray values are summed in steps of 2^-17. Those that noise moved beyond +-31 are clipped, so that 32 bits hold a row's sum."""
+"""Gray values are summed in steps of 2^-17. Those that noise moved beyond +-31 are clipped: 32 bits then hold a row's sum."""
 
 
 # Height and width are not specialised, or Triton would see that the width is a multiple of 16. For wide stores it would then
@@ -165,7 +165,7 @@ def finish_pass(
 def in_steps(gray):
     """Gray values as integers, whose sum is the same in any order.
 
-    Adding 1.5 x 2^23 rounds to an integer, which is then in the lower bits; a GPU converts at a quarter of the rate of arithmetic.
+    Adding 1.5 x 2^23 rounds to an integer, which is then in the lower bits. A conversion would take four times as long.
     """
     steps = tl.minimum(tl.maximum(gray, -MOST_GRAY), MOST_GRAY) * (1 / GRAY_STEP) + 12582912.0
     return steps.to(tl.int32, bitcast=True) - 0x4B400000

@@ -1,6 +1,6 @@
 """Instructions of the Triton kernels on a tile of pixels in registers; same arithmetic as `cpu.kernels.color`."""
 
-# ruff: noqa: SIM102, SIM109
+# ruff: noqa: SIM102
 
 from __future__ import annotations
 
