@@ -97,7 +97,7 @@ def compiled(variant: Variant, capability: int) -> Any:
     multiples: Any = {(names.index(n),): [["tt.divisibility", 16]] for n in names if n in alike}
     options = {"num_warps": WARPS, "enable_fp_fusion": True}
     if "NOISY" in variant.constants:
-        options |= register_limit(variant.kernel, variant.constants["NOISY"], variant.constants.get("FLOATS", False))
+        options |= register_limit(variant.kernel, variant.constants["NOISY"], variant.types["source"] == "*fp32")
     source = triton.compiler.ASTSource(kernel, signature, constants, multiples)
     return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
 

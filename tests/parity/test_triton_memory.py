@@ -1,0 +1,37 @@
+"""Every read and write of the Triton kernels is in its memory, in the interpreter: see `guarded`."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from .guarded import CASES, TOUCHED
+
+TESTS = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def ended():
+    """The exit status of every case; one process starts them all, since importing takes seconds."""
+    path = os.pathsep.join([str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": path}
+    command = [sys.executable, "-m", "parity.guarded"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = {row["case"]: row["status"] for row in map(json.loads, done.stdout.splitlines())}
+    return rows, done.stderr
+
+
+@pytest.mark.parametrize("case", TOUCHED)
+def test_memory_beside_a_tensor_cannot_be_touched(case, ended):
+    assert ended[0][case] == -signal.SIGSEGV
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_view_is_made_without_touching_memory_beside_a_tensor(case, ended):
+    statuses, errors = ended
+    assert statuses[case] == 0, errors
