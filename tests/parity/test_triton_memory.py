@@ -1,4 +1,4 @@
-"""Every read and write of the Triton kernels is in its memory, in the interpreter: see `guarded`."""
+"""Every read and write of the Triton kernels is in its memory, in the interpreter: see `guarded` and `beyond_32_bits`."""
 
 import json
 import os
@@ -14,16 +14,21 @@ from .guarded import CASES, TOUCHED
 TESTS = Path(__file__).parents[1]
 
 
+def interpret(module):
+    """Run a module of this folder in a process with Triton's interpreter."""
+    path = os.pathsep.join([str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": path}
+    command = [sys.executable, "-m", f"parity.{module}"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()], done.stderr
+
+
 @pytest.fixture(scope="module")
 def ended():
     """The exit status of every case; one process starts them all, since importing takes seconds."""
-    path = os.pathsep.join([str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": path}
-    command = [sys.executable, "-m", "parity.guarded"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)
-    assert done.returncode == 0, done.stderr
-    rows = {row["case"]: row["status"] for row in map(json.loads, done.stdout.splitlines())}
-    return rows, done.stderr
+    rows, errors = interpret("guarded")
+    return {row["case"]: row["status"] for row in rows}, errors
 
 
 @pytest.mark.parametrize("case", TOUCHED)
@@ -35,3 +40,11 @@ def test_memory_beside_a_tensor_cannot_be_touched(case, ended):
 def test_a_view_is_made_without_touching_memory_beside_a_tensor(case, ended):
     statuses, errors = ended
     assert statuses[case] == 0, errors
+
+
+def test_an_image_beyond_what_32_bits_count_is_right():
+    """As `test_device` shows on a GPU with a batch that large."""
+    ((found,), _) = interpret("beyond_32_bits")
+    assert found["values"] > 2**31
+    assert found["barriers"] == 3
+    assert found["equal"]
