@@ -61,7 +61,7 @@ def main() -> None:
     image = Images.from_list([pixels])
     tables = plan.tables(image, policy.views[0].steps, gpuaug.sample(policy, [0]).tables[0])
     words, levels = records(image, tables, None, True)
-    config = launch.launch_config(words, tables, levels, False, torch.bfloat16, torch.contiguous_format)
+    config = launch.launch_config(words, tables, levels, image.device, None, torch.bfloat16, torch.contiguous_format)
     alone = launch.launch(image.buffer, torch.from_numpy(words), config)
 
     source = sparse((COUNT * pixels.size,), torch.uint8)

@@ -78,8 +78,13 @@ def guard_launches(place: str) -> None:
     torch.empty_like = lambda tensor: guarded_empty(place, tuple(tensor.shape), tensor.dtype)  # type: ignore[assignment]
 
 
-def from_images(cubic: bool, box: str, corner: str, place: str, form: str) -> None:
-    """Two images, whose boxes touch a corner: the last one ends where the memory ends, the first begins where it begins."""
+def from_images(cubic: bool, box: str, corner: str, place: str, form: str, strips: bool) -> None:
+    """Two images, whose boxes touch a corner: the last one ends where the memory ends, the first begins where it begins.
+
+    strips: whether the kernels that multiply matrices run, or those of older devices.
+    """
+    if not strips:
+        launch.strips_for = lambda capability, noisy: None
     height, width = BOXES[box]
     shape = (height, width) if box == "narrow" else (height + 3, width + 6)
     pixels = np.random.default_rng(0).integers(0, 256, (2, *shape, 3), dtype=np.uint8)
@@ -121,9 +126,10 @@ FORMS = {"end": "bfloat16, channels last", "begin": "float32"}
 
 CASES: dict[str, Callable[[], None]] = {
     **{
-        f"{'bicubic' if cubic else 'bilinear'}, {box} box, {corner}, {place}": partial(
-            from_images, cubic, box, corner, place, form
+        f"{'bicubic' if cubic else 'bilinear'}, {box} box, {corner}, {place}, {'strips' if strips else 'tiles'}": partial(
+            from_images, cubic, box, corner, place, form, strips
         )
+        for strips in (True, False)
         for cubic in (False, True)
         for box in BOXES
         for corner in (CORNERS if box != "narrow" else ["top left"])

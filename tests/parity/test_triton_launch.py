@@ -10,13 +10,23 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 import gpuaug
 from gpuaug import Images
 from gpuaug.backends.fused import plan
-from gpuaug.backends.fused.cuda import kernels, launch
-from gpuaug.backends.fused.cuda.launch import LaunchConfig, launch_config
-from gpuaug.backends.fused.cuda.records import records, runs_over
+from gpuaug.backends.fused.cuda import kernels, launch, strips
+from gpuaug.backends.fused.cuda.launch import LaunchConfig, Strips, launch_config
+from gpuaug.backends.fused.cuda.records import records
 from gpuaug.backends.fused.instructions import BLUR, CONTRAST
 
-KERNELS = ("first_pass", "blur_across", "next_pass")
-CONFIG = LaunchConfig(16, (96, 96), 82, 8, (CONTRAST, BLUR), False, False, False, True, torch.bfloat16, torch.channels_last)
+KERNELS = {
+    "first_pass": kernels,
+    "blur_across": kernels,
+    "next_pass": kernels,
+    "strip_pass": strips,
+    "blur_pass": strips,
+}
+REAL = {name: getattr(module, name) for name, module in KERNELS.items()}
+
+CONFIG = LaunchConfig(
+    16, (96, 96), 82, 8, (CONTRAST, BLUR), False, Strips(), 50, False, True, True, 9, torch.bfloat16, torch.channels_last
+)
 """SimCLR's launches."""
 
 
@@ -32,8 +42,8 @@ def calls(monkeypatch):
         def __getitem__(self, grid):
             return lambda *arguments, **options: made.append((self.name, grid, arguments, options))
 
-    for name in KERNELS:
-        monkeypatch.setattr(kernels, name, Kernel(name))
+    for name, module in KERNELS.items():
+        monkeypatch.setattr(module, name, Kernel(name))
     return made
 
 
@@ -52,19 +62,15 @@ def key(kernel, arguments, options):
 
 
 def compiled_for(calls, batch, size, seed=0):
-    """The kernels that a batch of SimCLR needs, by what they are compiled for."""
+    """The kernels that a batch of SimCLR needs, by what they are compiled for. All levels are given, as for a CUDA graph."""
     calls.clear()
     policy = gpuaug.policy("simclr", size=size)
     images = Images(torch.zeros(batch * 3 * 40 * 50, dtype=torch.uint8), np.array([(40, 50)] * batch, np.int32))
     tables = plan.tables(images, policy.views[0].steps, gpuaug.sample(policy, range(batch), seed=seed).tables[0])
     words, levels = records(images, tables, (CONTRAST, BLUR), True)
-    assert not runs_over(words, images.buffer.numel())
-    config = launch_config(words, tables, levels, False, torch.bfloat16, torch.channels_last)
+    config = launch_config(words, tables, levels, images.device, None, torch.bfloat16, torch.channels_last)
     launch.launch(images.buffer, torch.from_numpy(words), config)
     return {key(REAL[name], arguments, options) for name, _, arguments, options in calls}
-
-
-REAL = {name: getattr(kernels, name) for name in KERNELS}
 
 
 def test_no_batch_size_compiles_a_kernel_anew(calls):
@@ -74,20 +80,28 @@ def test_no_batch_size_compiles_a_kernel_anew(calls):
         assert compiled_for(calls, batch, 96, seed=batch) == first
 
 
-def test_a_view_size_that_is_no_multiple_of_16_compiles_one_kernel_more(calls):
+def test_a_view_size_that_is_no_multiple_of_16_compiles_each_kernel_once_more(calls):
     first = compiled_for(calls, 16, 96)
     assert compiled_for(calls, 16, 224) == first
     other = compiled_for(calls, 16, 98)
-    assert {name for name, *_ in other - first} == {"next_pass"}
-    assert len(other - first) == 1
+    assert not other & first
     assert compiled_for(calls, 16, 50) == other
+
+
+def test_older_devices_compile_one_kernel_more_for_such_a_size(calls, monkeypatch):
+    monkeypatch.setattr(launch, "capability_of", lambda device: (7, 5))
+    first = compiled_for(calls, 16, 96)
+    assert {name for name, *_ in first} == {"first_pass", "next_pass", "blur_across"}
+    assert compiled_for(calls, 17, 224) == first
+    assert {name for name, *_ in compiled_for(calls, 16, 98) - first} == {"next_pass"}
 
 
 # Devices.
 
 
+@pytest.mark.parametrize(("some", "grids"), [(Strips(), [(16 * 2,), (16 * 9,), (16 * 2,)]), (None, [(16 * 9,)] * 4)])
 @pytest.mark.parametrize("device", ["cuda:0", "cuda:1"])
-def test_every_launch_is_made_on_the_device_of_the_images_and_reads_nothing_from_it(calls, monkeypatch, device):
+def test_every_launch_is_made_on_the_device_of_the_images_and_reads_nothing_from_it(calls, monkeypatch, device, some, grids):
     """On tensors without data, which raise where the host would read them."""
     current = []
 
@@ -111,12 +125,13 @@ def test_every_launch_is_made_on_the_device_of_the_images_and_reads_nothing_from
             return called
 
     monkeypatch.setattr(torch.cuda, "device", Guard)
-    for name in KERNELS:
-        monkeypatch.setattr(kernels, name, Kernel())
+    for name, module in KERNELS.items():
+        monkeypatch.setattr(module, name, Kernel())
     with FakeTensorMode():
         source = torch.empty(16 * 3 * 40 * 50, dtype=torch.uint8, device=device)
-        view = launch.launch(source, torch.empty((16, 82), dtype=torch.int32, device=device), CONFIG)
-    assert calls == [(16 * 9,)] * 4
+        table = torch.empty((16, 82), dtype=torch.int32, device=device)
+        view = launch.launch(source, table, replace(CONFIG, strips=some))
+    assert calls == grids
     assert view.device == torch.device(device)
     assert view.is_contiguous(memory_format=torch.channels_last)
     assert not current
@@ -132,7 +147,7 @@ def test_a_batch_beyond_the_grid_of_a_device_is_refused(calls):
     with pytest.raises(ValueError, match=f"launch can have 2147483647; use batches of at most {most}"):
         launch.launch(source, table, replace(CONFIG, count=most + 1))
     with FakeTensorMode():
-        launch.launch(source, table, replace(CONFIG, count=most))
+        launch.launch(source, table, replace(CONFIG, count=most, strips=None))
     assert calls[0][1] == (most * 9,)
 
 

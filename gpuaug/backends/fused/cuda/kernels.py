@@ -1,6 +1,7 @@
 """The Triton kernels, which keep a tile of a view in registers from one barrier of its program to the next.
 
-    first_pass    pixels --resize--> tile --instructions--> view, or scratch
+    strip_pass    pixels --resize by products of matrices--> tile --instructions--> view, or scratch   (see `strips`)
+    first_pass    pixels --resize by taps, or floats--> tile --instructions--> view, or scratch
     blur_across   scratch --blur of the rows--> scratch
     next_pass     scratch --contrast, or blur of the columns--> tile --instructions--> view, or scratch
 
@@ -32,9 +33,6 @@ FIXED = tl.constexpr(32767.0)
 GRAY_STEP, MOST_GRAY = tl.constexpr(2.0**-23), tl.constexpr(255.0)
 """Gray values are summed in steps of 2^-23, which is float32's own at 1. Those that noise moved beyond +-255 are clipped."""
 
-PARTS = tl.constexpr(256)
-"""How many partial sums are added at a time."""
-
 
 # Height and width are not specialised, or Triton would see that the width is a multiple of 16. For wide stores it would then
 # give each thread eight adjacent pixels and each warp eight rows. This suits next_pass, whose loads are as wide. But the resize
@@ -42,80 +40,84 @@ PARTS = tl.constexpr(256)
 @triton.jit(do_not_specialize=["height", "width", "words", "passes", "columns"])
 def first_pass(
     source, table, scratch, sums, out, height, width, words, passes, columns,
-    FLOATS: tl.constexpr, CUBIC: tl.constexpr, GUARD: tl.constexpr, NOISY: tl.constexpr, CHANNELS_LAST: tl.constexpr,
+    FLOATS: tl.constexpr, CUBIC: tl.constexpr, NOISY: tl.constexpr, CHANNELS_LAST: tl.constexpr,
     H: tl.constexpr, W: tl.constexpr,
 ):  # fmt: skip
     """source: the bytes of all images, or floats (B, 3, height, width)."""
-    image, tile, rec, y, x, inside = locate(table, words, height, width, H, W)
+    image, rec, y, x, inside = locate(table, words, height, width, H, W)
     if FLOATS:
         flips = tl.load(rec + FLIPS)
         from_y = tl.where((flips & 2) != 0, height - 1 - y, y)
         from_x = tl.where((flips & 1) != 0, width - 1 - x, x)
         r, g, b = load_pixels(source, image, from_y, from_x, inside, height, width, True)
     else:
-        r, g, b = resize(source, rec, y, x, height, width, CUBIC, GUARD, H, W)
+        r, g, b = resize(source, rec, y, x, height, width, CUBIC, H, W)
     finish_pass(
-        r, g, b, rec, 0, passes, columns, scratch, sums, out, image, tile, y, x, inside, height, width, NOISY,
-        CHANNELS_LAST, H, W,
+        r, g, b, rec, 0, passes, columns, scratch, sums, out, image, y, x, inside, height, width, NOISY, CHANNELS_LAST,
     )  # fmt: skip
 
 
-@triton.jit(do_not_specialize=["words", "level", "passes", "columns"])
+@triton.jit(do_not_specialize=["words", "level", "passes", "columns", "half"])
 def next_pass(
-    source, table, scratch, sums, out, height, width, words, level, passes, columns,
-    NOISY: tl.constexpr, CHANNELS_LAST: tl.constexpr, H: tl.constexpr, W: tl.constexpr,
+    across, table, scratch, sums, out, height, width, words, level, passes, columns, half,
+    STRIPS: tl.constexpr, NOISY: tl.constexpr, CHANNELS_LAST: tl.constexpr, H: tl.constexpr, W: tl.constexpr,
 ):  # fmt: skip
-    """source: scratch of the pass before, which contrast may overwrite (scratch is source), or the output of blur_across."""
-    image, tile, rec, y, x, inside = locate(table, words, height, width, H, W)
+    """Contrast, in place, or the vertical half of a blur, from `across`, the output of blur_across. half: see `scratch_of`."""
+    image, rec, y, x, inside = locate(table, words, height, width, H, W)
     begin, end = span(rec, level)
     if end == OFF:
         return
     code = tl.load(rec + HEAD + 2 * passes + begin)
+    if STRIPS & (code == BLUR) & (tl.load(rec + SNAP) != 0):  # blur_pass makes the blurs of images in fixed point
+        return
     arg = arguments(rec, passes, columns) + 8 * begin
     a0 = tl.load(arg)
     unit = unit_of(rec)
+    scratch = scratch_of(scratch, rec, begin + (code == BLUR).to(tl.int32), passes, half)
     if code == BLUR:
-        r, g, b = blur(source, image, y, x, inside, height, width, a0, tl.load(arg + 2).to(tl.int32), unit, True)
+        r, g, b = blur(across, image, y, x, inside, height, width, a0, tl.load(arg + 2).to(tl.int32), unit, True)
     else:
-        r, g, b = load_pixels(source, image, y, x, inside, height, width, False)
-        tiles = tl.cdiv(height, H) * tl.cdiv(width, W)
-        steps = total(sums + (image.to(tl.int64) * columns + begin) * tiles, tiles).to(tl.float32)
+        r, g, b = load_pixels(scratch, image, y, x, inside, height, width, False)
+        steps = tl.load(sums + (image.to(tl.int64) * columns + begin)).to(tl.float32)
         bias = steps * GRAY_STEP / (height * width).to(tl.float32) * (1 - a0)
         gain = a0 * unit
         r, g, b = clamp(r * gain + bias), clamp(g * gain + bias), clamp(b * gain + bias)
     finish_pass(
-        r, g, b, rec, level, passes, columns, scratch, sums, out, image, tile, y, x, inside, height, width, NOISY,
-        CHANNELS_LAST, H, W,
+        r, g, b, rec, level, passes, columns, scratch, sums, out, image, y, x, inside, height, width, NOISY, CHANNELS_LAST,
     )  # fmt: skip
 
 
-@triton.jit(do_not_specialize=["height", "width", "words", "level", "passes", "columns"])
+@triton.jit(do_not_specialize=["height", "width", "words", "level", "passes", "columns", "half"])
 def blur_across(
-    source, table, scratch, height, width, words, level, passes, columns, H: tl.constexpr, W: tl.constexpr
+    scratch, table, across, height, width, words, level, passes, columns, half,
+    STRIPS: tl.constexpr, H: tl.constexpr, W: tl.constexpr,
 ):  # fmt: skip
     """The horizontal half of a blur, for the images whose pass `level` begins with a blur."""
-    image, _, rec, y, x, inside = locate(table, words, height, width, H, W)
+    image, rec, y, x, inside = locate(table, words, height, width, H, W)
     begin, end = span(rec, level)
     if end == OFF:
         return
     if tl.load(rec + HEAD + 2 * passes + begin) != BLUR:
         return
+    if STRIPS & (tl.load(rec + SNAP) != 0):
+        return
     arg = arguments(rec, passes, columns) + 8 * begin
     radius = tl.load(arg + 1).to(tl.int32)
-    r, g, b = blur(source, image, y, x, inside, height, width, tl.load(arg), radius, unit_of(rec), False)
-    store_scratch(r, g, b, scratch, image, y, x, inside, height, width, tl.load(rec + SNAP))
+    scratch = scratch_of(scratch, rec, begin, passes, half)
+    r, g, b = blur(scratch, image, y, x, inside, height, width, tl.load(arg), radius, unit_of(rec), False)
+    store_scratch(r, g, b, across, image, y, x, inside, height, width, tl.load(rec + SNAP))
 
 
 @triton.jit
 def locate(table, words, height, width, H: tl.constexpr, W: tl.constexpr):
-    """Image and tile of this program, the image's record, rows (H, 1) and columns (1, W), and which pixels are in the view."""
+    """The image of this program, its record, rows (H, 1) and columns (1, W), and which pixels are in the view."""
     across = tl.cdiv(width, W)
     tiles = tl.cdiv(height, H) * across
     image = tl.program_id(0) // tiles
     tile = tl.program_id(0) % tiles
     y = (tile // across) * H + tl.arange(0, H)[:, None]
     x = (tile % across) * W + tl.arange(0, W)[None, :]
-    return image, tile, table + image.to(tl.int64) * words, y, x, (y < height) & (x < width)
+    return image, table + image.to(tl.int64) * words, y, x, (y < height) & (x < width)
 
 
 @triton.jit
@@ -125,14 +127,31 @@ def span(rec, level):
 
 
 @triton.jit
+def scratch_of(scratch, rec, end, passes, half):
+    """Where an image's scratch is after the first `end` instructions: in the other half of the memory after each blur.
+
+    A blur reads the neighbours of a pixel and so cannot work in place. half: number of elements of a half; 0 if nothing follows
+    a blur but the view, so that there is no other half.
+    """
+    codes = rec + HEAD + 2 * passes
+    n = tl.full((), 0, tl.int32)
+    blurs = tl.full((), 0, tl.int64)
+    if half != 0:
+        while n < end:
+            blurs += (tl.load(codes + n) == BLUR).to(tl.int64)
+            n += 1
+    return scratch + (blurs & 1) * half
+
+
+@triton.jit
 def arguments(rec, passes, columns):
     return (rec + HEAD + 2 * passes + columns).to(tl.pointer_type(tl.float32), bitcast=True)
 
 
 @triton.jit
 def finish_pass(
-    r, g, b, rec, level, passes, columns, scratch, sums, out, image, tile, y, x, inside, height, width,
-    NOISY: tl.constexpr, CHANNELS_LAST: tl.constexpr, H: tl.constexpr, W: tl.constexpr,
+    r, g, b, rec, level, passes, columns, scratch, sums, out, image, y, x, inside, height, width,
+    NOISY: tl.constexpr, CHANNELS_LAST: tl.constexpr,
 ):  # fmt: skip
     """Run the instructions of a pass, then write the view or what the next pass needs. passes: number of passes in a record."""
     begin, end = span(rec, level)
@@ -143,27 +162,14 @@ def finish_pass(
     else:
         store_scratch(r, g, b, scratch, image, y, x, inside, height, width, tl.load(rec + SNAP))
         if tl.load(codes + end) == CONTRAST:
-            tiles = tl.cdiv(height, H) * tl.cdiv(width, W)
             gray = tl.where(inside, in_steps(gray_of(r, g, b)), 0).to(tl.int64)
-            tl.store(sums + (image.to(tl.int64) * columns + end) * tiles + tile, tl.sum(gray))
+            tl.atomic_add(sums + (image.to(tl.int64) * columns + end), tl.sum(gray), sem="relaxed")
 
 
 @triton.jit
 def in_steps(gray):
-    """Gray values as integers, whose sum is the same in any order: Triton's order depends on the type of scratch."""
+    """Gray values as integers, whose sum is the same in any order."""
     return (tl.minimum(tl.maximum(gray, -MOST_GRAY), MOST_GRAY) * (1 / GRAY_STEP)).to(tl.int32)
-
-
-@triton.jit
-def total(parts, count):
-    """Sum of `count` 64-bit integers."""
-    sums = tl.zeros([PARTS], tl.int64)
-    first = tl.full((), 0, tl.int32)
-    while first < count:
-        n = first + tl.arange(0, PARTS)
-        sums += tl.load(parts + n, mask=n < count, other=0)
-        first += PARTS
-    return tl.sum(sums, 0)
 
 
 # Memory.
@@ -183,7 +189,15 @@ def load_pixels(source, image, y, x, inside, height, width, ANY: tl.constexpr):
     r = tl.load(at, mask=inside, other=0)
     g = tl.load(at + plane, mask=inside, other=0)
     b = tl.load(at + 2 * plane, mask=inside, other=0)
-    return r.to(tl.float32), g.to(tl.float32), b.to(tl.float32)
+    return as_float(r), as_float(g), as_float(b)
+
+
+@triton.jit
+def as_float(v):
+    """Floats as they are; integers 0..32767 by writing them into the mantissa of 2^23 + v, since a GPU converts slowly."""
+    if v.dtype == tl.int16:
+        v = (v.to(tl.int32) | 0x4B000000).to(tl.float32, bitcast=True) - 8388608.0
+    return v
 
 
 @triton.jit
@@ -212,11 +226,12 @@ def store_scratch(r, g, b, scratch, image, y, x, inside, height, width, snap):
 
 @triton.jit
 def in_scratch_type(v, KIND: tl.constexpr, snap):
-    fixed = tl.floor(clamp(v) * FIXED + 0.5)
+    # Adding 2^23 rounds to an integer, which is then in the lower bits; a GPU converts at a quarter of the rate of arithmetic.
+    fixed = clamp(v) * FIXED + 8388608.0
     if KIND == tl.int16:
-        kept = fixed.to(tl.int16)
+        kept = fixed.to(tl.int32, bitcast=True).to(tl.int16)
     else:
-        kept = tl.where(snap != 0, fixed, v)
+        kept = tl.where(snap != 0, fixed - 8388608.0, v)
     return kept
 
 
@@ -233,6 +248,8 @@ def store_view(r, g, b, rec, out, image, y, x, inside, height, width, CHANNELS_L
     pixel, step = y * width + x, plane
     if CHANNELS_LAST:
         # Values of a store are not neighbours, so Triton 3.6 would lay a warp along a column. One dimension leaves no choice.
+        if y.shape[0] == 1:  # a strip, whose first dimension is x
+            r, g, b, pixel, inside = tl.trans(r), tl.trans(g), tl.trans(b), tl.trans(pixel), tl.trans(inside)
         r, g, b = tl.ravel(r), tl.ravel(g), tl.ravel(b)
         pixel, inside, step = tl.ravel(3 * pixel), tl.ravel(inside), 1
     at = out + image.to(tl.int64) * 3 * plane + pixel
