@@ -11,7 +11,7 @@ import gpuaug
 from gpuaug import Images
 from gpuaug.backends.fused import plan
 from gpuaug.backends.fused.cuda import kernels, launch, strips
-from gpuaug.backends.fused.cuda.launch import LaunchConfig, Strips, launch_config
+from gpuaug.backends.fused.cuda.launch import Strips, launch_config
 from gpuaug.backends.fused.cuda.records import records
 from gpuaug.backends.fused.instructions import BLUR, CONTRAST
 
@@ -24,10 +24,17 @@ KERNELS = {
 }
 REAL = {name: getattr(module, name) for name, module in KERNELS.items()}
 
-CONFIG = LaunchConfig(
-    16, (96, 96), 82, 8, (CONTRAST, BLUR), False, Strips(), 50, False, True, True, 9, torch.bfloat16, torch.channels_last
-)
-"""SimCLR's launches."""
+
+def stage(batch, size, seed=0):
+    """Images, records and launch configuration of SimCLR. All levels are given, as for a CUDA graph."""
+    policy = gpuaug.policy("simclr", size=size)
+    images = Images(torch.zeros(batch * 3 * 40 * 50, dtype=torch.uint8), np.array([(40, 50)] * batch, np.int32))
+    tables = plan.tables(images, policy.views[0].steps, gpuaug.sample(policy, range(batch), seed=seed).tables[0])
+    words, levels = records(images, tables, (CONTRAST, BLUR), True)
+    return images, words, launch_config(words, tables, levels, images.device, None, torch.bfloat16, torch.channels_last)
+
+
+CONFIG = stage(16, 96)[2]
 
 
 @pytest.fixture
@@ -62,13 +69,9 @@ def key(kernel, arguments, options):
 
 
 def compiled_for(calls, batch, size, seed=0):
-    """The kernels that a batch of SimCLR needs, by what they are compiled for. All levels are given, as for a CUDA graph."""
+    """The kernels that a batch of SimCLR needs, by what they are compiled for."""
     calls.clear()
-    policy = gpuaug.policy("simclr", size=size)
-    images = Images(torch.zeros(batch * 3 * 40 * 50, dtype=torch.uint8), np.array([(40, 50)] * batch, np.int32))
-    tables = plan.tables(images, policy.views[0].steps, gpuaug.sample(policy, range(batch), seed=seed).tables[0])
-    words, levels = records(images, tables, (CONTRAST, BLUR), True)
-    config = launch_config(words, tables, levels, images.device, None, torch.bfloat16, torch.channels_last)
+    images, words, config = stage(batch, size, seed)
     launch.launch(images.buffer, torch.from_numpy(words), config)
     return {key(REAL[name], arguments, options) for name, _, arguments, options in calls}
 

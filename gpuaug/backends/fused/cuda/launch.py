@@ -32,16 +32,12 @@ MOST = 2**31 - 1
 def register_limit(kernel: str, noisy: bool, floats: bool) -> dict[str, int]:
     """Triton's option `maxnreg`, for the kernels on tiles in which the assembler would otherwise spill registers.
 
-    By itself the assembler allocates too few registers and spills two. This happens in the resize with noise, to which it
-    gives 128 under every Triton, and under Triton 3.7 in the first pass over floats (80) and in later passes (64).
+    By itself the assembler allocates too few registers and spills two to four, on some devices and under some Tritons. This
+    happens in the resize with noise (128 registers), in the first pass over floats (80), and in later passes (64 to 96).
     """
-    import triton
-
     if noisy:
         return {"maxnreg": 168} if kernel == "first_pass" else {}
-    if not triton.__version__.startswith("3.7."):
-        return {}
-    return {"maxnreg": 80} if kernel == "next_pass" else {"maxnreg": 112} if floats else {}
+    return {"maxnreg": 128} if kernel == "next_pass" or floats else {}
 
 
 STRIP_REGISTERS = {torch.bfloat16: 168, torch.float16: 208, torch.float32: 208}
