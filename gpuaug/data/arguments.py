@@ -182,10 +182,19 @@ def warn_unused(**options: Any) -> None:
 
 def available_device(device: torch.device | str) -> torch.device:
     """The device, checked when the loader is made rather than at the first batch."""
-    if str(device).startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(
-            f"DataLoader: device {str(device)!r} needs CUDA, which torch cannot find on this machine; use device='cpu'"
-        )
+    if str(device).startswith("cuda"):
+        if torch.cuda._is_in_bad_fork():
+            raise ValueError(
+                f"DataLoader: device {str(device)!r} cannot be used in a process that was forked after CUDA was used; start "
+                "such a process by multiprocessing's 'spawn' or 'forkserver'"
+            )
+        if not torch.cuda.is_available():
+            visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+            hidden = "" if visible is None else f" (CUDA_VISIBLE_DEVICES is {visible!r})"
+            raise ValueError(
+                f"DataLoader: device {str(device)!r} needs CUDA, which torch cannot find on this machine{hidden}; "
+                "use device='cpu'"
+            )
     found = canonical(device)
     if found.type == "cuda" and found.index >= (count := torch.cuda.device_count()):
         raise ValueError(f"DataLoader: device {str(device)!r} does not exist; torch finds 'cuda:0' to 'cuda:{count - 1}'")

@@ -25,20 +25,19 @@ TILE = (32, 32)
 WARPS = 4
 """Warps of a program: a thread then makes eight pixels of a tile, over which it spreads the cost of finding its image."""
 
+MOST = 2**31 - 1
+"""Most programs of a launch, and most values of one view, since 32-bit numbers count them. A batch may have more values."""
+
 
 def register_limit(kernel: str, noisy: bool, floats: bool) -> dict[str, int]:
     """Triton's option `maxnreg`, for the kernels on tiles in which the assembler would otherwise spill registers.
 
-    By itself the assembler allocates too few registers and spills two. This happens in the resize with noise, to which it
-    gives 128 under every Triton, and under Triton 3.7 in the first pass over floats (80) and in later passes (64).
+    By itself the assembler allocates too few registers and spills two to four, on some devices and under some Tritons. This
+    happens in the resize with noise (128 registers), in the first pass over floats (80), and in later passes (64 to 96).
     """
-    import triton
-
     if noisy:
         return {"maxnreg": 168} if kernel == "first_pass" else {}
-    if not triton.__version__.startswith("3.7."):
-        return {}
-    return {"maxnreg": 80} if kernel == "next_pass" else {"maxnreg": 112} if floats else {}
+    return {"maxnreg": 128} if kernel == "next_pass" or floats else {}
 
 
 STRIP_REGISTERS = {torch.bfloat16: 168, torch.float16: 208, torch.float32: 208}
@@ -128,8 +127,8 @@ def make_view(batch: Any, tables: Tables, dtype: torch.dtype, memory_format: tor
         The view (B, 3, H, W).
 
     Raises:
-        ValueError: The batch is on the CPU and Triton's interpreter is off (TRITON_INTERPRET=1 turns it on), or an image has
-            more than `records.MAX_IMAGE` bytes, about 2 GiB.
+        ValueError: The batch is on the CPU and Triton's interpreter is off (TRITON_INTERPRET=1 turns it on), an image has
+            more than `records.MAX_IMAGE` bytes, about 2 GiB, or the views exceed MOST.
     """
     if isinstance(batch, Images) and batch.planar:
         batch = batch.packed()
@@ -186,8 +185,20 @@ def upload(words: Words, device: torch.device) -> torch.Tensor:
 
 
 def launch(source: torch.Tensor, table: torch.Tensor, config: LaunchConfig) -> torch.Tensor:
-    """Launch the kernels of a stage. Everything that they write is allocated here, through torch."""
+    """Launch the kernels of a stage. Everything that they write is allocated here, through torch.
+
+    Raises:
+        ValueError: A view has more values, or the batch needs more programs, than MOST.
+    """
     (height, width), levels, device = config.size, config.levels, source.device
+    tiles = -(-height // TILE[0]) * -(-width // TILE[1])
+    if 3 * height * width > MOST:
+        raise ValueError(f"fused: a view of {height}x{width} has {3 * height * width} values, a view can have {MOST}")
+    if config.count * tiles > MOST:
+        raise ValueError(
+            f"fused: {config.count} views of {height}x{width} need {config.count * tiles} programs, a launch can have {MOST}; "
+            f"use batches of at most {MOST // tiles}"
+        )
     out = torch.empty((config.count, 3, height, width), dtype=config.dtype, device=device, memory_format=config.memory_format)
     if not config.count:
         return out

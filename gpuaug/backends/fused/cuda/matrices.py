@@ -118,14 +118,17 @@ def joined(low, high, shift):
 
 @triton.jit
 def half(word, K: tl.constexpr):
-    """Byte K of a word in float16: written into the mantissa of 1024 + byte, since a GPU converts slowly."""
-    return (((word >> (8 * K)) & 0xFF) | 0x6400).to(tl.int16).to(tl.float16, bitcast=True) - 1024.0
+    """1024 + byte K of a word in float16, by writing the byte into the mantissa, since a GPU converts slowly."""
+    return (((word >> (8 * K)) & 0xFF) | 0x6400).to(tl.int16).to(tl.float16, bitcast=True)
 
 
 @triton.jit
 def in_a_row(a, b, c, d, KX: tl.constexpr, KY: tl.constexpr):
-    """Four matrices (KY, KX / 4) as one whose columns alternate between theirs."""
-    return tl.reshape(tl.join(tl.join(a, c), tl.join(b, d)), [KY, KX])
+    """Four matrices (KY, KX / 4) of 1024 + n as one of n, whose columns alternate between theirs.
+
+    1024 is subtracted here, since Triton 3.6 for Hopper fails where a reshaped matrix is transposed and multiplied at once.
+    """
+    return tl.reshape(tl.join(tl.join(a, c), tl.join(b, d)), [KY, KX]) - 1024.0
 
 
 @triton.jit
