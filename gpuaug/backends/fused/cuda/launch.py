@@ -29,15 +29,12 @@ MOST = 2**31 - 1
 """Most programs of a launch, and most values of one view, since 32-bit numbers count them. A batch may have more values."""
 
 
-def register_limit(kernel: str, noisy: bool, floats: bool) -> dict[str, int]:
-    """Triton's option `maxnreg`, for the kernels on tiles in which the assembler would otherwise spill registers.
+def register_limit(noisy: bool) -> int:
+    """Triton's option `maxnreg` for `first_pass` and `next_pass`. noisy: whether programs may have noise.
 
-    By itself the assembler allocates too few registers and spills two to four, on some devices and under some Tritons. This
-    happens in the resize with noise (128 registers), in the first pass over floats (80), and in later passes (64 to 96).
+    By itself the assembler allocates too few registers on some devices and under some Tritons, and spills two to four.
     """
-    if noisy:
-        return {"maxnreg": 168} if kernel == "first_pass" else {}
-    return {"maxnreg": 128} if kernel == "next_pass" or floats else {}
+    return 168 if noisy else 128
 
 
 STRIP_REGISTERS = {torch.bfloat16: 168, torch.float16: 208, torch.float32: 208}
@@ -255,10 +252,9 @@ class Launches:
 
         config = self.config
         if self.floats or not config.strips:
-            limit = register_limit("first_pass", config.noisy, self.floats)
             kernels.first_pass[self.tiles](
                 self.source, self.table, self.scratch, self.sums, self.out, *self.numbers, *self.places,
-                FLOATS=self.floats, CUBIC=config.cubic, **self.tile, **self.finish, **limit,
+                FLOATS=self.floats, CUBIC=config.cubic, maxnreg=register_limit(config.noisy), **self.tile, **self.finish,
             )  # fmt: skip
         else:
             strips.strip_pass[self.strips](
@@ -291,5 +287,5 @@ class Launches:
 
         kernels.next_pass[self.tiles](
             self.across, self.table, self.scratch, self.sums, self.out, *self.numbers, level, *self.places, self.half,
-            **self.tile, **self.finish, **register_limit("next_pass", self.config.noisy, False),
+            maxnreg=register_limit(self.config.noisy), **self.tile, **self.finish,
         )  # fmt: skip

@@ -104,11 +104,11 @@ def compiled(variant: Variant, capability: int) -> Any:
     # Arguments that are multiples of 16. At a launch, Triton finds this out by itself.
     alike = POINTERS | ({"height", "width"} if variant.kernel in {"next_pass", *STRIPS} else set()) | ({"half"} & set(names))
     multiples: Any = {(names.index(n),): [["tt.divisibility", 16]] for n in names if n in alike}
-    options = {"num_warps": WARPS, "enable_fp_fusion": True}
+    options: dict[str, Any] = {"num_warps": WARPS, "enable_fp_fusion": True}
     if variant.kernel in STRIPS:
         options["maxnreg"] = STRIP_REGISTERS[DTYPES[variant.types["out"]]]
     elif variant.kernel != "blur_across":
-        options |= register_limit(variant.kernel, variant.constants["NOISY"], variant.constants.get("FLOATS", False))
+        options["maxnreg"] = register_limit(variant.constants["NOISY"])
     source = triton.compiler.ASTSource(kernel, signature, constants, multiples)
     return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
 
