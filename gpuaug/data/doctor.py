@@ -17,8 +17,9 @@ import torch
 from ..backends import lacking
 from ..images import Images
 from ..policy import Policy
+from .decoders.device import DeviceDecoder
 from .decoders.pillow import Pixels
-from .decoders.regions import Boxes, Region, regions_read, starts_with_crop
+from .decoders.regions import Boxes, Region, Waiting
 from .engine.batch import to_images, try_read
 from .engine.fetchers import PART_SIZE
 from .engine.stats import remedy
@@ -158,14 +159,15 @@ def file_rates(
 
 
 def decoded(loader: DataLoader, files: Sequence[tuple[int, bytes]]) -> list[Pixels | Region | OSError]:
-    """The pictures in (sample, file) pairs, or the regions that views read, decoded as in the loader's threads."""
+    """The pictures in (sample, file) pairs, or the regions that views read, decoded as in the loader."""
     samples = [i for i, _ in files]
-
-    def regional(where: Sequence[int], shapes: Boxes) -> Boxes:
-        return regions_read(loader.view_maker(0).draws(samples).take(where), shapes)
-
-    names = [loader.source.name(i) for i in samples]
-    return [*loader.decode([data for _, data in files], names, regional if starts_with_crop(loader.policy) else None)]
+    decode = loader.decoding.decode
+    found = decode(
+        [data for _, data in files], [loader.source.name(i) for i in samples], loader.view_maker(0).regional(samples)
+    )
+    if isinstance(decode, DeviceDecoder):
+        return [*decode.finished(found)]
+    return [one for one in found if not isinstance(one, Waiting)]
 
 
 def rate(task: Callable[[T], Any], items: Iterator[T], workers: int, seconds: float) -> float:

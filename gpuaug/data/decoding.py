@@ -1,0 +1,178 @@
+"""Which decoder a loader uses: the one asked for, or on CUDA the one that turns out to be faster on the user's files."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..backends import findable, how_to_install
+from .decoders import cpu_decoder, decoder_of
+from .decoders.device import DeviceDecoder
+from .decoders.regions import Decoder, Regional, Waiting
+from .decoders.staging import Staging
+from .engine.fetchers import PART_SIZE
+from .sources import Encoded, Source, is_encoded
+
+LOG = logging.getLogger("gpuaug")
+
+TRIAL = 256
+"""Files that are decoded to choose a decoder."""
+
+ROUNDS = 3
+"""How often; the first round starts threads and builds pipelines, so it is not counted."""
+
+FASTER = 1.2
+"""How many times as fast as the CPU nvJPEG must be, since it takes time of the GPU from the training step."""
+
+
+class Decoding:
+    """The decoder of a loader, and the memory through which decoded pictures go to a device.
+
+    Args:
+        name: One of `DECODERS`.
+        max_pixels: Largest number of pixels in a picture.
+        device: Where the views are made.
+        threads: Threads that decode.
+        hw_load: Share of the files, 0..1, that nvJPEG gives to the GPU's JPEG engine.
+
+    Attributes:
+        chosen: The decoder in use: "nvjpeg", "dali" or "pillow"; None before "auto" has chosen.
+        why: Why it is that one; empty if the user has named it.
+    """
+
+    chosen: str | None
+    why: str
+    decode: Decoder
+    staging: Staging | None
+
+    def __init__(self, name: str, max_pixels: int, device: torch.device, threads: int, hw_load: float) -> None:
+        self.name = name
+        self.max_pixels = max_pixels
+        self.device = device
+        self.threads = max(1, threads)
+        self.hw_load = hw_load
+        self.staging = Staging(device) if device.type == "cuda" else None
+        self.use(name, "")
+        if name == "auto":
+            self.use(cpu_decoder(name), "DALI is installed" if findable("nvidia.dali") else "DALI is not installed")
+            if device.type == "cuda" and findable("nvidia.dali"):
+                self.chosen, self.why = None, ""
+
+    def use(self, name: str, why: str) -> None:
+        self.chosen, self.why = name, why
+        self.decode = decoder_of(name, self.max_pixels, self.device, self.threads, self.hw_load)
+
+    def __str__(self) -> str:
+        if self.chosen is None:
+            return "auto, which chooses before the first batch"
+        return f"{self.chosen} ({self.why})" if self.why else self.chosen
+
+    def settle(self, source: Source, regional: Callable[[Sequence[int]], Regional | None]) -> None:
+        """Let "auto" choose, once, by decoding some of the source's files both ways; nothing of these is delivered.
+
+        regional: makes, for samples, what tells which region of each picture will be read.
+        """
+        if self.chosen is not None or not is_encoded(source):
+            return
+        samples = np.unique(np.linspace(0, len(source) - 1, min(TRIAL, len(source))).astype(np.int64)).tolist()
+        try:
+            gpu = DeviceDecoder(self.device, self.threads, self.hw_load, self.max_pixels)
+            self.use(*choice(source, samples, regional, self.decode, gpu, self.threads))
+        except Exception as error:  # DALI and torch raise several kinds where CUDA or nvJPEG do not work
+            self.use(cpu_decoder("auto"), f"nvJPEG could not be tried: {error}".strip().splitlines()[0])
+        LOG.info("decoder: %s", self)
+
+    def state(self) -> dict[str, Any]:
+        """What a saved state of the loader needs: nothing on the CPU, where all decoders give the same pixels."""
+        return {"decoder": self.chosen} if self.device.type == "cuda" else {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over the choice of a saved state, or warn if the decoder that the user has named gives other pixels."""
+        saved = state.get("decoder", cpu_decoder("auto"))  # without it, the state is from a loader that decodes on the CPU
+        if saved is None:
+            return
+        if self.name == "auto" and self.device.type == "cuda":
+            self.use(saved if saved == "nvjpeg" else cpu_decoder("auto"), "as in the state that was loaded")
+        elif (saved == "nvjpeg") != (self.chosen == "nvjpeg"):
+            LOG.warning(
+                "DataLoader: the state was saved with decoder=%r, but this loader has decoder=%r, whose pixels, and so the "
+                "views, differ a little",
+                *(saved, self.chosen),
+            )
+
+
+def choice(
+    source: Encoded,
+    samples: Sequence[int],
+    regional: Callable[[Sequence[int]], Regional | None],
+    cpu: Decoder,
+    gpu: DeviceDecoder,
+    threads: int,
+) -> tuple[str, str]:
+    """The faster decoder for these samples, and why."""
+    files = []
+    for i in samples:
+        try:
+            files.append((i, source.read(i), source.name(i)))
+        except OSError:  # the loader will say so when it comes to it
+            continue
+    parts = [files[k : k + PART_SIZE] for k in range(0, len(files), PART_SIZE)]
+    plain = 0
+
+    def run(decode: Decoder, part: Sequence[tuple[int, bytes, str]]) -> Sequence[Any]:
+        index, datas, names = zip(*part, strict=True)
+        return decode(datas, names, regional(index))
+
+    best = {"cpu": float("inf"), "gpu": float("inf")}
+    with ThreadPoolExecutor(threads) as pool:
+        for k in range(ROUNDS):
+            times = [perf_counter()]
+            list(pool.map(lambda part: run(cpu, part), parts))
+            times.append(perf_counter())
+            left = [one for found in pool.map(lambda part: run(gpu, part), parts) for one in found]
+            waiting = [one for one in left if isinstance(one, Waiting)]
+            times.append(perf_counter())
+            gpu.decode(waiting)
+            if gpu.device.type == "cuda":
+                torch.cuda.synchronize(gpu.device)
+            times.append(perf_counter())
+            plain = len(waiting)
+            if k:
+                cpu_time, thread_time, gpu_time = np.diff(times).tolist()
+                best["cpu"] = min(best["cpu"], cpu_time)
+                best["gpu"] = min(best["gpu"], max(thread_time, gpu_time))  # they overlap
+    return faster(cpu_decoder("auto"), plain, len(files), len(files) / best["cpu"], len(files) / best["gpu"], threads)
+
+
+def faster(cpu: str, plain: int, files: int, cpu_rate: float, gpu_rate: float, threads: int) -> tuple[str, str]:
+    """The decoder to use, by the rates measured in files/s, and why. plain: how many of the files nvJPEG takes."""
+    if not plain:
+        return cpu, f"none of {files} files is a plain JPEG, which nvJPEG needs"
+    by = f"{gpu_rate:,.0f} files/s by nvjpeg, {cpu_rate:,.0f} by {cpu} in {threads} thread{'s' * (threads > 1)}"
+    if gpu_rate > FASTER * cpu_rate:
+        return "nvjpeg", f"measured: {by}"
+    return cpu, f"measured: {by}, which is not {FASTER:g} times as fast"
+
+
+def check_decoder(decoder: str, device: torch.device | str) -> None:
+    """Raise if the decoder cannot be used for a loader of that device; called before the device itself is checked."""
+    if decoder != "nvjpeg":
+        return
+    if not str(device).startswith("cuda"):
+        raise ValueError(
+            f"DataLoader: decoder='nvjpeg' decodes on a CUDA device, but device is {str(device)!r}; give device='cuda', or "
+            "decoder='dali' or 'pillow', which decode on the CPU"
+        )
+    if not torch.cuda.is_available():
+        raise ValueError(
+            "DataLoader: decoder='nvjpeg' needs CUDA, which torch cannot find on this machine; give decoder='dali' or 'pillow' "
+            "and device='cpu'"
+        )
+    if not findable("nvidia.dali"):
+        raise ImportError(f"DataLoader: decoder='nvjpeg' needs DALI; {how_to_install('nvidia.dali')}")
