@@ -160,6 +160,17 @@ def faster(cpu: str, plain: int, files: int, cpu_rate: float, gpu_rate: float, t
     return cpu, f"measured: {by}, which is not {FASTER:g} times as fast"
 
 
+def available() -> dict[str, str]:
+    """Decoder -> whether it can be used on this machine, and what is missing if it cannot."""
+    dali = (
+        "installed"
+        if findable("nvidia.dali")
+        else f"not installed; {how_to_install('nvidia.dali').removeprefix('install it with: ')}"
+    )
+    nvjpeg = dali if torch.cuda.is_available() else "does not run on cpu"
+    return {"pillow": "installed", "dali": dali, "nvjpeg": nvjpeg}
+
+
 def check_decoder(decoder: str, device: torch.device | str) -> None:
     """Raise if the decoder cannot be used for a loader of that device; called before the device itself is checked."""
     if decoder != "nvjpeg":
