@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,8 @@ import torch
 from ..backends import findable, how_to_install
 from .decoders import cpu_decoder, decoder_of
 from .decoders.device import DeviceDecoder
-from .decoders.regions import Decoder, Regional, Waiting
+from .decoders.pillow import DecodeError, decode
+from .decoders.regions import Decoder, Region, Regional, Waiting
 from .decoders.staging import Staging
 from .engine.fetchers import PART_SIZE
 from .sources import Encoded, Source, is_encoded
@@ -29,6 +31,13 @@ ROUNDS = 3
 
 FASTER = 1.2
 """How many times as fast as the CPU nvJPEG must be, since it takes time of the GPU from the training step."""
+
+
+NEAR = 2.0
+"""Largest mean difference of nvJPEG's pixels to Pillow's, in steps of 8 bits, with which "auto" takes it."""
+
+COMPARED = 16
+"""Files whose pixels are compared."""
 
 
 class Decoding:
@@ -123,12 +132,12 @@ def choice(
         except OSError:  # the loader will say so when it comes to it
             continue
     parts = [files[k : k + PART_SIZE] for k in range(0, len(files), PART_SIZE)]
-    plain = 0
 
     def run(decode: Decoder, part: Sequence[tuple[int, bytes, str]]) -> Sequence[Any]:
         index, datas, names = zip(*part, strict=True)
         return decode(datas, names, regional(index))
 
+    waiting: list[Waiting] = []
     best = {"cpu": float("inf"), "gpu": float("inf")}
     with ThreadPoolExecutor(threads) as pool:
         for k in range(ROUNDS):
@@ -142,21 +151,37 @@ def choice(
             if gpu.device.type == "cuda":
                 torch.cuda.synchronize(gpu.device)
             times.append(perf_counter())
-            plain = len(waiting)
             if k:
                 cpu_time, thread_time, gpu_time = np.diff(times).tolist()
                 best["cpu"] = min(best["cpu"], cpu_time)
                 best["gpu"] = min(best["gpu"], max(thread_time, gpu_time))  # they overlap
-    return faster(cpu_decoder("auto"), plain, len(files), len(files) / best["cpu"], len(files) / best["gpu"], threads)
+    if not waiting:
+        return cpu_decoder("auto"), f"none of {len(files)} files is a plain JPEG, which nvJPEG needs"
+    apart = difference(gpu, waiting[:: -(-len(waiting) // COMPARED)])
+    return faster(cpu_decoder("auto"), len(files) / best["cpu"], len(files) / best["gpu"], threads, apart)
 
 
-def faster(cpu: str, plain: int, files: int, cpu_rate: float, gpu_rate: float, threads: int) -> tuple[str, str]:
-    """The decoder to use, by the rates measured in files/s, and why. plain: how many of the files nvJPEG takes."""
-    if not plain:
-        return cpu, f"none of {files} files is a plain JPEG, which nvJPEG needs"
+def difference(gpu: DeviceDecoder, files: Sequence[Waiting]) -> float:
+    """Mean difference of the device's pixels to Pillow's, in steps of 8 bits."""
+    apart = []
+    for file, found in zip(files, gpu.finished(files), strict=True):
+        pixels, (top, left) = (found.pixels, found.frame[:2]) if isinstance(found, Region) else (found, (0, 0))
+        with contextlib.suppress(DecodeError):  # neither can read it
+            whole = decode(file.data, file.name, gpu.max_pixels)
+            if not isinstance(pixels, DecodeError):
+                height, width = pixels.shape[:2]
+                near = whole[top : top + height, left : left + width]
+                apart.append(float(np.abs(pixels.astype(np.int16) - near).mean()))
+    return float(np.mean(apart)) if apart else 0.0
+
+
+def faster(cpu: str, cpu_rate: float, gpu_rate: float, threads: int, apart: float) -> tuple[str, str]:
+    """The decoder to use, and why, by the rates measured in files/s and the mean difference of the pixels."""
+    if apart > NEAR:
+        return cpu, f"nvJPEG's pixels differ from Pillow's by {apart:.2f} of 255 on average, more than {NEAR:g}"
     by = f"{gpu_rate:,.0f} files/s by nvjpeg, {cpu_rate:,.0f} by {cpu} in {threads} thread{'s' * (threads > 1)}"
     if gpu_rate > FASTER * cpu_rate:
-        return "nvjpeg", f"measured: {by}"
+        return "nvjpeg", f"measured: {by}; pixels differ by {apart:.2f} of 255 on average"
     return cpu, f"measured: {by}, which is not {FASTER:g} times as fast"
 
 

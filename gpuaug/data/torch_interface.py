@@ -124,7 +124,7 @@ class TorchInterface(torch_data.DataLoader[Any]):
     def __copy__(self) -> Self:
         """A loader over the same data that counts its own epochs."""
         other = type(self).__new__(type(self))
-        state: dict[str, Any] = {**self.__getstate__(), "bad_files": dict(self.bad_files)}
+        state: dict[str, Any] = {**self.__getstate__(), "bad_files": dict(self.bad_files), "decoding": copy(self.decoding)}
         if isinstance(self.sampler, EpochOrder):
             state["sampler"] = copy(self.sampler)
             if not self.own_batches:
