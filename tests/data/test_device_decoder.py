@@ -221,6 +221,7 @@ def test_views_are_those_of_the_decoder_in_the_threads(jpegs, crops, workers, re
     loader = on_device(jpegs, policy, batch_size=batch_size, shuffle=True, num_workers=workers)
     assert_rows(rows(loader), expected)
     pixels = sum(decode(path.read_bytes(), "x").nbytes for path in jpegs.glob("*.png"))
+    assert loader.stats().transfer > 0
     assert loader.stats().copied == pixels + sum(path.stat().st_size for path in jpegs.glob("*.jpg"))
 
 

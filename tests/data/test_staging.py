@@ -120,6 +120,20 @@ def test_memory_stays_bounded_over_many_batches(device):
     assert device.chunks <= 4
 
 
+def test_memory_that_torch_has_allocated_is_told_to_be_in_use_too():
+    """As page-locked memory is: the base of such an array is a tensor."""
+    pool = Pool(make=lambda size: torch.empty(size, dtype=torch.uint8).numpy())
+    first = pool.allocate(CHUNK)
+    part = torch.from_numpy(first[100:200][5:])
+    address = first.ctypes.data
+    del first
+    second = pool.allocate(CHUNK)
+    assert second.ctypes.data != address
+    del part
+    third = pool.allocate(CHUNK)
+    assert third.ctypes.data == address
+
+
 def test_a_large_batch_takes_more_chunks_and_gives_them_back(device):
     large = np.random.default_rng(0).integers(0, 256, (1500, 1500, 3), dtype=np.uint8)  # 6.75 MB: two of them in a chunk
     whole = np.zeros((3000, 2000, 3), np.uint8)  # has a chunk of its own

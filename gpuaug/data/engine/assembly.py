@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from time import perf_counter
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from ..decoders.regions import Boxes, Waiting
 from ..decoders.staging import OnDevice, StagedBatch
 from ..sources import Encoded, Index
 from .batch import DecodedBatch, DecodedPart, FetchConfig, Sent, place, read_part, to_images
+from .stats import Stamp, stamp
 
 
 def assemble(
@@ -31,19 +31,19 @@ def assemble(
     """
     read, decode, augment = (sum(getattr(part, name) for part in parts) for name in ("read", "decode", "augment"))
     sent: list[Sent] = []
+    began: Stamp | None = None
     if staged is None:
         images, frames = to_images([pixels for part in parts for pixels in part.pixels])
     else:
-        began = perf_counter()
+        began = stamp(staged.staging.device) if isinstance(config.decode, DeviceDecoder) else None
         parts, sent = decoded_on_device(source, index, parts, config, staged)
-        decode += perf_counter() - began
         images, frames = to_images([])[0], frames_of(sent)
     kept = np.array([i for part in parts for i in part.index], dtype=np.int64)
     bad = tuple(bad for part in parts for bad in part.bad)
     target = source.target(kept, config.collate) if len(kept) else None
     views = None if out is None else [kept_rows(view, parts) for view in out]
     places = [one.place for one in sent]
-    return DecodedBatch(kept, images, target, len(index), bad, read, decode, frames, views, augment, staged, places)
+    return DecodedBatch(kept, images, target, len(index), bad, read, decode, frames, views, augment, staged, places, began)
 
 
 def kept_rows(view: torch.Tensor, parts: Sequence[DecodedPart]) -> torch.Tensor:

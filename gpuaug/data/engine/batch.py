@@ -21,6 +21,7 @@ from ..decoders.staging import Place, StagedBatch, Staging
 from ..sources import Encoded, Index, Loaded, collate_samples, is_itemized
 from ..targets import Collate, collate_by_torch
 from .bad_samples import BadSample, GoodSamples, OnError, read_good
+from .stats import Stamp
 from .view_maker import ViewMaker
 
 T = TypeVar("T")
@@ -43,6 +44,7 @@ class DecodedBatch:
         augment: Seconds that the views took, summed over workers; 0 without `views`.
         staged: Memory of the pictures, if they are on their way to a device; `images` is then empty.
         places: Where each picture lies in it.
+        began: When the device was given files to decode; None if it was given none.
     """
 
     index: Index
@@ -57,6 +59,7 @@ class DecodedBatch:
     augment: float = 0.0
     staged: StagedBatch | None = None
     places: Sequence[Place] = ()
+    began: Stamp | None = None
 
 
 @dataclass(frozen=True)

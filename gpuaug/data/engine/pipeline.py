@@ -84,7 +84,7 @@ def transfer_and_augment(fetched: DecodedBatch, maker: ViewMaker, device: torch.
         target = torch.from_numpy(fetched.index.copy())
     if fetched.views is not None:
         return Delivery(fetched.views, target, *counts, stamps=(0.0, 0.0, fetched.augment), labelled=labelled)
-    start = stamp(device)
+    start = stamp(device) if fetched.began is None else fetched.began
     if fetched.staged is not None:
         images, copied = fetched.staged.send(fetched.places), fetched.staged.copied
     elif device.type != "cpu":

@@ -64,7 +64,7 @@ class Stats:
         first_wait: Seconds spent inside the first `next()`.
         read: Seconds per sample that one worker takes to read; None if not measured. A Dataset's own code counts as reading.
         decode: Seconds per sample that one worker takes to decode; 0 for a Dataset.
-        transfer: Seconds per sample for the copy to the device.
+        transfer: Seconds per sample for the copy to the device, and for decoding there.
         augment: Seconds per sample that one thread takes to make views; on CUDA the GPU's time.
         makers: Threads that make views; on the CPU the threads that decode do.
         first_stage: What reading is: "read" for files, "load" for a Dataset's own code. The advice depends on it.
