@@ -133,9 +133,9 @@ def choice(
             continue
     parts = [files[k : k + PART_SIZE] for k in range(0, len(files), PART_SIZE)]
 
-    def run(decode: Decoder, part: Sequence[tuple[int, bytes, str]]) -> Sequence[Any]:
+    def run(decode: Decoder, part: Sequence[tuple[int, bytes, str]]) -> list[Any]:
         index, datas, names = zip(*part, strict=True)
-        return decode(datas, names, regional(index))
+        return list(decode(datas, names, regional(index)))
 
     waiting: list[Waiting] = []
     best = {"cpu": float("inf"), "gpu": float("inf")}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import torch
@@ -10,8 +10,8 @@ import torch
 from ...backends import findable
 from .dali import SharedDecoder
 from .device import DeviceDecoder
-from .pillow import DecodeError, Pixels, decode_batch
-from .regions import Decoder, Region, Regional
+from .pillow import DecodeError, Pixels, try_decode
+from .regions import Decoder, Regional
 
 DECODERS = ("auto", "nvjpeg", "dali", "pillow")
 
@@ -37,6 +37,7 @@ def cpu_decoder(name: str) -> str:
 
 def pillow_decoder(
     max_pixels: int, datas: Sequence[bytes], names: Sequence[str], regional: Regional | None
-) -> list[Pixels | Region | DecodeError]:
-    """Decode whole pictures by Pillow, which cannot decode only a region."""
-    return list(decode_batch(datas, names, max_pixels))
+) -> Iterator[Pixels | DecodeError]:
+    """Decode whole pictures by Pillow, which cannot decode only a region, each when it is asked for."""
+    for data, name in zip(datas, names, strict=True):
+        yield try_decode(data, name, max_pixels)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import prod
 from typing import Any
 
@@ -87,8 +87,9 @@ class DeviceDecoder:
         with guard, self.dali.lock:
             return self.in_halves(files)
 
-    def finished(self, found: Sequence[Decoded | DecodeError]) -> list[Pixels | Region | DecodeError]:
+    def finished(self, found: Iterable[Decoded | DecodeError]) -> list[Pixels | Region | DecodeError]:
         """What the threads have found, with the files that they have left decoded and copied to the host."""
+        found = list(found)
         done = iter(self.decode([one for one in found if isinstance(one, Waiting)]))
         out: list[Pixels | Region | DecodeError] = []
         for one in found:

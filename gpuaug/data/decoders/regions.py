@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias, cast
 
@@ -53,7 +53,7 @@ class Waiting:
 
 Decoded: TypeAlias = Pixels | Region | Waiting
 
-Decoder: TypeAlias = Callable[[Sequence[bytes], Sequence[str], Regional | None], Sequence[Decoded | DecodeError]]
+Decoder: TypeAlias = Callable[[Sequence[bytes], Sequence[str], Regional | None], Iterable[Decoded | DecodeError]]
 """Encoded files, their names, and which region of each is read -> for each at least those pixels, or its error. What the device
 shall decode stays a file."""
 

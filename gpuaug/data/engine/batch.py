@@ -195,24 +195,23 @@ def read_part(
         spent[0] += perf_counter() - began
         return found
 
-    def pixels(samples: Sequence[int]) -> list[Decoded | OSError]:
+    def pixels(samples: Sequence[int]) -> list[Decoded | Sent | OSError]:
         found = [read(i) for i in samples]
         began = perf_counter()
         files_read = [(data, i) for data, i in zip(found, samples, strict=True) if not isinstance(data, OSError)]
         datas, names = [data for data, _ in files_read], [source.name(i) for _, i in files_read]
         region = regional(tuple(i for _, i in files_read)) if config.decode_regions else None
         decoded = iter(config.decode(datas, names, region))
-        pictures = [data if isinstance(data, OSError) else next(decoded) for data in found]
+        pictures: list[Decoded | Sent | OSError] = []
+        for data in found:
+            one: Decoded | OSError = data if isinstance(data, OSError) else next(decoded)
+            pictures.append(one if staged is None or isinstance(one, (OSError, Waiting)) else place(one, staged))
         spent[1] += perf_counter() - began
         return pictures
 
     if out is None:
-        found: GoodSamples[Decoded] = read_good(asked, pixels, source.name, config.on_error)
-        began = perf_counter()
-        items: list[Decoded | Sent] = [*found.items]
-        if staged is not None:
-            items = [item if isinstance(item, Waiting) else place(item, staged) for item in found.items]
-        return DecodedPart(found.index, items, found.bad, len(asked), spent[0], spent[1] + perf_counter() - began)
+        found: GoodSamples[Decoded | Sent] = read_good(asked, pixels, source.name, config.on_error)
+        return DecodedPart(found.index, found.items, found.bad, len(asked), spent[0], spent[1])
     files = {i: read(i) for i in asked}
     kept: list[int] = []
     bad: list[BadSample] = []
