@@ -15,6 +15,7 @@ import torch
 from ..backends import findable, how_to_install
 from .decoders import cpu_decoder, decoder_of
 from .decoders.device import DeviceDecoder
+from .decoders.large import header_pixels
 from .decoders.pillow import DecodeError, decode
 from .decoders.regions import Decoder, Region, Regional, Waiting
 from .decoders.staging import Staging
@@ -24,7 +25,10 @@ from .sources import Encoded, Source, is_encoded
 LOG = logging.getLogger("gpuaug")
 
 TRIAL = 256
-"""Files that are decoded to choose a decoder."""
+"""Most files that are decoded to choose a decoder."""
+
+TRIAL_PIXELS = 2**28
+"""And most pixels of these together, so that large pictures take no longer."""
 
 ROUNDS = 3
 """How often; the first round starts threads and builds pipelines, so it is not counted."""
@@ -89,7 +93,7 @@ class Decoding:
         """
         if self.chosen is not None or not is_encoded(source):
             return
-        samples = np.unique(np.linspace(0, len(source) - 1, min(TRIAL, len(source))).astype(np.int64)).tolist()
+        samples = np.linspace(0, len(source) - 1, min(TRIAL, len(source))).astype(np.int64).tolist()
         try:
             gpu = DeviceDecoder(self.device, self.threads, self.hw_load, self.max_pixels)
             self.use(*choice(source, samples, regional, self.decode, gpu, self.threads))
@@ -125,17 +129,12 @@ def choice(
     threads: int,
 ) -> tuple[str, str]:
     """The faster decoder for these samples, and why."""
-    files = []
-    for i in samples:
-        try:
-            files.append((i, source.read(i), source.name(i)))
-        except OSError:  # the loader will say so when it comes to it
-            continue
+    files = trial_files(source, samples)
     parts = [files[k : k + PART_SIZE] for k in range(0, len(files), PART_SIZE)]
 
-    def run(decode: Decoder, part: Sequence[tuple[int, bytes, str]]) -> list[Any]:
+    def run(decode: Decoder, part: Sequence[tuple[int, bytes, str]]) -> list[Waiting]:
         index, datas, names = zip(*part, strict=True)
-        return list(decode(datas, names, regional(index)))
+        return [one for one in decode(datas, names, regional(index)) if isinstance(one, Waiting)]
 
     waiting: list[Waiting] = []
     best = {"cpu": float("inf"), "gpu": float("inf")}
@@ -144,8 +143,7 @@ def choice(
             times = [perf_counter()]
             list(pool.map(lambda part: run(cpu, part), parts))
             times.append(perf_counter())
-            left = [one for found in pool.map(lambda part: run(gpu, part), parts) for one in found]
-            waiting = [one for one in left if isinstance(one, Waiting)]
+            waiting = [one for found in pool.map(lambda part: run(gpu, part), parts) for one in found]
             times.append(perf_counter())
             gpu.decode(waiting)
             if gpu.device.type == "cuda":
@@ -159,6 +157,22 @@ def choice(
         return cpu_decoder("auto"), f"none of {len(files)} files is a plain JPEG, which nvJPEG needs"
     apart = difference(gpu, waiting[:: -(-len(waiting) // COMPARED)])
     return faster(cpu_decoder("auto"), len(files) / best["cpu"], len(files) / best["gpu"], threads, apart)
+
+
+def trial_files(source: Encoded, samples: Sequence[int]) -> list[tuple[int, bytes, str]]:
+    """Samples, their files and names, without those that cannot be read; at most `TRIAL_PIXELS` but for the first."""
+    files: list[tuple[int, bytes, str]] = []
+    pixels = 0
+    for i in samples:
+        try:
+            data = source.read(i)
+        except OSError:  # the loader will say so when it comes to it
+            continue
+        pixels += header_pixels(data)
+        if files and pixels > TRIAL_PIXELS:
+            break
+        files.append((i, data, source.name(i)))
+    return files
 
 
 def difference(gpu: DeviceDecoder, files: Sequence[Waiting]) -> float:

@@ -4,6 +4,7 @@ import logging
 import pickle
 from copy import copy
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from gpuaug.backends import findable
 from gpuaug.data import FolderSource, decode
 from gpuaug.data.decoders import cpu_decoder
 from gpuaug.data.decoders.device import DeviceDecoder
-from gpuaug.data.decoding import FASTER, NEAR, Decoding, available, choice, difference, faster
+from gpuaug.data.decoding import FASTER, NEAR, Decoding, available, choice, difference, faster, trial_files
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 """No test here touches CUDA: a `Decoding` of a CUDA device is made of Python objects until it decodes."""
@@ -73,6 +74,22 @@ def test_the_difference_is_that_of_the_pixels_wherever_a_region_lies(source):
     gpu.finished = lambda files, of=gpu.finished: of([other])
     assert difference(gpu, [first]) == pytest.approx(expected)
     gpu.dali.close()
+
+
+def test_the_trial_leaves_out_what_cannot_be_read_and_ends_in_time(source, monkeypatch):
+    class Gone(FolderSource):
+        def read(self, i):
+            if i == 1:
+                raise FileNotFoundError("gone")
+            return super().read(i)
+
+    gone = Gone(Path(source.name(0)).parent)
+    assert [i for i, _, _ in trial_files(gone, range(12))] == [i for i in range(12) if i != 1]
+    assert [name for _, _, name in trial_files(gone, [2])] == [source.name(2)]
+    monkeypatch.setattr("gpuaug.data.decoding.TRIAL_PIXELS", 3 * 150 * 110)
+    assert [i for i, _, _ in trial_files(gone, range(12))] == [0, 2, 3]
+    monkeypatch.setattr("gpuaug.data.decoding.TRIAL_PIXELS", 1)
+    assert [i for i, _, _ in trial_files(gone, range(12))] == [0]
 
 
 def test_files_that_nvjpeg_does_not_take_are_left_to_the_cpu(source):
