@@ -146,7 +146,7 @@ def add_gray(sums, r, g, b, inside):
     return sums + pair_sums(gray_of(r, g, b), inside)
 
 
-gray_sum = gray_sum_with(zero_sums, add_gray, LANES, 1 / ONE)
+gray_sum = gray_sum_with(zero_sums, add_gray, LANES, 1 / ONE, exact=True)
 
 
 @kernel

@@ -61,19 +61,26 @@ def run_with(apply, lanes):
     return load_and_run, run
 
 
-def gray_sum_with(zeros, add_gray, lanes, unit):
-    """Make the kernel that sums gray values, for one pixel format, in which pixels are stored as multiples of `unit`."""
+def gray_sum_with(zeros, add_gray, lanes, unit, exact):
+    """Make the kernel that sums gray values, for one pixel format, in which pixels are stored as multiples of `unit`.
+
+    exact: whether the sums of a whole strip are exact, so that the lanes need to be added only once.
+    """
 
     @kernel
     def gray_sum(source, plane, at, rows, stride, inside):
         """Sum of the gray values of some rows, as float64. inside: 1 for the pixels of a row, 0 for its padding."""
         out = 0.0
+        sums = zeros()
         for start in range(at, at + rows * stride, stride):
-            sums = zeros()
             for x in range(0, stride, lanes):
                 p = start + x
                 r, g, b = load(source, p), load(source, plane + p), load(source, 2 * plane + p)
                 sums = add_gray(sums, r, g, b, load(inside, x))
+            if not exact:
+                out += total(sums)
+                sums = zeros()
+        if exact:
             out += total(sums)
         return out * unit
 
