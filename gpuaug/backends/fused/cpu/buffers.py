@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ....memory import POOLS, aligned
-from ..instructions import BLUR, IS_BARRIER
 from ..plan import Tables
 from .kernels.resize import SLACK
+from .kernels.views import extremes
 from .simd.int16 import LANES as LANES16
 from .simd.llvm import LANES
 
@@ -213,10 +213,8 @@ class Dimensions(NamedTuple):
 
 def dimensions(tables: Tables) -> Dimensions:
     height, width = tables.size
-    boxes = tables.boxes
     support = 2 if tables.cubic else 1
-    scale_y, scale_x = (float((boxes[:, k] / boxes[:, k + 2]).max()) for k in (2, 3))
-    largest = int(boxes[:, 2:4].max())
+    scale_y, scale_x, box_height, box_width, second = extremes(tables.boxes, tables.codes)
     strip_rows = min(height, max(1, STRIP_FLOATS // round_up(width)))
     taps_y, taps_x = (power_of_two_above(2 * support * max(1.0, scale) + 1) for scale in (scale_y, scale_x))
     return Dimensions(
@@ -226,23 +224,17 @@ def dimensions(tables: Tables) -> Dimensions:
         taps_y,
         taps_x,
         ring=power_of_two_above(2 * support * max(1.0, scale_y) + 1 + (strip_rows - 1) * scale_y),
-        row_bytes=power_of_two_above(3 * (int(boxes[:, 3].max()) + SLACK + 2 * taps_x)),
+        row_bytes=power_of_two_above(3 * (box_width + SLACK + 2 * taps_x)),
         radius=tables.radius,
-        second=int(blur_precedes_barrier(tables.codes)),
+        second=int(second),
         steps=tables.codes.shape[1],
-        slots=2 * power_of_two_above(largest) if max(height, width, largest) <= SMALL else 1,
+        slots=2 * power_of_two_above(max(box_height, box_width)) if max(height, width, box_height, box_width) <= SMALL else 1,
     )
 
 
 def power_of_two_above(number: float) -> int:
     """The smallest power of two greater than a number rounded up."""
     return 1 << ceil(number).bit_length()
-
-
-def blur_precedes_barrier(codes: npt.NDArray[np.uint8]) -> bool:
-    """Whether some pass may read one image buffer and write another: one that begins with a blur and ends at a barrier."""
-    blurs, barriers = (np.asarray(flags.any(axis=0)) for flags in (codes == BLUR, IS_BARRIER[codes]))
-    return bool((np.cumsum(blurs)[:-1] * barriers[1:]).any())
 
 
 def allocate(d: Dimensions) -> Workspace:

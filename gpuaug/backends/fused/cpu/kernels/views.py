@@ -13,6 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from ...instructions import BLUR, IS_BARRIER
 from ..cache import cached
 from ..jit import OPTIONS, inlined_by_numba
 from ..simd.pixels import prefetch
@@ -65,6 +66,28 @@ def prefetch_box(source, boxes, b):
         begin = at + plane * source.planes[b]
         for line in range(begin, begin + boxes[b, 2] * source.pitches[b], 64):
             prefetch(source.pixels, line)
+
+
+@cached
+@njit(**OPTIONS)
+def extremes(boxes, codes):
+    """What the sizes of a workspace depend on, for a batch's boxes and codes.
+
+    Returns the largest ratio of a box's height to its resized height, the same of widths, the largest height, the largest width,
+    and whether some pass begins with a blur and ends at a barrier, so that it reads one image buffer and writes another.
+    """
+    ratio_y = ratio_x = 0.0
+    height = width = 0
+    second = False
+    for b in range(boxes.shape[0]):
+        box, code = boxes[b], codes[b]
+        ratio_y, ratio_x = max(ratio_y, box[2] / box[4]), max(ratio_x, box[3] / box[5])
+        height, width = max(height, box[2]), max(width, box[3])
+        blurred = False
+        for n in range(code.shape[0]):
+            second = second or (blurred and IS_BARRIER[code[n]])
+            blurred = blurred or code[n] == BLUR
+    return ratio_y, ratio_x, height, width, second
 
 
 @cached
