@@ -126,7 +126,8 @@ class Augmenter:
             self.check_out(out, batch)
         with isolated(batch.device):
             return [
-                self.make_view(batch, v, draws.tables[v], None if out is None else out[v]) for v in range(len(self.policy.views))
+                self.make_view(batch, v, draws.tables[v], None if out is None else out[v])
+                for v in range(len(self.policy.views))
             ]
 
     def prepare(self) -> None:

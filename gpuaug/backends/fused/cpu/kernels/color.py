@@ -129,7 +129,12 @@ def apply_instruction(instruction, arg, r, g, b):
     return r, g, b
 
 
-_, run = run_with(apply_instruction, LANES)
+@inlined_by_llvm
+def apply_twice(instruction, arg, p, q):
+    return apply_instruction(instruction, arg, *p), apply_instruction(instruction, arg, *q)
+
+
+_, run = run_with(apply_twice, LANES)
 
 
 @inlined_by_numba
