@@ -178,7 +178,7 @@ def round_up(n: int, multiple: int = LANES) -> int:
 
 
 SMALL = 64
-"""Largest side of images and views whose filters are kept. For larger ones they would not stay in the L2 cache."""
+"""Largest side of boxes and views whose filters are kept. Those of larger ones would not stay in the L2 cache."""
 
 
 class Dimensions(NamedTuple):
@@ -195,7 +195,7 @@ class Dimensions(NamedTuple):
         radius: Largest radius of any blur, in pixels.
         second: 1 if a second image buffer is needed, else 0.
         steps: Columns of the programs.
-        slots: Slots of `Filters`: 1, or for small views of small images enough for every filter of a crop.
+        slots: Slots of `Filters`: 1, or for small views of small boxes enough for the filters of all of them.
     """
 
     height: int

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...instructions import BLUR, CLIPPED_NOISE, CONTRAST, ERASE, KEY, NOISE, NOTHING
-from ..jit import inlined_by_llvm, inlined_by_numba
+from ..jit import inlined_by_numba, kernel
 from . import blur, blur_fixed, color, color_fixed, output, positional, resize
 from .program import next_barrier, next_positional
 
@@ -28,7 +28,7 @@ def view_with(fixed16):
     resize_down = resize.down_fixed if fixed16 else resize.down
     any_program = not fixed16
 
-    @inlined_by_llvm
+    @kernel
     def make_view(source, b, box_width, flip, code, arg, bits, step_count, across, down, box_start, work, buffers, target):
         """Make view b; `views` explains passes and strips.
 

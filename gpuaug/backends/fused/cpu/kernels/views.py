@@ -15,7 +15,7 @@ from numba import njit
 
 from ...instructions import BLUR, IS_BARRIER
 from ..cache import cached
-from ..jit import OPTIONS, inlined_by_numba
+from ..jit import OPTIONS, inlined_by_numba, kernel
 from ..simd.pixels import prefetch
 from . import color_fixed, resize
 from .program import compact
@@ -58,9 +58,18 @@ def prepare_filters(box, flip, cubic, step, filters, height, width):
     return across, down
 
 
-@inlined_by_numba
+MOST_BYTES = 192
+"""Longest row of an image that is fetched ahead: that of 64 pixels."""
+
+
+@kernel
 def prefetch_box(source, boxes, b):
-    """Start to fetch the rows of image b that its box covers."""
+    """Start to fetch the rows of image b that its box covers, if they are short.
+
+    The processor does not foresee where the next image is, and a small one is done before its first rows have arrived.
+    """
+    if source.pitches[b] > MOST_BYTES:
+        return
     at = source.offsets[b] + np.int64(boxes[b, 0]) * source.pitches[b]
     for plane in range(3 if source.step == 1 else 1):
         begin = at + plane * source.planes[b]
@@ -73,8 +82,8 @@ def prefetch_box(source, boxes, b):
 def extremes(boxes, codes):
     """What the sizes of a workspace depend on, for a batch's boxes and codes.
 
-    Returns the largest ratio of a box's height to its resized height, the same of widths, the largest height, the largest width,
-    and whether some pass begins with a blur and ends at a barrier, so that it reads one image buffer and writes another.
+    Returns the largest ratio of a box's height to its resized height, the same of widths, the largest height, the largest
+    width, and whether some pass begins with a blur and ends at a barrier, so that it reads one image buffer and writes another.
     """
     ratio_y = ratio_x = 0.0
     height = width = 0
