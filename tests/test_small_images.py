@@ -1,5 +1,7 @@
 """Small images: the CPU kernels keep their resize filters from batch to batch, which changes no view."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -24,7 +26,7 @@ CALL = st.fixed_dictionaries(
 )
 
 
-def views(call: dict) -> torch.Tensor:
+def views(call: dict[str, Any]) -> torch.Tensor:
     pixels = np.random.default_rng(call["height"]).integers(0, 256, (6, 3, call["height"], call["width"]), dtype=np.uint8)
     tensor = torch.from_numpy(pixels)
     images = Images.from_tensor(tensor if call["planar"] else tensor.contiguous(memory_format=torch.channels_last))
@@ -37,7 +39,7 @@ def views(call: dict) -> torch.Tensor:
 
 @settings(deadline=None, max_examples=60)
 @given(calls=st.lists(CALL, min_size=1, max_size=6))
-def test_kept_filters_are_those_that_would_be_computed(calls: list[dict]) -> None:
+def test_kept_filters_are_those_that_would_be_computed(calls: list[dict[str, Any]]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(buffers, "SMALL", 0)
         expected = [views(call) for call in calls]
@@ -48,6 +50,7 @@ def test_kept_filters_are_those_that_would_be_computed(calls: list[dict]) -> Non
 def test_filters_of_small_images_are_kept_and_those_of_large_ones_are_not() -> None:
     for side, kept in ((32, True), (64, True), (200, False)):
         gpuaug.release_memory()
-        views(dict(height=side, width=side, planar=False, size=(32, 32), interpolation="bilinear", cropped=True, epoch=0))
+        call = {"height": side, "width": side, "planar": False, "size": (32, 32), "interpolation": "bilinear"}
+        views({**call, "cropped": True, "epoch": 0})
         ((_, work),) = buffers.SCRATCH.free
         assert bool(work.filters.kept[:, 1:].any()) == kept
