@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numba import njit
 
@@ -12,11 +10,8 @@ from .cache import cached
 from .jit import OPTIONS, kernel
 
 # Words of the head of a record. The first two form one 64-bit number, the byte at which the box begins.
-BASE, LAST, PITCH, BOX_H, BOX_W, FULL_H, FULL_W, SKIP_Y, SKIP_X, FLIPS, SNAP, TAPS_Y, TAPS_X, SCALE_Y, SCALE_X = (
-    0,
-    *range(2, 16),
-)
-GAIN, BIAS, HEAD = 16, 19, 22
+BASE, LAST, PITCH, BOX_H, BOX_W, FULL_H, FULL_W, SKIP_Y, SKIP_X, FLIPS, SNAP, SCALE_Y, SCALE_X = 0, *range(2, 14)
+GAIN, BIAS, HEAD = 14, 17, 20
 
 OFF = -1
 """Stored as the begin and end of a pass that an image skips."""
@@ -56,14 +51,6 @@ def find_levels(codes, last, levels):
 
 
 @kernel
-def resize_words(n_in, n_full, cubic):
-    """Source pixels per output pixel, in float32 as torch computes it, and the most pixels that its filter reads."""
-    scale = np.float32(n_in) / np.float32(n_full)
-    support = max(scale, np.float32(1)) * np.float32(2 if cubic else 1)
-    return scale, min(np.int32(math.ceil(np.float32(2) * support)), n_in)
-
-
-@kernel
 def write_passes(record, code, levels):
     """Begin and end of every pass; return whether the levels have every barrier of the program.
 
@@ -100,13 +87,13 @@ def bounded(code):
 @cached
 @njit(**OPTIONS)
 def pack(
-    starts, shapes, lead, size, most, boxes, flips, cubic, codes, arguments, scale, bias, snap, levels, words, floats
+    starts, shapes, lead, size, most, boxes, flips, codes, arguments, scale, bias, snap, levels, words, floats
 ):  # fmt: skip
     """Write the records of a batch; return how that ended.
 
     starts: (B,) bytes at which the images begin; empty if each begins where the one before ends. shapes: (B, 2) heights and
     widths; empty for a batch of floats. lead, size: bytes before the first image, and of all memory. most: most bytes of an
-    image. boxes, flips, cubic, codes, scale, bias: as in `plan.Tables`. arguments: those of `Tables` as (B, 8 N) int32. snap:
+    image. boxes, flips, codes, scale, bias: as in `plan.Tables`. arguments: those of `Tables` as (B, 8 N) int32. snap:
     whether scratch may be rounded. levels: the barrier on each level. words: (B, words of a record) int32. floats: the same
     memory as float32.
     """
@@ -131,8 +118,8 @@ def pack(
             record[BOX_H + k] = box[2 + k]
         record[FLIPS] = flips[b, 0] + 2 * flips[b, 1]
         record[SNAP] = snap and bounded(code)
-        real[SCALE_Y], record[TAPS_Y] = resize_words(box[2], box[4], cubic)
-        real[SCALE_X], record[TAPS_X] = resize_words(box[3], box[5], cubic)
+        for k in range(2):  # source pixels per output pixel, in float32 as torch computes it
+            real[SCALE_Y + k] = np.float32(box[2 + k]) / np.float32(box[4 + k])
         for k in range(3):
             real[GAIN + k], real[BIAS + k] = scale[k], bias[k]
         if not write_passes(record, code, levels):

@@ -24,8 +24,8 @@ CONTRAST, BLUR = tl.constexpr(instructions.CONTRAST), tl.constexpr(instructions.
 ARGUMENTS, KEY = tl.constexpr(instructions.ARGUMENTS), tl.constexpr(instructions.KEY)
 BASE, LAST, PITCH, FLIPS = (tl.constexpr(word) for word in (record.BASE, record.LAST, record.PITCH, record.FLIPS))
 BOX_H, BOX_W, FULL_H, SKIP_X = (tl.constexpr(word) for word in (record.BOX_H, record.BOX_W, record.FULL_H, record.SKIP_X))
-SNAP, TAPS_Y, TAPS_X = tl.constexpr(record.SNAP), tl.constexpr(record.TAPS_Y), tl.constexpr(record.TAPS_X)
-SCALE_Y, SCALE_X, GAIN = tl.constexpr(record.SCALE_Y), tl.constexpr(record.SCALE_X), tl.constexpr(record.GAIN)
+SNAP, SCALE_Y, SCALE_X = tl.constexpr(record.SNAP), tl.constexpr(record.SCALE_Y), tl.constexpr(record.SCALE_X)
+GAIN = tl.constexpr(record.GAIN)
 HEAD, OFF = tl.constexpr(record.HEAD), tl.constexpr(record.OFF)
 
 UNBOUNDED = tl.constexpr(sum(1 << i.code for i in instructions.TABLE if not i.bounded))
@@ -46,7 +46,7 @@ UNIT = tl.constexpr(2.0**-32)
 @triton.jit(do_not_specialize=["count", "rows", "columns", "levels", "view", "view_h", "view_w", "snap"])
 def draw_records(
     state, samples, images, boxes, all_rows, numbers, condition_columns, ranges, orders, all_levels, constants, affine, table,
-    count, rows, columns, levels, view, view_h, view_w, snap, CUBIC: tl.constexpr, LANES: tl.constexpr,
+    count, rows, columns, levels, view, view_h, view_w, snap, LANES: tl.constexpr,
 ):  # fmt: skip
     """Draw for a batch and write its records, table (B, words) int32.
 
@@ -107,8 +107,8 @@ def draw_records(
     while k <= SKIP_X - FULL_H:
         tl.store(rec + FULL_H + k, tl.load(box + 4 + k, mask=real, other=1), mask=real)
         k += 1
-    store_resize(rec + SCALE_Y, rec + TAPS_Y, box_h, tl.load(box + 4, mask=real, other=1), real, CUBIC)
-    store_resize(rec + SCALE_X, rec + TAPS_X, box_w, tl.load(box + 5, mask=real, other=1), real, CUBIC)
+    store_float(rec + SCALE_Y, quotient(box_h, tl.load(box + 4, mask=real, other=1)), real)
+    store_float(rec + SCALE_X, quotient(box_w, tl.load(box + 5, mask=real, other=1)), real)
     k = 0
     while k < 6:
         tl.store(rec + GAIN + k, zero + tl.load(affine + k), mask=real)
@@ -116,12 +116,9 @@ def draw_records(
 
 
 @triton.jit
-def store_resize(scale_at, taps_at, n_in, n_full, real, CUBIC: tl.constexpr):
-    """Source pixels per output pixel, and the most that its filter reads. A quotient of float64 is right to float32 too."""
-    scale = (n_in.to(tl.float32).to(tl.float64) / n_full.to(tl.float32).to(tl.float64)).to(tl.float32)
-    support = tl.maximum(scale, 1.0) * (2.0 if CUBIC else 1.0)
-    tl.store(scale_at, scale.to(tl.int32, bitcast=True), mask=real)
-    tl.store(taps_at, tl.minimum(tl.ceil(support * 2.0).to(tl.int32), n_in), mask=real)
+def quotient(n_in, n_full):
+    """Source pixels per output pixel. Rounded to float32, a quotient of float64 is that of float32."""
+    return n_in.to(tl.float32).to(tl.float64) / n_full.to(tl.float32).to(tl.float64)
 
 
 @triton.jit

@@ -101,7 +101,7 @@ def draw_records(given: Inputs, program: DrawProgram, view: int, levels: int, sn
     table = torch.empty((count, words_of(levels, columns)), dtype=torch.int32, device=given.samples.device)
     if count:
         numbers = (count, len(program.rows.kinds), columns, levels, view, *program.size, int(snap))
-        options: dict[str, Any] = {"CUBIC": program.cubic, "LANES": LANES, **OPTIONS}
+        options: dict[str, Any] = {"LANES": LANES, **OPTIONS}
         with torch.cuda.device(table.device) if table.device.type == "cuda" else nullcontext():
             kernel[(-(-count // LANES),)](*given, table, *numbers, **options)
     return table

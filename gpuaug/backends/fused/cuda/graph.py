@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +11,8 @@ import torch
 from ....images import Images
 from ....ops import Op
 from ....sampling import ViewDraws
-from ..draw_program import DrawProgram, draw_program
-from ..instructions import IS_BARRIER, IS_BOUNDED
-from ..plan import Tables, codes_of
+from ..draw_program import draw_program
+from ..plan import Tables
 from .drawn import draw_records, inputs
 from .launch import LaunchConfig, as_source, launch, launch_config, upload
 from .records import Words, levels_of_ops, records
@@ -86,6 +84,7 @@ class Recorded:
         refuse_planar(batch)
         self.batch, self.levels = batch, levels_of_ops(ops)
         self.source, self.lead = as_source(batch)
+        self.span = widest(batch)
         words, self.config = self.pack(tables, dtype, memory_format)
         self.table = upload(words, self.source.device)
         self.graph = Captured(lambda: launch(self.source, self.table, self.config), self.source.device)
@@ -105,7 +104,7 @@ class Recorded:
 
     def pack(self, tables: Tables, dtype: torch.dtype, memory_format: torch.memory_format) -> tuple[Words, LaunchConfig]:
         words, _ = records(self.batch, tables, self.levels, dtype != torch.float32, self.lead)
-        return words, launch_config(words, tables, self.levels, True, dtype, memory_format)
+        return words, launch_config(words, tables, self.levels, self.source.device, self.span, dtype, memory_format)
 
 
 class RecordedDraws:
@@ -145,8 +144,10 @@ class RecordedDraws:
         self.index, self.state = given.samples, given.state
         self.index.copy_(torch.from_numpy(draws.samples))
         self.state.copy_(torch.from_numpy(np.array([draws.seed, draws.epoch], dtype=np.uint64).view(np.int64)))
-        config = any_config(program, batch, draws, steps, dtype, memory_format)
         index_of_view, snap = draws.view, dtype != torch.float32
+        tables = program.tables(batch.shapes, draws.samples, draws.seed, draws.epoch, draws.view)
+        words, _ = records(batch, tables, levels, snap, lead)
+        config = launch_config(words, tables, levels, source.device, widest(batch), dtype, memory_format)
 
         def work() -> torch.Tensor:
             return launch(source, draw_records(given, program, index_of_view, len(levels), snap), config)
@@ -168,29 +169,9 @@ class RecordedDraws:
         return self.graph.replay()
 
 
-def any_config(
-    program: DrawProgram,
-    batch: Images,
-    draws: ViewDraws,
-    steps: Sequence[Op],
-    dtype: torch.dtype,
-    memory_format: torch.memory_format,
-) -> LaunchConfig:
-    """What the launches depend on, such that it holds for any draws of a stage."""
-    tables = program.tables(batch.shapes, draws.samples, draws.seed, draws.epoch, draws.view)
-    words, levels = records(batch, tables, levels_of_ops(steps), dtype != torch.float32)
-    config = launch_config(words, tables, levels, True, dtype, memory_format)
-    return replace(config, noisy=bool((program.rows.keys >= 0).any()), fixed=dtype != torch.float32 and always_bounded(steps))
-
-
-def always_bounded(ops: Sequence[Op]) -> bool:
-    """Whether values stay in [0, 1] up to the last barrier, whatever is drawn, provided that they start there."""
-    wide = False
-    for code in (code for o in ops for code in codes_of(o)):
-        if IS_BARRIER[code] and wide:
-            return False
-        wide = wide or not IS_BOUNDED[code]
-    return True
+def widest(batch: Any) -> int:
+    """Most columns of an image that any draws can choose."""
+    return int(batch.shapes[:, 1].max(initial=1)) if isinstance(batch, Images) else 1
 
 
 def refuse_planar(batch: Any) -> None:

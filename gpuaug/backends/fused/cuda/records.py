@@ -23,7 +23,7 @@ from ....ops import Op, Resize
 from .. import plan
 from ..cpu import pack
 from ..cpu.compilation import FIND_LEVELS, PACK
-from ..cpu.pack import BASE, BOX_H, BOX_W, HEAD, PITCH, TAPS_X
+from ..cpu.pack import BOX_W, HEAD, SCALE_X
 from ..draw_program import plain
 from ..instructions import ARGUMENTS, IS_BARRIER
 from ..plan import Tables, codes_of
@@ -40,14 +40,11 @@ def levels_of_ops(ops: Sequence[Op]) -> tuple[int, ...]:
     return tuple(code for o in ops for code in codes_of(o) if IS_BARRIER[code])
 
 
-def runs_over(words: Words, cubic: bool, size: int) -> bool:
-    """Whether the resize of a box that is narrower than its windows would read beyond the memory of `size` bytes."""
-    step = 4 if cubic else 3
-    span = -(-words[:, TAPS_X] // step) * step
-    narrow = words[span > words[:, BOX_W]]
-    base = np.ascontiguousarray(narrow[:, BASE : BASE + 2]).view(np.int64)[:, 0]
-    end = base + (narrow[:, BOX_H] - 1).astype(np.int64) * narrow[:, PITCH] + 3 * span[span > words[:, BOX_W]]
-    return bool((end > size).any())
+def columns_read(words: Words, cubic: bool, columns: int) -> int:
+    """Most columns of an image that the resize reads for so many neighbouring columns of a view."""
+    scale = np.ascontiguousarray(words[:, SCALE_X]).view(np.float32)
+    span = scale * columns + 2 * np.maximum(scale, 1) * (2 if cubic else 1) + 2
+    return int(np.minimum(span.astype(np.int64), words[:, BOX_W]).max(initial=1))
 
 
 def records(
@@ -83,7 +80,6 @@ def records(
             MAX_IMAGE,
             plain(tables.boxes),
             plain(tables.flips),
-            tables.cubic,
             codes,
             plain(tables.arguments).reshape(count, ARGUMENTS * columns).view(np.int32),
             plain(tables.scale),
