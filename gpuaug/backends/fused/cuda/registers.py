@@ -93,7 +93,7 @@ def variants(capability: int) -> Iterator[Variant]:
     yield Variant("blur_across", "float32", wide, dict(tile))
     if not strips:
         yield Variant("blur_across", "bfloat16", narrow, dict(tile))
-    yield Variant("draw_records", "", DRAW_TYPES, {"LANES": LANES})
+    yield Variant("draw_records", "draws", DRAW_TYPES, {"LANES": LANES})
 
 
 def compiled(variant: Variant, capability: int) -> Any:
