@@ -57,8 +57,8 @@ def varint(data, at):
 def nodes_of(pipe):
     """The operators of a pipeline in their order.
 
-    In DALI's dali.proto a pipeline's field 5 is an operator, whose fields 1 to 3 are its name, its inputs and its outputs. Of an
-    input or output, 1 is the name, 2 the device, and 3 says whether it is an argument.
+    In DALI's dali.proto a pipeline's field 5 is an operator, whose fields 1 to 3 are its name, inputs and outputs. Of an input
+    or output, 1 is the name, 2 the device, and 3 says whether it is an argument.
     """
     out = []
     for number, data in fields(pipe.serialize()):
