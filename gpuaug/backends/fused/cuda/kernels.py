@@ -1,13 +1,14 @@
 """The Triton kernels, which keep a tile of a view in registers from one barrier of its program to the next.
 
-    first_pass    pixels --resize--> tile --instructions--> view, or scratch
+    strip_pass    pixels --resize by products of matrices--> tile --instructions--> view, or scratch   (see `strips`)
+    first_pass    pixels --resize by taps, or floats--> tile --instructions--> view, or scratch
     blur_across   scratch --blur of the rows--> scratch
     next_pass     scratch --contrast, or blur of the columns--> tile --instructions--> view, or scratch
 
-For an image that skips a launch, programs return at once. Scratch is float32 or 16-bit fixed point (see `store_scratch`).
+For an image that skips a launch, programs return at once. Scratch is float32 for float32 views, else float16.
 """
 
-# ruff: noqa: N803, SIM108, SIM300
+# ruff: noqa: N803
 # By Triton's convention, capitals name what is known when a kernel is compiled; an `if` on these compiles one branch.
 
 from __future__ import annotations
@@ -21,16 +22,13 @@ from .ops import clamp, gray_of, run
 from .resize import resize
 
 BLUR, CONTRAST, OFF = tl.constexpr(instructions.BLUR), tl.constexpr(instructions.CONTRAST), tl.constexpr(record.OFF)
-FLIPS, SNAP = tl.constexpr(record.FLIPS), tl.constexpr(record.SNAP)
-GAIN, BIAS, HEAD = tl.constexpr(record.GAIN), tl.constexpr(record.BIAS), tl.constexpr(record.HEAD)
+FLIPS, HEAD = tl.constexpr(record.FLIPS), tl.constexpr(record.HEAD)
+GAIN = tl.constexpr(record.GAIN)
 
 BLUR_CUT = tl.constexpr(instructions.BLUR_CUT)
 
-FIXED = tl.constexpr(32767.0)
-"""Scratch of 16 bits holds multiples of 1/32767 in [0, 1]."""
-
-PARTS = tl.constexpr(256)
-"""How many partial sums are added at a time."""
+GRAY_STEP, MOST_GRAY = tl.constexpr(2.0**-17), tl.constexpr(31.0)
+"""Gray values are summed in steps of 2^-17. Those that noise moved beyond +-31 are clipped: 32 bits then hold a row's sum."""
 
 
 # Height and width are not specialised, or Triton would see that the width is a multiple of 16. For wide stores it would then
@@ -39,76 +37,78 @@ PARTS = tl.constexpr(256)
 @triton.jit(do_not_specialize=["height", "width", "words", "passes", "columns"])
 def first_pass(
     source, table, scratch, sums, out, height, width, words, passes, columns,
-    FLOATS: tl.constexpr, CUBIC: tl.constexpr, GUARD: tl.constexpr, NOISY: tl.constexpr, CHANNELS_LAST: tl.constexpr,
+    FLOATS: tl.constexpr, CUBIC: tl.constexpr, NOISY: tl.constexpr, CHANNELS_LAST: tl.constexpr,
     H: tl.constexpr, W: tl.constexpr,
 ):  # fmt: skip
     """source: the bytes of all images, or floats (B, 3, height, width)."""
-    image, tile, rec, y, x, inside = locate(table, words, height, width, H, W)
+    image, rec, y, x, inside = locate(table, words, height, width, H, W)
     if FLOATS:
         flips = tl.load(rec + FLIPS)
         from_y = tl.where((flips & 2) != 0, height - 1 - y, y)
         from_x = tl.where((flips & 1) != 0, width - 1 - x, x)
         r, g, b = load_pixels(source, image, from_y, from_x, inside, height, width, True)
     else:
-        r, g, b = resize(source, rec, y, x, height, width, CUBIC, GUARD, H, W)
+        r, g, b = resize(source, rec, y, x, height, width, CUBIC, H, W)
     finish_pass(
-        r, g, b, rec, 0, passes, columns, scratch, sums, out, image, tile, y, x, inside, height, width, NOISY,
-        CHANNELS_LAST, H, W,
+        r, g, b, rec, 0, passes, columns, scratch, sums, out, image, y, x, inside, height, width, NOISY, CHANNELS_LAST,
     )  # fmt: skip
 
 
 @triton.jit(do_not_specialize=["words", "level", "passes", "columns"])
 def next_pass(
-    source, table, scratch, sums, out, height, width, words, level, passes, columns,
+    across, table, scratch, sums, out, height, width, words, level, passes, columns, half,
     NOISY: tl.constexpr, CHANNELS_LAST: tl.constexpr, H: tl.constexpr, W: tl.constexpr,
 ):  # fmt: skip
-    """source: scratch of the pass before, which contrast may overwrite (scratch is source), or the output of blur_across."""
-    image, tile, rec, y, x, inside = locate(table, words, height, width, H, W)
+    """Contrast, in place, or the vertical half of a blur, from `across`, the output of blur_across. half: see `scratch_of`."""
+    image, rec, y, x, inside = locate(table, words, height, width, H, W)
     begin, end = span(rec, level)
     if end == OFF:
         return
     code = tl.load(rec + HEAD + 2 * passes + begin)
     arg = arguments(rec, passes, columns) + 8 * begin
     a0 = tl.load(arg)
+    scratch = scratch_of(scratch, rec, begin + (code == BLUR).to(tl.int32), passes, half)
     if code == BLUR:
-        r, g, b = blur(source, image, y, x, inside, height, width, a0, tl.load(arg + 2).to(tl.int32), True)
+        r, g, b = blur(across, image, y, x, inside, height, width, a0, tl.load(arg + 2).to(tl.int32), True)
     else:
-        r, g, b = load_pixels(source, image, y, x, inside, height, width, False)
-        tiles = tl.cdiv(height, H) * tl.cdiv(width, W)
-        bias = total(sums + (image.to(tl.int64) * columns + begin) * tiles, tiles) / (height * width).to(tl.float32) * (1 - a0)
+        r, g, b = load_pixels(scratch, image, y, x, inside, height, width, False)
+        steps = tl.load(sums + (image.to(tl.int64) * columns + begin)).to(tl.float32)
+        bias = steps * GRAY_STEP / (height * width).to(tl.float32) * (1 - a0)
         r, g, b = clamp(r * a0 + bias), clamp(g * a0 + bias), clamp(b * a0 + bias)
     finish_pass(
-        r, g, b, rec, level, passes, columns, scratch, sums, out, image, tile, y, x, inside, height, width, NOISY,
-        CHANNELS_LAST, H, W,
+        r, g, b, rec, level, passes, columns, scratch, sums, out, image, y, x, inside, height, width, NOISY, CHANNELS_LAST,
     )  # fmt: skip
 
 
 @triton.jit(do_not_specialize=["height", "width", "words", "level", "passes", "columns"])
 def blur_across(
-    source, table, scratch, height, width, words, level, passes, columns, H: tl.constexpr, W: tl.constexpr
+    scratch, table, across, height, width, words, level, passes, columns, half,
+    H: tl.constexpr, W: tl.constexpr,
 ):  # fmt: skip
     """The horizontal half of a blur, for the images whose pass `level` begins with a blur."""
-    image, _, rec, y, x, inside = locate(table, words, height, width, H, W)
+    image, rec, y, x, inside = locate(table, words, height, width, H, W)
     begin, end = span(rec, level)
     if end == OFF:
         return
     if tl.load(rec + HEAD + 2 * passes + begin) != BLUR:
         return
     arg = arguments(rec, passes, columns) + 8 * begin
-    r, g, b = blur(source, image, y, x, inside, height, width, tl.load(arg), tl.load(arg + 1).to(tl.int32), False)
-    store_scratch(r, g, b, scratch, image, y, x, inside, height, width, tl.load(rec + SNAP))
+    radius = tl.load(arg + 1).to(tl.int32)
+    scratch = scratch_of(scratch, rec, begin, passes, half)
+    r, g, b = blur(scratch, image, y, x, inside, height, width, tl.load(arg), radius, False)
+    store_pixels(r, g, b, across, image, y, x, inside, height, width, False)
 
 
 @triton.jit
 def locate(table, words, height, width, H: tl.constexpr, W: tl.constexpr):
-    """Image and tile of this program, the image's record, rows (H, 1) and columns (1, W), and which pixels are in the view."""
+    """The image of this program, its record, rows (H, 1) and columns (1, W), and which pixels are in the view."""
     across = tl.cdiv(width, W)
     tiles = tl.cdiv(height, H) * across
     image = tl.program_id(0) // tiles
     tile = tl.program_id(0) % tiles
     y = (tile // across) * H + tl.arange(0, H)[:, None]
     x = (tile % across) * W + tl.arange(0, W)[None, :]
-    return image, tile, table + image.to(tl.int64) * words, y, x, (y < height) & (x < width)
+    return image, table + image.to(tl.int64) * words, y, x, (y < height) & (x < width)
 
 
 @triton.jit
@@ -118,39 +118,57 @@ def span(rec, level):
 
 
 @triton.jit
+def scratch_of(scratch, rec, end, passes, half):
+    """Where an image's scratch is after the first `end` instructions: in the other half of the memory after each blur.
+
+    A blur reads the neighbours of a pixel and so cannot work in place. half: number of elements of a half; 0 if nothing follows
+    a blur but the view, so that there is no other half.
+    """
+    codes = rec + HEAD + 2 * passes
+    n = tl.full((), 0, tl.int32)
+    blurs = tl.full((), 0, tl.int64)
+    if half != 0:
+        while n < end:
+            blurs += (tl.load(codes + n) == BLUR).to(tl.int64)
+            n += 1
+    return scratch + (blurs & 1) * half
+
+
+@triton.jit
 def arguments(rec, passes, columns):
     return (rec + HEAD + 2 * passes + columns).to(tl.pointer_type(tl.float32), bitcast=True)
 
 
 @triton.jit
 def finish_pass(
-    r, g, b, rec, level, passes, columns, scratch, sums, out, image, tile, y, x, inside, height, width,
-    NOISY: tl.constexpr, CHANNELS_LAST: tl.constexpr, H: tl.constexpr, W: tl.constexpr,
+    r, g, b, rec, level, passes, columns, scratch, sums, out, image, y, x, inside, height, width,
+    NOISY: tl.constexpr, CHANNELS_LAST: tl.constexpr,
 ):  # fmt: skip
     """Run the instructions of a pass, then write the view or what the next pass needs. passes: number of passes in a record."""
     begin, end = span(rec, level)
     codes = rec + HEAD + 2 * passes
     r, g, b = run(r, g, b, codes, arguments(rec, passes, columns), begin + 1, end, y, x, width, NOISY)
     if end == columns:
-        store_view(r, g, b, rec, out, image, y, x, inside, height, width, CHANNELS_LAST)
+        gain = (rec + GAIN).to(tl.pointer_type(tl.float32), bitcast=True)
+        r = r * tl.load(gain) + tl.load(gain + 3)
+        g = g * tl.load(gain + 1) + tl.load(gain + 4)
+        b = b * tl.load(gain + 2) + tl.load(gain + 5)
+        store_pixels(r, g, b, out, image, y, x, inside, height, width, CHANNELS_LAST)
     else:
-        store_scratch(r, g, b, scratch, image, y, x, inside, height, width, tl.load(rec + SNAP))
+        store_pixels(r, g, b, scratch, image, y, x, inside, height, width, False)
         if tl.load(codes + end) == CONTRAST:
-            tiles = tl.cdiv(height, H) * tl.cdiv(width, W)
-            gray = tl.where(inside, gray_of(r, g, b), 0.0)
-            tl.store(sums + (image.to(tl.int64) * columns + end) * tiles + tile, tl.sum(tl.sum(gray, 1), 0))
+            gray = tl.sum(tl.where(inside, in_steps(gray_of(r, g, b)), 0), 0).to(tl.int64)
+            tl.atomic_add(sums + (image.to(tl.int64) * columns + end), tl.sum(gray, 0), sem="relaxed")
 
 
 @triton.jit
-def total(parts, count):
-    """Sum of `count` floats, in an order that depends only on `count`."""
-    sums = tl.zeros([PARTS], tl.float32)
-    first = tl.full((), 0, tl.int32)
-    while first < count:
-        n = first + tl.arange(0, PARTS)
-        sums += tl.load(parts + n, mask=n < count, other=0.0)
-        first += PARTS
-    return tl.sum(sums, 0)
+def in_steps(gray):
+    """Gray values as integers, whose sum is the same in any order.
+
+    Adding 1.5 x 2^23 rounds to an integer, which is then in the lower bits. A conversion would take four times as long.
+    """
+    steps = tl.minimum(tl.maximum(gray, -MOST_GRAY), MOST_GRAY) * (1 / GRAY_STEP) + 12582912.0
+    return steps.to(tl.int32, bitcast=True) - 0x4B400000
 
 
 # Memory.
@@ -158,7 +176,7 @@ def total(parts, count):
 
 @triton.jit
 def load_pixels(source, image, y, x, inside, height, width, ANY: tl.constexpr):
-    """Load pixels of planes (B, 3, height, width), float32 or fixed point.
+    """Load pixels of planes (B, 3, height, width) as float32.
 
     ANY: whether columns may come in any order. They are then declared contiguous, or Triton might lay a warp along a column.
     """
@@ -170,57 +188,26 @@ def load_pixels(source, image, y, x, inside, height, width, ANY: tl.constexpr):
     r = tl.load(at, mask=inside, other=0)
     g = tl.load(at + plane, mask=inside, other=0)
     b = tl.load(at + 2 * plane, mask=inside, other=0)
-    return as_float(r), as_float(g), as_float(b)
+    return r.to(tl.float32), g.to(tl.float32), b.to(tl.float32)
 
 
 @triton.jit
-def as_float(v):
-    if v.dtype == tl.int16:
-        v = v.to(tl.float32) * (1 / FIXED)
-    return v
-
-
-@triton.jit
-def store_scratch(r, g, b, scratch, image, y, x, inside, height, width, snap):
-    """Write pixels to scratch.
-
-    snap: whether to round to fixed point. It depends on the image's program alone, so that the view does too: the image is
-    rounded even if the batch's scratch is float32 because another image needs that.
-    """
+def store_pixels(r, g, b, to, image, y, x, inside, height, width, CHANNELS_LAST: tl.constexpr):
+    """Write pixels to scratch or to the view: planes (B, 3, height, width), or in the memory order of channels last."""
     plane = height * width
-    at = scratch + image.to(tl.int64) * 3 * plane + (y * width + x)
-    tl.store(at, in_scratch_type(r, scratch.dtype.element_ty, snap), mask=inside)
-    tl.store(at + plane, in_scratch_type(g, scratch.dtype.element_ty, snap), mask=inside)
-    tl.store(at + 2 * plane, in_scratch_type(b, scratch.dtype.element_ty, snap), mask=inside)
-
-
-@triton.jit
-def in_scratch_type(v, KIND: tl.constexpr, snap):
-    fixed = tl.floor(clamp(v) * FIXED + 0.5)
-    if KIND == tl.int16:
-        kept = fixed.to(tl.int16)
-    else:
-        kept = tl.where(snap != 0, fixed * (1 / FIXED), v)
-    return kept
-
-
-@triton.jit
-def store_view(r, g, b, rec, out, image, y, x, inside, height, width, CHANNELS_LAST: tl.constexpr):
-    """Apply the affine map of each channel and write pixels of the view."""
-    gain = (rec + GAIN).to(tl.pointer_type(tl.float32), bitcast=True)
-    r = r * tl.load(gain) + tl.load(gain + 3)
-    g = g * tl.load(gain + 1) + tl.load(gain + 4)
-    b = b * tl.load(gain + 2) + tl.load(gain + 5)
-    plane = height * width
-    kind = out.dtype.element_ty
-    pixel = y * width + x
-    start = out + image.to(tl.int64) * 3 * plane
-    at, step = start + pixel, plane
+    kind = to.dtype.element_ty
+    r, g, b = r.to(kind), g.to(kind), b.to(kind)
+    pixel, step = y * width + x, plane
     if CHANNELS_LAST:
-        at, step = start + 3 * pixel, 1
-    tl.store(at, r.to(kind), mask=inside)
-    tl.store(at + step, g.to(kind), mask=inside)
-    tl.store(at + 2 * step, b.to(kind), mask=inside)
+        # Values of a store are not neighbours, so Triton 3.6 would lay a warp along a column. One dimension leaves no choice.
+        if y.shape[0] == 1:  # a strip, whose first dimension is x
+            r, g, b, pixel, inside = tl.trans(r), tl.trans(g), tl.trans(b), tl.trans(pixel), tl.trans(inside)
+        r, g, b = tl.ravel(r), tl.ravel(g), tl.ravel(b)
+        pixel, inside, step = tl.ravel(3 * pixel), tl.ravel(inside), 1
+    at = to + image.to(tl.int64) * 3 * plane + pixel
+    tl.store(at, r, mask=inside)
+    tl.store(at + step, g, mask=inside)
+    tl.store(at + 2 * step, b, mask=inside)
 
 
 # Blur.
