@@ -13,8 +13,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-Chain = tuple[tuple[str, int], ...]
-"""Where an instruction comes from: (file, line) of the innermost function, then of each call, outwards to the kernel."""
+from .source import OURS, statement
 
 KINDS = {
     "global load": ("LDG", "LDGSTS", "UBLKCP", "UTMALDG"),
@@ -42,14 +41,14 @@ class Block:
 
     Attributes:
         kinds: Number of instructions of each kind.
-        chains: Number of instructions from each place in the source.
-        last: Where the last instruction, often a branch, comes from.
+        chains: Number of instructions for each chain (see `source`) and opcode.
+        last: Chain of the last instruction, often a branch.
         targets: Blocks that may follow it, by index.
     """
 
     kinds: Counter[str] = field(default_factory=Counter)
-    chains: Counter[Chain] = field(default_factory=Counter)
-    last: Chain = ()
+    chains: Counter[tuple[str, str]] = field(default_factory=Counter)
+    last: str = ""
     targets: list[int] = field(default_factory=list)
 
     @property
@@ -85,11 +84,11 @@ def blocks_of(text: str) -> list[Block]:
     jumps: list[
         tuple[int, list[str], bool]
     ] = []  # a block, the labels that it may jump to, and whether it may also fall through
-    chain: list[tuple[str, int]] = []
+    chain: list[str] = []
     fresh = False  # whether the next line of the source begins a new chain
     for line in text.splitlines():
         if found := re.match(r'\s*//## File "(.*?)", line (\d+)', line):
-            chain = [*([] if fresh else chain), (found[1], int(found[2]))]
+            chain = [*([] if fresh else chain), *([statement(found[1], int(found[2]))] if OURS in found[1] else [])]
             fresh = False
         elif found := re.match(r"(\.L_x_\d+|\$\S+):", line):
             if blocks[-1].size:
@@ -101,8 +100,8 @@ def blocks_of(text: str) -> list[Block]:
             block, fresh = blocks[-1], True
             base = opcode.partition(".")[0]
             block.kinds[KIND_OF.get(base, "other")] += base != "NOP"
-            block.last = tuple(chain)
-            block.chains[block.last] += 1
+            block.last = " < ".join(chain)
+            block.chains[block.last, opcode] += 1
             if base in ("BRA", "BRX", "EXIT", "RET", "JMX"):
                 jumps.append((len(blocks) - 1, re.findall(r"\.L_x_\d+", operands), bool(guard) or "P" in operands[:3]))
                 blocks.append(Block())
@@ -139,11 +138,6 @@ def loops_of(blocks: list[Block]) -> list[Loop]:
     return sorted(loops, key=lambda loop: (-len(loop.body), loop.head))
 
 
-def place(chain: Chain) -> str:
-    """Where an instruction comes from, as "ops.py:41 < kernels.py:133"."""
-    return " < ".join(f"{Path(file).name}:{line}" for file, line in chain)
-
-
 def render(blocks: list[Block], loops: list[Loop]) -> str:
     """A line a block: instructions by kind, loops around it, branches, and the place of its last instruction."""
     total: Counter[str] = sum((b.kinds for b in blocks), Counter())
@@ -154,7 +148,7 @@ def render(blocks: list[Block], loops: list[Loop]) -> str:
             depth = "".join("|" for loop in loops if k in loop.body)
             back = "".join(f" BACK to {loop.head}" for loop in loops if k in loop.back)
             counts = ", ".join(f"{n} {kind}" for kind, n in block.kinds.most_common())
-            lines.append(f"{depth:3} block {k}: {block.size} ({counts}) -> {block.targets}{back}  [{place(block.last)}]")
+            lines.append(f"{depth:3} block {k}: {block.size} ({counts}) -> {block.targets}{back}  [{re.sub(r'[^ ]*/', '', block.last)}]")
     return "\n".join(lines)
 
 

@@ -1,0 +1,141 @@
+"""Instructions that a kernel issues: those of each basic block, times how often the block runs.
+
+How often a block runs follows from its source lines and how often the interpreter ran these: no knowledge of a kernel goes in. Each
+instruction votes. If its statement ran n times a program, and the block lies in none of the loops around the statement (the
+compiler moved it out of a loop, or unrolled the loop), the vote is n divided by their trips; conversely for a loop that the
+statement is not in. The median wins.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+from . import source
+from .sass import Block, Loop, blocks_of, disassembled, loops_of, reached
+
+TYPES = {"uint8": "*u8", "int16": "*i16", "int32": "*i32", "int64": "*i64", "float16": "*fp16"}
+TYPES |= {"bfloat16": "*bf16", "float32": "*fp32", "float64": "*fp64"}
+
+
+def compiled(launch: dict[str, Any], capability: int) -> bytes:
+    """Machine code of a kernel as a launch of `trace` would compile it, for a compute capability such as 90."""
+    import triton
+    from triton.backends.compiler import GPUTarget
+
+    kernel = getattr(import_module(launch["module"]), launch["kernel"])
+    names, constants, multiples = kernel.arg_names, dict(launch["constants"]), set(launch["types"])
+    for parameter in kernel.params:
+        value = launch["numbers"].get(parameter.name)
+        if value is not None and not parameter.do_not_specialize:
+            if value == 1:
+                constants[parameter.name] = 1
+            elif value % 16 == 0:
+                multiples.add(parameter.name)
+    types = {name: TYPES[kind] for name, kind in launch["types"].items()}
+    signature = {n: "constexpr" if n in constants else types.get(n, "i32") for n in names}
+    places = {(names.index(n),): value for n, value in constants.items()}
+    aligned: Any = {(names.index(n),): [["tt.divisibility", 16]] for n in multiples}
+    made = triton.compile(
+        triton.compiler.ASTSource(kernel, signature, places, aligned),
+        target=GPUTarget("cuda", capability, 32),
+        options=launch["options"],
+    )
+    return bytes(made.asm["cubin"])
+
+
+class Lines:
+    """How often the lines of a kernel ran, per program.
+
+    Args:
+        lines: Chain -> how often its statement ran.
+    """
+
+    def __init__(self, lines: dict[str, float]) -> None:
+        self.lines = lines
+        self.runs, self.trips = cache(self.runs), cache(self.trips)  # type: ignore[method-assign]
+
+    def runs(self, chain: str) -> float:
+        """How often a statement ran. The head of a loop counts as its body, and of several calls in a statement, one counts."""
+        n = self.lines.get(source.body(chain) if source.is_loop(chain) else chain, 0.0)
+        while n and (at := chain.find(" < ")) > 0:
+            here, chain = chain[:at], chain[at + 3 :]
+            calls, once = self.lines.get(f"{source.function(here)} < {chain}", 0.0), self.lines.get(chain, 0.0)
+            n /= max(calls / once, 1.0) if once else 1.0
+        return n
+
+    def trips(self, loop: str) -> float:
+        """How often a loop's body runs each time that the loop is reached."""
+        body = self.lines.get(source.body(loop), 0.0)
+        return body / self.lines[loop] if body else 0.0
+
+
+def executions(blocks: list[Block], lines: Lines) -> list[float]:
+    """How often each block runs, per program."""
+    live, found = reached(blocks), loops_of(blocks)
+    names = [name_of(loop, blocks) for loop in found]
+    around = [{name for loop, name in zip(found, names, strict=True) if name and k in loop.body} for k in range(len(blocks))]
+    times = [0.0] * len(blocks)
+    for k in live:
+        votes: list[tuple[float, int]] = []
+        for (chain, _), count in blocks[k].chains.items():
+            if chain:
+                n, mine = lines.runs(chain), set(source.loops(chain))
+                for loop in mine - around[k]:
+                    n /= lines.trips(loop) or 1.0
+                for loop in around[k] - mine:
+                    n *= lines.trips(loop)
+                votes.append((n, count))
+        times[k] = median(votes)
+    for name in set().union(*around):
+        unroll(name, blocks, around, lines.trips(name), times)
+    # What was moved here from statements that never ran must not outvote the block's own few instructions.
+    before = [[k for k in live if n in blocks[k].targets] for n in range(len(blocks))]
+    for loop, name in zip(found, names, strict=True):
+        outside = [k for k in before[loop.head] if k not in loop.body]
+        if name and len(outside) == 1 and lines.trips(name):
+            times[outside[0]] = max(times[outside[0]], lines.runs(name) / lines.trips(name))
+    for k in sorted(live, reverse=True):
+        times[k] = max([times[k], *(times[n] for n in blocks[k].targets if before[n] == [k])])
+    return times
+
+
+def name_of(loop: Loop, blocks: list[Block]) -> str:
+    """The loop of the source, by the branches that go back to its head; "" for a loop of the compiler's own."""
+    return Counter((*source.loops(blocks[k].last), "")[0] for k in loop.back).most_common(1)[0][0]
+
+
+def median(votes: list[tuple[float, int]]) -> float:
+    half = sum(count for _, count in votes) / 2
+    for n, count in sorted(votes):
+        half -= count
+        if half <= 0:
+            return n
+    return 0.0
+
+
+def unroll(loop: str, blocks: list[Block], around: list[set[str]], trips: float, times: list[float]) -> None:
+    """Correct `times` where the compiler made a loop that does several trips at a time, and blocks for those that remain."""
+    loads = [sum(n for (at, op), n in b.chains.items() if op.startswith("LD") and loop in source.loops(at)) for b in blocks]
+    rest = [k for k, n in enumerate(loads) if n and loop not in around[k]]
+    inside = [k for k, n in enumerate(loads) if n and loop in around[k]]
+    if not (rest and inside and trips):
+        return
+    left = trips
+    for k in sorted((*inside, *rest), key=lambda k: -loads[k]):
+        at_a_time = max(round(loads[k] / min(loads[n] for n in rest)), 1)
+        done = left // at_a_time if k in inside else min(left // at_a_time, 1.0)
+        times[k] *= done / trips if k in inside else done
+        left -= done * at_a_time
+
+
+def issued(launch: dict[str, Any], capability: int) -> Counter[str]:
+    """Instructions of each kind that a warp of a program issues, on average; "bytes" are left to the launch."""
+    blocks = blocks_of(disassembled(compiled(launch, capability)))
+    total: Counter[str] = Counter()
+    for block, n in zip(blocks, executions(blocks, Lines(launch["lines"])), strict=True):
+        for kind, count in block.kinds.items():
+            total[kind] += n * count  # type: ignore[assignment]
+    return total
