@@ -1,4 +1,4 @@
-"""The command `python -m benchmarks`: run, compare, report, readme, gpu-check, list."""
+"""The command `python -m benchmarks`: run, compare, report, readme, gpu-check, model, list."""
 
 from __future__ import annotations
 
@@ -66,6 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "report": run_report,
         "readme": run_readme,
         "gpu-check": run_gpu_check,
+        "model": run_model,
         "list": run_list,
     }
     try:
@@ -281,6 +282,26 @@ def run_gpu_check(
         raise ValueError(f"--data {data}: no such folder")
     usable(device)
     return gpucheck.command(step, gpucheck.device_of(device), quick, data, minutes, json)
+
+
+def run_model(
+    *,
+    device: Literal["sm_75", "sm_80", "sm_90"] = "sm_90",
+    draws: int = 64,
+    workload: Names = (),
+    write: Annotated[Path | None, arg(metavar="FILE.md", help_behavior_hint="")] = None,
+) -> None:
+    """Predict what the CUDA kernels cost on a GPU, without one.
+
+    Args:
+        device: Compute capability: T4, A100, or H100 and H200.
+        draws: Images to draw for each workload; more are more exact, and take longer.
+        workload: Predict these workloads only.
+        write: Also replace the marked section of this page.
+    """
+    from .model import predict
+
+    predict.command(device, draws, workload, write)
 
 
 def run_list() -> None:

@@ -1,6 +1,6 @@
 """Instructions that a kernel issues: those of each basic block, times how often the block runs.
 
-How often a block runs follows from its source lines and how often the interpreter ran these: no knowledge of a kernel goes in. Each
+How often a block runs follows from its source lines and how often the interpreter ran these, without knowing the kernel. Each
 instruction votes. If its statement ran n times a program, and the block lies in none of the loops around the statement (the
 compiler moved it out of a loop, or unrolled the loop), the vote is n divided by their trips; conversely for a loop that the
 statement is not in. The median wins.
@@ -15,12 +15,13 @@ from typing import Any
 
 from . import source
 from .sass import Block, Loop, blocks_of, disassembled, loops_of, reached
+from .trace import Launch
 
 TYPES = {"uint8": "*u8", "int16": "*i16", "int32": "*i32", "int64": "*i64", "float16": "*fp16"}
 TYPES |= {"bfloat16": "*bf16", "float32": "*fp32", "float64": "*fp64"}
 
 
-def compiled(launch: dict[str, Any], capability: int) -> bytes:
+def compiled(launch: Launch, capability: int) -> bytes:
     """Machine code of a kernel as a launch of `trace` would compile it, for a compute capability such as 90."""
     import triton
     from triton.backends.compiler import GPUTarget
@@ -93,8 +94,8 @@ def executions(blocks: list[Block], lines: Lines) -> list[float]:
         unroll(name, blocks, around, lines.trips(name), times)
     # What was moved here from statements that never ran must not outvote the block's own few instructions.
     before = [[k for k in live if n in blocks[k].targets] for n in range(len(blocks))]
-    for loop, name in zip(found, names, strict=True):
-        outside = [k for k in before[loop.head] if k not in loop.body]
+    for one, name in zip(found, names, strict=True):
+        outside = [k for k in before[one.head] if k not in one.body]
         if name and len(outside) == 1 and lines.trips(name):
             times[outside[0]] = max(times[outside[0]], lines.runs(name) / lines.trips(name))
     for k in sorted(live, reverse=True):
@@ -131,11 +132,11 @@ def unroll(loop: str, blocks: list[Block], around: list[set[str]], trips: float,
         left -= done * at_a_time
 
 
-def issued(launch: dict[str, Any], capability: int) -> Counter[str]:
-    """Instructions of each kind that a warp of a program issues, on average; "bytes" are left to the launch."""
+def issued(launch: Launch, capability: int) -> dict[str, float]:
+    """Instructions of each kind that a warp of a program issues, on average."""
     blocks = blocks_of(disassembled(compiled(launch, capability)))
-    total: Counter[str] = Counter()
-    for block, n in zip(blocks, executions(blocks, Lines(launch["lines"])), strict=True):
+    total: dict[str, float] = {}
+    for block, times in zip(blocks, executions(blocks, Lines(launch["lines"])), strict=True):
         for kind, count in block.kinds.items():
-            total[kind] += n * count  # type: ignore[assignment]
+            total[kind] = total.get(kind, 0.0) + times * count
     return total

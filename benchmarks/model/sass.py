@@ -30,7 +30,7 @@ KINDS = {
         *("ISCADD", "MOV", "F2FP", "I2FP", "IADD64", "LEA3"),
     ),
 }
-"""Kind -> opcodes. The rest ("other": branches, barriers, constants, uniform registers) only takes a place in the issue order."""
+"""Kind -> opcodes. The rest are "other": branches, barriers, constants, uniform registers."""
 
 KIND_OF = {opcode: kind for kind, opcodes in KINDS.items() for opcode in opcodes}
 
@@ -79,7 +79,7 @@ def disassembled(cubin: bytes) -> str:
 
 
 def blocks_of(text: str) -> list[Block]:
-    """The basic blocks of a kernel, in the order of their addresses; blocks that no branch reaches are left out of `targets`."""
+    """The basic blocks of a kernel, in the order of their addresses."""
     blocks, labels = [Block()], {}
     jumps: list[
         tuple[int, list[str], bool]
@@ -148,7 +148,9 @@ def render(blocks: list[Block], loops: list[Loop]) -> str:
             depth = "".join("|" for loop in loops if k in loop.body)
             back = "".join(f" BACK to {loop.head}" for loop in loops if k in loop.back)
             counts = ", ".join(f"{n} {kind}" for kind, n in block.kinds.most_common())
-            lines.append(f"{depth:3} block {k}: {block.size} ({counts}) -> {block.targets}{back}  [{re.sub(r'[^ ]*/', '', block.last)}]")
+            lines.append(
+                f"{depth:3} block {k}: {block.size} ({counts}) -> {block.targets}{back}  [{re.sub(r'[^ ]*/', '', block.last)}]"
+            )
     return "\n".join(lines)
 
 

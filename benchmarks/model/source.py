@@ -19,7 +19,7 @@ COMPOUND = (ast.While, ast.For, ast.If, ast.With, ast.FunctionDef)
 
 @cache
 def parsed(file: str) -> tuple[dict[int, int], dict[int, tuple[int, ...]], dict[int, int]]:
-    """Line -> line where its statement begins; statement -> loops around it, outwards (a loop's head is in the loop); loop -> body."""
+    """Line -> first line of its statement; statement -> loops around it, outwards, itself if it is one; loop -> its body."""
     starts: dict[int, int] = {}
     loops: dict[int, tuple[int, ...]] = {}
     bodies: dict[int, int] = {}

@@ -1,6 +1,6 @@
-"""What the kernels of a workload do, from Triton's interpreter: their launches, how often each line runs, the bytes that move.
+"""What the kernels of a workload do, from Triton's interpreter: launches, how often each line runs, and bytes that move.
 
-A sample of programs runs on real draws and black images. Nothing here knows a kernel by name, so that a new one needs no change.
+A sample of programs runs on real draws and black images. No kernel is known here by name: a new one needs no change.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ SECTOR = 32
 """Bytes that a GPU moves at a time."""
 
 Launch = dict[str, Any]
-"""A launch: module and name of its kernel; grid (number of programs); types (argument -> dtype of a tensor); numbers; constants;
-options; and means per program: lines (chain, see `source`, -> how often it ran), read and written (bytes, each counted once)."""
+"""A launch: module and name of its kernel; grid (number of programs); types (argument -> dtype of a tensor); numbers;
+constants; options; and means per program: lines (chain, see `source`, -> how often it ran), read and written (bytes)."""
 
 
 def traces(policies: dict[str, list[tuple[int, int]]], draws: int, seed: int = 0) -> dict[str, list[Launch]]:
@@ -75,8 +75,10 @@ class Recorder:
 
         def counting(rewriter: Any, text: str) -> ast.AST:
             rewriter.fn.__globals__["counted"] = recorder.count
-            tree = transform(rewriter, text)
-            return Counting(rewriter.filename).visit(tree) if OURS in rewriter.filename else tree
+            tree: ast.AST = transform(rewriter, text)
+            if OURS in rewriter.filename:
+                Counting(rewriter.filename).visit(tree)
+            return tree
 
         function.run, function.__call__, rewriter._transform_ast = sampled, called, counting
 
@@ -90,7 +92,7 @@ class Recorder:
         total = int(np.prod(sides))
         few = min(total, self.programs)
         chosen = ((np.arange(few) + self.generator.random(few)) * total / few).astype(int).tolist()
-        moved: Counter[bool] = Counter()  # whether written -> bytes
+        moved = {False: 0.0, True: 0.0}  # whether written -> bytes
         seen: dict[tuple[str, bool], list[Any]] = {}
         builder = self.builder
         place, load, store = builder.set_grid_idx, builder.create_masked_load, builder.create_masked_store
@@ -98,7 +100,7 @@ class Recorder:
         def flush() -> None:
             for (name, written), found in seen.items():
                 share = tensors[name].numel() * tensors[name].element_size() / total  # what several programs read counts once
-                moved[written] += min(len(np.unique(np.concatenate(found))) * SECTOR, share) / few  # type: ignore[assignment]
+                moved[written] += min(len(np.unique(np.concatenate(found))) * SECTOR, share) / few
             seen.clear()
 
         def touch(written: bool, pointers: Any, mask: Any) -> None:
