@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from functools import cache
 from importlib import import_module
+from math import prod
 from typing import Any
 
 from . import source
@@ -56,15 +57,36 @@ class Lines:
 
     def __init__(self, lines: dict[str, float]) -> None:
         self.lines = lines
+        self.longer: dict[str, list[str]] = {}
+        for chain in lines:
+            self.longer.setdefault(chain.partition(" < ")[0], []).append(chain)
         self.runs, self.trips = cache(self.runs), cache(self.trips)  # type: ignore[method-assign]
 
     def runs(self, chain: str) -> float:
-        """How often a statement ran. The head of a loop counts as its body, and of several calls in a statement, one counts."""
+        """How often a statement ran, for one of the copies that the compiler makes of it if a statement calls it several times.
+
+        The head of a loop counts as its body.
+        """
         n = self.lines.get(source.body(chain) if source.is_loop(chain) else chain, 0.0)
-        while n and (at := chain.find(" < ")) > 0:
-            here, chain = chain[:at], chain[at + 3 :]
-            calls, once = self.lines.get(f"{source.function(here)} < {chain}", 0.0), self.lines.get(chain, 0.0)
-            n /= max(calls / once, 1.0) if once else 1.0
+        caller = chain.partition(" < ")[2]
+        if not (n and caller):
+            return n
+        trips = prod(self.trips(loop) for loop in set(source.loops(chain)) - set(source.loops(caller)))
+        return min(n / trips, self.runs(caller)) * trips
+
+    def chains(self, place: str) -> list[str]:
+        """The chains that a place may stand for: before Triton 3.8, machine code does not name the calls that led there."""
+        if place in self.lines or " < " in place or not place:
+            return [place] * bool(place)
+        return self.longer.get(place, [place])
+
+    def block_runs(self, chain: str, around: set[str]) -> float:
+        """How often a block runs that is in the loops `around`, by one of its statements."""
+        n, mine = self.runs(chain), set(source.loops(chain))
+        for loop in mine - around:
+            n /= self.trips(loop) or 1.0
+        for loop in around - mine:
+            n *= self.trips(loop)
         return n
 
     def trips(self, loop: str) -> float:
@@ -76,20 +98,16 @@ class Lines:
 def executions(blocks: list[Block], lines: Lines) -> list[float]:
     """How often each block runs, per program."""
     live, found = reached(blocks), loops_of(blocks)
-    names = [name_of(loop, blocks) for loop in found]
+    names = [name_of(loop, blocks, lines) for loop in found]
     around = [{name for loop, name in zip(found, names, strict=True) if name and k in loop.body} for k in range(len(blocks))]
     times = [0.0] * len(blocks)
     for k in live:
-        votes: list[tuple[float, int]] = []
-        for (chain, _), count in blocks[k].chains.items():
-            if chain:
-                n, mine = lines.runs(chain), set(source.loops(chain))
-                for loop in mine - around[k]:
-                    n /= lines.trips(loop) or 1.0
-                for loop in around[k] - mine:
-                    n *= lines.trips(loop)
-                votes.append((n, count))
-        times[k] = median(votes)
+        sure: list[tuple[float, int]] = []
+        unsure: list[tuple[float, int]] = []
+        for (place, _), count in blocks[k].chains.items():
+            votes = [(lines.block_runs(chain, around[k]), count) for chain in lines.chains(place)]
+            (sure if len(set(votes)) == 1 else unsure).extend(votes)
+        times[k] = median(sure or unsure)
     for name in set().union(*around):
         unroll(name, blocks, around, lines.trips(name), times)
     # What was moved here from statements that never ran must not outvote the block's own few instructions.
@@ -103,9 +121,10 @@ def executions(blocks: list[Block], lines: Lines) -> list[float]:
     return times
 
 
-def name_of(loop: Loop, blocks: list[Block]) -> str:
+def name_of(loop: Loop, blocks: list[Block], lines: Lines) -> str:
     """The loop of the source, by the branches that go back to its head; "" for a loop of the compiler's own."""
-    return Counter((*source.loops(blocks[k].last), "")[0] for k in loop.back).most_common(1)[0][0]
+    found = [(*source.loops(chain), "")[0] for k in loop.back for chain in lines.chains(blocks[k].last)[:1]]
+    return Counter(found).most_common(1)[0][0] if found else ""
 
 
 def median(votes: list[tuple[float, int]]) -> float:
@@ -119,7 +138,11 @@ def median(votes: list[tuple[float, int]]) -> float:
 
 def unroll(loop: str, blocks: list[Block], around: list[set[str]], trips: float, times: list[float]) -> None:
     """Correct `times` where the compiler made a loop that does several trips at a time, and blocks for those that remain."""
-    loads = [sum(n for (at, op), n in b.chains.items() if op.startswith("LD") and loop in source.loops(at)) for b in blocks]
+    place = loop.partition(" < ")[0]
+    loads = [
+        sum(n for (at, op), n in b.chains.items() if op.startswith("LD") and {loop, place} & set(source.loops(at)))
+        for b in blocks
+    ]
     rest = [k for k, n in enumerate(loads) if n and loop not in around[k]]
     inside = [k for k, n in enumerate(loads) if n and loop in around[k]]
     if not (rest and inside and trips):

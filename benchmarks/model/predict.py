@@ -32,7 +32,8 @@ GOALS = {"strong": 0.3, "cheap": 0.6}
 RATIO = 2.0
 """How many times as long as the cheap view the strong one may take."""
 
-BEGIN, END = "<!-- model: python -m benchmarks model --device sm_{} --write docs/fused-cuda.md -->", "<!-- end of model -->"
+BEGIN, END = "<!-- model: sm_{} -->", "<!-- end of model -->"
+"""What the section of a page lies between, for one compute capability."""
 
 
 @dataclass(frozen=True)
@@ -165,11 +166,11 @@ def notes(devices: Sequence[Device], draws: int) -> list[str]:
         f"{d.name}: {d.units} multiprocessors, {d.clock / 1e9:g} GHz, {d.bandwidth / 1e12:g} TB/s ({d.source})" for d in devices
     )
     return [
-        f"Predicted, not measured: from the machine code of Triton {triton.__version__} for sm_{devices[0].capability} and {draws} "
-        "draws a workload; bfloat16, NCHW.",
+        f"Predicted, not measured: from the machine code of Triton {triton.__version__} for sm_{devices[0].capability}, "
+        f"and {draws} draws a workload; bfloat16, NCHW.",
         "Kernels: instructions a pixel and thread, on average over all images, also those that skip the kernel (all; loads and "
-        "stores of global memory; of shared memory; of the special-function unit; conversions; of tensor cores); then us a view "
-        "that the schedulers, the busiest unit and the memory take at least.",
+        "stores of global memory; of shared memory; of the special-function unit; conversions; of tensor cores); then us a "
+        "view that the schedulers, the busiest unit and the memory take at least.",
         f"Views: the longest of these of each kernel, divided by {BOUND_REACHED:g}, and {GAP * 1e6:g} us a launch at batch "
         f"{BATCH}, where a copy reaches {COPIED:.0%} of the bandwidth; these are assumptions. The host's work is left out.",
         f"Rates: {rates}; NVIDIA's programming guide, throughput of arithmetic instructions.",
@@ -185,7 +186,7 @@ def section(found: Sequence[Cost], devices: Sequence[Device], draws: int) -> str
     """The section of the documentation, between its marks."""
     views, kernels = (markdown(list(rows(found, devices))) for rows in (view_rows, kernel_rows))
     begin = BEGIN.format(devices[0].capability)
-    heading = f"## Predicted speed on {' and '.join(device.name for device in devices)}"
+    heading = f"### Predicted on {' and '.join(device.name for device in devices)}"
     return "\n\n".join([begin, heading, views, kernels, *map(fill, notes(devices, draws)), END])
 
 
@@ -194,12 +195,11 @@ def fill(text: str) -> str:
 
 
 def write(path: Path, text: str) -> None:
-    """Replace the section in a page. Raises ValueError if the page has no marks."""
-    page = path.read_text(encoding="utf-8")
-    begin = BEGIN.partition("{")[0]
-    if page.count(begin) != 1 or page.count(END) != 1:
-        raise ValueError(f"--write {path}: the page needs one line that begins with {begin!r}, and after it one line {END!r}")
+    """Replace the section of a page that has the same first line. Raises ValueError if the page has none."""
+    page, begin = path.read_text(encoding="utf-8"), text.splitlines()[0]
     before, _, rest = page.partition(begin)
+    if END not in rest:
+        raise ValueError(f"--write {path}: the page needs a line {begin!r}, and after it a line {END!r}")
     path.write_text(before + text + rest.partition(END)[2], encoding="utf-8")
 
 

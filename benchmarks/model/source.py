@@ -66,12 +66,3 @@ def body(loop: str) -> str:
 def is_loop(chain: str) -> bool:
     """Whether a chain is the head of a loop."""
     return chain in loops(chain)
-
-
-@cache
-def function(part: str) -> str:
-    """ "file:line" of the function that holds the statement "file:line"."""
-    file, _, line = part.rpartition(":")
-    tree = ast.parse(Path(file).read_text(encoding="utf-8"))
-    inside = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and n.lineno <= int(line) <= (n.end_lineno or 0)]
-    return f"{file}:{inside[-1].lineno}" if inside else part

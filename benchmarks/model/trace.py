@@ -64,14 +64,12 @@ class Recorder:
             recorder.run(partial(run, kernel, *args, warmup=warmup, **kwargs), kernel, tuple(grid), given)
 
         def called(function: Any, *args: Any, **kwargs: Any) -> Any:
-            code, before = function.fn.__code__, (recorder.last, recorder.tail)
-            if OURS in code.co_filename:
+            before = recorder.last, recorder.tail
+            if OURS in function.fn.__code__.co_filename:
                 recorder.tail = f" < {recorder.last}"
-                recorder.count(statement(code.co_filename, code.co_firstlineno))
-            try:
-                return device(function, *args, **kwargs)
-            finally:
-                recorder.last, recorder.tail = before
+            done = device(function, *args, **kwargs)
+            recorder.last, recorder.tail = before
+            return done
 
         def counting(rewriter: Any, text: str) -> ast.AST:
             rewriter.fn.__globals__["counted"] = recorder.count
