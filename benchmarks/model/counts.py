@@ -15,11 +15,14 @@ from math import prod
 from typing import Any
 
 from . import source
-from .sass import Block, Loop, blocks_of, disassembled, loops_of, reached
+from .sass import KIND_OF, Block, Loop, blocks_of, disassembled, loops_of, reached
 from .trace import Launch
 
 TYPES = {"uint8": "*u8", "int16": "*i16", "int32": "*i32", "int64": "*i64", "float16": "*fp16"}
 TYPES |= {"bfloat16": "*bf16", "float32": "*fp32", "float64": "*fp64"}
+
+WORK = ("float", "global load", "global store", "shared", "special", "tensor core")
+"""Kinds of instructions of which each copy of a loop's body has as many."""
 
 
 def compiled(launch: Launch, capability: int) -> bytes:
@@ -137,21 +140,28 @@ def median(votes: list[tuple[float, int]]) -> float:
 
 
 def unroll(loop: str, blocks: list[Block], around: list[set[str]], trips: float, times: list[float]) -> None:
-    """Correct `times` where the compiler made a loop that does several trips at a time, and blocks for those that remain."""
+    """Correct `times` where the compiler made a loop that does several trips at a time, and copies of its body for the rest."""
     place = loop.partition(" < ")[0]
-    loads = [
-        sum(n for (at, op), n in b.chains.items() if op.startswith("LD") and {loop, place} & set(source.loops(at)))
+    work = [
+        Counter(
+            {
+                key: n
+                for key, n in b.chains.items()
+                if KIND_OF.get(key[1]) in WORK and {*source.loops(key[0])[:1]} & {loop, place}
+            }
+        )
         for b in blocks
     ]
-    rest = [k for k, n in enumerate(loads) if n and loop not in around[k]]
-    inside = [k for k, n in enumerate(loads) if n and loop in around[k]]
-    if not (rest and inside and trips):
-        return
+    body = set().union(*(work[k] for k in range(len(blocks)) if loop in around[k]))
+    sizes = {k: w.total() for k, w in enumerate(work) if body and len(w.keys() & body) >= len(body) / 2}
     left = trips
-    for k in sorted((*inside, *rest), key=lambda k: -loads[k]):
-        at_a_time = max(round(loads[k] / min(loads[n] for n in rest)), 1)
-        done = left // at_a_time if k in inside else min(left // at_a_time, 1.0)
-        times[k] *= done / trips if k in inside else done
+    for k in sorted(sizes, key=lambda k: -sizes[k]) if len(sizes) > 1 and trips else ():
+        at_a_time = max(round(sizes[k] / min(sizes.values())), 1)
+        done = left / at_a_time if at_a_time == 1 else left // at_a_time
+        if loop in around[k]:
+            times[k] *= done / trips
+        else:
+            times[k] *= (done := min(done, 1.0))
         left -= done * at_a_time
 
 

@@ -101,7 +101,7 @@ def blocks_of(text: str) -> list[Block]:
             base = opcode.partition(".")[0]
             block.kinds[KIND_OF.get(base, "other")] += base != "NOP"
             block.last = " < ".join(chain)
-            block.chains[block.last, opcode] += 1
+            block.chains[block.last, base] += 1
             if base in ("BRA", "BRX", "EXIT", "RET", "JMX"):
                 jumps.append((len(blocks) - 1, re.findall(r"\.L_x_\d+", operands), bool(guard) or "P" in operands[:3]))
                 blocks.append(Block())
