@@ -154,8 +154,10 @@ def unroll(loop: str, blocks: list[Block], around: list[set[str]], trips: float,
     ]
     body = set().union(*(work[k] for k in range(len(blocks)) if loop in around[k]))
     sizes = {k: w.total() for k, w in enumerate(work) if body and len(w.keys() & body) >= len(body) / 2}
+    # A copy that always comes before the others is the first trip. Of the rest, those that do most at a time come first.
+    first = [k for k in sizes if loop not in around[k] and reached(blocks, without=k).isdisjoint(sizes.keys() - {k})]
     left = trips
-    for k in sorted(sizes, key=lambda k: -sizes[k]) if len(sizes) > 1 and trips else ():
+    for k in sorted(sizes, key=lambda k: (k not in first, -sizes[k])) if len(sizes) > 1 and trips else ():
         at_a_time = max(round(sizes[k] / min(sizes.values())), 1)
         done = left / at_a_time if at_a_time == 1 else left // at_a_time
         if loop in around[k]:

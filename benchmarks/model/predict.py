@@ -194,13 +194,12 @@ def fill(text: str) -> str:
     return textwrap.fill(text, 128, break_long_words=False, break_on_hyphens=False)
 
 
-def write(path: Path, text: str) -> None:
-    """Replace the section of a page that has the same first line. Raises ValueError if the page has none."""
-    page, begin = path.read_text(encoding="utf-8"), text.splitlines()[0]
-    before, _, rest = page.partition(begin)
+def replaced(path: Path, begin: str, text: str) -> str:
+    """A page with another section between the mark `begin` and END. Raises ValueError if the page lacks these."""
+    before, _, rest = path.read_text(encoding="utf-8").partition(begin)
     if END not in rest:
         raise ValueError(f"--write {path}: the page needs a line {begin!r}, and after it a line {END!r}")
-    path.write_text(before + text + rest.partition(END)[2], encoding="utf-8")
+    return before + text + rest.partition(END)[2]
 
 
 def command(device: str, draws: int, names: Sequence[str], page: Path | None) -> None:
@@ -212,11 +211,14 @@ def command(device: str, draws: int, names: Sequence[str], page: Path | None) ->
     if draws < 1:
         raise ValueError(f"--draws must be at least 1, got {draws}")
     devices = [d for d in DEVICES if f"sm_{d.capability}" == device]
+    begin = BEGIN.format(devices[0].capability)
+    if page:
+        replaced(page, begin, "")  # raises now rather than after minutes
     found = costs([known[name] for name in names or known], devices[0].capability, draws)
     for rows in (kernel_rows, view_rows):
         head, *cells = rows(found, devices)
         print(table(cells, head, "llr"), end="\n\n")
     print("\n".join(wrapped(note) for note in notes(devices, draws)))
     if page:
-        write(page, section(found, devices, draws))
+        page.write_text(replaced(page, begin, section(found, devices, draws)), encoding="utf-8")
         print(f"benchmarks: wrote {page}", file=sys.stderr)
