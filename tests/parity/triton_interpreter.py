@@ -20,6 +20,7 @@ import torch
 import gpuaug
 from gpuaug import Images, Policy, View, backends
 from gpuaug.backends.fused import cuda, plan
+from gpuaug.backends.fused.cuda import launch
 from gpuaug.ops import Op, OpDraws
 
 from .cases import MAPS, NUDGE, TRUTH, as_tensor, jumps, photographs, tables
@@ -171,12 +172,32 @@ def several_tiles(dtype: torch.dtype, memory_format: torch.memory_format, size: 
     return compare(images, policy.views[0].steps, draws.tables[0], device, dtype, memory_format)
 
 
-def two_of_each(device: str) -> Result:
-    """Three jitters and two blurs with a Normalize in between: more barriers than any named policy has."""
+def several_strips(dtype: torch.dtype, memory_format: torch.memory_format, device: str) -> Result:
+    """Photographs shrunk to views of three strips, whose weights take several chunks; with a large blur, and a flip."""
+    crop, blur = gpuaug.RandomResizedCrop(scale=(0.7, 1.0), interpolation="bicubic"), gpuaug.GaussianBlur(23, (1.5, 2.5), p=0.7)
+    ops = (crop, gpuaug.RandomHorizontalFlip(), gpuaug.ColorJitter(0.4, 0.4, 0.2, 0.1), blur, gpuaug.Normalize())
+    images = Images.from_list([photographs()[0][:260, :300], photographs()[1][:128, :250], noise(70, 331)])
+    steps, draws = tables(ops, len(images), (68, 140))
+    return compare(images, steps, draws, device, dtype, memory_format)
+
+
+def by_taps(case: Callable[[str], Result], device: str) -> Result:
+    """A case on the kernels for devices whose tensor cores Triton cannot use."""
+    chosen = launch.strips_for
+    launch.strips_for = lambda capability, noisy: None
+    try:
+        return case(device)
+    finally:
+        launch.strips_for = chosen
+
+
+def two_of_each(normalized: bool, dtype: torch.dtype, device: str) -> Result:
+    """Three jitters and two blurs: more barriers than any named policy has. normalized: with a Normalize in between."""
     jitter, blur = gpuaug.ColorJitter(contrast=0.5, p=0.6), gpuaug.GaussianBlur((5, 9), (0.3, 3.0), p=0.6)
-    ops = (gpuaug.Resize(), jitter, jitter, blur, gpuaug.RandomInvert(), gpuaug.Normalize(), blur, jitter)
+    middle = [gpuaug.Normalize()] if normalized else []
+    ops = (gpuaug.Resize(), jitter, jitter, blur, gpuaug.RandomInvert(), *middle, blur, jitter)
     steps, draws = tables(ops, len(photos()), 20)
-    return compare(photos(), steps, draws, device)
+    return compare(photos(), steps, draws, device, dtype)
 
 
 def batch_does_not_matter(device: str) -> Result:
@@ -233,12 +254,28 @@ CASES: dict[str, Callable[[str], Result]] = {
     "several tiles, channels last": partial(several_tiles, torch.float32, torch.channels_last, (40, 70)),
     "several tiles, bfloat16": partial(several_tiles, torch.bfloat16, torch.contiguous_format, (20, 40)),
     "several tiles, float16, channels last": partial(several_tiles, torch.float16, torch.channels_last, (20, 40)),
-    "two of each": two_of_each,
+    "several strips, bfloat16": partial(several_strips, torch.bfloat16, torch.contiguous_format),
+    "several strips, float16, channels last": partial(several_strips, torch.float16, torch.channels_last),
+    "several strips, float32": partial(several_strips, torch.float32, torch.contiguous_format),
+    "two of each": partial(two_of_each, True, torch.float32),
+    "two of each, float16": partial(two_of_each, False, torch.float16),
     "batch does not matter": batch_does_not_matter,
     "anywhere in memory": anywhere_in_memory,
     "apart in memory": partial(apart_in_memory, False),
     "apart in memory, planar": partial(apart_in_memory, True),
 }
+TAPS = (
+    *CROPS,
+    "RandomCrop at every border",
+    "RandomCrop beyond every border",
+    "several tiles, bfloat16",
+    "several strips, bfloat16",
+    "several strips, float32",
+    "two of each, float16",
+    "batch does not matter",
+    "anywhere in memory",
+)
+CASES |= {f"{name}, tap by tap": partial(by_taps, CASES[name]) for name in TAPS}
 
 
 def main() -> None:

@@ -39,6 +39,8 @@ class Recorded:
             raise ValueError("fused: a CUDA graph needs images with interleaved channels; pass images.packed()")
         self.batch, self.levels = batch, levels_of_ops(ops)
         self.source, self.lead = as_source(batch)
+        # Any draws may choose the widest image as a whole.
+        self.span = int(batch.shapes[:, 1].max(initial=1)) if isinstance(batch, Images) else 1
         words, self.config = self.pack(tables, dtype, memory_format)
         self.table = upload(words, self.source.device)
         side = torch.cuda.Stream(self.source.device)  # type: ignore[no-untyped-call]
@@ -66,4 +68,4 @@ class Recorded:
 
     def pack(self, tables: Tables, dtype: torch.dtype, memory_format: torch.memory_format) -> tuple[Words, LaunchConfig]:
         words, _ = records(self.batch, tables, self.levels, dtype != torch.float32, self.lead)
-        return words, launch_config(words, tables, self.levels, True, dtype, memory_format)
+        return words, launch_config(words, tables, self.levels, self.source.device, self.span, dtype, memory_format)

@@ -1,6 +1,7 @@
 """The Triton kernels, which keep a tile of a view in registers from one barrier of its program to the next.
 
-    first_pass    pixels --resize--> tile --instructions--> view, or scratch
+    strip_pass    pixels --resize by products of matrices--> tile --instructions--> view, or scratch   (see `strips`)
+    first_pass    pixels --resize by taps, or floats--> tile --instructions--> view, or scratch
     blur_across   scratch --blur of the rows--> scratch
     next_pass     scratch --contrast, or blur of the columns--> tile --instructions--> view, or scratch
 
@@ -27,10 +28,10 @@ GAIN, BIAS, HEAD = tl.constexpr(record.GAIN), tl.constexpr(record.BIAS), tl.cons
 BLUR_CUT = tl.constexpr(instructions.BLUR_CUT)
 
 FIXED = tl.constexpr(32767.0)
-"""Scratch of 16 bits holds multiples of 1/32767 in [0, 1]."""
+"""Scratch of 16 bits holds integers from 0 to 32767, which stand for [0, 1]."""
 
-PARTS = tl.constexpr(256)
-"""How many partial sums are added at a time."""
+GRAY_STEP, MOST_GRAY = tl.constexpr(2.0**-23), tl.constexpr(255.0)
+"""Gray values are summed in steps of 2^-23, which is float32's own at 1. Those that noise moved beyond +-255 are clipped."""
 
 
 # Height and width are not specialised, or Triton would see that the width is a multiple of 16. For wide stores it would then
@@ -39,76 +40,84 @@ PARTS = tl.constexpr(256)
 @triton.jit(do_not_specialize=["height", "width", "words", "passes", "columns"])
 def first_pass(
     source, table, scratch, sums, out, height, width, words, passes, columns,
-    FLOATS: tl.constexpr, CUBIC: tl.constexpr, GUARD: tl.constexpr, NOISY: tl.constexpr, CHANNELS_LAST: tl.constexpr,
+    FLOATS: tl.constexpr, CUBIC: tl.constexpr, NOISY: tl.constexpr, CHANNELS_LAST: tl.constexpr,
     H: tl.constexpr, W: tl.constexpr,
 ):  # fmt: skip
     """source: the bytes of all images, or floats (B, 3, height, width)."""
-    image, tile, rec, y, x, inside = locate(table, words, height, width, H, W)
+    image, rec, y, x, inside = locate(table, words, height, width, H, W)
     if FLOATS:
         flips = tl.load(rec + FLIPS)
         from_y = tl.where((flips & 2) != 0, height - 1 - y, y)
         from_x = tl.where((flips & 1) != 0, width - 1 - x, x)
         r, g, b = load_pixels(source, image, from_y, from_x, inside, height, width, True)
     else:
-        r, g, b = resize(source, rec, y, x, height, width, CUBIC, GUARD, H, W)
+        r, g, b = resize(source, rec, y, x, height, width, CUBIC, H, W)
     finish_pass(
-        r, g, b, rec, 0, passes, columns, scratch, sums, out, image, tile, y, x, inside, height, width, NOISY,
-        CHANNELS_LAST, H, W,
+        r, g, b, rec, 0, passes, columns, scratch, sums, out, image, y, x, inside, height, width, NOISY, CHANNELS_LAST,
     )  # fmt: skip
 
 
-@triton.jit(do_not_specialize=["words", "level", "passes", "columns"])
+@triton.jit(do_not_specialize=["words", "level", "passes", "columns", "half"])
 def next_pass(
-    source, table, scratch, sums, out, height, width, words, level, passes, columns,
-    NOISY: tl.constexpr, CHANNELS_LAST: tl.constexpr, H: tl.constexpr, W: tl.constexpr,
+    across, table, scratch, sums, out, height, width, words, level, passes, columns, half,
+    STRIPS: tl.constexpr, NOISY: tl.constexpr, CHANNELS_LAST: tl.constexpr, H: tl.constexpr, W: tl.constexpr,
 ):  # fmt: skip
-    """source: scratch of the pass before, which contrast may overwrite (scratch is source), or the output of blur_across."""
-    image, tile, rec, y, x, inside = locate(table, words, height, width, H, W)
+    """Contrast, in place, or the vertical half of a blur, from `across`, the output of blur_across. half: see `scratch_of`."""
+    image, rec, y, x, inside = locate(table, words, height, width, H, W)
     begin, end = span(rec, level)
     if end == OFF:
         return
     code = tl.load(rec + HEAD + 2 * passes + begin)
+    if STRIPS & (code == BLUR) & (tl.load(rec + SNAP) != 0):  # blur_pass makes the blurs of images in fixed point
+        return
     arg = arguments(rec, passes, columns) + 8 * begin
     a0 = tl.load(arg)
+    unit = unit_of(rec)
+    scratch = scratch_of(scratch, rec, begin + (code == BLUR).to(tl.int32), passes, half)
     if code == BLUR:
-        r, g, b = blur(source, image, y, x, inside, height, width, a0, tl.load(arg + 2).to(tl.int32), True)
+        r, g, b = blur(across, image, y, x, inside, height, width, a0, tl.load(arg + 2).to(tl.int32), unit, True)
     else:
-        r, g, b = load_pixels(source, image, y, x, inside, height, width, False)
-        tiles = tl.cdiv(height, H) * tl.cdiv(width, W)
-        bias = total(sums + (image.to(tl.int64) * columns + begin) * tiles, tiles) / (height * width).to(tl.float32) * (1 - a0)
-        r, g, b = clamp(r * a0 + bias), clamp(g * a0 + bias), clamp(b * a0 + bias)
+        r, g, b = load_pixels(scratch, image, y, x, inside, height, width, False)
+        steps = tl.load(sums + (image.to(tl.int64) * columns + begin)).to(tl.float32)
+        bias = steps * GRAY_STEP / (height * width).to(tl.float32) * (1 - a0)
+        gain = a0 * unit
+        r, g, b = clamp(r * gain + bias), clamp(g * gain + bias), clamp(b * gain + bias)
     finish_pass(
-        r, g, b, rec, level, passes, columns, scratch, sums, out, image, tile, y, x, inside, height, width, NOISY,
-        CHANNELS_LAST, H, W,
+        r, g, b, rec, level, passes, columns, scratch, sums, out, image, y, x, inside, height, width, NOISY, CHANNELS_LAST,
     )  # fmt: skip
 
 
-@triton.jit(do_not_specialize=["height", "width", "words", "level", "passes", "columns"])
+@triton.jit(do_not_specialize=["height", "width", "words", "level", "passes", "columns", "half"])
 def blur_across(
-    source, table, scratch, height, width, words, level, passes, columns, H: tl.constexpr, W: tl.constexpr
+    scratch, table, across, height, width, words, level, passes, columns, half,
+    STRIPS: tl.constexpr, H: tl.constexpr, W: tl.constexpr,
 ):  # fmt: skip
     """The horizontal half of a blur, for the images whose pass `level` begins with a blur."""
-    image, _, rec, y, x, inside = locate(table, words, height, width, H, W)
+    image, rec, y, x, inside = locate(table, words, height, width, H, W)
     begin, end = span(rec, level)
     if end == OFF:
         return
     if tl.load(rec + HEAD + 2 * passes + begin) != BLUR:
         return
+    if STRIPS & (tl.load(rec + SNAP) != 0):
+        return
     arg = arguments(rec, passes, columns) + 8 * begin
-    r, g, b = blur(source, image, y, x, inside, height, width, tl.load(arg), tl.load(arg + 1).to(tl.int32), False)
-    store_scratch(r, g, b, scratch, image, y, x, inside, height, width, tl.load(rec + SNAP))
+    radius = tl.load(arg + 1).to(tl.int32)
+    scratch = scratch_of(scratch, rec, begin, passes, half)
+    r, g, b = blur(scratch, image, y, x, inside, height, width, tl.load(arg), radius, unit_of(rec), False)
+    store_scratch(r, g, b, across, image, y, x, inside, height, width, tl.load(rec + SNAP))
 
 
 @triton.jit
 def locate(table, words, height, width, H: tl.constexpr, W: tl.constexpr):
-    """Image and tile of this program, the image's record, rows (H, 1) and columns (1, W), and which pixels are in the view."""
+    """The image of this program, its record, rows (H, 1) and columns (1, W), and which pixels are in the view."""
     across = tl.cdiv(width, W)
     tiles = tl.cdiv(height, H) * across
     image = tl.program_id(0) // tiles
     tile = tl.program_id(0) % tiles
     y = (tile // across) * H + tl.arange(0, H)[:, None]
     x = (tile % across) * W + tl.arange(0, W)[None, :]
-    return image, tile, table + image.to(tl.int64) * words, y, x, (y < height) & (x < width)
+    return image, table + image.to(tl.int64) * words, y, x, (y < height) & (x < width)
 
 
 @triton.jit
@@ -118,14 +127,31 @@ def span(rec, level):
 
 
 @triton.jit
+def scratch_of(scratch, rec, end, passes, half):
+    """Where an image's scratch is after the first `end` instructions: in the other half of the memory after each blur.
+
+    A blur reads the neighbours of a pixel and so cannot work in place. half: number of elements of a half; 0 if nothing follows
+    a blur but the view, so that there is no other half.
+    """
+    codes = rec + HEAD + 2 * passes
+    n = tl.full((), 0, tl.int32)
+    blurs = tl.full((), 0, tl.int64)
+    if half != 0:
+        while n < end:
+            blurs += (tl.load(codes + n) == BLUR).to(tl.int64)
+            n += 1
+    return scratch + (blurs & 1) * half
+
+
+@triton.jit
 def arguments(rec, passes, columns):
     return (rec + HEAD + 2 * passes + columns).to(tl.pointer_type(tl.float32), bitcast=True)
 
 
 @triton.jit
 def finish_pass(
-    r, g, b, rec, level, passes, columns, scratch, sums, out, image, tile, y, x, inside, height, width,
-    NOISY: tl.constexpr, CHANNELS_LAST: tl.constexpr, H: tl.constexpr, W: tl.constexpr,
+    r, g, b, rec, level, passes, columns, scratch, sums, out, image, y, x, inside, height, width,
+    NOISY: tl.constexpr, CHANNELS_LAST: tl.constexpr,
 ):  # fmt: skip
     """Run the instructions of a pass, then write the view or what the next pass needs. passes: number of passes in a record."""
     begin, end = span(rec, level)
@@ -136,21 +162,14 @@ def finish_pass(
     else:
         store_scratch(r, g, b, scratch, image, y, x, inside, height, width, tl.load(rec + SNAP))
         if tl.load(codes + end) == CONTRAST:
-            tiles = tl.cdiv(height, H) * tl.cdiv(width, W)
-            gray = tl.where(inside, gray_of(r, g, b), 0.0)
-            tl.store(sums + (image.to(tl.int64) * columns + end) * tiles + tile, tl.sum(tl.sum(gray, 1), 0))
+            gray = tl.where(inside, in_steps(gray_of(r, g, b)), 0).to(tl.int64)
+            tl.atomic_add(sums + (image.to(tl.int64) * columns + end), tl.sum(gray), sem="relaxed")
 
 
 @triton.jit
-def total(parts, count):
-    """Sum of `count` floats, in an order that depends only on `count`."""
-    sums = tl.zeros([PARTS], tl.float32)
-    first = tl.full((), 0, tl.int32)
-    while first < count:
-        n = first + tl.arange(0, PARTS)
-        sums += tl.load(parts + n, mask=n < count, other=0.0)
-        first += PARTS
-    return tl.sum(sums, 0)
+def in_steps(gray):
+    """Gray values as integers, whose sum is the same in any order."""
+    return (tl.minimum(tl.maximum(gray, -MOST_GRAY), MOST_GRAY) * (1 / GRAY_STEP)).to(tl.int32)
 
 
 # Memory.
@@ -158,7 +177,7 @@ def total(parts, count):
 
 @triton.jit
 def load_pixels(source, image, y, x, inside, height, width, ANY: tl.constexpr):
-    """Load pixels of planes (B, 3, height, width), float32 or fixed point.
+    """Load pixels of planes (B, 3, height, width), floats or the integers of fixed point, as floats.
 
     ANY: whether columns may come in any order. They are then declared contiguous, or Triton might lay a warp along a column.
     """
@@ -175,9 +194,20 @@ def load_pixels(source, image, y, x, inside, height, width, ANY: tl.constexpr):
 
 @triton.jit
 def as_float(v):
+    """Floats as they are; integers 0..32767 by writing them into the mantissa of 2^23 + v, since a GPU converts slowly."""
     if v.dtype == tl.int16:
-        v = v.to(tl.float32) * (1 / FIXED)
+        v = (v.to(tl.int32) | 0x4B000000).to(tl.float32, bitcast=True) - 8388608.0
     return v
+
+
+@triton.jit
+def unit_of(rec):
+    """What 1 in the scratch of an image stands for.
+
+    It goes into the factors of the pass that reads scratch. If only the loads from 16 bits multiplied by it, the compiler would
+    fuse these products with the sums that follow, and the bits would not be those of the same image in float32 scratch.
+    """
+    return tl.where(tl.load(rec + SNAP) != 0, 1 / FIXED, 1.0)
 
 
 @triton.jit
@@ -185,7 +215,7 @@ def store_scratch(r, g, b, scratch, image, y, x, inside, height, width, snap):
     """Write pixels to scratch.
 
     snap: whether to round to fixed point. It depends on the image's program alone, so that the view does too: the image is
-    rounded even if the batch's scratch is float32 because another image needs that.
+    rounded even if the batch's scratch is float32 because another image needs that. Its scratch then holds the same integers.
     """
     plane = height * width
     at = scratch + image.to(tl.int64) * 3 * plane + (y * width + x)
@@ -196,11 +226,12 @@ def store_scratch(r, g, b, scratch, image, y, x, inside, height, width, snap):
 
 @triton.jit
 def in_scratch_type(v, KIND: tl.constexpr, snap):
-    fixed = tl.floor(clamp(v) * FIXED + 0.5)
+    # Adding 2^23 rounds to an integer, which is then in the lower bits; a GPU converts at a quarter of the rate of arithmetic.
+    fixed = clamp(v) * FIXED + 8388608.0
     if KIND == tl.int16:
-        kept = fixed.to(tl.int16)
+        kept = fixed.to(tl.int32, bitcast=True).to(tl.int16)
     else:
-        kept = tl.where(snap != 0, fixed * (1 / FIXED), v)
+        kept = tl.where(snap != 0, fixed - 8388608.0, v)
     return kept
 
 
@@ -213,14 +244,18 @@ def store_view(r, g, b, rec, out, image, y, x, inside, height, width, CHANNELS_L
     b = b * tl.load(gain + 2) + tl.load(gain + 5)
     plane = height * width
     kind = out.dtype.element_ty
-    pixel = y * width + x
-    start = out + image.to(tl.int64) * 3 * plane
-    at, step = start + pixel, plane
+    r, g, b = r.to(kind), g.to(kind), b.to(kind)
+    pixel, step = y * width + x, plane
     if CHANNELS_LAST:
-        at, step = start + 3 * pixel, 1
-    tl.store(at, r.to(kind), mask=inside)
-    tl.store(at + step, g.to(kind), mask=inside)
-    tl.store(at + 2 * step, b.to(kind), mask=inside)
+        # Values of a store are not neighbours, so Triton 3.6 would lay a warp along a column. One dimension leaves no choice.
+        if y.shape[0] == 1:  # a strip, whose first dimension is x
+            r, g, b, pixel, inside = tl.trans(r), tl.trans(g), tl.trans(b), tl.trans(pixel), tl.trans(inside)
+        r, g, b = tl.ravel(r), tl.ravel(g), tl.ravel(b)
+        pixel, inside, step = tl.ravel(3 * pixel), tl.ravel(inside), 1
+    at = out + image.to(tl.int64) * 3 * plane + pixel
+    tl.store(at, r, mask=inside)
+    tl.store(at + step, g, mask=inside)
+    tl.store(at + 2 * step, b, mask=inside)
 
 
 # Blur.
@@ -251,9 +286,10 @@ def gaussian_weight(k, sigma):
 
 
 @triton.jit
-def blur(source, image, y, x, inside, height, width, sigma, radius, DOWN: tl.constexpr):
+def blur(source, image, y, x, inside, height, width, sigma, radius, unit, DOWN: tl.constexpr):
     """One direction of a blur, with reflected borders."""
     reach, norm = gaussian(sigma, radius)
+    norm *= unit
     r, g, b = load_pixels(source, image, y, x, inside, height, width, False)
     r, g, b = r * norm, g * norm, b * norm
     k = 1

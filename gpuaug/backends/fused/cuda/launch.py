@@ -17,17 +17,17 @@ import torch
 from ....images import Images
 from ..instructions import BLUR, CONTRAST, KEY
 from ..plan import Tables
-from .records import SNAP, Words, records, runs_over
+from .records import SNAP, Words, columns_read, records
 
 TILE = (32, 32)
 """Rows and columns of pixels in a tile. 224, 96 and 32 are multiples of 32, and a warp's load then covers one row."""
 
 WARPS = 4
-"""Warps of a program: a thread then makes eight pixels, over which it spreads the cost of finding its image and tile."""
+"""Warps of a program: a thread then makes eight pixels of a tile, over which it spreads the cost of finding its image."""
 
 
 def register_limit(kernel: str, noisy: bool, floats: bool) -> dict[str, int]:
-    """Triton's option `maxnreg`, for the kernels in which the assembler would otherwise spill registers on some devices.
+    """Triton's option `maxnreg`, for the kernels on tiles in which the assembler would otherwise spill registers.
 
     By itself the assembler allocates too few registers and spills two. This happens in the resize with noise, to which it
     gives 128 under every Triton, and under Triton 3.7 in the first pass over floats (80) and in later passes (64).
@@ -41,6 +41,45 @@ def register_limit(kernel: str, noisy: bool, floats: bool) -> dict[str, int]:
     return {"maxnreg": 80} if kernel == "next_pass" else {"maxnreg": 112} if floats else {}
 
 
+STRIP_REGISTERS = {torch.bfloat16: 168, torch.float16: 208, torch.float32: 208}
+"""Triton's option `maxnreg` for the kernels in strips, by the dtype of the view.
+
+With 168, three programs share a multiprocessor. By itself the assembler spills on some devices, although it could use more.
+"""
+
+
+@dataclass(frozen=True)
+class Strips:
+    """How the kernels in `strips` divide their work. Hopper multiplies 64 rows of a matrix at a time, here columns of a view.
+
+    Attributes:
+        rows: Rows of pixels in a tile.
+        columns: Columns of pixels in a tile, and in a strip.
+        chunk_rows: Rows of the source that are multiplied by weights at a time.
+        chunk_columns: Columns of the source that are multiplied by weights at a time.
+    """
+
+    rows: int = 32
+    columns: int = 64
+    chunk_rows: int = 16
+    chunk_columns: int = 16
+
+
+def strips_for(capability: tuple[int, int], noisy: bool) -> Strips | None:
+    """The strips on devices of a compute capability, or None before Ampere (8.0), where Triton cannot use tensor cores.
+
+    noisy: whether programs may have noise, whose generator needs registers.
+    """
+    if capability < (8, 0):
+        return None
+    return Strips(rows=16 if noisy else 32, chunk_columns=32 if capability[0] == 9 else 16)
+
+
+def capability_of(device: torch.device) -> tuple[int, int]:
+    """The compute capability of a device; Hopper's in the interpreter."""
+    return torch.cuda.get_device_capability(device) if device.type == "cuda" else (9, 0)
+
+
 @dataclass(frozen=True)
 class LaunchConfig:
     """What the launches of a stage depend on, apart from the records.
@@ -52,9 +91,12 @@ class LaunchConfig:
         columns: Instructions of a program.
         levels: The barrier on each level; see `records`.
         cubic: Whether the resize filter is bicubic.
-        guard: Whether the resize might read beyond the end of the pixels.
+        strips: How the kernels in `strips` divide their work, or None if the device cannot run them.
+        span: Most columns of an image that a strip reads.
         noisy: Whether programs may have noise.
-        fixed: Whether scratch is 16-bit fixed point.
+        snapped: Whether scratch of any image is in fixed point.
+        fixed: Whether that of all images is, so that scratch has 16 bits.
+        radius: Largest radius of any blur, in pixels.
         dtype: Dtype of the view.
         memory_format: Memory format of the view.
     """
@@ -65,9 +107,12 @@ class LaunchConfig:
     columns: int
     levels: tuple[int, ...]
     cubic: bool
-    guard: bool
+    strips: Strips | None
+    span: int
     noisy: bool
+    snapped: bool
     fixed: bool
+    radius: int
     dtype: torch.dtype
     memory_format: torch.memory_format
 
@@ -94,7 +139,7 @@ def make_view(batch: Any, tables: Tables, dtype: torch.dtype, memory_format: tor
         batch = batch.packed()
     source, lead = as_source(batch)
     words, levels = records(batch, tables, None, dtype != torch.float32, lead)
-    config = launch_config(words, tables, levels, runs_over(words, tables.cubic, source.numel()), dtype, memory_format)
+    config = launch_config(words, tables, levels, source.device, None, dtype, memory_format)
     return launch(source, upload(words, source.device), config)
 
 
@@ -102,7 +147,8 @@ def launch_config(
     words: Words,
     tables: Tables,
     levels: tuple[int, ...],
-    guard: bool,
+    device: torch.device,
+    span: int | None,
     dtype: torch.dtype,
     memory_format: torch.memory_format,
 ) -> LaunchConfig:
@@ -110,9 +156,16 @@ def launch_config(
     # Only noise uses the last argument, for half of its key. It is set for every image, whether noise is applied or not, so
     # that the launches do not depend on the draws.
     noisy = bool(tables.arguments[:, :, KEY + 1].any())
-    fixed = dtype != torch.float32 and bool(words[:, SNAP].all())
+    snapped = dtype != torch.float32 and bool(words[:, SNAP].any())
+    fixed = snapped and bool(words[:, SNAP].all())
     size, cubic = tables.size, tables.cubic
-    return LaunchConfig(count, size, words.shape[1], columns, levels, cubic, guard, noisy, fixed, dtype, memory_format)
+    strips = strips_for(capability_of(device), noisy)
+    if span is None:
+        span = columns_read(words, cubic, strips.columns) if strips else 0
+    return LaunchConfig(
+        count, size, words.shape[1], columns, levels, cubic, strips, span, noisy, snapped, fixed, tables.radius, dtype,
+        memory_format,
+    )  # fmt: skip
 
 
 def as_source(batch: Any) -> tuple[torch.Tensor, int]:
@@ -141,32 +194,99 @@ def upload(words: Words, device: torch.device) -> torch.Tensor:
 
 def launch(source: torch.Tensor, table: torch.Tensor, config: LaunchConfig) -> torch.Tensor:
     """Launch the kernels of a stage. Everything that they write is allocated here, through torch."""
-    from . import kernels
-
     (height, width), levels, device = config.size, config.levels, source.device
     out = torch.empty((config.count, 3, height, width), dtype=config.dtype, device=device, memory_format=config.memory_format)
     if not config.count:
         return out
-    tiles = -(-height // TILE[0]) * -(-width // TILE[1])
-    # Passes write `image`; the horizontal half of a blur writes `across`.
-    kind = torch.int16 if config.fixed else torch.float32
-    image = torch.empty((config.count if levels else 0, 3, height, width), dtype=kind, device=device)
-    across = torch.empty_like(image) if BLUR in levels else image
-    sums = torch.empty((config.count if CONTRAST in levels else 0, config.columns, tiles), dtype=torch.float32, device=device)
-
-    grid = (config.count * tiles,)
-    numbers = (height, width, config.words)
-    passes = len(levels) + 1
-    tile: dict[str, Any] = {"H": TILE[0], "W": TILE[1], "num_warps": WARPS, "enable_fp_fusion": True}
-    finish: dict[str, Any] = {"NOISY": config.noisy, "CHANNELS_LAST": config.memory_format == torch.channels_last, **tile}
-    resize = {"FLOATS": source.dtype == torch.float32, "CUBIC": config.cubic, "GUARD": config.guard, **finish}
-    resize |= register_limit("first_pass", config.noisy, resize["FLOATS"])
-    finish |= register_limit("next_pass", config.noisy, False)
     with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
-        kernels.first_pass[grid](source, table, image, sums, out, *numbers, passes, config.columns, **resize)
+        run = Launches(source, table, config, out)
+        run.first()
         for level, barrier in enumerate(levels, start=1):
-            spans = (*numbers, level, passes, config.columns)
-            if barrier == BLUR:
-                kernels.blur_across[grid](image, table, across, *spans, **tile)
-            kernels.next_pass[grid](across if barrier == BLUR else image, table, image, sums, out, *spans, **finish)
+            run.blur(level) if barrier == BLUR else run.contrast(level)
     return out
+
+
+class Launches:
+    """The launches of one stage, and the memory that they share.
+
+    Args:
+        source: The memory that the first launch reads, see `as_source`.
+        table: The records, on the same device.
+        config: What the launches depend on.
+        out: Where the view is written.
+    """
+
+    def __init__(self, source: torch.Tensor, table: torch.Tensor, config: LaunchConfig, out: torch.Tensor) -> None:
+        count, (height, width), levels, strips = config.count, config.size, config.levels, config.strips
+        self.source, self.table, self.config, self.out = source, table, config, out
+        self.floats = source.dtype == torch.float32
+        # Whether any image has a blur that is made tap by tap, and whether any has one that is made in strips.
+        self.by_taps = BLUR in levels and not (strips and config.fixed)
+        self.in_strips = BLUR in levels and strips is not None and config.snapped
+        # Scratch has another half if a pass follows a blur; see `scratch_of`.
+        self.half = count * 3 * height * width if BLUR in levels[:-1] else 0
+        kind = torch.int16 if config.fixed else torch.float32
+        self.scratch = self.empty(1 + (self.half > 0), count if levels else 0, 3, height, width, dtype=kind)
+        self.across = self.empty(count if self.by_taps else 0, 3, height, width, dtype=kind)
+        self.sums = self.empty(count if CONTRAST in levels else 0, config.columns, dtype=torch.int64).zero_()
+        self.tiles = (count * -(-height // TILE[0]) * -(-width // TILE[1]),)
+        self.numbers, self.places = (height, width, config.words), (len(levels) + 1, config.columns)
+        self.options: dict[str, Any] = {"num_warps": WARPS, "enable_fp_fusion": True}
+        self.finish = {"NOISY": config.noisy, "CHANNELS_LAST": config.memory_format == torch.channels_last, **self.options}
+        self.tile = {"H": TILE[0], "W": TILE[1]}
+        if strips:
+            # A strip of a blur begins up to 7 columns early, at a multiple of 8.
+            columns = max(0 if self.floats else config.span, strips.columns + 2 * config.radius + 7 if self.in_strips else 0)
+            self.chunks = -(-columns // strips.chunk_columns)
+            self.strips = (count * -(-width // strips.columns),)
+            self.weights = self.empty(*self.strips, self.chunks, 2, strips.columns, strips.chunk_columns, dtype=torch.float16)
+            self.strip = {"H": strips.rows, "W": strips.columns, "KY": strips.chunk_rows, "KX": strips.chunk_columns}
+            self.strip["maxnreg"] = STRIP_REGISTERS[config.dtype]
+
+    def empty(self, *shape: int, dtype: torch.dtype) -> torch.Tensor:
+        return torch.empty(shape, dtype=dtype, device=self.source.device)
+
+    def first(self) -> None:
+        """From the source to the first barrier."""
+        from . import kernels, strips
+
+        config = self.config
+        if self.floats or not config.strips:
+            limit = register_limit("first_pass", config.noisy, self.floats)
+            kernels.first_pass[self.tiles](
+                self.source, self.table, self.scratch, self.sums, self.out, *self.numbers, *self.places,
+                FLOATS=self.floats, CUBIC=config.cubic, **self.tile, **self.finish, **limit,
+            )  # fmt: skip
+        else:
+            strips.strip_pass[self.strips](
+                self.source, self.table, self.weights, self.scratch, self.sums, self.out, *self.numbers, self.chunks,
+                *self.places, CUBIC=config.cubic, **self.strip, **self.finish,
+            )  # fmt: skip
+
+    def contrast(self, level: int) -> None:
+        """A contrast, and on to the next barrier."""
+        self.next_pass(level)
+
+    def blur(self, level: int) -> None:
+        """A blur, and on to the next barrier."""
+        from . import kernels, strips
+
+        if self.in_strips:
+            strips.blur_pass[self.strips](
+                self.scratch, self.table, self.weights, self.sums, self.out, *self.numbers, level, self.chunks,
+                *self.places, self.half, **self.strip, **self.finish,
+            )  # fmt: skip
+        if self.by_taps:
+            kernels.blur_across[self.tiles](
+                self.scratch, self.table, self.across, *self.numbers, level, *self.places, self.half,
+                STRIPS=self.in_strips, **self.tile, **self.options,
+            )  # fmt: skip
+            self.next_pass(level)
+
+    def next_pass(self, level: int) -> None:
+        from . import kernels
+
+        kernels.next_pass[self.tiles](
+            self.across, self.table, self.scratch, self.sums, self.out, *self.numbers, level, *self.places, self.half,
+            STRIPS=self.in_strips, **self.tile, **self.finish, **register_limit("next_pass", self.config.noisy, False),
+        )  # fmt: skip

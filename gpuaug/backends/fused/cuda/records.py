@@ -23,11 +23,8 @@ from ..instructions import ARGUMENTS, BARRIERS, IS_BARRIER, IS_BOUNDED
 from ..plan import Tables, codes_of
 
 # Words of the head. The first two form one 64-bit number, the byte at which the box begins.
-BASE, LAST, PITCH, BOX_H, BOX_W, FULL_H, FULL_W, SKIP_Y, SKIP_X, FLIPS, SNAP, TAPS_Y, TAPS_X, SCALE_Y, SCALE_X = (
-    0,
-    *range(2, 16),
-)
-GAIN, BIAS, HEAD = 16, 19, 22
+BASE, LAST, PITCH, BOX_H, BOX_W, FULL_H, FULL_W, SKIP_Y, SKIP_X, FLIPS, SNAP, SCALE_Y, SCALE_X = 0, *range(2, 14)
+GAIN, BIAS, HEAD = 14, 17, 20
 
 OFF = -1
 """Stored as the end of a pass that an image skips."""
@@ -124,22 +121,11 @@ def bounded(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
     return inside
 
 
-def taps(n_in: Words, n_full: Words, cubic: bool) -> tuple[npt.NDArray[np.float32], Words]:
-    """Source pixels per output pixel, in float32 as torch computes it, and the most pixels that its filter reads."""
-    scale: npt.NDArray[np.float32] = np.asarray(n_in.astype(np.float32) / n_full.astype(np.float32), np.float32)
-    support = np.maximum(scale, np.float32(1)) * np.float32(2 if cubic else 1)
-    most: Words = np.minimum(np.ceil(2 * support).astype(np.int32), n_in)
-    return scale, most
-
-
-def runs_over(words: Words, cubic: bool, size: int) -> bool:
-    """Whether the resize of a box that is narrower than its windows would read beyond the memory of `size` bytes."""
-    step = 4 if cubic else 3
-    span = -(-words[:, TAPS_X] // step) * step
-    narrow = words[span > words[:, BOX_W]]
-    base = np.ascontiguousarray(narrow[:, BASE : BASE + 2]).view(np.int64)[:, 0]
-    end = base + (narrow[:, BOX_H] - 1).astype(np.int64) * narrow[:, PITCH] + 3 * span[span > words[:, BOX_W]]
-    return bool((end > size).any())
+def columns_read(words: Words, cubic: bool, columns: int) -> int:
+    """Most columns of an image that the resize reads for so many neighbouring columns of a view."""
+    scale = np.ascontiguousarray(words[:, SCALE_X]).view(np.float32)
+    span = scale * columns + 2 * np.maximum(scale, 1) * (2 if cubic else 1) + 2
+    return int(np.minimum(span.astype(np.int64), words[:, BOX_W]).max(initial=1))
 
 
 def records(
@@ -181,8 +167,8 @@ def records(
         head[PITCH] = pitch
     head[BOX_H : SKIP_X + 1] = boxes[2:]
     head[FLIPS] = tables.flips[:, 0] + 2 * tables.flips[:, 1]
-    floats[SCALE_Y], head[TAPS_Y] = taps(boxes[2], boxes[4], tables.cubic)
-    floats[SCALE_X], head[TAPS_X] = taps(boxes[3], boxes[5], tables.cubic)
+    # Source pixels per output pixel, in float32 as torch computes it.
+    floats[SCALE_Y : SCALE_X + 1] = boxes[2:4].astype(np.float32) / boxes[4:6].astype(np.float32)
     floats[GAIN : GAIN + 3], floats[BIAS : BIAS + 3] = tables.scale[:, None], tables.bias[:, None]
     if snap and isinstance(batch, Images):  # floats may lie outside [0, 1], after a Normalize
         head[SNAP] = bounded(tables.codes)

@@ -14,13 +14,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .launch import TILE, WARPS, register_limit
+import torch
+
+from .launch import STRIP_REGISTERS, TILE, WARPS, register_limit, strips_for
 
 CAPABILITIES = (75, 80, 90, 100)
 """Turing (T4), Ampere (A100), Hopper (H100, H200), Blackwell (B200)."""
 
-POINTERS = {"source", "table", "scratch", "sums", "out"}
+POINTERS = {"source", "table", "memory", "scratch", "across", "sums", "out"}
 """Arguments that are pointers, aligned to 16 bytes. The others are 32-bit integers or known when a kernel is compiled."""
+
+
+DTYPES = {"*bf16": torch.bfloat16, "*fp16": torch.float16, "*fp32": torch.float32}
+
+STRIPS = {"strip_pass", "blur_pass"}
+"""Kernels of `strips`; the others are in `kernels`."""
 
 
 @dataclass(frozen=True)
@@ -55,30 +63,31 @@ class Resources:
     shared: int
 
 
-def variants() -> Iterator[Variant]:
-    """Every kernel, in the variants that differ most."""
-    tile = {"H": TILE[0], "W": TILE[1]}
-    narrow = {"table": "*i32", "scratch": "*i16", "sums": "*fp32", "out": "*bf16"}
-    wide = {**narrow, "scratch": "*fp32", "out": "*fp32"}
+def variants(capability: int) -> Iterator[Variant]:
+    """Every kernel that runs on devices of a compute capability, in the variants that differ most."""
+    narrow = {"table": "*i32", "memory": "*fp16", "scratch": "*i16", "across": "*i16", "sums": "*i64", "out": "*bf16"}
+    wide = {**narrow, "scratch": "*fp32", "across": "*fp32", "out": "*fp32"}
     for noisy in (False, True):
-        noise = ", noise" if noisy else ""
-        finish = {"NOISY": noisy, "CHANNELS_LAST": False, **tile}
-        resize = {"FLOATS": False, "CUBIC": False, "GUARD": False, **finish}
-        yield Variant("first_pass", "bilinear" + noise, {**narrow, "source": "*u8"}, resize)
-        yield Variant("first_pass", "bicubic" + noise, {**narrow, "source": "*u8"}, {**resize, "CUBIC": True})
-        if not noisy:
-            yield Variant(
-                "first_pass", "bicubic, guarded", {**narrow, "source": "*u8"}, {**resize, "CUBIC": True, "GUARD": True}
-            )
-            yield Variant("first_pass", "bicubic, float32", {**wide, "source": "*u8"}, {**resize, "CUBIC": True})
-            yield Variant("first_pass", "from floats", {**wide, "source": "*fp32"}, {**resize, "FLOATS": True})
-        yield Variant("next_pass", "bfloat16" + noise, {**narrow, "source": "*i16"}, finish)
-        if not noisy:
-            last = {**finish, "CHANNELS_LAST": True}
-            yield Variant("next_pass", "bfloat16, channels last", {**narrow, "source": "*i16"}, last)
-            yield Variant("next_pass", "float32", {**wide, "source": "*fp32"}, finish)
-    yield Variant("blur_across", "bfloat16", {**narrow, "source": "*i16"}, tile)
-    yield Variant("blur_across", "float32", {**wide, "source": "*fp32"}, tile)
+        strips, noise = strips_for(divmod(capability, 10), noisy), ", noise" if noisy else ""
+        tile = {"H": TILE[0], "W": TILE[1]}
+        finish = {"NOISY": noisy, "CHANNELS_LAST": False}
+        if strips:
+            strip = {**finish, "H": strips.rows, "W": strips.columns, "KY": strips.chunk_rows, "KX": strips.chunk_columns}
+            kernel, crop = "strip_pass", {**strip, "CUBIC": True}
+        else:
+            kernel, crop = "first_pass", {"FLOATS": False, "CUBIC": True, **finish, **tile}
+        for dtype, types in (("bfloat16", narrow), ("float16", {**narrow, "out": "*fp16"}), ("float32", wide)):
+            last = {"CHANNELS_LAST": dtype == "float16"}
+            yield Variant(kernel, f"bicubic, {dtype}{noise}", {**types, "source": "*u8"}, {**crop, **last})
+            yield Variant("next_pass", dtype + noise, types, {"STRIPS": False, **finish, **tile, **last})
+            if strips and dtype != "float32":
+                yield Variant("blur_pass", dtype + noise, types, {**strip, **last})
+        yield Variant(kernel, "bilinear, bfloat16" + noise, {**narrow, "source": "*u8"}, {**crop, "CUBIC": False})
+        floats = {"FLOATS": True, "CUBIC": False, **finish, **tile}
+        yield Variant("first_pass", "from floats" + noise, {**wide, "source": "*fp32"}, floats)
+    yield Variant("blur_across", "float32", wide, {"STRIPS": False, **tile})
+    if not strips:
+        yield Variant("blur_across", "bfloat16", narrow, {"STRIPS": False, **tile})
 
 
 def compiled(variant: Variant, capability: int) -> Any:
@@ -86,17 +95,19 @@ def compiled(variant: Variant, capability: int) -> Any:
     import triton
     from triton.backends.compiler import GPUTarget
 
-    from . import kernels
+    from . import kernels, strips
 
-    kernel = getattr(kernels, variant.kernel)
+    kernel = getattr(strips if variant.kernel in STRIPS else kernels, variant.kernel)
     names = kernel.arg_names
     signature = {n: "constexpr" if n in variant.constants else variant.types.get(n, "i32") for n in names}
     constants = {(names.index(n),): value for n, value in variant.constants.items()}
     # Arguments that are multiples of 16. At a launch, Triton finds this out by itself.
-    alike = POINTERS | ({"height", "width"} if variant.kernel == "next_pass" else set())
+    alike = POINTERS | ({"height", "width"} if variant.kernel in {"next_pass", *STRIPS} else set())
     multiples: Any = {(names.index(n),): [["tt.divisibility", 16]] for n in names if n in alike}
     options = {"num_warps": WARPS, "enable_fp_fusion": True}
-    if "NOISY" in variant.constants:
+    if variant.kernel in STRIPS:
+        options["maxnreg"] = STRIP_REGISTERS[DTYPES[variant.types["out"]]]
+    elif variant.kernel != "blur_across":
         options |= register_limit(variant.kernel, variant.constants["NOISY"], variant.constants.get("FLOATS", False))
     source = triton.compiler.ASTSource(kernel, signature, constants, multiples)
     return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
@@ -128,17 +139,22 @@ def table() -> str:
     lines = [
         "# Registers of the CUDA kernels",
         "",
-        f"Registers of a thread, and bytes of shared memory of a program ({WARPS} warps, {TILE[0]} x {TILE[1]} pixels);",
+        f"Registers of a thread, and bytes of shared memory of a program of {WARPS} warps;",
         f"no kernel may spill. Written by `python -m gpuaug.backends.fused.cuda.registers` with Triton {triton.__version__}.",
         "",
         "| kernel | variant | " + " | ".join(f"sm_{c}" for c in CAPABILITIES) + " | shared |",
         "|---|---|" + "---|" * (len(CAPABILITIES) + 1),
     ]
-    for variant in variants():
-        found = [resources(variant, c) for c in CAPABILITIES]
-        cells = [str(r.registers) + (f" ({r.stack} bytes spilled)" if r.stack else "") for r in found]
-        lines.append(f"| `{variant.kernel}` | {variant.name} | {' | '.join(cells)} | {max(r.shared for r in found)} |")
+    devices = {c: {(v.kernel, v.name): v for v in variants(c)} for c in CAPABILITIES}
+    for kernel, name in dict.fromkeys(key for found in devices.values() for key in found):
+        found = {c: resources(of[kernel, name], c) for c, of in devices.items() if (kernel, name) in of}
+        cells = [cell(found[c]) if c in found else "" for c in CAPABILITIES]
+        lines.append(f"| `{kernel}` | {name} | {' | '.join(cells)} | {max(r.shared for r in found.values())} |")
     return "\n".join(lines) + "\n"
+
+
+def cell(found: Resources) -> str:
+    return str(found.registers) + (f" ({found.stack} bytes spilled)" if found.stack else "")
 
 
 def main() -> None:

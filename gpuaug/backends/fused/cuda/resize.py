@@ -1,6 +1,9 @@
-"""The resize of the Triton kernels, which makes a tile of a view from the bytes of its image."""
+"""The resize of the Triton kernels on devices whose tensor cores Triton cannot use: tap by tap.
 
-# ruff: noqa: N803, N806, SIM108
+`matrices` has the resize of newer devices, which takes fewer instructions.
+"""
+
+# ruff: noqa: N803, N806
 # By Triton's convention, capitals name what is known when a kernel is compiled; an `if` on these compiles one branch.
 
 from __future__ import annotations
@@ -13,20 +16,16 @@ from .ops import clamp
 
 LAST, PITCH, FLIPS = tl.constexpr(record.LAST), tl.constexpr(record.PITCH), tl.constexpr(record.FLIPS)
 BOX_H, BOX_W, FULL_H, FULL_W = (tl.constexpr(n) for n in (record.BOX_H, record.BOX_W, record.FULL_H, record.FULL_W))
-SKIP_Y, SKIP_X, TAPS_Y, TAPS_X = (tl.constexpr(n) for n in (record.SKIP_Y, record.SKIP_X, record.TAPS_Y, record.TAPS_X))
-SCALE_Y = tl.constexpr(record.SCALE_Y)
+SKIP_Y, SKIP_X, SCALE_Y = (tl.constexpr(n) for n in (record.SKIP_Y, record.SKIP_X, record.SCALE_Y))
 
 
 @triton.jit
-def resize(
-    source, rec, y, x, height, width, CUBIC: tl.constexpr, GUARD: tl.constexpr, H: tl.constexpr, W: tl.constexpr
-):  # fmt: skip
+def resize(source, rec, y, x, height, width, CUBIC: tl.constexpr, H: tl.constexpr, W: tl.constexpr):
     """Antialiased resize of the box that a record describes; black where the view reaches beyond the image.
 
     Pixels are read as aligned 32-bit words and shifted into place, since loading a byte takes as long as loading a word. Three
     words cover 3 pixels, the taps of a bilinear filter that shrinks up to 1.5 times. Four words cover 4 pixels, the taps of a
-    bicubic filter that enlarges. Wider filters take several such steps. GUARD: whether loads must be checked against the last
-    word of the memory.
+    bicubic filter that enlarges. Wider filters take several such steps. Beyond the last word of the memory nothing is read.
     """
     STEP: tl.constexpr = 4 if CUBIC else 3
     scales = (rec + SCALE_Y).to(tl.pointer_type(tl.float32), bitcast=True)
@@ -34,9 +33,8 @@ def resize(
     box_w, full_h, full_w = tl.load(rec + BOX_W), tl.load(rec + FULL_H), tl.load(rec + FULL_W)
     oy = tl.where((flips & 2) != 0, height - 1 - y, y) + tl.load(rec + SKIP_Y)
     ox = tl.where((flips & 1) != 0, width - 1 - x, x) + tl.load(rec + SKIP_X)
-    taps_y, taps_x = tl.load(rec + TAPS_Y), tl.load(rec + TAPS_X)
-    first_y, from_y, inverse_y = window(oy, tl.load(rec + BOX_H), taps_y, tl.load(scales), CUBIC)
-    first_x, from_x, inverse_x = window(ox, box_w, taps_x, tl.load(scales + 1), CUBIC)
+    first_y, from_y, inverse_y, taps_y = window(oy, tl.load(rec + BOX_H), tl.load(scales), CUBIC)
+    first_x, from_x, inverse_x, taps_x = window(ox, box_w, tl.load(scales + 1), CUBIC)
     pitch, last = tl.load(rec + PITCH), tl.load(rec + LAST)
     base = (tl.load(rec + 1).to(tl.int64) << 32) | (tl.load(rec).to(tl.int64) & 0xFFFFFFFF)
     words = source.to(tl.pointer_type(tl.uint32), bitcast=True) + (base >> 2)
@@ -62,11 +60,11 @@ def resize(
             byte = corner + (j * pitch + 3 * k)
             # Declared contiguous across columns, so that Triton lays out threads such that a warp reads along a row.
             at, shift = tl.max_contiguous(byte >> 2, [1, 2]), ((byte << 3) & 31).to(tl.uint32)
-            p0, p1, p2 = word(words, at, last, GUARD), word(words, at + 1, last, GUARD), word(words, at + 2, last, GUARD)
+            p0, p1, p2 = word(words, at, last), word(words, at + 1, last), word(words, at + 2, last)
             p0, p1 = joined(p0, p1, shift), joined(p1, p2, shift)
             if CUBIC:
                 # The word of the last of the twelve bytes, so that no word beyond them is read.
-                p2 = joined(p2, word(words, tl.max_contiguous((byte + 11) >> 2, [1, 2]), last, GUARD), shift)
+                p2 = joined(p2, word(words, tl.max_contiguous((byte + 11) >> 2, [1, 2]), last), shift)
                 r += v * (w0 * channel(p0, 0) + w1 * channel(p0, 3) + w2 * channel(p1, 2) + w3 * channel(p2, 1))
                 g += v * (w0 * channel(p0, 1) + w1 * channel(p1, 0) + w2 * channel(p1, 3) + w3 * channel(p2, 2))
                 b += v * (w0 * channel(p0, 2) + w1 * channel(p1, 1) + w2 * channel(p2, 0) + w3 * channel(p2, 3))
@@ -89,18 +87,19 @@ def resize(
 
 
 @triton.jit
-def window(o, n_in, taps, scale, CUBIC: tl.constexpr):
-    """For each output pixel: the first of its `taps` source pixels, the filter's argument there, and its step to the next.
+def window(o, n_in, scale, CUBIC: tl.constexpr):
+    """For each output pixel: its first source pixel, the filter's argument there, its step to the next, and their number.
 
     Computed in float32 and in torch's order of operations, so that rounding agrees. Near the end of the image the window is
     moved inwards, over pixels where the filter is 0, so that it lies within the image unless the image is smaller.
     """
     widen = tl.maximum(scale, 1.0)
     support = (2 if CUBIC else 1) * widen
+    taps = tl.minimum(tl.ceil(2 * support).to(tl.int32), n_in)
     centre = scale * (o.to(tl.float32) + 0.5)
     first = tl.maximum(tl.minimum((centre - support + 0.5).to(tl.int32), n_in - taps), 0)
     step = 1 / widen
-    return first, (first.to(tl.float32) - centre + 0.5) * step, step
+    return first, (first.to(tl.float32) - centre + 0.5) * step, step, taps
 
 
 @triton.jit
@@ -117,12 +116,8 @@ def weight(t, CUBIC: tl.constexpr):
 
 
 @triton.jit
-def word(words, at, last, GUARD: tl.constexpr):
-    if GUARD:
-        v = tl.load(words + at, mask=at <= last, other=0)
-    else:
-        v = tl.load(words + at)
-    return v
+def word(words, at, last):
+    return tl.load(words + tl.minimum(at, last))
 
 
 @triton.jit
