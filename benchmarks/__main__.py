@@ -289,6 +289,7 @@ def run_model(
     device: Literal["sm_75", "sm_80", "sm_90"] = "sm_90",
     draws: int = 64,
     workload: Names = (),
+    blocks: Annotated[bool, FLAG] = False,
     write: Annotated[Path | None, arg(metavar="FILE.md", help_behavior_hint="")] = None,
 ) -> None:
     """Predict what the CUDA kernels cost on a GPU, without one.
@@ -297,11 +298,12 @@ def run_model(
         device: Compute capability: T4, A100, or H100 and H200.
         draws: Images to draw for each workload; more are more exact, and take longer.
         workload: Predict these workloads only.
+        blocks: First print every basic block of the machine code, and how often it runs in a program.
         write: Also replace the marked section of this page.
     """
     from .model import predict
 
-    predict.command(device, draws, workload, write)
+    predict.command(device, draws, workload, blocks, write)
 
 
 def run_list() -> None:

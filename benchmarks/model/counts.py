@@ -15,7 +15,7 @@ from math import prod
 from typing import Any
 
 from . import source
-from .sass import KIND_OF, Block, Loop, blocks_of, disassembled, loops_of, reached
+from .sass import KIND_OF, Block, Loop, blocks_of, disassembled, loops_of, reached, render
 from .trace import Launch
 
 TYPES = {"uint8": "*u8", "int16": "*i16", "int32": "*i32", "int64": "*i64", "float16": "*fp16"}
@@ -167,11 +167,12 @@ def unroll(loop: str, blocks: list[Block], around: list[set[str]], trips: float,
         left -= done * at_a_time
 
 
-def issued(launch: Launch, capability: int) -> dict[str, float]:
-    """Instructions of each kind that a warp of a program issues, on average."""
+def issued(launch: Launch, capability: int) -> tuple[dict[str, float], str]:
+    """Instructions of each kind that a warp of a program issues, on average; and a listing of the blocks."""
     blocks = blocks_of(disassembled(compiled(launch, capability)))
+    times = executions(blocks, Lines(launch["lines"]))
     total: dict[str, float] = {}
-    for block, times in zip(blocks, executions(blocks, Lines(launch["lines"])), strict=True):
+    for block, n in zip(blocks, times, strict=True):
         for kind, count in block.kinds.items():
-            total[kind] = total.get(kind, 0.0) + times * count
-    return total
+            total[kind] = total.get(kind, 0.0) + n * count
+    return total, render(blocks, loops_of(blocks), times)

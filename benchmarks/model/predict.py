@@ -85,11 +85,12 @@ DEVICES = (
 
 @dataclass(frozen=True)
 class Kernel:
-    """A launch, per view: its name, instructions of one thread each by kind, and bytes that move."""
+    """A launch, per view: its name, instructions of one thread each by kind, bytes that move; and the blocks of its code."""
 
     name: str
     kinds: dict[str, float]
     bytes: float
+    blocks: str
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ class Cost:
 
 def costs(workloads: Sequence[Workload], capability: int, draws: int) -> list[Cost]:
     """Costs of workloads with bfloat16 views, on `draws` draws."""
-    found = traces({f"{w.policy} {w.name}": list(w.sizes) for w in workloads}, draws)
+    found = traces({f"{w.policy} {w.name}": list(w.sizes) for w in workloads}, draws, capability)
     made = []
     for workload, launches in zip(workloads, found.values(), strict=True):
         names = [launch["kernel"] for launch in launches]
@@ -121,8 +122,9 @@ def costs(workloads: Sequence[Workload], capability: int, draws: int) -> list[Co
             number = f" {names[: k + 1].count(names[k])}" if names.count(names[k]) > 1 else ""
             programs = launch["grid"] / draws
             threads = programs * 32 * launch["options"].get("num_warps", 4)
-            kinds = {kind: n * threads for kind, n in issued(launch, capability).items()}
-            kernels.append(Kernel(names[k] + number, kinds, (launch["read"] + launch["written"]) * programs))
+            each, text = issued(launch, capability)
+            kinds = {kind: n * threads for kind, n in each.items()}
+            kernels.append(Kernel(names[k] + number, kinds, (launch["read"] + launch["written"]) * programs, text))
         height, width = one_view(workload.policy).views[0].size
         made.append(Cost(workload, height * width, tuple(kernels)))
     return made
@@ -202,7 +204,7 @@ def replaced(path: Path, begin: str, text: str) -> str:
     return before + text + rest.partition(END)[2]
 
 
-def command(device: str, draws: int, names: Sequence[str], page: Path | None) -> None:
+def command(device: str, draws: int, names: Sequence[str], blocks: bool, page: Path | None) -> None:
     """Predict, print the tables, and write the section if a page is given."""
     known = {w.name: w for w in CORE}
     for name in names:
@@ -215,6 +217,8 @@ def command(device: str, draws: int, names: Sequence[str], page: Path | None) ->
     if page:
         replaced(page, begin, "")  # raises now rather than after minutes
     found = costs([known[name] for name in names or known], devices[0].capability, draws)
+    for cost in found if blocks else ():
+        print(*(f"{cost.workload.name}, {k.name}: {k.blocks}" for k in cost.kernels), sep="\n\n", end="\n\n")
     for rows in (kernel_rows, view_rows):
         head, *cells = rows(found, devices)
         print(table(cells, head, "llr"), end="\n\n")

@@ -1,13 +1,9 @@
-"""The machine code of a compiled Triton kernel as basic blocks: instructions by kind, source lines, branches and loops.
-
-python -m benchmarks.model.sass first_pass bilinear
-"""
+"""The machine code of a compiled Triton kernel as basic blocks: instructions by kind, source lines, branches and loops."""
 
 from __future__ import annotations
 
 import re
 import subprocess
-import sys
 import tempfile
 from collections import Counter
 from dataclasses import dataclass, field
@@ -138,8 +134,8 @@ def loops_of(blocks: list[Block]) -> list[Loop]:
     return sorted(loops, key=lambda loop: (-len(loop.body), loop.head))
 
 
-def render(blocks: list[Block], loops: list[Loop]) -> str:
-    """A line a block: instructions by kind, loops around it, branches, and the place of its last instruction."""
+def render(blocks: list[Block], loops: list[Loop], times: list[float]) -> str:
+    """A line a block: loops around it, how often it runs, instructions by kind, branches, and the place of its last one."""
     total: Counter[str] = sum((b.kinds for b in blocks), Counter())
     lines = [f"{total.total()} instructions: " + ", ".join(f"{n} {kind}" for kind, n in total.most_common())]
     live = reached(blocks)
@@ -152,21 +148,3 @@ def render(blocks: list[Block], loops: list[Loop]) -> str:
                 f"{depth:3} block {k}: {block.size} ({counts}) -> {block.targets}{back}  [{re.sub(r'[^ ]*/', '', block.last)}]"
             )
     return "\n".join(lines)
-
-
-def main() -> None:
-    from gpuaug.backends.fused.cuda.registers import compiled, variants
-
-    named = {(v.kernel, v.name): v for v in variants()}
-    key = (sys.argv[1], sys.argv[2]) if len(sys.argv) > 2 else ("", "")
-    if key not in named:
-        print(
-            "python -m benchmarks.model.sass KERNEL VARIANT [90]; one of:", *map(" | ".join, named), sep="\n", file=sys.stderr
-        )
-        sys.exit(2)
-    blocks = blocks_of(disassembled(compiled(named[key], int([*sys.argv, "90"][3])).asm["cubin"]))
-    print(render(blocks, loops_of(blocks)))
-
-
-if __name__ == "__main__":
-    main()

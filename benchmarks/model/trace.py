@@ -26,19 +26,20 @@ Launch = dict[str, Any]
 constants; options; and means per program: lines (chain, see `source`, -> how often it ran), read and written (bytes)."""
 
 
-def traces(policies: dict[str, list[tuple[int, int]]], draws: int, seed: int = 0) -> dict[str, list[Launch]]:
+def traces(policies: dict[str, list[tuple[int, int]]], draws: int, capability: int, seed: int = 0) -> dict[str, list[Launch]]:
     """The launches of one batch of each policy.
 
     Args:
         policies: Policy -> sizes (height, width) of its images, in turn.
         draws: Images of the batch, and programs of each launch that are run.
+        capability: Compute capability of the device that the launches are for, such as 90.
         seed: Seed of the draws.
 
     Raises:
         RuntimeError: The child process failed. There is one, since Triton's interpreter is on or off in a whole process.
     """
     environment = {**os.environ, "TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, "-m", "benchmarks.model.trace", json.dumps([policies, draws, seed])]
+    command = [sys.executable, "-m", "benchmarks.model.trace", json.dumps([policies, draws, capability, seed])]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"model: the kernels failed in Triton's interpreter:\n{done.stderr}")
@@ -105,7 +106,10 @@ class Recorder:
             at = pointers[np.broadcast_to(mask, pointers.shape)]
             for name, tensor in tensors.items():
                 if at.size and -64 <= int(at[0]) - tensor.data_ptr() < tensor.numel() * tensor.element_size() + 64:
-                    seen.setdefault((name, written), []).append(at // SECTOR)
+                    sectors = np.unique(at // SECTOR)
+                    if not written and (name, True) in seen:  # a program finds what it wrote itself in a cache
+                        sectors = np.setdiff1d(sectors, np.concatenate(seen[name, True]))
+                    seen.setdefault((name, written), []).append(sectors)
                     return
 
         def begin(x: int, *_: int) -> None:
@@ -162,14 +166,16 @@ class Counting(ast.NodeTransformer):
         return node
 
 
-def main(policies: dict[str, list[tuple[int, int]]], draws: int, seed: int) -> dict[str, list[Launch]]:
+def main(policies: dict[str, list[tuple[int, int]]], draws: int, capability: int, seed: int) -> dict[str, list[Launch]]:
     import torch
 
     import gpuaug
     from gpuaug.backends.fused import cuda, plan
+    from gpuaug.backends.fused.cuda import launch
 
     from ..workloads import one_view
 
+    launch.capability_of = lambda device: (capability // 10, capability % 10)
     recorder, done = Recorder(draws, seed), {}
     for name, sizes in policies.items():
         policy = one_view(name.partition(" ")[0])

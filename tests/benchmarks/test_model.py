@@ -52,14 +52,14 @@ def launch_of(trips: int) -> dict[str, Any]:
 @pytest.mark.parametrize("trips", [0, 1, 4, 7, 30])
 def test_a_loop_counts_once_a_trip_however_it_is_unrolled(trips: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sass, "OURS", HERE)
-    kinds = counts.issued(launch_of(trips), 90)
+    kinds = counts.issued(launch_of(trips), 90)[0]
     assert kinds["global load"] == pytest.approx(trips)
     assert kinds["global store"] == 1
     assert kinds["float"] >= trips  # an addition for each load
 
 
 def test_blocks_and_loops_of_a_kernel() -> None:
-    variant = next(v for v in variants() if v.kernel == "next_pass")
+    variant = next(v for v in variants(90) if v.kernel == "next_pass")
     text = sass.disassembled(compiled(variant, 90).asm["cubin"])
     blocks = sass.blocks_of(text)
     assert sum(block.size for block in blocks) == len(
@@ -132,8 +132,9 @@ def test_the_command_names_a_wrong_option(capsys: pytest.CaptureFixture[str], tm
 
 
 def test_the_command_prints_predictions(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["model", "--device", "sm_80", "--draws", "2", "--workload", "cifar"]) == 0
+    assert main(["model", "--device", "sm_80", "--draws", "2", "--workload", "cifar", "--blocks"]) == 0
     out = capsys.readouterr().out
     assert "Predicted, not measured" in out
     assert "A100" in out
-    assert max(map(len, out.splitlines())) <= 100
+    assert re.search(r"block 0: 1\.00 x \d+ ", out)
+    assert max(map(len, out[out.index("\nworkload") :].splitlines())) <= 100
