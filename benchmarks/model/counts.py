@@ -119,7 +119,8 @@ def executions(blocks: list[Block], lines: Lines) -> list[float]:
         outside = [k for k in before[one.head] if k not in one.body]
         if name and len(outside) == 1 and lines.trips(name):
             times[outside[0]] = max(times[outside[0]], lines.runs(name) / lines.trips(name))
-    for k in sorted(live, reverse=True):
+    times[0] = 1.0
+    for k in sorted(live - {0}, reverse=True):
         times[k] = max([times[k], *(times[n] for n in blocks[k].targets if before[n] == [k])])
     return times
 

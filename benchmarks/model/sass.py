@@ -145,6 +145,6 @@ def render(blocks: list[Block], loops: list[Loop], times: list[float]) -> str:
             back = "".join(f" BACK to {loop.head}" for loop in loops if k in loop.back)
             counts = ", ".join(f"{n} {kind}" for kind, n in block.kinds.most_common())
             lines.append(
-                f"{depth:3} block {k}: {block.size} ({counts}) -> {block.targets}{back}  [{re.sub(r'[^ ]*/', '', block.last)}]"
+                f"{depth:3} block {k}: {times[k]:.2f} x {block.size} ({counts}) -> {block.targets}{back}  [{re.sub(r'[^ ]*/', '', block.last)}]"
             )
     return "\n".join(lines)
