@@ -43,11 +43,13 @@ def compiled(launch: Launch, capability: int) -> bytes:
     signature = {n: "constexpr" if n in constants else types.get(n, "i32") for n in names}
     places = {(names.index(n),): value for n, value in constants.items()}
     aligned: Any = {(names.index(n),): [["tt.divisibility", 16]] for n in multiples}
-    made = triton.compile(
-        triton.compiler.ASTSource(kernel, signature, places, aligned),
-        target=GPUTarget("cuda", capability, 32),
-        options=launch["options"],
-    )
+    with triton.knobs.compilation.scope():  # what is in the cache may name the files of another clone
+        triton.knobs.compilation.always_compile = True
+        made = triton.compile(
+            triton.compiler.ASTSource(kernel, signature, places, aligned),
+            target=GPUTarget("cuda", capability, 32),
+            options=launch["options"],
+        )
     return bytes(made.asm["cubin"])
 
 

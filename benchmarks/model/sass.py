@@ -144,7 +144,7 @@ def render(blocks: list[Block], loops: list[Loop], times: list[float]) -> str:
             depth = "".join("|" for loop in loops if k in loop.body)
             back = "".join(f" BACK to {loop.head}" for loop in loops if k in loop.back)
             counts = ", ".join(f"{n} {kind}" for kind, n in block.kinds.most_common())
-            lines.append(
-                f"{depth:3} block {k}: {times[k]:.2f} x {block.size} ({counts}) -> {block.targets}{back}  [{re.sub(r'[^ ]*/', '', block.last)}]"
-            )
+            place = re.sub(r"[^ ]*/", "", block.last)
+            runs = f"{depth:3} block {k}: {times[k]:.2f} x {block.size} ({counts})"
+            lines.append(f"{runs} -> {block.targets}{back}  [{place}]")
     return "\n".join(lines)
