@@ -27,11 +27,11 @@ test-oldest: .venv-oldest/.ready
 	$(OLDEST)/python -m pip install --quiet --disable-pip-version-check --constraint oldest.txt --editable '.[dev]'
 	@touch $@
 
-# The Triton kernels in the interpreter of the oldest supported Triton, beside the torch of .venv: the interpreter needs none.
+# The Triton kernels in the interpreter and compiler of the oldest supported Triton, beside the torch of .venv: the interpreter needs none.
 OLDEST_TRITON := $(shell sed -n 's/^triton==//p' oldest.txt)
 
 test-oldest-triton: $(READY) .triton-oldest/.ready
-	PYTHONPATH=.triton-oldest $(BIN)/python -m pytest tests/parity/test_triton.py
+	PYTHONPATH=.triton-oldest $(BIN)/python -m pytest tests/parity/test_triton.py tests/parity/test_triton_code.py
 
 .triton-oldest/.ready: oldest.txt
 	rm -rf .triton-oldest

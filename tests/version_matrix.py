@@ -57,9 +57,9 @@ NEEDS = [
 AUGMENTER = [f"tests/test_augmenter{part}.py" for part in ("", "_plan", "_errors")]
 
 PARTS = {
-    "parity": ["tests/parity", "--ignore=tests/parity/test_triton.py", "--ignore=tests/parity/test_triton_compile.py"],
+    "parity": ["tests/parity", *(f"--ignore=tests/parity/test_triton{part}.py" for part in ("", "_compile", "_code"))],
     "Triton, interpreted": ["tests/parity/test_triton.py"],
-    "Triton, compiled": ["tests/parity/test_triton_compile.py"],
+    "Triton, compiled": ["tests/parity/test_triton_compile.py", "tests/parity/test_triton_code.py"],
     "DataLoader": [
         *(f"tests/data/test_{name}.py" for name in ("determinism", "epochs", "loader", "loader_arguments", "loader_workers")),
         *(f"tests/data/test_{name}.py" for name in ("ranks", "torch_surface", "torchvision_datasets")),

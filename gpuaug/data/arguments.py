@@ -73,6 +73,12 @@ def source_and_policy(source: Any, dataset: Any, policy: Any) -> tuple[Any, Poli
     return dataset if source is None else source, policy
 
 
+def shown_dataset(source: Any, given: Any) -> Any:
+    """What `loader.dataset` is: the source as given, or the source object that was made of a path or of arrays."""
+    made = isinstance(given, (str, tuple, list)) or hasattr(given, "__fspath__")
+    return source if made else given
+
+
 def refuse_unsupported(**given: Any) -> None:
     """Raise for arguments of torch's DataLoader that are not supported, unless they have torch's default."""
     for name, value in given.items():
@@ -182,10 +188,19 @@ def warn_unused(**options: Any) -> None:
 
 def available_device(device: torch.device | str) -> torch.device:
     """The device, checked when the loader is made rather than at the first batch."""
-    if str(device).startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(
-            f"DataLoader: device {str(device)!r} needs CUDA, which torch cannot find on this machine; use device='cpu'"
-        )
+    if str(device).startswith("cuda"):
+        if torch.cuda._is_in_bad_fork():
+            raise ValueError(
+                f"DataLoader: device {str(device)!r} cannot be used in a process that was forked after CUDA was used; start "
+                "such a process by multiprocessing's 'spawn' or 'forkserver'"
+            )
+        if not torch.cuda.is_available():
+            visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+            hidden = "" if visible is None else f" (CUDA_VISIBLE_DEVICES is {visible!r})"
+            raise ValueError(
+                f"DataLoader: device {str(device)!r} needs CUDA, which torch cannot find on this machine{hidden}; "
+                "use device='cpu'"
+            )
     found = canonical(device)
     if found.type == "cuda" and found.index >= (count := torch.cuda.device_count()):
         raise ValueError(f"DataLoader: device {str(device)!r} does not exist; torch finds 'cuda:0' to 'cuda:{count - 1}'")

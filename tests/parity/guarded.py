@@ -35,7 +35,7 @@ KEPT: list[mmap.mmap] = []
 SIZE = (20, 19)
 """Of the views: part of a tile, so that rows and columns outside the view are masked."""
 
-BOXES = {"enlarged": (12, 11), "kept": SIZE, "shrunk": (25, 24), "narrow": (3, 2), "point": (1, 1)}
+BOXES = {"enlarged": (12, 11), "shrunk": (25, 24), "narrow": (3, 2)}
 """Height and width of the boxes. Bilinear windows of 2 to 3 pixels are read as 3; bicubic ones of 4 to 6 as 4 or 8."""
 
 CORNERS = {"top left": (0, 0), "top right": (0, 1), "bottom left": (1, 0), "bottom right": (1, 1)}
@@ -86,7 +86,7 @@ def from_images(cubic: bool, box: str, corner: str, place: str, form: str, strip
     if not strips:
         launch.strips_for = lambda capability, noisy: None
     height, width = BOXES[box]
-    shape = (height, width) if box in ("narrow", "point") else (height + 3, width + 6)
+    shape = (height, width) if box == "narrow" else (height + 3, width + 6)
     pixels = np.random.default_rng(0).integers(0, 256, (2, *shape, 3), dtype=np.uint8)
     images = Images(guarded_copy(torch.from_numpy(pixels.reshape(-1)), place), np.array([shape] * 2, np.int32))
     crop = gpuaug.RandomResizedCrop(interpolation="bicubic" if cubic else "bilinear")
@@ -132,7 +132,7 @@ CASES: dict[str, Callable[[], None]] = {
         for strips in (True, False)
         for cubic in (False, True)
         for box in BOXES
-        for corner in (CORNERS if box not in ("narrow", "point") else ["top left"])
+        for corner in (CORNERS if box != "narrow" else ["top left"])
         for place, form in FORMS.items()
     },
     **{f"floats, {form}, {place}": partial(from_floats, place, form) for place in FORMS for form in FORMS.values()},

@@ -201,8 +201,9 @@ def two_of_each(normalized: bool, dtype: torch.dtype, device: str) -> Result:
 
 
 def batch_does_not_matter(device: str) -> Result:
-    """A view has the same bits alone and in a batch, though noise in another image makes the batch's scratch memory float32."""
-    policy = strong(20, 40, gpuaug.GaussianNoise(sigma=3.0, clip=False, p=0.5), gpuaug.GaussianBlur(3, p=0.5))
+    """A view with two contrasts has the same bits alone and in a batch, whose scratch noise in another image makes float32."""
+    noise, contrast = gpuaug.GaussianNoise(sigma=3.0, clip=False, p=0.5), gpuaug.ColorJitter(contrast=0.8)
+    policy = strong(20, 40, contrast, noise, gpuaug.GaussianBlur(3, p=0.5))
     draws = gpuaug.sample(policy, range(len(photos())), seed=5)
 
     def view(images: Images, rows: list[int]) -> torch.Tensor:

@@ -17,7 +17,7 @@ import torch
 from ....images import Images
 from ..instructions import BLUR, CONTRAST, KEY
 from ..plan import Tables
-from .records import SNAP, Words, columns_read, records
+from .records import Words, columns_read, records
 
 TILE = (32, 32)
 """Rows and columns of pixels in a tile. 224, 96 and 32 are multiples of 32, and a warp's load then covers one row."""
@@ -25,20 +25,16 @@ TILE = (32, 32)
 WARPS = 4
 """Warps of a program: a thread then makes eight pixels of a tile, over which it spreads the cost of finding its image."""
 
+MOST = 2**31 - 1
+"""Most programs of a launch, and most values of one view, since 32-bit numbers count them. A batch may have more values."""
 
-def register_limit(kernel: str, noisy: bool, floats: bool) -> dict[str, int]:
-    """Triton's option `maxnreg`, for the kernels on tiles in which the assembler would otherwise spill registers.
 
-    By itself the assembler allocates too few registers and spills two. This happens in the resize with noise, to which it
-    gives 128 under every Triton, and under Triton 3.7 in the first pass over floats (80) and in later passes (64).
+def register_limit(noisy: bool) -> int:
+    """Triton's option `maxnreg` for `first_pass` and `next_pass`. noisy: whether programs may have noise.
+
+    By itself the assembler allocates too few registers on some devices and under some Tritons, and spills two to four.
     """
-    import triton
-
-    if noisy:
-        return {"maxnreg": 168} if kernel == "first_pass" else {}
-    if not triton.__version__.startswith("3.7."):
-        return {}
-    return {"maxnreg": 80} if kernel == "next_pass" else {"maxnreg": 112} if floats else {}
+    return 168 if noisy else 128
 
 
 STRIP_REGISTERS = {torch.bfloat16: 168, torch.float16: 208, torch.float32: 208}
@@ -94,8 +90,6 @@ class LaunchConfig:
         strips: How the kernels in `strips` divide their work, or None if the device cannot run them.
         span: Most columns of an image that a strip reads.
         noisy: Whether programs may have noise.
-        snapped: Whether scratch of any image is in fixed point.
-        fixed: Whether that of all images is, so that scratch has 16 bits.
         radius: Largest radius of any blur, in pixels.
         dtype: Dtype of the view.
         memory_format: Memory format of the view.
@@ -110,8 +104,6 @@ class LaunchConfig:
     strips: Strips | None
     span: int
     noisy: bool
-    snapped: bool
-    fixed: bool
     radius: int
     dtype: torch.dtype
     memory_format: torch.memory_format
@@ -132,8 +124,8 @@ def make_view(batch: Any, tables: Tables, dtype: torch.dtype, memory_format: tor
         The view (B, 3, H, W).
 
     Raises:
-        ValueError: The batch is on the CPU and Triton's interpreter is off (TRITON_INTERPRET=1 turns it on), or an image has
-            more than `records.MAX_IMAGE` bytes, about 2 GiB.
+        ValueError: The batch is on the CPU and Triton's interpreter is off (TRITON_INTERPRET=1 turns it on), an image has
+            more than `records.MAX_IMAGE` bytes, about 2 GiB, or the views exceed MOST.
     """
     if isinstance(batch, Images) and batch.planar:
         batch = batch.packed()
@@ -156,15 +148,12 @@ def launch_config(
     # Only noise uses the last argument, for half of its key. It is set for every image, whether noise is applied or not, so
     # that the launches do not depend on the draws.
     noisy = bool(tables.arguments[:, :, KEY + 1].any())
-    snapped = dtype != torch.float32 and bool(words[:, SNAP].any())
-    fixed = snapped and bool(words[:, SNAP].all())
     size, cubic = tables.size, tables.cubic
     strips = strips_for(capability_of(device), noisy)
     if span is None:
         span = columns_read(words, cubic, strips.columns) if strips else 0
     return LaunchConfig(
-        count, size, words.shape[1], columns, levels, cubic, strips, span, noisy, snapped, fixed, tables.radius, dtype,
-        memory_format,
+        count, size, words.shape[1], columns, levels, cubic, strips, span, noisy, tables.radius, dtype, memory_format,
     )  # fmt: skip
 
 
@@ -193,8 +182,20 @@ def upload(words: Words, device: torch.device) -> torch.Tensor:
 
 
 def launch(source: torch.Tensor, table: torch.Tensor, config: LaunchConfig) -> torch.Tensor:
-    """Launch the kernels of a stage. Everything that they write is allocated here, through torch."""
+    """Launch the kernels of a stage. Everything that they write is allocated here, through torch.
+
+    Raises:
+        ValueError: A view has more values, or the batch needs more programs, than MOST.
+    """
     (height, width), levels, device = config.size, config.levels, source.device
+    tiles = -(-height // TILE[0]) * -(-width // TILE[1])
+    if 3 * height * width > MOST:
+        raise ValueError(f"fused: a view of {height}x{width} has {3 * height * width} values, a view can have {MOST}")
+    if config.count * tiles > MOST:
+        raise ValueError(
+            f"fused: {config.count} views of {height}x{width} need {config.count * tiles} programs, a launch can have {MOST}; "
+            f"use batches of at most {MOST // tiles}"
+        )
     out = torch.empty((config.count, 3, height, width), dtype=config.dtype, device=device, memory_format=config.memory_format)
     if not config.count:
         return out
@@ -220,14 +221,13 @@ class Launches:
         count, (height, width), levels, strips = config.count, config.size, config.levels, config.strips
         self.source, self.table, self.config, self.out = source, table, config, out
         self.floats = source.dtype == torch.float32
-        # Whether any image has a blur that is made tap by tap, and whether any has one that is made in strips.
-        self.by_taps = BLUR in levels and not (strips and config.fixed)
-        self.in_strips = BLUR in levels and strips is not None and config.snapped
+        # Whether blurs are made in strips, from scratch in float16. Otherwise they are made tap by tap.
+        self.in_strips = BLUR in levels and strips is not None and config.dtype != torch.float32
         # Scratch has another half if a pass follows a blur; see `scratch_of`.
         self.half = count * 3 * height * width if BLUR in levels[:-1] else 0
-        kind = torch.int16 if config.fixed else torch.float32
+        kind = torch.float32 if config.dtype == torch.float32 else torch.float16
         self.scratch = self.empty(1 + (self.half > 0), count if levels else 0, 3, height, width, dtype=kind)
-        self.across = self.empty(count if self.by_taps else 0, 3, height, width, dtype=kind)
+        self.across = self.empty(count if BLUR in levels and not self.in_strips else 0, 3, height, width, dtype=kind)
         self.sums = self.empty(count if CONTRAST in levels else 0, config.columns, dtype=torch.int64).zero_()
         self.tiles = (count * -(-height // TILE[0]) * -(-width // TILE[1]),)
         self.numbers, self.places = (height, width, config.words), (len(levels) + 1, config.columns)
@@ -252,10 +252,9 @@ class Launches:
 
         config = self.config
         if self.floats or not config.strips:
-            limit = register_limit("first_pass", config.noisy, self.floats)
             kernels.first_pass[self.tiles](
                 self.source, self.table, self.scratch, self.sums, self.out, *self.numbers, *self.places,
-                FLOATS=self.floats, CUBIC=config.cubic, **self.tile, **self.finish, **limit,
+                FLOATS=self.floats, CUBIC=config.cubic, maxnreg=register_limit(config.noisy), **self.tile, **self.finish,
             )  # fmt: skip
         else:
             strips.strip_pass[self.strips](
@@ -276,10 +275,10 @@ class Launches:
                 self.scratch, self.table, self.weights, self.sums, self.out, *self.numbers, level, self.chunks,
                 *self.places, self.half, **self.strip, **self.finish,
             )  # fmt: skip
-        if self.by_taps:
+        else:
             kernels.blur_across[self.tiles](
                 self.scratch, self.table, self.across, *self.numbers, level, *self.places, self.half,
-                STRIPS=self.in_strips, **self.tile, **self.options,
+                **self.tile, **self.options,
             )  # fmt: skip
             self.next_pass(level)
 
@@ -288,5 +287,5 @@ class Launches:
 
         kernels.next_pass[self.tiles](
             self.across, self.table, self.scratch, self.sums, self.out, *self.numbers, level, *self.places, self.half,
-            STRIPS=self.in_strips, **self.tile, **self.finish, **register_limit("next_pass", self.config.noisy, False),
+            maxnreg=register_limit(self.config.noisy), **self.tile, **self.finish,
         )  # fmt: skip
