@@ -33,10 +33,10 @@ def register_limit(kernel: str, noisy: bool, floats: bool) -> dict[str, int]:
     """Triton's option `maxnreg`, for the kernels on tiles in which the assembler would otherwise spill registers.
 
     By itself the assembler allocates too few registers and spills two to four, on some devices and under some Tritons. This
-    happens in the resize with noise (128 registers), in the first pass over floats (80), and in later passes (64 to 96).
+    happens where there may be noise (128 registers), in the first pass over floats (80), and in later passes (64 to 96).
     """
     if noisy:
-        return {"maxnreg": 168} if kernel == "first_pass" else {}
+        return {"maxnreg": 168}
     return {"maxnreg": 128} if kernel == "next_pass" or floats else {}
 
 
