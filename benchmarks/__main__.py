@@ -1,18 +1,19 @@
-"""The command `python -m benchmarks`: run, compare, report, readme, gpu-check, list."""
+"""The command `python -m benchmarks`: run, compare, report, readme, gpu-check, list.
+
+Its options are read by argparse, since `gpu-check` runs on machines that have torch, torchvision and Numba, and little else.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Sequence
 from importlib import import_module
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
-
-import tyro
-from tyro.conf import Positional, arg
+from typing import Any
 
 from .measure import cores
 
@@ -36,15 +37,62 @@ SUITES = {
 LOADERS = ("train", "loader")
 """Suites that measure a loader, which gets all cores unless `--threads` says otherwise."""
 
-FLAG = arg(help_behavior_hint="")
-if TYPE_CHECKING:
-    Suite = str
-else:
-    Suite = tyro.extras.literal_type_from_choices([*SUITES, "all"])
 
-Files = Annotated[Positional[tuple[Path, ...]], arg(metavar="FILE.json...", help_behavior_hint="(required)")]
-Names = Annotated[tuple[str, ...], arg(metavar="NAME...", help_behavior_hint="(default: those that `list` shows)")]
-Minutes = Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint="(default: no limit)")]
+def parser() -> ArgumentParser:
+    """Every command with its options; a parsed line holds the command's function as `work`, and its parser as `parser`."""
+    whole = ArgumentParser("python -m benchmarks", description="What augmentation costs on this machine.", allow_abbrev=False)
+    commands = whole.add_subparsers(metavar="COMMAND", required=True)
+
+    def command(name: str, work: Any, help: str) -> Any:
+        made = commands.add_parser(name, help=help, description=help, allow_abbrev=False)
+        made.set_defaults(work=work, parser=made)
+        return made.add_argument
+
+    add = command("run", run_suites, "Measure, and print a table.")
+    add("suites", nargs="*", type=suite, metavar="SUITE", help=f"{', '.join(SUITES)} or all; `list` says what each measures")
+    add("--device", choices=("cpu", "cuda"), default="cpu", help="device of images and views (default: cpu)")
+    add("--threads", type=int, help="threads that each contender may use (default: 1; all cores for train, loader)")
+    add("--dtype", choices=("float32", "bfloat16"), default="float32", help="type of the views (default: float32)")
+    add("--policy", nargs="+", default=(), metavar="NAME", help="these policies only (default: those that `list` shows)")
+    add("--contender", nargs="+", default=(), metavar="NAME", help="these contenders only (default: those that `list` shows)")
+    add("--batch", type=int, help="images in a call (default: the workload's)")
+    add("--data", type=Path, metavar="FOLDER", help="images, in one folder a class (default: cut from photographs)")
+    add("--repeats", type=int, default=REPEATS, help=f"timed rounds, {LEAST_REPEATS} or more (default: {REPEATS})")
+    add("--minutes", type=float, help="minutes after which a suite begins no further round (default: no limit)")
+    add("--seed", type=int, default=0, help="seed of every contender's draws (default: 0)")
+    add("--quick", action="store_true", help="small batches and short repeats: rough figures")
+    add("--json", metavar="FILE", help="write the results here; auto means benchmarks/results/MACHINE--DEVICE--DATE.json")
+    add("--plot", type=Path, metavar="FILE.png", help="write a picture of the first suite here")
+    add = command("compare", run_compare, "Compare two result files, cell by cell; status 1 if speed was lost beyond noise.")
+    add("old", type=Path, metavar="OLD.json", help="result file of the code before")
+    add("new", type=Path, metavar="NEW.json", help="result file of the code after")
+    add = command("report", run_report, "Write results as one HTML page.")
+    add("files", nargs="*", type=Path, metavar="FILE.json", help="result files")
+    add("-o", "--out", type=Path, default=Path("report.html"), metavar="FILE.html", help="page (default: report.html)")
+    add("--png", type=Path, metavar="FOLDER", help="write every chart as a PNG into this folder as well")
+    add = command("readme", run_readme, "Write the README's tables and picture from result files.")
+    add("files", nargs="*", type=Path, metavar="FILE.json", help="result files (default: those that the README names)")
+    add("--check", action="store_true", help="only say whether README and results agree; status 1 if they do not")
+    add("--readme", type=Path, default=Path("README.md"), metavar="FILE.md", help="the README (default: README.md)")
+    add = command(
+        "gpu-check",
+        run_gpu_check,
+        "Prove correctness and speed on this machine's GPU; status 1 if a step failed or a promise is missed.",
+    )
+    add("--minutes", type=float, help="minutes that all steps may take together (default: 10 with CUDA, 4 without)")
+    add("--data", type=Path, metavar="FOLDER", help="JPEGs, in one folder a class (default: cut from photographs)")
+    add("--json", type=Path, default=Path("gpu-check.json"), metavar="FILE.json", help="result file (default: gpu-check.json)")
+    add("--step", nargs="+", default=(), metavar="NAME", help="these steps only; `--step list` shows them (default: all)")
+    add("--device", choices=("auto", "cuda", "cpu"), default="auto", help="auto takes CUDA if there is any (default: auto)")
+    add("--quick", action="store_true", help="a few cases and tiny batches, to try the command itself")
+    command("list", run_list, "List suites, workloads, contenders and targets.")
+    return whole
+
+
+def suite(name: str) -> str:
+    if name not in (*SUITES, "all"):
+        raise ArgumentTypeError(f"unknown suite {name}; one of {', '.join(SUITES)}, all")
+    return name
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -60,23 +108,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: With status 0 after `--help`, with status 2 for a command line that does not parse.
     """
-    commands: dict[str, Callable[..., int | None]] = {
-        "run": run_suites,
-        "compare": run_compare,
-        "report": run_report,
-        "readme": run_readme,
-        "gpu-check": run_gpu_check,
-        "list": run_list,
-    }
+    read, unknown = parser().parse_known_args(argv)
+    options = vars(read)
+    work, own = options.pop("work"), options.pop("parser")
+    if unknown:  # the parser of the whole would show the usage of all commands
+        own.error(f"unrecognized arguments: {' '.join(unknown)}")
     try:
-        status = tyro.extras.subcommand_cli_from_dict(
-            commands,
-            prog="python -m benchmarks",
-            description="What augmentation costs on this machine.",
-            args=argv,
-            config=(tyro.conf.FlagCreatePairsOff,),
-        )
-        return status or 0
+        return work(**options) or 0
     except (ValueError, OSError, ImportError) as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 2
@@ -86,43 +124,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run_suites(
-    suites: Annotated[
-        Positional[tuple[Suite, ...]],
-        arg(metavar="SUITE...", help_behavior_hint="(required)"),
-    ],
-    *,
-    device: Literal["cpu", "cuda"] = "cpu",
-    threads: Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: 1; all cores for train, loader)")] = None,
-    dtype: Literal["float32", "bfloat16"] = "float32",
-    policy: Names = (),
-    contender: Names = (),
-    batch: Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: the workload's)")] = None,
-    data: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="(default: cut from photographs)")] = None,
-    repeats: int = REPEATS,
-    minutes: Minutes = None,
-    seed: int = 0,
-    quick: Annotated[bool, FLAG] = False,
-    json: Annotated[str | None, arg(metavar="FILE", help_behavior_hint="")] = None,
-    plot: Annotated[Path | None, arg(metavar="FILE.png", help_behavior_hint="")] = None,
+    suites: Sequence[str],
+    device: str,
+    threads: int | None,
+    dtype: str,
+    policy: Sequence[str],
+    contender: Sequence[str],
+    batch: int | None,
+    data: Path | None,
+    repeats: int,
+    minutes: float | None,
+    seed: int,
+    quick: bool,
+    json: str | None,
+    plot: Path | None,
 ) -> None:
-    """Measure, and print a table.
-
-    Args:
-        suites: augment, scaling, memory, train, decode, loader or all; `list` says what each measures.
-        device: Device of images and views.
-        threads: Threads that each contender may use, 1 or more.
-        dtype: Type of the views.
-        policy: Measure these policies only.
-        contender: Measure these contenders only.
-        batch: Images in a call, 1 or more.
-        data: Images, in one folder a class.
-        repeats: Timed rounds, 10 or more.
-        minutes: Minutes after which a suite begins no further round.
-        seed: Seed of every contender's draws, 0 or more.
-        quick: Small batches and short repeats: rough figures.
-        json: Write the results here; auto means benchmarks/results/MACHINE--DEVICE--DATE.json.
-        plot: Write a picture of the first suite here.
-    """
     if not suites:
         raise ValueError(f"run: name one SUITE or more: {', '.join(SUITES)} or all")
     for option, value, least in (
@@ -147,7 +163,7 @@ def run_suites(
     for name in names:
         settings = result.Run(device, each[name], dtype, repeats, seed, quick, SECONDS[quick])
         end = inf if minutes is None else time.monotonic() + 60 * minutes
-        request = Request(settings, policy, contender, batch, data, end)
+        request = Request(settings, tuple(policy), tuple(contender), batch, data, end)
         suite = import_module(f".suites.{name}", __package__)
         done.append(suite.measure(request, lambda text, name=name: print(f"benchmarks: {name}: {text}", file=sys.stderr)))
         print("\n\n" * (len(done) > 1) + table.render(done[-1]), flush=True)
@@ -177,15 +193,7 @@ def threads_of(suite: str, given: int | None) -> int:
     return given or (cores() if suite in LOADERS else 1)
 
 
-def run_compare(
-    old: Annotated[Positional[Path], arg(metavar="OLD.json")], new: Annotated[Positional[Path], arg(metavar="NEW.json")]
-) -> int:
-    """Compare two result files, cell by cell; exit status 1 if speed was lost beyond noise.
-
-    Args:
-        old: Result file of the code before.
-        new: Result file of the code after.
-    """
+def run_compare(old: Path, new: Path) -> int:
     from .measure import result
     from .report import compare
 
@@ -196,19 +204,7 @@ def run_compare(
     return int(losses > 0)
 
 
-def run_report(
-    files: Files,
-    *,
-    out: Annotated[Path, arg(aliases=["-o"], metavar="FILE.html")] = Path("report.html"),
-    png: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="")] = None,
-) -> None:
-    """Write results as one HTML page.
-
-    Args:
-        files: Result files.
-        out: Page to write.
-        png: Write every chart as a PNG into this folder as well.
-    """
+def run_report(files: Sequence[Path], out: Path, png: Path | None) -> None:
     from .measure import result
     from .report import html
 
@@ -221,21 +217,7 @@ def run_report(
         print(f"benchmarks: wrote {path}", file=sys.stderr)
 
 
-def run_readme(
-    files: Annotated[
-        Positional[tuple[Path, ...]], arg(metavar="[FILE.json...]", help_behavior_hint="(default: those that the README names)")
-    ] = (),
-    *,
-    check: Annotated[bool, FLAG] = False,
-    readme: Annotated[Path, arg(metavar="FILE.md")] = Path("README.md"),
-) -> int:
-    """Write the README's tables and picture from result files.
-
-    Args:
-        files: Result files.
-        check: Only say whether README and results agree; exit status 1 if they do not.
-        readme: The README.
-    """
+def run_readme(files: Sequence[Path], check: bool, readme: Path) -> int:
     from .measure import result
     from .report import readme as page
 
@@ -251,29 +233,11 @@ def run_readme(
     return 0
 
 
-def run_gpu_check(
-    *,
-    minutes: Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint="(default: 10 with CUDA, 4 without)")] = None,
-    data: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="(default: cut from photographs)")] = None,
-    json: Annotated[Path, arg(metavar="FILE.json")] = Path("gpu-check.json"),
-    step: Annotated[tuple[str, ...], arg(metavar="NAME...", help_behavior_hint="(default: all)")] = (),
-    device: Literal["auto", "cuda", "cpu"] = "auto",
-    quick: Annotated[bool, FLAG] = False,
-) -> int:
-    """Prove correctness and speed on this machine's GPU; exit status 1 if a step failed or a promise is missed.
-
-    Args:
-        minutes: Minutes that all steps may take together.
-        data: JPEGs, in one folder a class.
-        json: Result file to write; a page and a picture are written beside it.
-        step: Run these steps only; `--step list` shows them.
-        device: Device to check; auto takes CUDA if there is any.
-        quick: A few cases and tiny batches, to try the command itself.
-    """
+def run_gpu_check(minutes: float | None, data: Path | None, json: Path, step: Sequence[str], device: str, quick: bool) -> int:
     from . import gpucheck
     from .suites.common import usable
 
-    if step == ("list",):
+    if list(step) == ["list"]:
         print("\n".join(task.name for task in gpucheck.TASKS))
         return 0
     check_minutes(minutes)
@@ -284,7 +248,6 @@ def run_gpu_check(
 
 
 def run_list() -> None:
-    """List suites, workloads, contenders and targets."""
     from .report import listing
 
     print(listing.render(SUITES))

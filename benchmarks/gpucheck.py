@@ -1,8 +1,9 @@
 """`python -m benchmarks gpu-check`: one command that proves gpuaug on a CUDA machine.
 
-    pytest tests/parity, then the suites, a process each, bounded in time -> one result file, a page, a picture, the promises
+    the machine, pytest tests/parity, the suites, a process each, bounded in time -> a result file, a page, a picture, promises
 
-Without CUDA it runs the first two steps on a few small cases, on the CPU and in Triton's interpreter.
+No step can keep the next one from running, whatever it raises. Without CUDA the first three steps run on a few small cases, on
+the CPU and in Triton's interpreter.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from . import outcomes
-from .measure import cores, result
+from .measure import cores, machine, result
 from .measure.result import Check, Outcomes, Result, Step
 from .report import charts, html
 from .report.figures import verdict_rows
@@ -45,7 +46,11 @@ ROUNDS = 0.8
 SHOWN = 8
 """Failures that are printed; the file has all of them."""
 
-CORRECT = "correct"
+MACHINE, CORRECT, PAGE = "machine", "correct", "page"
+
+PACKAGES = {"test_kornia.py": "kornia", "test_dali.py": "nvidia.dali", "test_policies.py": "nvidia.dali"}
+"""Files of tests/parity that need a package which a machine may lack."""
+
 POLICIES = ("simclr", "cheap", "byol:1", "byol:2", "dino:1", "dino:2")
 
 Progress = Callable[[str], None]
@@ -53,7 +58,7 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Task:
-    """A step: the tests, or the suite of this name.
+    """A step: the look at the machine, the tests, or the suite of this name.
 
     Attributes:
         share: Share that it may take of the time that is left when it begins.
@@ -70,6 +75,7 @@ class Task:
 
 
 TASKS = (
+    Task(MACHINE, 0.2, small=True),
     Task(CORRECT, 0.4, small=True),
     Task("augment", 0.4, ("--policy", *POLICIES), small=True),
     Task("decode", 0.2, data=True),
@@ -121,11 +127,15 @@ def run(tasks: Sequence[Task], setting: Setting, minutes: float, path: Path, pro
             progress(f"gpu-check: {task.name}, up to {seconds:.0f} s")
             with tempfile.TemporaryDirectory() as scratch:
                 place = Path(scratch, "found")
-                if task.name == CORRECT:
-                    step, tests = correct(setting, seconds, place)
-                else:
-                    step = ended(task.name, suite(task, setting, seconds, place), environment(), seconds)
-                    found += result.load(place) if place.is_file() else ()
+                try:
+                    if task.name == CORRECT:
+                        step, tests = correct(setting, seconds, place)
+                    else:
+                        step = ended(task.name, program(task, setting, seconds, place), environment(), seconds)
+                        made = result.load(place) if place.is_file() else ()
+                        found, step = [*found, *made], judged(step, made)
+                except Exception as error:  # no process, no disk, a file that is cut short
+                    step = Step(task.name, "failed", f"{type(error).__name__}: {error}")
             steps.append(step)
             progress(f"gpu-check: {task.name}: {step.status}{f', {step.reason}' if step.reason else ''}")
         check = Check(setting.device, setting.quick, minutes, tuple(steps), tests, promises(found, tests))
@@ -147,10 +157,13 @@ def correct(setting: Setting, seconds: float, place: Path) -> tuple[Step, tuple[
     more = {outcomes.FILE: str(place)}
     if setting.device != "cuda":
         more |= {"CUDA_VISIBLE_DEVICES": "", "TRITON_INTERPRET": "1"}
-    files = [FIRST]
+    files, without = [FIRST], ""
     if setting.device == "cuda" and not setting.quick:
-        files += [path.name for path in sorted(PARITY.glob("test_*.py")) if path.name != FIRST]
+        lacking = {name: package for name, package in PACKAGES.items() if not machine.importable(package)}
+        files += [path.name for path in sorted(PARITY.glob("test_*.py")) if path.name not in (FIRST, *lacking)]
+        without = "; ".join(f"without {name}, which needs {package}" for name, package in lacking.items())
     command = [sys.executable, "-m", "pytest", *(str(PARITY / name) for name in files), "-q", "-o", "addopts="]
+    command += ["--continue-on-collection-errors"]
     chosen = "alone or not test_a_kernel" if setting.quick else "not interpreter" if setting.device == "cuda" else ""
     command += ["-p", "benchmarks.outcomes", "-p", "no:cacheprovider", "-k", chosen]
     step = ended(CORRECT, command, environment(**more), seconds, said=False)
@@ -160,11 +173,13 @@ def correct(setting: Setting, seconds: float, place: Path) -> tuple[Step, tuple[
         return Step(CORRECT, "failed", f"{failed} of {passed + failed} tests failed", step.seconds), tests
     if step.late and passed:
         return Step(CORRECT, "ok", "its time was over before all tests were reached; give more --minutes", step.seconds), tests
-    return step, tests
+    return replace(step, reason=step.reason or without), tests
 
 
-def suite(task: Task, setting: Setting, seconds: float, place: Path) -> list[str]:
-    """The command that runs a suite; on CUDA its views are bfloat16."""
+def program(task: Task, setting: Setting, seconds: float, place: Path) -> list[str]:
+    """The command that looks at the machine, or that runs a suite; on CUDA its views are bfloat16."""
+    if task.name == MACHINE:
+        return [sys.executable, "-m", "benchmarks.bare", setting.device]
     command = [sys.executable, "-m", "benchmarks", "run", task.name, *task.options]
     command += ["--device", setting.device, "--json", str(place), "--minutes", f"{ROUNDS * seconds / 60:.4f}"]
     if task.name == "decode":
@@ -208,6 +223,15 @@ def ended(name: str, command: Sequence[str], environment: dict[str, str], second
     return Step(name, "failed" if reason else "ok", reason, taken)
 
 
+def judged(step: Step, made: Sequence[Result]) -> Step:
+    """The step, failed if a contender of gpuaug's has failed in it. What other libraries raise is in their rows."""
+    errors = [cell for one in made for cell in one.cells if cell.status == "error" and result.is_ours(cell.contender)]
+    if step.status == "failed" or not errors:
+        return step
+    more = f", and {len(errors) - 1} more" if len(errors) > 1 else ""
+    return replace(step, status="failed", reason=f"{errors[0].contender} on {errors[0].workload}{more}: {errors[0].reason}")
+
+
 def last_words(code: int, errors: str) -> str:
     lines = [line.strip() for line in errors.splitlines() if line.strip()]
     what = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
@@ -246,9 +270,20 @@ def command(names: Sequence[str], device: str, quick: bool, data: Path | None, m
         print("No CUDA device: a few small cases run on the CPU and in Triton's interpreter.", flush=True)
     setting = Setting(device, quick, data.resolve() if data else None, bool(names))
     check, found = run(tasks, setting, minutes or MINUTES[device], path, lambda text: print(text, file=sys.stderr, flush=True))
-    print(render(check))
     if found:
+        check = replace(check, steps=(*check.steps, drawn(found, path)))
+        result.save(found, path, check)
+    print(f"{render(check)}\nwrote {path}")
+    return int(failed(check))
+
+
+def drawn(found: Sequence[Result], path: Path) -> Step:
+    """Write the page and the picture beside the file."""
+    try:
         path.with_suffix(".html").write_text(html.page([(path.name, found)]), encoding="utf-8")
         charts.png(next(iter(charts.charts(found[0]).values()), charts.bars), found[0], path.with_suffix(".png"))
-    print(f"wrote {path}{', and .html and .png beside it' * bool(found)}")
-    return int(failed(check))
+    except ImportError as error:
+        return Step(PAGE, "skipped", str(error))
+    except Exception as error:  # the figures are in the file, whatever cannot be drawn
+        return Step(PAGE, "failed", f"{type(error).__name__}: {error}")
+    return Step(PAGE, "ok")

@@ -124,9 +124,11 @@ class Augmenter:
             raise ValueError(f"Augmenter: images are on {batch.device}, the augmenter on {self.device}; use images.to(...)")
         if out is not None:
             self.check_out(out, batch)
-        return [
-            self.make_view(batch, v, draws.tables[v], None if out is None else out[v]) for v in range(len(self.policy.views))
-        ]
+        with isolated(batch.device):
+            return [
+                self.make_view(batch, v, draws.tables[v], None if out is None else out[v])
+                for v in range(len(self.policy.views))
+            ]
 
     def prepare(self) -> None:
         """Do beforehand what makes the first call slow: compile the CPU kernels (a minute, once per machine) or load them."""
@@ -136,13 +138,12 @@ class Augmenter:
                 warm_up("cpu" if self.device is None else self.device.type)
 
     def make_view(self, images: Images, v: int, draws: Sequence[OpDraws], out: torch.Tensor | None = None) -> torch.Tensor:
-        """Make one view of a batch, (B, 3, H, W), in `out` if it is given."""
+        """Make one view of a batch, (B, 3, H, W), in `out` if it is given, with torch's settings `isolated`."""
         view = self.policy.views[v]
         dtype = self.dtype or output_dtype(view)
         if not len(images):
             return torch.empty((0, 3, *view.size), dtype=dtype, device=images.device)
-        with isolated(images.device):
-            return run(images, self.plan[v], self.backends, draws, dtype, self.memory_format, out)
+        return run(images, self.plan[v], self.backends, draws, dtype, self.memory_format, out)
 
     def empty(self, count: int) -> list[torch.Tensor]:
         """Allocate memory on the CPU for the views of a batch, reusing that of earlier views which nothing refers to any more.

@@ -20,6 +20,7 @@ from . import __version__, backends
 from .augmenter import Augmenter
 from .catalog import policies, policy
 from .data.decoders.pillow import MAX_PIXELS, decode
+from .data.decoding import available
 from .data.doctor import diagnose
 from .data.packing.pack import Format, ImageErrors, Packing, pack
 from .data.packing.verify import verify
@@ -256,6 +257,8 @@ def print_machine() -> None:
             package = backends.DISTRIBUTIONS.get(package, package)
             state = "installed" if backends.installed(name, device) else f"not installed; pip install {package}"
         print(f"backend {name:<12} {state}")
+    for name, state in available().items():
+        print(f"decoder {name:<12} {state}")
     for words in backends.lacking(device).values():
         print(f"\nslow: {words}")
     order = " then ".join(name for name in backends.AUTOMATIC if backends.installed(name, device))

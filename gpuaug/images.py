@@ -115,7 +115,7 @@ class Images:
     @property
     def sizes(self) -> npt.NDArray[np.int64]:
         """(B,) int64: how many bytes each image has."""
-        return np.asarray(self.shapes.astype(np.int64).prod(axis=1) * 3)
+        return np.asarray(np.multiply(self.shapes[:, 0], self.shapes[:, 1], dtype=np.int64) * 3)
 
     @property
     def offsets(self) -> npt.NDArray[np.int64]:

@@ -25,8 +25,10 @@ def isolated(device: torch.device) -> Iterator[None]:
     if torch.is_autocast_enabled(device.type):
         with torch.autocast(device.type, enabled=False), default_on_cpu():
             yield
+    elif torch.get_default_device().type == "cpu":
+        yield
     else:
-        with default_on_cpu():
+        with torch.device("cpu"):
             yield
 
 

@@ -47,16 +47,23 @@ def step(size: int) -> int:
     return -(-size // unit) * unit
 
 
+def ordinary(size: int) -> npt.NDArray[np.uint8]:
+    """Uninitialised memory of malloc."""
+    return np.empty(size, np.uint8)
+
+
 class Pool:
     """Blocks of memory that are reused once nothing refers to them.
 
     A block is free when only the pool refers to it; any array view of a block, even a view of a view, has the block as its base
     and so keeps it in use. After each `allocate` the pool drops the free blocks that were used longest ago, until its blocks
     total no more than the peak memory in use over the last `recent` calls. It never knows more than `most` blocks.
+    make: makes a block of so many bytes.
     """
 
-    def __init__(self, recent: int = 32, most: int = 64) -> None:
+    def __init__(self, recent: int = 32, most: int = 64, make: Callable[[int], npt.NDArray[np.uint8]] = ordinary) -> None:
         self.most = most
+        self.make = make
         self.lock = threading.Lock()
         self.blocks: list[npt.NDArray[np.uint8]] = []  # the most recently used last
         self.in_flight: deque[int] = deque(maxlen=recent)
@@ -69,10 +76,8 @@ class Pool:
         with self.lock:
             free = self.free()
             fitting = [k for k in free if room <= self.blocks[k].nbytes <= room * WASTE]
-            if fitting:
-                block = self.blocks.pop(min(fitting, key=lambda k: (self.blocks[k].nbytes, k)))
-            else:
-                block = np.empty(room, np.uint8)
+            best = min(fitting, key=lambda k: (self.blocks[k].nbytes, k), default=None)
+            block = self.make(room) if best is None else self.blocks.pop(best)
             self.blocks.append(block)
             self.shrink(self.free(1))
             return inside(block, size)

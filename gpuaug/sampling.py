@@ -80,8 +80,11 @@ class ViewDraws(Sequence[OpDraws]):
     def __getitem__(self, step: int | slice) -> OpDraws | ViewDraws:
         if not isinstance(step, slice):
             return self._all()[self.steps[step]]
+        steps = self.steps[step]
+        if steps == self.steps:
+            return self
         part = copy(self)
-        part.steps = self.steps[step]
+        part.steps = steps
         return part
 
 

@@ -9,13 +9,11 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
-import tyro
-from tyro.conf import DisallowNone
-
 from . import distributed, run
+from .command import parse as read
 from .errors import exit_status
 from .interrupts import Stopped
-from .options import CONFIG, Settings
+from .options import Settings
 from .settings import out_folder
 from .train import train
 
@@ -28,13 +26,12 @@ def parse(argv: Sequence[str] | None) -> Settings:
             words[k] = "--resume=always"
     # Only a continued run has values that --no-compile and --no-tensorboard can undo.
     continued = "--resume=always" in words or ("--resume", "always") in pairwise(words)
-    config = (DisallowNone,) if continued else CONFIG
-    settings = tyro.cli(Settings, prog="python -m ssl_train", args=words, config=config)
+    settings = read(Settings, "python -m ssl_train", words, undo=continued)
     if settings.resume != "always":
         return settings
     out = out_folder(settings)
     saved = Settings(**vars(run.saved_settings(Path(out))) | {"out": out})
-    return tyro.cli(Settings, prog="python -m ssl_train", args=words, config=config, default=saved)
+    return read(Settings, "python -m ssl_train", words, undo=continued, default=saved)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -26,8 +26,8 @@ class Memory(nn.Module):
 
     def __init__(self, queue: tuple[int, ...], outputs: int) -> None:
         super().__init__()
-        self.register_buffer("queue", F.normalize(torch.randn(queue), dim=-1))
-        self.register_buffer("centre", torch.zeros(outputs))
+        self.register_buffer("queue", F.normalize(torch.randn(queue, device="cpu"), dim=-1))
+        self.register_buffer("centre", torch.zeros(outputs, device="cpu"))
 
     @torch.no_grad()
     def push(self, keys: Tensor, step: int) -> None:
@@ -184,7 +184,7 @@ def w_mse(s: Step) -> Tensor:
     """W-MSE. Pieces of twice the embedding's dimension have an invertible covariance; that of a smaller batch is shrunk."""
     q, k, w = s.whole()
     count, width = next(iter(q.values())).shape
-    order = torch.randperm(count, generator=s.generator()).to(s.target.device)
+    order = torch.randperm(count, generator=s.generator(), device="cpu").to(s.target.device)
     piece = WHITENED_PER_DIM * width
     epsilon = 0.0 if count >= piece else 0.1
     return average([losses.w_mse(q[i], k[j], order, piece, epsilon, w) for i, j in s.once])
@@ -194,7 +194,7 @@ def lejepa(s: Step) -> Tensor:
     """LeJEPA with 256 new random directions each step; views that are not targets count as local."""
     q, k, _ = s.whole()
     ordered = [q[i] for i in sorted(q, key=lambda i: (i not in k, i))]
-    directions = torch.randn(ordered[0].shape[1], 256, generator=s.generator()).to(ordered[0].device)
+    directions = torch.randn(ordered[0].shape[1], 256, generator=s.generator(), device="cpu").to(ordered[0].device)
     return losses.lejepa(ordered, len(k), directions, s.loss_weight or 0.05)
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-import tyro
 from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
@@ -24,10 +23,11 @@ from gpuaug.data.atomic import atomic
 from gpuaug.gallery import contact_sheet
 
 from . import photos
+from .command import parse
 from .data import cache_folder, image_folder
 from .errors import UserError, exit_status
 from .evaluate import features, knn, plain_loaders
-from .options import CONFIG, FOLDER, Settings
+from .options import FOLDER, Settings
 from .train import train
 
 SIZE, BATCH, WORKERS, REPEATS, K = 32, 128, 2, 3, 20
@@ -192,7 +192,7 @@ def interpreter() -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    options = tyro.cli(Options, prog="python -m ssl_train.demo", args=argv, config=CONFIG)
+    options = parse(Options, "python -m ssl_train.demo", argv)
     return exit_status("ssl_train.demo", lambda: demo(options))
 
 

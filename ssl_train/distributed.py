@@ -44,7 +44,10 @@ def start(device: str) -> str:
         return device
     device = own_device(device, started.local)
     backend = "nccl" if device.startswith("cuda:") else "gloo"
-    dist.init_process_group(backend, store=meet(started), rank=started.rank, world_size=started.world, timeout=WAIT)
+    own = torch.device(device) if backend == "nccl" else None  # NCCL would else guess the GPU from the rank
+    dist.init_process_group(
+        backend, store=meet(started), rank=started.rank, world_size=started.world, timeout=WAIT, device_id=own
+    )
     return device
 
 

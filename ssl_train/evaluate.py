@@ -12,16 +12,16 @@ from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-import tyro
 
 import gpuaug
 from gpuaug.data.atomic import atomic
 
 from . import checkpoint, measures
+from .command import parse, tyro
 from .data import Data, open_data
 from .errors import UserError, exit_status
 from .model import JointEmbedding
-from .options import CONFIG, NAMED, ResolvedSettings, option
+from .options import NAMED, ResolvedSettings, option
 from .run import CHECKPOINT, saved_settings
 from .settings import heads, known_device
 from .views import run_policy
@@ -195,7 +195,7 @@ def evaluate(options: Options) -> dict[str, Any]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    options = tyro.cli(Options, prog="python -m ssl_train.evaluate", args=argv, config=CONFIG)
+    options = parse(Options, "python -m ssl_train.evaluate", argv)
     options = replace(options, checkpoint=checkpoint_of(options.checkpoint))
 
     def work() -> None:

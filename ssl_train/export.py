@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Annotated
 
 import torch
-import tyro
 
 from gpuaug.data.atomic import atomic
 
+from .command import arg, parse, tyro
 from .errors import exit_status
 from .evaluate import checkpoint_of, load_run
 
@@ -23,7 +23,7 @@ class Options:
 
     run: tyro.conf.Positional[Path]
     """Folder of the run, or the checkpoint.pt in it."""
-    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    out: Annotated[Path, arg(aliases=["-o"])]
     """File to write."""
 
 
@@ -38,7 +38,7 @@ def export(options: Options) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    options = tyro.cli(Options, prog="python -m ssl_train.export", args=argv)
+    options = parse(Options, "python -m ssl_train.export", argv)
     return exit_status("ssl_train.export", lambda: export(options))
 
 

@@ -52,6 +52,7 @@ class Loaders:
                 everything: Any = range(self.images)
                 order = {"sampler": DistributedSampler(everything, seed=s.seed, drop_last=True)}
             more |= order | {"batch_size": s.batch_size // distributed.world(), "drop_last": True}
+            more["dtype"] = view_dtype(s)
 
             def views_of_size(size: int) -> gpuaug.DataLoader:
                 policy = run_policy(s.policy, size, s.multi_crop, s.local_size if size == s.size else None)
@@ -70,6 +71,11 @@ class Loaders:
         """Set `views` to the loader whose views have the size of that epoch, and return it."""
         self.views = self.stages[min(int(epoch / self.share), len(self.stages) - 1)]
         return self.views
+
+
+def view_dtype(s: ResolvedSettings) -> torch.dtype:
+    """The type of the views to train on: on CUDA the one that autocast would convert them to, which halves their memory."""
+    return torch.bfloat16 if s.precision == "bf16" and s.device.startswith("cuda") else torch.float32
 
 
 def class_count(source: Any) -> int:

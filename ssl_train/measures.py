@@ -54,7 +54,7 @@ def logistic(train: Labelled, test: Labelled, seed: int = 0) -> dict[str, float]
     """
     x, queries = standardised(train[0], test[0])
     y, classes = train[1], int(torch.cat([train[1], test[1]]).max()) + 1
-    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed)).to(x.device)
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed), device="cpu").to(x.device)
     held, kept = order[: len(x) // 5], order[len(x) // 5 :]
     found: list[tuple[float, float]] = []
     w = None
@@ -76,7 +76,7 @@ def linear_probe(train: Labelled, test: Labelled, epochs: int = 100, seed: int =
     optimizer = torch.optim.SGD(classifier.parameters(), 0.1, momentum=0.9)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
     for _ in range(epochs):
-        for batch in torch.split(torch.randperm(len(x), generator=generator).to(x.device), 256):
+        for batch in torch.split(torch.randperm(len(x), generator=generator, device="cpu").to(x.device), 256):
             optimizer.zero_grad()
             torch.autograd.backward(F.cross_entropy(classifier(x[batch]), train[1][batch]))
             optimizer.step()

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Generic, Literal, Never, TypeAlias, TypeVar
 
-import tyro
-
+from .command import arg, tyro
 from .criteria import CRITERIA, Criterion
 from .methods import METHODS, Norm
 from .model import BACKBONES
@@ -24,12 +23,12 @@ UNSET: Any = None
 
 def option(metavar: str, help: str | None = None) -> Any:
     """An option that takes its value from the recipe unless it is given, so the help page shows no default for it."""
-    return tyro.conf.arg(metavar=metavar, help=help, help_behavior_hint="")
+    return arg(metavar=metavar, help=help, help_behavior_hint="")
 
 
 def text(help: str, metavar: str | None = None) -> Any:
     """A help text of several lines: tyro breaks the lines of a docstring where the source does."""
-    return tyro.conf.arg(help=help, metavar=metavar)
+    return arg(help=help, metavar=metavar)
 
 
 def read_momentum(words: list[str]) -> float | str:
@@ -40,7 +39,7 @@ def read_momentum(words: list[str]) -> float | str:
         raise ValueError(f"{words[0]} is not a number in 0..1, or off") from None
 
 
-MOMENTUM: Any = tyro.constructors.PrimitiveConstructorSpec(
+MOMENTUM: Any = tyro and tyro.constructors.PrimitiveConstructorSpec(
     nargs=1,
     metavar="FLOAT|off",
     instance_from_str=read_momentum,
@@ -56,13 +55,11 @@ def losses_with(feature: Callable[[Criterion], object]) -> str:
 
 
 INT, FLOAT, NAME, SWITCH = option("INT"), option("FLOAT"), option("NAME"), option("{on,off}")
-NAMED: Any = tyro.conf.arg(metavar="NAME")
+NAMED: Any = arg(metavar="NAME")
 """An option that takes a name, and whose default the help page shows."""
-FLAG: Any = tyro.conf.arg(help_behavior_hint="")
+FLAG: Any = arg(help_behavior_hint="")
 """An option without a value, which is off unless it is given."""
-FOLDER: Any = tyro.conf.arg(metavar="FOLDER")
-CONFIG = (tyro.conf.DisallowNone, tyro.conf.FlagCreatePairsOff)
-"""How every command of ssl_train reads its options: None is not a word, and a switch has no --no-... form."""
+FOLDER: Any = arg(metavar="FOLDER")
 
 
 @dataclass(frozen=True)

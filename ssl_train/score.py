@@ -52,7 +52,7 @@ def train_score(net: nn.Module, loader: Iterable[Any], epochs: int, seed: int, d
     for _ in range(epochs):
         found = []
         for x, _ in loader:
-            loss = denoising_loss(net, x, torch.randn(x.shape, generator=generator).to(device))
+            loss = denoising_loss(net, x, torch.randn(x.shape, generator=generator, device="cpu").to(device))
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             optimizer.step()
@@ -65,7 +65,7 @@ def train_score(net: nn.Module, loader: Iterable[Any], epochs: int, seed: int, d
 @torch.no_grad()
 def magnitude(net: nn.Module, view: Tensor) -> Tensor:
     """q(v) = ||s(v)||_2 / sqrt(number of values), (B,)."""
-    score: Tensor = net(view) / SIGMA
+    score: Tensor = net(view.float()) / SIGMA
     return score.flatten(1).square().mean(dim=1).sqrt()
 
 

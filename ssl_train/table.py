@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-import tyro
 
-from gpuaug.cli import main as gpuaug_command
 from gpuaug.data import FolderSource
 from gpuaug.data.atomic import atomic
 
+from .command import arg, parse
 from .criteria import CRITERIA
 from .data import image_folder, open_data
 from .errors import UserError, exit_status
@@ -27,7 +26,7 @@ from .evaluate import features, knn, plain_loaders
 from .measures import linear_probe, rankme
 from .methods import METHODS
 from .model import backbone
-from .options import CONFIG, FLAG, FOLDER, NAMED, Settings
+from .options import FLAG, FOLDER, NAMED, Settings
 from .run import versions
 from .settings import recipe
 from .train import train
@@ -46,9 +45,9 @@ class Options:
 
     data: Annotated[str, NAMED] = "photos"
     """photos, or a folder that has train/ and test/, such as CIFAR-10's images."""
-    methods: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME...")] = tuple(METHODS)
+    methods: Annotated[tuple[str, ...], arg(metavar="NAME...")] = tuple(METHODS)
     """Methods to train, one row each."""
-    seeds: Annotated[tuple[int, ...], tyro.conf.arg(metavar="INT...")] = (0, 1, 2)
+    seeds: Annotated[tuple[int, ...], arg(metavar="INT...")] = (0, 1, 2)
     """Seeds of the runs. All methods are trained with the first seed, then all with the second, and so on."""
     images: int = 5000
     """Number of training images, evenly distributed over the classes."""
@@ -78,7 +77,7 @@ class Options:
     """Worker threads of the data loader."""
     out: Annotated[Path, FOLDER] = Path("runs/table")
     """Folder for the runs."""
-    results: Annotated[Path, tyro.conf.arg(metavar="FILE.json")] = Path("runs/table/table.json")
+    results: Annotated[Path, arg(metavar="FILE.json")] = Path("runs/table/table.json")
     """File of the results; the Markdown table is written beside it."""
     render: Annotated[bool, FLAG] = False
     """Only write the Markdown table again from the results."""
@@ -86,6 +85,8 @@ class Options:
 
 def subset(o: Options) -> Path:
     """Decode the first images of each class in both splits, with `gpuaug pack`. Returns the folder of the packed splits."""
+    from gpuaug.cli import main as gpuaug_command  # needs tyro
+
     source = open_data(o.data) if o.data == "photos" else image_folder(Path(o.data))
     if source.test is None:
         raise UserError(f"--data {o.data}: it must have train/ and test/, each with one folder of images per class")
@@ -236,7 +237,7 @@ def table(o: Options) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    options = tyro.cli(Options, prog="python -m ssl_train.table", args=argv, config=CONFIG)
+    options = parse(Options, "python -m ssl_train.table", argv)
     return exit_status("ssl_train.table", lambda: print(table(options)), lambda: "interrupted; the same command continues")
 
 

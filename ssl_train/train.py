@@ -33,6 +33,7 @@ from .progress import Progress
 from .run import Run
 from .score import ScoreNet, magnitude, pair_weights, strength, train_score
 from .settings import heads, queue_length, recipe, resolve
+from .waits import DataWait
 
 UNLABELLED = "left out (kNN, linear probe): it needs train/ and test/ in --data, each with one folder of images per class"
 
@@ -54,6 +55,9 @@ def train(settings: Settings | ResolvedSettings, progress: bool = True) -> Run:
         UserError: something that the user can correct; the message says what.
         KeyboardInterrupt: after Ctrl-C, SIGTERM or SIGUSR1, once a checkpoint has been written.
     """
+    if torch.get_default_device().type != "cpu":  # where torch's own code makes tensors too: initial weights, optimizers
+        with torch.device("cpu"):
+            return train(settings, progress)
     settings = replace(settings, device=distributed.start(settings.device))
     s = distributed.on_all_ranks(lambda: resolve(settings))
     progress = progress and distributed.rank() == 0
@@ -100,9 +104,10 @@ class Trainer:
         self.run = Run(folder, s, model)
         self.metrics = folder / "metrics.jsonl"
         self.board: Callable[..., None] | None = None
-        self.rows: list[run.Row] = []  # steps whose losses are still tensors on the device
+        self.rows: list[run.Row] = []  # steps whose losses and times are still on the device
         self.step = self.saved = 0  # steps made so far, and up to the last checkpoint
-        self.steps, self.waited, self.passed = 0, 0.0, 0.0  # in this process: steps, seconds in next(loader), seconds in total
+        self.wait = DataWait(self.device.type)
+        self.steps, self.passed = 0, 0.0  # in this process: steps, and their seconds by the host's clock
 
     def fit(self, interrupted: Callable[[], int]) -> None:
         """Train and evaluate to the end. After a signal, write a checkpoint and raise KeyboardInterrupt."""
@@ -145,16 +150,15 @@ class Trainer:
     def timed_step(self, batches: Iterator[Any], progress: Progress) -> None:
         """Make one step, record its row of the metrics, and show its progress."""
         start = time.perf_counter()
-        views, labels = next(batches)
-        waited = time.perf_counter() - start
+        views, labels = self.wait.next(batches)
         loss, rate = self.update(views if isinstance(views, list) else [views], labels)
+        times = self.wait.done()
         shown = float(loss) if self.device.type == "cpu" or self.step % 10 == 0 else None  # reading it waits for the GPU
         passed = time.perf_counter() - start
         row = {"step": self.step, "epoch": self.step / self.epoch_steps, "loss": loss, "learning_rate": rate}
-        self.rows.append(row | {"images_per_s": self.s.batch_size / passed, "data_wait": waited / passed})
-        self.steps, self.waited, self.passed = self.steps + 1, self.waited + waited, self.passed + passed
+        self.rows.append(row | {"images_per_s": self.s.batch_size / passed, "data_wait": times})
+        self.steps, self.passed = self.steps + 1, self.passed + passed
         self.run.images_per_s = self.steps * self.s.batch_size / self.passed
-        self.run.data_wait = self.waited / self.passed
         text = None
         if shown is not None:
             self.write_rows()
@@ -236,7 +240,7 @@ class Trainer:
         """Weights of the images, (B,), by the difference of their first two views (see ssl_train/score.py); None: all alike."""
         if self.score:
             w = pair_weights(magnitude(self.score, views[0]), magnitude(self.score, views[1]))
-            order = torch.randperm(len(w), generator=outputs.generator())
+            order = torch.randperm(len(w), generator=outputs.generator(), device="cpu")
             return w[order.to(w.device)] if self.s.weights == "shuffled" else w
         if self.s.weights == "draws":
             one, other = (torch.from_numpy(strength(self.loaders.views.draws, k)).to(self.device) for k in (0, 1))
@@ -291,11 +295,14 @@ class Trainer:
     def write_rows(self) -> None:
         """Write the rows of the steps since the last call. Raises UserError for a loss that is not finite."""
         for row in self.rows:
-            row["loss"] = float(row["loss"])
+            row["loss"] = float(row["loss"])  # waits for the device, so that the step's events have passed
+            row["data_wait"] = row["data_wait"].share()
             if not math.isfinite(row["loss"]):
                 raise self.diverged(f"the loss is {row['loss']} at step {row['step']}")
         if distributed.rank() == 0:
             self.log(*self.rows)
+        if self.rows:
+            self.run.data_wait = self.wait.share
         self.rows = []
 
     def log(self, *rows: run.Row) -> None:

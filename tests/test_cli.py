@@ -210,6 +210,8 @@ def test_doctor_shows_versions_backends_and_the_plan(capsys: pytest.CaptureFixtu
     for name in ("torch", "torchvision", "kornia"):
         assert [name, metadata.version(name)] in [line.split() for line in out.splitlines()]
     assert "backend torchvision  installed" in out
+    assert "decoder pillow       installed" in out
+    assert re.search(r"decoder nvjpeg       (installed|not installed|does not run on cpu)", out)
     assert 'backend="auto" on cpu takes, op by op, the first that has it of: fused then batched.' in out
     assert "RandomResizedCrop -> RandomHorizontalFlip -> ColorJitter" in out
 

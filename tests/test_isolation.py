@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -109,6 +110,39 @@ def test_autocast_goes_on_around_an_augmenter() -> None:
         views = g.Augmenter(policy)(photos(), g.sample(policy, range(3)))
         assert (views[0].flatten(1) @ views[1].flatten(1).T).dtype == torch.bfloat16
         assert torch.empty(1).device.type == "meta"
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_default_device_changes_no_view_of_a_batch_that_the_pool_has_memory_for(backend: str) -> None:
+    """Views of more than 64 kB, of pictures of one size and of several, and of floats; in both memory formats."""
+    policy = g.Policy(g.View(96, g.RandomResizedCrop(interpolation="bicubic"), g.ColorJitter(0.4, 0.4, 0.4), g.Normalize()))
+    batches = [lambda: photos(), lambda: g.Images.from_tensor(photo_tensor()), lambda: list(photo_tensor().permute(0, 2, 3, 1))]
+    for batch in batches:
+        for layout in (torch.contiguous_format, torch.channels_last):
+            made = []
+            for device in ("cpu", "meta"):
+                with torch.device(device):
+                    augment = g.Augmenter(policy, backend, memory_format=layout, approximate=backend == "dali")
+                    made += augment(batch(), g.sample(policy, range(len(batch())), seed=1))
+            assert made[1].device.type == "cpu"
+            assert torch.equal(*made)
+
+
+FACTORIES = {"arange", "empty", "empty_strided", "eye", "full", "linspace", "ones", "rand", "randint", "randn", "randperm"}
+FACTORIES |= {"as_tensor", "asarray", "scalar_tensor", "tensor", "zeros"}
+
+
+@pytest.mark.parametrize("package", ["gpuaug", "ssl_train"])
+def test_every_tensor_is_made_on_a_device_that_is_named(package: str) -> None:
+    """So that it is not made where the program's default device happens to be."""
+    root, unnamed = Path(__file__).parent.parent, []
+    for path in sorted((root / package).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and (called := ast.unparse(node.func)).startswith("torch."):
+                named = {keyword.arg for keyword in node.keywords} & {"device", "out"}
+                if called.removeprefix("torch.") in FACTORIES and not named:
+                    unnamed.append(f"{path.relative_to(root)}:{node.lineno}: {ast.unparse(node)}")
+    assert unnamed == []
 
 
 PROGRAM = """

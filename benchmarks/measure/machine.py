@@ -7,7 +7,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -17,7 +17,6 @@ from typing import Any
 import torch
 
 from . import cores
-from .stats import Record
 from .timing import timed
 
 LIBRARIES = ("torch", "torchvision", "numpy", "numba", "kornia")
@@ -27,7 +26,7 @@ STATUS = Path("/proc/self/status")
 
 
 @dataclass(frozen=True)
-class Machine(Record):
+class Machine:
     """A machine.
 
     Attributes:
@@ -66,12 +65,20 @@ def record(distributions: Iterable[str], load_before: float, device: str = "cpu"
         memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         python=platform.python_version(),
-        gpu=gpu() if device == "cuda" else None,
+        gpu=known(gpu) if device == "cuda" else None,
         driver=driver() if device == "cuda" else None,
         versions={name: found for name in dict.fromkeys([*LIBRARIES, *distributions]) if (found := version_of(name))},
         commit=commit(),
         load=(load_before, load()),
     )
+
+
+def known(name: Callable[[], str]) -> str:
+    """A device that has failed may not even tell its name; the figures from before that count all the same."""
+    try:
+        return name()
+    except Exception as error:
+        return f"unknown ({type(error).__name__}: {str(error).splitlines()[0]:.100})"
 
 
 def load() -> float:

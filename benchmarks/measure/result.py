@@ -1,4 +1,4 @@
-"""The result of a suite, and its JSON file: dataclasses are the schema, and pydantic checks what is read.
+"""The result of a suite, and its JSON file: dataclasses are the schema.
 
 A file holds one result or several, of different suites. The file of `gpu-check` also holds what the tests found.
 """
@@ -13,10 +13,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from pydantic import TypeAdapter, ValidationError
-
 from .machine import Machine
-from .stats import Record, Spread
+from .schema import read
+from .stats import Spread
 
 Schema = Literal["gpuaug-benchmark/4"]
 SCHEMA: Schema = "gpuaug-benchmark/4"
@@ -31,7 +30,7 @@ Key = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Run(Record):
+class Run:
     """The command's settings. dtype: of the views. seconds: least length of a repeat, of several calls if they are fast."""
 
     device: str
@@ -48,7 +47,7 @@ class Run(Record):
 
 
 @dataclass(frozen=True)
-class WorkloadRecord(Record):
+class WorkloadRecord:
     """What every contender is given.
 
     Attributes:
@@ -73,7 +72,7 @@ class WorkloadRecord(Record):
 
 
 @dataclass(frozen=True)
-class ContenderRecord(Record):
+class ContenderRecord:
     name: str
     regime: str
     note: str
@@ -81,7 +80,7 @@ class ContenderRecord(Record):
 
 
 @dataclass(frozen=True)
-class Cell(Record):
+class Cell:
     """One contender on one workload.
 
     Attributes:
@@ -116,7 +115,7 @@ class Cell(Record):
 
 
 @dataclass(frozen=True)
-class Fit(Record):
+class Fit:
     """Time grows as axis ** exponent: the slope of a line through the logarithms, with its 95 % interval."""
 
     contender: str
@@ -125,7 +124,7 @@ class Fit(Record):
 
 
 @dataclass(frozen=True)
-class Verdict(Record):
+class Verdict:
     """A target and what was measured: the ratio of two cells, or one figure; None if it is missing."""
 
     target: str
@@ -136,7 +135,7 @@ class Verdict(Record):
 
 
 @dataclass(frozen=True)
-class Result(Record):
+class Result:
     """The result of a suite.
 
     Attributes:
@@ -169,7 +168,7 @@ class Result(Record):
 
 
 @dataclass(frozen=True)
-class Step(Record):
+class Step:
     """A step of `gpu-check`. reason: why it is not ok, or a remark. late: it was killed when its time was over."""
 
     name: str
@@ -180,7 +179,7 @@ class Step(Record):
 
 
 @dataclass(frozen=True)
-class Outcomes(Record):
+class Outcomes:
     """Outcomes of a test function's cases. failed: each failed case, with its message."""
 
     name: str
@@ -190,7 +189,7 @@ class Outcomes(Record):
 
 
 @dataclass(frozen=True)
-class Check(Record):
+class Check:
     """What `gpu-check` found, besides the results of the suites. minutes: the time that it was given."""
 
     device: str
@@ -202,13 +201,10 @@ class Check(Record):
 
 
 @dataclass(frozen=True)
-class File(Record):
+class File:
     schema: Schema
     results: tuple[Result, ...]
     check: Check | None = None
-
-
-FILE = TypeAdapter(File)
 
 
 def is_ours(contender: str) -> bool:
@@ -226,11 +222,9 @@ def save(results: Sequence[Result], path: Path, check: Check | None = None) -> N
 def load(path: Path) -> tuple[Result, ...]:
     """The results in a file. Raises ValueError naming the key that does not match the schema, OSError without the file."""
     try:
-        found = FILE.validate_json(path.read_bytes())
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"])) or "file"
-        raise ValueError(f"{path}: {where}: {first['msg']}, got {first['input']!r:.60}") from None
+        found: File = read(File, json.loads(path.read_bytes()))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
     if not found.results:
         raise ValueError(f"{path}: results: expected one result or more, got none")
     return found.results

@@ -5,20 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import comb
-from typing import ClassVar
 
 import numpy as np
-from pydantic import ConfigDict
-
-
-class Record:
-    """Base of the dataclasses in a result file: reading refuses unknown keys, other types and numbers that are not finite."""
-
-    __pydantic_config__: ClassVar = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 @dataclass(frozen=True)
-class Spread(Record):
+class Spread:
     """A median and an interval around it."""
 
     median: float

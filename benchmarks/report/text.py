@@ -5,13 +5,11 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Sequence
 from functools import cache
-from io import StringIO
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
-from rich.console import Console
-from rich.table import Table
 
 from ..measure.result import FUSED, is_ours
 from ..measure.stats import brief, shown
@@ -54,14 +52,17 @@ def table(rows: Iterable[Sequence[str]], head: Sequence[str] = (), align: str = 
         align: "l" or "r" for each column; the last one holds for all that follow.
         least: Width that every column but the first has at least, in characters.
     """
-    rows = list(rows)
-    made = Table(box=None, show_header=bool(head), header_style="", pad_edge=False, padding=(0, 1, 0, 0))
-    for k in range(max(map(len, [head, *rows]))):
-        side = align[min(k, len(align) - 1)]
-        title = head[k] if head else ""
-        made.add_column(title, justify="left" if side == "l" else "right", min_width=least if k else None, overflow="fold")
-    for row in rows:
-        made.add_row(*row)
-    out = StringIO()
-    Console(file=out, width=WIDTH, color_system=None, markup=False, highlight=False, emoji=False).print(made)
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+    lines = [list(row) for row in ([head] if head else []) + list(rows)]
+    count = max(map(len, lines), default=0)
+    lines = [line + [""] * (count - len(line)) for line in lines]
+    widths = [max([least if k else 0, *(len(line[k]) for line in lines)]) for k in range(count)]
+    while sum(widths) + count - 1 > WIDTH:
+        widths[widths.index(max(widths))] -= 1
+    sides = [str.ljust if align[min(k, len(align) - 1)] == "l" else str.rjust for k in range(count)]
+    text = []
+    for line in lines:
+        cells = [textwrap.wrap(cell, max(width, 1), break_on_hyphens=False) for cell, width in zip(line, widths, strict=True)]
+        for parts in zip_longest(*cells, fillvalue=""):
+            padded = (pad(part, width) for pad, part, width in zip(sides, parts, widths, strict=True))
+            text.append(" ".join(padded).rstrip())
+    return "\n".join(text)

@@ -56,23 +56,30 @@ def run(
     m, settings = Measurement(request, contenders, progress), request.settings
     size, itemsize = COPY[settings.device][settings.quick], common.DTYPES[settings.dtype].itemsize
     decodes = {w.name: Timing(decoder(w)) for w in workloads if settings.device == "cpu"}
+    copies: list[float] = []
+    products: list[float] = []
     with common.threads(settings.threads):
-        copies = machine.copies(size, settings.device)
+        with common.reported(progress, "copy bandwidth"):
+            copies += machine.copies(size, settings.device)
         for w in workloads:
             progress(f"{w.name}: checking against the truth")
             checked(w, [c for c in contenders if not (c.on_request and core and w.name not in core)], m)
         m.time(*decodes.values())
-        bandwidth = quartiles(copies + machine.copies(size, settings.device))
+        with common.reported(progress, "copy bandwidth"):
+            copies += machine.copies(size, settings.device)
+        if settings.device == "cuda":
+            with common.reported(progress, "matrix products"):
+                products += machine.products()
+    bandwidth = quartiles(copies) if copies else None
     by_name, threads_of = {w.name: w for w in workloads}, {c.name: c.threads for c in contenders}
     one_thread = settings.device == "cpu" and settings.threads == 1
     m.fill({w.name: w.batch for w in workloads}, lambda key: one_thread and threads_of[key[0]] == 1)
     for key, timing in m.timings.items():
         cell = m.cells[key]
         if cell.figure:
-            bound = bandwidth.median / perfect_bytes(by_name[key[1]], itemsize)
-            m.cells[key] = replace(
-                cell, share=cell.figure.median / bound, more=launches(timing.make) if settings.device == "cuda" else {}
-            )
+            moved = cell.figure.median * perfect_bytes(by_name[key[1]], itemsize)
+            more = launches(timing.make) if settings.device == "cuda" else {}
+            m.cells[key] = replace(cell, share=moved / bandwidth.median if bandwidth else None, more=more)
 
     def compare(of: Key, to: Key) -> Spread | None:
         if any(key not in m.timings or m.cells[key].status != "ok" for key in (of, to)):
@@ -95,7 +102,7 @@ def run(
         [replace(r, decode=DECODED / median(decodes[r.name].seconds)) if r.name in decodes else r for r in records],
         bandwidth=bandwidth,
         targets=judged,
-        matrix=quartiles(machine.products()) if settings.device == "cuda" else None,
+        matrix=quartiles(products) if products else None,
     )
 
 
@@ -133,7 +140,7 @@ def converted(make: MakeViews, dtype: torch.dtype) -> MakeViews:
 
 
 def launches(make: Call) -> dict[str, float]:
-    """Kernels that one call launches, and the device's busy time in ms; {} if the driver does not let us profile."""
+    """Kernels that one call launches, and the device's busy time in ms; {} if they cannot be profiled."""
     from torch.profiler import ProfilerActivity, profile
 
     try:
@@ -142,7 +149,7 @@ def launches(make: Call) -> dict[str, float]:
             make()
             synchronize("cuda")
         kernels = [event for event in found.events() or [] if str(event.device_type).endswith("CUDA")]
-    except RuntimeError:
+    except Exception:  # of the profiler, or of a device that has failed since
         return {}
     copies = sum(event.name.startswith(("Memcpy", "Memset")) for event in kernels)
     busy = sum(event.time_range.elapsed_us() for event in kernels)

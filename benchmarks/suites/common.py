@@ -81,6 +81,15 @@ def threads(count: int) -> Iterator[None]:
         torch.set_num_threads(was)
 
 
+@contextmanager
+def reported(progress: Progress, what: str) -> Iterator[None]:
+    """A figure beside the cells, which go without it if the device fails."""
+    try:
+        yield
+    except Exception as error:
+        progress(f"{what}: not measured ({type(error).__name__}: {str(error)[:200]})")
+
+
 def setting(run: Run, scratch: Path | None = None) -> Setting:
     """The part of the settings that contenders need."""
     return Setting(run.threads, run.seed, DTYPES[run.dtype], scratch, run.device)

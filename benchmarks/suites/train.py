@@ -13,7 +13,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import repeat as forever
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -24,6 +24,7 @@ from ssl_train.losses import nt_xent
 from ssl_train.methods import METHODS
 from ssl_train.model import JointEmbedding
 from ssl_train.optim import OPTIMIZERS, groups
+from ssl_train.waits import DataWait
 
 from .. import peers
 from ..images import Source, folder, image_files, repeated, small_arrays
@@ -66,7 +67,7 @@ CPU, QUICK, CUDA = (
 
 @dataclass
 class Row:
-    """A loader and its step. seconds, waited: of a step, and of its wait for data, one number a repeat."""
+    """A loader and its step. seconds: of a step; waited: its data wait, a share of it. One number a repeat."""
 
     epoch: Epoch
     step: Step
@@ -181,15 +182,13 @@ def window(row: Row, steps: int, device: str) -> None:
         for _ in range(WARM):
             row.step(next(batches))
         synchronize(device)
-        start, waited = time.perf_counter(), 0.0
+        start, wait = time.perf_counter(), DataWait(device)
         for _ in range(steps):
-            begin = time.perf_counter()
-            views = next(batches)
-            waited += time.perf_counter() - begin
-            row.step(views)
+            row.step(wait.next(batches))
+            wait.done()
         synchronize(device)
         row.seconds.append((time.perf_counter() - start) / steps)
-        row.waited.append(waited / steps)
+        row.waited.append(wait.share)
     finally:
         if hasattr(batches, "close"):
             batches.close()
@@ -198,7 +197,7 @@ def window(row: Row, steps: int, device: str) -> None:
 def finished(cell: Cell, row: Row, batch: int, alone: Row | None) -> Cell:
     """The cell with its figures. alone: the row of the replayed batch."""
     values = tuple(batch / s for s in row.seconds)
-    more = {"data_wait": sum(row.waited) / sum(row.seconds), "step_ms": 1000 * median(row.seconds)}
+    more = {"data_wait": fmean(row.waited), "step_ms": 1000 * median(row.seconds)}
     if alone is not None and alone is not row:
         more["slowdown"] = median(row.seconds) / median(alone.seconds) - 1
     return replace(cell, calls=1, values=values, figure=quartiles(values), more=more)

@@ -73,6 +73,12 @@ def source_and_policy(source: Any, dataset: Any, policy: Any) -> tuple[Any, Poli
     return dataset if source is None else source, policy
 
 
+def shown_dataset(source: Any, given: Any) -> Any:
+    """What `loader.dataset` is: the source as given, or the source object that was made of a path or of arrays."""
+    made = isinstance(given, (str, tuple, list)) or hasattr(given, "__fspath__")
+    return source if made else given
+
+
 def refuse_unsupported(**given: Any) -> None:
     """Raise for arguments of torch's DataLoader that are not supported, unless they have torch's default."""
     for name, value in given.items():

@@ -17,8 +17,9 @@ import torch
 from ..backends import lacking
 from ..images import Images
 from ..policy import Policy
+from .decoders.device import DeviceDecoder
 from .decoders.pillow import Pixels
-from .decoders.regions import Boxes, Region, regions_read, starts_with_crop
+from .decoders.regions import Boxes, Region, Waiting
 from .engine.batch import to_images, try_read
 from .engine.fetchers import PART_SIZE
 from .engine.stats import remedy
@@ -41,6 +42,7 @@ class Diagnosis:
         size: Mean bytes of a file; None if the source holds no files.
         bad: Number of the first batch's samples that cannot be read or decoded.
         slow: Advice on missing packages that would make it faster.
+        decoder: The decoder of the files, and why it is that one; empty if the source holds no files.
     """
 
     rates: dict[str, float]
@@ -49,6 +51,7 @@ class Diagnosis:
     size: float | None
     bad: int
     slow: tuple[str, ...] = ()
+    decoder: str = ""
 
     @property
     def limit(self) -> str:
@@ -57,13 +60,16 @@ class Diagnosis:
 
     def __str__(self) -> str:
         threads = f"{max(self.workers, 1)} thread{'s' * (self.workers > 1)}"
-        runs_in = {"read": threads, "decode": threads, "load": "1 process", "augment": str(self.device)}
+        decoded_in = str(self.device) if self.decoder.startswith("nvjpeg") else threads
+        runs_in = {"read": threads, "decode": decoded_in, "load": "1 process", "augment": str(self.device)}
         lines = [f"{'stage':<14}{'samples/s':>11}   {'measured in'}"]
         lines += [f"{stage:<14}{rate:>11,.0f}   {runs_in.get(stage, 'all of these')}" for stage, rate in self.rates.items()]
         lines.append("")
         if self.size is not None:
             speed = self.rates["read"] * self.size / 1e6
             lines.append(f"Files have {self.size / 1e3:,.0f} kB on average, so reading alone moves {speed:,.0f} MB/s.")
+        if self.decoder:
+            lines += wrap(f"Decoder: {self.decoder}.", 80)
         if self.bad:
             lines.append(f"{self.bad} samples of the first batch are bad; see on_error in docs/data.md.")
         lines += [f"slow: {one}" for one in self.slow]
@@ -121,8 +127,10 @@ def diagnose(
     order = np.fromiter(loader.sampler, dtype=np.int64)
     index = order[:batch_size]
     rates: dict[str, float] = {}
-    size, bad, frames = None, 0, None
+    size, bad, frames, decoder = None, 0, None, ""
     if is_encoded(loader.source):
+        loader.decoding.settle(loader.source, loader.view_maker(0).regional)
+        decoder = str(loader.decoding)
         rates, pictures, index, size = file_rates(loader, order, index, seconds / 4)
         images, frames = to_images(pictures)
         bad = len(order[:batch_size]) - len(index)
@@ -133,7 +141,7 @@ def diagnose(
         rates["load"] = rate(load, cycle(chunks), 1, seconds / 3) * len(order) / len(chunks)
     rates["augment"] = augmentation_rate(loader, images, index, frames, seconds / 4)
     rates[WHOLE] = loader_rate(loader, seconds / 4)
-    return Diagnosis(rates, workers, loader.device, size, bad, tuple(lacking(loader.device.type).values()))
+    return Diagnosis(rates, workers, loader.device, size, bad, tuple(lacking(loader.device.type).values()), decoder)
 
 
 def file_rates(
@@ -148,24 +156,26 @@ def file_rates(
     if not good:
         raise next(one for one in [*pictures, *(data for _, data in found)] if isinstance(one, OSError))
     files = [file for file, _ in good]
-    parts = [files[k : k + PART_SIZE] for k in range(0, len(files), PART_SIZE)]
-    rates = {
-        "read": rate(partial(try_read, source.read), cycle(order.tolist()), loader.num_workers, seconds),
-        "decode": rate(partial(decoded, loader), cycle(parts), loader.num_workers, seconds) * len(files) / len(parts),
-    }
+    rates = {"read": rate(partial(try_read, source.read), cycle(order.tolist()), loader.num_workers, seconds)}
+    if isinstance(loader.decoding.decode, DeviceDecoder):  # takes whole batches, in one thread
+        rates["decode"] = rate(partial(decoded, loader), cycle([files]), 1, seconds) * len(files)
+    else:
+        parts = [files[k : k + PART_SIZE] for k in range(0, len(files), PART_SIZE)]
+        rates["decode"] = rate(partial(decoded, loader), cycle(parts), loader.num_workers, seconds) * len(files) / len(parts)
     kept = np.array([i for i, _ in files], dtype=np.int64)
     return rates, [one for _, one in good], kept, sum(len(data) for _, data in files) / len(files)
 
 
 def decoded(loader: DataLoader, files: Sequence[tuple[int, bytes]]) -> list[Pixels | Region | OSError]:
-    """The pictures in (sample, file) pairs, or the regions that views read, decoded as in the loader's threads."""
+    """The pictures in (sample, file) pairs, or the regions that views read, decoded as in the loader."""
     samples = [i for i, _ in files]
-
-    def regional(where: Sequence[int], shapes: Boxes) -> Boxes:
-        return regions_read(loader.view_maker(0).draws(samples).take(where), shapes)
-
-    names = [loader.source.name(i) for i in samples]
-    return [*loader.decode([data for _, data in files], names, regional if starts_with_crop(loader.policy) else None)]
+    decode = loader.decoding.decode
+    found = decode(
+        [data for _, data in files], [loader.source.name(i) for i in samples], loader.view_maker(0).regional(samples)
+    )
+    if isinstance(decode, DeviceDecoder):
+        return [*decode.finished(found)]
+    return [one for one in found if not isinstance(one, Waiting)]
 
 
 def rate(task: Callable[[T], Any], items: Iterator[T], workers: int, seconds: float) -> float:

@@ -26,13 +26,15 @@ from .arguments import (
     policy_of_transform,
     refuse_unsupported,
     seconds,
+    shown_dataset,
     source_and_policy,
     warn_rank_share,
     warn_unused,
 )
-from .decoders import DECODERS, decoder_of
+from .decoders import DECODERS
 from .decoders.pillow import MAX_PIXELS
 from .decoders.regions import starts_with_crop
+from .decoding import Decoding, check_decoder
 from .engine.bad_samples import MODES, BadSampleCounter, OnError
 from .engine.batch import DecodedBatch, FetchConfig
 from .engine.cursor import EpochCursor
@@ -85,7 +87,9 @@ class DataLoader(TorchInterface):
             happens once per machine, does not count.
         worker_init_fn: As in torch. Where there are no worker processes, a warning says that it is not used.
         multiprocessing_context: As `worker_init_fn`.
-        decoder: "pillow" or "dali", which give the same pixels; "auto" is DALI if it is installed.
+        decoder: "pillow" or "dali", which give the same pixels; "nvjpeg", on CUDA, whose pixels differ a little. "auto" is DALI
+            if it is installed; on CUDA it is the fastest, measured before the first batch (docs/data.md, decoders).
+        nvjpeg_hw_load: Share of the JPEGs, 0..1, that "nvjpeg" gives to the GPU's JPEG engine, if there is one.
         on_error: What to do with a sample that cannot be read or decoded: "raise", "skip" (its batch gets smaller), or
             "replace" by another sample, which is chosen by seed, epoch and index.
         max_bad: Share of an epoch's samples, 0..1, above which bad samples raise DecodeError in any case.
@@ -141,6 +145,7 @@ class DataLoader(TorchInterface):
         worker_init_fn: Callable[[int], None] | None = None,
         multiprocessing_context: Any = None,
         decoder: str = "auto",
+        nvjpeg_hw_load: float = 1.0,
         on_error: str = "raise",
         max_bad: float = 0.01,
         max_pixels: int = MAX_PIXELS,
@@ -169,25 +174,21 @@ class DataLoader(TorchInterface):
             raise ValueError("DataLoader: sampler decides on the order, so shuffle must stay False with it")
         self.timeout = seconds("timeout", timeout)
         self.drop_last = bool(drop_last)
-        self.worker_init_fn = worker_init_fn
-        self.multiprocessing_context = multiprocessing_context
-        self.persistent_workers = bool(persistent_workers)
-        self.pin_memory = bool(pin_memory)
+        self.worker_init_fn, self.multiprocessing_context = worker_init_fn, multiprocessing_context
+        self.persistent_workers, self.pin_memory = bool(persistent_workers), bool(pin_memory)
         self.decoder = choice("decoder", decoder, DECODERS)
         self.on_error = choice("on_error", on_error, MODES)
-        self.max_bad = fraction("max_bad", max_bad)
-        self.max_pixels = integer("max_pixels", max_pixels, 1)
-        self.decode = decoder_of(self.decoder, self.max_pixels)
+        self.max_bad, self.max_pixels = fraction("max_bad", max_bad), integer("max_pixels", max_pixels, 1)
+        self.nvjpeg_hw_load = fraction("nvjpeg_hw_load", nvjpeg_hw_load)
         fixed = fixed_share(rank, world_size, sampler is not None or batch_sampler is not None)
+        check_decoder(self.decoder, device)
         self.device = available_device(device)
-        self.labels = check_labels_argument(labels, target_collate_fn)
-        self.target_collate_fn = target_collate_fn
+        self.decoding = Decoding(self.decoder, self.max_pixels, self.device, self.num_workers, self.nvjpeg_hw_load)
+        self.labels, self.target_collate_fn = check_labels_argument(labels, target_collate_fn), target_collate_fn
         self.source, transform = as_source(found, own is not None, self.labels)
         self.settled = known_labelled(self.source) if self.labels is None else self.labels
         set_max_pixels(self.source, self.max_pixels)
-        given = source if dataset is None else dataset
-        itself = isinstance(given, (str, tuple, list)) or hasattr(given, "__fspath__")
-        self.dataset = self.source if itself else given
+        self.dataset = shown_dataset(self.source, source if dataset is None else dataset)
         if self.num_workers and not is_itemized(self.source):
             warn_unused(worker_init_fn=worker_init_fn, multiprocessing_context=multiprocessing_context)
         self.policy = own if own is not None else policy_of_transform(transform, size_of(self.source))
@@ -225,6 +226,7 @@ class DataLoader(TorchInterface):
 
     def run(self, plan: EpochPlan) -> Iterator[tuple[Any, Any]]:
         """The batches of one epoch."""
+        self.decoding.settle(self.source, self.view_maker(plan.epoch).regional)
         self.meter = meter = self.new_meter(plan.epoch)
         tally = BadSampleCounter(self.bad_files, self.max_bad, plan.samples, plan.epoch)
         position = plan.start
@@ -241,7 +243,9 @@ class DataLoader(TorchInterface):
                 if delivery is None:
                     break
                 tally.add(delivery.bad)
-                meter.add(len(delivery.index), len(delivery.bad), delivery.read, delivery.decode, delivery.stamps)
+                meter.add(
+                    len(delivery.index), len(delivery.bad), delivery.read, delivery.decode, delivery.stamps, delivery.copied
+                )
                 position += delivery.asked * plan.share.world_size
                 if delivery.views:
                     yield self.deliver(delivery, plan, position)
@@ -277,14 +281,15 @@ class DataLoader(TorchInterface):
             self.prefetch_factor,
             self.timeout,
             (self.seed + maker.epoch) % 2**63,  # seeds the worker processes, for Datasets that draw random numbers
-            self.decode,
+            self.decoding.decode,
             OnError(self.on_error, self.seed, maker.epoch, pool),
             maker,
             starts_with_crop(self.policy),
-            self.device.type == "cpu",
+            self.device.type == "cpu" and self.decoding.staging is None,
             self.worker_init_fn,
             self.multiprocessing_context,
             collate_nothing if self.labels is False else self.target_collate_fn or collate_by_torch,
+            self.decoding.staging,
         )
 
     def begin_early(self, epoch: int) -> None:

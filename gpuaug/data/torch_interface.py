@@ -14,14 +14,18 @@ from typing import Any, Self
 from torch.utils import data as torch_data
 
 from .arguments import check_length, integer
+from .decoding import Decoding
 from .engine.cursor import EpochCursor, check_state
 from .engine.order import EpochOrder, samplers_with_epoch
 from .engine.pipeline import NextEpoch
 from .engine.stats import Meter
-from .sources import Source, is_itemized
+from .sources import Source, is_encoded, is_itemized
 
 FIXED = frozenset(
-    ("backend", "decoder", "device", "dtype", "labels", "memory_format", "num_workers", "policy", "seed", "shuffle", "source")
+    (
+        *("backend", "decoder", "device", "dtype", "labels", "memory_format", "num_workers", "nvjpeg_hw_load", "policy"),
+        *("seed", "shuffle", "source"),
+    )
 )
 """Attributes that cannot be set later, because other parts of a loader were made from them; torch fixes some more itself."""
 
@@ -56,6 +60,7 @@ class TorchInterface(torch_data.DataLoader[Any]):
     view_threads: int = 1
     """Threads that make views."""
     next_epoch: NextEpoch
+    decoding: Decoding
     own_batches: bool
     """Whether the user gave a batch sampler."""
 
@@ -105,7 +110,8 @@ class TorchInterface(torch_data.DataLoader[Any]):
 
     def new_meter(self, epoch: int) -> Meter:
         """A meter of an epoch, with all counts at 0."""
-        return Meter(epoch, self.num_workers, self.view_threads, "load" if is_itemized(self.source) else "read")
+        decoder = str(self.decoding) if is_encoded(self.source) else ""
+        return Meter(epoch, self.num_workers, self.view_threads, "load" if is_itemized(self.source) else "read", decoder)
 
     def __getstate__(self) -> dict[str, Any]:
         """All but what is running: a copy begins with the epoch that comes next here."""
@@ -118,7 +124,7 @@ class TorchInterface(torch_data.DataLoader[Any]):
     def __copy__(self) -> Self:
         """A loader over the same data that counts its own epochs."""
         other = type(self).__new__(type(self))
-        state: dict[str, Any] = {**self.__getstate__(), "bad_files": dict(self.bad_files)}
+        state: dict[str, Any] = {**self.__getstate__(), "bad_files": dict(self.bad_files), "decoding": copy(self.decoding)}
         if isinstance(self.sampler, EpochOrder):
             state["sampler"] = copy(self.sampler)
             if not self.own_batches:
@@ -155,7 +161,8 @@ class TorchInterface(torch_data.DataLoader[Any]):
         """The place of the iterator that was used last; after its end, the start of the next epoch.
 
         Returns:
-            A dict of plain values: seed, epoch, position, samples (of the source) and shuffle. `position` counts the samples
+            A dict of plain values: seed, epoch, position, samples (of the source) and shuffle; on CUDA also the decoder, None
+            if decoder="auto" has not chosen yet. `position` counts the samples
             of the epoch that all ranks together have delivered, bad ones included, if each rank has delivered as many
             batches as this one. With a user's sampler it counts the samples that this rank has delivered.
         """
@@ -166,6 +173,7 @@ class TorchInterface(torch_data.DataLoader[Any]):
             "position": position,
             "samples": len(self.source),
             "shuffle": self.shuffle,
+            **self.decoding.state(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -179,11 +187,12 @@ class TorchInterface(torch_data.DataLoader[Any]):
         Raises:
             ValueError: `state` is no such dict, or its seed, shuffle or number of samples differ from this loader's.
         """
-        check_state(state, self.state_dict())
+        check_state(state, {name: value for name, value in self.state_dict().items() if name != "decoder"})
         most = self.sampler.samples if isinstance(self.sampler, EpochOrder) else None
         epoch = integer("epoch", state["epoch"], 0, EPOCHS - 1)
         position = integer("position", state["position"], 0, most)
         self.next_epoch.discard()
+        self.decoding.restore(state)
         self.cursor.jump(epoch, position)
 
     @property

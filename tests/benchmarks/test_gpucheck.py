@@ -14,7 +14,7 @@ import pytest
 from benchmarks import gpucheck, outcomes
 from benchmarks.__main__ import main
 from benchmarks.gpucheck import TASKS, Setting, Task, choose, ended, promises
-from benchmarks.measure.result import FUSED, REPLAYED, SCHEMA, Check, Outcomes, Step, load
+from benchmarks.measure.result import FUSED, REPLAYED, SCHEMA, Cell, Check, Outcomes, Step, load
 from benchmarks.measure.stats import Spread
 from benchmarks.suites import targets
 
@@ -101,12 +101,12 @@ def test_the_next_step_runs_and_the_file_is_strict_json_after_each(tmp_path, mon
         save(found, place, check)
         saved.append(strict(place))
 
-    def suite(task, setting, seconds, place):
+    def step_program(task, setting, seconds, place):
         copy = f"import shutil; shutil.copy({str(kept)!r}, {str(place)!r})"
         return program("raise ValueError('fell apart')" if task.name == "one" else copy)
 
     monkeypatch.setattr(gpucheck.result, "save", watched)
-    monkeypatch.setattr(gpucheck, "suite", suite)
+    monkeypatch.setattr(gpucheck, "program", step_program)
     three = (Task("one", 0.5, small=True), Task("two", 0.5, small=True), Task("three", 0.5))
     check, found = gpucheck.run(three, HERE, 4, path, lambda line: None)
     assert [(s.name, s.status) for s in check.steps] == [("one", "failed"), ("two", "ok"), ("three", "skipped")]
@@ -118,7 +118,7 @@ def test_the_next_step_runs_and_the_file_is_strict_json_after_each(tmp_path, mon
 
 
 def test_a_step_is_not_begun_without_time(tmp_path):
-    check, _ = gpucheck.run((TASKS[1],), HERE, 1 / 60, tmp_path / "c.json", lambda line: None)
+    check, _ = gpucheck.run((TASKS[2],), HERE, 1 / 60, tmp_path / "c.json", lambda line: None)
     assert check.steps[0].reason.startswith("no time left")
 
 
@@ -129,8 +129,14 @@ def spread(median: float) -> Spread:
     return Spread(median, 0.9 * median, 1.1 * median)
 
 
-def kept(price: float, kornia: float, cheap: float, strong: float, wait: float, failed: int, results) -> list[bool | None]:
-    ratios = {(FUSED, "cheap-256"): spread(price), (FUSED, "strong-256"): spread(kornia)}
+def kept(
+    price: float, kernels: float, kornia: float, cheap: float, strong: float, wait: float, failed: int, results
+) -> list[bool | None]:
+    ratios = {
+        (FUSED, "cheap-256"): spread(price),
+        (REPLAYED, "cheap-256"): spread(kernels),
+        (FUSED, "strong-256"): spread(kornia),
+    }
     shares = {(REPLAYED, "cheap-256"): spread(cheap), (REPLAYED, "strong-256"): spread(strong)}
     augment = replace(results[0], targets=targets.judge_cuda(lambda of, to: ratios[of], shares.get))
     train = replace(results[2], targets=(targets.data_wait(wait),))
@@ -139,13 +145,13 @@ def kept(price: float, kornia: float, cheap: float, strong: float, wait: float, 
 
 
 def test_promises_follow_from_figures(results):
-    assert kept(1.9, 101, 0.61, 0.31, 0.002, 0, results) == [True] * 6
-    assert kept(2.1, 99, 0.59, 0.29, 0.02, 1, results) == [False] * 6
+    assert kept(1.9, 1.8, 101, 0.61, 0.31, 0.002, 0, results) == [True] * 7
+    assert kept(2.1, 2.2, 99, 0.59, 0.29, 0.02, 1, results) == [False] * 7
 
 
 def test_what_was_not_measured_is_neither_kept_nor_missed(results):
-    assert [v.met for v in promises(results, [])] == [None] * 6
-    assert [v.met for v in promises(results, [Outcomes("test_x", 0, 3, ())])] == [None] * 6  # skipped tests compare nothing
+    assert [v.met for v in promises(results, [])] == [None] * 7
+    assert [v.met for v in promises(results, [Outcomes("test_x", 0, 3, ())])] == [None] * 7  # skipped tests compare nothing
 
 
 def test_what_fails_or_is_missed_fails_the_check():
@@ -172,7 +178,7 @@ def test_the_text_fits_100_columns():
 def test_unknown_steps_and_bad_options_are_named(capsys, tmp_path):
     assert choose([]) == TASKS
     assert main(["gpu-check", "--step", "machin"]) == 2
-    assert "unknown machin; one of correct, augment" in capsys.readouterr().err
+    assert "unknown machin; one of machine, correct, augment" in capsys.readouterr().err
     assert main(["gpu-check", "--minutes", "0"]) == 2
     assert "--minutes must be above 0" in capsys.readouterr().err
     assert main(["gpu-check", "--data", str(tmp_path / "none")]) == 2
@@ -197,4 +203,31 @@ def test_the_command_runs_here_in_the_small(capsys, tmp_path):
         "test_an_op_that_keeps_the_size_equals_the_truth",
         "test_a_crop_of_ragged_images_equals_the_truth",
     } <= passed
-    assert [v["met"] for v in check["promises"]] == [None] * 5 + [True]
+    assert [v["met"] for v in check["promises"]] == [None] * 6 + [True]
+
+
+def test_tests_of_a_backend_that_is_missing_are_left_out(monkeypatch, tmp_path):
+    """One file that cannot be collected would otherwise stop all of them."""
+    commands = []
+
+    def watched(name, command, *more, **options):
+        commands.append(command)
+        return Step(name, "ok")
+
+    monkeypatch.setattr(gpucheck, "ended", watched)
+    monkeypatch.setattr(gpucheck.machine, "importable", lambda package: package != "kornia")
+    step, _ = gpucheck.correct(Setting("cuda", False, None, False), 60, tmp_path / "found")
+    assert step.reason == "without test_kornia.py, which needs kornia"
+    files = [Path(word).name for word in commands[0] if word.endswith(".py")]
+    assert files[0] == "test_device.py"
+    assert "test_dali.py" in files
+    assert "test_kornia.py" not in files
+
+
+def test_a_step_fails_with_a_contender_of_gpuaugs(results):
+    broken = Cell("strong-256", FUSED, "error", "RuntimeError: out of memory")
+    other = replace(broken, contender="kornia")
+    found = [replace(results[0], cells=(*results[0].cells, broken, other))]
+    step = gpucheck.judged(Step("augment", "ok"), found)
+    assert (step.status, step.reason) == ("failed", "gpuaug-fused on strong-256: RuntimeError: out of memory")
+    assert gpucheck.judged(Step("augment", "ok"), [replace(results[0], cells=(other,))]).status == "ok"

@@ -217,9 +217,12 @@ def test_the_doctor_names_the_slowest_stage(folder, plain):
     assert found.rates["read"] <= 1 / SLOW
     assert found.rates["whole loader"] <= 1 / SLOW
     assert found.bad == 0
+    assert found.decoder == ("dali (DALI is installed)" if findable("nvidia.dali") else "pillow (DALI is not installed)")
+    assert f"Decoder: {found.decoder}." in str(found)
     found = diagnose(Busy(), plain, batch_size=16, workers=0, seconds=0.4)
     assert found.limit == "load"
     assert "__getitem__" in str(found)
+    assert "Decoder" not in str(found)
 
 
 @pytest.mark.parametrize("decoder", ["auto", "pillow"])

@@ -9,12 +9,15 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+import torch.distributed as dist
 from conftest import write_images
 from test_train import ROOT, arguments, rows, same, weights
 
-from ssl_train import Settings
+from ssl_train import Settings, distributed
 from ssl_train.errors import UserError
 from ssl_train.launch import PORTS, Launch, first_host, launch
 
@@ -216,3 +219,19 @@ def test_variables_that_are_missing_or_wrong_are_named(
 )
 def test_the_first_of_slurms_machines(names: str, first: str) -> None:
     assert first_host(names) == first
+
+
+@pytest.mark.parametrize(("backend", "device"), [("nccl", "cuda"), ("gloo", "cpu")])
+def test_the_group_is_told_which_gpu_each_process_has(monkeypatch: pytest.MonkeyPatch, backend: str, device: str) -> None:
+    """So that NCCL neither guesses it from the rank nor makes its communicator late, with a warning at the first barrier."""
+    given: dict[str, Any] = {}
+    started = Launch(rank=5, world=8, local=1, meeting=("127.0.0.1", 1))
+    monkeypatch.setattr(distributed, "launch", lambda: started)
+    monkeypatch.setattr(distributed, "meet", lambda started: None)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda local: None)
+    monkeypatch.setattr(dist, "init_process_group", lambda backend, **more: given.update(more, backend=backend))
+    used = distributed.start(device)
+    assert given["backend"] == backend
+    assert given["device_id"] == (torch.device("cuda:1") if device == "cuda" else None)
+    assert used == ("cuda:1" if device == "cuda" else "cpu")

@@ -5,17 +5,21 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
+import torch
+from test_train import rows
 
 import gpuaug
 from gpuaug.cli import main as gpuaug_command
 from ssl_train import Settings
 from ssl_train import loaders as module
 from ssl_train.data import Data
-from ssl_train.loaders import Loaders, class_count
+from ssl_train.loaders import Loaders, class_count, view_dtype
 from ssl_train.settings import resolve
+from ssl_train.train import train
 
 
 @pytest.fixture
@@ -51,3 +55,25 @@ def test_shards_without_class_names_are_counted_by_their_targets(image_folder: P
     assert class_count(source) == 2
     source.classes = []
     assert class_count(source) == 2
+
+
+def test_views_have_the_type_that_autocast_computes_in(tiny: Settings) -> None:
+    s = resolve(replace(tiny, precision="bf16"))
+    assert view_dtype(s) == torch.float32  # on the CPU
+    assert view_dtype(replace(s, device="cuda:1")) == torch.bfloat16
+    assert view_dtype(replace(s, device="cuda", precision="float32")) == torch.float32
+
+
+@pytest.mark.parametrize("weights", ["uniform", "score"])
+def test_bfloat16_views_change_no_loss_beyond_their_rounding(
+    tiny: Settings, monkeypatch: pytest.MonkeyPatch, weights: Literal["uniform", "score"]
+) -> None:
+    """Losses, targets, the score network and the features that kNN compares stay in float32."""
+    s = replace(tiny, precision="bf16", epochs=1, weights=weights, score_epochs=1)
+    wide = train(s, progress=False)
+    monkeypatch.setattr(module, "view_dtype", lambda s: torch.bfloat16)
+    assert {view.dtype for view in next(iter(Loaders(resolve(s), False).views))[0]} == {torch.bfloat16}
+    narrow = train(replace(s, out=f"{s.out}-bf16"), progress=False)
+    one, other = ([row["loss"] for row in rows(run.folder) if "loss" in row] for run in (wide, narrow))
+    assert other == pytest.approx(one, rel=1e-6 if weights == "uniform" else 0.05)
+    assert narrow.knn.keys() == wide.knn.keys()

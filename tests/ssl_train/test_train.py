@@ -87,6 +87,12 @@ def test_the_same_settings_give_the_same_bits_and_another_seed_does_not(whole: R
     assert other.knn == {}
 
 
+def test_the_default_device_changes_no_bit_of_a_run(whole: Run, tiny: Settings) -> None:
+    with torch.device("meta"):
+        assert same(train(tiny, progress=False).model.state_dict(), whole.model.state_dict())
+        assert torch.get_default_device().type == "meta"
+
+
 KILLED = """
 import contextlib, os, signal, sys
 from ssl_train import checkpoint

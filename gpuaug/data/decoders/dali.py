@@ -34,6 +34,19 @@ def whole_blocks(boxes: Boxes, shapes: Boxes) -> Boxes:
     return np.stack([boxes[:, 0], left, boxes[:, 2], right - left], axis=1)
 
 
+def as_tensor(out: Any) -> tuple[torch.Tensor, Boxes]:
+    """DALI's list of pictures as one flat tensor, and their (height, width), (B, 2). On a GPU the current stream may read it.
+
+    Nothing is copied and the host does not wait, unless the pictures do not follow each other in memory.
+    """
+    shapes = np.array(out.shape(), dtype=np.int64).reshape(-1, 3)
+    try:
+        flat = from_dlpack(out.as_reshaped_tensor([int(shapes.prod(axis=1).sum())]))
+    except RuntimeError:  # DALI: "as_tensor is not supported when ... not contiguous"
+        flat = torch.cat([from_dlpack(out[k]).reshape(-1) for k in range(len(shapes))])
+    return flat, shapes[:, :2].astype(np.int32)
+
+
 ABANDONED: list[Any] = []
 """Pipelines of the parent process, kept in a fork because ending them would wait for threads that do not exist here."""
 
@@ -46,8 +59,8 @@ class DaliDecoder:
 
     Args:
         threads: DALI's threads, which share a batch.
-        device: "cpu", or "mixed" for nvJPEG on the current CUDA device, whose rounding differs. The mixed path has not been
-            run yet: it was written without a GPU at hand.
+        device: "cpu", or "mixed" for nvJPEG on the current CUDA device and stream, whose rounding differs. The mixed path has
+            not been run yet: it was written without a GPU at hand.
         hw_decoder_load: Share of the files, 0..1, that goes to the GPU's hardware decoder if it has one.
         max_pixels: Largest number of pixels in a picture.
 
@@ -138,10 +151,9 @@ class DaliDecoder:
         with self.lock:
             if not where or (out := self.outputs([np.frombuffer(datas[k], np.uint8) for k in where], boxes)) is None:
                 return [], Images(torch.empty(0, dtype=torch.uint8, device="cpu"), np.empty((0, 2), np.int32)), None
-        shapes = np.array(out.shape(), dtype=np.int64)
-        flat = from_dlpack(out.as_reshaped_tensor([int(shapes.prod(axis=1).sum())]))
+        flat, shapes = as_tensor(out)
         frames = None if boxes is None else np.concatenate([boxes[:, :2], wholes], axis=1)
-        return where, Images(flat, shapes[:, :2].astype(np.int32)), frames
+        return where, Images(flat, shapes), frames
 
     def outputs(self, files: list[Pixels], boxes: Boxes | None) -> Any:
         """DALI's list of pictures for a list of files; None if it fails. boxes: the region of each to decode."""
@@ -155,7 +167,7 @@ class DaliDecoder:
             if boxes is not None:
                 self.pipe.feed_input("start", np.ascontiguousarray(boxes[:, :2]))
                 self.pipe.feed_input("shape", np.ascontiguousarray(boxes[:, 2:]))
-            (out,) = self.pipe.run()
+            (out,) = self.pipe.run(torch.cuda.current_stream() if self.device == "mixed" else None)
         except RuntimeError:
             self.pipe = None  # DALI: "Current pipeline object is no longer valid."
             return None
@@ -164,27 +176,33 @@ class DaliDecoder:
     def build(self, capacity: int, regional: bool) -> Any:
         """A pipeline for up to `capacity` files, which decodes regions or whole pictures."""
         self.owner = os.getpid()
+        pipe = self.graph(capacity, regional, torch.cuda.current_device() if self.device == "mixed" else None)
+        pipe.build()
+        return pipe
+
+    def graph(self, capacity: int, regional: bool, device_id: int | None) -> Any:
+        """The pipeline before it is built, which needs the device."""
         fn = import_module("nvidia.dali.fn")
-        mixed = {"hw_decoder_load": self.hw_decoder_load} if self.device == "mixed" else {}
         pipe = import_module("nvidia.dali.pipeline").Pipeline(
             batch_size=capacity,
             num_threads=self.threads,
-            device_id=torch.cuda.current_device() if mixed else None,
+            device_id=device_id,
             prefetch_queue_depth=1,  # one batch in, one batch out
             exec_async=False,
             exec_pipelined=False,
             exec_dynamic=True,  # its outputs own their memory; the older executor overwrites them with the next batch
         )
+        options: dict[str, Any] = {"device": self.device, "adjust_orientation": False}
+        if self.device == "mixed":  # colour is upsampled as on the CPU
+            options |= {"hw_decoder_load": self.hw_decoder_load, "jpeg_fancy_upsampling": True}
         with pipe:
             files = fn.external_source(name="files")
-            options = {"device": self.device, "adjust_orientation": False, **mixed}
             if regional:
                 start, shape = (fn.external_source(name=name) for name in ("start", "shape"))
                 out = fn.decoders.image_slice(files, start=start, shape=shape, axis_names="HW", **options)
             else:
                 out = fn.decoders.image(files, **options)
             pipe.set_outputs(out)
-        pipe.build()
         return pipe
 
     def __del__(self, getpid: Callable[[], int] = os.getpid, abandoned: list[Any] = ABANDONED) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias, cast
 
@@ -21,16 +21,41 @@ Regional: TypeAlias = Callable[[Sequence[int], Boxes], Boxes]
 top, left, height and width."""
 
 
+Frame: TypeAlias = tuple[int, int, int, int]
+"""Top and left of a region, and the height and width of the whole picture."""
+
+
 @dataclass(frozen=True)
 class Region:
-    """Part of a picture. pixels: uint8 (h, w, 3). frame: its top and left, and the height and width of the whole picture."""
+    """Part of a picture. pixels: uint8 (h, w, 3)."""
 
     pixels: Pixels
-    frame: tuple[int, int, int, int]
+    frame: Frame
 
 
-Decoder: TypeAlias = Callable[[Sequence[bytes], Sequence[str], Regional | None], list[Pixels | Region | DecodeError]]
-"""Encoded files, their names, and which region of each is read -> for each at least those pixels, or its error."""
+@dataclass(frozen=True)
+class Waiting:
+    """A file that waits for the device's decoder, which decodes a batch at a time.
+
+    size: (height, width) of the picture. box: top, left, height and width of the region to decode; None for the whole picture.
+    """
+
+    data: bytes
+    name: str
+    size: tuple[int, int]
+    box: tuple[int, int, int, int] | None
+
+    @property
+    def frame(self) -> Frame:
+        """Of what will be decoded."""
+        return (*(self.box or (0, 0))[:2], *self.size)
+
+
+Decoded: TypeAlias = Pixels | Region | Waiting
+
+Decoder: TypeAlias = Callable[[Sequence[bytes], Sequence[str], Regional | None], Iterable[Decoded | DecodeError]]
+"""Encoded files, their names, and which region of each is read -> for each at least those pixels, or its error. What the device
+shall decode stays a file."""
 
 
 def starts_with_crop(policy: Policy) -> bool:

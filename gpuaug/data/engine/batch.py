@@ -16,10 +16,12 @@ from ...memory import trim
 from ...sampling import Draws
 from ..decoders.large import group_by_memory
 from ..decoders.pillow import Pixels, memory_for
-from ..decoders.regions import Boxes, Decoder, Region, Regional, regions_read
+from ..decoders.regions import Boxes, Decoded, Decoder, Frame, Region, Regional, Waiting, regions_read
+from ..decoders.staging import Place, StagedBatch, Staging
 from ..sources import Encoded, Index, Loaded, collate_samples, is_itemized
 from ..targets import Collate, collate_by_torch
 from .bad_samples import BadSample, GoodSamples, OnError, read_good
+from .stats import Stamp
 from .view_maker import ViewMaker
 
 T = TypeVar("T")
@@ -40,6 +42,9 @@ class DecodedBatch:
         frames: The frame of each `Region`, (B, 4), if images are parts of pictures.
         views: The views, if the thread that decoded the pixels has already made them; it has then dropped the pixels.
         augment: Seconds that the views took, summed over workers; 0 without `views`.
+        staged: Memory of the pictures, if they are on their way to a device; `images` is then empty.
+        places: Where each picture lies in it.
+        began: When the device was given files to decode; None if it was given none.
     """
 
     index: Index
@@ -52,6 +57,9 @@ class DecodedBatch:
     frames: Boxes | None = None
     views: list[torch.Tensor] | None = None
     augment: float = 0.0
+    staged: StagedBatch | None = None
+    places: Sequence[Place] = ()
+    began: Stamp | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +79,7 @@ class FetchConfig:
         worker_init_fn: The user's function, called in each worker process.
         context: The user's multiprocessing_context.
         collate: Makes one target of the list of a batch's targets.
+        staging: Memory for decoded pictures on their way to a device, if they go to one.
     """
 
     workers: int
@@ -85,6 +94,11 @@ class FetchConfig:
     worker_init_fn: Callable[[int], None] | None = None
     context: Any = None
     collate: Collate = collate_by_torch
+    staging: Staging | None = None
+
+    def staged(self) -> StagedBatch | None:
+        """Memory for the pictures of the next batch."""
+        return StagedBatch(self.staging) if self.staging else None
 
 
 class Fetcher(Protocol):
@@ -119,12 +133,20 @@ def try_read(read: Callable[[int], T], i: int) -> T | OSError:
 
 
 @dataclass(frozen=True)
+class Sent:
+    """A picture that has been placed in a batch's memory. frame: as in `Region`."""
+
+    place: Place
+    frame: Frame
+
+
+@dataclass(frozen=True)
 class DecodedPart:
     """Some samples of a batch as one thread has read them; without pixels if it has already made their views.
 
     Attributes:
         index: Samples that were read.
-        pixels: Their pictures or regions.
+        pixels: Their pictures or regions; where these are, if they are on their way to a device; or files that it shall decode.
         bad: Samples that could not be read.
         asked: Number of samples that the order named.
         read: Seconds.
@@ -133,7 +155,7 @@ class DecodedPart:
     """
 
     index: list[int]
-    pixels: list[Pixels | Region]
+    pixels: list[Decoded | Sent]
     bad: list[BadSample]
     asked: int
     read: float
@@ -141,11 +163,17 @@ class DecodedPart:
     augment: float = 0.0
 
 
-def read_part(source: Encoded, index: Index, config: FetchConfig, out: Sequence[torch.Tensor] | None = None) -> DecodedPart:
+def read_part(
+    source: Encoded,
+    index: Index,
+    config: FetchConfig,
+    out: Sequence[torch.Tensor] | None = None,
+    staged: StagedBatch | None = None,
+) -> DecodedPart:
     """Read and decode some samples of a batch, replacements of bad ones included.
 
     out: where to write the views, if they are made here too. The pixels are then still in the CPU's cache, and are never copied
-    into a batch.
+    into a batch. staged: where to copy the pictures, if they go to a device.
     """
     spent = [0.0, 0.0]
     asked = index.tolist()
@@ -167,19 +195,22 @@ def read_part(source: Encoded, index: Index, config: FetchConfig, out: Sequence[
         spent[0] += perf_counter() - began
         return found
 
-    def pixels(samples: Sequence[int]) -> list[Pixels | Region | OSError]:
+    def pixels(samples: Sequence[int]) -> list[Decoded | Sent | OSError]:
         found = [read(i) for i in samples]
         began = perf_counter()
         files_read = [(data, i) for data, i in zip(found, samples, strict=True) if not isinstance(data, OSError)]
         datas, names = [data for data, _ in files_read], [source.name(i) for _, i in files_read]
         region = regional(tuple(i for _, i in files_read)) if config.decode_regions else None
         decoded = iter(config.decode(datas, names, region))
-        pictures = [data if isinstance(data, OSError) else next(decoded) for data in found]
+        pictures: list[Decoded | Sent | OSError] = []
+        for data in found:
+            one: Decoded | OSError = data if isinstance(data, OSError) else next(decoded)
+            pictures.append(one if staged is None or isinstance(one, (OSError, Waiting)) else place(one, staged))
         spent[1] += perf_counter() - began
         return pictures
 
     if out is None:
-        found: GoodSamples[Pixels | Region] = read_good(asked, pixels, source.name, config.on_error)
+        found: GoodSamples[Decoded | Sent] = read_good(asked, pixels, source.name, config.on_error)
         return DecodedPart(found.index, found.items, found.bad, len(asked), spent[0], spent[1])
     files = {i: read(i) for i in asked}
     kept: list[int] = []
@@ -188,7 +219,7 @@ def read_part(source: Encoded, index: Index, config: FetchConfig, out: Sequence[
 
     def augment_group(group: Sequence[int]) -> float:
         """Make the views of some samples, drop their pixels, and return the seconds that this took."""
-        found: GoodSamples[Pixels | Region] = read_good(group, pixels, source.name, config.on_error)
+        found: GoodSamples[Any] = read_good(group, pixels, source.name, config.on_error)
         began = perf_counter()
         if found.index:
             images, frames = to_images(found.items)
@@ -207,8 +238,17 @@ def read_part(source: Encoded, index: Index, config: FetchConfig, out: Sequence[
     return DecodedPart(kept, [], bad, len(asked), spent[0], spent[1], augment)
 
 
-def to_images(items: Sequence[Pixels | Region]) -> tuple[Images, Boxes | None]:
-    """Pictures as a batch, and the frame of each, (B, 4), if any of them is a region."""
+def place(item: Pixels | Region | Sent, staged: StagedBatch) -> Sent:
+    """Copy a picture to the memory of its batch, unless it is there already."""
+    if isinstance(item, Sent):
+        return item
+    pixels = item.pixels if isinstance(item, Region) else item
+    height, width = pixels.shape[:2]
+    return Sent(staged.place(pixels), item.frame if isinstance(item, Region) else (0, 0, height, width))
+
+
+def to_images(items: Sequence[Any]) -> tuple[Images, Boxes | None]:
+    """Pictures and `Region`s as a batch, and the frame of each, (B, 4), if any of them is a region."""
     images = in_one_buffer([item.pixels if isinstance(item, Region) else item for item in items])
     if not any(isinstance(item, Region) for item in items):
         return images, None
@@ -225,28 +265,3 @@ def in_one_buffer(pixels: Sequence[Pixels]) -> Images:
         return Images.from_list(pixels)
     starts = np.array([one.__array_interface__["data"][0] for one in pixels], np.int64) - table.ctypes.data
     return Images(torch.from_numpy(table), np.array([one.shape[:2] for one in pixels], np.int32), starts)
-
-
-def assemble(
-    source: Encoded,
-    index: Index,
-    parts: Sequence[DecodedPart],
-    out: Sequence[torch.Tensor] | None = None,
-    collate: Collate = collate_by_torch,
-) -> DecodedBatch:
-    """Put the parts of a batch together. out: the batch's views, if the parts have written theirs there, in order."""
-    kept = np.array([i for part in parts for i in part.index], dtype=np.int64)
-    images, frames = to_images([pixels for part in parts for pixels in part.pixels])
-    bad = tuple(bad for part in parts for bad in part.bad)
-    target = source.target(kept, collate) if len(kept) else None
-    views = None if out is None else [kept_rows(view, parts) for view in out]
-    read, decode, augment = (sum(getattr(part, name) for part in parts) for name in ("read", "decode", "augment"))
-    return DecodedBatch(kept, images, target, len(index), bad, read, decode, frames, views, augment)
-
-
-def kept_rows(view: torch.Tensor, parts: Sequence[DecodedPart]) -> torch.Tensor:
-    """The rows of a view (B, 3, H, W) that were written: all of them unless samples were skipped."""
-    if all(len(part.index) == part.asked for part in parts):
-        return view
-    areas = torch.split(view, [part.asked for part in parts])
-    return torch.cat([area[: len(part.index)] for area, part in zip(areas, parts, strict=True)])

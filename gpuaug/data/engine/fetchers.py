@@ -15,8 +15,10 @@ from typing import TypeAlias, cast
 import numpy as np
 import torch
 
+from ..decoders.staging import StagedBatch
 from ..sources import Encoded, Index, Loaded, Source, is_encoded, is_itemized
-from .batch import DecodedBatch, DecodedPart, FetchConfig, Fetcher, assemble, load_batch, read_part
+from .assembly import assemble
+from .batch import DecodedBatch, DecodedPart, FetchConfig, Fetcher, load_batch, read_part
 from .process_fetcher import ProcessFetcher
 from .torch_threads import limit_torch_threads
 
@@ -41,7 +43,8 @@ def fetch_inline(source: Source, batches: Iterator[Index], config: FetchConfig) 
     for index in batches:
         if is_encoded(source):
             out = config.maker.augment.empty(len(index)) if config.make_views else None
-            yield assemble(source, index, [read_part(source, index, config, out)], out, config.collate)
+            staged = config.staged()
+            yield assemble(source, index, [read_part(source, index, config, out, staged)], config, out, staged)
         else:
             yield load_batch(cast(Loaded, source), index, config.on_error, config.collate)
 
@@ -68,8 +71,8 @@ class ThreadFetcher:
         self.source = source
         self.batches = batches
         self.config = config
-        self.pending: deque[tuple[Index, list[Future[DecodedPart]], Out]] = deque()
-        self.tasks: queue.SimpleQueue[tuple[Future[DecodedPart], Index, Out] | None] = queue.SimpleQueue()
+        self.pending: deque[tuple[Index, list[Future[DecodedPart]], Out, StagedBatch | None]] = deque()
+        self.tasks: queue.SimpleQueue[tuple[Future[DecodedPart], Index, Out, StagedBatch | None] | None] = queue.SimpleQueue()
         self.stop = threading.Event()
         self.threads: list[threading.Thread] = []
 
@@ -78,12 +81,12 @@ class ThreadFetcher:
         while (task := self.tasks.get()) is not None:
             if self.stop.is_set():
                 continue
-            future, index, out = task
+            future, index, out, staged = task
             try:
-                future.set_result(read_part(self.source, index, self.config, out))
+                future.set_result(read_part(self.source, index, self.config, out, staged))
             except BaseException as error:
                 future.set_exception(error)
-            del task, future, out  # or the thread would hold the last part's pixels while it waits
+            del task, future, out, staged  # or the thread would hold the last part's pixels while it waits
 
     def start(self) -> None:
         for k in range(self.config.workers):
@@ -99,15 +102,16 @@ class ThreadFetcher:
         while len(self.pending) < self.config.ahead and (index := next(self.batches, None)) is not None:
             parts = np.array_split(index, max(-(-len(index) // PART_SIZE), min(self.config.workers, len(index))))
             out = self.config.maker.augment.empty(len(index)) if self.config.make_views else None
+            staged = self.config.staged()
             futures: list[Future[DecodedPart]] = [Future() for _ in parts]
             for future, part, own in zip(futures, parts, split_rows(out, parts), strict=True):
-                self.tasks.put((future, part, own))
-            self.pending.append((index, futures, out))
+                self.tasks.put((future, part, own, staged))
+            self.pending.append((index, futures, out, staged))
         if not self.pending:
             raise StopIteration
-        index, futures, out = self.pending.popleft()
+        index, futures, out, staged = self.pending.popleft()
         found = [self.result(future, index) for future in futures]
-        return assemble(self.source, index, found, out, self.config.collate)
+        return assemble(self.source, index, found, self.config, out, staged)
 
     def result(self, future: Future[DecodedPart], index: Index) -> DecodedPart:
         try:

@@ -197,8 +197,11 @@ def index_batches(order: Iterable[int] | Index, batch_size: int, drop_last: bool
     Raises IndexError for an index outside 0..samples-1.
     """
     items = iter(order)
+    at = 0
     while True:
-        batch = as_integers(islice(items, batch_size))
+        # An order that is an array already is copied, so that the batches do not keep the whole of it.
+        batch = order[at : at + batch_size].copy() if isinstance(order, np.ndarray) else as_integers(islice(items, batch_size))
+        at += batch_size
         if not len(batch) or (drop_last and len(batch) < batch_size):
             return
         yield check_range(batch, samples)

@@ -47,6 +47,7 @@ class Delivery:
         stamps: Before transfer, between transfer and augmentation, and after it.
         done: CUDA event after the last kernel on the side stream, or None.
         labelled: Whether the target holds labels; otherwise it holds the sample indices.
+        copied: Bytes of pixels and files that were copied to the device.
     """
 
     views: list[torch.Tensor]
@@ -59,6 +60,7 @@ class Delivery:
     stamps: tuple[Stamp, ...] = ()
     done: torch.cuda.Event | None = None
     labelled: bool = True
+    copied: int = 0
 
     def receive(self) -> None:
         """Make the consumer's stream wait for the side stream, and tell the allocator that it uses the tensors."""
@@ -76,20 +78,27 @@ def transfer_and_augment(fetched: DecodedBatch, maker: ViewMaker, device: torch.
     counts = (fetched.index, fetched.asked, fetched.bad, fetched.read, fetched.decode)
     if not len(fetched.index):
         return Delivery([], None, *counts)
-    images, target = fetched.images, fetched.target
+    images, target, copied = fetched.images, fetched.target, 0
     labelled = target is not None
     if not labelled:
         target = torch.from_numpy(fetched.index.copy())
     if fetched.views is not None:
         return Delivery(fetched.views, target, *counts, stamps=(0.0, 0.0, fetched.augment), labelled=labelled)
-    start = stamp(device)
-    if device.type == "cuda":
-        images = images.pin_memory()  # for an asynchronous copy; torch keeps the pinned memory until it is done
+    start = stamp(device) if fetched.began is None else fetched.began
+    if fetched.staged is not None:
+        images, copied = fetched.staged.send(fetched.places), fetched.staged.copied
+    elif device.type != "cpu":
+        if device.type == "cuda":
+            images = images.pin_memory()  # for an asynchronous copy; torch keeps the pinned memory until it is done
+        images, copied = images.to(device, non_blocking=True), images.buffer.numel()
     if device.type != "cpu":
-        images, target = images.to(device, non_blocking=True), to_device(target, device)
+        target = to_device(target, device)
     middle = stamp(device)
     views = maker.views(images, maker.draws(fetched.index), fetched.frames)
-    return Delivery(views, target, *counts, stamps=(start, middle, stamp(device)), labelled=labelled)
+    if fetched.staged is not None:
+        fetched.staged.finish()
+    stamps = (start, middle, stamp(device))
+    return Delivery(views, target, *counts, stamps=stamps, labelled=labelled, copied=copied)
 
 
 class InlinePipeline:

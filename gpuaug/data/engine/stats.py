@@ -64,10 +64,12 @@ class Stats:
         first_wait: Seconds spent inside the first `next()`.
         read: Seconds per sample that one worker takes to read; None if not measured. A Dataset's own code counts as reading.
         decode: Seconds per sample that one worker takes to decode; 0 for a Dataset.
-        transfer: Seconds per sample for the copy to the device.
+        transfer: Seconds per sample for the copy to the device, and for decoding there.
         augment: Seconds per sample that one thread takes to make views; on CUDA the GPU's time.
         makers: Threads that make views; on the CPU the threads that decode do.
         first_stage: What reading is: "read" for files, "load" for a Dataset's own code. The advice depends on it.
+        decoder: The decoder of files, and why it is that one; empty if the source holds no files.
+        copied: Bytes of pixels and files that were copied to the device; 0 on the CPU.
     """
 
     epoch: int
@@ -83,6 +85,8 @@ class Stats:
     augment: float | None
     makers: int = 1
     first_stage: str = "read"
+    decoder: str = ""
+    copied: int = 0
 
     @property
     def data_wait(self) -> float:
@@ -126,22 +130,25 @@ class Stats:
         speed = f" ({self.samples / self.elapsed:,.0f}/s)" if self.elapsed else ""
         stages = ", ".join(f"{name} {rate:,.0f}" for name, rate in self.rates.items())
         bad = f", {self.bad} bad" if self.bad else ""
+        copied = f"; {self.copied / 1e6:,.0f} MB copied to the device" if self.copied else ""
+        decoder = f"; decoder {self.decoder}" if self.decoder else ""
         return (
             f"epoch {self.epoch}: {self.samples:,} samples in {self.elapsed:.1f} s{speed}{bad}; "
             f"data wait {self.data_wait:.1%}, {self.first_wait:.2f} s of it for the first batch; "
-            f"samples/s by stage: {stages or 'none'}; limit: {self.advice}"
+            f"samples/s by stage: {stages or 'none'}{copied}{decoder}; limit: {self.advice}"
         )
 
 
 class Meter:
     """Counts one epoch in the consumer's thread, so without locks."""
 
-    def __init__(self, epoch: int, workers: int, makers: int = 1, first_stage: str = "read") -> None:
+    def __init__(self, epoch: int, workers: int, makers: int = 1, first_stage: str = "read", decoder: str = "") -> None:
         self.epoch = epoch
         self.workers = workers
         self.makers = makers
         self.first_stage = first_stage
-        self.samples = self.bad = self.timed = 0
+        self.decoder = decoder
+        self.samples = self.bad = self.timed = self.copied = 0
         self.began: float | None = None
         self.ended = self.wait = self.first_wait = 0.0
         self.read = self.decode = self.transfer = self.augment = 0.0
@@ -154,9 +161,10 @@ class Meter:
             self.began, self.first_wait = began, self.ended - began
         self.wait += self.ended - began
 
-    def add(self, samples: int, bad: int, read: float, decode: float, stamps: Sequence[Stamp]) -> None:
-        """Count a batch. stamps: before transfer, between transfer and augmentation, and after it."""
+    def add(self, samples: int, bad: int, read: float, decode: float, stamps: Sequence[Stamp], copied: int = 0) -> None:
+        """Count a batch. stamps: before transfer, between transfer and augmentation, and after it. copied: bytes."""
         self.samples += samples
+        self.copied += copied
         self.bad += bad
         self.read += read
         self.decode += decode
@@ -187,6 +195,8 @@ class Meter:
             each(self.augment, timed),
             self.makers,
             self.first_stage,
+            self.decoder,
+            self.copied,
         )
 
     def __str__(self) -> str:

@@ -11,7 +11,7 @@ import torch
 from ...augmenter import Augmenter
 from ...images import Images
 from ...sampling import Draws, sample
-from ..decoders.regions import Boxes, crops_in_regions
+from ..decoders.regions import Boxes, Regional, crops_in_regions, regions_read, starts_with_crop
 from ..sources import Index
 
 
@@ -25,6 +25,13 @@ class ViewMaker:
 
     def draws(self, index: Sequence[int] | Index) -> Draws:
         return sample(self.augment.policy, index, self.seed, self.epoch)
+
+    def regional(self, index: Sequence[int]) -> Regional | None:
+        """Tells which region of each of these samples' pictures the views read; None if they may read all of it."""
+        if not starts_with_crop(self.augment.policy):
+            return None
+        draws = self.draws(index)
+        return lambda where, shapes: regions_read(draws.take(where), shapes)
 
     def views(
         self, images: Images, draws: Draws, frames: Boxes | None = None, out: Sequence[torch.Tensor] | None = None

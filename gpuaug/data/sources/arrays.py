@@ -85,7 +85,7 @@ class ArraySource:
         if len(index) and not 0 <= int(index.min()) <= int(index.max()) < len(self):
             raise IndexError(f"{self!r}: index must be in 0..{len(self) - 1}, got {int(index.min())}..{int(index.max())}")
         shape = self.images.shape[1:]
-        shapes = np.tile(np.array([shape[:2]], dtype=np.int32), (len(index), 1))
+        shapes = np.repeat(np.array([shape[:2]], dtype=np.int32), len(index), axis=0)
         pixels, planar = memory_layout(self.images)
         if self.flat is not None:
             images = Images(self.flat, shapes, index * prod(shape), planar)

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ....memory import POOLS, aligned
-from ..instructions import BLUR, IS_BARRIER
 from ..plan import Tables
 from .kernels.resize import SLACK
+from .kernels.views import extremes
 from .simd.int16 import LANES as LANES16
 from .simd.llvm import LANES
 
@@ -72,21 +72,28 @@ class Target(NamedTuple):
 
 
 class Filters(NamedTuple):
-    """The resize filters of one image. In arrays with two rows, row 0 is the horizontal filter and row 1 the vertical one.
+    """The resize filters of one image, or of many if they are kept.
+
+    A filter is in a slot. In slot 0 is that of the current image; the others, if there are any, keep filters from one image to
+    the next (see `views.filter_slot`). In arrays that begin with axis 2, the first row is the horizontal filter and the second
+    one the vertical filter.
 
     Attributes:
-        first: (2, pixels) first source pixel in the sum that makes an output pixel.
-        taps: (2, pixels) number of source pixels in that sum.
-        weights_x: (taps, width) weights of the horizontal filter, in multiples of 1/16384.
-        weights_y: (taps, height) weights of the vertical filter.
-        pairs: `weights_x` as 16-bit integers, two in each 32-bit lane.
-        offset: (width,) byte at which an output pixel begins to read, counted from the start of its group.
-        start: (groups,) byte at which each group of sixteen output pixels begins to read.
+        kept: (2, slots) mark of the filter in each slot; 0 if there is none.
+        first: (2, slots, pixels) first source pixel in the sum that makes an output pixel.
+        taps: (2, slots, pixels) number of source pixels in that sum.
+        weights_x: (taps, width) weights of a horizontal filter, in multiples of 1/16384.
+        weights_y: (slots, taps, height) weights of the vertical filter.
+        pairs: (slots, taps * width) `weights_x` as 16-bit integers, two in each 32-bit lane.
+        offset: (slots, width) byte at which an output pixel begins to read, counted from the start of its group.
+        start: (slots, groups) byte at which each group of sixteen output pixels begins to read.
+        extent: (slots, 2) pairs of taps per output pixel, and the reach of the horizontal filter (see `resize.across`).
         norm: Scratch for sums of weights.
         ring: Ring buffer of rows made by the horizontal filter, a power of two of them, enough for the vertical filter.
         row: Copy of a row at the end of the source, padded because the filter reads beyond its pixels.
     """
 
+    kept: Ints
     first: Ints
     taps: Ints
     weights_x: Floats
@@ -94,6 +101,7 @@ class Filters(NamedTuple):
     pairs: Ints
     offset: Ints
     start: Ints
+    extent: Longs
     norm: Floats
     ring: Floats
     row: Bytes
@@ -169,6 +177,10 @@ def round_up(n: int, multiple: int = LANES) -> int:
     return -(-n // multiple) * multiple
 
 
+SMALL = 64
+"""Largest side of boxes and views whose filters are kept. Those of larger ones would not stay in the L2 cache."""
+
+
 class Dimensions(NamedTuple):
     """What the sizes of a workspace depend on. Numbers that vary between batches are rounded up, so that workspaces are reused.
 
@@ -183,6 +195,7 @@ class Dimensions(NamedTuple):
         radius: Largest radius of any blur, in pixels.
         second: 1 if a second image buffer is needed, else 0.
         steps: Columns of the programs.
+        slots: Slots of `Filters`: 1, or for small views of small boxes enough for the filters of all of them.
     """
 
     height: int
@@ -195,13 +208,13 @@ class Dimensions(NamedTuple):
     radius: int
     second: int
     steps: int
+    slots: int
 
 
 def dimensions(tables: Tables) -> Dimensions:
     height, width = tables.size
-    boxes = tables.boxes
     support = 2 if tables.cubic else 1
-    scale_y, scale_x = (float((boxes[:, k] / boxes[:, k + 2]).max()) for k in (2, 3))
+    scale_y, scale_x, box_height, box_width, second = extremes(tables.boxes, tables.codes)
     strip_rows = min(height, max(1, STRIP_FLOATS // round_up(width)))
     taps_y, taps_x = (power_of_two_above(2 * support * max(1.0, scale) + 1) for scale in (scale_y, scale_x))
     return Dimensions(
@@ -211,22 +224,17 @@ def dimensions(tables: Tables) -> Dimensions:
         taps_y,
         taps_x,
         ring=power_of_two_above(2 * support * max(1.0, scale_y) + 1 + (strip_rows - 1) * scale_y),
-        row_bytes=power_of_two_above(3 * (int(boxes[:, 3].max()) + SLACK + 2 * taps_x)),
+        row_bytes=power_of_two_above(3 * (box_width + SLACK + 2 * taps_x)),
         radius=tables.radius,
-        second=int(blur_precedes_barrier(tables.codes)),
+        second=int(second),
         steps=tables.codes.shape[1],
+        slots=2 * power_of_two_above(max(box_height, box_width)) if max(height, width, box_height, box_width) <= SMALL else 1,
     )
 
 
 def power_of_two_above(number: float) -> int:
     """The smallest power of two greater than a number rounded up."""
     return 1 << ceil(number).bit_length()
-
-
-def blur_precedes_barrier(codes: npt.NDArray[np.uint8]) -> bool:
-    """Whether some pass may read one image buffer and write another: one that begins with a blur and ends at a barrier."""
-    blurs, barriers = (np.asarray(flags.any(axis=0)) for flags in (codes == BLUR, IS_BARRIER[codes]))
-    return bool((np.cumsum(blurs)[:-1] * barriers[1:]).any())
 
 
 def allocate(d: Dimensions) -> Workspace:
@@ -239,13 +247,15 @@ def allocate(d: Dimensions) -> Workspace:
     inside16 = (np.arange(stride16) < width).astype(np.int16)
     return Workspace(
         Filters(
-            first=np.zeros((2, longest), dtype=np.int32),
-            taps=np.zeros((2, longest), dtype=np.int32),
+            kept=np.zeros((2, d.slots), dtype=np.int32),
+            first=np.zeros((2, d.slots, longest), dtype=np.int32),
+            taps=np.zeros((2, d.slots, longest), dtype=np.int32),
             weights_x=aligned(d.taps_x * stride).reshape(d.taps_x, stride),
-            weights_y=aligned(d.taps_y * rows).reshape(d.taps_y, rows),
-            pairs=aligned(d.taps_x * stride, np.int32),
-            offset=aligned(stride, np.int32),
-            start=np.zeros(stride // LANES, dtype=np.int32),
+            weights_y=aligned(d.slots * d.taps_y * rows).reshape(d.slots, d.taps_y, rows),
+            pairs=aligned(d.slots * d.taps_x * stride, np.int32).reshape(d.slots, d.taps_x * stride),
+            offset=aligned(d.slots * stride, np.int32).reshape(d.slots, stride),
+            start=np.zeros((d.slots, stride // LANES), dtype=np.int32),
+            extent=np.zeros((d.slots, 2), dtype=np.int64),
             norm=np.zeros(longest, dtype=np.float32),
             ring=aligned(d.ring * 3 * stride),
             row=aligned(d.row_bytes, np.uint8),

@@ -51,15 +51,15 @@ def make_view(
     if out is None:
         out = uninitialised((count, 3, *tables.size), dtype, memory_format)
     if isinstance(batch, Images):
-        height, width = batch.shapes.astype(np.int64).T
+        height, width = batch.shapes.T
         step = 1 if batch.planar else 3
-        planes = height * width if batch.planar else np.ones_like(height)
-        source = Source(batch.buffer.numpy(), batch.offsets, width * step, step, planes, NO_FLOATS)
+        planes = np.multiply(height, width, dtype=np.int64) if batch.planar else np.ones(count, dtype=np.int64)
+        pitches = np.multiply(width, step, dtype=np.int64)
+        source = Source(batch.buffer.numpy(), batch.offsets, pitches, step, planes, NO_FLOATS)
     else:
         source = Source(NO_BYTES, NO_OFFSETS, NO_OFFSETS, 3, NO_OFFSETS, batch.contiguous().reshape(-1).numpy())
     target = as_target(out, tables, memory_format)
     words = tables.arguments.view(np.uint32)
-    key = dimensions(tables)
 
     def make_part(span: tuple[int, int]) -> None:
         work = SCRATCH.borrow(key)
@@ -69,10 +69,13 @@ def make_view(
         SCRATCH.give_back(key, work)
 
     threads = min(torch.get_num_threads(), count)
-    # Several parts per thread, since some images take longer than others.
-    edges = np.linspace(0, count, (min(4 * threads, count) if threads > 1 else 1) + 1).astype(int).tolist()
     with MAKE_VIEWS.watched():
-        spread(make_part, list(pairwise(edges)), threads)
+        key = dimensions(tables)
+        if threads == 1:
+            make_part((0, count))
+        else:  # several parts per thread, since some images take longer than others
+            edges = np.linspace(0, count, min(4 * threads, count) + 1).astype(int).tolist()
+            spread(make_part, list(pairwise(edges)), threads)
     return out
 
 

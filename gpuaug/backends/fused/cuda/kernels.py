@@ -5,10 +5,10 @@
     blur_across   scratch --blur of the rows--> scratch
     next_pass     scratch --contrast, or blur of the columns--> tile --instructions--> view, or scratch
 
-For an image that skips a launch, programs return at once. Scratch is float32 or 16-bit fixed point (see `store_scratch`).
+For an image that skips a launch, programs return at once. Scratch is float32 for float32 views, else float16.
 """
 
-# ruff: noqa: N803, SIM108, SIM300
+# ruff: noqa: N803
 # By Triton's convention, capitals name what is known when a kernel is compiled; an `if` on these compiles one branch.
 
 from __future__ import annotations
@@ -22,16 +22,13 @@ from .ops import clamp, gray_of, run
 from .resize import resize
 
 BLUR, CONTRAST, OFF = tl.constexpr(instructions.BLUR), tl.constexpr(instructions.CONTRAST), tl.constexpr(record.OFF)
-FLIPS, SNAP = tl.constexpr(record.FLIPS), tl.constexpr(record.SNAP)
-GAIN, BIAS, HEAD = tl.constexpr(record.GAIN), tl.constexpr(record.BIAS), tl.constexpr(record.HEAD)
+FLIPS, HEAD = tl.constexpr(record.FLIPS), tl.constexpr(record.HEAD)
+GAIN = tl.constexpr(record.GAIN)
 
 BLUR_CUT = tl.constexpr(instructions.BLUR_CUT)
 
-FIXED = tl.constexpr(32767.0)
-"""Scratch of 16 bits holds integers from 0 to 32767, which stand for [0, 1]."""
-
-GRAY_STEP, MOST_GRAY = tl.constexpr(2.0**-23), tl.constexpr(255.0)
-"""Gray values are summed in steps of 2^-23, which is float32's own at 1. Those that noise moved beyond +-255 are clipped."""
+GRAY_STEP, MOST_GRAY = tl.constexpr(2.0**-17), tl.constexpr(31.0)
+"""Gray values are summed in steps of 2^-17. Those that noise moved beyond +-31 are clipped: 32 bits then hold a row's sum."""
 
 
 # Height and width are not specialised, or Triton would see that the width is a multiple of 16. For wide stores it would then
@@ -57,10 +54,10 @@ def first_pass(
     )  # fmt: skip
 
 
-@triton.jit(do_not_specialize=["words", "level", "passes", "columns", "half"])
+@triton.jit(do_not_specialize=["words", "level", "passes", "columns"])
 def next_pass(
     across, table, scratch, sums, out, height, width, words, level, passes, columns, half,
-    STRIPS: tl.constexpr, NOISY: tl.constexpr, CHANNELS_LAST: tl.constexpr, H: tl.constexpr, W: tl.constexpr,
+    NOISY: tl.constexpr, CHANNELS_LAST: tl.constexpr, H: tl.constexpr, W: tl.constexpr,
 ):  # fmt: skip
     """Contrast, in place, or the vertical half of a blur, from `across`, the output of blur_across. half: see `scratch_of`."""
     image, rec, y, x, inside = locate(table, words, height, width, H, W)
@@ -68,29 +65,25 @@ def next_pass(
     if end == OFF:
         return
     code = tl.load(rec + HEAD + 2 * passes + begin)
-    if STRIPS & (code == BLUR) & (tl.load(rec + SNAP) != 0):  # blur_pass makes the blurs of images in fixed point
-        return
     arg = arguments(rec, passes, columns) + 8 * begin
     a0 = tl.load(arg)
-    unit = unit_of(rec)
     scratch = scratch_of(scratch, rec, begin + (code == BLUR).to(tl.int32), passes, half)
     if code == BLUR:
-        r, g, b = blur(across, image, y, x, inside, height, width, a0, tl.load(arg + 2).to(tl.int32), unit, True)
+        r, g, b = blur(across, image, y, x, inside, height, width, a0, tl.load(arg + 2).to(tl.int32), True)
     else:
         r, g, b = load_pixels(scratch, image, y, x, inside, height, width, False)
         steps = tl.load(sums + (image.to(tl.int64) * columns + begin)).to(tl.float32)
         bias = steps * GRAY_STEP / (height * width).to(tl.float32) * (1 - a0)
-        gain = a0 * unit
-        r, g, b = clamp(r * gain + bias), clamp(g * gain + bias), clamp(b * gain + bias)
+        r, g, b = clamp(r * a0 + bias), clamp(g * a0 + bias), clamp(b * a0 + bias)
     finish_pass(
         r, g, b, rec, level, passes, columns, scratch, sums, out, image, y, x, inside, height, width, NOISY, CHANNELS_LAST,
     )  # fmt: skip
 
 
-@triton.jit(do_not_specialize=["height", "width", "words", "level", "passes", "columns", "half"])
+@triton.jit(do_not_specialize=["height", "width", "words", "level", "passes", "columns"])
 def blur_across(
     scratch, table, across, height, width, words, level, passes, columns, half,
-    STRIPS: tl.constexpr, H: tl.constexpr, W: tl.constexpr,
+    H: tl.constexpr, W: tl.constexpr,
 ):  # fmt: skip
     """The horizontal half of a blur, for the images whose pass `level` begins with a blur."""
     image, rec, y, x, inside = locate(table, words, height, width, H, W)
@@ -99,13 +92,11 @@ def blur_across(
         return
     if tl.load(rec + HEAD + 2 * passes + begin) != BLUR:
         return
-    if STRIPS & (tl.load(rec + SNAP) != 0):
-        return
     arg = arguments(rec, passes, columns) + 8 * begin
     radius = tl.load(arg + 1).to(tl.int32)
     scratch = scratch_of(scratch, rec, begin, passes, half)
-    r, g, b = blur(scratch, image, y, x, inside, height, width, tl.load(arg), radius, unit_of(rec), False)
-    store_scratch(r, g, b, across, image, y, x, inside, height, width, tl.load(rec + SNAP))
+    r, g, b = blur(scratch, image, y, x, inside, height, width, tl.load(arg), radius, False)
+    store_pixels(r, g, b, across, image, y, x, inside, height, width, False)
 
 
 @triton.jit
@@ -158,18 +149,26 @@ def finish_pass(
     codes = rec + HEAD + 2 * passes
     r, g, b = run(r, g, b, codes, arguments(rec, passes, columns), begin + 1, end, y, x, width, NOISY)
     if end == columns:
-        store_view(r, g, b, rec, out, image, y, x, inside, height, width, CHANNELS_LAST)
+        gain = (rec + GAIN).to(tl.pointer_type(tl.float32), bitcast=True)
+        r = r * tl.load(gain) + tl.load(gain + 3)
+        g = g * tl.load(gain + 1) + tl.load(gain + 4)
+        b = b * tl.load(gain + 2) + tl.load(gain + 5)
+        store_pixels(r, g, b, out, image, y, x, inside, height, width, CHANNELS_LAST)
     else:
-        store_scratch(r, g, b, scratch, image, y, x, inside, height, width, tl.load(rec + SNAP))
+        store_pixels(r, g, b, scratch, image, y, x, inside, height, width, False)
         if tl.load(codes + end) == CONTRAST:
-            gray = tl.where(inside, in_steps(gray_of(r, g, b)), 0).to(tl.int64)
-            tl.atomic_add(sums + (image.to(tl.int64) * columns + end), tl.sum(gray), sem="relaxed")
+            gray = tl.sum(tl.where(inside, in_steps(gray_of(r, g, b)), 0), 0).to(tl.int64)
+            tl.atomic_add(sums + (image.to(tl.int64) * columns + end), tl.sum(gray, 0), sem="relaxed")
 
 
 @triton.jit
 def in_steps(gray):
-    """Gray values as integers, whose sum is the same in any order."""
-    return (tl.minimum(tl.maximum(gray, -MOST_GRAY), MOST_GRAY) * (1 / GRAY_STEP)).to(tl.int32)
+    """Gray values as integers, whose sum is the same in any order.
+
+    Adding 1.5 x 2^23 rounds to an integer, which is then in the lower bits. A conversion would take four times as long.
+    """
+    steps = tl.minimum(tl.maximum(gray, -MOST_GRAY), MOST_GRAY) * (1 / GRAY_STEP) + 12582912.0
+    return steps.to(tl.int32, bitcast=True) - 0x4B400000
 
 
 # Memory.
@@ -177,7 +176,7 @@ def in_steps(gray):
 
 @triton.jit
 def load_pixels(source, image, y, x, inside, height, width, ANY: tl.constexpr):
-    """Load pixels of planes (B, 3, height, width), floats or the integers of fixed point, as floats.
+    """Load pixels of planes (B, 3, height, width) as float32.
 
     ANY: whether columns may come in any order. They are then declared contiguous, or Triton might lay a warp along a column.
     """
@@ -189,61 +188,14 @@ def load_pixels(source, image, y, x, inside, height, width, ANY: tl.constexpr):
     r = tl.load(at, mask=inside, other=0)
     g = tl.load(at + plane, mask=inside, other=0)
     b = tl.load(at + 2 * plane, mask=inside, other=0)
-    return as_float(r), as_float(g), as_float(b)
+    return r.to(tl.float32), g.to(tl.float32), b.to(tl.float32)
 
 
 @triton.jit
-def as_float(v):
-    """Floats as they are; integers 0..32767 by writing them into the mantissa of 2^23 + v, since a GPU converts slowly."""
-    if v.dtype == tl.int16:
-        v = (v.to(tl.int32) | 0x4B000000).to(tl.float32, bitcast=True) - 8388608.0
-    return v
-
-
-@triton.jit
-def unit_of(rec):
-    """What 1 in the scratch of an image stands for.
-
-    It goes into the factors of the pass that reads scratch. If only the loads from 16 bits multiplied by it, the compiler would
-    fuse these products with the sums that follow, and the bits would not be those of the same image in float32 scratch.
-    """
-    return tl.where(tl.load(rec + SNAP) != 0, 1 / FIXED, 1.0)
-
-
-@triton.jit
-def store_scratch(r, g, b, scratch, image, y, x, inside, height, width, snap):
-    """Write pixels to scratch.
-
-    snap: whether to round to fixed point. It depends on the image's program alone, so that the view does too: the image is
-    rounded even if the batch's scratch is float32 because another image needs that. Its scratch then holds the same integers.
-    """
+def store_pixels(r, g, b, to, image, y, x, inside, height, width, CHANNELS_LAST: tl.constexpr):
+    """Write pixels to scratch or to the view: planes (B, 3, height, width), or in the memory order of channels last."""
     plane = height * width
-    at = scratch + image.to(tl.int64) * 3 * plane + (y * width + x)
-    tl.store(at, in_scratch_type(r, scratch.dtype.element_ty, snap), mask=inside)
-    tl.store(at + plane, in_scratch_type(g, scratch.dtype.element_ty, snap), mask=inside)
-    tl.store(at + 2 * plane, in_scratch_type(b, scratch.dtype.element_ty, snap), mask=inside)
-
-
-@triton.jit
-def in_scratch_type(v, KIND: tl.constexpr, snap):
-    # Adding 2^23 rounds to an integer, which is then in the lower bits; a GPU converts at a quarter of the rate of arithmetic.
-    fixed = clamp(v) * FIXED + 8388608.0
-    if KIND == tl.int16:
-        kept = fixed.to(tl.int32, bitcast=True).to(tl.int16)
-    else:
-        kept = tl.where(snap != 0, fixed - 8388608.0, v)
-    return kept
-
-
-@triton.jit
-def store_view(r, g, b, rec, out, image, y, x, inside, height, width, CHANNELS_LAST: tl.constexpr):
-    """Apply the affine map of each channel and write pixels of the view."""
-    gain = (rec + GAIN).to(tl.pointer_type(tl.float32), bitcast=True)
-    r = r * tl.load(gain) + tl.load(gain + 3)
-    g = g * tl.load(gain + 1) + tl.load(gain + 4)
-    b = b * tl.load(gain + 2) + tl.load(gain + 5)
-    plane = height * width
-    kind = out.dtype.element_ty
+    kind = to.dtype.element_ty
     r, g, b = r.to(kind), g.to(kind), b.to(kind)
     pixel, step = y * width + x, plane
     if CHANNELS_LAST:
@@ -252,7 +204,7 @@ def store_view(r, g, b, rec, out, image, y, x, inside, height, width, CHANNELS_L
             r, g, b, pixel, inside = tl.trans(r), tl.trans(g), tl.trans(b), tl.trans(pixel), tl.trans(inside)
         r, g, b = tl.ravel(r), tl.ravel(g), tl.ravel(b)
         pixel, inside, step = tl.ravel(3 * pixel), tl.ravel(inside), 1
-    at = out + image.to(tl.int64) * 3 * plane + pixel
+    at = to + image.to(tl.int64) * 3 * plane + pixel
     tl.store(at, r, mask=inside)
     tl.store(at + step, g, mask=inside)
     tl.store(at + 2 * step, b, mask=inside)
@@ -286,10 +238,9 @@ def gaussian_weight(k, sigma):
 
 
 @triton.jit
-def blur(source, image, y, x, inside, height, width, sigma, radius, unit, DOWN: tl.constexpr):
+def blur(source, image, y, x, inside, height, width, sigma, radius, DOWN: tl.constexpr):
     """One direction of a blur, with reflected borders."""
     reach, norm = gaussian(sigma, radius)
-    norm *= unit
     r, g, b = load_pixels(source, image, y, x, inside, height, width, False)
     r, g, b = r * norm, g * norm, b * norm
     k = 1

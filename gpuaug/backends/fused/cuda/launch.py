@@ -17,7 +17,7 @@ import torch
 from ....images import Images
 from ..instructions import BLUR, CONTRAST, KEY
 from ..plan import Tables
-from .records import SNAP, Words, columns_read, records
+from .records import Words, columns_read, records
 
 TILE = (32, 32)
 """Rows and columns of pixels in a tile. 224, 96 and 32 are multiples of 32, and a warp's load then covers one row."""
@@ -29,15 +29,12 @@ MOST = 2**31 - 1
 """Most programs of a launch, and most values of one view, since 32-bit numbers count them. A batch may have more values."""
 
 
-def register_limit(kernel: str, noisy: bool, floats: bool) -> dict[str, int]:
-    """Triton's option `maxnreg`, for the kernels on tiles in which the assembler would otherwise spill registers.
+def register_limit(noisy: bool) -> int:
+    """Triton's option `maxnreg` for `first_pass` and `next_pass`. noisy: whether programs may have noise.
 
-    By itself the assembler allocates too few registers and spills two to four, on some devices and under some Tritons. This
-    happens where there may be noise (128 registers), in the first pass over floats (80), and in later passes (64 to 96).
+    By itself the assembler allocates too few registers on some devices and under some Tritons, and spills two to four.
     """
-    if noisy:
-        return {"maxnreg": 168}
-    return {"maxnreg": 128} if kernel == "next_pass" or floats else {}
+    return 168 if noisy else 128
 
 
 STRIP_REGISTERS = {torch.bfloat16: 168, torch.float16: 208, torch.float32: 208}
@@ -93,8 +90,6 @@ class LaunchConfig:
         strips: How the kernels in `strips` divide their work, or None if the device cannot run them.
         span: Most columns of an image that a strip reads.
         noisy: Whether programs may have noise.
-        snapped: Whether scratch of any image is in fixed point.
-        fixed: Whether that of all images is, so that scratch has 16 bits.
         radius: Largest radius of any blur, in pixels.
         dtype: Dtype of the view.
         memory_format: Memory format of the view.
@@ -109,8 +104,6 @@ class LaunchConfig:
     strips: Strips | None
     span: int
     noisy: bool
-    snapped: bool
-    fixed: bool
     radius: int
     dtype: torch.dtype
     memory_format: torch.memory_format
@@ -155,15 +148,12 @@ def launch_config(
     # Only noise uses the last argument, for half of its key. It is set for every image, whether noise is applied or not, so
     # that the launches do not depend on the draws.
     noisy = bool(tables.arguments[:, :, KEY + 1].any())
-    snapped = dtype != torch.float32 and bool(words[:, SNAP].any())
-    fixed = snapped and bool(words[:, SNAP].all())
     size, cubic = tables.size, tables.cubic
     strips = strips_for(capability_of(device), noisy)
     if span is None:
         span = columns_read(words, cubic, strips.columns) if strips else 0
     return LaunchConfig(
-        count, size, words.shape[1], columns, levels, cubic, strips, span, noisy, snapped, fixed, tables.radius, dtype,
-        memory_format,
+        count, size, words.shape[1], columns, levels, cubic, strips, span, noisy, tables.radius, dtype, memory_format,
     )  # fmt: skip
 
 
@@ -231,14 +221,13 @@ class Launches:
         count, (height, width), levels, strips = config.count, config.size, config.levels, config.strips
         self.source, self.table, self.config, self.out = source, table, config, out
         self.floats = source.dtype == torch.float32
-        # Whether any image has a blur that is made tap by tap, and whether any has one that is made in strips.
-        self.by_taps = BLUR in levels and not (strips and config.fixed)
-        self.in_strips = BLUR in levels and strips is not None and config.snapped
+        # Whether blurs are made in strips, from scratch in float16. Otherwise they are made tap by tap.
+        self.in_strips = BLUR in levels and strips is not None and config.dtype != torch.float32
         # Scratch has another half if a pass follows a blur; see `scratch_of`.
         self.half = count * 3 * height * width if BLUR in levels[:-1] else 0
-        kind = torch.int16 if config.fixed else torch.float32
+        kind = torch.float32 if config.dtype == torch.float32 else torch.float16
         self.scratch = self.empty(1 + (self.half > 0), count if levels else 0, 3, height, width, dtype=kind)
-        self.across = self.empty(count if self.by_taps else 0, 3, height, width, dtype=kind)
+        self.across = self.empty(count if BLUR in levels and not self.in_strips else 0, 3, height, width, dtype=kind)
         self.sums = self.empty(count if CONTRAST in levels else 0, config.columns, dtype=torch.int64).zero_()
         self.tiles = (count * -(-height // TILE[0]) * -(-width // TILE[1]),)
         self.numbers, self.places = (height, width, config.words), (len(levels) + 1, config.columns)
@@ -263,10 +252,9 @@ class Launches:
 
         config = self.config
         if self.floats or not config.strips:
-            limit = register_limit("first_pass", config.noisy, self.floats)
             kernels.first_pass[self.tiles](
                 self.source, self.table, self.scratch, self.sums, self.out, *self.numbers, *self.places,
-                FLOATS=self.floats, CUBIC=config.cubic, **self.tile, **self.finish, **limit,
+                FLOATS=self.floats, CUBIC=config.cubic, maxnreg=register_limit(config.noisy), **self.tile, **self.finish,
             )  # fmt: skip
         else:
             strips.strip_pass[self.strips](
@@ -287,10 +275,10 @@ class Launches:
                 self.scratch, self.table, self.weights, self.sums, self.out, *self.numbers, level, self.chunks,
                 *self.places, self.half, **self.strip, **self.finish,
             )  # fmt: skip
-        if self.by_taps:
+        else:
             kernels.blur_across[self.tiles](
                 self.scratch, self.table, self.across, *self.numbers, level, *self.places, self.half,
-                STRIPS=self.in_strips, **self.tile, **self.options,
+                **self.tile, **self.options,
             )  # fmt: skip
             self.next_pass(level)
 
@@ -299,5 +287,5 @@ class Launches:
 
         kernels.next_pass[self.tiles](
             self.across, self.table, self.scratch, self.sums, self.out, *self.numbers, level, *self.places, self.half,
-            STRIPS=self.in_strips, **self.tile, **self.finish, **register_limit("next_pass", self.config.noisy, False),
+            maxnreg=register_limit(self.config.noisy), **self.tile, **self.finish,
         )  # fmt: skip

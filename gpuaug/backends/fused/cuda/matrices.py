@@ -3,7 +3,7 @@
 A tile of a view is X P Y, with the pixels P of the part of the image that the tile reads, and the weights X and Y of the filter
 along each axis. Pixels are integers, which float16 holds exactly. Weights and X P are rounded to float16 for views in bfloat16,
 whose own rounding is eight times coarser. Otherwise weights have two parts in float16, and for views in float32 so has X P: two
-parts have 22 bits. Products are summed in float32. A blur is computed alike, from scratch in fixed point.
+parts have 22 bits. Products are summed in float32. A blur is computed alike, from scratch in float16.
 """
 
 # ruff: noqa: N803
@@ -15,7 +15,6 @@ import triton
 import triton.language as tl
 
 from . import records as record
-from .kernels import as_float
 
 FLIPS, SKIP, SCALE = tl.constexpr(record.FLIPS), tl.constexpr(record.SKIP_Y), tl.constexpr(record.SCALE_Y)
 BOX, FULL = tl.constexpr(record.BOX_H), tl.constexpr(record.FULL_H)
@@ -141,16 +140,9 @@ def bell(d, inverse, reach, norm):
 
 @triton.jit
 def blur_weights(k, at, size, inverse, reach, norm, border):
-    """Weights of the pixels k in a blur at the pixels `at`. Pixels are reflected at both ends if `border`."""
+    """Weights of the pixels k in a blur at the pixels `at`. border: whether k may include pixels that the ends reflect."""
     w = bell(k - at, inverse, reach, norm)
     if border:
         w += tl.where(k > 0, bell(k + at, inverse, reach, norm), 0.0)
         w += tl.where(k < size - 1, bell(2 * (size - 1) - k - at, inverse, reach, norm), 0.0)
     return tl.where(k < size, w, 0.0)
-
-
-@triton.jit
-def parts(v):
-    """The halves of integers 0..32767, transposed."""
-    high, low = halves(as_float(v))
-    return tl.trans(high), tl.trans(low)

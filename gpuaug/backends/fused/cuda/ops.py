@@ -1,6 +1,6 @@
 """Instructions of the Triton kernels on a tile of pixels in registers; same arithmetic as `cpu.kernels.color`."""
 
-# ruff: noqa: SIM102, SIM109
+# ruff: noqa: SIM102
 
 from __future__ import annotations
 
@@ -45,8 +45,10 @@ def run(r, g, b, codes, args, first, last, y, x, width, NOISY: tl.constexpr):  #
         elif code == SATURATION:
             gray = gray_of(r, g, b) * (1 - a0)
             r, g, b = clamp(r * a0 + gray), clamp(g * a0 + gray), clamp(b * a0 + gray)
-        elif code == HUE or code == HUE_OF_ANY:
-            r, g, b = hue(r, g, b, a0)
+        elif code == HUE:
+            r, g, b = hue(r, g, b, a0, False)
+        elif code == HUE_OF_ANY:
+            r, g, b = hue(r, g, b, a0, True)
         elif code == GRAY:
             gray = gray_of(r, g, b)
             r, g, b = gray, gray, gray
@@ -83,8 +85,10 @@ def gray_of(r, g, b):
 
 
 @triton.jit
-def hue(r, g, b, shift):
+def hue(r, g, b, shift, ANY: tl.constexpr):  # noqa: N803
     """Shift the hue in HSV by `shift` turns. Every quantity is multiplied by the chroma, so that no division is needed.
+
+    ANY: whether values may lie outside [0, 1].
 
     With the hue h in [-1, 5) sixths of a turn, red, green and blue exceed the minimum by clamp(|h - 3| - 1),
     clamp(2 - |h - 2|) and clamp(|h - 1| - 1) times the chroma. As in torchvision, the largest channel may keep a value outside
@@ -100,16 +104,19 @@ def hue(r, g, b, shift):
     red = tl.abs(h - 3 * span) - span
     green = 2 * span - tl.abs(h - 2 * span)
     blue = tl.abs(h - span) - span
-    red = shifted_channel(low, high, chroma, span, red)
-    green = shifted_channel(low, high, chroma, span, green)
-    blue = shifted_channel(low, high, chroma, span, blue)
+    red = shifted_channel(low, high, chroma, span, red, ANY)
+    green = shifted_channel(low, high, chroma, span, green, ANY)
+    blue = shifted_channel(low, high, chroma, span, blue, ANY)
     return red, green, blue
 
 
 @triton.jit
-def shifted_channel(low, high, chroma, span, part):
-    """A channel that exceeds the minimum by `part`, clamped unless it is the largest."""
-    return tl.where(part >= span, high, clamp(low + tl.minimum(tl.maximum(part, 0.0), chroma)))
+def shifted_channel(low, high, chroma, span, part, ANY: tl.constexpr):  # noqa: N803
+    """A channel that exceeds the minimum by `part`. If ANY, it is clamped unless it is the largest."""
+    v = low + tl.minimum(tl.maximum(part, 0.0), chroma)
+    if ANY:
+        v = tl.where(part >= span, high, clamp(v))
+    return v
 
 
 @triton.jit

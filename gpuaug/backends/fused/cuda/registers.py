@@ -65,7 +65,7 @@ class Resources:
 
 def variants(capability: int) -> Iterator[Variant]:
     """Every kernel that runs on devices of a compute capability, in the variants that differ most."""
-    narrow = {"table": "*i32", "memory": "*fp16", "scratch": "*i16", "across": "*i16", "sums": "*i64", "out": "*bf16"}
+    narrow = {"table": "*i32", "memory": "*fp16", "scratch": "*fp16", "across": "*fp16", "sums": "*i64", "out": "*bf16"}
     wide = {**narrow, "scratch": "*fp32", "across": "*fp32", "out": "*fp32"}
     for noisy in (False, True):
         strips, noise = strips_for(divmod(capability, 10), noisy), ", noise" if noisy else ""
@@ -79,15 +79,15 @@ def variants(capability: int) -> Iterator[Variant]:
         for dtype, types in (("bfloat16", narrow), ("float16", {**narrow, "out": "*fp16"}), ("float32", wide)):
             last = {"CHANNELS_LAST": dtype == "float16"}
             yield Variant(kernel, f"bicubic, {dtype}{noise}", {**types, "source": "*u8"}, {**crop, **last})
-            yield Variant("next_pass", dtype + noise, types, {"STRIPS": False, **finish, **tile, **last})
+            yield Variant("next_pass", dtype + noise, types, {**finish, **tile, **last})
             if strips and dtype != "float32":
                 yield Variant("blur_pass", dtype + noise, types, {**strip, **last})
         yield Variant(kernel, "bilinear, bfloat16" + noise, {**narrow, "source": "*u8"}, {**crop, "CUBIC": False})
         floats = {"FLOATS": True, "CUBIC": False, **finish, **tile}
         yield Variant("first_pass", "from floats" + noise, {**wide, "source": "*fp32"}, floats)
-    yield Variant("blur_across", "float32", wide, {"STRIPS": False, **tile})
+    yield Variant("blur_across", "float32", wide, dict(tile))
     if not strips:
-        yield Variant("blur_across", "bfloat16", narrow, {"STRIPS": False, **tile})
+        yield Variant("blur_across", "bfloat16", narrow, dict(tile))
 
 
 def compiled(variant: Variant, capability: int) -> Any:
@@ -102,13 +102,13 @@ def compiled(variant: Variant, capability: int) -> Any:
     signature = {n: "constexpr" if n in variant.constants else variant.types.get(n, "i32") for n in names}
     constants = {(names.index(n),): value for n, value in variant.constants.items()}
     # Arguments that are multiples of 16. At a launch, Triton finds this out by itself.
-    alike = POINTERS | ({"height", "width"} if variant.kernel in {"next_pass", *STRIPS} else set())
+    alike = POINTERS | ({"height", "width"} if variant.kernel in {"next_pass", *STRIPS} else set()) | ({"half"} & set(names))
     multiples: Any = {(names.index(n),): [["tt.divisibility", 16]] for n in names if n in alike}
-    options = {"num_warps": WARPS, "enable_fp_fusion": True}
+    options: dict[str, Any] = {"num_warps": WARPS, "enable_fp_fusion": True}
     if variant.kernel in STRIPS:
         options["maxnreg"] = STRIP_REGISTERS[DTYPES[variant.types["out"]]]
     elif variant.kernel != "blur_across":
-        options |= register_limit(variant.kernel, variant.constants["NOISY"], variant.constants.get("FLOATS", False))
+        options["maxnreg"] = register_limit(variant.constants["NOISY"])
     source = triton.compiler.ASTSource(kernel, signature, constants, multiples)
     return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
 

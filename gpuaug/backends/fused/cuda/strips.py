@@ -17,11 +17,11 @@ import triton.language as tl
 
 from .. import instructions
 from . import records as record
-from .kernels import FIXED, arguments, finish_pass, gaussian, scratch_of, span
-from .matrices import axis, blur_weights, dot3, halves, parts, pixels, weights
+from .kernels import arguments, finish_pass, gaussian, scratch_of, span
+from .matrices import axis, blur_weights, dot3, halves, pixels, weights
 from .ops import clamp
 
-LAST, PITCH, SNAP = tl.constexpr(record.LAST), tl.constexpr(record.PITCH), tl.constexpr(record.SNAP)
+LAST, PITCH = tl.constexpr(record.LAST), tl.constexpr(record.PITCH)
 BLUR, HEAD, OFF = tl.constexpr(instructions.BLUR), tl.constexpr(record.HEAD), tl.constexpr(record.OFF)
 
 
@@ -88,13 +88,13 @@ def strip_pass(
         top += H
 
 
-@triton.jit(do_not_specialize=["words", "level", "chunks", "passes", "columns", "half"])
+@triton.jit(do_not_specialize=["words", "level", "chunks", "passes", "columns"])
 def blur_pass(
     scratch, table, memory, sums, out, height, width, words, level, chunks, passes, columns, half,
     NOISY: tl.constexpr, CHANNELS_LAST: tl.constexpr,
     H: tl.constexpr, W: tl.constexpr, KY: tl.constexpr, KX: tl.constexpr,
 ):  # fmt: skip
-    """For the images whose pass `level` begins with a blur and whose scratch is in fixed point. half: see `scratch_of`."""
+    """For the images whose pass `level` begins with a blur; scratch is float16. half: see `scratch_of`."""
     TWO: tl.constexpr = out.dtype.element_ty != tl.bfloat16
     across = tl.cdiv(width, W)
     image, strip = tl.program_id(0) // across, tl.program_id(0) % across
@@ -102,7 +102,7 @@ def blur_pass(
     begin, end = span(rec, level)
     if end == OFF:
         return
-    if (tl.load(rec + HEAD + 2 * passes + begin) != BLUR) | (tl.load(rec + SNAP) == 0):
+    if tl.load(rec + HEAD + 2 * passes + begin) != BLUR:
         return
     arg = arguments(rec, passes, columns) + 8 * begin
     sigma = tl.load(arg)
@@ -113,12 +113,12 @@ def blur_pass(
     x = left + tl.arange(0, W)[:, None]
     first = tl.multiple_of(tl.maximum(left - reach_x, 0) // 8 * 8, 8)
     past = tl.minimum(left + W + reach_x, width)
-    border = (left <= reach_x) | (left + W + reach_x >= width)
     memory += tl.program_id(0).to(tl.int64) * chunks * (2 * W * KX)
     k = tl.arange(0, KX)[None, :]
     place = tl.arange(0, W)[:, None] * KX + k
     j = first
     while j < past:
+        border = (j <= reach_x) | (j + KX + reach_x >= width)
         w, e = halves(blur_weights(k + j, x, width, inverse, reach_x, norm_x, border))
         tl.store(memory + 2 * W * (j - first) + place, w)
         if TWO:
@@ -132,7 +132,6 @@ def blur_pass(
     top = tl.full((), 0, tl.int32)
     while top < height:
         y = top + tl.arange(0, H)[None, :]
-        border = (top <= reach_y) | (top + H + reach_y >= height)
         r, g, b = tl.zeros([W, H], tl.float32), tl.zeros([W, H], tl.float32), tl.zeros([W, H], tl.float32)
         row = tl.maximum(top - reach_y, 0)
         while row < tl.minimum(top + H + reach_y, height):
@@ -140,22 +139,22 @@ def blur_pass(
             hr, hg, hb = tl.zeros([W, KY], tl.float32), tl.zeros([W, KY], tl.float32), tl.zeros([W, KY], tl.float32)
             j = first
             while j < past:
-                at = source + (tl.minimum(n, height - 1) * width + (k + j))
-                inside = k + j < width
-                pr, qr = parts(tl.load(at, mask=inside, other=0))
-                pg, qg = parts(tl.load(at + plane, mask=inside, other=0))
-                pb, qb = parts(tl.load(at + 2 * plane, mask=inside, other=0))
-                w = tl.load(memory + 2 * W * (j - first) + place)
+                columns_in = k + tl.multiple_of(j, 8)
+                at = source + (tl.minimum(n, height - 1) * width + columns_in)
+                inside = columns_in < width
+                pr = tl.trans(tl.load(at, mask=inside, other=0))
+                pg = tl.trans(tl.load(at + plane, mask=inside, other=0))
+                pb = tl.trans(tl.load(at + 2 * plane, mask=inside, other=0))
                 if TWO:
                     e = tl.load(memory + (2 * W * (j - first) + W * KX) + place)
                     hr, hg, hb = tl.dot(e, pr, hr), tl.dot(e, pg, hg), tl.dot(e, pb, hb)
-                    hr, hg, hb = tl.dot(w, qr, hr), tl.dot(w, qg, hg), tl.dot(w, qb, hb)
+                w = tl.load(memory + 2 * W * (j - first) + place)
                 hr, hg, hb = tl.dot(w, pr, hr), tl.dot(w, pg, hg), tl.dot(w, pb, hb)
                 j += KX
+            border = (row <= reach_y) | (row + KY + reach_y >= height)
             w, e = halves(blur_weights(n, y, height, inverse, reach_y, norm_y, border))
             r, g, b = dot3(hr, hg, hb, w, e, r, g, b, TWO, False)
             row += KY
-        r, g, b = r * (1 / FIXED), g * (1 / FIXED), b * (1 / FIXED)
         finish_pass(
             r, g, b, rec, level, passes, columns, scratch, sums, out, image, y, x, (y < height) & (x < width), height, width,
             NOISY, CHANNELS_LAST,

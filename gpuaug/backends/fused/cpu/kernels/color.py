@@ -129,7 +129,12 @@ def apply_instruction(instruction, arg, r, g, b):
     return r, g, b
 
 
-_, run = run_with(apply_instruction, LANES)
+@inlined_by_llvm
+def apply_twice(instruction, arg, p, q):
+    return apply_instruction(instruction, arg, *p), apply_instruction(instruction, arg, *q)
+
+
+_, run = run_with(apply_twice, LANES)
 
 
 @inlined_by_numba
@@ -154,4 +159,4 @@ def add_gray(sums, r, g, b, inside):
     return sums + gray_of(r, g, b) * inside
 
 
-gray_sum = gray_sum_with(zeros, add_gray, LANES, 1.0)
+gray_sum = gray_sum_with(zeros, add_gray, LANES, 1.0, exact=False)

@@ -82,12 +82,13 @@ def toward(v, centre, d):
 
 
 @inlined_by_llvm
-def hue(r, g, b, thirds, beyond):
+def hue(p, thirds, beyond):
     """Shift the hue as `color.hue` does. Whole thirds of a turn permute the channels; [0, 2) sixths of a turn remain.
 
     Hues are in sixths of a turn times the chroma, from -3 to 3 with green at 0, and at half the scale of pixels, so that four
     times the chroma fits into 16 bits.
     """
+    r, g, b = p
     if thirds == 1:
         r, g, b = b, r, g
     elif thirds == 2:
@@ -109,27 +110,44 @@ def hue(r, g, b, thirds, beyond):
 
 
 @inlined_by_llvm
-def apply_instruction(instruction, fixed, r, g, b):
-    """Apply one instruction to 32 pixels. The second argument of CONTRAST is the mean, filled in once it is known."""
+def toward_one(p, centre, d):
+    r, g, b = p
+    return toward(r, centre, d), toward(g, centre, d), toward(b, centre, d)
+
+
+@inlined_by_llvm
+def grayed(p):
+    r, g, b = p
+    gray = gray_of(r, g, b)
+    return gray, gray, gray
+
+
+@inlined_by_llvm
+def solarize(p, threshold):
+    r, g, b = p
+    one = splat16(ONE)
+    return where_ge(r, threshold, one - r, r), where_ge(g, threshold, one - g, g), where_ge(b, threshold, one - b, b)
+
+
+@inlined_by_llvm
+def apply_instruction(instruction, fixed, p, q):
+    """Apply one instruction to twice 32 pixels. The second argument of CONTRAST is the mean, filled in once it is known."""
     d = splat16(fixed[0])
     if instruction == BRIGHTNESS:
         zero = splat16(0)
-        return toward(r, zero, d), toward(g, zero, d), toward(b, zero, d)
+        return toward_one(p, zero, d), toward_one(q, zero, d)
     if instruction == CONTRAST:
         mean = splat16(fixed[1])
-        return toward(r, mean, d), toward(g, mean, d), toward(b, mean, d)
+        return toward_one(p, mean, d), toward_one(q, mean, d)
     if instruction == SATURATION:
-        gray = gray_of(r, g, b)
-        return toward(r, gray, d), toward(g, gray, d), toward(b, gray, d)
+        return toward_one(p, gray_of(*p), d), toward_one(q, gray_of(*q), d)
     if instruction == HUE:
-        return hue(r, g, b, fixed[0], fixed[1])
+        return hue(p, fixed[0], fixed[1]), hue(q, fixed[0], fixed[1])
     if instruction == GRAY:
-        gray = gray_of(r, g, b)
-        return gray, gray, gray
+        return grayed(p), grayed(q)
     if instruction == SOLARIZE:
-        one = splat16(ONE)
-        return where_ge(r, d, one - r, r), where_ge(g, d, one - g, g), where_ge(b, d, one - b, b)
-    return r, g, b
+        return solarize(p, d), solarize(q, d)
+    return p, q
 
 
 load_and_run, run = run_with(apply_instruction, LANES)
@@ -146,7 +164,7 @@ def add_gray(sums, r, g, b, inside):
     return sums + pair_sums(gray_of(r, g, b), inside)
 
 
-gray_sum = gray_sum_with(zero_sums, add_gray, LANES, 1 / ONE)
+gray_sum = gray_sum_with(zero_sums, add_gray, LANES, 1 / ONE, exact=True)
 
 
 @kernel
@@ -158,11 +176,15 @@ def run_into_view(source, source_plane, at, count, out, plane, to, scale, bias, 
     unit = np.float32(1 / ONE)
     f0, f1, f2 = splat(scale[0] * unit), splat(scale[1] * unit), splat(scale[2] * unit)
     o0, o1, o2 = splat(bias[0]), splat(bias[1]), splat(bias[2])
-    for x in range(0, count, LANES):
-        r, g, b = load_and_run(source, source_plane, at + x, code, fixed, steps, first, last)
-        write_view(out, to + x, r, f0, o0)
-        write_view(out, plane + to + x, g, f1, o1)
-        write_view(out, 2 * plane + to + x, b, f2, o2)
+    for x in range(0, count, 2 * LANES):
+        y = min(x + LANES, count - LANES)
+        p, q = load_and_run(source, source_plane, at + x, at + y, code, fixed, steps, first, last)
+        write_view(out, to + x, p[0], f0, o0)
+        write_view(out, plane + to + x, p[1], f1, o1)
+        write_view(out, 2 * plane + to + x, p[2], f2, o2)
+        write_view(out, to + y, q[0], f0, o0)
+        write_view(out, plane + to + y, q[1], f1, o1)
+        write_view(out, 2 * plane + to + y, q[2], f2, o2)
 
 
 @inlined_by_llvm

@@ -38,42 +38,57 @@ def next_positional(code, steps, at, end):
 
 
 def run_with(apply, lanes):
-    """Make `load_and_run` and `run` for one pixel format; apply(code, arguments, r, g, b) takes `lanes` pixels at a time."""
+    """Make `load_and_run` and `run` for one pixel format; apply(code, arguments, p, q) takes twice `lanes` pixels at a time.
+
+    Each of p and q is a vector of red, one of green and one of blue. Two of them share the work of finding the instruction.
+    """
 
     @inlined_by_llvm
-    def load_and_run(source, plane, at, code, arg, steps, first, last):
-        """Load a vector of pixels and apply steps first..last-1 to it."""
-        r, g, b = load(source, at), load(source, plane + at), load(source, 2 * plane + at)
+    def load_and_run(source, plane, one, other, code, arg, steps, first, last):
+        """Load the vectors of pixels at `one` and `other` and apply steps first..last-1 to them."""
+        p = load(source, one), load(source, plane + one), load(source, 2 * plane + one)
+        q = load(source, other), load(source, plane + other), load(source, 2 * plane + other)
         for step in range(first, last):
             n = steps[step]
-            r, g, b = apply(code[n], arg[n], r, g, b)
-        return r, g, b
+            p, q = apply(code[n], arg[n], p, q)
+        return p, q
 
     @kernel
     def run(source, source_plane, at, count, into, plane, to, code, arg, steps, first, last):
         """Apply steps first..last-1 to the `count` pixels from source[at] on, and write them from into[to] on."""
-        for x in range(0, count, lanes):
-            r, g, b = load_and_run(source, source_plane, at + x, code, arg, steps, first, last)
-            store(into, to + x, r)
-            store(into, plane + to + x, g)
-            store(into, 2 * plane + to + x, b)
+        for x in range(0, count, 2 * lanes):
+            y = min(x + lanes, count - lanes)  # the last vector twice, if it has no second one
+            p, q = load_and_run(source, source_plane, at + x, at + y, code, arg, steps, first, last)
+            store(into, to + x, p[0])
+            store(into, plane + to + x, p[1])
+            store(into, 2 * plane + to + x, p[2])
+            store(into, to + y, q[0])
+            store(into, plane + to + y, q[1])
+            store(into, 2 * plane + to + y, q[2])
 
     return load_and_run, run
 
 
-def gray_sum_with(zeros, add_gray, lanes, unit):
-    """Make the kernel that sums gray values, for one pixel format, in which pixels are stored as multiples of `unit`."""
+def gray_sum_with(zeros, add_gray, lanes, unit, exact):
+    """Make the kernel that sums gray values, for one pixel format, in which pixels are stored as multiples of `unit`.
+
+    exact: whether the sums of a whole strip are exact, so that the lanes need to be added only once.
+    """
 
     @kernel
     def gray_sum(source, plane, at, rows, stride, inside):
         """Sum of the gray values of some rows, as float64. inside: 1 for the pixels of a row, 0 for its padding."""
         out = 0.0
+        sums = zeros()
         for start in range(at, at + rows * stride, stride):
-            sums = zeros()
             for x in range(0, stride, lanes):
                 p = start + x
                 r, g, b = load(source, p), load(source, plane + p), load(source, 2 * plane + p)
                 sums = add_gray(sums, r, g, b, load(inside, x))
+            if not exact:
+                out += total(sums)
+                sums = zeros()
+        if exact:
             out += total(sums)
         return out * unit
 

@@ -188,43 +188,44 @@ def down_with(write):
     """Make the kernel that filters vertically and writes with one of the functions of `output`."""
 
     @kernel
-    def row_down(ring, mask, top, taps, weight, n, stride, out, plane, to, scale, bias):
-        """Make output row n from the rows of the ring that begin with row `top`."""
-        length = 3 * stride
-        f0, f1, f2 = splat(scale[0]), splat(scale[1]), splat(scale[2])
-        o0, o1, o2 = splat(bias[0]), splat(bias[1]), splat(bias[2])
-        last = taps - 1
-        at0, at1, at2 = (top & mask) * length, ((top + min(1, last)) & mask) * length, ((top + min(2, last)) & mask) * length
-        w0 = splat(weight[0, n])
-        w1 = splat(weight[1, n] if taps > 1 else ZERO)
-        w2 = splat(weight[2, n] if taps > 2 else ZERO)
-        for x in range(0, stride, LANES):
-            y, z = stride + x, 2 * stride + x
-            r = load(ring, at0 + x) * w0 + load(ring, at1 + x) * w1
-            g = load(ring, at0 + y) * w0 + load(ring, at1 + y) * w1
-            b = load(ring, at0 + z) * w0 + load(ring, at1 + z) * w1
-            if taps > 2:
-                r = r + load(ring, at2 + x) * w2
-                g = g + load(ring, at2 + y) * w2
-                b = b + load(ring, at2 + z) * w2
-            for t in range(3, taps):
-                at, w = ((top + t) & mask) * length, splat(weight[t, n])
-                r = r + load(ring, at + x) * w
-                g = g + load(ring, at + y) * w
-                b = b + load(ring, at + z) * w
-            write(out, to + x, r, f0, o0)
-            write(out, plane + to + x, g, f1, o1)
-            write(out, 2 * plane + to + x, b, f2, o2)
-
-    @kernel
     def down(ring, mask, first, count, weight, n, rows, backwards, stride, out, plane, at, pitch, scale, bias):
         """Make output rows n, n + 1, ... from rows of the ring, and write them `pitch` apart from out[at] on.
 
         stride: elements from one row of the ring to the next. backwards: write the last row first.
         """
+        length = 3 * stride
+        f0, f1, f2 = splat(scale[0]), splat(scale[1]), splat(scale[2])
+        o0, o1, o2 = splat(bias[0]), splat(bias[1]), splat(bias[2])
         for k in range(rows):
-            r = rows - 1 - k if backwards else k
-            row_down(ring, mask, first[n + k], count[n + k], weight, n + k, stride, out, plane, at + r * pitch, scale, bias)
+            top, taps, to = first[n + k], count[n + k], at + (rows - 1 - k if backwards else k) * pitch
+            last = taps - 1
+            # Bilinear and bicubic enlargements have up to two and four taps; only shrinking reaches the loop.
+            at0, at1 = (top & mask) * length, ((top + min(1, last)) & mask) * length
+            at2, at3 = ((top + min(2, last)) & mask) * length, ((top + min(3, last)) & mask) * length
+            w0, w1 = splat(weight[0, n + k]), splat(weight[1, n + k] if taps > 1 else ZERO)
+            w2 = splat(weight[2, n + k] if taps > 2 else ZERO)
+            w3 = splat(weight[3, n + k] if taps > 3 else ZERO)
+            for x in range(0, stride, LANES):
+                y, z = stride + x, 2 * stride + x
+                r = load(ring, at0 + x) * w0 + load(ring, at1 + x) * w1
+                g = load(ring, at0 + y) * w0 + load(ring, at1 + y) * w1
+                b = load(ring, at0 + z) * w0 + load(ring, at1 + z) * w1
+                if taps > 2:
+                    r = r + load(ring, at2 + x) * w2
+                    g = g + load(ring, at2 + y) * w2
+                    b = b + load(ring, at2 + z) * w2
+                if taps > 3:
+                    r = r + load(ring, at3 + x) * w3
+                    g = g + load(ring, at3 + y) * w3
+                    b = b + load(ring, at3 + z) * w3
+                for t in range(4, taps):
+                    here, w = ((top + t) & mask) * length, splat(weight[t, n + k])
+                    r = r + load(ring, here + x) * w
+                    g = g + load(ring, here + y) * w
+                    b = b + load(ring, here + z) * w
+                write(out, to + x, r, f0, o0)
+                write(out, plane + to + x, g, f1, o1)
+                write(out, 2 * plane + to + x, b, f2, o2)
 
     return down
 
@@ -235,16 +236,17 @@ channel as x * scale + bias."""
 
 
 @inlined_by_numba
-def filter_rows(source, b, pairs, reach, begin, width, ready, first, last, filters, mask):
+def filter_rows(source, b, slot, top, count, begin, width, ready, first, last, filters, mask):
     """Filter the rows of image b that output rows first..last need and the ring does not hold yet.
 
-    begin: byte at which the box starts. width: pixels in a row of the box. ready: number of rows filtered before. Returns the
-    number of rows filtered so far.
+    slot: of the horizontal filter. top, count: first row and number of rows that each output row needs. begin: byte at which
+    the box starts. width: pixels in a row of the box. ready: number of rows filtered before. Returns the number of rows
+    filtered so far.
     """
-    top, count = filters.first[1], filters.taps[1]
     ready, need = max(ready, top[first]), top[last] + count[last]
+    pairs, reach = filters.extent[slot, 0], filters.extent[slot, 1]
     fill_ring(
         reach, source.pixels, begin, source.pitches[b], source.step, source.planes[b], width, ready, need,
-        filters.start, filters.offset, filters.pairs, pairs, filters.ring, mask, filters.row,
+        filters.start[slot], filters.offset[slot], filters.pairs[slot], pairs, filters.ring, mask, filters.row,
     )  # fmt: skip
     return max(ready, need)

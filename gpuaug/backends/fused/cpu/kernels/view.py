@@ -29,19 +29,23 @@ def view_with(fixed16):
     any_program = not fixed16
 
     @kernel
-    def make_view(source, b, box_width, flip, code, arg, bits, step_count, pairs, reach, box_start, work, buffers, target):
-        """Make view b; `views` explains passes and strips. buffers: the part of `work` for this format."""
+    def make_view(source, b, box_width, flip, code, arg, bits, step_count, across, down, box_start, work, buffers, target):
+        """Make view b; `views` explains passes and strips.
+
+        across, down: slots of its filters. buffers: the part of `work` for this format.
+        """
         filters, blurs, steps = work.filters, work.blur, work.steps
         height, width = target.height, target.width
         stride = buffers.inside.shape[0]
         strip, plane, image_plane, view_plane = buffers.strip, buffers.strip.shape[0] // 3, height * stride, height * width
         strip_rows = plane // stride
-        ring_stride = filters.offset.shape[0]
+        ring_stride = filters.offset.shape[1]
         mask = filters.ring.shape[0] // (3 * ring_stride) - 1
         out, scale, bias = target.out, target.scale, target.bias
         # Whether a pass may write the view from registers, past the caches, without writing a strip first.
         streams = target.dtype == output.FLOAT32 and target.aligned and not target.channels_last and width == stride
         image, image_next = buffers.image, buffers.image_next
+        top, taps, weights_y = filters.first[1, down], filters.taps[1, down], filters.weights_y[down]
         args = colors.prepare_arguments(code, arg, steps, step_count, work.values)
         begin, end = -1, next_barrier(code, steps, 0, step_count)
         ready = 0
@@ -85,9 +89,8 @@ def view_with(fixed16):
                         output.read_floats(source.floats, start, view_plane, width, flip[0], strip, plane, r * stride)
                 else:
                     ready = resize.filter_rows(
-                        source, b, pairs, reach, box_start, box_width, ready, s, s + rows - 1, filters, mask
+                        source, b, across, top, taps, box_start, box_width, ready, s, s + rows - 1, filters, mask
                     )
-                    top, taps, weights_y = filters.first[1], filters.taps[1], filters.weights_y
                     if any_program and not step_count and streams:
                         resize.down_out(
                             filters.ring, mask, top, taps, weights_y, s, rows, backwards, ring_stride,

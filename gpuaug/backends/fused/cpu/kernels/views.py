@@ -13,27 +13,90 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from ...instructions import BLUR, IS_BARRIER
 from ..cache import cached
-from ..jit import OPTIONS, inlined_by_numba
+from ..jit import OPTIONS, inlined_by_numba, kernel
+from ..simd.pixels import prefetch
 from . import color_fixed, resize
 from .program import compact
 from .view import make_fixed, make_float32
 
 
 @inlined_by_numba
-def prepare_filters(boxes, flip, cubic, b, step, filters, height, width):
-    """Compute the resize filters of image b; returns the horizontal filter's pairs of taps and reach (see `resize.across`)."""
-    box_h, box_w, full_h, full_w, skip_y, skip_x = (
-        boxes[b, 2], boxes[b, 3], boxes[b, 4], boxes[b, 5], boxes[b, 6], boxes[b, 7],
-    )  # fmt: skip
-    first, count = filters.first, filters.taps
-    unit, white = np.float32(resize.UNIT), np.float32(1 / (255 * resize.UNIT))
-    most = resize.compute_taps(
-        box_w, full_w, skip_x, width, flip, cubic, unit, first[0], count[0], filters.norm, filters.weights_x
-    )
-    resize.compute_taps(box_h, full_h, skip_y, height, False, cubic, white, first[1], count[1], filters.norm, filters.weights_y)
-    half = resize.pair_weights(filters.weights_x, most, width, filters.norm, filters.pairs)
-    return half, resize.windows(width, first[0], step, filters.start, filters.offset)
+def filter_slot(n_in, n_full, skip, n_out, flip, slots):
+    """The slot of `Filters` for a filter.
+
+    A filter of a whole box to a whole view depends on the size of the box and on the flip alone, so a workspace keeps it.
+    """
+    slot = 2 * n_in + (1 if flip else 0)
+    return slot if skip == 0 and n_full == n_out and slot < slots else 0
+
+
+@inlined_by_numba
+def prepare_filters(box, flip, cubic, step, filters, height, width):
+    """Compute the resize filters of an image's box, unless they are kept; returns their slots, horizontal and vertical."""
+    slots = filters.kept.shape[1]
+    across = filter_slot(box[3], box[5], box[7], width, flip, slots)
+    down = filter_slot(box[2], box[4], box[6], height, False, slots)
+    mark = 2 * step + (1 if cubic else 0)
+    if across == 0 or filters.kept[0, across] != mark:
+        first = filters.first[0, across]
+        most = resize.compute_taps(
+            box[3], box[5], box[7], width, flip, cubic, np.float32(resize.UNIT),
+            first, filters.taps[0, across], filters.norm, filters.weights_x,
+        )  # fmt: skip
+        extent, pairs = filters.extent[across], filters.pairs[across]
+        extent[0] = resize.pair_weights(filters.weights_x, most, width, filters.norm, pairs)
+        extent[1] = resize.windows(width, first, step, filters.start[across], filters.offset[across])
+        filters.kept[0, across] = mark
+    if down == 0 or filters.kept[1, down] != mark:
+        resize.compute_taps(
+            box[2], box[4], box[6], height, False, cubic, np.float32(1 / (255 * resize.UNIT)),
+            filters.first[1, down], filters.taps[1, down], filters.norm, filters.weights_y[down],
+        )  # fmt: skip
+        filters.kept[1, down] = mark
+    return across, down
+
+
+MOST_BYTES = 192
+"""Longest row of an image that is fetched ahead: that of 64 pixels."""
+
+
+@kernel
+def prefetch_box(source, boxes, b):
+    """Start to fetch the rows of image b that its box covers, if they are short.
+
+    The processor does not foresee where the next image is, and a small one is done before its first rows have arrived.
+    """
+    if source.pitches[b] > MOST_BYTES:
+        return
+    at = source.offsets[b] + np.int64(boxes[b, 0]) * source.pitches[b]
+    for plane in range(3 if source.step == 1 else 1):
+        begin = at + plane * source.planes[b]
+        for line in range(begin, begin + boxes[b, 2] * source.pitches[b], 64):
+            prefetch(source.pixels, line)
+
+
+@cached
+@njit(**OPTIONS)
+def extremes(boxes, codes):
+    """What the sizes of a workspace depend on, for a batch's boxes and codes.
+
+    Returns the largest ratio of a box's height to its resized height, the same of widths, the largest height, the largest
+    width, and whether some pass begins with a blur and ends at a barrier, so that it reads one image buffer and writes another.
+    """
+    ratio_y = ratio_x = 0.0
+    height = width = 0
+    second = False
+    for b in range(boxes.shape[0]):
+        box, code = boxes[b], codes[b]
+        ratio_y, ratio_x = max(ratio_y, box[2] / box[4]), max(ratio_x, box[3] / box[5])
+        height, width = max(height, box[2]), max(width, box[3])
+        blurred = False
+        for n in range(code.shape[0]):
+            second = second or (blurred and IS_BARRIER[code[n]])
+            blurred = blurred or code[n] == BLUR
+    return ratio_y, ratio_x, height, width, second
 
 
 @cached
@@ -44,11 +107,13 @@ def make_views(source, boxes, flips, cubic, codes, args, words, work, target, be
     for b in range(begin, end):
         code, arg, flip, box = codes[b], args[b], flips[b], boxes[b]
         step_count = compact(code, work.steps)
-        pairs, reach, at = 1, 0, np.int64(0)
+        across, down, at = 0, 0, np.int64(0)
         if not from_floats:
-            pairs, reach = prepare_filters(boxes, flip[0], cubic, b, source.step, work.filters, target.height, target.width)
+            if work.filters.kept.shape[1] > 1 and b + 1 < end:
+                prefetch_box(source, boxes, b + 1)
+            across, down = prepare_filters(box, flip[0], cubic, source.step, work.filters, target.height, target.width)
             at = source.offsets[b] + np.int64(box[0]) * source.pitches[b] + np.int64(box[1]) * source.step
         if step_count and not from_floats and color_fixed.fits(code, arg, work.steps, step_count):
-            make_fixed(source, b, box[3], flip, code, arg, words[b], step_count, pairs, reach, at, work, work.fixed16, target)
+            make_fixed(source, b, box[3], flip, code, arg, words[b], step_count, across, down, at, work, work.fixed16, target)
         else:
-            make_float32(source, b, box[3], flip, code, arg, words[b], step_count, pairs, reach, at, work, work.float32, target)
+            make_float32(source, b, box[3], flip, code, arg, words[b], step_count, across, down, at, work, work.float32, target)
