@@ -1,4 +1,4 @@
-"""The command `python -m benchmarks`: run, compare, report, readme, gpu-check, list.
+"""The command `python -m benchmarks`: run, compare, report, readme, gpu-check, model, list.
 
 Its options are read by argparse, since `gpu-check` runs on machines that have torch, torchvision and Numba, and little else.
 """
@@ -85,6 +85,12 @@ def parser() -> ArgumentParser:
     add("--step", nargs="+", default=(), metavar="NAME", help="these steps only; `--step list` shows them (default: all)")
     add("--device", choices=("auto", "cuda", "cpu"), default="auto", help="auto takes CUDA if there is any (default: auto)")
     add("--quick", action="store_true", help="a few cases and tiny batches, to try the command itself")
+    add = command("model", run_model, "Predict what the CUDA kernels cost on a GPU, without one.")
+    add("--device", choices=("sm_75", "sm_80", "sm_90"), default="sm_90", help="T4, A100, or H100 and H200 (default: sm_90)")
+    add("--draws", type=int, default=64, help="images to draw for each workload; more take longer (default: 64)")
+    add("--workload", nargs="+", default=(), metavar="NAME", help="these of the core workloads only (default: all five)")
+    add("--blocks", action="store_true", help="first print every basic block of the machine code, and how often it runs")
+    add("--write", type=Path, metavar="FILE.md", help="also replace the marked section of this page")
     command("list", run_list, "List suites, workloads, contenders and targets.")
     return whole
 
@@ -245,6 +251,12 @@ def run_gpu_check(minutes: float | None, data: Path | None, json: Path, step: Se
         raise ValueError(f"--data {data}: no such folder")
     usable(device)
     return gpucheck.command(step, gpucheck.device_of(device), quick, data, minutes, json)
+
+
+def run_model(device: str, draws: int, workload: Sequence[str], blocks: bool, write: Path | None) -> None:
+    from .model import predict
+
+    predict.command(device, draws, workload, blocks, write)
 
 
 def run_list() -> None:

@@ -5,7 +5,7 @@ from .augmenter import Augmenter
 from .backends import register
 from .catalog import policies, policy
 from .convert import from_torchvision
-from .data import DataLoader
+from .data import DataLoader, dali_pipeline
 from .images import Images
 from .memory import release_memory
 from .ops import Op
@@ -27,6 +27,7 @@ __all__ = [
     "Op",
     "Policy",
     "View",
+    "dali_pipeline",
     "from_torchvision",
     "policies",
     "policy",

@@ -45,7 +45,7 @@ class Augmenter:
             package makes this slow. "fused": the same, but a missing package raises. "batched": torch functions on the whole
             batch, on any device, differentiable. "kornia": Kornia's functions where they equal torchvision's, and "batched" for
             the other steps. "torchvision": image by image, on the CPU; every other backend is tested against it. "dali": one
-            DALI graph, on the CPU.
+            DALI graph; on CUDA it has not been run yet.
         device: Where the views are made. The images must already be on this device; nothing is copied silently. None uses the
             device of the images.
         dtype: torch.float32, float16 or bfloat16; None uses the policy's ToDtype, or float32 without one.

@@ -101,7 +101,7 @@ CONTENDERS = (
     contender("batched", "torch", devices=BOTH),
     contender("kornia", "kornia", on_request=True, devices=BOTH),
     contender("torchvision", "torchvision", note="the truth", on_request=True),
-    contender("dali", "nvidia-dali-cuda130", module="nvidia.dali", on_request=True),
+    contender("dali", "nvidia-dali-cuda130", module="nvidia.dali", on_request=True, devices=BOTH),
 )
 
 

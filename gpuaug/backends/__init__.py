@@ -117,7 +117,7 @@ REQUIRES: dict[str, dict[str, str]] = {
     "batched": {"any": "torch"},
     "kornia": {"any": "kornia"},
     "torchvision": {"cpu": "torchvision"},
-    "dali": {"cpu": "nvidia.dali"},
+    "dali": {"cpu": "nvidia.dali", "cuda": "nvidia.dali"},
 }
 """Backend -> type of device that it runs on -> module that it needs there."""
 

@@ -3,6 +3,7 @@
 source --bytes--> decode --Images--> device --> Augmenter --> bounded queue --> (views, target)
 """
 
+from .dali_pipeline import dali_pipeline
 from .decoders.dali import DaliDecoder
 from .decoders.pillow import DecodeError, decode
 from .engine.stats import Stats
@@ -25,5 +26,6 @@ __all__ = [
     "PackedSource",
     "ShardSource",
     "Stats",
+    "dali_pipeline",
     "decode",
 ]

@@ -61,7 +61,8 @@ thousandth of a pixel of the edge between two pixels.
 
 *refused*: the backend lacks this op, and `Augmenter(..., backend=...)` raises an error. `dali` builds torchvision's functions
 from DALI's operators. DALI reads its bicubic filter from a table, hence the larger tolerance; without a bicubic crop its errors
-are within 2e-4 here.
+are within 2e-4 here. `dali` runs on the CPU and on CUDA. For CUDA it makes the same graph of DALI's operators for the GPU,
+which was written without a GPU: a test defines and serialises it for every op, but it has not been run yet.
 """
 
 OPS = """

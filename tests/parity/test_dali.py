@@ -78,8 +78,8 @@ def test_auto_never_takes_it():
     assert "dali" not in Augmenter(SIMCLR).backends
 
 
-def test_it_runs_on_the_cpu_alone():
-    with pytest.raises(ValueError, match="backend 'dali' runs on cpu, not on meta"):
+def test_it_runs_on_the_cpu_and_on_cuda_alone():
+    with pytest.raises(ValueError, match="backend 'dali' runs on cpu, cuda, not on meta"):
         Augmenter(SIMCLR, "dali", device="meta")
 
 

@@ -3,7 +3,7 @@
 DALI has torch's filters: the triangle, and the cubic with a = -0.5, which it reads from a table of 65 points. At a border,
 however, DALI repeats the last pixel, while torch leaves out the taps outside and divides by the sum of the others. So each crop
 gets a margin of zeros as wide as the filter, and the result is divided by the share of the weights that fell inside. This share
-is the product of one factor per row and one per column.
+is the product of one factor per row and one per column: what the same resize makes of a column and of a row of ones.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Node = Any
 """A value in a DALI graph: one array per image of the batch."""
 
 Feeds = dict[str, Any]
-"""The inputs of one op's part of the graph: name -> an array with one row per image, or a list of one array per image."""
+"""The inputs of one op's part of the graph: name -> an array with one row per image."""
 
 Source = Callable[[str], Node]
 """Name of an input -> the graph's node for it."""
@@ -43,45 +43,23 @@ def feed_resize(o: op.Resize, d: op.OpDraws, sizes: Array) -> tuple[Feeds, Array
 
 def feed_boxes(boxes: Array, out: Array, interpolation: str) -> Feeds:
     """Inputs for resizing boxes (B, 4) as (top, left, height, width) to the sizes `out` (B, 2)."""
-    box = boxes[:, 2:].astype(np.int64)
-    reach = FILTER_RADIUS.get(interpolation, 0)
-    margin = np.ceil(np.maximum(box / out, 1) * reach).astype(np.int64) + 1
-    return {
-        "corner": boxes[:, :2].astype(np.int32),
-        "box": box.astype(np.int32),
-        "start": -margin.astype(np.int32),
-        "shape": (box + 2 * margin).astype(np.int32),
-        "from": margin.astype(np.float32),
-        "to": (margin + box).astype(np.float32),
-        "size": out.astype(np.float32),
-        "rows": [row[:, None, None] for row in gains(box[:, 0], out[:, 0], interpolation)],
-        "columns": [row[None, :, None] for row in gains(box[:, 1], out[:, 1], interpolation)],
-    }
+    feeds = {"corner": boxes[:, :2].astype(np.int32), "box": boxes[:, 2:].astype(np.int32)}
+    for part, axes in EXTENTS.items():
+        before, after = (np.where(axes, size, 1).astype(np.int64) for size in (boxes[:, 2:], out))
+        reach = np.maximum(before / after, 1) * FILTER_RADIUS.get(interpolation, 0)
+        margin = np.where(axes, np.ceil(reach).astype(np.int64) + 1, 0)
+        feeds |= {
+            f"{part}start": -margin.astype(np.int32),
+            f"{part}shape": (before + 2 * margin).astype(np.int32),
+            f"{part}from": margin.astype(np.float32),
+            f"{part}to": (margin + before).astype(np.float32),
+            f"{part}size": after.astype(np.float32),
+        }
+    return feeds
 
 
-def gains(length: Array, out: Array, interpolation: str) -> list[Array]:
-    """For every output pixel of an axis resized from `length` (B,) to `out` (B,): the sum of all weights over those inside."""
-    if interpolation == "nearest":
-        return [np.ones(n, np.float32) for n in out.tolist()]
-    scale = (length / out)[:, None, None]
-    stretch = np.maximum(scale, 1)
-    centre = (np.arange(out.max())[:, None] + 0.5) * scale
-    reach = FILTER_RADIUS[interpolation] * stretch
-    tap = np.floor(centre - reach) + np.arange(int(np.ceil(2 * reach.max())) + 2)
-    weight = kernel(np.abs(tap + 0.5 - centre) / stretch, interpolation)
-    inside = np.where((tap >= 0) & (tap < length[:, None, None]), weight, 0).sum(axis=2)
-    # Where sizes differ, rows beyond an image's own length may have no weight inside.
-    found = (weight.sum(axis=2) / np.where(inside == 0, 1, inside)).astype(np.float32)
-    return [row[:n] for row, n in zip(found, out.tolist(), strict=True)]
-
-
-def kernel(x: Array, interpolation: str) -> Array:
-    """DALI's filter at a distance x >= 0: the exact triangle, or the cubic interpolated between the points of its table."""
-    if interpolation == "bilinear":
-        return np.asarray(np.maximum(1 - x, 0))
-    at = np.linspace(0, 2, 65)
-    table = np.where(at < 1, (1.5 * at - 2.5) * at * at + 1, (((at - 5) * at + 8) * at - 4) * -0.5)
-    return np.asarray(np.interp(x, at, table, right=0.0))
+EXTENTS = {"": (True, True), "rows ": (True, False), "columns ": (False, True)}
+"""What is resized: the box, a column of ones as high as it, and a row of ones as wide; and along which axes."""
 
 
 def resample(x: Node, o: op.RandomResizedCrop | op.Resize, source: Source, unit: float) -> Node:
@@ -90,20 +68,26 @@ def resample(x: Node, o: op.RandomResizedCrop | op.Resize, source: Source, unit:
     if unit == 1.0 and o.interpolation == "bicubic":
         low, high = math.min(fn.reductions.min(x), 0.0), math.max(fn.reductions.max(x), 1.0)
     x = fn.slice(x, start=source("corner"), shape=source("box"), axes=[0, 1])
-    x = fn.slice(x, start=source("start"), shape=source("shape"), axes=[0, 1], out_of_bounds_policy="pad", fill_values=0)
-    x = fn.resize(
-        x,
-        size=source("size"),
-        roi_start=source("from"),
-        roi_end=source("to"),
+    made = resize(x, o, source, "") / unit
+    for part, line in (("rows ", x[:, :1, :1]), ("columns ", x[:1, :, :1])):
+        made = made / resize(line * 0.0 + 1.0, o, source, part)
+    if o.interpolation != "bicubic":
+        return made
+    return math.min(math.max(made, low), high)
+
+
+def resize(x: Node, o: op.RandomResizedCrop | op.Resize, source: Source, part: str) -> Node:
+    """Resize the box or a line of ones, with zeros around it."""
+    start, shape = source(f"{part}start"), source(f"{part}shape")
+    return fn.resize(
+        fn.slice(x, start=start, shape=shape, axes=[0, 1], out_of_bounds_policy="pad", fill_values=0),
+        size=source(f"{part}size"),
+        roi_start=source(f"{part}from"),
+        roi_end=source(f"{part}to"),
         interp_type=KINDS[o.interpolation],
         antialias=True,
         dtype=types.FLOAT,
     )
-    made = x * source("rows") * source("columns") / unit
-    if o.interpolation != "bicubic":
-        return made
-    return math.min(math.max(made, low), high)
 
 
 def feed_cut(o: op.CenterCrop | op.RandomCrop, d: op.OpDraws, sizes: Array) -> tuple[Feeds, Array]:
