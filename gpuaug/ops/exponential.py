@@ -26,11 +26,12 @@ EXPONENTIAL = np.array(
 
 
 def exponential(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """exp(x) to the last bit but one, for |x| < 700."""
+    """exp(x) to the last bit but one, for |x| < 700. Other numbers, which only a caller can draw, give no box that fits."""
     inverse, high, low, *terms = EXPONENTIAL
-    n = np.rint(x * inverse)
-    rest = (x - n * high) - n * low
-    sum_: npt.NDArray[np.float64] = np.full_like(x, terms[0])
-    for term in terms[1:]:
-        sum_ = sum_ * rest + term
-    return np.asarray(np.ldexp(sum_, n.astype(np.int32)))
+    with np.errstate(invalid="ignore", over="ignore"):
+        n = np.rint(x * inverse)
+        rest = (x - n * high) - n * low
+        sum_: npt.NDArray[np.float64] = np.full_like(x, terms[0])
+        for term in terms[1:]:
+            sum_ = sum_ * rest + term
+        return np.asarray(np.ldexp(sum_, n.astype(np.int32)))
