@@ -10,6 +10,7 @@ import numpy as np
 
 from .base import Array, Op, OpDraws, Size, between, is_integer
 from .checks import check_fill, check_interpolation, check_range, check_size, fail, set_field
+from .exponential import exponential
 
 __all__ = [
     "CenterCrop",
@@ -120,7 +121,7 @@ def tried(
 ) -> tuple[Array, Array, Array]:
     """`fit_boxes` for some of the ten tries; height and width are 0 where none fits."""
     target = area[:, None] * draws["area"][:, tries]
-    ratio = np.exp(draws["log_ratio"][:, tries].astype(np.float64))
+    ratio = exponential(draws["log_ratio"][:, tries].astype(np.float64))
     w, h = np.rint(np.sqrt(target * ratio)), np.rint(np.sqrt(target / ratio))
     fits = (w <= max_width[:, None]) & (h <= max_height[:, None]) & (np.minimum(w, h) >= smallest)
     first = (np.arange(len(area)), fits.argmax(axis=1))

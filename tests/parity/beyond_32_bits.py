@@ -20,8 +20,9 @@ from triton.runtime import interpreter
 import gpuaug
 from gpuaug import Images
 from gpuaug.backends.fused import plan
+from gpuaug.backends.fused.cpu.pack import BASE
 from gpuaug.backends.fused.cuda import launch
-from gpuaug.backends.fused.cuda.records import BASE, records
+from gpuaug.backends.fused.cuda.records import records
 
 from .triton_interpreter import strong
 

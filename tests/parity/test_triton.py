@@ -6,14 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 import gpuaug
-from gpuaug import Images
-from gpuaug.backends.fused import cuda, instructions, plan
-from gpuaug.backends.fused.cuda.records import BASE, OFF, barriers, levels_of, levels_of_ops, passes, records
+from gpuaug.backends.fused import cuda, plan
 
 from .triton_interpreter import CASES, check_result, photos
 
@@ -89,57 +86,6 @@ def test_a_graph_makes_the_views_of_other_draws():
 
 
 # The host side.
-
-
-def test_an_image_without_contrast_waits_for_the_level_of_the_blur():
-    none, contrast, blur = instructions.NOTHING, instructions.CONTRAST, instructions.BLUR
-    codes = np.array(
-        [
-            [contrast, instructions.HUE, blur],
-            [instructions.HUE, contrast, none],
-            [instructions.HUE, none, blur],
-            [none, none, none],
-        ],
-        np.uint8,
-    )
-    places = barriers(codes)
-    assert levels_of(places, 4) == (contrast, blur)
-    spans = passes(places, (contrast, blur), 4, 3).T.tolist()
-    assert spans[0] == [-1, 0, 0, 2, 2, 3]
-    assert spans[1] == [-1, 1, 1, 3, OFF, OFF]
-    assert spans[2] == [-1, 2, OFF, OFF, 2, 3]
-    assert spans[3] == [-1, 3, OFF, OFF, OFF, OFF]
-
-
-@pytest.mark.parametrize("name", gpuaug.policies)
-def test_the_levels_of_the_ops_suffice_for_any_draws(name):
-    """A graph that was captured for the ops can run every batch; no batch needs more launches."""
-    for view in gpuaug.policy(name).views:
-        policy = gpuaug.Policy(view)
-        for seed in range(5):
-            steps = policy.views[0].steps
-            draws = gpuaug.sample(policy, range(16), seed=seed)
-            images = Images(torch.zeros(16 * 12, dtype=torch.uint8), np.full((16, 2), 2, np.int32))
-            codes = plan.tables(images, steps, draws.tables[0]).codes
-            places = barriers(codes)
-            assert len(levels_of(places, len(codes))) <= len(levels_of_ops(steps))
-            spans = passes(places, levels_of_ops(steps), *codes.shape)
-            begun = (spans[3::2] != OFF).sum(axis=0)
-            assert (begun == ((codes == instructions.CONTRAST) | (codes == instructions.BLUR)).sum(axis=1)).all()
-
-
-def test_a_graph_refuses_a_barrier_that_it_has_no_launch_for():
-    with pytest.raises(ValueError, match="not captured"):
-        passes(barriers(np.array([[instructions.BLUR]], np.uint8)), (instructions.CONTRAST,), 1, 1)
-
-
-def test_boxes_begin_beyond_two_gigabytes():
-    steps = gpuaug.policy("mae").views[0].steps
-    draws = gpuaug.sample(gpuaug.policy("mae"), range(len(photos())), seed=0)
-    table = plan.tables(photos(), steps, draws.tables[0])
-    near, far = (records(photos(), table, (), False, lead)[0] for lead in (0, 2**33 + 16))
-    bases = [words[:, BASE : BASE + 2].copy().view(np.int64)[:, 0] for words in (near, far)]
-    assert (bases[1] - bases[0] == 2**33 + 16).all()
 
 
 def test_images_on_the_cpu_are_refused_without_the_interpreter(monkeypatch):

@@ -12,7 +12,14 @@ from gpuaug.backends.fused.cuda.registers import STRIPS, compiled, variants
 CAPABILITIES = (75, 90)
 """The oldest device, whose kernels make tiles, and one whose kernels make strips (see `strips`)."""
 
-VARIANTS = {f"{v.kernel}, {v.name}, sm_{c}": (v, c) for c in CAPABILITIES for v in variants(c) if "noise" not in v.name}
+VARIANTS = {
+    f"{v.kernel}, {v.name}, sm_{c}": (v, c)
+    for c in CAPABILITIES
+    for v in variants(c)
+    if "noise" not in v.name and v.kernel != "draw_records"
+}
+"""Kernels that make pixels."""
+
 OTHER = {
     f"{name}, {'planes' if v.constants['CHANNELS_LAST'] else 'channels last'}": (
         replace(v, constants={**v.constants, "CHANNELS_LAST": not v.constants["CHANNELS_LAST"]}),

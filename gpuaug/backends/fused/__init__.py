@@ -19,14 +19,18 @@ def warm_up(kind: str) -> None:
     """Compile the kernels ahead of the first batch, or load them from disk.
 
     Args:
-        kind: Type of device. Triton compiles the kernels for "cuda" when they are first called; parameters are drawn on the
-            CPU for both.
+        kind: Type of device. Triton compiles the kernels for "cuda" when they are first called; those that run on the CPU
+            for it, which draw parameters and pack records, are compiled here.
     """
     draw_program.warm_up()
     if kind == "cpu":
         from . import cpu
 
         cpu.warm_up()
+    elif kind == "cuda":
+        from .cuda import records
+
+        records.warm_up()
 
 
 def apply(

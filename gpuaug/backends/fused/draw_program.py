@@ -20,6 +20,7 @@ from ...images import Images
 from ...ops import Op, OpDraws, Size, leaves
 from ...ops.base import Array
 from ...ops.color import ORDERS, PARTS
+from ...ops.exponential import EXPONENTIAL
 from ...sampling import Slot, ViewDraws, needed, slots
 from .cpu.compilation import FILL_TABLES
 from .cpu.kernels import draw
@@ -93,14 +94,14 @@ class DrawProgram:
         else:
             boxes = np.zeros((count, 8), dtype=np.int32)
             boxes[:, 4:6] = self.size
-        flips = np.zeros((count, 2), dtype=np.bool_)
-        codes = np.full((count, self.instructions), NOTHING, dtype=np.uint8)
-        arguments = np.zeros((count, self.instructions, ARGUMENTS), dtype=np.float32)
-        scratch = np.empty(4 * self.blocks, dtype=np.uint64), np.empty(self.blocks, dtype=np.bool_)
+        flips = np.empty((count, 2), dtype=np.bool_)
+        codes = np.empty((count, self.instructions), dtype=np.uint8)
+        arguments = np.empty((count, self.instructions, ARGUMENTS), dtype=np.float32)
+        words = np.empty((4, -(-self.blocks // 8) * 8), dtype=np.uint64)  # as many at once as the widest registers hold
         key = seed & 0xFFFFFFFF, seed >> 32
         with FILL_TABLES.watched():
             draw.fill_tables(
-                self.rows, ORDERS, key, epoch, view, plain(samples), plain(shapes), self.size, scratch,
+                self.rows, ORDERS, EXPONENTIAL, key, epoch, view, plain(samples), plain(shapes), self.size, words,
                 boxes, flips, codes, arguments, arguments.view(np.uint32), 0, count,
             )  # fmt: skip
         return Tables(self.size, boxes, flips, self.cubic, codes, arguments, self.scale, self.bias, self.radius)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
+from . import pack
 from .cache import LOG, cache_folders, cache_of
 from .kernels import draw, views
 
@@ -68,3 +69,5 @@ class Compilation:
 
 MAKE_VIEWS = Compilation(views.make_views, "the fused CPU kernels, once (about a minute)")
 FILL_TABLES = Compilation(draw.fill_tables, "the kernel that draws parameters, once (some seconds)")
+FIND_LEVELS = Compilation(pack.find_levels, "the kernel that finds the launches of a batch, once (a second)")
+PACK = Compilation(pack.pack, "the kernel that packs records for CUDA, once (some seconds)")

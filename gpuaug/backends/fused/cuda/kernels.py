@@ -17,7 +17,7 @@ import triton
 import triton.language as tl
 
 from .. import instructions
-from . import records as record
+from ..cpu import pack as record
 from .ops import clamp, gray_of, run
 from .resize import resize
 

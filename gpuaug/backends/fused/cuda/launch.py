@@ -12,6 +12,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from ....images import Images
@@ -147,7 +148,7 @@ def launch_config(
     count, columns = tables.codes.shape
     # Only noise uses the last argument, for half of its key. It is set for every image, whether noise is applied or not, so
     # that the launches do not depend on the draws.
-    noisy = bool(tables.arguments[:, :, KEY + 1].any())
+    noisy = bool(tables.arguments.view(np.uint32)[:, :, KEY + 1].any())  # as a float, a key may be a NaN
     size, cubic = tables.size, tables.cubic
     strips = strips_for(capability_of(device), noisy)
     if span is None:

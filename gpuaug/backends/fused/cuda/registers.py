@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from .drawn import LANES, OPTIONS, Inputs
 from .launch import STRIP_REGISTERS, TILE, WARPS, register_limit, strips_for
 
 CAPABILITIES = (75, 80, 90, 100)
@@ -24,11 +25,15 @@ CAPABILITIES = (75, 80, 90, 100)
 POINTERS = {"source", "table", "memory", "scratch", "across", "sums", "out"}
 """Arguments that are pointers, aligned to 16 bytes. The others are 32-bit integers or known when a kernel is compiled."""
 
+FLOATS64 = {"numbers", "ranges", "constants"}
+INTEGERS64 = {"state", "samples", "images"}
+DRAW_TYPES = {n: "*fp64" if n in FLOATS64 else "*i64" if n in INTEGERS64 else "*i32" for n in (*Inputs._fields, "table")}
+"""Types of the pointer arguments of the kernel that draws."""
 
 DTYPES = {"*bf16": torch.bfloat16, "*fp16": torch.float16, "*fp32": torch.float32}
 
 STRIPS = {"strip_pass", "blur_pass"}
-"""Kernels of `strips`; the others are in `kernels`."""
+"""Kernels of `strips`; the others are in `kernels`, and `draw_records` in `draw`."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,7 @@ def variants(capability: int) -> Iterator[Variant]:
     yield Variant("blur_across", "float32", wide, dict(tile))
     if not strips:
         yield Variant("blur_across", "bfloat16", narrow, dict(tile))
+    yield Variant("draw_records", "draws", DRAW_TYPES, {"LANES": LANES})
 
 
 def compiled(variant: Variant, capability: int) -> Any:
@@ -95,19 +101,25 @@ def compiled(variant: Variant, capability: int) -> Any:
     import triton
     from triton.backends.compiler import GPUTarget
 
-    from . import kernels, strips
+    from . import draw, kernels, strips
 
-    kernel = getattr(strips if variant.kernel in STRIPS else kernels, variant.kernel)
+    draws = variant.kernel == "draw_records"
+    kernel = getattr(draw if draws else strips if variant.kernel in STRIPS else kernels, variant.kernel)
     names = kernel.arg_names
     signature = {n: "constexpr" if n in variant.constants else variant.types.get(n, "i32") for n in names}
     constants = {(names.index(n),): value for n, value in variant.constants.items()}
     # Arguments that are multiples of 16. At a launch, Triton finds this out by itself.
-    alike = POINTERS | ({"height", "width"} if variant.kernel in {"next_pass", *STRIPS} else set()) | ({"half"} & set(names))
+    alike = (
+        POINTERS
+        | set(DRAW_TYPES)
+        | ({"height", "width"} if variant.kernel in {"next_pass", *STRIPS} else set())
+        | ({"half"} & set(names))
+    )
     multiples: Any = {(names.index(n),): [["tt.divisibility", 16]] for n in names if n in alike}
-    options: dict[str, Any] = {"num_warps": WARPS, "enable_fp_fusion": True}
+    options: dict[str, Any] = OPTIONS if draws else {"num_warps": WARPS, "enable_fp_fusion": True}
     if variant.kernel in STRIPS:
         options["maxnreg"] = STRIP_REGISTERS[DTYPES[variant.types["out"]]]
-    elif variant.kernel != "blur_across":
+    elif variant.kernel not in ("blur_across", "draw_records"):
         options["maxnreg"] = register_limit(variant.constants["NOISY"])
     source = triton.compiler.ASTSource(kernel, signature, constants, multiples)
     return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
@@ -139,7 +151,7 @@ def table() -> str:
     lines = [
         "# Registers of the CUDA kernels",
         "",
-        f"Registers of a thread, and bytes of shared memory of a program of {WARPS} warps;",
+        f"Registers of a thread, and bytes of shared memory of a program of {WARPS} warps, of `draw_records` one;",
         f"no kernel may spill. Written by `python -m gpuaug.backends.fused.cuda.registers` with Triton {triton.__version__}.",
         "",
         "| kernel | variant | " + " | ".join(f"sm_{c}" for c in CAPABILITIES) + " | shared |",

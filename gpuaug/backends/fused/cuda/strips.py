@@ -16,7 +16,7 @@ import triton
 import triton.language as tl
 
 from .. import instructions
-from . import records as record
+from ..cpu import pack as record
 from .kernels import arguments, finish_pass, gaussian, scratch_of, span
 from .matrices import axis, blur_weights, dot3, halves, pixels, weights
 from .ops import clamp

@@ -1,7 +1,6 @@
 """Kernel that draws a view's parameters and writes them into the tables of a stage, image by image.
 
-It computes the same bits as `gpuaug.sampling`, the ops' `draw` and `plan.tables`, but in one pass, and only what an image
-needs: if the first of ten boxes fits, the random words of the others are never made.
+It computes the same bits as `gpuaug.sampling`, the ops' `draw` and `plan.tables`, but in one pass.
 """
 
 from __future__ import annotations
@@ -23,54 +22,68 @@ TRIES = 10
 
 
 @kernel
-def random_block(counter0, counter1, counter2, counter3, key0, key1, words, block):
-    """Four words of Philox4x32-10; see `gpuaug.philox`."""
+def fill_words(view, index, epoch, seed0, seed1, words):
+    """All random words of an image, by Philox4x32-10 as in `gpuaug.philox`: word k of block n is in words[k, n].
+
+    Everything is masked to 32 bits, so that the compiler multiplies the low halves of several blocks at once.
+    """
     low, half = np.uint64(0xFFFFFFFF), np.uint64(32)
-    c0, c1, c2, c3, k0, k1 = counter0, counter1, counter2, counter3, key0, key1
-    for _ in range(10):
-        a, b = c0 * np.uint64(0xD2511F53), c2 * np.uint64(0xCD9E8D57)
-        c0, c1, c2, c3 = (b >> half) ^ c1 ^ k0, b & low, (a >> half) ^ c3 ^ k1, a & low
-        k0, k1 = (k0 + np.uint64(0x9E3779B9)) & low, (k1 + np.uint64(0xBB67AE85)) & low
-    words[4 * block], words[4 * block + 1], words[4 * block + 2], words[4 * block + 3] = c0, c1, c2, c3
+    i = np.uint64(index)
+    first1 = (np.uint64(view) + ((i >> half) << np.uint64(16))) & low
+    first2, first3 = i & low, np.uint64(epoch) & low
+    for block in range(words.shape[1]):
+        c0, c1, c2, c3 = np.uint64(block) & low, first1, first2, first3
+        k0, k1 = np.uint64(seed0) & low, np.uint64(seed1) & low
+        for _ in range(10):
+            a, b = c0 * np.uint64(0xD2511F53), c2 * np.uint64(0xCD9E8D57)
+            c0, c1, c2, c3 = (b >> half) ^ c1 ^ k0, b & low, (a >> half) ^ c3 ^ k1, a & low
+            k0, k1 = (k0 + np.uint64(0x9E3779B9)) & low, (k1 + np.uint64(0xBB67AE85)) & low
+        words[0, block], words[1, block], words[2, block], words[3, block] = c0, c1, c2, c3
 
 
 @kernel
-def word(column, state, words, ready):
-    """The random word of a column; the block that holds it is made at its first use for an image."""
-    block = column >> 2
-    if not ready[block]:
-        random_block(np.uint64(block), state[0], state[1], state[2], state[3], state[4], words, block)
-        ready[block] = True
-    return words[column]
+def word(column, words):
+    return words[column & 3, column >> 2]
 
 
 @kernel
-def uniform(column, state, words, ready):
-    return np.float64(word(column, state, words, ready)) * 2.0**-32
+def uniform(column, words):
+    return np.float64(word(column, words)) * 2.0**-32
 
 
 @kernel
-def between(column, low, span, state, words, ready):
+def between(column, low, span, words):
     """A number in [low, low + span), rounded to float32 as draws are."""
-    return np.float32(low + uniform(column, state, words, ready) * span)
+    return np.float32(low + uniform(column, words) * span)
 
 
 @kernel
-def offset(column, free, state, words, ready):
+def offset(column, free, words):
     """A whole number in 0..free."""
-    u = np.float64(np.float32(uniform(column, state, words, ready)))
+    u = np.float64(np.float32(uniform(column, words)))
     return min(math.floor(u * (free + 1.0)), free)
 
 
 @kernel
-def fitting_box(column, numbers, area, most_h, most_w, smallest, state, words, ready):
+def exponential(x, constants):
+    """exp(x), the same bits as `gpuaug.ops.exponential`, whose constants these are."""
+    n = np.rint(x * constants[0])
+    rest = (x - n * constants[1]) - n * constants[2]
+    total = constants[3]
+    for k in range(4, constants.shape[0]):
+        total = total * rest + constants[k]
+    return math.ldexp(total, int(n))
+
+
+@kernel
+def fitting_box(column, numbers, constants, area, most_h, most_w, smallest, words):
     """Height and width of the first of ten drawn boxes that fits, and whether any did.
 
     column: of the ten areas, then the ten log ratios. numbers: lowest and span of the share of the area, and of the log ratio.
     """
     for k in range(TRIES):
-        target = area * np.float64(between(column + k, numbers[0], numbers[1], state, words, ready))
-        ratio = math.exp(np.float64(between(column + TRIES + k, numbers[2], numbers[3], state, words, ready)))
+        target = area * np.float64(between(column + k, numbers[0], numbers[1], words))
+        ratio = exponential(np.float64(between(column + TRIES + k, numbers[2], numbers[3], words)), constants)
         w, h = np.rint(math.sqrt(target * ratio)), np.rint(math.sqrt(target / ratio))
         if w <= most_w and h <= most_h and min(w, h) >= smallest:
             return h, w, True
@@ -78,12 +91,12 @@ def fitting_box(column, numbers, area, most_h, most_w, smallest, state, words, r
 
 
 @kernel
-def crop(column, numbers, height, width, box, state, words, ready):
+def crop(column, numbers, constants, height, width, box, words):
     """The box of a RandomResizedCrop. numbers: as in `fitting_box`, then the lowest and the highest ratio."""
-    h, w, found = fitting_box(column, numbers, height * width, height, width, 1.0, state, words, ready)
+    h, w, found = fitting_box(column, numbers, constants, height * width, height, width, 1.0, words)
     if found:
-        top = offset(column + 2 * TRIES, height - h, state, words, ready)
-        left = offset(column + 2 * TRIES + 1, width - w, state, words, ready)
+        top = offset(column + 2 * TRIES, height - h, words)
+        left = offset(column + 2 * TRIES + 1, width - w, words)
     else:
         aspect = width / height
         h = max(np.rint(width / numbers[4]) if aspect < numbers[4] else height, 1.0)
@@ -93,15 +106,15 @@ def crop(column, numbers, height, width, box, state, words, ready):
 
 
 @kernel
-def jitter(column, numbers, orders, wide, code, arg, at, state, words, ready):
+def jitter(column, numbers, orders, wide, code, arg, at, words):
     """A ColorJitter's four instructions in their drawn order. numbers: lowest, span and code of each part."""
-    row = int(np.uint8(uniform(column, state, words, ready) * orders.shape[0]))
+    row = int(np.uint8(uniform(column, words) * orders.shape[0]))
     hue_is_first = True
     for n in range(4):
         part = int(orders[row, n])
         what = np.uint8(numbers[3 * part + 2])
         if what != NOTHING:
-            arg[at + n, 0] = between(column + 1 + part, numbers[3 * part], numbers[3 * part + 1], state, words, ready)
+            arg[at + n, 0] = between(column + 1 + part, numbers[3 * part], numbers[3 * part + 1], words)
         if what == HUE and wide and hue_is_first:
             what = np.uint8(HUE_OF_ANY)
         elif what not in (HUE, NOTHING):
@@ -110,10 +123,10 @@ def jitter(column, numbers, orders, wide, code, arg, at, state, words, ready):
 
 
 @kernel
-def applies(program, row, state, words, ready):
+def applies(program, row, words):
     """Whether the image gets the op of a row: whether all its conditions hold."""
     for c in range(program.conditions[row, 0], program.conditions[row, 1]):
-        u = uniform(program.condition_columns[c], state, words, ready)
+        u = uniform(program.condition_columns[c], words)
         if not (program.lows[c] <= u < program.highs[c]):
             return False
     return True
@@ -121,49 +134,43 @@ def applies(program, row, state, words, ready):
 
 @cached
 @njit(**OPTIONS)
-def fill_tables(program, orders, seed, epoch, view, index, shapes, size, scratch, boxes, flips, codes, args, bits, begin, end):
+def fill_tables(
+    program, orders, constants, seed, epoch, view, index, shapes, size, words, boxes, flips, codes, args, bits, begin, end
+):  # fmt: skip
     """Draw for images begin..end-1 of a batch, and fill their rows of the tables.
 
-    program: `draw_program.Rows`. orders: (24, 4), the orders of a jitter's parts. seed: two words. index: (B,) sample indices.
-    shapes: (B, 2) heights and widths. size: height and width of the view. scratch: words and flags of the random blocks.
-    boxes, flips, codes, args: as in `plan.Tables`, codes all NOTHING. bits: the memory of args as uint32.
+    program: `draw_program.Rows`. orders: (24, 4), the orders of a jitter's parts. constants: of `gpuaug.ops.exponential`. seed:
+    two words. index: (B,) sample indices. shapes: (B, 2) heights and widths. size: height and width of the view. words: (4, n),
+    for the random words of an image. boxes, flips, codes, args: as in `plan.Tables`; of boxes, only those of crops are written.
+    bits: the memory of args as uint32.
     """
-    words, ready = scratch
-    low = np.uint64(0xFFFFFFFF)
     for b in range(begin, end):
-        ready[:] = False
-        i = np.uint64(index[b])
-        state = (
-            np.uint64(view) + ((i >> np.uint64(32)) << np.uint64(16)),
-            i & low,
-            np.uint64(epoch),
-            np.uint64(seed[0]),
-            np.uint64(seed[1]),
-        )
+        fill_words(view, index[b], epoch, seed[0], seed[1], words)
         code, arg, flip = codes[b], args[b], flips[b]
+        code[:], arg[:], flip[:] = NOTHING, 0.0, False
         for row in range(program.kinds.shape[0]):
             kind, column, at, numbers = program.kinds[row], program.columns[row], program.at[row], program.numbers[row]
-            if not applies(program, row, state, words, ready):
+            key = program.keys[row]
+            if key >= 0:  # of every image, so that the launches on CUDA do not depend on which images get noise
+                bits[b, at, KEY] = np.uint32(word(key, words))
+                bits[b, at, KEY + 1] = np.uint32(word(key + 1, words))
+            if not applies(program, row, words):
                 continue
             if kind == CROP:
-                crop(column, numbers, np.float64(shapes[b, 0]), np.float64(shapes[b, 1]), boxes[b], state, words, ready)
+                crop(column, numbers, constants, np.float64(shapes[b, 0]), np.float64(shapes[b, 1]), boxes[b], words)
             elif kind == FLIP:
                 flip[at] ^= True
             elif kind == JITTER:
-                jitter(column, numbers, orders, program.wide[row], code, arg, at, state, words, ready)
+                jitter(column, numbers, orders, program.wide[row], code, arg, at, words)
             else:
                 code[at] = program.codes[row]
-                for n in range(arg.shape[1]):
+                for n in range(arg.shape[1] if key < 0 else KEY):
                     arg[at, n] = np.float32(numbers[n])
-                key = program.keys[row]
                 if kind == ERASING:
                     height, width = np.float64(size[0]), np.float64(size[1])
-                    h, w, _ = fitting_box(column, numbers[8:], height * width, height - 1, width - 1, 0.0, state, words, ready)
-                    arg[at, 0] = offset(column + 2 * TRIES, height - h, state, words, ready)
-                    arg[at, 1] = offset(column + 2 * TRIES + 1, width - w, state, words, ready)
+                    h, w, _ = fitting_box(column, numbers[8:], constants, height * width, height - 1, width - 1, 0.0, words)
+                    arg[at, 0] = offset(column + 2 * TRIES, height - h, words)
+                    arg[at, 1] = offset(column + 2 * TRIES + 1, width - w, words)
                     arg[at, 2], arg[at, 3] = h, w
                 elif program.drawn[row]:
-                    arg[at, 0] = between(column, numbers[8], numbers[9], state, words, ready)
-                if key >= 0:
-                    bits[b, at, KEY] = np.uint32(word(key, state, words, ready))
-                    bits[b, at, KEY + 1] = np.uint32(word(key + 1, state, words, ready))
+                    arg[at, 0] = between(column, numbers[8], numbers[9], words)
