@@ -7,10 +7,10 @@ import torch
 import gpuaug
 from gpuaug import Images, Policy, View, ops
 from gpuaug.backends.fused import draw_program, plan
-from gpuaug.backends.fused.cpu.pack import BASE, HEAD, OFF, SNAP
+from gpuaug.backends.fused.cpu.pack import BASE, HEAD, OFF
 from gpuaug.backends.fused.cuda.launch import launch_config
 from gpuaug.backends.fused.cuda.records import MAX_IMAGE, barriers_on_levels, levels_of_ops, records
-from gpuaug.backends.fused.instructions import BLUR, CONTRAST, HUE, IS_BARRIER, IS_BOUNDED, NOISE, NOTHING
+from gpuaug.backends.fused.instructions import BLUR, CONTRAST, HUE, IS_BARRIER, NOTHING
 
 RNG = np.random.default_rng(5)
 SHAPES = RNG.integers(1, 300, (48, 2)).astype(np.int32)
@@ -31,7 +31,7 @@ def shortest_levels(codes):
     return levels
 
 
-def expected_record(batch, tables, b, levels, snap, lead):
+def expected_record(batch, tables, b, levels, lead):
     """One record as a list of int32 and float32 numbers."""
     code, box = tables.codes[b].tolist(), tables.boxes[b].tolist()
     if isinstance(batch, Images):
@@ -41,8 +41,6 @@ def expected_record(batch, tables, b, levels, snap, lead):
     else:
         pitch = base = last = 0
     places = [n for n, c in enumerate(code) if IS_BARRIER[c]]
-    before = code[: places[-1]] if places else []
-    snapped = snap and isinstance(batch, Images) and all(IS_BOUNDED[c] for c in before)
     scales = np.array(box[2:4], np.float32) / np.array(box[4:6], np.float32)
     spans, k, begin = [[OFF, OFF] for _ in range(len(levels) + 1)], 0, -1
     for n in [*places, len(code)]:
@@ -50,18 +48,18 @@ def expected_record(batch, tables, b, levels, snap, lead):
         if n < len(code):
             k, begin = 1 + levels.index(code[n], k), n
     flips = int(tables.flips[b, 0]) + 2 * int(tables.flips[b, 1])
-    head = [*np.array([base], np.int64).view(np.int32).tolist(), last, pitch, *box[2:], flips, int(snapped)]
+    head = [*np.array([base], np.int64).view(np.int32).tolist(), last, pitch, *box[2:], flips]
     floats = [*scales, *tables.scale, *tables.bias]
     parts = [head, np.array(floats, np.float32).view(np.int32), *spans, code, tables.arguments[b].reshape(-1).view(np.int32)]
     return np.concatenate([np.asarray(part, np.int32) for part in parts])
 
 
-def assert_records(batch, tables, levels, snap, lead):
-    found, used = records(batch, tables, levels, snap, lead)
+def assert_records(batch, tables, levels, lead):
+    found, used = records(batch, tables, levels, lead)
     assert list(used) == (shortest_levels(tables.codes) if levels is None else list(levels))
     assert found.dtype == np.int32
     for b, record in enumerate(found):
-        assert record.tolist() == expected_record(batch, tables, b, list(used), snap, lead).tolist(), b
+        assert record.tolist() == expected_record(batch, tables, b, list(used), lead).tolist(), b
 
 
 @pytest.mark.parametrize("name", gpuaug.policies)
@@ -74,8 +72,8 @@ def test_records_of_named_policies(name):
             if not steps:
                 continue
             made = draw_program.drawn_tables(IMAGES, table[: len(steps)]) or plan.tables(IMAGES, steps, table[: len(steps)])
-            assert_records(IMAGES, made, None, True, 0)
-            assert_records(IMAGES, made, levels_of_ops(steps), False, 13)
+            assert_records(IMAGES, made, None, 0)
+            assert_records(IMAGES, made, levels_of_ops(steps), 13)
 
 
 def test_records_of_two_of_each():
@@ -97,22 +95,20 @@ def test_records_of_two_of_each():
         table = gpuaug.sample(policy, INDEX, seed=seed).tables[0]
         made = draw_program.drawn_tables(batch, table)
         assert made is not None
-        assert_records(batch, made, None, True, 3)
-        snapped = records(batch, made, None, True)[0][:, SNAP]
-        assert 0 < snapped.sum() < len(snapped)
+        assert_records(batch, made, None, 3)
 
 
 def test_records_of_floats():
     batch = torch.zeros((len(INDEX), 3, 20, 24))
     policy = Policy(View((20, 24), ops.Resize((20, 24)), ops.ColorJitter(contrast=0.3, p=0.5), ops.GaussianBlur(3)))
     draws = gpuaug.sample(policy, INDEX).tables[0]
-    assert_records(batch, plan.tables(batch, policy.views[0].steps[1:], draws[1:]), None, True, 0)
+    assert_records(batch, plan.tables(batch, policy.views[0].steps[1:], draws[1:]), None, 0)
 
 
 def test_an_empty_batch_has_no_records():
     batch = Images(torch.zeros(0, dtype=torch.uint8), np.zeros((0, 2), np.int32))
     steps = gpuaug.policy("simclr").views[0].steps
-    words, levels = records(batch, plan.tables(batch, steps, gpuaug.sample(gpuaug.policy("simclr"), []).tables[0]), None, True)
+    words, levels = records(batch, plan.tables(batch, steps, gpuaug.sample(gpuaug.policy("simclr"), []).tables[0]), None)
     assert (len(words), levels) == (0, ())
 
 
@@ -136,7 +132,7 @@ def spans_of(codes, levels):
     tables = plan.Tables(
         (8, 8), np.tile(np.int32([0, 0, 8, 8, 8, 8, 0, 0]), (count, 1)), flips, False, codes, arguments, ones, ones, 0
     )
-    words, used = records(torch.zeros((count, 3, 8, 8)), tables, levels, True)
+    words, used = records(torch.zeros((count, 3, 8, 8)), tables, levels)
     return words[:, HEAD : HEAD + 2 * len(used) + 2].tolist()
 
 
@@ -169,17 +165,17 @@ def whole_images(buffer, shapes, starts=None):
 
 def test_boxes_begin_beyond_two_gigabytes():
     batch, tables = whole_images(IMAGES.buffer, SHAPES)
-    near, far = (records(batch, tables, (), False, lead)[0] for lead in (0, 2**33 + 16))
+    near, far = (records(batch, tables, (), lead)[0] for lead in (0, 2**33 + 16))
     bases = [words[:, BASE : BASE + 2].copy().view(np.int64)[:, 0] for words in (near, far)]
     assert (bases[1] - bases[0] == 2**33 + 16).all()
 
 
 def test_an_image_that_32_bits_cannot_address_is_refused():
     memory = torch.from_numpy(np.zeros(2**31 + 2**20, dtype=np.uint8))  # never touched, so the system gives it no pages
-    words, _ = records(*whole_images(memory, np.int32([[2**15, 21845]]), np.int64([0])), None, True)
+    words, _ = records(*whole_images(memory, np.int32([[2**15, 21845]]), np.int64([0])), None)
     assert len(words) == 1
     with pytest.raises(ValueError, match=f"image 1 of the batch has {3 * 2**15 * 21846} bytes; at most {MAX_IMAGE}"):
-        records(*whole_images(memory, np.int32([[9, 9], [2**15, 21846]]), np.int64([0, 500])), None, True)
+        records(*whole_images(memory, np.int32([[9, 9], [2**15, 21846]]), np.int64([0, 500])), None)
 
 
 @pytest.mark.parametrize("op", [ops.GaussianNoise(p=0.01), ops.RandomErasing(0.01, value="random")])
@@ -189,14 +185,5 @@ def test_launches_do_not_depend_on_which_images_get_noise(op):
     tables = draw_program.drawn_tables(IMAGES, gpuaug.sample(policy, INDEX).tables[0])
     assert tables is not None
     assert not tables.codes.any()
-    words, levels = records(IMAGES, tables, None, True)
+    words, levels = records(IMAGES, tables, None)
     assert launch_config(words, tables, levels, torch.device("cpu"), None, torch.bfloat16, torch.contiguous_format).noisy
-
-
-def test_noise_before_a_barrier_keeps_an_image_from_being_rounded():
-    codes = np.array([[NOISE, BLUR], [BLUR, NOISE], [NOISE, NOTHING]], np.uint8)
-    batch, tables = whole_images(IMAGES.buffer, SHAPES[:3], IMAGES.offsets[:3])
-    changed = plan.Tables(
-        tables.size, tables.boxes, tables.flips, False, codes, np.zeros((3, 2, 8), np.float32), tables.scale, tables.bias, 0
-    )
-    assert records(batch, changed, None, True)[0][:, SNAP].tolist() == [0, 1, 1]

@@ -61,7 +61,7 @@ def main() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
     image = Images.from_list([pixels])
     tables = plan.tables(image, policy.views[0].steps, gpuaug.sample(policy, [0]).tables[0])
-    words, levels = records(image, tables, None, True)
+    words, levels = records(image, tables, None)
     config = launch.launch_config(words, tables, levels, image.device, None, torch.bfloat16, torch.contiguous_format)
     alone = launch.launch(image.buffer, torch.from_numpy(words), config)
 

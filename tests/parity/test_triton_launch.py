@@ -30,7 +30,7 @@ def stage(batch, size, seed=0):
     policy = gpuaug.policy("simclr", size=size)
     images = Images(torch.zeros(batch * 3 * 40 * 50, dtype=torch.uint8), np.array([(40, 50)] * batch, np.int32))
     tables = plan.tables(images, policy.views[0].steps, gpuaug.sample(policy, range(batch), seed=seed).tables[0])
-    words, levels = records(images, tables, (CONTRAST, BLUR), True)
+    words, levels = records(images, tables, (CONTRAST, BLUR))
     return images, words, launch_config(words, tables, levels, images.device, None, torch.bfloat16, torch.channels_last)
 
 
@@ -167,6 +167,6 @@ def test_starts_of_images_are_where_their_records_begin():
     images = Images(torch.zeros(9000, dtype=torch.uint8), np.array([(20, 30), (10, 12), (9, 9)], np.int32), starts)
     policy = gpuaug.policy("mae", size=24)
     tables = plan.tables(images, policy.views[0].steps, gpuaug.sample(policy, range(3), seed=1).tables[0])
-    words, _ = records(images, tables, (), True, 16)
+    words, _ = records(images, tables, (), 16)
     top, left = tables.boxes[:, 0], tables.boxes[:, 1]
     assert (words[:, :2].copy().view(np.int64)[:, 0] == 16 + starts + 3 * (top * images.shapes[:, 1] + left)).all()

@@ -41,11 +41,11 @@ def assert_same_records(view: View, batch: Images, number: int, device: str) -> 
     assert program is not None
     levels = levels_of_ops(steps)
     tables = program.tables(batch.shapes, index_of(batch), SEED, EPOCH, number)
-    expected, _ = records(batch, tables, levels, True, 5)
+    expected, _ = records(batch, tables, levels, 5)
     given = drawn.inputs(program, batch, 5, levels, torch.device(device))
     given.samples.copy_(torch.from_numpy(index_of(batch)))
     given.state.copy_(torch.from_numpy(np.array([SEED, EPOCH], np.uint64).view(np.int64)))
-    found = drawn.draw_records(given, program, number, len(levels), True).cpu().numpy()
+    found = drawn.draw_records(given, program, number, len(levels)).cpu().numpy()
     different = np.argwhere(found != expected)
     assert found.shape == expected.shape
     assert len(different) == 0, f"images and words {different[:8].tolist()}"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from ..instructions import ARGUMENTS, BARRIERS, BLUR, CONTRAST, IS_BARRIER, IS_BOUNDED
+from ..instructions import ARGUMENTS, BARRIERS, BLUR, CONTRAST, IS_BARRIER
 from .cache import cached
 from .jit import OPTIONS, kernel
 
 # Words of the head of a record. The first two form one 64-bit number, the byte at which the box begins.
-BASE, LAST, PITCH, BOX_H, BOX_W, FULL_H, FULL_W, SKIP_Y, SKIP_X, FLIPS, SNAP, SCALE_Y, SCALE_X = 0, *range(2, 14)
-GAIN, BIAS, HEAD = 14, 17, 20
+BASE, LAST, PITCH, BOX_H, BOX_W, FULL_H, FULL_W, SKIP_Y, SKIP_X, FLIPS, SCALE_Y, SCALE_X = 0, *range(2, 13)
+GAIN, BIAS, HEAD = 13, 16, 19
 
 OFF = -1
 """Stored as the begin and end of a pass that an image skips."""
@@ -73,28 +73,17 @@ def write_passes(record, code, levels):
     return True
 
 
-@kernel
-def bounded(code):
-    """Whether an image's values stay in [0, 1] up to its last barrier, provided that they start there."""
-    wide = False
-    for n in range(code.shape[0]):
-        if IS_BARRIER[code[n]] and wide:
-            return False
-        wide = wide or not IS_BOUNDED[code[n]]
-    return True
-
-
 @cached
 @njit(**OPTIONS)
 def pack(
-    starts, shapes, lead, size, most, boxes, flips, codes, arguments, scale, bias, snap, levels, words, floats
+    starts, shapes, lead, size, most, boxes, flips, codes, arguments, scale, bias, levels, words, floats
 ):  # fmt: skip
     """Write the records of a batch; return how that ended.
 
     starts: (B,) bytes at which the images begin; empty if each begins where the one before ends. shapes: (B, 2) heights and
     widths; empty for a batch of floats. lead, size: bytes before the first image, and of all memory. most: most bytes of an
-    image. boxes, flips, codes, scale, bias: as in `plan.Tables`. arguments: those of `Tables` as (B, 8 N) int32. snap:
-    whether scratch may be rounded. levels: the barrier on each level. words: (B, words of a record) int32. floats: the same
+    image. boxes, flips, codes, scale, bias: as in `plan.Tables`. arguments: those of `Tables` as (B, 8 N) int32. levels:
+    the barrier on each level. words: (B, words of a record) int32. floats: the same
     memory as float32.
     """
     columns = codes.shape[1]
@@ -117,7 +106,6 @@ def pack(
         for k in range(6):
             record[BOX_H + k] = box[2 + k]
         record[FLIPS] = flips[b, 0] + 2 * flips[b, 1]
-        record[SNAP] = snap and bounded(code)
         for k in range(2):  # source pixels per output pixel, in float32 as torch computes it
             real[SCALE_Y + k] = np.float32(box[2 + k]) / np.float32(box[4 + k])
         for k in range(3):

@@ -24,11 +24,10 @@ CONTRAST, BLUR = tl.constexpr(instructions.CONTRAST), tl.constexpr(instructions.
 ARGUMENTS, KEY = tl.constexpr(instructions.ARGUMENTS), tl.constexpr(instructions.KEY)
 BASE, LAST, PITCH, FLIPS = (tl.constexpr(word) for word in (record.BASE, record.LAST, record.PITCH, record.FLIPS))
 BOX_H, BOX_W, FULL_H, SKIP_X = (tl.constexpr(word) for word in (record.BOX_H, record.BOX_W, record.FULL_H, record.SKIP_X))
-SNAP, SCALE_Y, SCALE_X = tl.constexpr(record.SNAP), tl.constexpr(record.SCALE_Y), tl.constexpr(record.SCALE_X)
+SCALE_Y, SCALE_X = tl.constexpr(record.SCALE_Y), tl.constexpr(record.SCALE_X)
 GAIN = tl.constexpr(record.GAIN)
 HEAD, OFF = tl.constexpr(record.HEAD), tl.constexpr(record.OFF)
 
-UNBOUNDED = tl.constexpr(sum(1 << i.code for i in instructions.TABLE if not i.bounded))
 """One bit for each code of an instruction after which values may lie outside [0, 1]."""
 
 ROW = tl.constexpr(9)
@@ -43,10 +42,10 @@ ROUND = tl.constexpr(1.5 * 2**52)
 UNIT = tl.constexpr(2.0**-32)
 
 
-@triton.jit(do_not_specialize=["count", "rows", "columns", "levels", "view", "view_h", "view_w", "snap"])
+@triton.jit(do_not_specialize=["count", "rows", "columns", "levels", "view", "view_h", "view_w"])
 def draw_records(
     state, samples, images, boxes, all_rows, numbers, condition_columns, ranges, orders, all_levels, constants, affine, table,
-    count, rows, columns, levels, view, view_h, view_w, snap, LANES: tl.constexpr,
+    count, rows, columns, levels, view, view_h, view_w, LANES: tl.constexpr,
 ):  # fmt: skip
     """Draw for a batch and write its records, table (B, words) int32.
 
@@ -54,7 +53,7 @@ def draw_records(
     height and width. boxes: (B, 8) int32, as in `plan.Tables`, with any box where a crop is drawn. all_rows: (R, ROW) int32.
     numbers, condition_columns: of `draw_program.Rows`. ranges: (C, 2), its lows and highs. orders: (24, 4) int32, of a jitter.
     all_levels: (L,) int32, the barrier on each level. constants: of `gpuaug.ops.exponential`. affine: (6,) int32, bits of scale
-    and bias. columns: instructions of a program. snap: whether scratch may be rounded.
+    and bias. columns: instructions of a program.
     """
     b = tl.program_id(0) * LANES + tl.arange(0, LANES)
     real, zero = b < count, b * 0
@@ -69,7 +68,7 @@ def draw_records(
     while k < 2 * levels + 2:
         tl.store(rec + HEAD + k, zero + OFF, mask=real)
         k += 1
-    flips, level, wide, snapped = zero, zero, zero, zero + snap
+    flips, level = zero, zero
     row = 0
     while row < rows:
         at_row, number = all_rows + row * ROW, numbers + row * NUMBERS
@@ -81,19 +80,18 @@ def draw_records(
         elif kind == FLIP:
             flips = flips ^ tl.where(applied, (zero + 1) << at, 0)
         elif kind == JITTER:
-            level, wide, snapped = jitter(
-                column, number, orders, tl.load(at_row + 6), code_at, arg, applied, real, at, level, wide, snapped,
+            level = jitter(
+                column, number, orders, tl.load(at_row + 6), code_at, arg, applied, real, at, level,
                 all_levels, levels, rec, rng,
             )  # fmt: skip
         else:
             code = tl.where(applied, tl.load(at_row + 3), NOTHING)
             tl.store(code_at, code, mask=real)
             instruction(kind, column, at_row, number, constants, view_h, view_w, arg, applied, real, rng)
-            level, wide, snapped = follow(code, at, level, wide, snapped, all_levels, levels, rec)
+            level = follow(code, at, level, all_levels, levels, rec)
         row += 1
     tl.store(rec + HEAD + 2 * level + 1, zero + columns, mask=real)
     tl.store(rec + FLIPS, flips, mask=real)
-    tl.store(rec + SNAP, snapped, mask=real)
     pitch = 3 * width
     base = tl.load(images + 4 * b, mask=real, other=0) + top * pitch + left * 3
     last = tl.load(images + 4 * b + 1, mask=real, other=0) - (base >> 2)
@@ -122,15 +120,12 @@ def quotient(n_in, n_full):
 
 
 @triton.jit
-def follow(code, column, level, wide, snapped, all_levels, levels, rec):
+def follow(code, column, level, all_levels, levels, rec):
     """Begin a pass for the images whose instruction in this column is a barrier, and end the one before.
 
-    Takes and returns the level of each image's last barrier plus 1, whether values may lie outside [0, 1], and whether they did
-    not at the last barrier.
+    Takes and returns the level of each image's last barrier plus 1.
     """
     barrier = (code == CONTRAST) | (code == BLUR)
-    snapped = tl.where(barrier & (wide != 0), 0, snapped)
-    wide = wide | (((code * 0 + UNBOUNDED) >> code) & 1)
     begun = code * 0
     k = 0
     while k < levels:
@@ -138,7 +133,7 @@ def follow(code, column, level, wide, snapped, all_levels, levels, rec):
         k += 1
     tl.store(rec + HEAD + 2 * level + 1, code * 0 + column, mask=begun > 0)
     tl.store(rec + HEAD + 2 * begun, code * 0 + column, mask=begun > 0)
-    return tl.where(begun > 0, begun, level), wide, snapped
+    return tl.where(begun > 0, begun, level)
 
 
 # Instructions.
@@ -146,7 +141,7 @@ def follow(code, column, level, wide, snapped, all_levels, levels, rec):
 
 @triton.jit
 def jitter(
-    column, number, orders, any_range, code_at, arg, applied, real, at, level, wide, snapped, all_levels, levels, rec, rng
+    column, number, orders, any_range, code_at, arg, applied, real, at, level, all_levels, levels, rec, rng
 ):  # fmt: skip
     """A ColorJitter's four instructions in their drawn order. number: lowest, span and code of each part."""
     zero = applied.to(tl.int32) * 0
@@ -167,9 +162,9 @@ def jitter(
         code = tl.where((code == HUE) & (hue_is_first != 0), HUE_OF_ANY, code)
         code = tl.where(applied, code, NOTHING)
         tl.store(code_at + n, code, mask=real)
-        level, wide, snapped = follow(code, at + n, level, wide, snapped, all_levels, levels, rec)
+        level = follow(code, at + n, level, all_levels, levels, rec)
         n += 1
-    return level, wide, snapped
+    return level
 
 
 @triton.jit

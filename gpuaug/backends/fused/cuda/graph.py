@@ -103,7 +103,7 @@ class Recorded:
         return self.graph.replay()
 
     def pack(self, tables: Tables, dtype: torch.dtype, memory_format: torch.memory_format) -> tuple[Words, LaunchConfig]:
-        words, _ = records(self.batch, tables, self.levels, dtype != torch.float32, self.lead)
+        words, _ = records(self.batch, tables, self.levels, self.lead)
         return words, launch_config(words, tables, self.levels, self.source.device, self.span, dtype, memory_format)
 
 
@@ -144,13 +144,13 @@ class RecordedDraws:
         self.index, self.state = given.samples, given.state
         self.index.copy_(torch.from_numpy(draws.samples))
         self.state.copy_(torch.from_numpy(np.array([draws.seed, draws.epoch], dtype=np.uint64).view(np.int64)))
-        index_of_view, snap = draws.view, dtype != torch.float32
+        index_of_view = draws.view
         tables = program.tables(batch.shapes, draws.samples, draws.seed, draws.epoch, draws.view)
-        words, _ = records(batch, tables, levels, snap, lead)
+        words, _ = records(batch, tables, levels, lead)
         config = launch_config(words, tables, levels, source.device, widest(batch), dtype, memory_format)
 
         def work() -> torch.Tensor:
-            return launch(source, draw_records(given, program, index_of_view, len(levels), snap), config)
+            return launch(source, draw_records(given, program, index_of_view, len(levels)), config)
 
         self.graph = Captured(work, source.device)
         self.view = self.graph.result

@@ -131,7 +131,7 @@ def make_view(batch: Any, tables: Tables, dtype: torch.dtype, memory_format: tor
     if isinstance(batch, Images) and batch.planar:
         batch = batch.packed()
     source, lead = as_source(batch)
-    words, levels = records(batch, tables, None, dtype != torch.float32, lead)
+    words, levels = records(batch, tables, None, lead)
     config = launch_config(words, tables, levels, source.device, None, dtype, memory_format)
     return launch(source, upload(words, source.device), config)
 

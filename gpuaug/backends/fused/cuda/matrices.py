@@ -21,8 +21,8 @@ BOX, FULL = tl.constexpr(record.BOX_H), tl.constexpr(record.FULL_H)
 
 
 @triton.jit
-def axis(rec, AXIS: tl.constexpr, at, size, CUBIC: tl.constexpr):
-    """The filter along an axis (0: rows, 1: columns) for the positions `at` (N,) in a view of this size.
+def axis(rec, AXIS: tl.constexpr, start, N: tl.constexpr, size, CUBIC: tl.constexpr):
+    """The filter along an axis (0: rows, 1: columns) for the N positions from `start` on in a view of this size.
 
     Positions beyond the resized image, where a view is black, are moved to its edge, so that they read pixels of the image.
 
@@ -34,27 +34,39 @@ def axis(rec, AXIS: tl.constexpr, at, size, CUBIC: tl.constexpr):
     """
     scale = tl.load((rec + SCALE + AXIS).to(tl.pointer_type(tl.float32), bitcast=True))
     n_in, n_full = tl.load(rec + BOX + AXIS), tl.load(rec + FULL + AXIS)
-    flipped = ((tl.load(rec + FLIPS) >> (1 - AXIS)) & 1) != 0
-    at = tl.minimum(at, size - 1)
-    at = tl.where(flipped, size - 1 - at, at) + tl.load(rec + SKIP + AXIS)
+    skip, flipped = tl.load(rec + SKIP + AXIS), ((tl.load(rec + FLIPS) >> (1 - AXIS)) & 1) != 0
+    at = resized(start + tl.arange(0, N), size, flipped) + skip
     seen = (at >= 0) & (at < n_full)
-    at = tl.minimum(tl.maximum(at, 0), n_full - 1)
     widen = tl.maximum(scale, 1.0)
     support = (2 if CUBIC else 1) * widen
     # In float32 and in torch's order of operations, so that rounding agrees.
-    centre = scale * (at.to(tl.float32) + 0.5)
-    first = tl.maximum((centre - support + 0.5).to(tl.int32), 0)
-    begin = tl.min(first)
-    end = tl.minimum((tl.max(centre) + support + 0.5).to(tl.int32), n_in)
+    centre = centre_of(at, n_full, scale)
+    one, other = resized(start, size, flipped) + skip, resized(start + N - 1, size, flipped) + skip
+    low, high = centre_of(tl.minimum(one, other), n_full, scale), centre_of(tl.maximum(one, other), n_full, scale)
+    begin = tl.maximum((low - support + 0.5).to(tl.int32), 0)
+    end = tl.minimum((high + support + 0.5).to(tl.int32), n_in)
+    first = tl.maximum((centre - support + 0.5).to(tl.int32), 0) - begin
     centre -= begin.to(tl.float32) + 0.5
     inverse = 1 / widen
     total = tl.zeros_like(centre)
     taps = tl.ceil(2 * support).to(tl.int32)
     j = tl.full((), 0, tl.int32)
     while j < taps:
-        total += weights(first - begin + j, centre, inverse, n_in - begin, CUBIC)
+        total += weights(first + j, centre, inverse, n_in - begin, CUBIC)
         j += 1
     return centre, inverse, tl.where(seen, 1.0, 0.0) / total, begin, end
+
+
+@triton.jit
+def resized(at, size, flipped):
+    """Positions in the view before its flip; those beyond the view are moved to its edge."""
+    at = tl.minimum(at, size - 1)
+    return tl.where(flipped, size - 1 - at, at)
+
+
+@triton.jit
+def centre_of(at, n_full, scale):
+    return scale * (tl.minimum(tl.maximum(at, 0), n_full - 1).to(tl.float32) + 0.5)
 
 
 @triton.jit

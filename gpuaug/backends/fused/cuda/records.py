@@ -47,16 +47,13 @@ def columns_read(words: Words, cubic: bool, columns: int) -> int:
     return int(np.minimum(span.astype(np.int64), words[:, BOX_W]).max(initial=1))
 
 
-def records(
-    batch: Any, tables: Tables, levels: tuple[int, ...] | None, snap: bool, lead: int = 0
-) -> tuple[Words, tuple[int, ...]]:
+def records(batch: Any, tables: Tables, levels: tuple[int, ...] | None, lead: int = 0) -> tuple[Words, tuple[int, ...]]:
     """Pack the tables of a batch.
 
     Args:
         batch: `Images`, or a float32 tensor (B, 3, H, W).
         tables: What happens to each image.
         levels: Levels of a CUDA graph; None: those that the batch needs.
-        snap: Whether scratch may be rounded to fixed point if the program of an image allows it.
         lead: Bytes before the first image in the memory that the kernels read.
 
     Returns:
@@ -84,7 +81,6 @@ def records(
             plain(tables.arguments).reshape(count, ARGUMENTS * columns).view(np.int32),
             plain(tables.scale),
             plain(tables.bias),
-            snap and whole,  # floats may lie outside [0, 1], after a Normalize
             barriers,
             words,
             words.view(np.float32),
@@ -124,4 +120,4 @@ def warm_up() -> None:
             Images(torch.zeros(3, dtype=torch.uint8, device="cpu"), np.ones((1, 2), dtype=np.int32)),
             (Resize((1, 1)),),
         )
-        records(pixel, plan.tables(pixel, steps, [{}]), None, snap=True)
+        records(pixel, plan.tables(pixel, steps, [{}]), None)

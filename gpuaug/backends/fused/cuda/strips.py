@@ -34,11 +34,12 @@ def strip_pass(
     """source: the bytes of all images. chunks: for how many chunks of KX columns of an image a program has memory."""
     TWO: tl.constexpr = out.dtype.element_ty != tl.bfloat16  # whether weights have two parts
     PRECISE: tl.constexpr = out.dtype.element_ty == tl.float32  # whether sums along the columns have two parts too
+    UNIT: tl.constexpr = 1.0 if TWO else 1 / 255  # goes into the weights unless they are to be exact
     across = tl.cdiv(width, W)
     image, strip = tl.program_id(0) // across, tl.program_id(0) % across
     rec = table + image.to(tl.int64) * words
     x = (strip * W + tl.arange(0, W))[:, None]
-    centre, inverse, gain, first, past = axis(rec, 1, strip * W + tl.arange(0, W), width, CUBIC)
+    centre, inverse, gain, first, past = axis(rec, 1, strip * W, W, width, CUBIC)
     count = past - first
     base = (tl.load(rec + 1).to(tl.int64) << 32) | (tl.load(rec).to(tl.int64) & 0xFFFFFFFF)
     pitch, last = tl.load(rec + PITCH), tl.load(rec + LAST)
@@ -59,7 +60,7 @@ def strip_pass(
     top = tl.full((), 0, tl.int32)
     while top < height:
         y = (top + tl.arange(0, H))[None, :]
-        centre_y, inverse_y, gain_y, first_y, past_y = axis(rec, 0, top + tl.arange(0, H), height, CUBIC)
+        centre_y, inverse_y, gain_y, first_y, past_y = axis(rec, 0, top, H, height, CUBIC)
         r, g, b = tl.zeros([W, H], tl.float32), tl.zeros([W, H], tl.float32), tl.zeros([W, H], tl.float32)
         row = first_y
         while row < past_y:
@@ -75,10 +76,11 @@ def strip_pass(
                 hr, hg, hb = tl.dot(w, pr, hr), tl.dot(w, pg, hg), tl.dot(w, pb, hb)
                 j += KX
             n = row - first_y + tl.arange(0, KY)[:, None]
-            w, e = halves(weights(n, centre_y[None, :], inverse_y, past_y - first_y, CUBIC) * gain_y[None, :])
+            w, e = halves(weights(n, centre_y[None, :], inverse_y, past_y - first_y, CUBIC) * (gain_y * UNIT)[None, :])
             r, g, b = dot3(hr, hg, hb, w, e, r, g, b, TWO, PRECISE)
             row += KY
-        r, g, b = r * (1 / 255), g * (1 / 255), b * (1 / 255)
+        if TWO:
+            r, g, b = r * (1 / 255), g * (1 / 255), b * (1 / 255)
         if CUBIC:  # a bicubic filter overshoots
             r, g, b = clamp(r), clamp(g), clamp(b)
         finish_pass(
