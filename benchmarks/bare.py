@@ -45,10 +45,11 @@ def maxnreg() -> str:
 
 
 def compiler() -> str:
-    """Triton compiles a launcher for each kernel."""
-    found = next((path for name in (os.environ.get("CC"), "cc", "gcc", "clang") if name and (path := shutil.which(name))), None)
+    """Triton compiles a launcher for each kernel, by CC if that is set, else by gcc or clang."""
+    names = [os.environ["CC"]] if "CC" in os.environ else ["gcc", "clang"]
+    found = next((path for name in names if (path := shutil.which(name))), None)
     if found is None:
-        raise RuntimeError("none; Triton's launchers need one: install gcc, or name another compiler in CC")
+        raise RuntimeError(f"no {' or '.join(names)}; Triton's launchers need one: install gcc, or name another compiler in CC")
     return found
 
 

@@ -106,7 +106,7 @@ class Trainer:
         self.board: Callable[..., None] | None = None
         self.rows: list[run.Row] = []  # steps whose losses and times are still on the device
         self.step = self.saved = 0  # steps made so far, and up to the last checkpoint
-        self.wait = DataWait(self.device.type)
+        self.wait = DataWait(self.device)
         self.steps, self.passed = 0, 0.0  # in this process: steps, and their seconds by the host's clock
 
     def fit(self, interrupted: Callable[[], int]) -> None:

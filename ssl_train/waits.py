@@ -22,7 +22,7 @@ T = TypeVar("T")
 class Event(Protocol):
     """The part of torch.cuda.Event that is used here."""
 
-    def record(self) -> None: ...
+    def record(self, stream: Any = None) -> None: ...
 
     def query(self) -> bool:
         """Whether it has passed."""
@@ -38,7 +38,7 @@ class Clock:
 
     at: float
 
-    def record(self) -> None:
+    def record(self, stream: Any = None) -> None:
         self.at = time.perf_counter()
 
     def query(self) -> bool:
@@ -77,18 +77,20 @@ class DataWait:
     """The steps of a loop: `batch = wait.next(batches)`, the step's work, `wait.done()`.
 
     Args:
-        device: type of the device that the steps run on.
-        event: makes an event on the stream that the steps run on; by default the device's own.
+        device: the device that the steps run on, on its current stream.
+        event: makes an event; by default one of the device.
     """
 
-    def __init__(self, device: str, event: Callable[[], Event] | None = None) -> None:
-        self.event = event or (cuda_event if device == "cuda" else Clock)
+    def __init__(self, device: torch.device, event: Callable[[], Event] | None = None) -> None:
+        self.device = device
+        self.event = event or (cuda_event if device.type == "cuda" else Clock)
         self.open: deque[StepTimes] = deque()  # steps whose events have not been read
         self.waited = self.passed = 0.0  # seconds, of the steps that have been read
 
     def mark(self) -> Event:
         event = self.event()
-        event.record()
+        # Without a stream, an event is of the current device, which need not be this one.
+        event.record(torch.cuda.current_stream(self.device) if isinstance(event, torch.cuda.Event) else None)
         return event
 
     def next(self, batches: Iterator[T]) -> T:

@@ -74,12 +74,17 @@ def disassembled(cubin: bytes) -> str:
         return subprocess.run([tool, "-c", "-gi", file.name], capture_output=True, text=True, check=True).stdout
 
 
+def products(opcode: str) -> int:
+    """How many products of 16 x 8 x 16 a warp does in an instruction: several in Hopper's, such as HGMMA.64x32x16.F32; else 1."""
+    size = re.search(r"GMMA\.64x(\d+)x16", opcode)
+    return int(size[1]) // 8 if size else 1
+
+
 def blocks_of(text: str) -> list[Block]:
     """The basic blocks of a kernel, in the order of their addresses."""
     blocks, labels = [Block()], {}
-    jumps: list[
-        tuple[int, list[str], bool]
-    ] = []  # a block, the labels that it may jump to, and whether it may also fall through
+    # A block, the labels that it may jump to, and whether it may also fall through.
+    jumps: list[tuple[int, list[str], bool]] = []
     chain: list[str] = []
     fresh = False  # whether the next line of the source begins a new chain
     for line in text.splitlines():
@@ -95,7 +100,7 @@ def blocks_of(text: str) -> list[Block]:
             guard, opcode, operands = found.groups()
             block, fresh = blocks[-1], True
             base = opcode.partition(".")[0]
-            block.kinds[KIND_OF.get(base, "other")] += base != "NOP"
+            block.kinds[KIND_OF.get(base, "other")] += 0 if base == "NOP" else products(opcode)
             block.last = " < ".join(chain)
             block.chains[block.last, base] += 1
             if base in ("BRA", "BRX", "EXIT", "RET", "JMX"):

@@ -182,7 +182,7 @@ def window(row: Row, steps: int, device: str) -> None:
         for _ in range(WARM):
             row.step(next(batches))
         synchronize(device)
-        start, wait = time.perf_counter(), DataWait(device)
+        start, wait = time.perf_counter(), DataWait(torch.device(device))
         for _ in range(steps):
             row.step(wait.next(batches))
             wait.done()

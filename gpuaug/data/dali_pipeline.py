@@ -58,7 +58,7 @@ def dali_pipeline(
     A file that DALI cannot decode raises RuntimeError, without its name, when its batch is made, and ends the pipeline;
     `gpuaug.DataLoader` names such files, and can skip or replace them.
 
-    With `device="cuda"` the pipeline has not been run yet: it was written without a GPU at hand, and only its graph has been
+    With `device="cuda"` the pipeline has not been run yet; only its graph has been
     defined.
 
     Args:

@@ -117,7 +117,7 @@ def test_what_the_machine_lacks_is_named(monkeypatch: pytest.MonkeyPatch, capsys
     said = capsys.readouterr()
     for text in (
         "no-such-package: ImportError: missing",
-        "C compiler: RuntimeError: none;",
+        "C compiler: RuntimeError: no no-such-compiler;",
         "Python.h: RuntimeError: not in /nowhere",
     ):
         assert text in said.err

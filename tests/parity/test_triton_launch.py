@@ -132,7 +132,7 @@ def test_every_launch_is_made_on_the_device_of_the_images_and_reads_nothing_from
         monkeypatch.setattr(module, name, Kernel())
     with FakeTensorMode():
         source = torch.empty(16 * 3 * 40 * 50, dtype=torch.uint8, device=device)
-        table = torch.empty((16, 82), dtype=torch.int32, device=device)
+        table = torch.empty((16, CONFIG.words), dtype=torch.int32, device=device)
         view = launch.launch(source, table, replace(CONFIG, strips=some))
     assert calls == grids
     assert view.device == torch.device(device)
@@ -145,7 +145,7 @@ def test_every_launch_is_made_on_the_device_of_the_images_and_reads_nothing_from
 
 def test_a_batch_beyond_the_grid_of_a_device_is_refused(calls):
     """A grid has at most 2^31 - 1 programs. Nothing is allocated before."""
-    source, table = torch.empty(0, dtype=torch.uint8), torch.empty((0, 82), dtype=torch.int32)
+    source, table = torch.empty(0, dtype=torch.uint8), torch.empty((0, CONFIG.words), dtype=torch.int32)
     most = (2**31 - 1) // 9
     with pytest.raises(ValueError, match=f"launch can have 2147483647; use batches of at most {most}"):
         launch.launch(source, table, replace(CONFIG, count=most + 1))
@@ -155,7 +155,7 @@ def test_a_batch_beyond_the_grid_of_a_device_is_refused(calls):
 
 
 def test_a_view_whose_values_32_bits_cannot_count_is_refused(calls):
-    source, table = torch.empty(0, dtype=torch.uint8), torch.empty((0, 82), dtype=torch.int32)
+    source, table = torch.empty(0, dtype=torch.uint8), torch.empty((0, CONFIG.words), dtype=torch.int32)
     with pytest.raises(ValueError, match="a view of 30000x30000 has 2700000000 values, a view can have 2147483647"):
         launch.launch(source, table, replace(CONFIG, count=1, size=(30000, 30000)))
     assert not calls

@@ -67,7 +67,7 @@ def run(every: float, views: float = 0.0, steps: int = 50) -> tuple[float, float
     next(batches)
     queue.work()  # a first step, which is not measured
     begin, idle = queue.device, queue.idle
-    wait = DataWait("cuda", queue.event)
+    wait = DataWait(torch.device("cuda"), queue.event)
     for _ in range(steps):
         wait.next(batches)
         queue.work()
@@ -92,7 +92,7 @@ def test_a_starved_device_reads_its_true_gap(every: float, views: float) -> None
 
 def test_no_event_is_read_or_waited_for_before_it_has_passed() -> None:
     queue = Queue()
-    batches, wait = queue.batches(10, 0), DataWait("cuda", queue.event)
+    batches, wait = queue.batches(10, 0), DataWait(torch.device("cuda"), queue.event)
     wait.next(batches)
     queue.work()
     times = wait.done()
@@ -109,7 +109,7 @@ def test_on_the_cpu_it_is_the_time_in_next() -> None:
             time.sleep(0.02)
             yield 1
 
-    wait = DataWait("cpu")
+    wait = DataWait(torch.device("cpu"))
     for batches, least, most in ((slow(), 0.5, 1.0), (iter([1]), 0.0, 0.5)):
         assert wait.next(batches) == 1
         time.sleep(0.01)

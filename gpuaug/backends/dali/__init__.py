@@ -1,7 +1,7 @@
 """A policy as one NVIDIA DALI graph, fed with our draws: torchvision's formulas in DALI's operators.
 
 The operators run where the pixels are, on the CPU or on CUDA, from one table. The graphs for CUDA have been defined and
-serialised, but not yet run: they were written without a GPU at hand.
+serialised, but not yet run on a GPU.
 
 `count_supported` refuses an op that DALI lacks, or computes by another formula; `count_approximate` accepts the latter.
 """

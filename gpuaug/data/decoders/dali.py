@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -47,6 +48,9 @@ def as_tensor(out: Any) -> tuple[torch.Tensor, Boxes]:
     return flat, shapes[:, :2].astype(np.int32)
 
 
+NOT_OF_A_FILE = re.compile(r"out of memory|alloc|CUDA (driver|runtime) (API )?error|cudaError|CUDA_ERROR", re.IGNORECASE)
+"""Errors of DALI that say nothing about the files: memory that is exhausted, or a device that failed."""
+
 ABANDONED: list[Any] = []
 """Pipelines of the parent process, kept in a fork because ending them would wait for threads that do not exist here."""
 
@@ -60,7 +64,7 @@ class DaliDecoder:
     Args:
         threads: DALI's threads, which share a batch.
         device: "cpu", or "mixed" for nvJPEG on the current CUDA device and stream, whose rounding differs. The mixed path has
-            not been run yet: it was written without a GPU at hand.
+            not been run on a GPU yet.
         hw_decoder_load: Share of the files, 0..1, that goes to the GPU's hardware decoder if it has one.
         max_pixels: Largest number of pixels in a picture.
 
@@ -168,8 +172,10 @@ class DaliDecoder:
                 self.pipe.feed_input("start", np.ascontiguousarray(boxes[:, :2]))
                 self.pipe.feed_input("shape", np.ascontiguousarray(boxes[:, 2:]))
             (out,) = self.pipe.run(torch.cuda.current_stream() if self.device == "mixed" else None)
-        except RuntimeError:
+        except RuntimeError as error:
             self.pipe = None  # DALI: "Current pipeline object is no longer valid."
+            if NOT_OF_A_FILE.search(str(error)):
+                raise
             return None
         return out
 

@@ -76,8 +76,9 @@ class ThreadFetcher:
         self.stop = threading.Event()
         self.threads: list[threading.Thread] = []
 
-    def work(self) -> None:
+    def work(self, begun: threading.Semaphore) -> None:
         limit_torch_threads(1)
+        begun.release()
         while (task := self.tasks.get()) is not None:
             if self.stop.is_set():
                 continue
@@ -89,9 +90,13 @@ class ThreadFetcher:
             del task, future, out, staged  # or the thread would hold the last part's pixels while it waits
 
     def start(self) -> None:
+        """Start the threads and wait until all have begun, so that none changes torch's default for a moment later on."""
+        begun = threading.Semaphore(0)
         for k in range(self.config.workers):
-            self.threads.append(threading.Thread(target=self.work, name=f"gpuaug-decode-{k}", daemon=True))
+            self.threads.append(threading.Thread(target=self.work, args=(begun,), name=f"gpuaug-decode-{k}", daemon=True))
             self.threads[-1].start()
+        for _ in self.threads:
+            begun.acquire()
 
     def __iter__(self) -> Iterator[DecodedBatch]:
         return self

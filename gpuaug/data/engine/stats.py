@@ -19,11 +19,11 @@ Stamp: TypeAlias = "float | torch.cuda.Event"
 
 
 def stamp(device: torch.device) -> Stamp:
-    """A point in time; on CUDA an event on the current stream, since kernels run after the call that launched them."""
+    """A point in time; on CUDA an event on the device's current stream, since kernels run after the call that launched them."""
     if device.type != "cuda":
         return perf_counter()
     event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-    event.record()
+    event.record(torch.cuda.current_stream(device))
     return event
 
 

@@ -28,8 +28,6 @@ SCALE_Y, SCALE_X = tl.constexpr(record.SCALE_Y), tl.constexpr(record.SCALE_X)
 GAIN = tl.constexpr(record.GAIN)
 HEAD, OFF = tl.constexpr(record.HEAD), tl.constexpr(record.OFF)
 
-"""One bit for each code of an instruction after which values may lie outside [0, 1]."""
-
 ROW = tl.constexpr(9)
 """Integers of a row: kind, column, at, code, drawn, key, wide, and begin and end of its conditions; see `draw_program.Rows`."""
 

@@ -75,15 +75,14 @@ class Recorded:
         memory_format: Memory format of the view.
 
     Raises:
-        ValueError: The images are planar.
+        ValueError: The images are planar, or the kernels cannot read the batch's own memory.
     """
 
     def __init__(
         self, batch: Any, ops: Sequence[Op], tables: Tables, dtype: torch.dtype, memory_format: torch.memory_format
     ) -> None:
-        refuse_planar(batch)
         self.batch, self.levels = batch, levels_of_ops(ops)
-        self.source, self.lead = as_source(batch)
+        self.source, self.lead = own_source(batch)
         self.span = widest(batch)
         words, self.config = self.pack(tables, dtype, memory_format)
         self.table = upload(words, self.source.device)
@@ -125,11 +124,11 @@ class RecordedDraws:
             epoch.
 
     Raises:
-        ValueError: The images are planar, or not as many as the draws, or an op of the stage can only be drawn by NumPy.
+        ValueError: The images are planar, or the kernels cannot read the batch's own memory, or there are not as many as draws, or an op of the stage can only be drawn by NumPy.
     """
 
     def __init__(self, batch: Images, draws: ViewDraws, dtype: torch.dtype, memory_format: torch.memory_format) -> None:
-        refuse_planar(batch)
+        source, lead = own_source(batch)
         if len(batch) != len(draws.samples):
             raise ValueError(f"fused: the draws are of {len(draws.samples)} samples, the batch has {len(batch)} images")
         view = draws.policy.views[draws.view]
@@ -139,7 +138,6 @@ class RecordedDraws:
             names = ", ".join(type(o).__name__ for o in steps)
             raise ValueError(f"fused: an op of this stage is drawn by NumPy alone ({names}); use Recorded, with tables")
         levels = levels_of_ops(steps)
-        source, lead = as_source(batch)
         given = inputs(program, batch, lead, levels, source.device)
         self.index, self.state = given.samples, given.state
         self.index.copy_(torch.from_numpy(draws.samples))
@@ -174,6 +172,16 @@ def widest(batch: Any) -> int:
     return int(batch.shapes[:, 1].max(initial=1)) if isinstance(batch, Images) else 1
 
 
-def refuse_planar(batch: Any) -> None:
+def own_source(batch: Any) -> tuple[torch.Tensor, int]:
+    """`as_source`, where it is the batch's own memory, into which the caller will write new pixels.
+
+    Raises:
+        ValueError: It would be a copy.
+    """
     if isinstance(batch, Images) and batch.planar:
         raise ValueError("fused: a CUDA graph needs images with interleaved channels; pass images.packed()")
+    source, lead = as_source(batch)
+    memory = batch.buffer if isinstance(batch, Images) else batch
+    if source.untyped_storage().data_ptr() != memory.untyped_storage().data_ptr():
+        raise ValueError("fused: a CUDA graph needs pixels in contiguous memory that begins at a multiple of 16 bytes")
+    return source, lead

@@ -161,6 +161,8 @@ def launch_config(
 def as_source(batch: Any) -> tuple[torch.Tensor, int]:
     """The memory that the kernels read, aligned to 16 bytes, and how many bytes in it precede the first image.
 
+    It is the batch's own unless that is not aligned, or is a batch of floats in another memory order; then it is a copy.
+
     Kernels read whole words of four bytes, hence up to three bytes before and after the pixels. These lie in the same
     allocation, since allocators align blocks to more than that.
     """
@@ -204,7 +206,7 @@ def launch(source: torch.Tensor, table: torch.Tensor, config: LaunchConfig) -> t
         run = Launches(source, table, config, out)
         run.first()
         for level, barrier in enumerate(levels, start=1):
-            run.blur(level) if barrier == BLUR else run.contrast(level)
+            run.blur(level) if barrier == BLUR else run.next_pass(level)
     return out
 
 
@@ -263,10 +265,6 @@ class Launches:
                 *self.places, CUBIC=config.cubic, **self.strip, **self.finish,
             )  # fmt: skip
 
-    def contrast(self, level: int) -> None:
-        """A contrast, and on to the next barrier."""
-        self.next_pass(level)
-
     def blur(self, level: int) -> None:
         """A blur, and on to the next barrier."""
         from . import kernels, strips
@@ -284,6 +282,7 @@ class Launches:
             self.next_pass(level)
 
     def next_pass(self, level: int) -> None:
+        """A contrast, or the second half of a blur that is made tap by tap, and on to the next barrier."""
         from . import kernels
 
         kernels.next_pass[self.tiles](

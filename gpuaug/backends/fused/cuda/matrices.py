@@ -71,15 +71,21 @@ def centre_of(at, n_full, scale):
 
 @triton.jit
 def weights(k, centre, inverse, count, CUBIC: tl.constexpr):
-    """Weights of the source pixels k: a triangle, or a cubic with a = -0.5; 0 from pixel `count` on."""
-    a = tl.abs((k.to(tl.float32) - centre) * inverse)
+    """Weights of the source pixels k; 0 from pixel `count` on."""
+    return tl.where(k < count, kernel((k.to(tl.float32) - centre) * inverse, CUBIC), 0.0)
+
+
+@triton.jit
+def kernel(t, CUBIC: tl.constexpr):
+    """The filter at t: a triangle, or a cubic with a = -0.5."""
+    a = tl.abs(t)
     if CUBIC:
         near = (1.5 * a - 2.5) * a * a + 1
         far = ((-0.5 * a + 2.5) * a - 4) * a + 2
         w = tl.where(a < 1, near, tl.where(a < 2, far, 0.0))
     else:
         w = tl.maximum(1 - a, 0.0)
-    return tl.where(k < count, w, 0.0)
+    return w
 
 
 @triton.jit
@@ -116,9 +122,9 @@ def pixels(words, last, byte, KX: tl.constexpr, KY: tl.constexpr):
     w0, w1 = tl.load(words + tl.minimum(at, last)), tl.load(words + tl.minimum(at + 1, last))
     w2, w3 = tl.load(words + tl.minimum(at + 2, last)), tl.load(words + tl.minimum(at + 3, last))
     w0, w1, w2 = joined(w0, w1, shift), joined(w1, w2, shift), joined(w2, w3, shift)
-    r = in_a_row(half(w0, 0), half(w0, 3), half(w1, 2), half(w2, 1), KX, KY)
-    g = in_a_row(half(w0, 1), half(w1, 0), half(w1, 3), half(w2, 2), KX, KY)
-    b = in_a_row(half(w0, 2), half(w1, 1), half(w2, 0), half(w2, 3), KX, KY)
+    r = in_a_row(biased(w0, 0), biased(w0, 3), biased(w1, 2), biased(w2, 1), KX, KY)
+    g = in_a_row(biased(w0, 1), biased(w1, 0), biased(w1, 3), biased(w2, 2), KX, KY)
+    b = in_a_row(biased(w0, 2), biased(w1, 1), biased(w2, 0), biased(w2, 3), KX, KY)
     return tl.trans(r), tl.trans(g), tl.trans(b)
 
 
@@ -129,7 +135,7 @@ def joined(low, high, shift):
 
 
 @triton.jit
-def half(word, K: tl.constexpr):
+def biased(word, K: tl.constexpr):
     """1024 + byte K of a word in float16, by writing the byte into the mantissa, since a GPU converts slowly."""
     return (((word >> (8 * K)) & 0xFF) | 0x6400).to(tl.int16).to(tl.float16, bitcast=True)
 

@@ -30,8 +30,9 @@ TURN = tl.constexpr(6.283185307179586)
 
 @triton.jit
 def run(r, g, b, codes, args, first, last, y, x, width, NOISY: tl.constexpr):  # noqa: N803
-    """Apply the instructions first..last-1, none of them a barrier, to a tile at rows y (H, 1) and columns x (1, W).
+    """Apply the instructions first..last-1, none of them a barrier, to a tile.
 
+    y, x: its rows (H, 1) and columns (1, W), or (1, H) and (W, 1) in a strip.
     codes, args: pointers to the codes and arguments of the image. All threads run the same code, so a branch costs one jump.
     NOISY: whether there may be noise. Its generator would cost registers in every kernel.
     """

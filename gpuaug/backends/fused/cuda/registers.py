@@ -41,7 +41,7 @@ class Variant:
     """A kernel as it is launched for one kind of stage.
 
     Attributes:
-        kernel: Name of the function in `kernels`.
+        kernel: Name of the function in `kernels`, `strips` or `draw`.
         name: Name of the variant in the table.
         types: Types of the pointer arguments, in Triton's notation.
         constants: Values of the arguments that are known when the kernel is compiled.

@@ -12,6 +12,7 @@ import triton
 import triton.language as tl
 
 from ..cpu import pack as record
+from .matrices import joined, kernel
 from .ops import clamp
 
 LAST, PITCH, FLIPS = tl.constexpr(record.LAST), tl.constexpr(record.PITCH), tl.constexpr(record.FLIPS)
@@ -45,17 +46,17 @@ def resize(source, rec, y, x, height, width, CUBIC: tl.constexpr, H: tl.constexp
     k = 0
     while k < taps_x:
         left = box_w - first_x - k
-        w0 = tl.where(left > 0, weight(from_x + k * inverse_x, CUBIC), 0.0)
-        w1 = tl.where(left > 1, weight(from_x + (k + 1) * inverse_x, CUBIC), 0.0)
-        w2 = tl.where(left > 2, weight(from_x + (k + 2) * inverse_x, CUBIC), 0.0)
-        w3 = tl.where(left > 3, weight(from_x + (k + 3) * inverse_x, CUBIC), 0.0)
+        w0 = tl.where(left > 0, kernel(from_x + k * inverse_x, CUBIC), 0.0)
+        w1 = tl.where(left > 1, kernel(from_x + (k + 1) * inverse_x, CUBIC), 0.0)
+        w2 = tl.where(left > 2, kernel(from_x + (k + 2) * inverse_x, CUBIC), 0.0)
+        w3 = tl.where(left > 3, kernel(from_x + (k + 3) * inverse_x, CUBIC), 0.0)
         norm_x += w0 + w1 + w2
         if CUBIC:
             norm_x += w3
         norm_y *= 0
         j = 0
         while j < taps_y:
-            v = weight(from_y + j * inverse_y, CUBIC)
+            v = kernel(from_y + j * inverse_y, CUBIC)
             norm_y += v
             byte = corner + (j * pitch + 3 * k)
             # Declared contiguous across columns, so that Triton lays out threads such that a warp reads along a row.
@@ -103,27 +104,8 @@ def window(o, n_in, scale, CUBIC: tl.constexpr):
 
 
 @triton.jit
-def weight(t, CUBIC: tl.constexpr):
-    """The filter at t: a triangle, or a cubic with a = -0.5."""
-    a = tl.abs(t)
-    if CUBIC:
-        near = (1.5 * a - 2.5) * a * a + 1
-        far = ((-0.5 * a + 2.5) * a - 4) * a + 2
-        w = tl.where(a < 1, near, tl.where(a < 2, far, 0.0))
-    else:
-        w = tl.maximum(1 - a, 0.0)
-    return w
-
-
-@triton.jit
 def word(words, at, last):
     return tl.load(words + tl.minimum(at, last))
-
-
-@triton.jit
-def joined(low, high, shift):
-    """32 of the 64 bits of two words, from bit `shift` (0..24) on. Compiles to one instruction, a funnel shift."""
-    return (low >> shift) | ((high << 1) << (31 - shift))
 
 
 @triton.jit
