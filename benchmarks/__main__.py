@@ -1,6 +1,6 @@
 """The command `python -m benchmarks`: run, compare, report, readme, gpu-check, model, list.
 
-Its options are read by argparse, since `gpu-check` runs on machines that have torch, torchvision and Numba, and little else.
+Its options are read by argparse, since `gpu-check` runs on machines that have few packages; docs/gpu-check.md names them.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ def disassembled(cubin: bytes) -> str:
 
 
 def products(opcode: str) -> int:
-    """How many products of 16 x 8 x 16 a warp does in an instruction: several in Hopper's, such as HGMMA.64x32x16.F32; else 1."""
+    """How many products of 16 x 8 x 16 a warp does in an instruction: several in Hopper's, such as HGMMA.64x32x16; else 1."""
     size = re.search(r"GMMA\.64x(\d+)x16", opcode)
     return int(size[1]) // 8 if size else 1
 

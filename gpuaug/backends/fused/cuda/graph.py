@@ -124,7 +124,8 @@ class RecordedDraws:
             epoch.
 
     Raises:
-        ValueError: The images are planar, or the kernels cannot read the batch's own memory, or there are not as many as draws, or an op of the stage can only be drawn by NumPy.
+        ValueError: The images are planar, or the kernels cannot read the batch's own memory; or there are not as many draws; or
+            an op of the stage can only be drawn by NumPy.
     """
 
     def __init__(self, batch: Images, draws: ViewDraws, dtype: torch.dtype, memory_format: torch.memory_format) -> None:
