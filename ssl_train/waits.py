@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -22,7 +23,7 @@ T = TypeVar("T")
 class Event(Protocol):
     """The part of torch.cuda.Event that is used here."""
 
-    def record(self, stream: Any = None) -> None: ...
+    def record(self) -> None: ...
 
     def query(self) -> bool:
         """Whether it has passed."""
@@ -38,7 +39,7 @@ class Clock:
 
     at: float
 
-    def record(self, stream: Any = None) -> None:
+    def record(self) -> None:
         self.at = time.perf_counter()
 
     def query(self) -> bool:
@@ -48,8 +49,21 @@ class Clock:
         return 1000 * (end_event.at - self.at)
 
 
-def cuda_event() -> Event:
-    return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+class DeviceEvent:
+    """A CUDA event on the current stream of a device, which need not be the current device."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+
+    def record(self) -> None:
+        self.event.record(torch.cuda.current_stream(self.device))
+
+    def query(self) -> bool:
+        return bool(self.event.query())
+
+    def elapsed_time(self, end_event: DeviceEvent) -> float:
+        return float(self.event.elapsed_time(end_event.event))
 
 
 @dataclass
@@ -82,15 +96,13 @@ class DataWait:
     """
 
     def __init__(self, device: torch.device, event: Callable[[], Event] | None = None) -> None:
-        self.device = device
-        self.event = event or (cuda_event if device.type == "cuda" else Clock)
+        self.event: Callable[[], Event] = event or (partial(DeviceEvent, device) if device.type == "cuda" else Clock)
         self.open: deque[StepTimes] = deque()  # steps whose events have not been read
         self.waited = self.passed = 0.0  # seconds, of the steps that have been read
 
     def mark(self) -> Event:
         event = self.event()
-        # Without a stream, an event is of the current device, which need not be this one.
-        event.record(torch.cuda.current_stream(self.device) if isinstance(event, torch.cuda.Event) else None)
+        event.record()
         return event
 
     def next(self, batches: Iterator[T]) -> T:
