@@ -60,7 +60,7 @@ class DeviceEvent:
         self.event.record(torch.cuda.current_stream(self.device))
 
     def query(self) -> bool:
-        return bool(self.event.query())
+        return bool(self.event.query())  # type: ignore[no-untyped-call]
 
     def elapsed_time(self, end_event: DeviceEvent) -> float:
         return float(self.event.elapsed_time(end_event.event))

@@ -129,7 +129,6 @@ class RecordedDraws:
     """
 
     def __init__(self, batch: Images, draws: ViewDraws, dtype: torch.dtype, memory_format: torch.memory_format) -> None:
-        source, lead = own_source(batch)
         if len(batch) != len(draws.samples):
             raise ValueError(f"fused: the draws are of {len(draws.samples)} samples, the batch has {len(batch)} images")
         view = draws.policy.views[draws.view]
@@ -139,6 +138,7 @@ class RecordedDraws:
             names = ", ".join(type(o).__name__ for o in steps)
             raise ValueError(f"fused: an op of this stage is drawn by NumPy alone ({names}); use Recorded, with tables")
         levels = levels_of_ops(steps)
+        source, lead = own_source(batch)
         given = inputs(program, batch, lead, levels, source.device)
         self.index, self.state = given.samples, given.state
         self.index.copy_(torch.from_numpy(draws.samples))
