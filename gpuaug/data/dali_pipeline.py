@@ -58,8 +58,7 @@ def dali_pipeline(
     A file that DALI cannot decode raises RuntimeError, without its name, when its batch is made, and ends the pipeline;
     `gpuaug.DataLoader` names such files, and can skip or replace them.
 
-    With `device="cuda"` the pipeline has not been run yet; only its graph has been
-    defined.
+    With `device="cuda"` the pipeline has not been run yet; only its graph has been defined.
 
     Args:
         policy: A `Policy`, or the name of one, of ops that the backend "dali" has. A ToDtype may be float32 or float16.
@@ -71,7 +70,7 @@ def dali_pipeline(
         seed: Seed of the draws, 0..2^64-1, and of DALI's shuffling.
         epoch: Epoch of the draws of the first pass; each pass of the reader over its shard is the next.
         shard_id: Which share of the files this pipeline reads in its first pass; in the next ones, DALI goes on to the others.
-        num_shards: Number of pipelines that share the files.
+        num_shards: Number of pipelines that share the files, at most as many as files.
         random_shuffle: Whether each pass has another random order, as DALI's reader makes it.
         num_threads: DALI's threads; None takes the cores that this process may use.
         prefetch_queue_depth: Batches that are made ahead, at least 1.
@@ -87,10 +86,11 @@ def dali_pipeline(
     policy = named_policy(policy) if isinstance(policy, str) else policy
     if not isinstance(policy, Policy):
         raise TypeError(f"dali_pipeline: policy must be a gpuaug.Policy or a policy's name, got {policy!r}")
-    where = torch.device(device)
-    if where.type not in KINDS:
-        raise ValueError(f"dali_pipeline: device must be 'cuda', 'cuda:N' or 'cpu', got {str(device)!r}")
+    where = device_of(device)
     check(policy, where.type, approximate)
+    for name, value, allowed in (("random_shuffle", random_shuffle, (True, False)), ("labels", labels, (True, False, None))):
+        if not any(value is one for one in allowed):
+            raise ValueError(f"dali_pipeline: {name} must be one of {', '.join(map(str, allowed))}, got {value!r}")
     files, targets = files_of(source, labels)
     graphs = import_module("gpuaug.backends.dali.pipeline")
     setting = graphs.Setting(
@@ -100,9 +100,9 @@ def dali_pipeline(
         half=[output_dtype(view) == torch.float16 for view in policy.views],
         seed=integer("seed", seed, 0, 2**64 - 1) % 2**63,
         epoch=integer("epoch", epoch, 0, 2**32 - 1),
-        shard_id=integer("shard_id", shard_id, 0, integer("num_shards", num_shards, 1) - 1),
+        shard_id=integer("shard_id", shard_id, 0, integer("num_shards", num_shards, 1, len(files)) - 1),
         num_shards=num_shards,
-        random_shuffle=bool(random_shuffle),
+        random_shuffle=random_shuffle,
         num_threads=cores() if num_threads is None else integer("num_threads", num_threads, 1),
         prefetch_queue_depth=integer("prefetch_queue_depth", prefetch_queue_depth, 1),
     )
@@ -111,6 +111,16 @@ def dali_pipeline(
         return sample(policy, samples, seed, epoch).tables
 
     return graphs.pipeline([view.steps for view in policy.views], draw, files, targets, setting)
+
+
+def device_of(device: Any) -> torch.device:
+    try:
+        where = torch.device(device)
+    except (RuntimeError, TypeError):
+        where = torch.device("meta")
+    if where.type not in KINDS:
+        raise ValueError(f"dali_pipeline: device must be 'cuda', 'cuda:N' or 'cpu', got {str(device)!r}")
+    return where
 
 
 def integer(name: str, value: Any, low: int, high: int | None = None) -> int:
@@ -138,6 +148,8 @@ def check(policy: Policy, kind: str, approximate: bool) -> None:
 
 def files_of(source: Any, labels: bool | None) -> tuple[list[str], np.ndarray[Any, Any]]:
     """The paths of a source's files, and int32 labels; without labels, their numbers."""
+    if isinstance(source, list | tuple) and not source:
+        raise ValueError("dali_pipeline: source is an empty list")
     found, _ = as_source(source, policy_given=True, labels=labels)
     if not isinstance(found, FolderSource):
         raise TypeError(

@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks import gpucheck, outcomes
 from benchmarks.__main__ import main
-from benchmarks.gpucheck import TASKS, Setting, Task, choose, ended, promises
+from benchmarks.gpucheck import CUT_SHORT, TASKS, Setting, Task, choose, ended, promises
 from benchmarks.measure.result import FUSED, REPLAYED, SCHEMA, Cell, Check, Outcomes, Step, load
 from benchmarks.measure.stats import Spread
 from benchmarks.suites import targets
@@ -152,6 +152,13 @@ def test_promises_follow_from_figures(results):
 def test_what_was_not_measured_is_neither_kept_nor_missed(results):
     assert [v.met for v in promises(results, [])] == [None] * 7
     assert [v.met for v in promises(results, [Outcomes("test_x", 0, 3, ())])] == [None] * 7  # skipped tests compare nothing
+
+
+def test_tests_that_were_cut_short_prove_nothing_unless_one_failed():
+    cut, passed = [Step("correct", "ok", CUT_SHORT)], [Outcomes("test_x", 3, 0, ())]
+    assert promises([], passed)[-1].met
+    assert promises([], passed, cut)[-1].met is None
+    assert promises([], [Outcomes("test_x", 3, 0, ("broken",))], cut)[-1].met is False
 
 
 def test_what_fails_or_is_missed_fails_the_check():
