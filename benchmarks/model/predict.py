@@ -14,7 +14,7 @@ from pathlib import Path
 from ..report.text import table, wrapped
 from ..workloads import CORE, Workload, one_view, perfect_bytes
 from .counts import issued
-from .sass import KINDS
+from .sass import KINDS, PRODUCT
 from .trace import traces
 
 BOUND_REACHED = 0.75
@@ -36,6 +36,11 @@ BEGIN, END = "<!-- model: sm_{} -->", "<!-- end of model -->"
 """What the section of a page lies between, for one compute capability."""
 
 
+def instructions(kinds: dict[str, float]) -> float:
+    """Instructions of all kinds."""
+    return sum(n for kind, n in kinds.items() if kind != PRODUCT)
+
+
 @dataclass(frozen=True)
 class Device:
     """Published rates of a GPU. Where the source leaves them open, NVIDIA's programming guide ("Arithmetic Instructions").
@@ -47,7 +52,7 @@ class Device:
         clock: Hz.
         bandwidth: Bytes per second.
         floats: Threads a clock and multiprocessor that do a float32 operation.
-        tensor: The same for a tensor-core instruction of 16 x 8 x 16.
+        tensor: The same for a product of 16 x 8 x 16 by tensor cores.
         source: Where the rates are published.
     """
 
@@ -62,14 +67,14 @@ class Device:
 
     def bounds(self, kinds: dict[str, float]) -> dict[str, float]:
         """Unit -> seconds that it takes for instructions of one thread each."""
-        n = dict.fromkeys(KINDS, 0.0) | kinds
+        n = dict.fromkeys((*KINDS, PRODUCT), 0.0) | kinds
         clocks = {
-            "issue": sum(n.values()) / 128,  # 4 schedulers x 32 threads
+            "issue": instructions(n) / 128,  # 4 schedulers x 32 threads
             "integer": n["alu"] / 64,
             "float": n["float"] / self.floats + n["multiply"] / 64,
             "special": (n["special"] + n["convert"]) / 16,
             "load": (n["global load"] + n["global store"] + n["shared"]) / 32,
-            "tensor": n["tensor core"] / self.tensor,
+            "tensor": n[PRODUCT] / self.tensor,
         }
         return {unit: count / self.units / self.clock for unit, count in clocks.items()}
 
@@ -139,7 +144,7 @@ def kernel_rows(found: Sequence[Cost], devices: Sequence[Device]) -> Iterator[li
         for k in cost.kernels:
             bounds = devices[0].bounds(k.kinds)
             unit = max(bounds, key=bounds.__getitem__)
-            counts = [sum(k.kinds.values()), *(k.kinds.get(kind, 0.0) for kind in shown)]
+            counts = [instructions(k.kinds), *(k.kinds.get(kind, 0.0) for kind in shown)]
             each = [f"{n / cost.pixels:.{0 if n / cost.pixels >= 99.5 else 1}f}" for n in counts]
             moved = [f"{k.bytes / device.bandwidth / COPIED * 1e6:.3f}" for device in devices]
             name = cost.workload.name

@@ -28,6 +28,9 @@ KINDS = {
 }
 """Kind -> opcodes. The rest are "other": branches, barriers, constants, uniform registers."""
 
+PRODUCT = "product"
+"""Beside the kinds: the products of 16 x 8 x 16 that the instructions of tensor cores do."""
+
 KIND_OF = {opcode: kind for kind, opcodes in KINDS.items() for opcode in opcodes}
 
 
@@ -49,7 +52,7 @@ class Block:
 
     @property
     def size(self) -> int:
-        return self.kinds.total()
+        return self.kinds.total() - self.kinds[PRODUCT]
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,10 @@ def blocks_of(text: str) -> list[Block]:
             guard, opcode, operands = found.groups()
             block, fresh = blocks[-1], True
             base = opcode.partition(".")[0]
-            block.kinds[KIND_OF.get(base, "other")] += 0 if base == "NOP" else products(opcode)
+            kind = KIND_OF.get(base, "other")
+            block.kinds[kind] += base != "NOP"
+            if kind == "tensor core":
+                block.kinds[PRODUCT] += products(opcode)
             block.last = " < ".join(chain)
             block.chains[block.last, base] += 1
             if base in ("BRA", "BRX", "EXIT", "RET", "JMX"):
