@@ -148,7 +148,7 @@ def loops_of(blocks: list[Block]) -> list[Loop]:
 def render(blocks: list[Block], loops: list[Loop], times: list[float]) -> str:
     """A line a block: loops around it, how often it runs, instructions by kind, branches, and the place of its last one."""
     total: Counter[str] = sum((b.kinds for b in blocks), Counter())
-    lines = [f"{total.total()} instructions: " + ", ".join(f"{n} {kind}" for kind, n in total.most_common())]
+    lines = [f"{sum(b.size for b in blocks)} instructions: " + ", ".join(f"{n} {kind}" for kind, n in total.most_common())]
     live = reached(blocks)
     for k, block in enumerate(blocks):
         if k in live and block.size:
