@@ -1,7 +1,5 @@
 """The Triton kernels against the truth, in Triton's interpreter and on a CUDA device if there is one; and the host side."""
 
-import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +10,7 @@ import torch
 import gpuaug
 from gpuaug.backends.fused import cuda, plan
 
+from .interpret import interpret
 from .triton_interpreter import CASES, check_result, photos
 
 TESTS = Path(__file__).parents[1]
@@ -21,12 +20,7 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a C
 @pytest.fixture(scope="module")
 def interpreted():
     """Results of every case in the interpreter: one process runs them all, since starting one takes seconds."""
-    path = os.pathsep.join([str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": path}
-    command = [sys.executable, "-m", "parity.triton_interpreter"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)
-    assert done.returncode == 0, done.stderr
-    return {row.pop("case"): row for row in map(json.loads, done.stdout.splitlines())}
+    return {row.pop("case"): row for row in interpret("triton_interpreter")[0]}
 
 
 @pytest.mark.parametrize("case", CASES)

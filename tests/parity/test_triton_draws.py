@@ -1,11 +1,6 @@
 """Draws on the device, in Triton's interpreter and on a CUDA device if there is one; and how a CUDA graph is captured."""
 
-import json
-import os
-import subprocess
-import sys
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,19 +11,15 @@ from gpuaug import Images, Policy, View, ops
 from gpuaug.backends.fused import cuda
 from gpuaug.backends.fused.cuda.graph import Captured
 
-TESTS = Path(__file__).parents[1]
+from .interpret import interpret
+
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
 @pytest.fixture(scope="module")
 def interpreted():
     """What failed in each case in the interpreter, which has to be chosen before Triton is imported."""
-    path = os.pathsep.join([str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": path}
-    command = [sys.executable, "-m", "parity.triton_draws"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1800, check=False)
-    assert done.returncode == 0, done.stderr
-    return {row["case"]: row["error"] for row in map(json.loads, done.stdout.splitlines())}
+    return {row["case"]: row["error"] for row in interpret("triton_draws")[0]}
 
 
 def test_every_case_draws_the_same_bits_in_the_interpreter(interpreted):

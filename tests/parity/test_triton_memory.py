@@ -1,27 +1,11 @@
 """Every read and write of the Triton kernels is in its memory, in the interpreter: see `guarded` and `beyond_32_bits`."""
 
-import json
-import os
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from .guarded import CASES, TOUCHED
-
-TESTS = Path(__file__).parents[1]
-
-
-def interpret(module):
-    """Run a module of this folder in a process with Triton's interpreter."""
-    path = os.pathsep.join([str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": path}
-    command = [sys.executable, "-m", f"parity.{module}"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()], done.stderr
+from .interpret import interpret
 
 
 @pytest.fixture(scope="module")
