@@ -43,6 +43,7 @@ def main() -> None:
     place = os.path.join(os.environ["SEEN"], "state")  # noqa: PTH118
     state = loader.state_dict()
     accelerator.save_state(place)
+    accelerator.wait_for_everyone()  # the main process alone writes the weights
     accelerator.load_state(place)
     loader.load_state_dict(state)
     epochs[-1] += train(accelerator, model, optimizer, loader)
