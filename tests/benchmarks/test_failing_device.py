@@ -6,10 +6,12 @@ that a suite calls are counted by the four lines that lead to the call.
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,8 +23,9 @@ from benchmarks import peers
 from benchmarks.measure import machine
 from benchmarks.measure.result import FUSED, Result, Run
 from benchmarks.peers.contender import BOTH, Contender, Setting, anything
-from benchmarks.suites import augment, scaling, train
+from benchmarks.suites import augment, decode, loader, memory, scaling, train
 from benchmarks.suites.common import Request
+from gpuaug.data.decoders.pillow import decode as decode_one
 from ssl_train.waits import Clock
 
 
@@ -76,6 +79,7 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], Device]]
     """Puts a device in the place of CUDA."""
     properties = SimpleNamespace(name="a device", major=9, minor=0, multi_processor_count=1, total_memory=2**30)
     fakes = {"synchronize": lambda *given: None, "current_device": lambda: 0, "get_device_properties": lambda k: properties}
+    fakes |= {"mem_get_info": lambda *given: (2**30, 2**30), "empty_cache": lambda: None}
 
     def put(at: int) -> Device:
         made = Device(at)
@@ -99,6 +103,15 @@ def load(source: Any, policy: Any, batch: int, setting: Setting) -> Callable[[],
     return lambda: iter([[torch.zeros(batch, 3, 8, 8, device=setting.device)] * 2] * 100)
 
 
+def decode_all(files: Sequence[Path], setting: Setting) -> Callable[[], Iterator[Any]]:
+    def run() -> Iterator[Any]:
+        for path in files:
+            torch.cuda.synchronize()
+            yield decode_one(path.read_bytes(), str(path))
+
+    return run
+
+
 def contender(name: str) -> Contender:
     return Contender(
         name=name,
@@ -107,6 +120,7 @@ def contender(name: str) -> Contender:
         supports=anything,
         devices=BOTH,
         prepare=prepare,
+        decode=decode_all,
         load=load,
         takes=(object,),
     )
@@ -117,6 +131,9 @@ SUITES = {
     "augment": (augment, replace(REQUEST, policies=("simclr_cifar",))),
     "scaling": (scaling, REQUEST),
     "train": (train, REQUEST),
+    "decode": (decode, REQUEST),
+    "loader": (loader, REQUEST),
+    "memory": (memory, replace(REQUEST, policies=("simclr_cifar",))),
 }
 
 
@@ -128,6 +145,9 @@ def test_a_suite_keeps_what_it_has_wherever_the_device_fails(
     monkeypatch.setattr(peers, "FILES", tuple(map(contender, REQUEST.contenders)))
     monkeypatch.setattr(train, "stepper", lambda case, settings: lambda views: None)
     monkeypatch.setattr(scaling, "points", lambda *given, points=scaling.points: list(points(*given))[:2])
+    monkeypatch.setattr(loader, "tasks", lambda request, few, many: [loader.Task("jpeg", "simclr_cifar", few, 2, 200)])
+    # A child would not have the device that is put here.
+    monkeypatch.setattr(machine, "in_child", lambda module, task, **options: memory.run_child(json.loads(json.dumps(task))))
     module, request = SUITES[suite]
     whole = run(module, request, device(-1))
     assert all(cell.figure for cell in whole.cells)
