@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import gpuaug
-from gpuaug import Normalize, Policy, RandomHorizontalFlip, RandomResizedCrop, View
+from gpuaug import (
+    CenterCrop,
+    GaussianNoise,
+    Normalize,
+    Op,
+    Policy,
+    RandomAdjustSharpness,
+    RandomAffine,
+    RandomAutocontrast,
+    RandomEqualize,
+    RandomHorizontalFlip,
+    RandomPerspective,
+    RandomPosterize,
+    RandomResizedCrop,
+    RandomRotation,
+    View,
+)
 
 from .images import RAGGED, Photos, part
 
@@ -23,7 +39,25 @@ def simclr_bilinear() -> Policy:
     return Policy(View(view.size, *ops), name="simclr_bilinear")
 
 
-OWN = {"cheap": cheap, "simclr_bilinear": simclr_bilinear}
+def alone(o: Op) -> Callable[[], Policy]:
+    """One op after a crop that only copies, so that a view's time is the op's; `cheap` is what a view costs without it."""
+    return lambda: Policy(View(224, CenterCrop(), o, Normalize()))
+
+
+SINGLE: dict[str, Callable[[], Policy]] = {
+    "affine": alone(RandomAffine(15, (0.1, 0.1), (0.9, 1.1), 10, "bilinear")),
+    "affine_nearest": alone(RandomAffine(15, (0.1, 0.1), (0.9, 1.1), 10)),
+    "rotation": alone(RandomRotation(30, "bilinear")),
+    "perspective": alone(RandomPerspective(p=1.0)),
+    "sharpness": alone(RandomAdjustSharpness(2.0, p=1.0)),
+    "equalize": alone(RandomEqualize(p=1.0)),
+    "autocontrast": alone(RandomAutocontrast(p=1.0)),
+    "posterize": alone(RandomPosterize(4, p=1.0)),
+    "noise": alone(GaussianNoise()),
+}
+"""Name -> policy of one op, which is applied to every image."""
+
+OWN: dict[str, Callable[[], Policy]] = {"cheap": cheap, "simclr_bilinear": simclr_bilinear, **SINGLE}
 
 
 def one_view(name: str) -> Policy:

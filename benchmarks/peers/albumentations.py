@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -11,7 +12,7 @@ from gpuaug import ops as op
 from gpuaug.ops import Op
 
 from ..images import Photos
-from .contender import Contender, MakeViews, Setting, collate, factor, has_only
+from .contender import Contender, MakeViews, Setting, bytes_of, collate, factor, has_only, negated
 
 INTERPOLATION = {"nearest": 0, "bilinear": 1, "bicubic": 2}
 """OpenCV's numbers."""
@@ -24,6 +25,34 @@ def jitter(lib: Any, o: op.ColorJitter) -> Any:
 
 def crop(lib: Any, o: op.RandomResizedCrop) -> Any:
     return lib.RandomResizedCrop(o.size, scale=o.scale, ratio=o.ratio, interpolation=INTERPOLATION[o.interpolation])
+
+
+def warp(o: Any) -> dict[str, Any]:
+    return {"interpolation": INTERPOLATION[o.interpolation], "fill": bytes_of(o.fill), "p": o.p}
+
+
+def affine(lib: Any, o: Any) -> Any:
+    """It turns the other way than the truth, and before it shears."""
+    shear, (x, y) = o.shear or (0.0, 0.0), o.translate or (0.0, 0.0)
+    return lib.Affine(
+        rotate=negated(o.degrees),
+        scale=o.scale or (1.0, 1.0),
+        shear={"x": shear[:2], "y": shear[2:] or (0.0, 0.0)},
+        translate_percent={"x": (-x, x), "y": (-y, y)},
+        **warp(o),
+    )
+
+
+def perspective(lib: Any, o: op.RandomPerspective) -> Any:
+    """It moves corners by a normal distribution, whose mean is made the truth's, a quarter of the distortion."""
+    spread = o.distortion_scale / 4 / (2 / math.pi) ** 0.5
+    return lib.Perspective(scale=(spread, spread), fit_output=True, **warp(o))
+
+
+def sharpness(lib: Any, o: op.RandomAdjustSharpness) -> Any:
+    """Its kernel with this share is the truth's for a factor of 1 or more; it does not smooth."""
+    share = (o.sharpness_factor - 1) / 13
+    return lib.Sharpen(alpha_range=(share, share), lightness_range=(1.0, 1.0), p=o.p)
 
 
 def blur(lib: Any, o: op.GaussianBlur) -> Any:
@@ -42,10 +71,20 @@ TABLE: dict[type[Op], Callable[[Any, Any], Any]] = {
     op.CenterCrop: lambda lib, o: lib.CenterCrop(*o.size),
     op.RandomResizedCrop: crop,
     op.RandomHorizontalFlip: lambda lib, o: lib.HorizontalFlip(p=o.p),
+    op.RandomVerticalFlip: lambda lib, o: lib.VerticalFlip(p=o.p),
+    op.RandomAffine: affine,
+    op.RandomRotation: lambda lib, o: lib.Rotate(o.degrees, **warp(o)),
+    op.RandomPerspective: perspective,
     op.ColorJitter: jitter,
+    op.RandomAutocontrast: lambda lib, o: lib.AutoContrast(method="pil", p=o.p),
+    op.RandomEqualize: lambda lib, o: lib.Equalize(mode="pil", p=o.p),
+    op.RandomInvert: lambda lib, o: lib.InvertImg(p=o.p),
+    op.RandomPosterize: lambda lib, o: lib.Posterize((o.bits, o.bits), p=o.p),
+    op.RandomAdjustSharpness: sharpness,
     op.RandomGrayscale: lambda lib, o: lib.ToGray(p=o.p),
     op.GaussianBlur: blur,
     op.RandomSolarize: lambda lib, o: lib.Solarize(threshold_range=(o.threshold, o.threshold), p=o.p),
+    op.GaussianNoise: lambda lib, o: lib.GaussNoise((o.sigma,) * 2, (o.mean,) * 2, per_channel=True, p=o.p),
     op.Normalize: lambda lib, o: lib.Normalize(mean=o.mean, std=o.std),
 }
 

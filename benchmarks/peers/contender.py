@@ -154,3 +154,14 @@ def factor(limits: tuple[float, float] | None, neutral: float = 1.0) -> tuple[fl
     if not math.isfinite(high):
         raise ValueError(f"the factor's range ({low}, {high}) has no end")
     return low, high
+
+
+def bytes_of(fill: float | Sequence[float]) -> list[int]:
+    """A fill of gpuaug's ops, in [0, 1], as the 8-bit value of each channel."""
+    return [round(255 * value) for value in (fill if isinstance(fill, Sequence) else (fill,) * 3)]
+
+
+def negated(limits: Sequence[float]) -> tuple[float, float]:
+    """The range of a parameter that a library counts the other way."""
+    low, high = limits
+    return -high, -low

@@ -28,6 +28,11 @@ def crop(lib: Any, o: op.RandomResizedCrop) -> Any:
     return lib.RandomResizedCrop(o.size, o.scale, o.ratio, resample=o.interpolation)
 
 
+def affine(lib: Any, o: Any) -> Any:
+    shear = o.shear and torch.tensor([o.shear[:2], o.shear[2:] or (0.0, 0.0)])
+    return lib.RandomAffine(o.degrees, o.translate, o.scale, shear, resample=o.interpolation, p=o.p)
+
+
 def blur(lib: Any, o: op.GaussianBlur) -> Any:
     width, height = o.kernel
     return lib.RandomGaussianBlur((height, width), o.sigma, p=o.p)
@@ -42,10 +47,20 @@ TABLE: dict[type[Op], Callable[[Any, Any], Any]] = {
     op.CenterCrop: lambda lib, o: lib.CenterCrop(o.size),
     op.RandomResizedCrop: crop,
     op.RandomHorizontalFlip: lambda lib, o: lib.RandomHorizontalFlip(p=o.p),
+    op.RandomVerticalFlip: lambda lib, o: lib.RandomVerticalFlip(p=o.p),
+    op.RandomAffine: affine,
+    op.RandomRotation: lambda lib, o: lib.RandomRotation(o.degrees, o.interpolation, p=o.p),
+    op.RandomPerspective: lambda lib, o: lib.RandomPerspective(o.distortion_scale, o.interpolation, p=o.p),
     op.ColorJitter: jitter,
+    op.RandomAutocontrast: lambda lib, o: lib.RandomAutoContrast(p=o.p),
+    op.RandomEqualize: lambda lib, o: lib.RandomEqualize(p=o.p),
+    op.RandomInvert: lambda lib, o: lib.RandomInvert(p=o.p),
+    op.RandomPosterize: lambda lib, o: lib.RandomPosterize((o.bits, o.bits), p=o.p),
+    op.RandomAdjustSharpness: lambda lib, o: lib.RandomSharpness((o.sharpness_factor,) * 2, p=o.p),
     op.RandomGrayscale: lambda lib, o: lib.RandomGrayscale(p=o.p),
     op.GaussianBlur: blur,
     op.RandomSolarize: lambda lib, o: lib.RandomSolarize(thresholds=(o.threshold,) * 2, additions=(0.0, 0.0), p=o.p),
+    op.GaussianNoise: lambda lib, o: lib.RandomGaussianNoise(o.mean, o.sigma, p=o.p),
     op.Normalize: lambda lib, o: lib.Normalize(torch.tensor(o.mean), torch.tensor(o.std)),
 }
 
