@@ -12,6 +12,7 @@ from gpuaug import ops as op
 from gpuaug.ops import Op
 
 from ..images import Photos
+from .composed import COMPOSED, choices, sides
 from .contender import Contender, MakeViews, Setting, bytes_of, collate, factor, has_only, negated
 
 INTERPOLATION = {"nearest": 0, "bilinear": 1, "bicubic": 2}
@@ -28,7 +29,7 @@ def crop(lib: Any, o: op.RandomResizedCrop) -> Any:
 
 
 def warp(o: Any) -> dict[str, Any]:
-    return {"interpolation": INTERPOLATION[o.interpolation], "fill": bytes_of(o.fill), "p": o.p}
+    return {"interpolation": INTERPOLATION[o.interpolation], "fill": bytes_of(o.fill), "p": getattr(o, "p", 1.0)}
 
 
 def affine(lib: Any, o: Any) -> Any:
@@ -66,6 +67,65 @@ def resize(lib: Any, o: op.Resize) -> Any:
     return lib.SmallestMaxSize(o.size, interpolation=INTERPOLATION[o.interpolation])
 
 
+def moved(name: str, axis: str, convert: Callable[[float], float] = float) -> Callable[[Any, Any, float, float], Any]:
+    """An affine map along one axis. convert: the op's magnitude -> the library's."""
+
+    def make(lib: Any, o: Any, low: float, high: float) -> Any:
+        nothing: dict[str, tuple[float, float]] = {"x": (0, 0), "y": (0, 0)}
+        return lib.Affine(**{name: nothing | {axis: (convert(low), convert(high))}}, **warp(o))
+
+    return make
+
+
+def colored(part: str) -> Callable[[Any, Any, float, float], Any]:
+    return lambda lib, o, low, high: jitter(lib, op.ColorJitter(**{part: (low, high)}))
+
+
+def angle(shift: float) -> float:
+    """A shear's pixels of shift a pixel of distance, in degrees."""
+    return math.degrees(math.atan(shift))
+
+
+def sharpened(lib: Any, o: Any, low: float, high: float) -> Any:
+    return lib.Blur((3, 3)) if low < 1 else lib.Sharpen(((low - 1) / 13, (high - 1) / 13), (1.0, 1.0))
+
+
+KINDS: dict[str, Callable[[Any, Any, float, float], Any]] = {
+    "Identity": lambda lib, o, low, high: lib.NoOp(),
+    "ShearX": moved("shear", "x", angle),
+    "ShearY": moved("shear", "y", angle),
+    "TranslateX": moved("translate_px", "x", int),
+    "TranslateY": moved("translate_px", "y", int),
+    "TranslateXRel": moved("translate_percent", "x"),
+    "TranslateYRel": moved("translate_percent", "y"),
+    "Rotate": lambda lib, o, low, high: lib.Rotate((low, high), **warp(o)),
+    "Brightness": colored("brightness"),
+    "Color": colored("saturation"),
+    "Contrast": colored("contrast"),
+    "Sharpness": sharpened,
+    "Posterize": lambda lib, o, low, high: lib.Posterize((int(low), min(int(high), 7))),  # 8 bits, which change nothing, it refuses
+    "Solarize": lambda lib, o, low, high: lib.Solarize((low, high)),
+    "AutoContrast": lambda lib, o, low, high: lib.AutoContrast(method="pil"),
+    "Equalize": lambda lib, o, low, high: lib.Equalize(mode="pil"),
+}
+"""Kind of an automatic op -> its class, with magnitudes from `low` to `high`."""
+
+
+def one_of(lib: Any, o: Any) -> Any:
+    """A slot of an automatic op: its kinds are equally probable, and so are both sides of a kind."""
+    made = []
+    for kind, magnitudes in choices(o).items():
+        ranges = sides(kind, magnitudes)
+        for low, high in ranges:
+            made.append(KINDS[kind](lib, o, low, high))
+            made[-1].p = 1 / len(ranges)  # the weight
+    return lib.OneOf(made, p=1.0)
+
+
+def rand_augment(lib: Any, o: op.RandAugment) -> Any:
+    return lib.Sequential([one_of(lib, o) for _ in range(o.num_ops)], p=1.0)
+
+
 TABLE: dict[type[Op], Callable[[Any, Any], Any]] = {
     op.Resize: resize,
     op.CenterCrop: lambda lib, o: lib.CenterCrop(*o.size),
@@ -85,6 +145,8 @@ TABLE: dict[type[Op], Callable[[Any, Any], Any]] = {
     op.GaussianBlur: blur,
     op.RandomSolarize: lambda lib, o: lib.Solarize(threshold_range=(o.threshold, o.threshold), p=o.p),
     op.GaussianNoise: lambda lib, o: lib.GaussNoise((o.sigma,) * 2, (o.mean,) * 2, per_channel=True, p=o.p),
+    op.RandAugment: rand_augment,
+    op.TrivialAugmentWide: lambda lib, o: one_of(lib, o),
     op.Normalize: lambda lib, o: lib.Normalize(mean=o.mean, std=o.std),
 }
 
@@ -105,6 +167,7 @@ CONTENDER = Contender(
     distributions=("albumentationsx", "opencv-python-headless", "opencv-python"),
     regime="uint8 arrays (H, W, 3), one by one",
     note="no antialiasing; rounds to 8 bits between steps",
+    differs={o: f"{COMPOSED}; smooths by a box" for o in (op.RandAugment, op.TrivialAugmentWide)},
     supports=has_only(TABLE),
     prepare=prepare,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,7 @@ class Contender:
         remedy: Command that installs it, unless that is `pip install` of the first distribution.
         regime: The form in which it takes images.
         note: What it does differently from the truth.
+        differs: Op -> what it does differently there, which statistics of a batch may not show; its cells are marked.
         supports: Returns why it cannot do a policy, or None.
         devices: Types of device that it runs on.
         threads: Factor on the run's threads.
@@ -86,6 +87,7 @@ class Contender:
     remedy: str = ""
     regime: str
     note: str = ""
+    differs: Mapping[type[Op], str] = field(default_factory=dict)
     supports: Callable[[Policy], str | None]
     devices: tuple[str, ...] = ("cpu",)
     threads: int = 1

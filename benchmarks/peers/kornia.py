@@ -42,6 +42,10 @@ def resize(lib: Any, o: op.Resize) -> Any:
     return lib.Resize(o.size, resample=o.interpolation, side="short", antialias=True)
 
 
+def auto() -> Any:
+    return import_module("kornia.augmentation.auto")
+
+
 TABLE: dict[type[Op], Callable[[Any, Any], Any]] = {
     op.Resize: resize,
     op.CenterCrop: lambda lib, o: lib.CenterCrop(o.size),
@@ -61,6 +65,9 @@ TABLE: dict[type[Op], Callable[[Any, Any], Any]] = {
     op.GaussianBlur: blur,
     op.RandomSolarize: lambda lib, o: lib.RandomSolarize(thresholds=(o.threshold,) * 2, additions=(0.0, 0.0), p=o.p),
     op.GaussianNoise: lambda lib, o: lib.RandomGaussianNoise(o.mean, o.sigma, p=o.p),
+    op.RandAugment: lambda lib, o: auto().RandAugment(o.num_ops, round(30 * o.magnitude / (o.num_magnitude_bins - 1))),
+    op.TrivialAugmentWide: lambda lib, o: auto().TrivialAugment(),
+    op.AutoAugment: lambda lib, o: auto().AutoAugment(o.policy),
     op.Normalize: lambda lib, o: lib.Normalize(torch.tensor(o.mean), torch.tensor(o.std)),
 }
 
@@ -92,6 +99,11 @@ CONTENDER = Contender(
     distributions=("kornia", "torch"),
     regime="a float32 batch (B, 3, H, W), made from uint8 inside the timed region; one by one where sizes differ",
     note="no antialiasing; one order of the jitter's parts a batch",
+    differs={
+        op.RandAugment: "one choice of ops a batch; 15 ops of its own, none of which does nothing, no op twice; bilinear",
+        op.TrivialAugmentWide: "one op a batch; 12 ops with smaller ranges of its own; bilinear",
+        op.AutoAugment: "one sub-policy a batch; bilinear",
+    },
     supports=has_only(TABLE),
     prepare=prepare,
     devices=BOTH,

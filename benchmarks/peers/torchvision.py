@@ -52,6 +52,10 @@ def rotation(o: op.RandomRotation) -> Any:
     return with_probability(v2.RandomRotation(o.degrees, center=o.center, **warp(o)), o.p)
 
 
+def aug_mix(o: op.AugMix) -> Any:
+    return v2.AugMix(o.severity, o.mixture_width, o.chain_depth, o.alpha, o.all_ops, **warp(o))
+
+
 def normalize(o: op.Normalize) -> Any:
     return v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(o.mean, o.std)])
 
@@ -79,6 +83,10 @@ TABLE: dict[type[Op], Callable[[Any], Any]] = {
     op.GaussianBlur: blur,
     op.RandomSolarize: lambda o: v2.RandomSolarize(o.threshold * 255, o.p),
     op.GaussianNoise: lambda o: with_probability(v2.GaussianNoise(o.mean, o.sigma, o.clip), o.p),
+    op.RandAugment: lambda o: v2.RandAugment(o.num_ops, o.magnitude, o.num_magnitude_bins, **warp(o)),
+    op.TrivialAugmentWide: lambda o: v2.TrivialAugmentWide(o.num_magnitude_bins, **warp(o)),
+    op.AutoAugment: lambda o: v2.AutoAugment(v2.AutoAugmentPolicy(o.policy), **warp(o)),
+    op.AugMix: aug_mix,
     op.Normalize: normalize,
 }
 

@@ -26,8 +26,10 @@ PROBE_BOUND = 2 / 255
 FILTERS, DETAIL_BOUND = ("resize", "blur", "sharpness"), 0.05
 """Probes that mix neighbouring pixels, and the relative difference from the truth that the detail of their views may have."""
 
-SAME_DRAWS_BOUND = 1.5 / 255
-"""Largest difference from the truth that a contender with the truth's own draws may show."""
+SAME_DRAWS_BOUND, STEPS = 1.5 / 255, 1e-4
+"""Largest difference from the truth that a contender with the truth's own draws may show, and the share of values that may
+differ by more: those where rounding decides on which side of a step they are, of equalize, posterize, solarize or a nearest pixel.
+"""
 
 FEATURES = {"mean": 0.02, "std": 0.02, "detail": 0.1}
 """Feature of a view -> how far its mean over views may be off, relative to the truth's, beyond four standard errors."""
@@ -152,9 +154,10 @@ def deviations(
         raise ValueError(f"made {first.dtype} {tuple(first.shape)}, expected float32 {tuple(true.first.shape)}")
     if not bool(first.isfinite().all()):
         raise ValueError("made values that are not finite")
-    found = []
+    found = [contender.differs[type(o)] for o in policy.views[0].ops if type(o) in contender.differs]
     if contender.same_draws:
-        off = float((pixels(first.float(), policy) - pixels(true.first, policy)).abs().max())
+        apart = (pixels(first.float(), policy) - pixels(true.first, policy)).abs().flatten()
+        off = float(apart.topk(int(STEPS * len(apart)) + 1).values[-1])
         found += [f"same draws {off:.3f} off"] if off > SAME_DRAWS_BOUND else []
     found += probe_deviations(contender, probes(policy, workload.image), probe_photos(workload, photos), setting, true.probes)
     return found + feature_deviations(rows, true.features)
