@@ -7,11 +7,14 @@ from dataclasses import dataclass, replace
 
 import gpuaug
 from gpuaug import (
+    AugMix,
+    AutoAugment,
     CenterCrop,
     GaussianNoise,
     Normalize,
     Op,
     Policy,
+    RandAugment,
     RandomAdjustSharpness,
     RandomAffine,
     RandomAutocontrast,
@@ -21,6 +24,7 @@ from gpuaug import (
     RandomPosterize,
     RandomResizedCrop,
     RandomRotation,
+    TrivialAugmentWide,
     View,
 )
 
@@ -37,6 +41,20 @@ def simclr_bilinear() -> Policy:
     view = gpuaug.policy("simclr").views[0]
     ops = [replace(o, interpolation="bilinear") if isinstance(o, RandomResizedCrop) else o for o in view.ops]
     return Policy(View(view.size, *ops), name="simclr_bilinear")
+
+
+def classified(o: Op) -> Callable[[], Policy]:
+    """An automatic op in the place that classifiers train with it, between flip and normalize."""
+    return lambda: Policy(View(224, RandomResizedCrop(), RandomHorizontalFlip(), o, Normalize()))
+
+
+AUTOMATIC: dict[str, Callable[[], Policy]] = {
+    "randaugment": classified(RandAugment(2, 9)),
+    "trivial_augment_wide": classified(TrivialAugmentWide()),
+    "auto_augment": classified(AutoAugment("imagenet")),
+    "augmix": classified(AugMix()),
+}
+"""Name -> policy that draws its functions for each image."""
 
 
 def alone(o: Op) -> Callable[[], Policy]:
@@ -57,7 +75,7 @@ SINGLE: dict[str, Callable[[], Policy]] = {
 }
 """Name -> policy of one op, which is applied to every image."""
 
-OWN: dict[str, Callable[[], Policy]] = {"cheap": cheap, "simclr_bilinear": simclr_bilinear, **SINGLE}
+OWN: dict[str, Callable[[], Policy]] = {"cheap": cheap, "simclr_bilinear": simclr_bilinear, **AUTOMATIC, **SINGLE}
 
 
 def one_view(name: str) -> Policy:
@@ -115,13 +133,17 @@ MORE = (
 )
 """Policies of a full run, from 256x256: every view that differs, so that a policy's price is the sum over its views."""
 
-DEFAULT = (*CORE, *(Workload(name, name, (256, 256)) for name in MORE))
+DEFAULT = (*CORE, *(Workload(name, name, (256, 256)) for name in (*MORE, *AUTOMATIC, *SINGLE)))
+
+GROUPS = {"automatic": ("cheap", *AUTOMATIC), "single": ("cheap", *SINGLE)}
+"""Names for several policies at once; a crop is among them, since prices are in units of its time."""
 
 
 def choose(policies: Sequence[str] = (), quick: bool = False) -> list[Workload]:
-    """The default workloads (quick: CORE), or those of these policies; a policy that has none gets one, from 256x256."""
+    """The default workloads (quick: CORE), or those of policies or GROUPS; a policy that has none gets one, from 256x256."""
     if not policies:
         return list(CORE if quick else DEFAULT)
+    policies = [name for given in policies for name in GROUPS.get(given, (given,))]
     for name in policies:
         one_view(name)  # raises for an unknown name
     new = [Workload(name, name, (256, 256)) for name in dict.fromkeys(policies) if name not in {w.policy for w in DEFAULT}]

@@ -78,7 +78,11 @@ def moved(name: str, axis: str, convert: Callable[[float], float] = float) -> Ca
 
 
 def colored(part: str) -> Callable[[Any, Any, float, float], Any]:
-    return lambda lib, o, low, high: jitter(lib, op.ColorJitter(**{part: (low, high)}))
+    def make(lib: Any, o: Any, low: float, high: float) -> Any:
+        limits: dict[str, Any] = {part: (low, high)}
+        return jitter(lib, op.ColorJitter(**limits))
+
+    return make
 
 
 def angle(shift: float) -> float:
@@ -103,7 +107,9 @@ KINDS: dict[str, Callable[[Any, Any, float, float], Any]] = {
     "Color": colored("saturation"),
     "Contrast": colored("contrast"),
     "Sharpness": sharpened,
-    "Posterize": lambda lib, o, low, high: lib.Posterize((int(low), min(int(high), 7))),  # 8 bits, which change nothing, it refuses
+    "Posterize": lambda lib, o, low, high: lib.Posterize(
+        (int(low), min(int(high), 7))
+    ),  # 8 bits, which change nothing, it refuses
     "Solarize": lambda lib, o, low, high: lib.Solarize((low, high)),
     "AutoContrast": lambda lib, o, low, high: lib.AutoContrast(method="pil"),
     "Equalize": lambda lib, o, low, high: lib.Equalize(mode="pil"),
@@ -167,7 +173,7 @@ CONTENDER = Contender(
     distributions=("albumentationsx", "opencv-python-headless", "opencv-python"),
     regime="uint8 arrays (H, W, 3), one by one",
     note="no antialiasing; rounds to 8 bits between steps",
-    differs={o: f"{COMPOSED}; smooths by a box" for o in (op.RandAugment, op.TrivialAugmentWide)},
+    differs=dict.fromkeys((op.RandAugment, op.TrivialAugmentWide), f"{COMPOSED}; smooths by a box"),
     supports=has_only(TABLE),
     prepare=prepare,
 )

@@ -78,7 +78,7 @@ def warp(lib: Any, o: Any) -> dict[str, Any]:
     return {"interp_type": interpolation(lib, o.interpolation), "fill_value": bytes_of(o.fill)[0]}
 
 
-def rotation(lib: Any, x: Any, o: op.RandomRotation) -> Any:
+def rotation(lib: Any, x: Any, o: Any) -> Any:
     return lib.fn.rotate(x, angle=uniform(lib, o.degrees), keep_size=True, **warp(lib, o))
 
 
@@ -136,7 +136,7 @@ def graph(lib: Any, x: Any, view: View) -> Any:
         elif isinstance(o, op.Normalize):
             mean, std = o.mean, o.std
         else:
-            if getattr(o, "center", ()) is None:
+            if isinstance(o, op.RandomAffine):
                 o = replace(o, center=(view.size[1] / 2, view.size[0] / 2))
             x = sometimes(lib, x, o, getattr(o, "p", 1.0))
     scaled = {"mean": [255 * m for m in mean], "std": [255 * s for s in std]}

@@ -18,7 +18,7 @@ def interpolation(lib: Any, o: Any) -> Any:
     return lib.Interpolation("nearest" if o.interpolation == "nearest" else "bilinear")
 
 
-def crop(lib: Any, o: op.RandomResizedCrop) -> Any:
+def crop(lib: Any, o: Any) -> Any:
     kind = interpolation(lib, o)
     ranges = {"area_range": o.scale, "aspect_ratio_range": o.ratio}
     return lib.RandomResizedCrop(*o.size, **ranges, interpolation=kind, antialias=kind.value == "bilinear")

@@ -28,7 +28,7 @@ FILTERS, DETAIL_BOUND = ("resize", "blur", "sharpness"), 0.05
 
 SAME_DRAWS_BOUND, STEPS = 1.5 / 255, 1e-4
 """Largest difference from the truth that a contender with the truth's own draws may show, and the share of values that may
-differ by more: those where rounding decides on which side of a step they are, of equalize, posterize, solarize or a nearest pixel.
+differ by more: those where rounding decides on which side of a step they are, as in posterize, equalize or a nearest pixel.
 """
 
 FEATURES = {"mean": 0.02, "std": 0.02, "detail": 0.1}
@@ -88,7 +88,8 @@ def fixed_forms(o: op.Op) -> dict[str, op.Op]:
         fixed: dict[str, Any] = {name: highest_of(limits) for name, limits in ends.items()}
         return {"affine": replace(o, translate=None, p=1.0, **fixed)}
     if isinstance(o, op.RandomRotation):
-        return {"rotation": replace(o, degrees=highest_of(o.degrees), p=1.0)}
+        fixed = {"degrees": highest_of(o.degrees)}
+        return {"rotation": replace(o, p=1.0, **fixed)}
     always: dict[str, Any] = {"p": 1.0}
     return {WITHOUT_DRAWS[type(o)]: replace(o, **always)} if type(o) in WITHOUT_DRAWS else {}
 
