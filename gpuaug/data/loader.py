@@ -41,7 +41,6 @@ from .engine.cursor import EpochCursor
 from .engine.fetchers import fetch
 from .engine.order import EpochOrder, EpochPlan, Share, plan_epoch
 from .engine.pipeline import Delivery, InlinePipeline, ThreadPipeline, transfer_and_augment
-from .engine.stats import Stats
 from .engine.view_maker import LazyDraws, ViewMaker
 from .sources import Index, is_encoded, is_in_memory, is_itemized
 from .sources.composed import known_labelled, set_max_pixels
@@ -122,8 +121,6 @@ class DataLoader(TorchInterface):
     """
 
     index: Index
-    settled: bool | None
-    """Whether batches hold targets; None until this is known (see `labelled`)."""
 
     def __init__(
         self,
@@ -320,16 +317,6 @@ class DataLoader(TorchInterface):
         return views if len(views) > 1 else views[0], delivery.target
 
     @property
-    def labelled(self) -> bool:
-        """Whether batches hold targets rather than sample indices.
-
-        For a user's Dataset the first batch decides. Before that, this property reads the Dataset's first sample.
-        """
-        if self.settled is None:
-            self.settled = self.source.labelled
-        return self.settled
-
-    @property
     def draws(self) -> Draws:
         """Parameters of the views of the batch delivered last. Raises RuntimeError before the first one."""
         if self.lazy_draws is None:
@@ -339,12 +326,3 @@ class DataLoader(TorchInterface):
     def view_maker(self, epoch: int) -> ViewMaker:
         """The maker of the views of an epoch."""
         return ViewMaker(self.augment, self.seed, epoch)
-
-    def stats(self) -> Stats:
-        """Where the time of the current or latest epoch went so far; see `gpuaug.data.Stats`."""
-        return self.meter.stats()
-
-    def __repr__(self) -> str:
-        ranks = f", rank {self.rank} of {self.world_size}" if self.world_size > 1 else ""
-        name = self.policy.name or "policy"
-        return f"DataLoader({self.source!r}, {name!r}, batch_size={self.batch_size}, {self.device}{ranks})"
