@@ -12,12 +12,14 @@ import torch
 
 from ..augmenter import Augmenter
 from ..memory import trim
+from ..mixing import Mix, MixDraws
 from ..policy import Policy
 from ..sampling import Draws
 from .arguments import (
     available_device,
     check_batch_sampler,
     check_labels_argument,
+    check_mix,
     choice,
     fixed_share,
     fraction,
@@ -45,7 +47,7 @@ from .engine.view_maker import LazyDraws, ViewMaker
 from .sources import Index, is_encoded, is_in_memory, is_itemized
 from .sources.composed import known_labelled, set_max_pixels
 from .sources.resolve import as_source, size_of
-from .targets import collate_by_torch, collate_nothing
+from .targets import check_mixable, collate_by_torch, collate_nothing
 from .torch_interface import TorchInterface
 
 LOG = logging.getLogger("gpuaug")
@@ -99,6 +101,9 @@ class DataLoader(TorchInterface):
         labels: None uses the labels that the source has. False leaves them out, and takes all images of a folder, inside and
             outside of class folders. True raises if the source has no labels.
         target_collate_fn: Makes one target of the list of a batch's targets, in place of torch's `default_collate`.
+        mix: `gpuaug.MixUp`, `CutMix` or `RandomChoice`, which mixes the samples of each batch with each other. The targets,
+            which must be integer classes (B,), become soft labels, float32 (B, num_classes). Its docstring says which partner
+            a sample gets.
         persistent_workers: Whether to begin reading the next epoch while the last batches of this one are used. A Dataset's
             worker processes are new in each epoch all the same.
         pin_memory: No effect: staging memory is page-locked whenever the device is CUDA.
@@ -150,6 +155,7 @@ class DataLoader(TorchInterface):
         world_size: int | None = None,
         labels: bool | None = None,
         target_collate_fn: Callable[[list[Any]], Any] | None = None,
+        mix: Mix | None = None,
         persistent_workers: bool = False,
         pin_memory: bool = False,
         dataset: Any = None,
@@ -182,6 +188,7 @@ class DataLoader(TorchInterface):
         self.device = available_device(device)
         self.decoding = Decoding(self.decoder, self.max_pixels, self.device, self.num_workers, self.nvjpeg_hw_load)
         self.labels, self.target_collate_fn = check_labels_argument(labels, target_collate_fn), target_collate_fn
+        self.mix = check_mix(mix, self.labels)
         self.source, transform = as_source(found, own is not None, self.labels)
         self.settled = known_labelled(self.source) if self.labels is None else self.labels
         set_max_pixels(self.source, self.max_pixels)
@@ -257,9 +264,14 @@ class DataLoader(TorchInterface):
         """The pipeline that makes the batches of an epoch; `start()` starts its threads."""
 
         def augmented(fetched: DecodedBatch) -> Delivery:
+            check_mixable(maker.mix, fetched.target, fetched.index, source.name)
             return transfer_and_augment(fetched, maker, device)
 
-        maker, device = self.view_maker(plan.epoch), self.device  # a thread that held `self` would keep the loader alive
+        maker, device, source = (
+            self.view_maker(plan.epoch),
+            self.device,
+            self.source,
+        )  # a thread that held `self` would keep the loader alive
         fetcher = fetch(self.source, plan.batches(), self.fetch_config(maker, plan))
         if not self.num_workers:
             return InlinePipeline(fetcher, augmented)
@@ -323,6 +335,15 @@ class DataLoader(TorchInterface):
             raise RuntimeError("DataLoader: no batch has been delivered yet, so there are no draws")
         return self.lazy_draws.draws
 
+    @property
+    def mix_draws(self) -> MixDraws:
+        """Partner, lambda and box of each sample of the batch delivered last. Raises RuntimeError without `mix`, or batch."""
+        found = None if self.lazy_draws is None else self.lazy_draws.mix
+        if found is None:
+            lacking = "mix= was not given" if self.mix is None else "no batch has been delivered yet"
+            raise RuntimeError(f"DataLoader: {lacking}, so there are no draws of a mix")
+        return found
+
     def view_maker(self, epoch: int) -> ViewMaker:
         """The maker of the views of an epoch."""
-        return ViewMaker(self.augment, self.seed, epoch)
+        return ViewMaker(self.augment, self.seed, epoch, self.mix)

@@ -25,7 +25,7 @@ from .sources import Source, is_encoded, is_itemized
 
 FIXED = frozenset(
     (
-        *("backend", "decoder", "device", "dtype", "labels", "memory_format", "num_workers", "nvjpeg_hw_load", "policy"),
+        *("backend", "decoder", "device", "dtype", "labels", "memory_format", "mix", "num_workers", "nvjpeg_hw_load", "policy"),
         *("seed", "shuffle", "source"),
     )
 )
