@@ -37,7 +37,8 @@ def symmetric_beta(alpha: Numbers | float, u: Numbers, v: Numbers) -> Numbers:
     Returns:
         float64 in [0, 1], in the shape of `u`.
     """
-    power = exponential(np.maximum(logarithm(1 - u) / alpha, -700.0))  # U^(1 / alpha), which shall not underflow
+    with np.errstate(over="ignore"):  # of a tiny alpha
+        power = exponential(np.maximum(logarithm(1 - u) / alpha, -700.0))  # U^(1 / alpha), which shall not underflow
     cosine = sine_of_half_turns(v - 0.5)  # of an angle that is uniform too
     square = cosine * cosine * (1 - power)
     total = power + square
