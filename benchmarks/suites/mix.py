@@ -50,11 +50,8 @@ Mixed = tuple[torch.Tensor, torch.Tensor]
 
 
 def ours(kind: str, batch: Batch, setting: Setting) -> Callable[[], Mixed]:
-    members = {
-        "mixup": gpuaug.MixUp(ALPHA["mixup"], batch.classes),
-        "cutmix": gpuaug.CutMix(ALPHA["cutmix"], batch.classes),
-    }
-    mix = members[kind] if kind in members else gpuaug.RandomChoice(list(members.values()))
+    mixup, cutmix = gpuaug.MixUp(ALPHA["mixup"], batch.classes), gpuaug.CutMix(ALPHA["cutmix"], batch.classes)
+    mix = {"mixup": mixup, "cutmix": cutmix, "both": gpuaug.RandomChoice([mixup, cutmix])}[kind]
     epoch = iter(range(2**32))
 
     def call() -> Mixed:
@@ -68,11 +65,9 @@ def torchvisions(kind: str, batch: Batch, setting: Setting) -> Callable[[], Mixe
     from torchvision.transforms import v2
 
     torch.manual_seed(setting.seed)
-    members = {
-        "mixup": v2.MixUp(alpha=ALPHA["mixup"], num_classes=batch.classes),
-        "cutmix": v2.CutMix(alpha=ALPHA["cutmix"], num_classes=batch.classes),
-    }
-    mix: Any = members[kind] if kind in members else v2.RandomChoice(list(members.values()))
+    mixup = v2.MixUp(alpha=ALPHA["mixup"], num_classes=batch.classes)
+    cutmix = v2.CutMix(alpha=ALPHA["cutmix"], num_classes=batch.classes)
+    mix: Any = {"mixup": mixup, "cutmix": cutmix, "both": v2.RandomChoice([mixup, cutmix])}[kind]
     return lambda: mix(batch.views, batch.targets)
 
 
