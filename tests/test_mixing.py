@@ -24,8 +24,6 @@ MIXES = {
 LEAST = 1e-4
 """A p-value below this is a failure; all seeds are fixed."""
 
-cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
-
 
 @pytest.fixture(params=MIXES)
 def mix(request):
@@ -248,25 +246,6 @@ def test_the_callers_settings_of_torch_change_nothing(mix):
     with torch.autocast("cpu"), torch.inference_mode(), torch.device("meta"):
         found = mix(views, targets, mix.sample(range(6)))
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
-
-
-@cuda
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_on_cuda_without_waiting_for_the_device(mix, dtype, memory_format):
-    views, targets = batch(9, (64, 64), dtype, memory_format)
-    draws = mix.sample(range(9))
-    there = views.cuda(), targets.cuda()
-    mix(*there, draws)
-    torch.cuda.synchronize()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        found, labels = mix(*there, draws)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-    expected, soft = mix(views, targets, draws)
-    assert torch.equal(labels.cpu(), soft)
-    assert (found.cpu().float() - expected.float()).abs().max() <= 4 * torch.finfo(dtype).eps * views.float().abs().max()
 
 
 def test_arguments():
