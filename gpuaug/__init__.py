@@ -10,7 +10,8 @@ from .images import Images
 from .memory import release_memory
 from .mixing import CutMix, MixDraws, MixUp, RandomChoice
 from .ops import Op
-from .ops.choice import *  # noqa: F403 - the ops are public names of the package, in a way that mypy follows
+from .ops.automatic import *  # noqa: F403 - the ops are public names of the package, in a way that mypy follows
+from .ops.choice import *  # noqa: F403
 from .ops.color import *  # noqa: F403
 from .ops.crop import *  # noqa: F403
 from .ops.filter import *  # noqa: F403
