@@ -102,6 +102,30 @@ def pair_sums(typing: Any, a: Any, b: Any) -> Any:
 
 
 @intrinsic
+def splat_pair(typing: Any, x: Any) -> Any:
+    """A vector with the 32 bits of the integer x, two 16-bit numbers, in every pair of lanes."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        word = context.cast(builder, args[0], sig.args[0], types.int32)
+        return builder.bitcast(in_every_lane(builder, word), SHORTS)
+
+    return shorts(x), generate
+
+
+@intrinsic
+def weave_sums(typing: Any, even: Any, odd: Any) -> Any:
+    """Sums of products with fractions, rounded to thirty-two fixed-point numbers: those of `even` and `odd` in turn."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        low, high = (builder.add(x, every(1 << 14)) for x in args)
+        halves = [builder.bitcast(x, SHORTS) for x in (builder.ashr(low, every(15)), builder.shl(high, every(1)))]
+        order = [k + LANES * (k % 2) for k in range(LANES)]
+        return builder.shuffle_vector(*halves, ir.Constant(_WIDE, order))
+
+    return shorts(even, odd), generate
+
+
+@intrinsic
 def load_fixed(typing: Any, array: Any, index: Any) -> Any:
     """Sixteen fixed-point numbers of an array as float32, in units of 1/16384."""
 
