@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..jit import ONE, ZERO, inlined_by_numba, kernel
+from ..jit import ONE, ZERO, inlined_by_llvm, inlined_by_numba, kernel
 from ..simd.common import load, store
 from ..simd.float32 import LANES, splat
 from ..simd.pixels import as_float, multiply_pairs, pick_64, pick_128, pick_any, prefetch
@@ -114,31 +114,34 @@ def windows(n_out, first, step, start, index):
     return farthest
 
 
-def filter_with(pick):
-    """Make the kernel that filters rows horizontally; `pick` gathers pairs of pixels."""
+def filter_with(pick, known=0):
+    """Make the kernel that filters rows horizontally; `pick` gathers pairs of pixels.
 
-    @kernel
+    known: how many pairs an output pixel has, if the kernel is for that number alone; it then takes two thirds of the time.
+    """
+
+    @inlined_by_llvm
     def across(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready):
         """Filter rows of pixels, `pitch` bytes apart from source[at] on, into rows ready, ready + 1, ... of the ring.
 
         step, plane: bytes from one pixel to the next, and from one channel of a pixel to the next.
         """
         stride = start.shape[0] * LANES
+        count = known if known else half
         for row in range(rows):
             to = ((ready + row) & mask) * 3 * stride
             for g in range(start.shape[0]):
                 x = g * LANES
-                i = load(index, x)
                 near = at + row * pitch + start[g]
                 prefetch(source, near + PREFETCH_ROWS * pitch)
                 if plane > 1:
                     prefetch(source, near + PREFETCH_ROWS * pitch + plane)
                     prefetch(source, near + PREFETCH_ROWS * pitch + 2 * plane)
-                w = load(pairs, x)
+                i, w = load(index, x), load(pairs, x)
                 red = multiply_pairs(pick(source, near, i, step), w)
                 green = multiply_pairs(pick(source, near + plane, i, step), w)
                 blue = multiply_pairs(pick(source, near + 2 * plane, i, step), w)
-                for j in range(1, half):
+                for j in range(1, count):
                     near += 2 * step
                     w = load(pairs, j * stride + x)
                     red = red + multiply_pairs(pick(source, near, i, step), w)
@@ -152,20 +155,34 @@ def filter_with(pick):
 
 
 across_64, across_128, across_any = filter_with(pick_64), filter_with(pick_128), filter_with(pick_any)
+one_of_64, two_of_64, three_of_64 = filter_with(pick_64, 1), filter_with(pick_64, 2), filter_with(pick_64, 3)
+two_of_128, three_of_128 = filter_with(pick_128, 2), filter_with(pick_128, 3)
 
 
 @kernel
 def across(reach, source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready):
-    """Filter rows horizontally with the fastest kernel whose reach suffices; `windows` returns the reach."""
+    """Filter rows horizontally with the fastest kernel that suffices; `windows` returns the reach."""
     if reach < 64:
-        across_64(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
+        if half == 1:
+            one_of_64(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
+        elif half == 2:
+            two_of_64(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
+        elif half == 3:
+            three_of_64(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
+        else:
+            across_64(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
     elif reach < 128:
-        across_128(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
+        if half == 2:
+            two_of_128(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
+        elif half == 3:
+            three_of_128(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
+        else:
+            across_128(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
     else:
         across_any(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
 
 
-@kernel
+@inlined_by_llvm
 def fill_ring(reach, source, at, pitch, step, plane, width, ready, need, start, index, pairs, half, ring, mask, line):
     """Filter rows ready..need-1 of a box `width` pixels wide, whose first row begins at source[at], into the ring.
 
@@ -233,6 +250,21 @@ def down_with(write):
 down, down_fixed, down_out = down_with(write_strip), down_with(write_fixed_strip), down_with(write_view)
 """`down` writes a strip of float32, `down_fixed` one of fixed-point numbers. `down_out` writes the view past the caches, each
 channel as x * scale + bias."""
+
+
+@kernel
+def ring_rows(top, count, height, strip_rows):
+    """How many rows of the ring the strips of a view need at a time, as a power of two.
+
+    A ring may have more, for other images of the batch, but using all of them would push other data out of the L1 cache.
+    """
+    most, rows = 1, 1
+    for s in range(0, height, strip_rows):
+        last = min(s + strip_rows, height) - 1
+        most = max(most, top[last] + count[last] - top[s])
+    while rows < most:
+        rows *= 2
+    return rows
 
 
 @inlined_by_numba

@@ -40,12 +40,12 @@ def view_with(fixed16):
         strip, plane, image_plane, view_plane = buffers.strip, buffers.strip.shape[0] // 3, height * stride, height * width
         strip_rows = plane // stride
         ring_stride = filters.offset.shape[1]
-        mask = filters.ring.shape[0] // (3 * ring_stride) - 1
         out, scale, bias = target.out, target.scale, target.bias
         # Whether a pass may write the view from registers, past the caches, without writing a strip first.
         streams = target.dtype == output.FLOAT32 and target.aligned and not target.channels_last and width == stride
         image, image_next = buffers.image, buffers.image_next
         top, taps, weights_y = filters.first[1, down], filters.taps[1, down], filters.weights_y[down]
+        mask = resize.ring_rows(top, taps, height, strip_rows) - 1
         args = colors.prepare_arguments(code, arg, steps, step_count, work.values)
         begin, end = -1, next_barrier(code, steps, 0, step_count)
         ready = 0
