@@ -58,6 +58,12 @@ def add_capped(typing: Any, a: Any, b: Any) -> Any:
 
 
 @intrinsic
+def excess(typing: Any, a: Any, b: Any) -> Any:
+    """By how much a exceeds b, at least 0, of numbers that are at least 0."""
+    return shorts(a, b), lambda context, builder, sig, args: call(builder, "llvm.usub.sat.v32i16", SHORTS, args)
+
+
+@intrinsic
 def splat16(typing: Any, x: Any) -> Any:
     """A vector with the integer x in all thirty-two lanes."""
 
