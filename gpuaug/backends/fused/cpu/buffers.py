@@ -259,7 +259,7 @@ def allocate(d: Dimensions) -> Workspace:
             start=np.zeros((d.slots, stride // LANES), dtype=np.int32),
             extent=np.zeros((d.slots, 2), dtype=np.int64),
             norm=np.zeros(longest, dtype=np.float32),
-            ring=aligned(d.ring * 3 * stride),
+            ring=aligned(d.ring * 3 * stride + LANES),  # `resize.down_fixed` reads one vector beyond a row
             row=aligned(d.row_bytes, np.uint8),
         ),
         pixel_buffers(d, stride, margin, inside),

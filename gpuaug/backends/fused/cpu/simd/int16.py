@@ -158,15 +158,19 @@ def as_floats(typing: Any, a: Any) -> Any:
 
 
 @intrinsic
-def store_fixed(typing: Any, array: Any, index: Any, value: Any) -> Any:
-    """Write sixteen float32 in [0, 1], rounded to fixed point."""
+def rounded(typing: Any, low: Any, high: Any) -> Any:
+    """Twice sixteen float32 in units of 1/16384 as thirty-two fixed-point numbers, rounded and clamped to [0, 1].
+
+    They must lie in (-2, 2).
+    """
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         # Adding 1.5 * 2^23 to a small number leaves the rounded number in the lowest bits.
-        scaled = builder.fmul(args[2], ir.Constant(FLOATS, [float(ONE)] * 16), flags=("contract",))
-        moved = builder.fadd(scaled, ir.Constant(FLOATS, [12582912.0] * 16), flags=("contract",))
-        narrow = builder.trunc(builder.bitcast(moved, INTS), HALFSHORTS)
-        builder.store(narrow, address(context, builder, sig, args, HALFSHORTS), align=2)
-        return context.get_dummy_value()
+        magic = ir.Constant(FLOATS, [12582912.0] * 16)
+        halves = [builder.bitcast(builder.fadd(x, magic), SHORTS) for x in args]
+        v = builder.shuffle_vector(*halves, ir.Constant(_WIDE, list(range(0, 2 * LANES, 2))))
+        zero, one = ir.Constant(SHORTS, [0] * LANES), ir.Constant(SHORTS, [ONE] * LANES)
+        v = builder.select(builder.icmp_signed(">", v, zero), v, zero)
+        return builder.select(builder.icmp_signed("<", v, one), v, one)
 
-    return types.void(array, index, value), generate
+    return shorts(low, high), generate
