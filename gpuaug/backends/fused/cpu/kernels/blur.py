@@ -62,49 +62,55 @@ def down_with(splat_weight, lanes, plus):
         b = b + plus(load(image, 2 * plane + up), load(image, 2 * plane + low)) * w
         return r, g, b
 
-    @kernel
-    def down(image, plane, y, height, stride, rows, radius, weight, above, below, line, margin):
-        """Blur vertically, with reflected borders, to make `rows` rows of `line` from row y of the image on.
+    @inlined_by_llvm
+    def down(image, plane, row, height, stride, radius, weight, above, below, line, to, pitch):
+        """Blur vertically, with reflected borders, to make the row of each channel in `line` that begins at `to`.
 
         above, below: scratch for where the rows at each distance begin.
         """
-        pitch = stride + 2 * margin
-        centre, w1, w2, w3, w4 = (
-            splat_weight(weight[0]), splat_weight(weight[1]), splat_weight(weight[2]), splat_weight(weight[3]),
-            splat_weight(weight[4]),
-        )  # fmt: skip
-        for row in range(y, y + rows):
-            for k in range(max(radius, HOISTED) + 1):
-                above[k] = abs(row - k) * stride
-                below[k] = (height - 1 - abs(height - 1 - row - k)) * stride
-            up1, up2, up3, up4 = above[1], above[2], above[3], above[4]
-            low1, low2, low3, low4 = below[1], below[2], below[3], below[4]
-            start, to = row * stride, 3 * (row - y) * pitch + margin
+        centre, w1, w2 = splat_weight(weight[0]), splat_weight(weight[1]), splat_weight(weight[2])
+        w3, w4 = splat_weight(weight[3]), splat_weight(weight[4])
+        start = row * stride
+        if radius <= row < height - radius:
             for x in range(0, stride, lanes):
                 at = start + x
                 p = load(image, at) * centre, load(image, plane + at) * centre, load(image, 2 * plane + at) * centre
                 if radius > 0:
-                    p = add_taps(p, image, plane, up1 + x, low1 + x, w1)
+                    p = add_taps(p, image, plane, at - stride, at + stride, w1)
                 if radius > 1:
-                    p = add_taps(p, image, plane, up2 + x, low2 + x, w2)
+                    p = add_taps(p, image, plane, at - 2 * stride, at + 2 * stride, w2)
                 if radius > 2:
-                    p = add_taps(p, image, plane, up3 + x, low3 + x, w3)
+                    p = add_taps(p, image, plane, at - 3 * stride, at + 3 * stride, w3)
                 if radius > 3:
-                    p = add_taps(p, image, plane, up4 + x, low4 + x, w4)
+                    p = add_taps(p, image, plane, at - 4 * stride, at + 4 * stride, w4)
+                up, low = at - HOISTED * stride, at + HOISTED * stride
                 for k in range(HOISTED + 1, radius + 1):
-                    p = add_taps(p, image, plane, above[k] + x, below[k] + x, splat_weight(weight[k]))
+                    up, low = up - stride, low + stride
+                    p = add_taps(p, image, plane, up, low, splat_weight(weight[k]))
                 store(line, to + x, p[0])
                 store(line, to + pitch + x, p[1])
                 store(line, to + 2 * pitch + x, p[2])
+            return
+        for k in range(radius + 1):
+            above[k] = abs(row - k) * stride
+            below[k] = (height - 1 - abs(height - 1 - row - k)) * stride
+        for x in range(0, stride, lanes):
+            at = start + x
+            p = load(image, at) * centre, load(image, plane + at) * centre, load(image, 2 * plane + at) * centre
+            for k in range(1, radius + 1):
+                p = add_taps(p, image, plane, above[k] + x, below[k] + x, splat_weight(weight[k]))
+            store(line, to + x, p[0])
+            store(line, to + pitch + x, p[1])
+            store(line, to + 2 * pitch + x, p[2])
 
     return down
 
 
 def reflect_with(lanes):
-    @kernel
-    def reflect(line, pitch, margin, width, rows, radius):
-        """Reflect all rows into their margins, whole vectors at a time; only `radius` pixels of a margin are used."""
-        for first in range(margin, margin + 3 * rows * pitch, pitch):
+    @inlined_by_llvm
+    def reflect(line, to, pitch, width, radius):
+        """Reflect the row of each channel into its margins, whole vectors at a time; only `radius` pixels of them are used."""
+        for first in range(to, to + 3 * pitch, pitch):
             last = first + width - 1
             for k in range(0, radius, lanes):
                 store(line, first - lanes - k, reverse(load(line, first + 1 + k)))
@@ -133,8 +139,10 @@ def blur_with(down, sums, lanes, write, unit):
         pitch = stride + 2 * margin
         f0, f1, f2 = splat(scale[0] * unit), splat(scale[1] * unit), splat(scale[2] * unit)
         o0, o1, o2 = splat(bias[0]), splat(bias[1]), splat(bias[2])
-        down(image, image_plane, y, height, stride, rows, down_radius, down_weight, above, below, line, margin)
-        reflect(line, pitch, margin, width, rows, across_radius)
+        for row in range(rows):
+            into = 3 * row * pitch + margin
+            down(image, image_plane, y + row, height, stride, down_radius, down_weight, above, below, line, into, pitch)
+            reflect(line, into, pitch, width, across_radius)
         for row in range(rows):
             start, to = 3 * row * pitch + margin, at + row * stride
             for x in range(0, width, lanes):
