@@ -12,7 +12,16 @@ from ..simd.common import load, store
 from ..simd.float32 import LANES, splat
 from ..simd.int16 import ONE as UNIT16
 from ..simd.int16 import rounded
-from ..simd.pixels import as_float, multiply_pairs, pick_64, pick_128, pick_any, prefetch
+from ..simd.pixels import (
+    as_float,
+    multiply_pairs,
+    pick_64,
+    pick_128,
+    pick_any,
+    pick_planar_64,
+    pick_planar_128,
+    prefetch,
+)
 from .output import write_strip, write_view
 
 UNIT = 16384
@@ -118,10 +127,11 @@ def windows(n_out, first, step, start, index):
     return farthest
 
 
-def filter_with(pick, known=0):
-    """Make the kernel that filters rows horizontally; `pick` gathers pairs of pixels.
+def filter_with(pick, known=0, planar=False):
+    """Make the kernel that filters rows horizontally; `pick` gathers pairs of pixels of each channel.
 
     known: how many pairs an output pixel has, if the kernel is for that number alone; it then takes two thirds of the time.
+    planar: whether the images may be planar.
     """
 
     @inlined_by_llvm
@@ -138,19 +148,16 @@ def filter_with(pick, known=0):
                 x = g * LANES
                 near = at + row * pitch + start[g]
                 prefetch(source, near + PREFETCH_ROWS * pitch)
-                if plane > 1:
+                if planar:
                     prefetch(source, near + PREFETCH_ROWS * pitch + plane)
                     prefetch(source, near + PREFETCH_ROWS * pitch + 2 * plane)
                 i, w = load(index, x), load(pairs, x)
-                red = multiply_pairs(pick(source, near, i, step), w)
-                green = multiply_pairs(pick(source, near + plane, i, step), w)
-                blue = multiply_pairs(pick(source, near + 2 * plane, i, step), w)
+                r, n, b = pick(source, near, i, step, plane)
+                red, green, blue = multiply_pairs(r, w), multiply_pairs(n, w), multiply_pairs(b, w)
                 for j in range(1, count):
-                    near += 2 * step
                     w = load(pairs, j * stride + x)
-                    red = red + multiply_pairs(pick(source, near, i, step), w)
-                    green = green + multiply_pairs(pick(source, near + plane, i, step), w)
-                    blue = blue + multiply_pairs(pick(source, near + 2 * plane, i, step), w)
+                    r, n, b = pick(source, near + 2 * j * step, i, step, plane)
+                    red, green, blue = red + multiply_pairs(r, w), green + multiply_pairs(n, w), blue + multiply_pairs(b, w)
                 store(ring, to + x, as_float(red))
                 store(ring, to + stride + x, as_float(green))
                 store(ring, to + 2 * stride + x, as_float(blue))
@@ -158,7 +165,8 @@ def filter_with(pick, known=0):
     return across
 
 
-across_64, across_128, across_any = filter_with(pick_64), filter_with(pick_128), filter_with(pick_any)
+across_64, across_128, across_any = filter_with(pick_64), filter_with(pick_128), filter_with(pick_any, planar=True)
+across_planar_64, across_planar_128 = (filter_with(pick, planar=True) for pick in (pick_planar_64, pick_planar_128))
 one_of_64, two_of_64, three_of_64 = filter_with(pick_64, 1), filter_with(pick_64, 2), filter_with(pick_64, 3)
 two_of_128, three_of_128 = filter_with(pick_128, 2), filter_with(pick_128, 3)
 
@@ -166,7 +174,14 @@ two_of_128, three_of_128 = filter_with(pick_128, 2), filter_with(pick_128, 3)
 @kernel
 def across(reach, source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready):
     """Filter rows horizontally with the fastest kernel that suffices; `windows` returns the reach."""
-    if reach < 64:
+    if plane > 1:
+        if reach < 64:
+            across_planar_64(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
+        elif reach < 128:
+            across_planar_128(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
+        else:
+            across_any(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
+    elif reach + 2 < 64:
         if half == 1:
             one_of_64(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
         elif half == 2:
@@ -175,7 +190,7 @@ def across(reach, source, at, pitch, step, plane, rows, start, index, pairs, hal
             three_of_64(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
         else:
             across_64(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
-    elif reach < 128:
+    elif reach + 2 < 128:
         if half == 2:
             two_of_128(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
         elif half == 3:
