@@ -169,6 +169,7 @@ across_64, across_128, across_any = filter_with(pick_64), filter_with(pick_128),
 across_planar_64, across_planar_128 = (filter_with(pick, planar=True) for pick in (pick_planar_64, pick_planar_128))
 one_of_64, two_of_64, three_of_64 = filter_with(pick_64, 1), filter_with(pick_64, 2), filter_with(pick_64, 3)
 two_of_128, three_of_128 = filter_with(pick_128, 2), filter_with(pick_128, 3)
+four_of_128, five_of_128 = filter_with(pick_128, 4), filter_with(pick_128, 5)
 
 
 @kernel
@@ -195,6 +196,10 @@ def across(reach, source, at, pitch, step, plane, rows, start, index, pairs, hal
             two_of_128(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
         elif half == 3:
             three_of_128(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
+        elif half == 4:
+            four_of_128(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
+        elif half == 5:
+            five_of_128(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
         else:
             across_128(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
     else:
