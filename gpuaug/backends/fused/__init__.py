@@ -10,7 +10,8 @@ from ...images import Images
 from ...ops import Op, OpDraws
 from .. import Backend, Batch
 from . import draw_program
-from .plan import OPS, count_supported, passes_over_view, tables
+from .lowering import passes_over_view
+from .plan import OPS, count_supported, tables
 
 __all__ = ["BACKEND", "OPS", "apply", "count_supported", "passes_over_view", "warm_up"]
 
