@@ -124,7 +124,7 @@ class PixelBuffers(NamedTuple):
         total: Like image, for the sum.
         framed: The image with a frame around it, from which a warp gathers (see `barriers.warp`); empty if there is none.
         framed_next: A second one, for images with several warps.
-        taps: The pixels that a row of a warp gathers, up to four for each.
+        taps: The pixels that a row of a warp gathers, up to two for each.
         shares: Shares of the right and of the lower pixels in those of a row.
         tables: (3 * 256,) what the levels of each channel become, or three numbers for each channel.
         low, high: A vector of the lowest and of the highest values for each channel.
@@ -330,7 +330,7 @@ def pixel_buffers(d: Dimensions, stride: int, margin: int, inside: npt.NDArray[A
         total=surrounded(d.mixes * image, kind),
         framed=aligned(min(d.framed, 1) * framed, kind),
         framed_next=aligned(max(d.framed - 1, 0) * framed, kind),
-        taps=aligned(min(d.framed, 1) * 4 * CHANNELS * stride, kind),
+        taps=aligned(min(d.framed, 1) * 2 * CHANNELS * stride, kind),
         shares=aligned(min(d.framed, 1) * 2 * stride, kind),
         tables=aligned(3 * LEVELS, kind),
         low=aligned(3 * vector, kind),

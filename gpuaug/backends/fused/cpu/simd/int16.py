@@ -38,17 +38,20 @@ HALFSHORTS = ir.VectorType(I16, 16)
 _WIDE = ir.VectorType(I32, LANES)
 
 
-def _product(builder: Any, a: Any, b: Any) -> Any:
+def rounded_product(builder: Any, a: Any, b: Any) -> Any:
+    """Vectors of int16: a * b / 32768, rounded."""
     if permutes_bytes():
-        return call(builder, "llvm.x86.avx512.pmul.hr.sw.512", SHORTS, [a, b])
+        name = "llvm.x86.avx512.pmul.hr.sw.512" if a.type.count == LANES else "llvm.x86.ssse3.pmul.hr.sw.128"
+        return call(builder, name, a.type, [a, b])
     # LLVM recognizes this form as the instruction of SSSE3 and AVX2.
-    product = builder.mul(builder.sext(a, _WIDE), builder.sext(b, _WIDE))
-    one = every(1, _WIDE)
-    rounded = builder.lshr(builder.add(builder.lshr(product, every(14, _WIDE)), one), one)
-    return builder.trunc(rounded, SHORTS)
+    wide = ir.VectorType(I32, a.type.count)
+    product = builder.mul(builder.sext(a, wide), builder.sext(b, wide))
+    one = every(1, wide)
+    rounded = builder.lshr(builder.add(builder.lshr(product, every(14, wide)), one), one)
+    return builder.trunc(rounded, a.type)
 
 
-define_operator(operator.mul, shorts, _product)
+define_operator(operator.mul, shorts, rounded_product)
 
 
 @intrinsic

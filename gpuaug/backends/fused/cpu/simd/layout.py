@@ -8,7 +8,8 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from .llvm import I32, LLVM_TYPES, VECTORS, address
+from .int16 import rounded_product
+from .llvm import FAST_MATH, I32, LLVM_TYPES, VECTORS, address, in_every_lane
 
 CHANNELS = 4
 
@@ -51,23 +52,18 @@ def load_pixels(typing: Any, array: Any, index: Any) -> Any:
     return result(array, index), generate
 
 
-def _repeating(times: int) -> Any:
-    def load_repeated(typing: Any, array: Any, index: Any) -> Any:
-        kind = VECTORS[array.dtype]
+@intrinsic
+def load_for_pixels(typing: Any, array: Any, index: Any) -> Any:
+    """A vector in which each number from array[index] on stands for all elements of a pixel."""
+    kind = VECTORS[array.dtype]
 
-        def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            count = LLVM_TYPES[kind].count // times
-            few = ir.VectorType(LLVM_TYPES[kind].element, count)
-            loaded = builder.load(address(context, builder, sig, args, few), align=array.dtype.bitwidth // 8)
-            return builder.shuffle_vector(loaded, loaded, _mask(k // times for k in range(count * times)))
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        count = LLVM_TYPES[kind].count // CHANNELS
+        few = ir.VectorType(LLVM_TYPES[kind].element, count)
+        loaded = builder.load(address(context, builder, sig, args, few), align=array.dtype.bitwidth // 8)
+        return builder.shuffle_vector(loaded, loaded, _mask(k // CHANNELS for k in range(count * CHANNELS)))
 
-        return kind(array, index), generate
-
-    return intrinsic(load_repeated)
-
-
-load_for_pixels, load_for_pairs = _repeating(CHANNELS), _repeating(2 * CHANNELS)
-"""A vector in which each number from array[index] on stands for all elements of a pixel, or of a pair of pixels."""
+    return kind(array, index), generate
 
 
 def _picking(which: int) -> Any:
@@ -100,20 +96,41 @@ left_of, right_of = _shifting(-1), _shifting(1)
 """left_of(before, here) has the elements to the left of those in `here`; right_of(here, behind) those to the right."""
 
 
-def _copying(count: int) -> Any:
-    def copy(typing: Any, into: Any, to: Any, source: Any, at: Any) -> Any:
-        def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            pixels = ir.VectorType(LLVM_TYPES[VECTORS[source.dtype]].element, count * CHANNELS)
-            alignment = source.dtype.bitwidth // 8
-            from_ = address(context, builder, types.void(*sig.args[2:]), args[2:], pixels)
-            loaded = builder.load(from_, align=alignment)
-            builder.store(loaded, address(context, builder, sig, args, pixels), align=alignment)
-            return context.get_dummy_value()
+@intrinsic
+def copy_pixel(typing: Any, into: Any, to: Any, source: Any, at: Any) -> Any:
+    """Copy a pixel from source[at] to into[to], for arrays of one type."""
 
-        return types.void(into, to, source, at), generate
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        pixel = ir.VectorType(LLVM_TYPES[VECTORS[source.dtype]].element, CHANNELS)
+        alignment = source.dtype.bitwidth // 8
+        loaded = builder.load(address(context, builder, types.void(*sig.args[2:]), args[2:], pixel), align=alignment)
+        builder.store(loaded, address(context, builder, sig, args, pixel), align=alignment)
+        return context.get_dummy_value()
 
-    return intrinsic(copy)
+    return types.void(into, to, source, at), generate
 
 
-copy_pixel, copy_pair = _copying(1), _copying(2)
-"""copy(into, to, source, at) copies a pixel, or two neighbouring ones, from source[at] on to into[to] and on."""
+@intrinsic
+def blend_pairs(typing: Any, into: Any, to: Any, source: Any, at: Any, below: Any, shares: Any, k: Any) -> Any:
+    """Write at into[to] two neighbouring pixels between those at source[at] and those at source[at + below].
+
+    The share of the latter is shares[k]. In fixed point it is a fraction of 32768, and the product is rounded.
+    """
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        element, alignment = LLVM_TYPES[VECTORS[source.dtype]].element, source.dtype.bitwidth // 8
+        pair = ir.VectorType(element, 2 * CHANNELS)
+        upper_at = address(context, builder, types.void(*sig.args[2:4]), args[2:4], element)
+        lower_at = builder.gep(upper_at, [context.cast(builder, args[4], sig.args[4], types.intp)])
+        upper, lower = (builder.load(builder.bitcast(p, pair.as_pointer()), align=alignment) for p in (upper_at, lower_at))
+        share = builder.load(address(context, builder, types.void(*sig.args[5:]), args[5:], element), align=alignment)
+        shares = in_every_lane(builder, share, pair)
+        if source.dtype == types.float32:
+            difference = builder.fsub(lower, upper, flags=FAST_MATH)
+            blended = builder.fadd(upper, builder.fmul(difference, shares, flags=FAST_MATH), flags=FAST_MATH)
+        else:
+            blended = builder.add(upper, rounded_product(builder, builder.sub(lower, upper), shares))
+        builder.store(blended, address(context, builder, sig, args, pair), align=alignment)
+        return context.get_dummy_value()
+
+    return types.void(into, to, source, at, below, shares, k), generate

@@ -15,10 +15,9 @@ from ...simd.float32 import LANES, floor, splat
 from ...simd.integers import as_integers, lane_numbers, nearest_even, splat32
 from ...simd.layout import (
     CHANNELS,
-    copy_pair,
+    blend_pairs,
     copy_pixel,
     first_of_pairs,
-    load_for_pairs,
     load_for_pixels,
     load_pixels,
     second_of_pairs,
@@ -148,7 +147,6 @@ def gather_with(lanes, encode, splat_number, store_shares, between, over):
     @kernel
     def bilinear(framed, pitch, y, height, stride, width, rows, arg, fill, place, taps, shares, strip, plane):
         """Write rows y, y + 1, ... into a strip. Where the image fades out, torchvision fades its colour twice."""
-        below = 2 * CHANNELS * stride
         f0, f1, f2 = splat_number(encode(fill[0])), splat_number(encode(fill[1])), splat_number(encode(fill[2]))
         for r in range(rows):
             for x in range(0, width, LANES):
@@ -159,16 +157,11 @@ def gather_with(lanes, encode, splat_number, store_shares, between, over):
                 store_shares(shares, stride + x, row - top)
                 store(place, x, place_of(left, top, pitch))
             for x in range(width):
-                copy_pair(taps, 2 * CHANNELS * x, framed, place[x])
-                copy_pair(taps, 2 * CHANNELS * x + below, framed, place[x] + CHANNELS * pitch)
+                blend_pairs(taps, 2 * CHANNELS * x, framed, place[x], CHANNELS * pitch, shares, stride + x)
             for k in range(0, CHANNELS * stride, lanes):
-                one, other = 2 * k, 2 * k + lanes
-                down = load_for_pairs(shares, stride + one // (2 * CHANNELS))
-                pair = between(load(taps, one), load(taps, below + one), down)
-                down = load_for_pairs(shares, stride + other // (2 * CHANNELS))
-                next_pair = between(load(taps, other), load(taps, below + other), down)
+                pairs, more = load(taps, 2 * k), load(taps, 2 * k + lanes)
                 across = load_for_pixels(shares, k // CHANNELS)
-                store(taps, k, between(first_of_pairs(pair, next_pair), second_of_pairs(pair, next_pair), across))
+                store(taps, k, between(first_of_pairs(pairs, more), second_of_pairs(pairs, more), across))
             to = r * stride
             for x in range(0, stride, lanes):
                 red, green, blue, alpha = load_pixels(taps, CHANNELS * x)
