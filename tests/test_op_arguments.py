@@ -36,6 +36,7 @@ REFUSED: list[tuple[Callable[..., ops.Op], str, list[Any], str]] = [
         for kind in (
             *(with_p(op) for op in examples().values() if hasattr(op, "p")),
             lambda p: ops.OneOf(ops.RandomInvert(), p=p),
+            lambda p: ops.SomeOf(1, ops.RandomInvert(), p=p),
         )
     ),
     *(
@@ -120,6 +121,20 @@ REFUSED: list[tuple[Callable[..., ops.Op], str, list[Any], str]] = [
     (ops.AugMix, "chain_depth", [0, -2, 1.5, None], "an integer >= 1, or -1 for a depth"),
     (ops.AugMix, "alpha", [0, -1, None, NAN], "a number above 0"),
     (ops.RandomPerspective, "distortion_scale", [-0.1, 1.1, None], "a number in [0, 1]"),
+    (
+        lambda n: ops.SomeOf(n, ops.RandomInvert(), ()),
+        "n",
+        [-1, 3, 1.0, True, (1, 3), (2, 1), (1,), None],
+        "an integer in 0..2",
+    ),
+    (lambda branches: ops.SomeOf(1, branches), "branches", [5, [ops.RandomInvert(), 3], None], "one or more ops"),
+    (lambda branches: ops.SomeOf(1, branches), "branches", [ops.RandomCrop(8), [ops.Resize(8)]], "keep the size"),
+    (
+        lambda weights: ops.SomeOf((0, 2), (), (), (), weights=weights),
+        "weights",
+        [(1, 0, 0)],
+        "above 0 for at least 2 branches",
+    ),
     (lambda branches: ops.OneOf(branches), "branches", [5, "gray", [ops.RandomInvert(), 3], None], "one or more ops"),
     (lambda branches: ops.OneOf(*branches), "branches", [()], "one or more ops"),
     (lambda branches: ops.OneOf(branches), "branches", [ops.RandomCrop(8), [ops.Resize(8)], ops.CenterCrop()], "keep the size"),

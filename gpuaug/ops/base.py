@@ -81,15 +81,17 @@ def short(value: Any) -> str:
     return repr(value)
 
 
+def walk(ops: Sequence[Op]) -> Iterator[Op]:
+    """All ops in order; a choice such as `OneOf` comes before those of its branches."""
+    for op in ops:
+        yield op
+        for branch in getattr(op, "branches", ()):
+            yield from walk(branch)
+
+
 def leaves(ops: Sequence[Op]) -> Iterator[Op]:
     """The ops that change pixels, in order, with every branch of a choice such as `OneOf`."""
-    for op in ops:
-        nested = getattr(op, "branches", None)
-        if nested is None:
-            yield op
-        else:
-            for branch in nested:
-                yield from leaves(branch)
+    return (op for op in walk(ops) if not hasattr(op, "branches"))
 
 
 def positional_or_named(kind: str, name: str, given: Sequence[T], named: Sequence[T]) -> tuple[T, ...]:

@@ -122,6 +122,8 @@ def draw_program(given: tuple[Op, ...], first: int, stop: int) -> DrawProgram | 
     scale, bias = np.ones(3, dtype=np.float32), np.zeros(3, dtype=np.float32)
     last = max((k for k, o in enumerate(ops) if not isinstance(o, op.ToDtype)), default=-1)
     for k, (o, slot) in enumerate(zip(ops, found, strict=True)):
+        if slot is None:  # no row says when it is applied
+            return None
         codes = codes_of(o)
         kind, place, code, drawn, key, numbers = INSTRUCTION, at, NOTHING, False, -1, [0.0] * NUMBERS
         if isinstance(o, op.RandomResizedCrop) and k == 0:
