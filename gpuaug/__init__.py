@@ -35,5 +35,5 @@ __all__ = [
     "register",
     "release_memory",
     "sample",
-    *(name for name in ops.__all__ if name not in ("Op", "OpDraws", "Size", "leaves")),
+    *(name for name in ops.__all__ if name not in ("KINDS", "Op", "OpDraws", "Size", "leaves")),
 ]

@@ -27,7 +27,14 @@ def with_p(op: ops.Op) -> Callable[..., ops.Op]:
     return make
 
 
-AUTOMATIC = (ops.RandAugment, ops.TrivialAugmentWide, ops.AutoAugment, ops.AugMix)
+AUTOMATIC = (
+    ops.RandAugment,
+    ops.TrivialAugmentWide,
+    ops.AutoAugment,
+    ops.AugMix,
+    ops.TimmRandAugment,
+    ops.FixMatchRandAugment,
+)
 
 # Op, argument, values outside its range, and the range as the error states it.
 REFUSED: list[tuple[Callable[..., ops.Op], str, list[Any], str]] = [
@@ -112,7 +119,19 @@ REFUSED: list[tuple[Callable[..., ops.Op], str, list[Any], str]] = [
         (kind, "interpolation", ["bicubic", "nearest-exact"], "one of 'nearest', 'bilinear'")
         for kind in (ops.RandomPerspective, lambda interpolation: ops.RandomRotation(1, interpolation), *AUTOMATIC)
     ),
-    (ops.RandAugment, "num_ops", [-1, 1.5, None, True], "an integer >= 0"),
+    *((kind, "num_ops", [-1, 1.5, None, True], "an integer >= 0") for kind in (ops.RandAugment, ops.FixMatchRandAugment)),
+    (ops.TimmRandAugment, "config", ["", "v0", "augmix-m3", 9, None, "m9"], "'rand' and, after hyphens, parts such as m9"),
+    (ops.TimmRandAugment, "config", ["rand-m", "rand-m9.5", "rand-m-9", "rand-m9x"], "behind m comes an integer, not "),
+    (ops.TimmRandAugment, "config", ["rand-p2", "rand-p1.5"], "behind p comes a number in [0, 1], not "),
+    (ops.TimmRandAugment, "config", ["rand-inc2"], "behind inc comes 0 or 1, not '2'"),
+    (ops.TimmRandAugment, "config", ["rand-mmax0", "rand-mmax2.5"], "behind mmax comes an integer >= 1, not "),
+    (ops.TimmRandAugment, "config", ["rand-x3", "rand-x3-m9"], "'x3' is none of these"),
+    (ops.TimmRandAugment, "config", ["rand-m9-mstdinf"], "'mstdinf' is none of these"),  # timm ignores it
+    (ops.TimmRandAugment, "config", ["rand-m9-inc1-m9"], "'m9' repeats one of them"),
+    (ops.TimmRandAugment, "config", ["rand-t3a", "rand-m9-t3a"], "without t3a, whose functions blur"),
+    (ops.TimmRandAugment, "config", ["rand-n16-tweights"], "n of at most 15 beside tweights"),
+    (ops.Cutout, "length", [0, 1, 4.0, None, True], "an integer >= 2"),
+    (lambda value: ops.Cutout(8, value), "value", ["random", None, (1, 2), NAN], "a number or three numbers"),
     (ops.RandAugment, "magnitude", [-1, 31, 9.0, None], "an integer in 0..30"),
     *((kind, "num_magnitude_bins", [1, 31.0], "an integer >= 2") for kind in (ops.RandAugment, ops.TrivialAugmentWide)),
     (ops.AutoAugment, "policy", ["cifar", None], "one of 'imagenet', 'cifar10', 'svhn'"),

@@ -129,7 +129,7 @@ def gaussian_noise(x: torch.Tensor, o: op.GaussianNoise, d: Row) -> torch.Tensor
     return x.clamp(0, 1) if o.clip else x
 
 
-def erase(x: torch.Tensor, o: op.RandomErasing, d: Row) -> torch.Tensor:
+def erase(x: torch.Tensor, o: op.RandomErasing | op.Cutout, d: Row) -> torch.Tensor:
     top, left, height, width = box(x, o, d)
     if isinstance(o.value, str):
         value = noise(x, d)[:, top : top + height, left : left + width]
@@ -220,9 +220,12 @@ OPS: dict[type[op.Op], Callable[..., torch.Tensor]] = {
     op.GaussianNoise: gaussian_noise,
     op.RandomAdjustSharpness: lambda x, o, d: F.adjust_sharpness(x, o.sharpness_factor),
     op.RandomErasing: erase,
+    op.Cutout: erase,
     op.RandAugment: automatic,
     op.TrivialAugmentWide: automatic,
     op.AutoAugment: automatic,
+    op.FixMatchRandAugment: automatic,
+    op.TimmRandAugment: automatic,
     op.AugMix: aug_mix,
     op.Normalize: lambda x, o, d: F.normalize(x, list(o.mean), list(o.std)),
     op.ToDtype: lambda x, o, d: x,

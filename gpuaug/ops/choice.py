@@ -16,6 +16,16 @@ __all__ = ["OneOf", "SomeOf"]
 KEEPS_SIZE = "ops that keep the size; put crops and resizes beside the choice"
 
 
+def in_drawn_order(u: Array, weights: Array) -> Array:
+    """The order (B, K) in which K things of these weights are drawn without replacement, out of uniform numbers (B, K).
+
+    Exponential variates are in this order if their rates are the weights; things of weight 0 come last.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        times = np.where(weights > 0, -np.log1p(-u) / weights, np.inf)
+    return np.argsort(times, axis=1, kind="stable")
+
+
 class Choice(Op):
     """An op whose draws say which of its branches an image gets: their numbers from 0 on, in the order given; -1 for none."""
 
@@ -167,11 +177,7 @@ class SomeOf(Choice):
 
     def draw(self, u: Array) -> OpDraws:
         count, (low, high) = len(self.branches), self.limits
-        # The branches of the n smallest of exponential variates with these rates are those of n draws without replacement.
-        rates = np.array(self.weights)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            times = np.where(rates > 0, -np.log1p(-u[:, :count]) / rates, np.inf)
-        first = np.argsort(times, axis=1, kind="stable")[:, :high]
+        first = in_drawn_order(u[:, :count], np.array(self.weights))[:, :high]
         if low < high:
             taken = low + (u[:, count] * (high - low + 1)).astype(np.intp)
             first = np.where(np.arange(high) < taken[:, None], first, count)

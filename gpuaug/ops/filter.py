@@ -14,6 +14,7 @@ from .checks import check_number, check_probability, check_range, fail, set_fiel
 from .crop import TRIES, fit_boxes, uniform_offset
 
 __all__ = [
+    "Cutout",
     "GaussianBlur",
     "GaussianNoise",
     "Normalize",
@@ -115,6 +116,15 @@ class RandomAdjustSharpness(Op):
         check_probability(self)
 
 
+def channels(op: Op, allowed: str) -> tuple[float, ...]:
+    """The field `value` as three numbers."""
+    value: Any = op.value  # type: ignore[attr-defined]
+    triple = (value,) * 3 if is_number(value) else value
+    if not (isinstance(triple, (tuple, list)) and len(triple) == 3 and all(is_number(v) for v in triple)):
+        raise fail(op, "value", allowed, value)
+    return tuple(float(v) for v in triple)
+
+
 @dataclass(frozen=True)
 class RandomErasing(Op):
     """Overwrite one random box (torchvision `RandomErasing`; Zhong et al. 2020, arXiv 1708.04896).
@@ -143,10 +153,7 @@ class RandomErasing(Op):
             if self.value != "random":
                 raise fail(self, "value", 'a number, three numbers or "random"', self.value)
         else:
-            triple: Any = (self.value,) * 3 if is_number(self.value) else self.value
-            if not (isinstance(triple, (tuple, list)) and len(triple) == 3 and all(is_number(v) for v in triple)):
-                raise fail(self, "value", 'a number, three numbers or "random"', self.value)
-            set_field(self, "value", tuple(float(v) for v in triple))
+            set_field(self, "value", channels(self, 'a number, three numbers or "random"'))
 
     def draw(self, u: Array) -> OpDraws:
         return {
@@ -165,6 +172,44 @@ class RandomErasing(Op):
         h, w, _ = fit_boxes(draws, height * width, height - 1, width - 1, smallest=0)
         top, left = uniform_offset(draws["top"], height - h), uniform_offset(draws["left"], width - w)
         return np.stack([top, left, h, w], axis=1).astype(np.int32)
+
+
+@dataclass(frozen=True)
+class Cutout(Op):
+    """Overwrite one square whose centre is any pixel of the image, so that it may reach over the edge.
+
+    DeVries and Taylor 2017, arXiv 1708.04552; uoguelph-mlrg/Cutout `util/cutout.py`. An odd length is rounded down to an even
+    one, as there.
+
+    Args:
+        length: Side of the square in pixels, at least 2.
+        value: A number in any range (after Normalize, 0 is the mean), or one per channel.
+        p: Probability per image.
+    """
+
+    length: int
+    value: float | tuple[float, float, float] = 0.0
+    p: float = 1.0
+
+    uniforms: ClassVar[int] = 2
+
+    def __post_init__(self) -> None:
+        if not is_integer(self.length) or self.length < 2:
+            raise fail(self, "length", "an integer >= 2", self.length)
+        set_field(self, "length", int(self.length))
+        set_field(self, "value", channels(self, "a number or three numbers"))
+        check_probability(self)
+
+    def draw(self, u: Array) -> OpDraws:
+        return {"row": u[:, 0].astype(np.float32), "column": u[:, 1].astype(np.float32)}
+
+    def boxes(self, draws: OpDraws, height: Array, width: Array) -> Array:
+        """Boxes to erase (B, 4) int32 as (top, left, height, width), cut off at the edges of the image."""
+        half = self.length // 2
+        row, column = uniform_offset(draws["row"], height - 1), uniform_offset(draws["column"], width - 1)
+        top, left = np.maximum(row - half, 0), np.maximum(column - half, 0)
+        bottom, right = np.minimum(row + half, height), np.minimum(column + half, width)
+        return np.stack([top, left, bottom - top, right - left], axis=1).astype(np.int32)
 
 
 @dataclass(frozen=True)

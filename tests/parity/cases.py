@@ -160,6 +160,11 @@ MAPS: dict[str, Op] = {
     **{f"AutoAugment {name}": gpuaug.AutoAugment(name) for name in ("imagenet", "cifar10", "svhn")},
     "AugMix": gpuaug.AugMix(),
     "AugMix of few ops": gpuaug.AugMix(5, 2, 2, 0.5, False),
+    "TimmRandAugment": gpuaug.TimmRandAugment(),
+    "TimmRandAugment of every level": gpuaug.TimmRandAugment("rand-m10-n3-p1-mstd101", "nearest"),
+    "TimmRandAugment weighted": gpuaug.TimmRandAugment("rand-m8-n3-mstd2-tweights", fill=0.0),
+    "FixMatchRandAugment": gpuaug.FixMatchRandAugment(),
+    "Cutout": gpuaug.Cutout(16, (1.0, -2.0, 3.0), p=0.8),
     "Normalize": gpuaug.Normalize(),
     "ToDtype": gpuaug.ToDtype(torch.bfloat16),
 }

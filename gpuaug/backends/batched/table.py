@@ -71,7 +71,7 @@ def add_noise(x: torch.Tensor, o: op.GaussianNoise, d: op.OpDraws) -> torch.Tens
     return x.clamp(0, 1) if o.clip else x
 
 
-def erase(x: torch.Tensor, o: op.RandomErasing, d: op.OpDraws) -> torch.Tensor:
+def erase(x: torch.Tensor, o: op.RandomErasing | op.Cutout, d: op.OpDraws) -> torch.Tensor:
     sizes = (np.full(len(x), n, np.int64) for n in x.shape[2:])
     random = isinstance(o.value, str)
     value = color.normal(x, d["key"]) if random else send(x.device, np.array(o.value, np.float32))[0].view(3, 1, 1)
@@ -95,9 +95,12 @@ MAPS: dict[type[op.Op], Function] = {
     op.GaussianNoise: add_noise,
     op.RandomAdjustSharpness: lambda x, o, d: color.sharpness(x, o.sharpness_factor),
     op.RandomErasing: erase,
+    op.Cutout: erase,
     op.RandAugment: automatic.apply,
     op.TrivialAugmentWide: automatic.apply,
     op.AutoAugment: automatic.apply,
+    op.FixMatchRandAugment: automatic.apply,
+    op.TimmRandAugment: automatic.apply,
     op.AugMix: automatic.mix,
     op.Normalize: normalize,
     op.ToDtype: lambda x, o, d: x,

@@ -129,7 +129,7 @@ def fill_noise(o: op.GaussianNoise, d: OpDraws, codes: Array, arguments: Array, 
     fill_key(d, arguments)
 
 
-def fill_erasing(o: op.RandomErasing, d: OpDraws, codes: Array, arguments: Array, size: Size) -> None:
+def fill_erasing(o: op.RandomErasing | op.Cutout, d: OpDraws, codes: Array, arguments: Array, size: Size) -> None:
     count = len(arguments)
     arguments[:, 0, :4] = o.boxes(d, np.full(count, size[0]), np.full(count, size[1]))
     if isinstance(o.value, str):
@@ -257,6 +257,7 @@ LOWERINGS: dict[type[Op], Lowering] = {
     op.RandomPosterize: Lowering(lambda o: ((POSTERIZE if o.bits < 8 else NOTHING,),), fill_from(lambda o: 2**o.bits)),
     op.RandomInvert: Lowering(fixed(INVERT), fill_from()),
     op.RandomErasing: Lowering(lambda o: ((ERASE_WITH_NOISE if isinstance(o.value, str) else ERASE,),), fill_erasing),
+    op.Cutout: Lowering(fixed(ERASE), fill_erasing),
     op.Normalize: Lowering(fixed(AFFINE), fill_affine),
     op.ToDtype: Lowering(fixed(), fill_from()),
     op.RandomAffine: Lowering(fixed(WARP, NOTHING), fill_warp),
@@ -268,6 +269,8 @@ LOWERINGS: dict[type[Op], Lowering] = {
     op.RandAugment: Lowering(automatic_columns, fill_automatic),
     op.TrivialAugmentWide: Lowering(automatic_columns, fill_automatic),
     op.AutoAugment: Lowering(automatic_columns, fill_automatic),
+    op.FixMatchRandAugment: Lowering(automatic_columns, fill_automatic),
+    op.TimmRandAugment: Lowering(automatic_columns, fill_automatic),
     op.AugMix: Lowering(mix_columns, fill_mix),
 }
 """Op -> how it becomes instructions, for every op except resizes, crops and flips."""

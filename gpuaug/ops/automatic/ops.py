@@ -22,6 +22,11 @@ def check_warps(op: Op) -> None:
     check_fill(op)
 
 
+def without_unused(draws: OpDraws, used: Array) -> OpDraws:
+    """Draws `op` and `magnitude` (B, slots) in which slots that are not used are Identity."""
+    return {name: np.where(used, column, column.dtype.type(0)) for name, column in draws.items()}
+
+
 def check_integer(op: Op, name: str, low: int, high: float = math.inf) -> None:
     value = getattr(op, name)
     if not (is_integer(value) and low <= value <= high):
@@ -47,7 +52,7 @@ class Automatic(Op):
 
     @property
     def kinds(self) -> Array:
-        """The codes that a slot may hold, once for each equally probable choice."""
+        """The codes that a slot may hold, each as often as it is probable."""
         raise NotImplementedError
 
 
@@ -188,14 +193,17 @@ class AutoAugment(Automatic):
 
     @property
     def kinds(self) -> Array:
-        return auto_space().kinds[sub_policies(self.policy).entries].reshape(-1)
+        table = sub_policies(self.policy)
+        tenths = np.rint(10 * table.probabilities).astype(int).ravel()
+        used = np.repeat(auto_space().kinds[table.entries].ravel(), tenths)
+        return np.concatenate([used, np.zeros(10 * len(tenths) - len(used), dtype=np.uint8)])
 
     def draw(self, u: Array) -> OpDraws:
         table = sub_policies(self.policy)
         row = (u[:, 0] * len(table.entries)).astype(np.intp)
         draws = auto_space().look_up(table.entries[row], table.bins[row], u[:, 3:5] < 0.5)
         taken = u[:, 1:3] < table.probabilities[row]
-        return {name: np.where(taken, column, column.dtype.type(0)) for name, column in draws.items()}
+        return without_unused(draws, taken)
 
 
 DEEPEST = 3
@@ -251,7 +259,8 @@ class AugMix(Automatic):
 
     @property
     def kinds(self) -> Array:
-        return mix_space(self.all_ops).kinds
+        kinds = mix_space(self.all_ops).kinds
+        return kinds if self.chain_depth != -1 else np.concatenate([kinds, kinds, np.zeros_like(kinds)])  # 2 of 3 on average
 
     @property
     def uniforms(self) -> int:  # type: ignore[override]
@@ -265,7 +274,7 @@ class AugMix(Automatic):
         if self.chain_depth == -1:
             depths = (u[:, :width] * DEEPEST).astype(np.intp) + 1
             taken = (np.arange(DEEPEST) < depths[:, :, None]).reshape(count, -1)
-            draws = {name: np.where(taken, column, column.dtype.type(0)) for name, column in draws.items()}
+            draws = without_unused(draws, taken)
         shares = gamma(u[:, width + 3 * self.slots :].reshape(count, width + 2, -1), self.alpha)
         own, chains = shares[:, :2], shares[:, 2:]
         own, chains = own / own.sum(axis=1, keepdims=True), chains / chains.sum(axis=1, keepdims=True)
