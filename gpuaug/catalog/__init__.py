@@ -31,7 +31,18 @@ from .self_supervised import (
     spatial,
     vicreg,
 )
-from .supervised import supervised, three_augment
+from .small_images import auto_augment, cutout, fixmatch
+from .supervised import (
+    augmix,
+    classification_train,
+    convnext,
+    deit,
+    randaugment,
+    supervised,
+    three_augment,
+    timm_randaug,
+    trivial_augment_wide,
+)
 
 PUBLISHED = (
     simclr,
@@ -55,18 +66,29 @@ PUBLISHED = (
     gaussian_noise,
     ffcv_ssl,
     three_augment,
+    classification_train,
+    randaugment,
+    trivial_augment_wide,
+    auto_augment,
+    augmix,
+    timm_randaug,
+    deit,
+    convnext,
+    cutout,
+    fixmatch,
 )
 
 policies: Mapping[str, Callable[..., Policy]] = MappingProxyType({function.__name__: function for function in PUBLISHED})
 """Name -> function that makes the policy. Every function accepts `size`, in pixels."""
 
 
-def policy(name: str, **arguments: float | Size) -> Policy:
+def policy(name: str, **arguments: float | str | Size | None) -> Policy:
     """A named policy, such as `policy("simclr", size=96)`.
 
     Args:
         name: A key of `gpuaug.policies`.
-        **arguments: Passed on to the policy's function; all have `size`, those with small views `local_size`.
+        **arguments: Passed on to the policy's function; all have `size`, those with small views `local_size`; see its signature
+            for others.
 
     Raises:
         ValueError: The name is unknown; the message suggests similar ones.
