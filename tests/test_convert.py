@@ -20,6 +20,7 @@ from gpuaug import from_torchvision
 COUNT = 20_000
 CROP = v2.RandomResizedCrop(32)
 FLOAT = v2.ToDtype(torch.float32, scale=True)
+BILINEAR = v2.InterpolationMode.BILINEAR
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -88,6 +89,17 @@ def test_simclrs_usual_transform(t: Any) -> None:
         (lambda t: t.RandomAutocontrast(0.4), gpuaug.RandomAutocontrast(0.4)),
         (lambda t: t.RandomAdjustSharpness(2, 0.4), gpuaug.RandomAdjustSharpness(2, 0.4)),
         (lambda t: t.RandomInvert(0.4), gpuaug.RandomInvert(0.4)),
+        (lambda t: t.RandAugment(3, 5, 11, fill=(0, 51, 255)), gpuaug.RandAugment(3, 5, 11, fill=(0, 0.2, 1))),
+        (lambda t: t.RandAugment(), gpuaug.RandAugment()),
+        (lambda t: t.TrivialAugmentWide(30, BILINEAR), gpuaug.TrivialAugmentWide(30, "bilinear")),
+        (lambda t: t.AutoAugment(), gpuaug.AutoAugment()),
+        (lambda t: t.AutoAugment(v1.AutoAugmentPolicy.SVHN, BILINEAR), gpuaug.AutoAugment("svhn", "bilinear")),
+        (lambda t: t.AugMix(4, 2, 5, 0.5, False, fill=51), gpuaug.AugMix(4, 2, 5, 0.5, False, fill=0.2)),
+        (lambda t: t.AugMix(), gpuaug.AugMix()),
+        (
+            lambda t: t.RandomChoice([t.RandAugment(), t.RandomHorizontalFlip(1.0)], p=[1, 3]),
+            gpuaug.OneOf(gpuaug.RandAugment(), gpuaug.RandomHorizontalFlip(1.0), weights=(1, 3)),
+        ),
         (lambda t: t.CenterCrop(32), gpuaug.CenterCrop(32)),
         (lambda t: t.Resize((32, 32)), gpuaug.Resize((32, 32))),
         (lambda t: t.RandomCrop(32, padding=4, fill=51), gpuaug.RandomCrop(32, 4, fill=0.2)),
@@ -236,7 +248,8 @@ def test_half_precision_is_the_views_dtype(dtype: torch.dtype) -> None:
 
 REFUSED = [
     (v2.ElasticTransform(), "cannot convert ElasticTransform .step 2.; do it in the Dataset"),
-    (v2.AutoAugment(), "cannot convert AutoAugment"),
+    (v2.AutoAugment(interpolation="bicubic"), "AutoAugment .step 2.: AutoAugment: interpolation must be one of 'nearest'"),
+    (v2.RandAugment(magnitude=40), "RandAugment .step 2.: RandAugment: magnitude must be an integer in 0..30"),
     (v2.Lambda(lambda x: x), "cannot convert Lambda"),
     (v1.FiveCrop(8), "cannot convert FiveCrop"),
     (v2.RandomApply([v2.JPEG(50)], p=0.5), "RandomApply .step 2.: cannot convert JPEG .step 1.; do it"),

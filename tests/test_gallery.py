@@ -154,6 +154,19 @@ CAPTIONS = [
         "hue +0.00 sat 0.70 con 0.90 bri 1.23",
     ),
     (gpuaug.ColorJitter(hue=0.1), {"order": 0, "hue": 0.05}, "hue +0.05"),
+    (gpuaug.Cutout(6), {"row": 0.5, "column": 0.99}, "cut out 6x4 at 7,16"),
+    (gpuaug.RandAugment(), {"op": [7, 8], "magnitude": [-29.96, 1.54]}, "Rotate -30.0, Brightness 1.54"),
+    (gpuaug.RandAugment(3), {"op": [0, 5, 6], "magnitude": [0, -0.249, 0.5]}, "TranslateX -4, TranslateY 10"),
+    (gpuaug.RandAugment(), {"op": [0, 0], "magnitude": [0, 0]}, "Identity"),
+    (gpuaug.TrivialAugmentWide(), {"op": [3], "magnitude": [-12.9]}, "TranslateX -12"),
+    (gpuaug.AutoAugment(), {"op": [12, 16], "magnitude": [4, 0]}, "Posterize to 4 bits, Equalize"),
+    (gpuaug.TimmRandAugment(), {"op": [14, 13], "magnitude": [0.4314, 0.0549]}, "SolarizeAdd +0.43, Solarize at 0.05"),
+    (gpuaug.FixMatchRandAugment(), {"op": [0, 1], "magnitude": [0, -0.001]}, "ShearX 0.00"),
+    (
+        gpuaug.AugMix(mixture_width=2, chain_depth=2),
+        {"op": [15, 2, 0, 0], "magnitude": [0, 0.3, 0, 0], "weights": [0.5, 0.3, 0.2]},
+        "0.50 image + 0.30 (AutoContrast, ShearY 0.30) + 0.20 (Identity)",
+    ),
     (gpuaug.RandomErasing(1.0), {"area": [0.25] * 10, "log_ratio": [0.0] * 10, "top": 0.0, "left": 0.5}, "erase 10x10 at 0,5"),
 ]
 

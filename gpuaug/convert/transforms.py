@@ -104,6 +104,16 @@ def erasing(t: Any, white: float) -> list[Op]:
     return [op.RandomErasing(t.p, tuple(t.scale), tuple(t.ratio), value)]
 
 
+def automatic(kind: Callable[..., Op], *names: str) -> Converter:
+    """An automatic op of the same name, whose arguments of these names are taken as they are."""
+
+    def made(t: Any, white: float) -> list[Op]:
+        given = {name: getattr(t, name) for name in names}
+        return [kind(**given, interpolation=interpolation(t), fill=fill_of(t, white))]
+
+    return made
+
+
 def normalize(t: Any, white: float) -> list[Op]:
     if white == 255:
         raise ValueError("it comes before ToTensor or ToDtype(float32, scale=True); put it after")
@@ -177,6 +187,10 @@ TABLE: dict[str, Converter] = {
     "RandomAdjustSharpness": lambda t, white: [op.RandomAdjustSharpness(t.sharpness_factor, t.p)],
     "RandomInvert": lambda t, white: [op.RandomInvert(t.p)],
     "RandomErasing": erasing,
+    "RandAugment": automatic(op.RandAugment, "num_ops", "magnitude", "num_magnitude_bins"),
+    "TrivialAugmentWide": automatic(op.TrivialAugmentWide, "num_magnitude_bins"),
+    "AutoAugment": automatic(op.AutoAugment, "policy"),
+    "AugMix": automatic(op.AugMix, "severity", "mixture_width", "chain_depth", "alpha", "all_ops"),
     "Normalize": normalize,
 }
 """Transforms that do not contain others; `convert.torchvision` has those that do."""
