@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
+from torchvision.transforms import v2
 
 import gpuaug
 from gpuaug import Augmenter, policies, policy, sample
@@ -288,6 +290,23 @@ def test_classification_train(given: str, step: Step) -> None:
     made = policy("classification_train", auto_augment_policy=given, random_erase_prob=0.1)
     last = erase(0.1, (0.02, 0.33), (0.3, 3.3), BLACK)
     assert_does(made, [(1, 224, [crop(0.08, 1), FLIP, step, IMAGENET, last])])
+
+
+@pytest.mark.parametrize("given", [None, "ra", "ta_wide", "augmix", "imagenet"])
+def test_classification_train_is_what_torchvisions_preset_converts_to(given: str | None) -> None:
+    """The transforms that the preset's class puts together for these arguments."""
+    bilinear = v2.InterpolationMode.BILINEAR
+    chosen: dict[str | None, list[Any]] = {
+        None: [],
+        "ra": [v2.RandAugment(interpolation=bilinear, magnitude=9)],
+        "ta_wide": [v2.TrivialAugmentWide(interpolation=bilinear)],
+        "augmix": [v2.AugMix(interpolation=bilinear, severity=3)],
+        "imagenet": [v2.AutoAugment(v2.AutoAugmentPolicy.IMAGENET, bilinear)],
+    }
+    head = [v2.RandomResizedCrop(176, interpolation=bilinear), v2.RandomHorizontalFlip(0.5), *chosen[given]]
+    tail = [v2.ToImage(), v2.ToDtype(torch.float, scale=True), v2.Normalize(**IMAGENET[1]), v2.RandomErasing(p=0.1)]
+    converted = gpuaug.from_torchvision(v2.Compose([*head, *tail]))
+    assert converted == policy("classification_train", size=176, auto_augment_policy=given, random_erase_prob=0.1)
 
 
 def test_classification_train_as_it_is() -> None:

@@ -14,6 +14,7 @@ import gpuaug
 from gpuaug import Augmenter, Images, Policy, View, ops
 from gpuaug.backends.fused import draw_program, instructions, lowering, plan
 from gpuaug.backends.fused.cpu import compilation
+from gpuaug.ops.automatic.ops import Automatic
 
 RNG = np.random.default_rng(5)
 IMAGES = Images.from_list([RNG.integers(0, 256, (h, w, 3), dtype=np.uint8) for h, w in RNG.integers(1, 300, (64, 2))])
@@ -65,7 +66,15 @@ def assert_same_tables(policy, seed, epoch):
 
 
 @pytest.mark.parametrize("seed", [0, 2**63 + 17])
-@pytest.mark.parametrize("name", [name for name in gpuaug.policies if name != "spatial"])
+BY_ARRAYS = (Automatic, ops.Cutout, ops.RandomCrop)
+"""Ops whose draws no row of a draw program gives."""
+
+
+def by_arrays(policy):
+    return any(isinstance(o, BY_ARRAYS) for view in policy.views for o in view.steps)
+
+
+@pytest.mark.parametrize("name", [n for n in gpuaug.policies if n != "spatial" and not by_arrays(gpuaug.policy(n))])
 def test_named_policies_get_the_same_tables(name, seed):
     assert_same_tables(gpuaug.policy(name), seed, epoch=3)
 
@@ -74,6 +83,13 @@ def test_named_policies_get_the_same_tables(name, seed):
 @given(CROP, st.lists(STEP | CHOICE, max_size=5), st.integers(0, 2**64 - 1), st.integers(0, 2**32 - 1))
 def test_any_view_gets_the_same_tables(crop, steps, seed, epoch):
     assert_same_tables(Policy(View((24, 40), crop, *steps, repeat=2)), seed, epoch)
+
+
+@pytest.mark.parametrize("name", [name for name in gpuaug.policies if by_arrays(gpuaug.policy(name))])
+def test_policies_with_other_draws_are_left_to_the_arrays(name):
+    views = gpuaug.policy(name).views
+    programs = [draw_program.draw_program(view.ops, 0, len(view.steps)) for view in views if by_arrays(Policy(view))]
+    assert programs == [None] * len(programs) != []
 
 
 def test_a_random_crop_is_left_to_the_arrays():

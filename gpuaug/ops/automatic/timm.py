@@ -163,8 +163,8 @@ class TimmRandAugment(Automatic):
     Identity, and so is a threshold of 256, which solarizes nothing.
 
     timm changes 8-bit images by Pillow. The distributions here are timm's, the functions torchvision's on floats: translations
-    are by whole pixels, sharpness leaves the border as it is, contrast does not round its mean, and warps are interpolated as
-    `interpolation` says, where timm has bicubic (or draws bilinear or bicubic).
+    are by whole pixels, contrast does not round the mean, and warps are interpolated as `interpolation` says, where timm has
+    bicubic (or draws bilinear or bicubic).
 
     Args:
         config: "rand", and after hyphens in any order, each at most once:
