@@ -64,8 +64,11 @@ class FixMatchRandAugment(Automatic):
 
     @property
     def kinds(self) -> Array:
-        kinds = fixmatch_space().kinds
-        return np.concatenate([kinds, np.zeros_like(kinds)])
+        return fixmatch_space().kinds
+
+    @property
+    def probable(self) -> Array:
+        return np.concatenate([self.kinds, np.zeros_like(self.kinds)])
 
     def draw(self, u: Array) -> OpDraws:
         space = fixmatch_space()

@@ -52,8 +52,13 @@ class Automatic(Op):
 
     @property
     def kinds(self) -> Array:
-        """The codes that a slot may hold, each as often as it is probable."""
+        """The codes that a slot may hold, once for each equally probable choice."""
         raise NotImplementedError
+
+    @property
+    def probable(self) -> Array:
+        """The codes that a slot holds, each as often as it is probable, with Identity for choices that are not applied."""
+        return self.kinds
 
 
 @dataclass(frozen=True)
@@ -193,9 +198,12 @@ class AutoAugment(Automatic):
 
     @property
     def kinds(self) -> Array:
-        table = sub_policies(self.policy)
-        tenths = np.rint(10 * table.probabilities).astype(int).ravel()
-        used = np.repeat(auto_space().kinds[table.entries].ravel(), tenths)
+        return auto_space().kinds[sub_policies(self.policy).entries].reshape(-1)
+
+    @property
+    def probable(self) -> Array:
+        tenths = np.rint(10 * sub_policies(self.policy).probabilities).astype(int).ravel()
+        used = np.repeat(self.kinds, tenths)
         return np.concatenate([used, np.zeros(10 * len(tenths) - len(used), dtype=np.uint8)])
 
     def draw(self, u: Array) -> OpDraws:
@@ -259,8 +267,13 @@ class AugMix(Automatic):
 
     @property
     def kinds(self) -> Array:
-        kinds = mix_space(self.all_ops).kinds
-        return kinds if self.chain_depth != -1 else np.concatenate([kinds, kinds, np.zeros_like(kinds)])  # 2 of 3 on average
+        return mix_space(self.all_ops).kinds
+
+    @property
+    def probable(self) -> Array:
+        if self.chain_depth != -1:
+            return self.kinds
+        return np.concatenate([self.kinds, self.kinds, np.zeros_like(self.kinds)])  # two of three slots are used, on average
 
     @property
     def uniforms(self) -> int:  # type: ignore[override]

@@ -203,10 +203,13 @@ class TimmRandAugment(Automatic):
 
     @property
     def kinds(self) -> Array:
+        return np.array([CODE[level.kind] for level in self.settings.levels.values()], dtype=np.uint8)
+
+    @property
+    def probable(self) -> Array:
         s = self.settings
-        often = [round(20 * WEIGHTS[name]) if s.weighted else 1 for name in s.levels]
+        codes = np.repeat(self.kinds, [round(20 * WEIGHTS[name]) if s.weighted else 1 for name in s.levels])
         share = Fraction(s.p).limit_denominator(20)
-        codes = np.repeat([CODE[level.kind] for level in s.levels.values()], often)
         return np.repeat([codes, np.zeros_like(codes)], [share.numerator, share.denominator - share.numerator], axis=0).ravel()
 
     @property
@@ -234,6 +237,6 @@ class TimmRandAugment(Automatic):
         for k, one in enumerate(levels):
             chosen = entry == k
             magnitude[chosen] = one.magnitude(level[chosen], sign[chosen])
-        kinds = np.array([CODE[one.kind] for one in levels], dtype=np.uint8)[entry]
+        kinds = self.kinds[entry]
         nothing = (kinds == CODE["Solarize"]) & (magnitude > 1)
         return without_unused({"op": kinds, "magnitude": magnitude.astype(np.float32)}, (gate < s.p) & ~nothing)
