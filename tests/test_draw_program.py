@@ -85,13 +85,6 @@ def test_any_view_gets_the_same_tables(crop, steps, seed, epoch):
     assert_same_tables(Policy(View((24, 40), crop, *steps, repeat=2)), seed, epoch)
 
 
-@pytest.mark.parametrize("name", [name for name in gpuaug.policies if by_arrays(gpuaug.policy(name))])
-def test_policies_with_other_draws_are_left_to_the_arrays(name):
-    views = gpuaug.policy(name).views
-    programs = [draw_program.draw_program(view.ops, 0, len(view.steps)) for view in views if by_arrays(Policy(view))]
-    assert programs == [None] * len(programs) != []
-
-
 def test_a_random_crop_is_left_to_the_arrays():
     policy = Policy(View(24, ops.RandomCrop(padding=4, pad_if_needed=True)))
     assert draw_program.drawn_tables(IMAGES, gpuaug.sample(policy, INDEX).tables[0]) is None
