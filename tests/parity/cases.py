@@ -285,7 +285,17 @@ def jumps(
 ) -> torch.Tensor:
     """Pixels where a small change of any op's input moves the truth by more than the tolerance: bool, shaped like the truth."""
     found = torch.zeros_like(truth, dtype=torch.bool)
-    ops, draws = one_by_one(ops, draws)
+    for path, steps in paths(ops, draws):
+        found |= jumps_along(batch, *one_by_one(path, steps), truth if path == list(ops) else None, tolerance, by)
+    return found
+
+
+def jumps_along(
+    batch: Batch, ops: Sequence[Op], draws: Sequence[OpDraws], truth: torch.Tensor | None, tolerance: float, by: float
+) -> torch.Tensor:
+    """The same for ops of which each may jump, but only at its own pixel; truth: what they make, None if it is not known."""
+    truth = nudged(batch, ops, draws, lambda x: x) if truth is None else truth
+    found = torch.zeros_like(truth, dtype=torch.bool)
     if len(ops) > 1:  # a single op has the same input on both sides
         generator = torch.Generator().manual_seed(0)
 
@@ -295,9 +305,20 @@ def jumps(
         for nudge in (lambda x: x + by, lambda x: x - by, *[up_to] * 8):
             found |= ((nudged(batch, ops, draws, nudge) - truth).abs() > tolerance).any(dim=1, keepdim=True)
     for op, step in zip(ops, draws, strict=True):
-        if getattr(op, "interpolation", None) == "nearest" and not hasattr(op, "size"):
+        if getattr(op, "interpolation", None) == "nearest" and not (hasattr(op, "size") or "weights" in step):
             found |= ties(op, step, truth)
     return found
+
+
+def paths(ops: Sequence[Op], draws: Sequence[OpDraws]) -> Iterator[tuple[list[Op], list[OpDraws]]]:
+    """The steps, and the steps with one of the chains of an AugMix in its place, for each of them."""
+    yield list(ops), list(draws)
+    for at, mix in enumerate(ops):
+        for k in range(mix.mixture_width if isinstance(mix, gpuaug.AugMix) else 0):
+            chain = gpuaug.RandAugment(mix.depth, interpolation=mix.interpolation, fill=mix.fill)
+            step = {name: draws[at][name][:, k * mix.depth : (k + 1) * mix.depth] for name in ("op", "magnitude")}
+            step |= {"apply": draws[at]["apply"]} if "apply" in draws[at] else {}
+            yield [*ops[:at], chain, *ops[at + 1 :]], [*draws[:at], step, *draws[at + 1 :]]
 
 
 def one_by_one(ops: Sequence[Op], draws: Sequence[OpDraws]) -> tuple[list[Op], list[OpDraws]]:
@@ -305,7 +326,7 @@ def one_by_one(ops: Sequence[Op], draws: Sequence[OpDraws]) -> tuple[list[Op], l
     out: list[tuple[Op, OpDraws]] = []
     for op, step in zip(ops, draws, strict=True):
         slots = step["op"].shape[1] if isinstance(op, Automatic) and "weights" not in step else 0
-        out += [(op, {name: a[:, k : k + 1] for name, a in step.items() if name != "apply"}) for k in range(slots)]
+        out += [(op, {name: a if name == "apply" else a[:, k : k + 1] for name, a in step.items()}) for k in range(slots)]
         if not slots:
             out.append((op, step))
     return [op for op, _ in out], [step for _, step in out]
