@@ -146,8 +146,7 @@ class Draws:
         ops = self.policy.views[self.check_view(view)].ops
         found: list[OpDraws] = []
         if any(isinstance(op, Choice) for op in ops):
-            u = uniforms(self.seed, self.epoch, self.index, view % len(self.tables), needed(ops))
-            draw_ops(ops, u, None, found)
+            draw_ops(ops, uniforms(self.seed, self.epoch, self.index, view % len(self.tables), needed(ops)), None, found)
         return found
 
     def check_view(self, view: int) -> int:
@@ -163,8 +162,8 @@ class Draws:
 
         Returns:
             A dict such as {"ColorJitter.hue": array (B, ...)}. A second op of the same type is "GaussianBlur#2". Choices have
-            their branches, such as "OneOf.branch"; automatic ops the functions that they chose, such as "RandAugment.op",
-            whose names are `gpuaug.ops.KINDS`.
+            their branches, such as "OneOf.branch". The functions of an automatic op, such as "RandAugment.op", are numbers in
+            `gpuaug.ops.KINDS`.
 
         Raises:
             IndexError: The policy has no such view.
@@ -272,12 +271,7 @@ def probability(op: Op) -> float | None:
     return p
 
 
-def draw_ops(
-    ops: Sequence[Op],
-    u: npt.NDArray[np.float64],
-    allowed: npt.NDArray[np.bool_] | None,
-    choices: list[OpDraws] | None = None,
-) -> list[OpDraws]:
+def draw_ops(ops: Sequence[Op], u: Array, allowed: Array | None, choices: list[OpDraws] | None = None) -> list[OpDraws]:
     """Draws of a list of ops from the columns of `u`, in order; `allowed` (B,) masks the images that took this branch.
 
     The draws of choices are appended to `choices`, in the order of `walk`.
@@ -301,9 +295,7 @@ def draw_ops(
     return out
 
 
-def draw_choice(
-    op: Choice, u: npt.NDArray[np.float64], apply: npt.NDArray[np.bool_] | None, choices: list[OpDraws] | None = None
-) -> list[OpDraws]:
+def draw_choice(op: Choice, u: Array, apply: Array | None, choices: list[OpDraws] | None = None) -> list[OpDraws]:
     """Draws of every branch of a choice; its own numbers, which select each image's branches, come first in `u`."""
     drawn = op.draw(u[:, : op.uniforms])
     if apply is not None:

@@ -14,7 +14,6 @@ import gpuaug
 from gpuaug import Augmenter, Images, Policy, View, ops
 from gpuaug.backends.fused import draw_program, instructions, lowering, plan
 from gpuaug.backends.fused.cpu import compilation
-from gpuaug.ops.automatic.ops import Automatic
 
 RNG = np.random.default_rng(5)
 IMAGES = Images.from_list([RNG.integers(0, 256, (h, w, 3), dtype=np.uint8) for h, w in RNG.integers(1, 300, (64, 2))])
@@ -69,7 +68,7 @@ def assert_same_tables(policy, seed, epoch):
         assert (drawn.size, drawn.cubic, drawn.radius) == (made.size, made.cubic, made.radius)
 
 
-BY_ARRAYS = (Automatic, ops.Cutout, ops.RandomCrop)
+BY_ARRAYS = (ops.AugMix, ops.TimmRandAugment, ops.FixMatchRandAugment, ops.Cutout, ops.RandomCrop)
 """Ops whose draws no row of a draw program gives."""
 
 
