@@ -39,8 +39,9 @@ def test_a_program_holds_what_its_ops_may_need(name):
         codes = tables(images, policy.views[0].steps, gpuaug.sample(policy, range(count), seed=1).tables[0]).codes
         possible = {code for step in view.steps for code in codes_of(step)}
         assert set(np.unique(codes)) <= possible | {NOTHING} | ({HUE_OF_ANY} if HUE in possible else set())
-        # The mean of 4,000 draws is within five standard deviations; a choice runs each of its branches less often.
+        # The mean of 4,000 draws is within five standard deviations. A choice runs each of its branches less often, and warps
+        # of small magnitudes may move nothing.
         mean, stated = IS_BARRIER[codes].sum(axis=1).mean(), passes_over_view(view.steps)
         assert mean <= stated + 0.05
-        if not any(isinstance(step, gpuaug.OneOf) for step in view.ops):
+        if not any(isinstance(step, (gpuaug.OneOf, gpuaug.AugMix, gpuaug.FixMatchRandAugment)) for step in view.ops):
             assert mean == pytest.approx(stated, abs=0.05)

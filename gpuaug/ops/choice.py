@@ -10,6 +10,7 @@ import numpy as np
 
 from .base import Array, Op, OpDraws, Size, is_integer, is_number, positional_or_named
 from .checks import check_probability, fail, set_field
+from .variates import logarithm
 
 __all__ = ["OneOf", "SomeOf"]
 
@@ -22,7 +23,7 @@ def in_drawn_order(u: Array, weights: Array) -> Array:
     Exponential variates are in this order if their rates are the weights; things of weight 0 come last.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
-        times = np.where(weights > 0, -np.log1p(-u) / weights, np.inf)
+        times = np.where(weights > 0, -logarithm(1 - u) / weights, np.inf)
     return np.argsort(times, axis=1, kind="stable")
 
 

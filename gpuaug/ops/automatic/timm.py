@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import numpy as np
 from ..base import Array, OpDraws
 from ..checks import fail
 from ..choice import in_drawn_order
+from ..variates import normal
 from .kinds import CODE
 from .ops import Automatic, check_warps, without_unused
 
@@ -231,7 +231,7 @@ class TimmRandAugment(Automatic):
         if s.uniform:
             level = level * noise[0]
         elif noise:
-            level += s.mstd * np.sqrt(-2 * np.log(noise[0] + 2.0**-33)) * np.cos(2 * math.pi * noise[1])  # Box and Muller
+            level += s.mstd * normal(noise[0] + 2.0**-33, noise[1])
         level, sign = np.clip(level, 0, s.mmax) / 10, np.where(sign < 0.5, -1.0, 1.0)
         magnitude = np.zeros(entry.shape)
         for k, one in enumerate(levels):
