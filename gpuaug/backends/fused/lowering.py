@@ -209,7 +209,7 @@ OF_KIND = np.array([WARP if code in WARPING else SIMPLE.get(kind, NOTHING) for c
 
 def automatic_columns(o: Automatic) -> Columns:
     """Two columns for each slot, since a warp takes two."""
-    kinds = tuple(OF_KIND[o.probable].tolist())
+    kinds = tuple(OF_KIND[o.kinds].tolist())
     return (kinds, (NOTHING,)) * o.slots
 
 
@@ -285,7 +285,7 @@ def choices(o: Automatic, size: Size) -> list[Choices] | None:
 
 def mix_columns(o: op.AugMix) -> Columns:
     """KEEP, then each chain, in two columns a slot, followed by ADD; behind the last one by ADD_LAST."""
-    kinds = tuple(OF_KIND[o.probable].tolist())
+    kinds = tuple(OF_KIND[o.kinds].tolist())
     chain = (kinds, (NOTHING,)) * o.depth
     return ((KEEP,), *((*chain, (ADD,)) * (o.mixture_width - 1)), *chain, (ADD_LAST,))
 

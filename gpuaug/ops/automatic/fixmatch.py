@@ -66,10 +66,6 @@ class FixMatchRandAugment(Automatic):
     def kinds(self) -> Array:
         return fixmatch_space().kinds
 
-    @property
-    def probable(self) -> Array:
-        return np.concatenate([self.kinds, np.zeros_like(self.kinds)])
-
     def draw(self, u: Array) -> OpDraws:
         space = fixmatch_space()
         entry = (u[:, ::4] * len(space.kinds)).astype(np.intp)

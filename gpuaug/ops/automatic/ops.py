@@ -55,11 +55,6 @@ class Automatic(Op):
         """The codes that a slot may hold, once for each equally probable choice."""
         raise NotImplementedError
 
-    @property
-    def probable(self) -> Array:
-        """The codes that a slot holds, each as often as it is probable, with Identity for choices that are not applied."""
-        return self.kinds
-
 
 @dataclass(frozen=True)
 class RandAugment(Automatic):
@@ -200,12 +195,6 @@ class AutoAugment(Automatic):
     def kinds(self) -> Array:
         return auto_space().kinds[sub_policies(self.policy).entries].reshape(-1)
 
-    @property
-    def probable(self) -> Array:
-        tenths = np.rint(10 * sub_policies(self.policy).probabilities).astype(int).ravel()
-        used = np.repeat(self.kinds, tenths)
-        return np.concatenate([used, np.zeros(10 * len(tenths) - len(used), dtype=np.uint8)])
-
     def draw(self, u: Array) -> OpDraws:
         table = sub_policies(self.policy)
         row = (u[:, 0] * len(table.entries)).astype(np.intp)
@@ -268,12 +257,6 @@ class AugMix(Automatic):
     @property
     def kinds(self) -> Array:
         return mix_space(self.all_ops).kinds
-
-    @property
-    def probable(self) -> Array:
-        if self.chain_depth != -1:
-            return self.kinds
-        return np.concatenate([self.kinds, self.kinds, np.zeros_like(self.kinds)])  # two of three slots are used, on average
 
     @property
     def uniforms(self) -> int:  # type: ignore[override]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import cache
 from typing import NamedTuple
 
@@ -204,13 +203,6 @@ class TimmRandAugment(Automatic):
     @property
     def kinds(self) -> Array:
         return np.array([CODE[level.kind] for level in self.settings.levels.values()], dtype=np.uint8)
-
-    @property
-    def probable(self) -> Array:
-        s = self.settings
-        codes = np.repeat(self.kinds, [round(20 * WEIGHTS[name]) if s.weighted else 1 for name in s.levels])
-        share = Fraction(s.p).limit_denominator(20)
-        return np.repeat([codes, np.zeros_like(codes)], [share.numerator, share.denominator - share.numerator], axis=0).ravel()
 
     @property
     def uniforms(self) -> int:  # type: ignore[override]
