@@ -10,8 +10,8 @@ from small_batch import POLICY, RAGGED, draws_of
 
 import gpuaug
 from gpuaug import backends
-from gpuaug.augmenter import Stage, traffic
 from gpuaug.backends import Backend, batched, torchvision
+from gpuaug.backends.traffic import Stage, traffic
 
 
 def test_print_shows_the_plan() -> None:

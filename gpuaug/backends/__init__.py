@@ -19,8 +19,8 @@ from ..images import Images
 from ..ops import Op, OpDraws
 
 Batch = Images | torch.Tensor | list[torch.Tensor]
-"""Images (uint8, of any sizes), float32 (B, 3, H, W), or a list of float32 (3, H, W) while sizes still differ. Floats are in
-[0, 1] until Normalize. A backend never changes a batch in place."""
+"""Images (uint8, of any sizes), float32 (B, C, H, W), or a list of float32 (C, H, W) while sizes still differ. C is 3 where a
+backend has not `any_channels`. Floats are in [0, 1] until Normalize. A backend never changes a batch in place."""
 
 BatchForm = Literal["images", "floats", "ragged"]
 """Which of these three a stage starts from: `Images`, one float tensor, or a list of float tensors."""
@@ -47,6 +47,8 @@ class Backend:
         extra_passes: extra_passes(ops) says how often, averaged over draws, a stage of these ops writes the whole view to
             memory in float32 and reads it again before it writes the result.
         warm_up: warm_up(kind) does, for a type of device, whatever would make the first `apply` slow, such as compiling.
+        any_channels: Whether it takes images of any number of channels, such as `fitted` ops are for. Otherwise three.
+        differentiable: Whether autograd follows a float batch through `apply`.
         approximate: A variant of the backend that also accepts ops which its library computes differently from torchvision.
         fallback: The backend that does the steps which this one does not support. Without it, such a step raises an error.
     """
@@ -58,12 +60,14 @@ class Backend:
     reads_in_place: bool = False
     extra_passes: Callable[[Sequence[Op]], float] = passes_between
     warm_up: Callable[[str], None] | None = None
+    any_channels: bool = False
+    differentiable: bool = False
     approximate: Backend | None = None
     fallback: str | None = None
 
 
 Function = Callable[[torch.Tensor, Any, OpDraws], torch.Tensor]
-"""(x, op, draws) -> x: applies an op to every image of a float32 batch (B, 3, H, W)."""
+"""(x, op, draws) -> x: applies an op to every image of a float32 batch (B, C, H, W)."""
 
 AnyFunction = TypeVar("AnyFunction", bound=Function)
 
@@ -87,11 +91,12 @@ def register(op: type[Op], function: Any = None) -> Any:
         op: A frozen dataclass derived from `gpuaug.Op`. Its `draw` returns its parameters. A field `p`, if it has one, is the
             probability that it is applied to an image. An op that changes the size of images overrides `output_size` and has no
             `p`.
-        function: Called as function(x, op, draws). `x` is float32 (B, 3, H, W) on the Augmenter's device, in [0, 1] until
-            Normalize. `draws` are the parameters of these images: NumPy arrays on the host with B rows. It must return float32
-            (B, 3, H, W) and must not change `x`. The images may be any part of a batch, always without those that the op is not
-            applied to, and several threads may call the function at once, so it must be a pure function of its arguments. It
-            must compute each image independently of the others, or a view would depend on its batch.
+        function: Called as function(x, op, draws). `x` is float32 (B, C, H, W) on the Augmenter's device, in [0, 1] until
+            Normalize; C is 3 unless the Augmenter is given images of other channels. `draws` are the parameters of these
+            images: NumPy arrays on the host with B rows. It must return float32 (B, C, H, W) and must not change `x`. The
+            images may be any part of a batch, always without those that the op is not applied to, and several threads may call
+            the function at once, so it must be a pure function of its arguments. It must compute each image independently of
+            the others, or a view would depend on its batch.
 
     Returns:
         The function, or a decorator where no function was given.

@@ -140,4 +140,4 @@ def apply(batch: torch.Tensor, ops: Sequence[op.Op], draws: Sequence[op.OpDraws]
     return batch
 
 
-BACKEND = Backend(OPS, count_supported, apply, fallback="batched")
+BACKEND = Backend(OPS, count_supported, apply, differentiable=True, fallback="batched")

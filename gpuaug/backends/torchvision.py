@@ -100,7 +100,18 @@ def adjust_hue(x: torch.Tensor, shift: float) -> torch.Tensor:
     return torch.nan_to_num(F.adjust_hue(x, shift), nan=0.0)
 
 
-ADJUST = dict(zip(PARTS, (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation, adjust_hue), strict=True))
+def by_channel(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """A function that does the same to every channel, but that torchvision has for one channel and three only."""
+
+    def apply(x: torch.Tensor, *arguments: Any) -> torch.Tensor:
+        if len(x) in (1, 3):
+            return function(x, *arguments)
+        return torch.cat([function(channel[None], *arguments) for channel in x])
+
+    return apply
+
+
+ADJUST = dict(zip(PARTS, (by_channel(F.adjust_brightness), F.adjust_contrast, F.adjust_saturation, adjust_hue), strict=True))
 
 
 def color_jitter(x: torch.Tensor, o: op.ColorJitter, d: Row) -> torch.Tensor:
@@ -113,12 +124,12 @@ def color_jitter(x: torch.Tensor, o: op.ColorJitter, d: Row) -> torch.Tensor:
 def autocontrast(x: torch.Tensor) -> torch.Tensor:
     """torchvision's autocontrast, except that a channel stays as it is if only a filter's rounding keeps it from being flat."""
     flat = x.amax((-2, -1), keepdim=True) - x.amin((-2, -1), keepdim=True) < FLAT
-    return torch.where(flat, x.clamp(0, 1), F.autocontrast(x))
+    return torch.where(flat, x.clamp(0, 1), by_channel(F.autocontrast)(x))
 
 
 def noise(x: torch.Tensor, d: Row) -> torch.Tensor:
     key = torch.from_numpy(d["key"].astype(np.int64))[None]
-    return normal_field(key, *x.shape[-2:])[0]
+    return normal_field(key, x.shape[-2], x.shape[-1], len(x))[0]
 
 
 def gaussian_noise(x: torch.Tensor, o: op.GaussianNoise, d: Row) -> torch.Tensor:
@@ -146,7 +157,7 @@ OPS: dict[type[op.Op], Callable[..., torch.Tensor]] = {
     op.RandomRotation: rotate,
     op.RandomPerspective: perspective,
     op.ColorJitter: color_jitter,
-    op.RandomGrayscale: lambda x, o, d: F.rgb_to_grayscale(x, num_output_channels=3),
+    op.RandomGrayscale: lambda x, o, d: F.rgb_to_grayscale(x, num_output_channels=len(x)),
     op.RandomSolarize: lambda x, o, d: F.solarize(x, o.threshold),
     op.RandomPosterize: lambda x, o, d: (
         F.posterize(x, o.bits) if o.bits < 8 else x
@@ -156,7 +167,7 @@ OPS: dict[type[op.Op], Callable[..., torch.Tensor]] = {
     op.RandomInvert: lambda x, o, d: F.invert(x),
     op.GaussianBlur: lambda x, o, d: F.gaussian_blur(x, list(o.kernel), [float(d["sigma"])] * 2),
     op.GaussianNoise: gaussian_noise,
-    op.RandomAdjustSharpness: lambda x, o, d: F.adjust_sharpness(x, o.sharpness_factor),
+    op.RandomAdjustSharpness: lambda x, o, d: by_channel(F.adjust_sharpness)(x, o.sharpness_factor),
     op.RandomErasing: erase,
     op.Normalize: lambda x, o, d: F.normalize(x, list(o.mean), list(o.std)),
     op.ToDtype: lambda x, o, d: x,
@@ -182,4 +193,4 @@ def apply(batch: Batch, ops: Sequence[op.Op], draws: Sequence[op.OpDraws]) -> Ba
     return torch.stack(out) if same else out
 
 
-BACKEND = Backend(OPS, count_supported, apply)
+BACKEND = Backend(OPS, count_supported, apply, any_channels=True, differentiable=True)

@@ -1,0 +1,97 @@
+"""The kinds of images that an Augmenter is given: 8-bit RGB, floats, other numbers of channels, lists of several sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+
+from ..images import Images
+from . import Batch, BatchForm
+
+TAKES = "gpuaug.Images, a tensor (B, C, H, W), uint8 or floats in [0, 1], or a list of images"
+
+
+class Kind(NamedTuple):
+    """What a plan depends on besides the policy.
+
+    Attributes:
+        form: What the first stage starts from.
+        channels: How many channels the images have.
+        graph: Whether autograd must follow the images through every stage.
+    """
+
+    form: BatchForm
+    channels: int
+    graph: bool = False
+
+    def __str__(self) -> str:
+        noun = {"images": "8-bit images", "floats": "floats of one size", "ragged": "floats of several sizes"}[self.form]
+        return f"{noun}, {self.channels} channel{'s' * (self.channels != 1)}{', with gradients' * self.graph}"
+
+
+RGB = Kind("images", 3)
+
+
+def as_batch(images: Images | torch.Tensor | Sequence[Any]) -> Batch:
+    """The images as a backend takes them; see `gpuaug.Augmenter` for what they may be.
+
+    8-bit RGB becomes `Images`, which shares memory with a tensor. Anything else becomes float32, through which gradients flow.
+
+    Raises:
+        TypeError: The images, one of them or their dtype are of another kind.
+        ValueError: Their shape is another.
+    """
+    if isinstance(images, Images):
+        return images
+    if isinstance(images, torch.Tensor):
+        if images.dtype == torch.uint8 and (images.ndim != 4 or images.shape[1] in (0, 3)):
+            return Images.from_tensor(images)  # says what is wrong, if it is not (B, 3, H, W)
+        if images.ndim != 4 or 0 in images.shape[1:]:
+            raise ValueError(f"Augmenter: images must have shape (B, C, H, W), none but B 0, got {tuple(images.shape)}")
+        return as_floats(images, "images")
+    if not isinstance(images, Iterable):
+        raise TypeError(f"Augmenter: images must be {TAKES}, got {type(images).__name__}")
+    given = list(images)
+    if not (given and isinstance(given[0], torch.Tensor) and given[0].is_floating_point()):
+        return Images.from_list(given)
+    return as_list(given)
+
+
+def as_list(images: list[Any]) -> torch.Tensor | list[torch.Tensor]:
+    """Float images as one tensor if they have one size, else as a list."""
+    for k, image in enumerate(images):
+        if not (isinstance(image, torch.Tensor) and image.is_floating_point()):
+            found = image.dtype if isinstance(image, torch.Tensor) else type(image).__name__
+            raise TypeError(f"Augmenter: image {k} must be a float tensor as image 0 is, got {found}")
+        if image.ndim != 3 or 0 in image.shape:
+            raise ValueError(f"Augmenter: image {k} must have shape (C, H, W), none of them 0, got {tuple(image.shape)}")
+        if (image.shape[0], image.device) != (images[0].shape[0], images[0].device):
+            raise ValueError(
+                f"Augmenter: image {k} must have {images[0].shape[0]} channels on {images[0].device} as image 0 has, "
+                f"got {image.shape[0]} on {image.device}"
+            )
+    floats = [as_floats(image, f"image {k}") for k, image in enumerate(images)]
+    return torch.stack(floats) if len({image.shape for image in floats}) == 1 else floats
+
+
+def as_floats(x: torch.Tensor, name: str) -> torch.Tensor:
+    """A plain float32 tensor; uint8 is divided by 255."""
+    if x.dtype != torch.uint8 and not x.is_floating_point():
+        raise TypeError(f"Augmenter: {name} must be uint8, or floats in [0, 1], got {x.dtype}")
+    if type(x) is not torch.Tensor:
+        x = x.as_subclass(torch.Tensor)
+    return x.to(torch.float32) / 255 if x.dtype == torch.uint8 else x.to(torch.float32)
+
+
+def kind_of(batch: Batch) -> Kind:
+    if isinstance(batch, Images):
+        return RGB
+    if isinstance(batch, torch.Tensor):
+        return Kind("floats", batch.shape[1], batch.requires_grad and torch.is_grad_enabled())
+    return Kind("ragged", batch[0].shape[0], any(x.requires_grad for x in batch) and torch.is_grad_enabled())
+
+
+def device_of(batch: Batch) -> torch.device:
+    return batch[0].device if isinstance(batch, list) else batch.device
