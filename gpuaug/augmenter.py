@@ -6,13 +6,14 @@ import logging
 from collections.abc import Sequence
 from functools import cache
 from itertools import groupby
-from typing import Any
+from typing import Any, overload
 
 import torch
 
 from . import backends
 from .backends import Backend, Batch, BatchForm
-from .backends.inputs import RGB, Kind, as_batch, device_of, kind_of
+from .backends.annotations import check_sizes, transform_targets
+from .backends.inputs import RGB, Kind, as_batch, device_of, kind_of, shapes_of
 from .backends.traffic import Stage, described
 from .images import Images
 from .isolation import eager, isolated
@@ -84,10 +85,28 @@ class Augmenter:
         arguments = (self.policy, self.backend, self.device, self.dtype, self.memory_format, self.approximate)
         return type(self), arguments
 
-    @eager
+    @overload
     def __call__(
         self, images: Images | torch.Tensor | Sequence[Any], draws: Draws, out: Sequence[torch.Tensor] | None = None
-    ) -> list[torch.Tensor]:
+    ) -> list[torch.Tensor]: ...
+    @overload
+    def __call__(
+        self,
+        images: Images | torch.Tensor | Sequence[Any],
+        draws: Draws,
+        out: Sequence[torch.Tensor] | None = None,
+        *,
+        targets: Sequence[Any],
+    ) -> tuple[list[torch.Tensor], list[Any]]: ...
+    @eager
+    def __call__(
+        self,
+        images: Images | torch.Tensor | Sequence[Any],
+        draws: Draws,
+        out: Sequence[torch.Tensor] | None = None,
+        *,
+        targets: Sequence[Any] | None = None,
+    ) -> list[torch.Tensor] | tuple[list[torch.Tensor], list[Any]]:
         """Make the views of a batch.
 
         Gradients flow from the views to a float batch that requires them: every step then runs on a backend that autograd can
@@ -99,9 +118,10 @@ class Augmenter:
                 list of float tensors (C, H, W), which may differ in size.
             draws: Draws of this policy, with one row per image.
             out: Tensors to write the views into, as `empty` returns them, or slices of their rows. None allocates them.
+            targets: Boxes, masks and keypoints to move with the images, one target per image; see `gpuaug.transform_targets`.
 
         Returns:
-            One tensor (B, C, H, W) per view.
+            One tensor (B, C, H, W) per view; with targets, a pair of these and of the targets of each view.
 
         Raises:
             TypeError: `images` or `draws` has the wrong type.
@@ -126,11 +146,14 @@ class Augmenter:
             raise ValueError(f"Augmenter: images are on {device}, the augmenter on {self.device}; use images.to(...)")
         if out is not None:
             self.check_out(out, len(batch), kind.channels, device)
+        if targets is not None:
+            check_sizes(targets, shapes_of(batch))
         with isolated(device):
-            return [
+            views = [
                 self.make_view(batch, v, plan[v], draws.tables[v], None if out is None else out[v])
                 for v in range(len(self.policy.views))
             ]
+        return views if targets is None else (views, transform_targets(targets, draws))
 
     def plan_for(self, kind: Kind) -> tuple[tuple[Stage, ...], ...]:
         """The stages of each view for this kind of images.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from ..images import Images
@@ -95,3 +97,10 @@ def kind_of(batch: Batch) -> Kind:
 
 def device_of(batch: Batch) -> torch.device:
     return batch[0].device if isinstance(batch, list) else batch.device
+
+
+def shapes_of(batch: Batch) -> npt.NDArray[np.int32]:
+    """(B, 2) heights and widths."""
+    if isinstance(batch, Images):
+        return batch.shapes
+    return np.array([x.shape[-2:] for x in batch], dtype=np.int32).reshape(-1, 2)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F  # noqa: N812 - torchvision's own convention
+from torchvision.tv_tensors import Mask, TVTensor, wrap
 
 from .. import ops as op
 from ..images import Images
@@ -23,6 +24,9 @@ Row = dict[str, Any]
 """One image's draws for one step: name -> scalar or small array."""
 
 
+# What moves pixels takes tv_tensors too, Mask, BoundingBoxes and KeyPoints, which torchvision moves by their own functions.
+
+
 def resized_crop(x: torch.Tensor, o: op.RandomResizedCrop, d: Row) -> torch.Tensor:
     top, left, height, width = box(x, o, d)
     mode = InterpolationMode(o.interpolation)
@@ -31,13 +35,15 @@ def resized_crop(x: torch.Tensor, o: op.RandomResizedCrop, d: Row) -> torch.Tens
 
 
 def resize(x: torch.Tensor, o: op.Resize, d: Row) -> torch.Tensor:
-    size = list(o.target(*x.shape[-2:]))
+    size = list(o.target(*F.get_size(x)))
     return clipped(F.resize(x, size, interpolation=InterpolationMode(o.interpolation), antialias=True), x, o)
 
 
 def clipped(made: torch.Tensor, x: torch.Tensor, o: op.RandomResizedCrop | op.Resize) -> torch.Tensor:
     """Clip a bicubic filter's overshoot, as 8 bits do: to [0, 1], or to the range of x where that is wider."""
-    return made.clamp(min(0.0, float(x.min())), max(1.0, float(x.max()))) if o.interpolation == "bicubic" else made
+    if o.interpolation != "bicubic" or isinstance(x, TVTensor):
+        return made
+    return made.clamp(min(0.0, float(x.min())), max(1.0, float(x.max())))
 
 
 def center_crop(x: torch.Tensor, o: op.CenterCrop, d: Row) -> torch.Tensor:
@@ -45,25 +51,34 @@ def center_crop(x: torch.Tensor, o: op.CenterCrop, d: Row) -> torch.Tensor:
 
 
 def random_crop(x: torch.Tensor, o: op.RandomCrop, d: Row) -> torch.Tensor:
-    height, width = (np.array([n]) for n in x.shape[-2:])
+    height, width = (np.array([n]) for n in F.get_size(x))
     left, top, right, bottom = (int(n) for n in o.pads(height, width)[0])
     box_top, box_left, box_height, box_width = box(x, o, d)
-    fill = list(cast(tuple[float, ...], o.fill)) if o.padding_mode == "constant" else None
+    if isinstance(x, TVTensor) and not isinstance(x, Mask) and o.padding_mode != "constant":
+        raise ValueError(f"RandomCrop: boxes and keypoints need padding_mode='constant', got {o.padding_mode!r}")
     if o.padding_mode in ("reflect", "symmetric"):  # torchvision fails if the padding is as wide as the image
-        pads = ((0, 0), (top, bottom), (left, right))
-        x = torch.from_numpy(np.pad(x.numpy(), pads, mode=cast(Any, o.padding_mode)))
+        pads = (*[(0, 0)] * (x.ndim - 2), (top, bottom), (left, right))
+        padded = torch.from_numpy(np.pad(x.cpu().numpy(), pads, mode=cast(Any, o.padding_mode))).to(x.device)
+        x = wrap(padded, like=x) if isinstance(x, TVTensor) else padded
     else:
+        fill = fill_of(x, o) if o.padding_mode == "constant" else None
         x = F.pad(x, [left, top, right, bottom], fill=fill, padding_mode=o.padding_mode)
     return F.crop(x, box_top + top, box_left + left, box_height, box_width)
 
 
 def box(x: torch.Tensor, o: Any, d: Row) -> list[int]:
     draws = {name: np.asarray(value)[None] for name, value in d.items()}
-    return [int(n) for n in o.boxes(draws, np.array([x.shape[-2]]), np.array([x.shape[-1]]))[0]]
+    height, width = F.get_size(x)
+    return [int(n) for n in o.boxes(draws, np.array([height]), np.array([width]))[0]]
+
+
+def fill_of(x: torch.Tensor, o: Any) -> Any:
+    """The op's fill, one number per channel; 0 for a mask."""
+    return 0 if isinstance(x, TVTensor) else list(o.fill)
 
 
 def affine(x: torch.Tensor, o: op.RandomAffine, d: Row) -> torch.Tensor:
-    height, width = x.shape[-2:]
+    height, width = F.get_size(x)
     shift = [int(np.rint(float(d.get("translate_x", 0)) * width)), int(np.rint(float(d.get("translate_y", 0)) * height))]
     shear = [float(d.get("shear_x", 0)), float(d.get("shear_y", 0))]
     return F.affine(
@@ -73,7 +88,7 @@ def affine(x: torch.Tensor, o: op.RandomAffine, d: Row) -> torch.Tensor:
         float(d.get("scale", 1)),
         shear,
         interpolation=InterpolationMode(o.interpolation),
-        fill=list(cast(tuple[float, ...], o.fill)),
+        fill=fill_of(x, o),
         center=None if o.center is None else list(o.center),
     )
 
@@ -81,14 +96,13 @@ def affine(x: torch.Tensor, o: op.RandomAffine, d: Row) -> torch.Tensor:
 def rotate(x: torch.Tensor, o: op.RandomRotation, d: Row) -> torch.Tensor:
     mode = InterpolationMode(o.interpolation)
     center = None if o.center is None else list(o.center)
-    return F.rotate(x, float(d["angle"]), interpolation=mode, center=center, fill=list(cast(tuple[float, ...], o.fill)))
+    return F.rotate(x, float(d["angle"]), interpolation=mode, center=center, fill=fill_of(x, o))
 
 
 def perspective(x: torch.Tensor, o: op.RandomPerspective, d: Row) -> torch.Tensor:
-    coefficients = o.coefficients({"corners": d["corners"][None]}, *x.shape[-2:])[0].tolist()
+    coefficients = o.coefficients({"corners": d["corners"][None]}, *F.get_size(x))[0].tolist()
     mode = InterpolationMode(o.interpolation)
-    fill = list(cast(tuple[float, ...], o.fill))
-    return F.perspective(x, None, None, interpolation=mode, fill=fill, coefficients=coefficients)
+    return F.perspective(x, None, None, interpolation=mode, fill=fill_of(x, o), coefficients=coefficients)
 
 
 def adjust_hue(x: torch.Tensor, shift: float) -> torch.Tensor:
