@@ -114,7 +114,7 @@ def autocontrast(x: torch.Tensor) -> torch.Tensor:
 def equalize(x: torch.Tensor) -> torch.Tensor:
     """Equalize each channel's histogram of 256 levels with PIL's integer arithmetic."""
     count, channels, height, width = x.shape
-    level = (x.clamp(0, 1) * (256 - 1e-3)).long().reshape(count * channels, height * width)
+    level = (x.clamp(0, 1) * (256 - 1e-3)).long().clamp(0, 255).reshape(count * channels, height * width)  # NaN is no index
     histogram = torch.zeros(count * channels, 256, dtype=torch.int64, device=x.device)
     histogram.scatter_add_(1, level, torch.ones_like(level))
     below = histogram.cumsum(1) - histogram
