@@ -43,7 +43,7 @@ def clipped(made: torch.Tensor, x: torch.Tensor, o: op.RandomResizedCrop | op.Re
     """Clip a bicubic filter's overshoot, as 8 bits do: to [0, 1], or to the range of x where that is wider."""
     if o.interpolation != "bicubic" or isinstance(x, TVTensor):
         return made
-    return made.clamp(min(0.0, float(x.min())), max(1.0, float(x.max())))
+    return made.clamp(x.min().clamp(max=0.0), x.max().clamp(min=1.0))
 
 
 def center_crop(x: torch.Tensor, o: op.CenterCrop, d: Row) -> torch.Tensor:
