@@ -28,7 +28,10 @@ def three_only(op: Op, channels: int) -> str | None:
 
 def jitter(op: color.ColorJitter, channels: int) -> str | None:
     mixing = [part for part in PARTS[1:] if op.limits(part) is not None]
-    return None if channels == 1 or not mixing else f"{' and '.join(mixing)} mix red, green and blue; leave them out"
+    if channels == 1 or not mixing:
+        return None
+    several = len(mixing) > 1
+    return f"{' and '.join(mixing)} mix{'es' * (not several)} red, green and blue; set {'them' if several else 'it'} to 0"
 
 
 def gray_or_rgb(op: Op, channels: int) -> str | None:
