@@ -74,12 +74,12 @@ class Augmenter:
         self.dtype = dtype
         self.memory_format = memory_format
         self.approximate = approximate
-        self.backends = select(backend, "cpu" if self.device is None else self.device.type, approximate)
+        self.backends = select(backend, self.kind_of_device, approximate)
         channels = channels_of(step for view in policy.views for step in view.steps)
         self.plans: dict[Kind, tuple[tuple[Stage, ...], ...]] = {}
-        self.plan = self.plan_for(RGB if channels == 3 else Kind("floats", channels))
+        self.plan = self.plan_for(RGB if channels == 3 else Kind("floats", channels, self.kind_of_device))
         if backend == "auto":
-            warn_of_missing_packages(self.plan, "cpu" if self.device is None else self.device.type)
+            warn_of_missing_packages(self.plan, self.kind_of_device)
 
     def __reduce__(self) -> tuple[Any, ...]:
         arguments = (self.policy, self.backend, self.device, self.dtype, self.memory_format, self.approximate)
@@ -155,6 +155,11 @@ class Augmenter:
             ]
         return views if targets is None else (views, transform_targets(targets, draws))
 
+    @property
+    def kind_of_device(self) -> str:
+        """The type of device that backends are chosen for."""
+        return "cpu" if self.device is None else self.device.type
+
     def plan_for(self, kind: Kind) -> tuple[tuple[Stage, ...], ...]:
         """The stages of each view for this kind of images.
 
@@ -163,12 +168,13 @@ class Augmenter:
         found = {
             name: backend
             for name, backend in self.backends.items()
-            if (kind.channels == 3 or backend.any_channels) and (not kind.graph or backend.differentiable)
+            if (kind.channels == 3 or not {kind.device, "any"}.isdisjoint(backend.any_channels))
+            and (backend.differentiable or not kind.graph)
         }
         steps = [[fitted(step, kind.channels) for step in view.steps] for view in self.policy.views]
         if not found:
             raise ValueError(f"Augmenter: backend {self.backend!r} does not take {kind}; use backend='auto'")
-        plan = tuple(stages(ops, found, kind.form) for ops in steps)
+        plan = tuple(stages(ops, found, *kind.forms) for ops in steps)
         self.plans[kind] = plan
         return plan
 
@@ -177,7 +183,7 @@ class Augmenter:
         for name in {stage.backend for plan in self.plan for stage in plan}:
             warm_up = self.backends[name].warm_up
             if warm_up is not None:
-                warm_up("cpu" if self.device is None else self.device.type)
+                warm_up(self.kind_of_device)
 
     def make_view(
         self, batch: Batch, v: int, plan: Sequence[Stage], draws: Sequence[OpDraws], out: torch.Tensor | None = None
@@ -263,16 +269,19 @@ def warn_once(words: str) -> None:
     LOG.warning("%s", words)
 
 
-def stages(steps: Sequence[Op], found: dict[str, Backend], form: BatchForm = "images") -> tuple[Stage, ...]:
+def stages(
+    steps: Sequence[Op], found: dict[str, Backend], form: BatchForm = "images", later: BatchForm = "floats"
+) -> tuple[Stage, ...]:
     """Divide steps into stages, in order: each step goes to the first backend that supports it.
 
-    form: what the first step starts from. Raises ValueError for a step that no backend supports.
+    form: what the first step starts from. later: what the others start from, once the images have one size. Raises ValueError
+    for a step that no backend supports.
     """
     out: list[Stage] = []
     size: Size | None = None
     at = 0
     while at < len(steps):
-        state = form if at == 0 else "ragged" if size is None and form == "images" else "floats"
+        state = form if at == 0 else "ragged" if size is None and form in ("images", "ragged") else later
         name = next((name for name, backend in found.items() if backend.count_supported(steps[at:], state)), None)
         if name is None:
             raise ValueError(f"Augmenter: no backend of {', '.join(found)} has {steps[at]}; {remedy(steps[at], found)}")

@@ -20,10 +20,11 @@ from ..ops import Op, OpDraws
 
 Batch = Images | torch.Tensor | list[torch.Tensor]
 """Images (uint8, of any sizes), float32 (B, C, H, W), or a list of float32 (C, H, W) while sizes still differ. C is 3 where a
-backend has not `any_channels`. Floats are in [0, 1] until Normalize. A backend never changes a batch in place."""
+backend has no `any_channels`. Floats are in [0, 1] until Normalize. A backend never changes a batch in place."""
 
-BatchForm = Literal["images", "floats", "ragged"]
-"""Which of these three a stage starts from: `Images`, one float tensor, or a list of float tensors."""
+BatchForm = Literal["images", "floats", "ragged", "host", "planes"]
+"""What a stage starts from: `Images`, one float tensor, or a list of float tensors. "host" is a float tensor on the CPU, and
+"planes" one of another number of channels than three."""
 
 
 def passes_between(ops: Sequence[Op]) -> float:
@@ -47,7 +48,7 @@ class Backend:
         extra_passes: extra_passes(ops) says how often, averaged over draws, a stage of these ops writes the whole view to
             memory in float32 and reads it again before it writes the result.
         warm_up: warm_up(kind) does, for a type of device, whatever would make the first `apply` slow, such as compiling.
-        any_channels: Whether it takes images of any number of channels, such as `fitted` ops are for. Otherwise three.
+        any_channels: Types of device where it takes images of any number of channels, or "any". Elsewhere it takes three.
         differentiable: Whether autograd follows a float batch through `apply`.
         approximate: A variant of the backend that also accepts ops which its library computes differently from torchvision.
         fallback: The backend that does the steps which this one does not support. Without it, such a step raises an error.
@@ -60,7 +61,7 @@ class Backend:
     reads_in_place: bool = False
     extra_passes: Callable[[Sequence[Op]], float] = passes_between
     warm_up: Callable[[str], None] | None = None
-    any_channels: bool = False
+    any_channels: Collection[str] = ()
     differentiable: bool = False
     approximate: Backend | None = None
     fallback: str | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,16 +21,27 @@ class Kind(NamedTuple):
     Attributes:
         form: What the first stage starts from.
         channels: How many channels the images have.
+        device: Type of their device. It does not matter to 8-bit images, and is "cpu" then.
         graph: Whether autograd must follow the images through every stage.
     """
 
-    form: BatchForm
+    form: Literal["images", "floats", "ragged"]
     channels: int
+    device: str = "cpu"
     graph: bool = False
+
+    @property
+    def forms(self) -> tuple[BatchForm, BatchForm]:
+        """What the first stage starts from, and what later ones do once the images have one size."""
+        if self.form == "images":
+            return "images", "floats"
+        later: BatchForm = "planes" if self.channels != 3 else "host" if self.device == "cpu" else "floats"
+        return ("ragged" if self.form == "ragged" else later), later
 
     def __str__(self) -> str:
         noun = {"images": "8-bit images", "floats": "floats of one size", "ragged": "floats of several sizes"}[self.form]
-        return f"{noun}, {self.channels} channel{'s' * (self.channels != 1)}{', with gradients' * self.graph}"
+        place = f" on {self.device}" if self.device != "cpu" else ""
+        return f"{noun}{place}, {self.channels} channel{'s' * (self.channels != 1)}{', with gradients' * self.graph}"
 
 
 RGB = Kind("images", 3)
@@ -90,9 +101,10 @@ def as_floats(x: torch.Tensor, name: str) -> torch.Tensor:
 def kind_of(batch: Batch) -> Kind:
     if isinstance(batch, Images):
         return RGB
-    if isinstance(batch, torch.Tensor):
-        return Kind("floats", batch.shape[1], batch.requires_grad and torch.is_grad_enabled())
-    return Kind("ragged", batch[0].shape[0], any(x.requires_grad for x in batch) and torch.is_grad_enabled())
+    graph = torch.is_grad_enabled() and any(x.requires_grad for x in (batch if isinstance(batch, list) else [batch]))
+    if isinstance(batch, list):
+        return Kind("ragged", batch[0].shape[0], batch[0].device.type, graph)
+    return Kind("floats", batch.shape[1], batch.device.type, graph)
 
 
 def device_of(batch: Batch) -> torch.device:

@@ -207,4 +207,4 @@ def apply(batch: Batch, ops: Sequence[op.Op], draws: Sequence[op.OpDraws]) -> Ba
     return torch.stack(out) if same else out
 
 
-BACKEND = Backend(OPS, count_supported, apply, any_channels=True, differentiable=True)
+BACKEND = Backend(OPS, count_supported, apply, any_channels=("any",), differentiable=True)

@@ -52,6 +52,61 @@ def test_a_crop_of_floats_of_one_size_equals_the_truth(backend, name):
     assert result.within(TOLERANCE[backend]), result
 
 
+@pytest.mark.parametrize("channels", [1, 3, 5])
+@pytest.mark.parametrize("name", CROPS)
+def test_the_augmenter_crops_and_flips_floats_as_the_truth_does(name, channels):
+    """On the CPU the fused backend does, also what it cannot do to images of several sizes."""
+    ops = [with_numbers(op, channels) for op in CROPS[name]]
+    policy = Policy(View(64, *ops, gpuaug.RandomVerticalFlip(), gpuaug.RandomHorizontalFlip(), gpuaug.Normalize(0.4, 0.2)))
+    draws = sample(policy, range(8), seed=3)
+    x = channels_of(channels)
+    (view,), (truth,) = (Augmenter(policy, name)(x, draws) for name in ("auto", "torchvision"))
+    assert (view - truth).abs().max() <= 1e-4
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 300), (300, 1), (7, 5), (200, 31)])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_floats_of_extreme_shapes_are_cropped_as_the_truth_does(interpolation, height, width):
+    x = torch.rand((3, 2, height, width), generator=torch.Generator().manual_seed(0))
+    policy = Policy(View((9, 50), gpuaug.RandomResizedCrop(scale=(0.01, 1.0), interpolation=interpolation)))
+    draws = sample(policy, range(3), seed=3)
+    (view,), (truth,) = (Augmenter(policy, name)(x, draws) for name in ("auto", "torchvision"))
+    assert (view - truth).abs().max() <= 1e-4
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_views_of_floats_come_in_every_dtype_and_layout_and_into_given_memory(channels, memory_format, dtype):
+    policy = Policy(
+        View(32, gpuaug.RandomResizedCrop(), gpuaug.RandomHorizontalFlip(), gpuaug.GaussianBlur(5)),
+        View(24, gpuaug.Resize((24, 24))),
+    )
+    draws = sample(policy, range(8), seed=3)
+    x = channels_of(channels)
+    augment = Augmenter(policy, dtype=dtype, memory_format=memory_format)
+    out = augment.empty(8, channels)
+    for view, given_memory, plain in zip(augment(x, draws), augment(x, draws, out), Augmenter(policy)(x, draws), strict=True):
+        assert view.is_contiguous(memory_format=memory_format)
+        assert torch.equal(view, plain.to(dtype))
+        assert torch.equal(given_memory, view)
+    assert [a.data_ptr() for a in augment(x, draws, out)] == [b.data_ptr() for b in out]
+
+
+def test_the_number_of_threads_does_not_change_a_bit_of_floats():
+    policy = gpuaug.policy("simclr", size=32)
+    draws = sample(policy, range(8))
+    before = torch.get_num_threads()
+    try:
+        made = []
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            made.append(Augmenter(policy)(uniform()[:8], draws))
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(a, b) for a, b in zip(*made, strict=True))
+
+
 @pytest.mark.parametrize(("backend", "name"), pairs(CROPS))
 def test_a_crop_of_floats_of_several_sizes_equals_the_truth(backend, name):
     ops, draws = tables(CROPS[name], len(ragged()), 64)

@@ -10,7 +10,7 @@ from ...images import Images
 from ...ops import Op, OpDraws
 from .. import Backend, Batch
 from . import draw_program
-from .plan import OPS, count_supported, passes_over_view, tables
+from .plan import OPS, count_supported, geometry_length, passes_over_view, tables
 
 __all__ = ["BACKEND", "OPS", "apply", "count_supported", "passes_over_view", "warm_up"]
 
@@ -44,7 +44,7 @@ def apply(
     """Run one fused stage on a batch.
 
     Args:
-        batch: `Images`, or a float32 tensor (B, 3, H, W).
+        batch: `Images`, or a float32 tensor (B, 3, H, W); for crops and flips alone on the CPU (B, C, H, W).
         ops: Steps of one view, as many as `count_supported` has counted.
         draws: One dict of NumPy arrays for each step.
         dtype: Dtype of the result: float32, float16 or bfloat16.
@@ -52,7 +52,7 @@ def apply(
         out: Tensor to write the result into. It has this dtype and is contiguous in this memory format. None: a new one.
 
     Returns:
-        The view (B, 3, H, W); this is `out` if it was given.
+        The view (B, C, H, W); this is `out` if it was given.
     """
     assert isinstance(batch, (Images, torch.Tensor))  # `count_supported` never accepts a list
     plan = draw_program.drawn_tables(batch, draws) or tables(batch, ops, draws)
@@ -63,6 +63,8 @@ def apply(
         return view if out is None else out.copy_(view)
     from . import cpu
 
+    if isinstance(batch, torch.Tensor) and geometry_length(ops):
+        return cpu.make_view_of_floats(batch, plan, dtype, memory_format, out)
     return cpu.make_view(batch, plan, dtype, memory_format, out)
 
 
@@ -74,5 +76,6 @@ BACKEND = Backend(
     reads_in_place=True,
     extra_passes=passes_over_view,
     warm_up=warm_up,
+    any_channels=("cpu",),
     fallback="batched",
 )

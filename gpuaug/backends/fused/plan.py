@@ -82,6 +82,7 @@ def count_supported(steps: Sequence[Op], form: BatchForm) -> int:
 
     A stage that starts from images begins with a resize, a crop, or a resize followed by a crop. Flips are done at the
     beginning of a stage. A flip commutes with every op except noise and erasing; a flip after one of these starts a new stage.
+    On the CPU, a stage that starts from floats may begin with the same crops; of "planes" it has crops and flips alone.
 
     Args:
         steps: The steps of a view that remain.
@@ -91,9 +92,11 @@ def count_supported(steps: Sequence[Op], form: BatchForm) -> int:
         The number of steps; 0 if the first step cannot be fused.
     """
     steps = steps[: leading(steps, OPS)]
-    n = geometry_length(steps) if form == "images" else 0
-    if form == "ragged" or (form == "images" and n == 0):
+    n = geometry_length(steps) if form in ("images", "host", "planes") else 0
+    if form == "ragged" or (form in ("images", "planes") and n == 0):
         return 0
+    if form == "planes":
+        return n + leading(steps[n:], FLIPS)
     positional = False  # whether some step so far depends on the position of a pixel
     for step in steps[n:]:
         flip = isinstance(step, FLIPS)
@@ -124,13 +127,14 @@ def plain_crop(step: Op) -> bool:
 
 
 def tables(batch: Any, ops: Sequence[Op], draws: Sequence[OpDraws]) -> Tables:
-    """Tables of a stage that `count_supported` has counted, for `Images` or a float32 batch (B, 3, H, W)."""
+    """Tables of a stage that `count_supported` has counted, for `Images` or a float32 batch (B, C, H, W)."""
     count = len(batch)
-    if isinstance(batch, Images):
-        n = geometry_length(ops)
-        size, boxes, cubic = geometry(batch.shapes, ops[:n], draws[:n])
+    n = geometry_length(ops)
+    if n:
+        shapes = batch.shapes if isinstance(batch, Images) else np.tile(np.array(batch.shape[2:], dtype=np.int32), (count, 1))
+        size, boxes, cubic = geometry(shapes, ops[:n], draws[:n])
     else:
-        n, cubic = 0, False
+        cubic = False
         size = (int(batch.shape[2]), int(batch.shape[3]))
         boxes = np.tile(np.array([0, 0, *size, *size, 0, 0], dtype=np.int32), (count, 1))
     flips = np.zeros((count, 2), dtype=np.bool_)
