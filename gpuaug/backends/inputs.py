@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 
 from ..images import Images
+from ..memory import uninitialised
 from . import Batch, BatchForm
 
 TAKES = "gpuaug.Images, a tensor (B, C, H, W), uint8 or floats in [0, 1], or a list of images"
@@ -95,7 +96,11 @@ def as_floats(x: torch.Tensor, name: str) -> torch.Tensor:
         raise TypeError(f"Augmenter: {name} must be uint8, or floats in [0, 1], got {x.dtype}")
     if type(x) is not torch.Tensor:
         x = x.as_subclass(torch.Tensor)
-    return x.to(torch.float32) / 255 if x.dtype == torch.uint8 else x.to(torch.float32)
+    if x.dtype != torch.uint8:
+        return x.to(torch.float32)
+    if x.device.type != "cpu":
+        return x / 255
+    return torch.div(x, 255, out=uninitialised(tuple(x.shape), torch.float32, torch.contiguous_format))
 
 
 def kind_of(batch: Batch) -> Kind:
