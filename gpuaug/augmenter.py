@@ -13,7 +13,7 @@ import torch
 from . import backends
 from .backends import Backend, Batch, BatchForm
 from .backends.annotations import check_sizes, transform_targets
-from .backends.inputs import RGB, Kind, as_batch, device_of, kind_of, shapes_of
+from .backends.inputs import RGB, Kind, as_batch, as_floats, device_of, kind_of, shapes_of
 from .backends.traffic import Stage, described
 from .images import Images
 from .isolation import eager, isolated
@@ -322,6 +322,8 @@ def run(
         steps = draws[stage.first : stage.first + len(stage.ops)]
         if isinstance(batch, Images) and not backend.reads_in_place:
             batch = batch.packed()
+        elif isinstance(batch, torch.Tensor) and batch.dtype == torch.uint8 and not backend.reads_in_place:
+            batch = as_floats(batch)
         if backend.writes_output and stage is plan[-1]:
             batch = backend.apply(batch, stage.ops, steps, dtype, memory_format, out)
             assert isinstance(batch, torch.Tensor)

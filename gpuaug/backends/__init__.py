@@ -22,9 +22,9 @@ Batch = Images | torch.Tensor | list[torch.Tensor]
 """Images (uint8, of any sizes), float32 (B, C, H, W), or a list of float32 (C, H, W) while sizes still differ. C is 3 where a
 backend has no `any_channels`. Floats are in [0, 1] until Normalize. A backend never changes a batch in place."""
 
-BatchForm = Literal["images", "floats", "ragged", "host", "planes"]
+BatchForm = Literal["images", "floats", "ragged", "host", "planes", "bytes"]
 """What a stage starts from: `Images`, one float tensor, or a list of float tensors. "host" is a float tensor on the CPU, and
-"planes" one of another number of channels than three."""
+"planes" one of another number of channels than three. "bytes" is a uint8 tensor (B, C, H, W), C not 3, on the CPU."""
 
 
 def passes_between(ops: Sequence[Op]) -> float:
@@ -43,8 +43,8 @@ class Backend:
             NumPy arrays with one row per image (see `gpuaug.Draws`).
         writes_output: Whether `apply` also accepts the view's dtype, its memory format, and a tensor to write the view into (or
             None). The Augmenter passes them to the last stage of a view. Otherwise it converts or copies the view afterwards.
-        reads_in_place: Whether `apply` accepts `Images` that are planar or have gaps in their buffer. Otherwise the
-            Augmenter packs them first.
+        reads_in_place: Whether `apply` accepts `Images` that are planar or have gaps in their buffer, and uint8 tensors.
+            Otherwise the Augmenter packs the former, and makes floats of the latter, first.
         extra_passes: extra_passes(ops) says how often, averaged over draws, a stage of these ops writes the whole view to
             memory in float32 and reads it again before it writes the result.
         warm_up: warm_up(kind) does, for a type of device, whatever would make the first `apply` slow, such as compiling.

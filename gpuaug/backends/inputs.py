@@ -16,6 +16,14 @@ from . import Batch, BatchForm
 TAKES = "gpuaug.Images, a tensor (B, C, H, W), uint8 or floats in [0, 1], or a list of images"
 
 
+NOUNS = {
+    "images": "8-bit images",
+    "bytes": "8-bit images of one size",
+    "floats": "floats of one size",
+    "ragged": "floats of several sizes",
+}
+
+
 class Kind(NamedTuple):
     """What a plan depends on besides the policy.
 
@@ -26,7 +34,7 @@ class Kind(NamedTuple):
         graph: Whether autograd must follow the images through every stage.
     """
 
-    form: Literal["images", "floats", "ragged"]
+    form: Literal["images", "floats", "ragged", "bytes"]
     channels: int
     device: str = "cpu"
     graph: bool = False
@@ -37,10 +45,11 @@ class Kind(NamedTuple):
         if self.form == "images":
             return "images", "floats"
         later: BatchForm = "planes" if self.channels != 3 else "host" if self.device == "cpu" else "floats"
-        return ("ragged" if self.form == "ragged" else later), later
+        first: BatchForm = "ragged" if self.form == "ragged" else "bytes" if self.form == "bytes" else later
+        return first, later
 
     def __str__(self) -> str:
-        noun = {"images": "8-bit images", "floats": "floats of one size", "ragged": "floats of several sizes"}[self.form]
+        noun = NOUNS[self.form]
         place = f" on {self.device}" if self.device != "cpu" else ""
         return f"{noun}{place}, {self.channels} channel{'s' * (self.channels != 1)}{', with gradients' * self.graph}"
 
@@ -51,7 +60,8 @@ RGB = Kind("images", 3)
 def as_batch(images: Images | torch.Tensor | Sequence[Any]) -> Batch:
     """The images as a backend takes them; see `gpuaug.Augmenter` for what they may be.
 
-    8-bit RGB becomes `Images`, which shares memory with a tensor. Anything else becomes float32, through which gradients flow.
+    8-bit RGB becomes `Images`, which shares memory with a tensor. uint8 of other channels stays so. Floats become float32,
+    through which gradients flow.
 
     Raises:
         TypeError: The images, one of them or their dtype are of another kind.
@@ -64,7 +74,9 @@ def as_batch(images: Images | torch.Tensor | Sequence[Any]) -> Batch:
             return Images.from_tensor(images)  # says what is wrong, if it is not (B, 3, H, W)
         if images.ndim != 4 or 0 in images.shape[1:]:
             raise ValueError(f"Augmenter: images must have shape (B, C, H, W), none but B 0, got {tuple(images.shape)}")
-        return as_floats(images, "images")
+        check_dtype(images, "images")
+        images = images if type(images) is torch.Tensor else images.as_subclass(torch.Tensor)
+        return images if images.dtype == torch.uint8 else images.to(torch.float32)
     if not isinstance(images, Iterable):
         raise TypeError(f"Augmenter: images must be {TAKES}, got {type(images).__name__}")
     given = list(images)
@@ -86,18 +98,17 @@ def as_list(images: list[Any]) -> torch.Tensor | list[torch.Tensor]:
                 f"Augmenter: image {k} must have {images[0].shape[0]} channels on {images[0].device} as image 0 has, "
                 f"got {image.shape[0]} on {image.device}"
             )
-    floats = [as_floats(image, f"image {k}") for k, image in enumerate(images)]
+    floats = [image.as_subclass(torch.Tensor).to(torch.float32) for image in images]
     return torch.stack(floats) if len({image.shape for image in floats}) == 1 else floats
 
 
-def as_floats(x: torch.Tensor, name: str) -> torch.Tensor:
-    """A plain float32 tensor; uint8 is divided by 255."""
+def check_dtype(x: torch.Tensor, name: str) -> None:
     if x.dtype != torch.uint8 and not x.is_floating_point():
         raise TypeError(f"Augmenter: {name} must be uint8, or floats in [0, 1], got {x.dtype}")
-    if type(x) is not torch.Tensor:
-        x = x.as_subclass(torch.Tensor)
-    if x.dtype != torch.uint8:
-        return x.to(torch.float32)
+
+
+def as_floats(x: torch.Tensor) -> torch.Tensor:
+    """uint8 divided by 255, in float32; on the CPU in memory that earlier batches have used."""
     if x.device.type != "cpu":
         return x / 255
     return torch.div(x, 255, out=uninitialised(tuple(x.shape), torch.float32, torch.contiguous_format))
@@ -109,7 +120,7 @@ def kind_of(batch: Batch) -> Kind:
     graph = torch.is_grad_enabled() and any(x.requires_grad for x in (batch if isinstance(batch, list) else [batch]))
     if isinstance(batch, list):
         return Kind("ragged", batch[0].shape[0], batch[0].device.type, graph)
-    return Kind("floats", batch.shape[1], batch.device.type, graph)
+    return Kind("bytes" if batch.dtype == torch.uint8 else "floats", batch.shape[1], batch.device.type, graph)
 
 
 def device_of(batch: Batch) -> torch.device:

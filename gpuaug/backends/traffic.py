@@ -42,7 +42,7 @@ def kilobytes(count: float) -> str:
 
 
 def source_bytes(kind: Kind) -> int:
-    return 1 if kind.form == "images" else 4
+    return 1 if kind.form in ("images", "bytes") else 4
 
 
 def traffic(view: View, stage: Stage, backend: Backend, dtype: torch.dtype, kind: Kind = RGB) -> tuple[float, float]:

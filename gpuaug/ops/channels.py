@@ -71,12 +71,22 @@ def fitted(op: Op, channels: int) -> Op:
                 f"{type(op).__name__}: {name} has {len(values)} numbers, but images have {channels} "
                 f"channel{'s' * (channels > 1)}; give one number, or one per channel"
             )
-    if not given:
+    return with_values(op, {name: values[:1] * channels for name, values in given.items()})
+
+
+def three_of(op: Op, first: int) -> Op:
+    """An op that is `fitted` to many channels, for three of them from `first` on; the last one fills up what is missing."""
+    values = {name: (*values[first : first + 3], values[-1], values[-1])[:3] for name, values in per_channel_values(op)}
+    return with_values(op, values)
+
+
+def with_values(op: Op, values: dict[str, tuple[float, ...]]) -> Op:
+    """The op with these arguments, not by __init__, which would store equal numbers as three."""
+    if not values:
         return op
-    # Not through __init__, which would store equal numbers as three again.
     made = replace(op)
-    for name, values in given.items():
-        object.__setattr__(made, name, values[:1] * channels)
+    for name, numbers in values.items():
+        object.__setattr__(made, name, numbers)
     return made
 
 

@@ -15,11 +15,14 @@ from torchvision import tv_tensors
 import gpuaug
 from gpuaug import Augmenter, Policy, View, sample
 from gpuaug.backends.inputs import Kind
+from gpuaug.ops.channels import REFUSALS
 
 from .cases import CROPS, HEIGHT, MAPS, TOLERANCE, WIDTH, compare, pairs, ragged, tables, uniform
 
 FLOAT_BACKENDS = ("auto", "batched", "kornia")
 CROP = gpuaug.CenterCrop((HEIGHT, WIDTH))
+LISTED = {name: op for name, op in MAPS.items() if type(op) in REFUSALS}
+"""Cases of ops that may take other numbers of channels than three."""
 
 
 def with_numbers(op, channels):
@@ -128,7 +131,7 @@ def test_floats_give_the_views_of_the_bytes_that_they_come_from(backend):
 @pytest.mark.parametrize("backend", FLOAT_BACKENDS)
 @pytest.mark.parametrize(
     ("name", "channels"),
-    [(n, c) for n, op in MAPS.items() for c in (1, 2, 5, 13) if "Equal" not in n and (c == 1 or not mixes(op))],
+    [(n, c) for n, op in LISTED.items() for c in (1, 2, 5, 13) if "Equal" not in n and (c == 1 or not mixes(op))],
 )
 def test_an_op_on_other_channels_equals_the_truth(backend, name, channels):
     op = MAPS[name]
@@ -143,7 +146,7 @@ def test_an_op_on_other_channels_equals_the_truth(backend, name, channels):
 
 
 @pytest.mark.parametrize("backend", ["auto", "torchvision"])
-@pytest.mark.parametrize("name", [name for name, op in MAPS.items() if not mixes(op) and "oise" not in name])
+@pytest.mark.parametrize("name", [name for name, op in LISTED.items() if not mixes(op) and "oise" not in name])
 def test_each_of_many_channels_is_treated_as_a_gray_image_is(backend, name):
     """Except noise, which differs from channel to channel."""
     op = with_numbers(MAPS[name], 4)
@@ -183,12 +186,39 @@ def test_jitter_of_a_gray_image_is_torchvisions(backend):
     assert (flat - x.mean((1, 2, 3), keepdim=True)).abs().max() <= 1e-5
 
 
-def test_8_bit_images_of_other_channels_are_divided_by_255():
-    policy = Policy(View(24, gpuaug.RandomResizedCrop(), gpuaug.Normalize([0.1, 0.2, 0.3, 0.4, 0.5], 0.5)))
-    draws = sample(policy, range(8))
-    pixels = (channels_of(5) * 255).round().to(torch.uint8)
+@pytest.mark.parametrize("channels", [1, 2, 4, 6, 13])
+@pytest.mark.parametrize(
+    "name", [name for name, op in LISTED.items() if not any(k in name for k in ("Equal", "nearest", "turn"))]
+)
+def test_an_op_on_8_bit_images_of_other_channels_equals_the_truth(name, channels):
+    """The fused backend makes RGB images of them, three channels each."""
+    op = MAPS[name]
+    if mixes(op) and channels > 1:
+        op = gpuaug.ColorJitter(brightness=(0.0, 3.0))
+    crop = gpuaug.RandomResizedCrop((40, 40), interpolation="bicubic")
+    policy = Policy(View(40, crop, gpuaug.RandomHorizontalFlip(), with_numbers(op, channels), gpuaug.Normalize(0.4, 0.2)))
+    draws = sample(policy, range(8), seed=7)
+    pixels = (channels_of(channels) * 255).round().to(torch.uint8)
+    (view,), (truth,) = (Augmenter(policy, b, dtype=torch.float32)(pixels, draws) for b in ("auto", "torchvision"))
+    assert view.shape == truth.shape == (8, channels, 40, 40)
+    jumps = 0.02 if any(kind in name for kind in ("Solarize", "Posterize")) else 0.0
+    assert ((view - truth).abs() > 5 * TOLERANCE["fused"]).float().mean() <= jumps
+
+
+def test_8_bit_images_of_other_channels_are_planned_from_bytes():
+    """Noise differs from channel to channel, so the fused stage ends before it."""
+    ops = (
+        gpuaug.RandomResizedCrop(),
+        gpuaug.ColorJitter(0.4),
+        gpuaug.GaussianNoise(),
+        gpuaug.Normalize([0.1, 0.2, 0.3, 0.4], 0.5),
+    )
+    policy = Policy(View(24, *ops))
     augment = Augmenter(policy)
-    assert torch.equal(augment(pixels, draws)[0], augment(pixels.float() / 255, draws)[0])
+    augment(torch.zeros(2, 4, 30, 30, dtype=torch.uint8), sample(policy, range(2)))
+    (stages,) = augment.plans[Kind("bytes", 4)]
+    assert [(stage.backend, len(stage.ops)) for stage in stages] == [("fused", 2), ("batched", 2)]
+    assert "given 8-bit images of one size, 4 channels:" in str(augment)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])

@@ -18,7 +18,7 @@ from ...images import Images
 from ...ops import Op, OpDraws, Size
 from ...ops.base import Array, is_integer
 from ...ops.color import ORDERS, PARTS
-from .. import BatchForm, leading
+from .. import BatchForm, leading, leading_where
 from .instructions import (
     AFFINE,
     ARGUMENTS,
@@ -82,7 +82,8 @@ def count_supported(steps: Sequence[Op], form: BatchForm) -> int:
 
     A stage that starts from images begins with a resize, a crop, or a resize followed by a crop. Flips are done at the
     beginning of a stage. A flip commutes with every op except noise and erasing; a flip after one of these starts a new stage.
-    On the CPU, a stage that starts from floats may begin with the same crops; of "planes" it has crops and flips alone.
+    On the CPU, a stage that starts from floats may begin with the same crops; of "planes" it has crops and flips alone. From
+    "bytes" it has what it has from images, except noise, which has another field for every three channels.
 
     Args:
         steps: The steps of a view that remain.
@@ -92,8 +93,12 @@ def count_supported(steps: Sequence[Op], form: BatchForm) -> int:
         The number of steps; 0 if the first step cannot be fused.
     """
     steps = steps[: leading(steps, OPS)]
-    n = geometry_length(steps) if form in ("images", "host", "planes") else 0
-    if form == "ragged" or (form in ("images", "planes") and n == 0):
+    if form == "bytes":
+        steps = steps[
+            : leading_where(steps, lambda o: not isinstance(o, op.GaussianNoise) and getattr(o, "value", 0) != "random")
+        ]
+    n = geometry_length(steps) if form in ("images", "host", "planes", "bytes") else 0
+    if form == "ragged" or (form in ("images", "planes", "bytes") and n == 0):
         return 0
     if form == "planes":
         return n + leading(steps[n:], FLIPS)
@@ -122,7 +127,7 @@ def geometry_length(steps: Sequence[Op]) -> int:
 def plain_crop(step: Op) -> bool:
     """Whether a step is a crop whose padding, if it has any, is black."""
     if isinstance(step, op.RandomCrop):
-        return step.padding_mode == "constant" and step.fill == (0.0, 0.0, 0.0)
+        return step.padding_mode == "constant" and not any(cast(tuple[float, ...], step.fill))
     return isinstance(step, op.CenterCrop)
 
 
