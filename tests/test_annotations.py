@@ -17,6 +17,7 @@ from torchvision.transforms.v2 import functional as F  # noqa: N812 - torchvisio
 import gpuaug
 from gpuaug import Augmenter, Policy, View, sample, transform_targets
 from gpuaug.backends.annotations import MOVES, STAYS
+from gpuaug.ops.automatic.kinds import WARPING
 
 SIZE = HEIGHT, WIDTH = 60, 80
 BOXES = [[10.0, 8.0, 40.0, 30.0], [45.0, 20.0, 70.0, 50.0], [0.0, 0.0, 6.0, 5.0]]
@@ -37,6 +38,12 @@ CASES: dict[str, tuple[gpuaug.Op, ...]] = {
     "RandomRotation": (gpuaug.RandomRotation(40, center=(20, 30)), gpuaug.Resize((48, 48))),
     "RandomPerspective": (gpuaug.RandomPerspective(0.4, 0.8), gpuaug.Resize((48, 48))),
 }
+AUTOMATIC: dict[str, tuple[gpuaug.Op, ...]] = {
+    "RandAugment": (gpuaug.RandAugment(3, 9), gpuaug.Resize((48, 48))),
+    "TrivialAugmentWide": (gpuaug.TrivialAugmentWide(), gpuaug.Resize((48, 48))),
+    "AutoAugment": (gpuaug.AutoAugment("svhn"), gpuaug.Resize((48, 48))),
+}
+"""Ops that warp some images and change the colours of others."""
 every_case = pytest.mark.parametrize("name", CASES)
 
 
@@ -139,9 +146,39 @@ def test_every_op_moves_tv_tensors_as_torchvision_does(name: str, form: str) -> 
             assert made["image_id"] == 5
 
 
+@pytest.mark.parametrize("name", AUTOMATIC)
+def test_the_warps_of_automatic_ops_move_targets(name: str) -> None:
+    """The bright part of a picture, whatever its colours become, stays the part that the mask shows, up to its rim."""
+    first, *rest = AUTOMATIC[name]
+    policy = Policy(View((48, 48), first, *rest))
+    draws = sample(policy, range(60), seed=4)
+    codes = draws.tables[0][0]["op"]
+    picture = (0.3 + 0.4 * masks()[:1].float()).expand(60, 3, *SIZE)
+    targets = [{"boxes": boxes(rows=BOXES[0]), "masks": tv_tensors.Mask(masks()[0])} for _ in range(60)]
+    (view,), (moved,) = Augmenter(policy, "torchvision")(picture, draws, targets=targets)
+    warped = 0
+    for k in range(60):
+        if np.isin(codes[k], [0, *WARPING]).all():  # no colour changes: compare pixels
+            mask = moved[k]["masks"].bool()
+            rim = F.gaussian_blur(mask[None].float(), [3, 3])[0]
+            assert (view[k, 0][rim == 1] > 0.5).all()
+            assert (view[k, 0][rim == 0] < 0.5).all()
+            warped += bool((codes[k] > 0).any())
+        if not np.isin(codes[k], WARPING).any():
+            plain = F.resize(boxes(rows=BOXES[0]), [48, 48])
+            assert torch.equal(moved[k]["boxes"], plain)
+    assert warped > 3
+
+
+def test_ops_that_mix_moved_copies_are_refused() -> None:
+    policy = Policy(View(8, gpuaug.CenterCrop(), gpuaug.AugMix()))
+    with pytest.raises(ValueError, match="whether AugMix moves pixels is not known, or it mixes an image with moved copies"):
+        transform_targets([{}], sample(policy, [0]))
+
+
 def test_every_op_is_known_to_move_pixels_or_to_leave_them() -> None:
     cases = {type(op) for ops in CASES.values() for op in ops}
-    assert cases == MOVES
+    assert cases | {type(ops[0]) for ops in AUTOMATIC.values()} == MOVES
     own = {one for name in gpuaug.ops.__all__ if isinstance(one := getattr(gpuaug.ops, name), type)}
     assert not MOVES & STAYS
     assert own >= MOVES | STAYS

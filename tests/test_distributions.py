@@ -225,6 +225,8 @@ def of_torchvision(op: Any) -> Any:
         given["interpolation"] = v2.InterpolationMode(given["interpolation"])
     if isinstance(op, gpuaug.RandomErasing) and op.value == "random":
         given["value"] = "random"
+    if isinstance(op, gpuaug.AutoAugment):
+        given["policy"] = v2.AutoAugmentPolicy(op.policy)
     kind = getattr(v2, type(op).__name__)
     chance = given.pop("p", 1.0) if "p" not in signature(kind).parameters else 1.0
     return v2.RandomApply([kind(**given)], chance)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import gpuaug
 from gpuaug import Augmenter, Images, Policy, View, ops
-from gpuaug.backends.fused import draw_program, instructions, plan
+from gpuaug.backends.fused import draw_program, instructions, lowering, plan
 from gpuaug.backends.fused.cpu import compilation
 
 RNG = np.random.default_rng(5)
@@ -90,10 +90,10 @@ def test_an_op_whose_drawn_arguments_have_no_row_is_left_to_the_arrays(monkeypat
         def draw(self, u):
             return {"levels": 2 ** (1 + (u[:, 0] * 7).astype(int))}
 
-    def fill(o, d, arguments, size):
+    def fill(o, d, codes, arguments, size):
         arguments[:, 0, 0] = d["levels"]
 
-    monkeypatch.setitem(plan.LOWERINGS, RandomLevels, plan.Lowering(lambda o: (instructions.POSTERIZE,), fill))
+    monkeypatch.setitem(lowering.LOWERINGS, RandomLevels, lowering.Lowering(lambda o: ((instructions.POSTERIZE,),), fill))
     policy = Policy(View(24, ops.RandomResizedCrop(), RandomLevels(4, p=1.0)))
     draws = gpuaug.sample(policy, INDEX)
     assert draw_program.drawn_tables(IMAGES, draws.tables[0]) is None

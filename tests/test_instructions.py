@@ -8,7 +8,8 @@ import gpuaug
 from gpuaug import Images
 from gpuaug.backends.fused import passes_over_view
 from gpuaug.backends.fused.instructions import ARGUMENTS, GRAY_WEIGHTS, HUE, HUE_OF_ANY, IS_BARRIER, KEY, NOTHING, TABLE
-from gpuaug.backends.fused.plan import codes_of, tables
+from gpuaug.backends.fused.lowering import codes_of
+from gpuaug.backends.fused.plan import tables
 from gpuaug.ops import color
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from parity.cases import examples
-from torchvision.transforms import InterpolationMode
+from torchvision.transforms import AutoAugmentPolicy, InterpolationMode
 
 from gpuaug import ops
 
@@ -26,6 +26,8 @@ def with_p(op: ops.Op) -> Callable[..., ops.Op]:
     make.__name__ = type(op).__name__
     return make
 
+
+AUTOMATIC = (ops.RandAugment, ops.TrivialAugmentWide, ops.AutoAugment, ops.AugMix)
 
 # Op, argument, values outside its range, and the range as the error states it.
 REFUSED: list[tuple[Callable[..., ops.Op], str, list[Any], str]] = [
@@ -63,6 +65,7 @@ REFUSED: list[tuple[Callable[..., ops.Op], str, list[Any], str]] = [
             ops.RandomPerspective,
             lambda fill: ops.RandomAffine(1, fill=fill),
             lambda fill: ops.RandomRotation(1, fill=fill),
+            *AUTOMATIC,
         )
     ),
     *(
@@ -106,8 +109,16 @@ REFUSED: list[tuple[Callable[..., ops.Op], str, list[Any], str]] = [
     ),
     *(
         (kind, "interpolation", ["bicubic", "nearest-exact"], "one of 'nearest', 'bilinear'")
-        for kind in (ops.RandomPerspective, lambda interpolation: ops.RandomRotation(1, interpolation))
+        for kind in (ops.RandomPerspective, lambda interpolation: ops.RandomRotation(1, interpolation), *AUTOMATIC)
     ),
+    (ops.RandAugment, "num_ops", [-1, 1.5, None, True], "an integer >= 0"),
+    (ops.RandAugment, "magnitude", [-1, 31, 9.0, None], "an integer in 0..30"),
+    *((kind, "num_magnitude_bins", [1, 31.0], "an integer >= 2") for kind in (ops.RandAugment, ops.TrivialAugmentWide)),
+    (ops.AutoAugment, "policy", ["cifar", None], "one of 'imagenet', 'cifar10', 'svhn'"),
+    (ops.AugMix, "severity", [0, 11, 1.0], "an integer in 1..10"),
+    (ops.AugMix, "mixture_width", [0, 2.0], "an integer >= 1"),
+    (ops.AugMix, "chain_depth", [0, -2, 1.5, None], "an integer >= 1, or -1 for a depth"),
+    (ops.AugMix, "alpha", [0, -1, None, NAN], "a number above 0"),
     (ops.RandomPerspective, "distortion_scale", [-0.1, 1.1, None], "a number in [0, 1]"),
     (lambda branches: ops.OneOf(branches), "branches", [5, "gray", [ops.RandomInvert(), 3], None], "one or more ops"),
     (lambda branches: ops.OneOf(*branches), "branches", [()], "one or more ops"),
@@ -159,7 +170,7 @@ def test_every_argument_with_a_range_is_in_the_table_above() -> None:
     kinds = [getattr(ops, name) for name in ops.__all__ if isinstance(getattr(ops, name), type)]
     for kind in kinds:
         if issubclass(kind, ops.Op) and kind is not ops.Op:
-            expected = {f.name for f in fields(kind)} - {"pad_if_needed", "clip"}
+            expected = {f.name for f in fields(kind)} - {"pad_if_needed", "clip", "all_ops"}
             if kind is ops.RandomAffine:
                 expected -= {"interpolation"}  # the same check as RandomRotation's
             assert expected <= tried[kind.__name__], kind.__name__
@@ -192,6 +203,8 @@ NORMAL_FORMS = [
     (ops.RandomAffine(0, translate=[0, 1]), "translate", (0.0, 1.0)),
     (ops.RandomErasing(value=1), "value", (1.0, 1.0, 1.0)),
     (ops.RandomErasing(value="random"), "value", "random"),
+    (ops.AutoAugment(AutoAugmentPolicy.SVHN), "policy", "svhn"),
+    (ops.AugMix(alpha=2), "alpha", 2.0),
     (ops.Normalize(0.5, 0.25), "mean", (0.5, 0.5, 0.5)),
     (ops.Normalize(0.5, 0.25), "std", (0.25, 0.25, 0.25)),
     (ops.Normalize(), "mean", (0.485, 0.456, 0.406)),

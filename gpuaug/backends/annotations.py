@@ -25,6 +25,9 @@ MOVES: frozenset[type[Op]] = frozenset(
         op.RandomAffine,
         op.RandomRotation,
         op.RandomPerspective,
+        op.RandAugment,
+        op.TrivialAugmentWide,
+        op.AutoAugment,
     }
 )
 """Ops that move pixels: the function in `torchvision.OPS` takes torchvision's tv_tensors too."""
@@ -130,8 +133,8 @@ def moving(steps: Sequence[Op], tables: Sequence[OpDraws]) -> list[tuple[Op, OpD
     for step in steps:
         if type(step) not in MOVES and type(step) not in STAYS:
             raise ValueError(
-                f"transform_targets: whether {type(step).__name__} moves pixels is not known; leave it out of a policy for "
-                "boxes or masks"
+                f"transform_targets: whether {type(step).__name__} moves pixels is not known, or it mixes an image with "
+                "moved copies; leave it out of a policy for boxes or masks"
             )
     return [(step, table) for step, table in zip(steps, tables, strict=True) if type(step) in MOVES]
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -16,6 +17,8 @@ from torchvision.tv_tensors import Mask, TVTensor, wrap
 
 from .. import ops as op
 from ..images import Images
+from ..ops.automatic.kinds import DARK, KINDS, WARPING
+from ..ops.automatic.ops import Automatic
 from ..ops.color import FLAT, ORDERS, PARTS
 from ..philox import normal_field
 from . import Backend, Batch, BatchForm, leading
@@ -160,6 +163,69 @@ def erase(x: torch.Tensor, o: op.RandomErasing, d: Row) -> torch.Tensor:
     return F.erase(x, top, left, height, width, value)
 
 
+def equalize(x: torch.Tensor) -> torch.Tensor:
+    return F.equalize(x.clamp(0, 1))  # it converts to uint8, where 1.01 would wrap
+
+
+def posterize(x: torch.Tensor, bits: int) -> torch.Tensor:
+    return F.posterize(x, bits) if bits < 8 else x  # as for 8-bit pixels, which 8 bits do not change
+
+
+def moved(
+    x: torch.Tensor, o: Automatic, shift: tuple[float, float] = (0, 0), shear: tuple[float, float] = (0, 0)
+) -> torch.Tensor:
+    """A translation by whole pixels, or a shear about the top left corner by pixels of shift a pixel of distance."""
+    mode, fill = InterpolationMode(o.interpolation), fill_of(x, o)
+    degrees = [math.degrees(math.atan(s)) for s in shear]
+    pixels = [int(np.float32(s)) for s in shift]
+    center = [0, 0] if any(shear) else None
+    return F.affine(x, 0.0, pixels, 1.0, degrees, interpolation=mode, fill=fill, center=center)
+
+
+def turned(x: torch.Tensor, o: Automatic, degrees: float) -> torch.Tensor:
+    return F.rotate(x, degrees, interpolation=InterpolationMode(o.interpolation), fill=fill_of(x, o))
+
+
+AUTOMATIC: dict[str, Callable[[torch.Tensor, Any, float], torch.Tensor]] = {
+    "Identity": lambda x, o, m: x,
+    "ShearX": lambda x, o, m: moved(x, o, shear=(m, 0)),
+    "ShearY": lambda x, o, m: moved(x, o, shear=(0, m)),
+    "TranslateX": lambda x, o, m: moved(x, o, (m, 0)),
+    "TranslateY": lambda x, o, m: moved(x, o, (0, m)),
+    "TranslateXRel": lambda x, o, m: moved(x, o, (m * F.get_size(x)[1], 0)),
+    "TranslateYRel": lambda x, o, m: moved(x, o, (0, m * F.get_size(x)[0])),
+    "Rotate": turned,
+    "Brightness": lambda x, o, m: F.adjust_brightness(x, m),
+    "Color": lambda x, o, m: F.adjust_saturation(x, m),
+    "Contrast": lambda x, o, m: F.adjust_contrast(x, m),
+    "Sharpness": lambda x, o, m: F.adjust_sharpness(x, m),
+    "Posterize": lambda x, o, m: posterize(x, int(m)),
+    "Solarize": lambda x, o, m: F.solarize(x, m),
+    "SolarizeAdd": lambda x, o, m: torch.where(x < DARK, (x + m).clamp(0, 1), x),
+    "AutoContrast": lambda x, o, m: autocontrast(x),
+    "Equalize": lambda x, o, m: equalize(x),
+    "Invert": lambda x, o, m: F.invert(x),
+}
+"""Kind of `ops.automatic.KINDS` -> (x, op, magnitude) -> x."""
+
+
+def automatic(x: torch.Tensor, o: Automatic, d: Row) -> torch.Tensor:
+    for code, magnitude in zip(d["op"].tolist(), d["magnitude"].tolist(), strict=True):
+        if isinstance(x, TVTensor) and code not in WARPING:
+            continue
+        x = AUTOMATIC[KINDS[code]](x, o, magnitude)
+    return x
+
+
+def aug_mix(x: torch.Tensor, o: op.AugMix, d: Row) -> torch.Tensor:
+    weights = d["weights"].tolist()
+    mixed = weights[0] * x
+    for k, weight in enumerate(weights[1:]):
+        chain = slice(k * o.depth, (k + 1) * o.depth)
+        mixed = mixed + weight * automatic(x, o, {name: d[name][chain] for name in ("op", "magnitude")})
+    return mixed
+
+
 OPS: dict[type[op.Op], Callable[..., torch.Tensor]] = {
     op.RandomResizedCrop: resized_crop,
     op.Resize: resize,
@@ -173,16 +239,18 @@ OPS: dict[type[op.Op], Callable[..., torch.Tensor]] = {
     op.ColorJitter: color_jitter,
     op.RandomGrayscale: lambda x, o, d: F.rgb_to_grayscale(x, num_output_channels=len(x)),
     op.RandomSolarize: lambda x, o, d: F.solarize(x, o.threshold),
-    op.RandomPosterize: lambda x, o, d: (
-        F.posterize(x, o.bits) if o.bits < 8 else x
-    ),  # as for 8-bit pixels, which 8 bits do not change
-    op.RandomEqualize: lambda x, o, d: F.equalize(x.clamp(0, 1)),  # it converts to uint8, where 1.01 would wrap
+    op.RandomPosterize: lambda x, o, d: posterize(x, o.bits),
+    op.RandomEqualize: lambda x, o, d: equalize(x),
     op.RandomAutocontrast: lambda x, o, d: autocontrast(x),
     op.RandomInvert: lambda x, o, d: F.invert(x),
     op.GaussianBlur: lambda x, o, d: F.gaussian_blur(x, list(o.kernel), [float(d["sigma"])] * 2),
     op.GaussianNoise: gaussian_noise,
     op.RandomAdjustSharpness: lambda x, o, d: by_channel(F.adjust_sharpness)(x, o.sharpness_factor),
     op.RandomErasing: erase,
+    op.RandAugment: automatic,
+    op.TrivialAugmentWide: automatic,
+    op.AutoAugment: automatic,
+    op.AugMix: aug_mix,
     op.Normalize: lambda x, o, d: F.normalize(x, list(o.mean), list(o.std)),
     op.ToDtype: lambda x, o, d: x,
 }

@@ -11,6 +11,8 @@ import numpy.typing as npt
 import torch
 
 from ..isolation import default_collate
+from ..mixing import Mix
+from ..mixing.mix import check_targets
 
 Collate: TypeAlias = Callable[[list[Any]], Any]
 """Makes one target of the list of a batch's targets."""
@@ -106,6 +108,17 @@ def collate_targets(
     return collate_batch(made, collate, lambda k: name(int(index[k])))
 
 
+def check_mixable(mix: Mix | None, target: Any, index: npt.NDArray[np.int64], name: Callable[[int], str]) -> None:
+    """Raise TypeError or ValueError if the target of a batch on the host cannot be mixed. name: sample -> its name."""
+    if mix is None or not len(index):
+        return
+    if target is None:
+        raise TypeError(
+            f"DataLoader: {name(int(index[0]))} has no target, which mix= needs; give the source labels, or leave out mix="
+        )
+    check_targets("DataLoader: mix", target, len(index), mix.num_classes, lambda row: name(int(index[row])))
+
+
 def refuse_geometric(target: Any, name: str) -> None:
     """Raise TypeError for torchvision's masks, boxes and keypoints, which would not match cropped and flipped views."""
     module = sys.modules.get("torchvision.tv_tensors")  # if it is not loaded, nobody has made one
@@ -114,8 +127,8 @@ def refuse_geometric(target: Any, name: str) -> None:
         raise TypeError(
             f"{name}: {where} is of class torchvision.tv_tensors.{kind}, but gpuaug transforms only the image, so it would "
             "not match views that are cropped and flipped; leave it out of the target (or all targets, by labels=False), or, "
-            f"if it is meant to stay unchanged, give a plain tensor: {where}.as_subclass(torch.Tensor); docs/inputs.md shows how "
-            "gpuaug.transform_targets moves it"
+            f"if it is meant to stay unchanged, give a plain tensor: {where}.as_subclass(torch.Tensor); docs/inputs.md shows "
+            "how gpuaug.transform_targets moves it"
         )
 
 

@@ -3,7 +3,8 @@
 A family's file lists its public ops in `__all__`; they are public names of this package and of gpuaug, too.
 """
 
-from . import choice, color, crop, filter, geometric
+from . import automatic, choice, color, crop, filter, geometric
+from .automatic import *  # noqa: F403
 from .base import Op, OpDraws, Size, leaves
 from .choice import *  # noqa: F403
 from .color import *  # noqa: F403
@@ -12,6 +13,7 @@ from .filter import *  # noqa: F403
 from .geometric import *  # noqa: F403
 
 __all__ = ["Op", "OpDraws", "Size", "leaves"]
+__all__ += automatic.__all__
 __all__ += choice.__all__
 __all__ += color.__all__
 __all__ += crop.__all__

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from . import color, crop, filter, geometric
+from . import automatic, color, crop, filter, geometric
 from .base import Op
 from .color import PARTS
 
@@ -48,6 +48,9 @@ REFUSALS: dict[type[Op], Callable[[Any, int], str | None]] = {
     **dict.fromkeys((color.RandomEqualize, color.RandomAutocontrast), any_number),
     **dict.fromkeys((filter.GaussianBlur, filter.GaussianNoise, filter.RandomAdjustSharpness), any_number),
     **dict.fromkeys((filter.RandomErasing, filter.Normalize, filter.ToDtype), any_number),
+    **dict.fromkeys(
+        (automatic.RandAugment, automatic.TrivialAugmentWide, automatic.AutoAugment, automatic.AugMix), gray_or_rgb
+    ),
 }
 """Op -> why it cannot take images of this number of channels, other than three; None if it can. One row an op: gpuaug's own ops
 without a row take three channels only, and a user's op takes any number."""

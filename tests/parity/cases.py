@@ -22,6 +22,8 @@ from gpuaug import Images, Policy, View, backends
 from gpuaug.augmenter import run, select, stages
 from gpuaug.backends import Batch
 from gpuaug.ops import Op, OpDraws
+from gpuaug.ops.automatic.kinds import warp_matrices
+from gpuaug.ops.automatic.ops import Automatic
 
 TRUTH = "torchvision"
 
@@ -152,6 +154,12 @@ MAPS: dict[str, Op] = {
     "RandomErasing": gpuaug.RandomErasing(),
     "RandomErasing with colour": gpuaug.RandomErasing(1.0, value=(1.0, -2.0, 3.0)),
     "RandomErasing with noise": gpuaug.RandomErasing(1.0, value="random"),
+    "RandAugment": gpuaug.RandAugment(),
+    "RandAugment bilinear": gpuaug.RandAugment(3, 20, interpolation="bilinear", fill=(0.1, 0.5, 0.9)),
+    "TrivialAugmentWide": gpuaug.TrivialAugmentWide(),
+    **{f"AutoAugment {name}": gpuaug.AutoAugment(name) for name in ("imagenet", "cifar10", "svhn")},
+    "AugMix": gpuaug.AugMix(),
+    "AugMix of few ops": gpuaug.AugMix(5, 2, 2, 0.5, False),
     "Normalize": gpuaug.Normalize(),
     "ToDtype": gpuaug.ToDtype(torch.bfloat16),
 }
@@ -272,6 +280,7 @@ def jumps(
 ) -> torch.Tensor:
     """Pixels where a small change of any op's input moves the truth by more than the tolerance: bool, shaped like the truth."""
     found = torch.zeros_like(truth, dtype=torch.bool)
+    ops, draws = one_by_one(ops, draws)
     if len(ops) > 1:  # a single op has the same input on both sides
         generator = torch.Generator().manual_seed(0)
 
@@ -284,6 +293,17 @@ def jumps(
         if getattr(op, "interpolation", None) == "nearest" and not hasattr(op, "size"):
             found |= ties(op, step, truth)
     return found
+
+
+def one_by_one(ops: Sequence[Op], draws: Sequence[OpDraws]) -> tuple[list[Op], list[OpDraws]]:
+    """The same steps, with an automatic op once for each of the functions that it applies one after the other."""
+    out: list[tuple[Op, OpDraws]] = []
+    for op, step in zip(ops, draws, strict=True):
+        slots = step["op"].shape[1] if isinstance(op, Automatic) and "weights" not in step else 0
+        out += [(op, {name: a[:, k : k + 1] for name, a in step.items() if name != "apply"}) for k in range(slots)]
+        if not slots:
+            out.append((op, step))
+    return [op for op, _ in out], [step for _, step in out]
 
 
 def nudged(
@@ -307,7 +327,12 @@ def ties(op: Any, draws: OpDraws, x: torch.Tensor) -> torch.Tensor:
         scale = g * across + h * down + 1
         source_x, source_y = (a * across + b * down + c) / scale - 0.5, (d * across + e * down + f) / scale - 0.5
     else:
-        a, b, c, d, e, f = op.matrices(draws, height, width).T[..., None, None]
+        matrices = (
+            warp_matrices(draws["op"][:, 0], draws["magnitude"][:, 0], height, width)
+            if isinstance(op, Automatic)
+            else op.matrices(draws, height, width)
+        )
+        a, b, c, d, e, f = matrices.T[..., None, None]
         across, down = across - (width - 1) / 2, down - (height - 1) / 2
         source_x = a * across + b * down + c + (width - 1) / 2
         source_y = d * across + e * down + f + (height - 1) / 2

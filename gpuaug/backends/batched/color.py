@@ -126,7 +126,7 @@ def equalize(x: torch.Tensor) -> torch.Tensor:
     return (table.gather(1, level).float() * (1 / 255)).view(x.shape)
 
 
-def sharpness(x: torch.Tensor, factor: float) -> torch.Tensor:
+def sharpness(x: torch.Tensor, factor: float | torch.Tensor) -> torch.Tensor:
     """Blend inner pixels with a 3x3 smoothing (weights 1, centre 5, over 13); narrower or lower images stay as they are."""
     height, width = x.shape[-2:]
     if height <= 2 or width <= 2:

@@ -10,7 +10,7 @@ import torch
 
 from ... import ops as op
 from .. import Function
-from . import color, resample, warp
+from . import automatic, color, resample, warp
 from .resample import Pixels
 from .rows import column, send
 
@@ -95,6 +95,10 @@ MAPS: dict[type[op.Op], Function] = {
     op.GaussianNoise: add_noise,
     op.RandomAdjustSharpness: lambda x, o, d: color.sharpness(x, o.sharpness_factor),
     op.RandomErasing: erase,
+    op.RandAugment: automatic.apply,
+    op.TrivialAugmentWide: automatic.apply,
+    op.AutoAugment: automatic.apply,
+    op.AugMix: automatic.mix,
     op.Normalize: normalize,
     op.ToDtype: lambda x, o, d: x,
 }

@@ -11,7 +11,8 @@ from ...ops import Op, OpDraws
 from ...ops.channels import three_of
 from .. import Backend, Batch
 from . import draw_program
-from .plan import OPS, count_supported, geometry_length, passes_over_view, tables
+from .lowering import passes_over_view
+from .plan import OPS, count_supported, geometry_length, tables
 
 __all__ = ["BACKEND", "OPS", "apply", "count_supported", "passes_over_view", "warm_up"]
 

@@ -26,7 +26,8 @@ from .cpu.compilation import FILL_TABLES
 from .cpu.kernels import draw
 from .cpu.kernels.draw import CROP, ERASING, FLIP, INSTRUCTION, JITTER
 from .instructions import ARGUMENTS, IS_BOUNDED, NOTHING
-from .plan import FLIPS, Tables, affine, codes_of, geometry, geometry_length, lowered
+from .lowering import affine, codes_of, lowered
+from .plan import FLIPS, Tables, geometry, geometry_length
 
 NUMBERS = 12
 """Numbers of a row: the constant arguments of its instruction, and four that the drawn ones follow from."""
@@ -138,6 +139,8 @@ def draw_program(given: tuple[Op, ...], first: int, stop: int) -> DrawProgram | 
                 numbers[3 * j : 3 * j + 3] = *lowest_and_span(o.limits(part) or (0.0, 0.0)), codes[j]
         elif not codes:
             continue
+        elif len(codes) > 1:  # no row writes several instructions
+            return None
         else:
             (code,) = codes
             constant = lowered(o, o.draw(np.zeros((1, o.uniforms))), 1, size)[1]

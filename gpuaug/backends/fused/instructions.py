@@ -26,6 +26,8 @@ GRAY_WEIGHTS = (0.2989, 0.587, 0.114)
 
 NOTHING, BRIGHTNESS, CONTRAST, SATURATION, HUE, GRAY, BLUR, SOLARIZE, POSTERIZE, INVERT, AFFINE = range(11)
 NOISE, CLIPPED_NOISE, ERASE, ERASE_WITH_NOISE, HUE_OF_ANY = range(11, 16)
+WARP, SHARPNESS, EQUALIZE, AUTOCONTRAST, SOLARIZE_ADD, PERMUTE, JPEG, ELASTIC = range(16, 24)
+KEEP, ADD, ADD_LAST = range(24, 27)
 
 
 class Instruction(NamedTuple):
@@ -39,6 +41,7 @@ class Instruction(NamedTuple):
         positional: Whether its effect depends on the position of a pixel.
         bounded: Whether kernels may assume that it keeps values within [0, 1].
         fixed16: Whether the CPU kernels can run it in 16-bit fixed point.
+        mirrored: Whether a flip before it and a flip after it give the same view.
     """
 
     code: int
@@ -47,6 +50,7 @@ class Instruction(NamedTuple):
     positional: bool = False
     bounded: bool = True
     fixed16: bool = False
+    mirrored: bool = True
 
 
 BOX = ("top", "left", "height", "width")
@@ -64,12 +68,29 @@ TABLE = (
     Instruction(INVERT),
     Instruction(AFFINE, ("red factor", "green factor", "blue factor", "red term", "green term", "blue term"), bounded=False),
     # Clipped noise does stay in [0, 1], but treating both kinds of noise alike keeps the kernels simpler, and noise is rare.
-    Instruction(NOISE, ("mean", "sigma"), positional=True, bounded=False),
-    Instruction(CLIPPED_NOISE, ("mean", "sigma"), positional=True, bounded=False),
-    Instruction(ERASE, (*BOX, "red", "green", "blue"), positional=True, bounded=False),
-    Instruction(ERASE_WITH_NOISE, BOX, positional=True, bounded=False),
+    Instruction(NOISE, ("mean", "sigma"), positional=True, bounded=False, mirrored=False),
+    Instruction(CLIPPED_NOISE, ("mean", "sigma"), positional=True, bounded=False, mirrored=False),
+    Instruction(ERASE, (*BOX, "red", "green", "blue"), positional=True, bounded=False, mirrored=False),
+    Instruction(ERASE_WITH_NOISE, BOX, positional=True, bounded=False, mirrored=False),
     # A hue shift of pixels that may already lie outside [0, 1].
     Instruction(HUE_OF_ANY, ("turns",)),
+    # Pixel (x, y) is read at ((a x + b y + c) / w, (d x + e y + f) / w) with w = g x + h y + 1, in pixels from the centre of
+    # the top left pixel. The column behind holds NOTHING and more arguments: whether bilinear, then red, green, blue outside.
+    Instruction(WARP, tuple("abcdefgh"), barrier=True, mirrored=False),
+    Instruction(SHARPNESS, ("factor",), barrier=True),
+    Instruction(EQUALIZE, barrier=True),
+    Instruction(AUTOCONTRAST, barrier=True),
+    Instruction(SOLARIZE_ADD, ("term",)),
+    # Red, green and blue become these channels.
+    Instruction(PERMUTE, ("red", "green", "blue")),
+    Instruction(JPEG, ("quality",), barrier=True, mirrored=False),
+    # As that of WARP, the column behind has whether bilinear, red, green and blue. The last two arguments are the key.
+    Instruction(ELASTIC, ("alpha x", "alpha y", "sigma x", "sigma y"), barrier=True, mirrored=False),
+    # A weighted sum of several views of an image. KEEP keeps the view as it is and begins the sum with it; ADD adds the view to
+    # the sum and goes on with the view that was kept; ADD_LAST adds the view and goes on with the sum.
+    Instruction(KEEP, ("weight",), barrier=True),
+    Instruction(ADD, ("weight",), barrier=True),
+    Instruction(ADD_LAST, ("weight",), barrier=True),
 )
 """Every instruction; its index is its code."""
 
@@ -82,6 +103,7 @@ def flags(values: list[bool]) -> npt.NDArray[np.bool_]:
 IS_BARRIER = flags([i.barrier for i in TABLE])
 IS_POSITIONAL = flags([i.positional for i in TABLE])
 IS_BOUNDED = flags([i.bounded for i in TABLE])
+IS_MIRRORED = flags([i.mirrored for i in TABLE])
 IN_FIXED16 = flags([i.fixed16 for i in TABLE])
 HAS_FACTOR = flags([i.arguments[:1] == ("factor",) for i in TABLE])
 

@@ -6,9 +6,9 @@ the instruction NOTHING, and the parts of a colour jitter come in the order draw
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -17,31 +17,9 @@ from ... import ops as op
 from ...images import Images
 from ...ops import Op, OpDraws, Size
 from ...ops.base import Array, is_integer
-from ...ops.color import ORDERS, PARTS
 from .. import BatchForm, leading, leading_where
-from .instructions import (
-    AFFINE,
-    ARGUMENTS,
-    BLUR,
-    BRIGHTNESS,
-    CLIPPED_NOISE,
-    CONTRAST,
-    ERASE,
-    ERASE_WITH_NOISE,
-    GRAY,
-    HUE,
-    HUE_OF_ANY,
-    INVERT,
-    IS_BARRIER,
-    IS_BOUNDED,
-    IS_POSITIONAL,
-    KEY,
-    NOISE,
-    NOTHING,
-    POSTERIZE,
-    SATURATION,
-    SOLARIZE,
-)
+from .instructions import ARGUMENTS, IS_BOUNDED, IS_MIRRORED, NOTHING
+from .lowering import LOWERINGS, affine, codes_of, lowered, with_hue_of_any
 
 FILTERS = ("bilinear", "bicubic")
 GEOMETRY = (op.RandomResizedCrop, op.Resize, op.CenterCrop, op.RandomCrop)
@@ -81,7 +59,7 @@ def count_supported(steps: Sequence[Op], form: BatchForm) -> int:
     """Count how many steps, from the first on, one fused stage can run.
 
     A stage that starts from images begins with a resize, a crop, or a resize followed by a crop. Flips are done at the
-    beginning of a stage. A flip commutes with every op except noise and erasing; a flip after one of these starts a new stage.
+    beginning of a stage. A flip after an op that it does not commute with, such as noise or a warp, starts a new stage.
     On the CPU, a stage that starts from floats may begin with the same crops; of "planes" it has crops and flips alone. From
     "bytes" it has what it has from images, except noise, which has another field for every three channels.
 
@@ -94,22 +72,24 @@ def count_supported(steps: Sequence[Op], form: BatchForm) -> int:
     """
     steps = steps[: leading(steps, OPS)]
     if form == "bytes":
-        steps = steps[
-            : leading_where(steps, lambda o: not isinstance(o, op.GaussianNoise) and getattr(o, "value", 0) != "random")
-        ]
+        steps = steps[: leading_where(steps, lambda o: not has_noise(o))]
     n = geometry_length(steps) if form in ("images", "host", "planes", "bytes") else 0
     if form == "ragged" or (form in ("images", "planes", "bytes") and n == 0):
         return 0
     if form == "planes":
         return n + leading(steps[n:], FLIPS)
-    positional = False  # whether some step so far depends on the position of a pixel
+    mirrored = True  # whether a flip commutes with all steps so far
     for step in steps[n:]:
         flip = isinstance(step, FLIPS)
-        if (not flip and type(step) not in LOWERINGS) or (flip and positional):
+        if (not flip and type(step) not in LOWERINGS) or (flip and not mirrored):
             break
-        positional = positional or any(IS_POSITIONAL[code] for code in codes_of(step))
+        mirrored = mirrored and all(IS_MIRRORED[code] for code in codes_of(step))
         n += 1
     return n
+
+
+def has_noise(step: Op) -> bool:
+    return isinstance(step, op.GaussianNoise) or getattr(step, "value", None) == "random"
 
 
 def geometry_length(steps: Sequence[Op]) -> int:
@@ -202,118 +182,20 @@ def geometry(shapes: Array, ops: Sequence[Op], draws: Sequence[OpDraws]) -> tupl
     return size, boxes, cubic
 
 
-def affine(o: op.Normalize) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    std = np.array(o.std)
-    return (1 / std).astype(np.float32), (-np.array(o.mean) / std).astype(np.float32)
+UNFINISHED = (
+    op.RandomAffine,
+    op.RandomRotation,
+    op.RandomPerspective,
+    op.RandomAdjustSharpness,
+    op.RandomEqualize,
+    op.RandomAutocontrast,
+    op.RandAugment,
+    op.TrivialAugmentWide,
+    op.AutoAugment,
+    op.AugMix,
+)
+"""Ops whose instructions the kernels do not have yet."""
 
-
-def lowered(o: Op, d: OpDraws, count: int, size: Size) -> tuple[Array, Array]:
-    """The n instructions of one op: their codes, (n,) or (B, n) uint8, and their arguments, (B, n, 8) float32."""
-    codes = np.array(codes_of(o), dtype=np.uint8)
-    arguments: Array = np.zeros((count, len(codes), ARGUMENTS), dtype=np.float32)
-    LOWERINGS[type(o)].fill(o, d, arguments, size)
-    if not isinstance(o, op.ColorJitter):
-        return codes, arguments
-    order = ORDERS[d["order"]]
-    factors = arguments[:, :, 0]  # the one argument of each part
-    arguments[:, :, 0] = np.take_along_axis(factors, order, axis=1)
-    return codes[order], arguments
-
-
-def codes_of(o: Op) -> tuple[int, ...]:
-    """Codes of the instructions that an op may become: NOTHING for an unused part of a jitter, none for flips and crops."""
-    return LOWERINGS[type(o)].codes(o) if type(o) in LOWERINGS else ()
-
-
-def passes_over_view(ops: Sequence[Op]) -> float:
-    """Count the barriers of a stage, on average over its draws: how often the whole view must be ready before it goes on.
-
-    An op inside a `OneOf` is counted as if it stood alone, since steps do not tell how often its branch is taken.
-    """
-    return float(sum(cast(Any, o).p for o in ops for code in codes_of(o) if IS_BARRIER[code]))
-
-
-def with_hue_of_any(codes: Array) -> Array:
-    """Codes (B, 4) of a jitter of unbounded pixels: HUE becomes HUE_OF_ANY if it comes before the other parts, which clamp."""
-    first_hue = (codes == HUE) & ~np.logical_or.accumulate((codes != HUE) & (codes != NOTHING), axis=1)
-    return np.where(first_hue, np.uint8(HUE_OF_ANY), codes)
-
-
-# Functions (op, draws, arguments, size of the view) that fill in arguments (B, n, 8), named in `instructions.TABLE`.
-
-
-def fill_nothing(o: Op, d: OpDraws, arguments: Array, size: Size) -> None:
-    pass
-
-
-def fill_jitter(o: op.ColorJitter, d: OpDraws, arguments: Array, size: Size) -> None:
-    for k, part in enumerate(PARTS):
-        if part in d:
-            arguments[:, k, 0] = d[part]
-
-
-def fill_blur(o: op.GaussianBlur, d: OpDraws, arguments: Array, size: Size) -> None:
-    o.output_size(size)  # raises ValueError if the view is too small to be padded by reflection
-    width, height = o.kernel
-    arguments[:, 0, 0] = d["sigma"]
-    arguments[:, 0, 1:3] = width // 2, height // 2
-
-
-def fill_noise(o: op.GaussianNoise, d: OpDraws, arguments: Array, size: Size) -> None:
-    arguments[:, 0, :2] = o.mean, o.sigma
-    fill_key(d, arguments)
-
-
-def fill_erasing(o: op.RandomErasing, d: OpDraws, arguments: Array, size: Size) -> None:
-    count = len(arguments)
-    arguments[:, 0, :4] = o.boxes(d, np.full(count, size[0]), np.full(count, size[1]))
-    if isinstance(o.value, str):
-        fill_key(d, arguments)
-    else:
-        arguments[:, 0, 4:7] = o.value
-
-
-def fill_key(d: OpDraws, arguments: Array) -> None:
-    arguments.view(np.uint32)[:, 0, KEY:] = d["key"]
-
-
-def fill_affine(o: op.Normalize, d: OpDraws, arguments: Array, size: Size) -> None:
-    arguments[:, 0, :3], arguments[:, 0, 3:6] = affine(o)
-
-
-def fill_threshold(o: op.RandomSolarize, d: OpDraws, arguments: Array, size: Size) -> None:
-    arguments[:, 0, 0] = o.threshold
-
-
-def fill_levels(o: op.RandomPosterize, d: OpDraws, arguments: Array, size: Size) -> None:
-    arguments[:, 0, 0] = 2**o.bits
-
-
-class Lowering(NamedTuple):
-    """How an op becomes instructions: one function returns their codes, the other fills in their arguments."""
-
-    codes: Callable[[Any], tuple[int, ...]]
-    fill: Callable[[Any, OpDraws, Array, Size], None] = fill_nothing
-
-
-PART_CODES = {"brightness": BRIGHTNESS, "contrast": CONTRAST, "saturation": SATURATION, "hue": HUE}
-
-LOWERINGS: dict[type[Op], Lowering] = {
-    op.ColorJitter: Lowering(
-        lambda o: tuple(NOTHING if o.limits(part) is None else PART_CODES[part] for part in PARTS), fill_jitter
-    ),
-    op.RandomGrayscale: Lowering(lambda o: (GRAY,)),
-    op.GaussianBlur: Lowering(lambda o: (BLUR,), fill_blur),
-    op.GaussianNoise: Lowering(lambda o: (CLIPPED_NOISE if o.clip else NOISE,), fill_noise),
-    op.RandomSolarize: Lowering(lambda o: (SOLARIZE,), fill_threshold),
-    op.RandomPosterize: Lowering(lambda o: (POSTERIZE if o.bits < 8 else NOTHING,), fill_levels),
-    op.RandomInvert: Lowering(lambda o: (INVERT,)),
-    op.RandomErasing: Lowering(lambda o: (ERASE_WITH_NOISE if isinstance(o.value, str) else ERASE,), fill_erasing),
-    op.Normalize: Lowering(lambda o: (AFFINE,), fill_affine),
-    op.ToDtype: Lowering(lambda o: ()),
-}
-"""Op -> how it becomes instructions, for every op except resizes, crops and flips."""
-
-OPS: frozenset[type[Op]] = frozenset({*GEOMETRY, *FLIPS, *LOWERINGS})
+OPS: frozenset[type[Op]] = frozenset({*GEOMETRY, *FLIPS, *LOWERINGS} - {*UNFINISHED})
 """Ops that can be fused; `count_supported` decides whether an op is fused at its place in a view. A class derived from one of
 them is an op of its own, which may draw or do something else."""

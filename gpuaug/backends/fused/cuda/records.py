@@ -26,7 +26,8 @@ from ..cpu.compilation import FIND_LEVELS, PACK
 from ..cpu.pack import BOX_W, HEAD, SCALE_X
 from ..draw_program import plain
 from ..instructions import ARGUMENTS, IS_BARRIER
-from ..plan import Tables, codes_of
+from ..lowering import columns_of
+from ..plan import Tables
 
 MAX_IMAGE = 2**31 - 64
 """Most bytes of one image, since 32-bit numbers address its pixels. A batch may have any number of bytes."""
@@ -37,7 +38,7 @@ NO_STARTS, NO_SHAPES = np.empty(0, dtype=np.int64), np.empty((0, 2), dtype=np.in
 
 def levels_of_ops(ops: Sequence[Op]) -> tuple[int, ...]:
     """The barriers that any batch of a stage can need, for a CUDA graph, whose launches are fixed."""
-    return tuple(code for o in ops for code in codes_of(o) if IS_BARRIER[code])
+    return tuple(code for o in ops for column in columns_of(o) for code in sorted(set(column)) if IS_BARRIER[code])
 
 
 def columns_read(words: Words, cubic: bool, columns: int) -> int:
