@@ -60,7 +60,7 @@ def cutout(size: int | Size = 32, length: int | None = None) -> Policy:
     """
     mean, std = (tuple(v / 255 for v in values) for values in ((125.3, 123.0, 113.9), (63.0, 62.1, 66.7)))
     last = Cutout(square(size, 0.5) if length is None else length)
-    view = View(size, shifted(size), RandomHorizontalFlip(), Normalize(mean, std), last)  # type: ignore[arg-type]
+    view = View(size, shifted(size), RandomHorizontalFlip(), Normalize(mean, std), last)
     return Policy(view, name="cutout", source="arXiv 1708.04552; uoguelph-mlrg/Cutout train.py, util/cutout.py")
 
 
