@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -100,10 +101,18 @@ def test_every_named_policy_is_one_fused_stage_per_view(name: str) -> None:
         assert [stage.backend for stage in view] == ["batched"] * reflected + ["fused"]
 
 
-def test_what_cannot_be_fused_goes_to_batched_between_fused_stages() -> None:
+@dataclass(frozen=True)
+class Own(gpuaug.Op):
+    """An op of a user's, which no kernel has."""
+
+
+def test_what_cannot_be_fused_goes_to_batched_between_fused_stages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(backends.REGISTERED, Own, lambda x, o, d: x)
     crop, jitter, flip = gpuaug.RandomResizedCrop(), gpuaug.ColorJitter(0.4), gpuaug.RandomHorizontalFlip()
     noise, equalize = gpuaug.GaussianNoise(), gpuaug.RandomEqualize()
-    assert stages_of(crop, jitter, equalize, flip, jitter) == [("fused", 2), ("batched", 1), ("fused", 2)]
+    assert stages_of(crop, jitter, Own(), flip, jitter) == [("fused", 2), ("batched", 1), ("fused", 2)]
+    assert stages_of(crop, jitter, equalize, flip, jitter) == [("fused", 5)]
+    assert stages_of(crop, gpuaug.RandomRotation(9), flip, jitter) == [("fused", 2), ("fused", 2)]
     assert stages_of(crop, noise, flip, jitter) == [("fused", 2), ("fused", 2)]  # a flip cannot move before the noise
     assert stages_of(flip, crop, jitter) == [("batched", 2), ("fused", 1)]  # a crop reads the pixels as they were
     assert stages_of(gpuaug.Resize(20), gpuaug.CenterCrop(), jitter) == [("fused", 3)]
