@@ -52,6 +52,18 @@ def multiply(x: torch.Tensor, m: int) -> tuple[torch.Tensor, torch.Tensor]:
     return high >> 16, ((high & 0xFFFF) << 16) | (low & 0xFFFF)
 
 
+def uniform_field(key: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """Uniform noise in [-1, 1), float32 (B, 2, height, width), from keys (B, 2) int64 holding 32-bit words.
+
+    Pixel n (row by row) uses the upper 24 bits of the first two words of Philox at counter n, as multiples of 2^-23. All of it
+    is exact.
+    """
+    pixels = torch.arange(height * width, device=key.device, dtype=torch.int64)[None]
+    words = philox4x32_torch(pixels, (key[:, :1], key[:, 1:]))[:2]
+    field = torch.stack([(w >> 8).to(torch.float32) * 2.0**-23 - 1 for w in words], dim=1)
+    return field.reshape(-1, 2, height, width)
+
+
 def normal_field(key: torch.Tensor, height: int, width: int) -> torch.Tensor:
     """Standard normal noise, float32 (B, 3, height, width), from keys (B, 2) int64 holding 32-bit words.
 

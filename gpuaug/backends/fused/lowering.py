@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ from ...ops.automatic.kinds import CODE, KINDS, WARPING, warp_matrices
 from ...ops.automatic.ops import Automatic
 from ...ops.base import Array
 from ...ops.color import ORDERS, PARTS
+from ...ops.geometric import Pair
 from .instructions import (
     ADD,
     ADD_LAST,
@@ -24,6 +25,7 @@ from .instructions import (
     BRIGHTNESS,
     CLIPPED_NOISE,
     CONTRAST,
+    ELASTIC,
     EQUALIZE,
     ERASE,
     ERASE_WITH_NOISE,
@@ -32,10 +34,12 @@ from .instructions import (
     HUE_OF_ANY,
     INVERT,
     IS_BARRIER,
+    JPEG,
     KEEP,
     KEY,
     NOISE,
     NOTHING,
+    PERMUTE,
     POSTERIZE,
     SATURATION,
     SHARPNESS,
@@ -115,6 +119,36 @@ def fill_jitter(o: op.ColorJitter, d: OpDraws, codes: Array, arguments: Array, s
     order = ORDERS[d["order"]]
     codes[:] = np.take_along_axis(codes, order, axis=1)
     arguments[:, :, 0] = np.take_along_axis(arguments[:, :, 0], order, axis=1)
+
+
+def distort_columns(o: op.RandomPhotometricDistort) -> Columns:
+    """Two columns for contrast, which is in either of them; it is there in half of the images that it is applied to."""
+    return ((BRIGHTNESS,), (CONTRAST, NOTHING), (SATURATION,), (HUE,), (CONTRAST, NOTHING), (PERMUTE,))
+
+
+def fill_distort(o: op.RandomPhotometricDistort, d: OpDraws, codes: Array, arguments: Array, size: Size) -> None:
+    brightness, contrast, saturation, hue = d["parts"].T
+    first, moved = d["contrast_first"], (d["channels"] != (0, 1, 2)).any(axis=1)
+    applied = np.stack([brightness, contrast & first, saturation, hue, contrast & ~first, moved], axis=1)
+    codes[~applied] = NOTHING
+    for k, part in enumerate((*PARTS, "contrast")):
+        arguments[:, k, 0] = d[part]
+    fill_permutation(o, d, codes[:, -1:], arguments[:, -1:], size)
+
+
+def fill_permutation(o: Op, d: OpDraws, codes: Array, arguments: Array, size: Size) -> None:
+    arguments[:, 0, :3] = d["channels"]
+
+
+def fill_jpeg(o: op.JPEG, d: OpDraws, codes: Array, arguments: Array, size: Size) -> None:
+    arguments[:, 0, 0] = d["quality"]
+
+
+def fill_elastic(o: op.ElasticTransform, d: OpDraws, codes: Array, arguments: Array, size: Size) -> None:
+    o.output_size(size)  # raises ValueError if the view is too small for the noise to be blurred
+    arguments[:, 0, :4] = *cast(Pair, o.alpha), *cast(Pair, o.sigma)
+    fill_key(d, arguments)
+    fill_outside(o, arguments[:, 1])
 
 
 def fill_blur(o: op.GaussianBlur, d: OpDraws, codes: Array, arguments: Array, size: Size) -> None:
@@ -262,6 +296,10 @@ LOWERINGS: dict[type[Op], Lowering] = {
     op.RandomAffine: Lowering(fixed(WARP, NOTHING), fill_warp),
     op.RandomRotation: Lowering(fixed(WARP, NOTHING), fill_warp),
     op.RandomPerspective: Lowering(fixed(WARP, NOTHING), fill_perspective),
+    op.ElasticTransform: Lowering(fixed(ELASTIC, NOTHING), fill_elastic),
+    op.RandomChannelPermutation: Lowering(fixed(PERMUTE), fill_permutation),
+    op.RandomPhotometricDistort: Lowering(distort_columns, fill_distort),
+    op.JPEG: Lowering(fixed(JPEG), fill_jpeg),
     op.RandomAdjustSharpness: Lowering(fixed(SHARPNESS), fill_from(lambda o: o.sharpness_factor)),
     op.RandomEqualize: Lowering(fixed(EQUALIZE), fill_from()),
     op.RandomAutocontrast: Lowering(fixed(AUTOCONTRAST), fill_from()),
