@@ -104,7 +104,7 @@ def displacement(o: op.ElasticTransform, d: Row, height: int, width: int) -> tor
     """How far pixels are moved, float32 (1, height, width, 2), as torchvision's `ElasticTransform.make_params` computes it."""
     o.output_size((height, width))
     key = torch.from_numpy(d["key"].astype(np.int64))[None]
-    fields = uniform_field(key, height, width).split(1, dim=1)
+    fields = uniform_field(key, height, width)[0, :, None, None]
     moves, sigma = [], list(cast(Pair, o.sigma))
     for field, size, alpha, length in zip(fields, o.kernels, cast(Pair, o.alpha), (width, height), strict=True):
         blurred = F.gaussian_blur(field, [size, size], sigma) if sigma[0] else field

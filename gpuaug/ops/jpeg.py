@@ -45,7 +45,7 @@ def quantisation(steps: Array, quality: Array) -> Array:
     """Steps (B, 8, 8) int32 of each quality (B,) in 1..100, by libjpeg's rule of scaling."""
     q = quality.astype(np.int64)
     percent = np.where(q < 50, 5000 // q, 200 - 2 * q)[:, None, None]
-    return np.clip((steps * percent + 50) // 100, 1, 255).astype(np.int32)
+    return np.asarray(np.clip((steps * percent + 50) // 100, 1, 255), dtype=np.int32)
 
 
 def transform() -> npt.NDArray[np.int64]:

@@ -66,7 +66,7 @@ def coded(x: torch.Tensor, matrix: torch.Tensor, table: torch.Tensor) -> torch.T
 
 def scaled(x: torch.Tensor, bits: int) -> torch.Tensor:
     """x / 2^bits, rounded to the nearest integer, and up if there are two."""
-    return ((x + 2 ** (bits - 1)) * 2.0**-bits).floor()
+    return ((x + 2.0 ** (bits - 1)) * 2.0**-bits).floor()
 
 
 def enlarged(x: torch.Tensor, height: int, width: int) -> torch.Tensor:

@@ -192,10 +192,10 @@ def source_positions(start: Array, count: int, length: Array, mode: str) -> tupl
     return np.clip(place, 0, n - 1), inside | (mode != "constant")
 
 
-def blur(x: torch.Tensor, across: Array, down: Array) -> torch.Tensor:
-    """Filter (B, C, H, W) across and down with kernels (B, K), which may differ in K, with reflect padding."""
+def blur(x: torch.Tensor, *kernels: Array) -> torch.Tensor:
+    """Filter (B, C, H, W) with reflect padding; kernels: those across and down, (B, K), which may differ in K."""
     count, channels, height, width = x.shape
-    across, down = send(x.device, across, down)
+    across, down = send(x.device, *kernels)
     x = x.transpose(1, 2).reshape(count, height, channels * width)
     x = weighted_rows(x, *reflected(down, height))
     x = x.view(count, height, channels, width).transpose(1, 3).reshape(count, width, channels * height)

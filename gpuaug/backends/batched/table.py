@@ -17,7 +17,7 @@ from .. import Function
 from . import automatic, color, resample, warp
 from .jpeg import jpeg
 from .resample import Pixels
-from .rows import column, on_marked, send
+from .rows import column, on_groups, send, unchanged
 
 
 def resized_crop(source: Pixels, o: op.RandomResizedCrop, d: op.OpDraws) -> torch.Tensor:
@@ -65,7 +65,7 @@ def warp_perspective(x: torch.Tensor, o: op.RandomPerspective, d: op.OpDraws) ->
 def elastic(x: torch.Tensor, o: op.ElasticTransform, d: op.OpDraws) -> torch.Tensor:
     o.output_size((x.shape[2], x.shape[3]))
     (keys,) = send(x.device, d["key"].astype(np.int64))
-    fields = uniform_field(keys, *x.shape[2:]).split(1, dim=1)
+    fields = uniform_field(keys, *x.shape[2:])[:, :, None].unbind(1)
     moves = []
     for field, size, alpha, n in zip(fields, o.kernels, cast(Pair, o.alpha), (x.shape[3], x.shape[2]), strict=True):
         kernels = [resample.gaussian(np.full(len(x), s), size) for s in cast(Pair, o.sigma)] if size > 1 else []
@@ -79,12 +79,13 @@ def permute_channels(x: torch.Tensor, channels: Array) -> torch.Tensor:
 
 
 def photometric_distort(x: torch.Tensor, o: op.RandomPhotometricDistort, d: op.OpDraws) -> torch.Tensor:
-    applied = dict(zip(PARTS, d["parts"].T, strict=True))
-    late = applied["contrast"] & ~d["contrast_first"]
-    steps = [(part, applied[part]) for part in PARTS] + [("contrast", late)]
-    steps[1] = ("contrast", applied["contrast"] & d["contrast_first"])
-    for part, apply in steps:
-        x = on_marked(x, {"apply": apply, "by": d[part]}, lambda x, d, part=part: color.JITTER[part](x, column(x, d["by"])))
+    brightness, contrast, saturation, hue = d["parts"].T
+    first = d["contrast_first"]
+    for part, applied in zip(
+        (*PARTS, "contrast"), (brightness, contrast & first, saturation, hue, contrast & ~first), strict=True
+    ):
+        change = color.jitter_part(part, d[part])
+        x = on_groups(x, [(np.flatnonzero(applied), change), (np.flatnonzero(~applied), unchanged)])
     return permute_channels(x, d["channels"])
 
 
