@@ -1,0 +1,1 @@
+"""Instructions before which a pass ends, other than contrast and blur."""
