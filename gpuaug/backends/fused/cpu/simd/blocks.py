@@ -1,4 +1,4 @@
-"""Vectors of sixteen int32 that hold a row of two blocks of 8 x 8 numbers: the transform of JPEG, and halves of a resolution."""
+"""Vectors that hold a row of two blocks of 8 x 8 numbers, for the transform of JPEG, and changes of resolution by two."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ def store_row(plane, at, x):
 
 @kernel
 def prepare_steps(quality, luma, table, at):
-    """Write three tables of STEPS elements: what a coefficient is multiplied by and what is added to find its level; its step."""
+    """Write three tables of STEPS elements: the factor and the term that make a coefficient a level, and its step."""
     percent = 5000 // quality if quality < 50 else 200 - 2 * quality
     for k in range(64):
         base = LUMA[k // 8, k % 8] if luma else CHROMA[k // 8, k % 8]
