@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
-
-from .base import Array
 
 
 def table(rows: str) -> npt.NDArray[np.int64]:
@@ -41,7 +41,7 @@ CHROMA = table(
 """Steps at quality 50 for colours (T.81, table K.2)."""
 
 
-def quantisation(steps: Array, quality: Array) -> Array:
+def quantisation(steps: npt.NDArray[np.int64], quality: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
     """Steps (B, 8, 8) int32 of each quality (B,) in 1..100, by libjpeg's rule of scaling."""
     q = quality.astype(np.int64)
     percent = np.where(q < 50, 5000 // q, 200 - 2 * q)[:, None, None]

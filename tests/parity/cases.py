@@ -291,7 +291,17 @@ def jumps(
 ) -> torch.Tensor:
     """Pixels where a small change of any op's input moves the truth by more than the tolerance: bool, shaped like the truth."""
     found = torch.zeros_like(truth, dtype=torch.bool)
-    ops, draws = one_by_one(ops, draws)
+    for path, steps in paths(ops, draws):
+        found |= jumps_along(batch, *one_by_one(path, steps), truth if path == list(ops) else None, tolerance, by)
+    return found
+
+
+def jumps_along(
+    batch: Batch, ops: Sequence[Op], draws: Sequence[OpDraws], truth: torch.Tensor | None, tolerance: float, by: float
+) -> torch.Tensor:
+    """The same for ops of which each may jump, but only at its own pixel; truth: what they make, None if it is not known."""
+    truth = nudged(batch, ops, draws, lambda x: x) if truth is None else truth
+    found = torch.zeros_like(truth, dtype=torch.bool)
     if len(ops) > 1:  # a single op has the same input on both sides
         generator = torch.Generator().manual_seed(0)
 
@@ -306,11 +316,25 @@ def jumps(
     return found
 
 
+def paths(ops: Sequence[Op], draws: Sequence[OpDraws]) -> Iterator[tuple[list[Op], list[OpDraws]]]:
+    """The ways that an image takes through the steps: AugMix has one for each of its chains."""
+    at = next((k for k, op in enumerate(ops) if isinstance(op, gpuaug.AugMix)), None)
+    if at is None:
+        yield list(ops), list(draws)
+        return
+    mix = ops[at]
+    assert isinstance(mix, gpuaug.AugMix)
+    for k in range(mix.mixture_width):
+        chain = gpuaug.RandAugment(mix.depth, interpolation=mix.interpolation, fill=mix.fill)
+        step = {name: draws[at][name][:, k * mix.depth : (k + 1) * mix.depth] for name in ("op", "magnitude")}
+        yield from paths([*ops[:at], chain, *ops[at + 1 :]], [*draws[:at], step, *draws[at + 1 :]])
+
+
 def one_by_one(ops: Sequence[Op], draws: Sequence[OpDraws]) -> tuple[list[Op], list[OpDraws]]:
     """The same steps, with an automatic op once for each of the functions that it applies one after the other."""
     out: list[tuple[Op, OpDraws]] = []
     for op, step in zip(ops, draws, strict=True):
-        slots = step["op"].shape[1] if isinstance(op, Automatic) and "weights" not in step else 0
+        slots = step["op"].shape[1] if isinstance(op, Automatic) else 0
         out += [(op, {name: a[:, k : k + 1] for name, a in step.items() if name != "apply"}) for k in range(slots)]
         if not slots:
             out.append((op, step))

@@ -147,6 +147,7 @@ def fill_jpeg(o: op.JPEG, d: OpDraws, codes: Array, arguments: Array, size: Size
 def fill_elastic(o: op.ElasticTransform, d: OpDraws, codes: Array, arguments: Array, size: Size) -> None:
     o.output_size(size)  # raises ValueError if the view is too small for the noise to be blurred
     arguments[:, 0, :4] = *cast(Pair, o.alpha), *cast(Pair, o.sigma)
+    arguments[:, 0, 4:6] = [width // 2 for width in o.kernels]
     fill_key(d, arguments)
     fill_outside(o, arguments[:, 1])
 

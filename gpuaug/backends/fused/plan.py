@@ -171,24 +171,6 @@ def geometry(shapes: Array, ops: Sequence[Op], draws: Sequence[OpDraws]) -> tupl
     return size, boxes, cubic
 
 
-UNFINISHED = (
-    op.RandomAffine,
-    op.RandomRotation,
-    op.RandomPerspective,
-    op.RandomAdjustSharpness,
-    op.RandomEqualize,
-    op.RandomAutocontrast,
-    op.RandAugment,
-    op.TrivialAugmentWide,
-    op.AutoAugment,
-    op.AugMix,
-    op.ElasticTransform,
-    op.RandomChannelPermutation,
-    op.RandomPhotometricDistort,
-    op.JPEG,
-)
-"""Ops whose instructions the kernels do not have yet."""
-
-OPS: frozenset[type[Op]] = frozenset({*GEOMETRY, *FLIPS, *LOWERINGS} - {*UNFINISHED})
+OPS: frozenset[type[Op]] = frozenset({*GEOMETRY, *FLIPS, *LOWERINGS})
 """Ops that can be fused; `count_supported` decides whether an op is fused at its place in a view. A class derived from one of
 them is an op of its own, which may draw or do something else."""

@@ -46,12 +46,6 @@ def splat_pair(typing: Any, low: Any, high: Any) -> Any:
 
 
 @intrinsic
-def truncated(typing: Any, a: Any) -> Any:
-    """Convert float32 to int32, towards 0."""
-    return indices(vector), lambda context, builder, sig, args: builder.fptosi(args[0], INTS)
-
-
-@intrinsic
 def with_sign(typing: Any, a: Any, b: Any) -> Any:
     """|a| with the sign of b."""
     return vector(a, b), lambda context, builder, sig, args: call(builder, "llvm.copysign.v16f32", FLOATS, args)

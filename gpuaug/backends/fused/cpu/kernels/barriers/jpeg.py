@@ -15,11 +15,11 @@ from ...simd.blocks import (
     splat_pair,
     sums_of_neighbours,
     transposed,
-    truncated,
     with_sign,
 )
 from ...simd.common import load, maximum, minimum, store
 from ...simd.float32 import LANES, clamp, floor, splat
+from ...simd.integers import as_integers
 from ...simd.pixels import as_float, multiply_pairs
 
 M = tuple(tuple(row) for row in TRANSFORM.tolist())
@@ -81,13 +81,13 @@ def quantised(x, table, at):
     A quotient is at least half a unit of its numerator away from the next integer, so float32 rounds it to the right one.
     """
     c = as_float(x)
-    level = truncated(c * load(table, at) + with_sign(load(table, at + STEPS), c))
-    return truncated(as_float(level) * load(table, at + 2 * STEPS))
+    level = as_integers(c * load(table, at) + with_sign(load(table, at + STEPS), c))
+    return as_integers(as_float(level) * load(table, at + 2 * STEPS))
 
 
 @inlined_by_llvm
 def load_row(plane, at):
-    return truncated(load(plane, at) - splat(128.0))
+    return as_integers(load(plane, at) - splat(128.0))
 
 
 @inlined_by_llvm
