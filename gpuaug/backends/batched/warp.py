@@ -39,7 +39,7 @@ def moved(x: torch.Tensor, displacement: torch.Tensor, interpolation: str, fill:
     """Warp (B, 3, H, W) by displacements (B, 2, H, W), across and down, in halves of the image's width and height."""
     height, width = x.shape[-2:]
     (value,) = send(x.device, np.array(fill, np.float32))
-    across, down = (torch.linspace((1 - n) / n, (n - 1) / n, n, device=x.device) for n in (width, height))
+    across, down = (torch.linspace((1 - n) / n, (n - 1) / n, n, device=x.device, dtype=torch.float32) for n in (width, height))
     grid = torch.stack([displacement[:, 0] + across, displacement[:, 1] + down[:, None]], dim=-1)
     return sample(x, grid, interpolation, value)
 
