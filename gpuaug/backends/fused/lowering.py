@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ... import ops as op
 from ...ops import Op, OpDraws, Size
 from ...ops.automatic.kinds import CODE, KINDS, WARPING, warp_matrices
-from ...ops.automatic.ops import Automatic
+from ...ops.automatic.ops import Automatic, sub_policies
 from ...ops.base import Array
 from ...ops.color import ORDERS, PARTS
 from ...ops.geometric import Pair
@@ -197,6 +197,12 @@ def fill_outside(o: Any, arguments: Array) -> None:
 def fill_warp(o: op.RandomAffine | op.RandomRotation, d: OpDraws, codes: Array, arguments: Array, size: Size) -> None:
     arguments[:, 0, :6] = from_corner(o.matrices(d, *size), size)
     fill_outside(o, arguments[:, 1])
+    leave_out_identities(codes[:, 0], arguments[:, 0])
+
+
+def leave_out_identities(codes: Array, arguments: Array) -> None:
+    """Turn warps with arguments (..., 8) that move nothing into NOTHING."""
+    codes[(codes == WARP) & (arguments == np.eye(3, dtype=np.float32).reshape(-1)[:ARGUMENTS]).all(axis=-1)] = NOTHING
 
 
 def fill_perspective(o: op.RandomPerspective, d: OpDraws, codes: Array, arguments: Array, size: Size) -> None:
@@ -243,12 +249,64 @@ def fill_slots(
     """Write codes (B, n) and arguments (B, n, 8) of kinds and magnitudes (B, n), and the arguments in the columns behind."""
     posterize = kinds == CODE["Posterize"]
     codes[:] = np.where(posterize & (magnitudes == 8), np.uint8(NOTHING), OF_KIND[kinds])
-    arguments[..., 0] = np.where(posterize, np.exp2(magnitudes), magnitudes)
+    arguments[..., 0] = np.where(posterize, np.exp2(np.where(posterize, magnitudes, 0)), magnitudes)
     warps = np.isin(kinds, WARPING)
     arguments[warps, :6] = from_corner(warp_matrices(kinds[warps], magnitudes[warps], *size), size)
     outside = np.zeros(ARGUMENTS, dtype=np.float32)
     fill_outside(o, outside)
     behind[warps] = outside
+    leave_out_identities(codes, arguments)
+
+
+class Choices(NamedTuple):
+    """What one slot of an automatic op may become, for those who draw it in another way; a slot has two columns.
+
+    Attributes:
+        digits: (column, count): the numbers floor(count * u) of these columns of the op's uniform numbers u form the index of
+            a choice, the first of them most significant.
+        taken: Column of the number that must be below the share of a choice for it to be taken; -1 if it always is.
+        shares: (M,) probability with which each choice is taken.
+        codes: (M, 2) its instructions.
+        arguments: (M, 2, 8) their arguments.
+    """
+
+    digits: tuple[tuple[int, int], ...]
+    taken: int
+    shares: Array
+    codes: Array
+    arguments: Array
+
+
+def digits_of(o: Automatic) -> list[tuple[tuple[tuple[int, int], ...], int]] | None:
+    """The digits of each slot, and the column that decides whether it is taken; None for an op with other draws."""
+    kinds = len(o.kinds)
+    if type(o) is op.RandAugment:
+        return [(((2 * k, kinds), (2 * k + 1, 2)), -1) for k in range(o.slots)]
+    if type(o) is op.TrivialAugmentWide:
+        return [(((0, kinds), (1, o.num_magnitude_bins), (2, 2)), -1)]
+    if type(o) is op.AutoAugment:
+        return [(((0, kinds // 2), (3 + k, 2)), 1 + k) for k in range(o.slots)]
+    return None
+
+
+def choices(o: Automatic, size: Size) -> list[Choices] | None:
+    """The choices of each slot of an automatic op, found by drawing each of them once; None for an op with other draws."""
+    found = digits_of(o)
+    if found is None:
+        return None
+    out = []
+    for k, (digits, taken) in enumerate(found):
+        counts = [count for _, count in digits]
+        u = np.zeros((int(np.prod(counts)), o.uniforms))
+        for (column, count), digit in zip(digits, np.indices(counts).reshape(len(counts), -1), strict=True):
+            u[:, column] = (digit + 0.5) / count
+        codes, arguments = lowered(o, o.draw(u), len(u), size)
+        shares = np.ones(len(u))
+        if isinstance(o, op.AutoAugment):
+            shares = np.repeat(sub_policies(o.policy).probabilities[:, k], 2)
+        slot = slice(2 * k, 2 * k + 2)
+        out.append(Choices(digits, taken, shares, codes[:, slot], arguments[:, slot]))
+    return out
 
 
 def mix_columns(o: op.AugMix) -> Columns:
