@@ -105,6 +105,22 @@ def test_blur_names_the_kernel_when_the_image_is_too_small(backend):
         made_by(backend, torch.rand(1, 3, 8, 8), ops, draws)
 
 
+@pytest.mark.parametrize("backend", ["fused", "batched"])
+def test_an_elastic_transform_of_a_small_image_equals_the_truth(backend):
+    """A sigma of 0.4 makes a kernel of 5, which is reflected at both ends of 3 pixels."""
+    ops, draws = map_tables(gpuaug.ElasticTransform(5, 0.4), 4)
+    x = torch.rand((4, 3, 3, 4), generator=torch.Generator().manual_seed(3))
+    made, truth = (made_by(name, x, ops, draws) for name in (backend, TRUTH))
+    assert (made - truth).abs().max() <= TOLERANCE[backend]
+
+
+@pytest.mark.parametrize("backend", ["fused", "batched", TRUTH])
+def test_an_elastic_transform_names_its_sigma_when_the_image_is_too_small(backend):
+    ops, draws = map_tables(gpuaug.ElasticTransform(sigma=(3, 5)), 1)
+    with pytest.raises(ValueError, match=r"sigma \(3.0, 5.0\) makes a kernel of 41 pixels, .* they are 20x30 here"):
+        made_by(backend, torch.rand(1, 3, 20, 30), ops, draws)
+
+
 @pytest.mark.parametrize("backend", [TRUTH, *BACKENDS])
 def test_hue_is_finite_where_the_largest_channel_is_zero(backend):
     """Erasing with a colour and Normalize go below 0; torchvision's hue then divides 0 by 0."""
