@@ -51,6 +51,9 @@ class Augmenter:
         dtype: torch.float32, float16 or bfloat16; None uses the policy's ToDtype, or float32 without one.
         memory_format: torch.contiguous_format (NCHW) or torch.channels_last.
         approximate: Whether "dali" may run ops that it computes differently from torchvision. Other backends ignore it.
+        compose_warps: Whether "fused" makes one warp of several in a row (affine, rotation, perspective, and those of automatic
+            ops) if they interpolate and fill alike. It then reads the image once: this is faster and sharper, and differs from
+            torchvision, which resamples for every warp; docs/parity.md has the difference. No other backend can.
 
     Raises:
         TypeError: `policy` is not a Policy.
@@ -66,6 +69,7 @@ class Augmenter:
         dtype: torch.dtype | None = None,
         memory_format: torch.memory_format = torch.contiguous_format,
         approximate: bool = False,
+        compose_warps: bool = False,
     ) -> None:
         if not isinstance(policy, Policy):
             raise TypeError(f"Augmenter: policy must be a gpuaug.Policy, got {type(policy).__name__}")
@@ -79,14 +83,15 @@ class Augmenter:
         self.dtype = dtype
         self.memory_format = memory_format
         self.approximate = approximate
-        self.backends = select(backend, "cpu" if self.device is None else self.device.type, approximate)
+        self.compose_warps = compose_warps
+        self.backends = select(backend, "cpu" if self.device is None else self.device.type, approximate, compose_warps)
         self.plan = tuple(stages(view.steps, self.backends) for view in policy.views)
         if backend == "auto":
             warn_of_missing_packages(self.plan, "cpu" if self.device is None else self.device.type)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        arguments = (self.policy, self.backend, self.device, self.dtype, self.memory_format, self.approximate)
-        return type(self), arguments
+        options = (self.memory_format, self.approximate, self.compose_warps)
+        return type(self), (self.policy, self.backend, self.device, self.dtype, *options)
 
     @eager
     def __call__(
@@ -215,7 +220,7 @@ def canonical(device: torch.device | str) -> torch.device:
     return torch.device(found.type, torch.cuda.current_device() if found.type == "cuda" else 0)
 
 
-def select(backend: str, kind: str, approximate: bool = False) -> dict[str, Backend]:
+def select(backend: str, kind: str, approximate: bool = False, compose_warps: bool = False) -> dict[str, Backend]:
     """The backends to use on this type of device, best first."""
     if backend == "auto":
         names = [name for name in backends.AUTOMATIC if backends.installed(name, kind)]
@@ -223,7 +228,11 @@ def select(backend: str, kind: str, approximate: bool = False) -> dict[str, Back
         fallback = backends.load(backend, kind).fallback
         names = [backend, *([fallback] if fallback else [])]
     found = {name: backends.load(name, kind) for name in names}
-    return {name: (approximate and chosen.approximate) or chosen for name, chosen in found.items()}
+    if compose_warps and not any(chosen.composing for chosen in found.values()):
+        advice = backends.lacking(kind).get("fused", 'use backend="fused"')
+        raise ValueError(f"Augmenter: compose_warps needs backend 'fused', got {backend!r}; {advice}")
+    chosen_by = {name: (approximate and chosen.approximate) or chosen for name, chosen in found.items()}
+    return {name: (compose_warps and chosen.composing) or chosen for name, chosen in chosen_by.items()}
 
 
 def warn_of_missing_packages(plan: Sequence[Sequence[Stage]], kind: str) -> None:

@@ -48,6 +48,7 @@ class Backend:
             memory in float32 and reads it again before it writes the result.
         warm_up: warm_up(kind) does, for a type of device, whatever would make the first `apply` slow, such as compiling.
         approximate: A variant of the backend that also accepts ops which its library computes differently from torchvision.
+        composing: A variant of the backend that makes one warp of warps that follow one another.
         fallback: The backend that does the steps which this one does not support. Without it, such a step raises an error.
     """
 
@@ -59,6 +60,7 @@ class Backend:
     extra_passes: Callable[[Sequence[Op]], float] = passes_between
     warm_up: Callable[[str], None] | None = None
     approximate: Backend | None = None
+    composing: Backend | None = None
     fallback: str | None = None
 
 

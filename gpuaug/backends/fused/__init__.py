@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 
 import torch
 
@@ -11,7 +13,7 @@ from ...ops import Op, OpDraws
 from .. import Backend, Batch
 from . import draw_program
 from .lowering import passes_over_view
-from .plan import OPS, count_supported, tables
+from .plan import OPS, compose_warps, count_supported, tables
 
 __all__ = ["BACKEND", "OPS", "apply", "count_supported", "passes_over_view", "warm_up"]
 
@@ -41,6 +43,8 @@ def apply(
     dtype: torch.dtype = torch.float32,
     memory_format: torch.memory_format = torch.contiguous_format,
     out: torch.Tensor | None = None,
+    *,
+    composed: bool = False,
 ) -> torch.Tensor:
     """Run one fused stage on a batch.
 
@@ -51,12 +55,15 @@ def apply(
         dtype: Dtype of the result: float32, float16 or bfloat16.
         memory_format: Memory format of the result: torch.contiguous_format or torch.channels_last.
         out: Tensor to write the result into. It has this dtype and is contiguous in this memory format. None: a new one.
+        composed: Whether warps that follow one another become one.
 
     Returns:
         The view (B, 3, H, W); this is `out` if it was given.
     """
     assert isinstance(batch, (Images, torch.Tensor))  # `count_supported` never accepts a list
     plan = draw_program.drawn_tables(batch, draws) or tables(batch, ops, draws)
+    if composed:
+        compose_warps(plan)
     if batch.device.type == "cuda":
         from . import cuda
 
@@ -77,3 +84,4 @@ BACKEND = Backend(
     warm_up=warm_up,
     fallback="batched",
 )
+BACKEND = replace(BACKEND, composing=replace(BACKEND, apply=partial(apply, composed=True)))

@@ -18,7 +18,7 @@ from ...images import Images
 from ...ops import Op, OpDraws, Size
 from ...ops.base import Array, is_integer
 from .. import BatchForm, leading
-from .instructions import ARGUMENTS, IS_BOUNDED, IS_MIRRORED, NOTHING
+from .instructions import ARGUMENTS, IS_BOUNDED, IS_MIRRORED, NOTHING, WARP
 from .lowering import LOWERINGS, affine, codes_of, lowered, with_hue_of_any
 
 FILTERS = ("bilinear", "bicubic")
@@ -174,3 +174,27 @@ def geometry(shapes: Array, ops: Sequence[Op], draws: Sequence[OpDraws]) -> tupl
 OPS: frozenset[type[Op]] = frozenset({*GEOMETRY, *FLIPS, *LOWERINGS})
 """Ops that can be fused; `count_supported` decides whether an op is fused at its place in a view. A class derived from one of
 them is an op of its own, which may draw or do something else."""
+
+
+def compose_warps(tables: Tables) -> None:
+    """Make one warp of two, in place, where no instruction is between them and both interpolate and fill alike.
+
+    The first reads at A p, the second at B p, so the two read at A (B p). A matrix has the arguments of WARP row by row, and 1.
+    """
+    codes, arguments = tables.codes, tables.arguments
+    images = np.arange(len(codes))
+    latest = np.full(len(codes), -1)  # the column of an image's last warp, if no other instruction came after it
+    for n in range(codes.shape[1]):
+        warps = codes[:, n] == WARP
+        rows = images[warps & (latest >= 0)]
+        rows = rows[(arguments[rows, latest[rows] + 1] == arguments[rows, (n + 1) % codes.shape[1]]).all(axis=1)]
+        product = as_matrices(arguments[rows, latest[rows]]) @ as_matrices(arguments[rows, n])
+        arguments[rows, n] = (product / product[:, 2:, 2:]).reshape(-1, 9)[:, :ARGUMENTS]
+        codes[rows, latest[rows]] = NOTHING
+        latest[warps] = n
+        latest[~warps & (codes[:, n] != NOTHING)] = -1
+
+
+def as_matrices(arguments: Array) -> Array:
+    """Matrices (B, 3, 3) float64 of the arguments (B, 8) of warps."""
+    return np.concatenate([arguments.astype(np.float64), np.ones((len(arguments), 1))], axis=1).reshape(-1, 3, 3)

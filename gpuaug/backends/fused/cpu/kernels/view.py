@@ -106,7 +106,7 @@ def view_with(fixed16):
                 elif begin >= 0:
                     pixels, pixels_plane, at = strip_behind(
                         barrier, arg, steps[begin], sliding, image, image_plane, framed, pitch, image_next, y, height, width,
-                        stride, rows, buffers, blurs.margin, work.place,
+                        stride, rows, buffers, work.place,
                     )  # fmt: skip
                 elif from_floats:
                     for r in range(rows):

@@ -13,11 +13,24 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from ...instructions import ELASTIC, IS_BARRIER, JPEG, KEEP, WARP
+from ...instructions import (
+    BRIGHTNESS,
+    ELASTIC,
+    GRAY,
+    HUE,
+    IS_BARRIER,
+    JPEG,
+    KEEP,
+    POSTERIZE,
+    SATURATION,
+    SOLARIZE,
+    WARP,
+)
 from ..cache import cached
 from ..jit import OPTIONS, inlined_by_numba, kernel
 from ..simd.pixels import prefetch
 from . import color_fixed, resize
+from .barriers.warp import slides
 from .program import compact, reads_around
 from .view import make_fixed, make_float32
 
@@ -33,16 +46,16 @@ def filter_slot(n_in, n_full, skip, n_out, flip, slots):
 
 
 @inlined_by_numba
-def prepare_filters(box, flip, cubic, step, filters, height, width):
+def prepare_filters(box, skip_y, skip_x, flip, cubic, step, filters, height, width):
     """Compute the resize filters of an image's box, unless they are kept; returns their slots, horizontal and vertical."""
     slots = filters.kept.shape[1]
-    across = filter_slot(box[3], box[5], box[7], width, flip, slots)
-    down = filter_slot(box[2], box[4], box[6], height, False, slots)
+    across = filter_slot(box[3], box[5], skip_x, width, flip, slots)
+    down = filter_slot(box[2], box[4], skip_y, height, False, slots)
     mark = 2 * step + (1 if cubic else 0)
     if across == 0 or filters.kept[0, across] != mark:
         first = filters.first[0, across]
         most = resize.compute_taps(
-            box[3], box[5], box[7], width, flip, cubic, np.float32(resize.UNIT),
+            box[3], box[5], skip_x, width, flip, cubic, np.float32(resize.UNIT),
             first, filters.taps[0, across], filters.norm, filters.weights_x,
         )  # fmt: skip
         extent, pairs = filters.extent[across], filters.pairs[across]
@@ -51,11 +64,38 @@ def prepare_filters(box, flip, cubic, step, filters, height, width):
         filters.kept[0, across] = mark
     if down == 0 or filters.kept[1, down] != mark:
         resize.compute_taps(
-            box[2], box[4], box[6], height, False, cubic, np.float32(1 / (255 * resize.UNIT)),
+            box[2], box[4], skip_y, height, False, cubic, np.float32(1 / (255 * resize.UNIT)),
             filters.first[1, down], filters.taps[1, down], filters.norm, filters.weights_y[down],
         )  # fmt: skip
         filters.kept[1, down] = mark
     return across, down
+
+
+@kernel
+def keeps_black(instruction, factor):
+    """Whether an instruction changes pixels one by one, and black ones not at all."""
+    return instruction in (BRIGHTNESS, SATURATION, HUE, GRAY, POSTERIZE) or (instruction == SOLARIZE and factor > 0.01)
+
+
+@kernel
+def first_translation(code, arg, steps, count, box, height, width):
+    """The step that moves the view by whole pixels and leaves black behind, if it may as well be done first; else -1.
+
+    A resize can do it, by beginning elsewhere: it also makes black pixels beyond the resized image, which must therefore be
+    the view itself.
+    """
+    if box[4] != height or box[5] != width or box[6] != 0 or box[7] != 0:
+        return -1
+    for k in range(count):
+        n = steps[k]
+        if code[n] == WARP:
+            black = arg[n + 1, 1] == 0 and arg[n + 1, 2] == 0 and arg[n + 1, 3] == 0
+            whole = slides(arg, n) and arg[n, 1] == 0 and arg[n, 2] == np.rint(arg[n, 2])
+            small = abs(arg[n, 2]) <= width and abs(arg[n, 5]) <= height
+            return k if black and whole and small else -1
+        if not keeps_black(code[n], arg[n, 0]):
+            return -1
+    return -1
 
 
 MOST_BYTES = 192
@@ -117,7 +157,18 @@ def make_views(source, boxes, flips, cubic, codes, args, words, work, target, be
         if not from_floats:
             if work.filters.kept.shape[1] > 1 and b + 1 < end:
                 prefetch_box(source, boxes, b + 1)
-            across, down = prepare_filters(box, flip[0], cubic, source.step, work.filters, target.height, target.width)
+            skip_y, skip_x = box[6], box[7]
+            moved = first_translation(code, arg, work.steps, step_count, box, target.height, target.width)
+            if moved >= 0:
+                n = work.steps[moved]
+                skip_y = np.int32(-arg[n, 5] if flip[1] else arg[n, 5])
+                skip_x = np.int32(-arg[n, 2] if flip[0] else arg[n, 2])
+                step_count -= 1
+                for k in range(moved, step_count):
+                    work.steps[k] = work.steps[k + 1]
+            across, down = prepare_filters(
+                box, skip_y, skip_x, flip[0], cubic, source.step, work.filters, target.height, target.width
+            )  # fmt: skip
             at = source.offsets[b] + np.int64(box[0]) * source.pitches[b] + np.int64(box[1]) * source.step
         done = False
         if step_count and not from_floats and color_fixed.fits(code, arg, work.steps, step_count):

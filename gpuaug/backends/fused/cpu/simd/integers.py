@@ -9,8 +9,24 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from .llvm import FLOATS, I8, I16, I32, INTS, LANES, SHORTS, address, call, define_operator, every, in_every_lane
-from .llvm import indices, permutes_bytes, shorts, vector
+from .llvm import (
+    FLOATS,
+    I8,
+    I16,
+    I32,
+    INTS,
+    LANES,
+    SHORTS,
+    address,
+    call,
+    define_operator,
+    every,
+    in_every_lane,
+    indices,
+    permutes_bytes,
+    shorts,
+    vector,
+)
 
 define_operator(operator.mul, indices, lambda builder, a, b: builder.mul(a, b))
 

@@ -12,8 +12,7 @@ def strip_with(barriers, any_program):
 
     @inlined_by_numba
     def strip_behind(
-        instruction, arg, n, sliding, image, image_plane, framed, pitch, field, y, height, width, stride, rows, buffers, margin,
-        place,
+        instruction, arg, n, sliding, image, image_plane, framed, pitch, field, y, height, width, stride, rows, buffers, place
     ):  # fmt: skip
         """Apply the barrier in column n, unless it is a blur, to rows y, y + 1, ... of a view.
 
@@ -30,9 +29,7 @@ def strip_with(barriers, any_program):
             return buffers.total, image_plane, row
         if instruction == SHARPNESS:
             amount = barriers.sharpening(arg[n, 0])
-            barriers.sharpen(
-                image, image_plane, y, height, stride, width, rows, amount, buffers.line, margin, strip, plane
-            )  # fmt: skip
+            barriers.sharpen(image, image_plane, y, height, stride, width, rows, amount, strip, plane)
         elif instruction == EQUALIZE:
             barriers.equalize(image, image_plane, row, rows * stride, strip, plane, buffers.tables)
         elif instruction == AUTOCONTRAST:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...jit import inlined_by_llvm, kernel
-from ...simd.common import load, minimum, store, where_ge
+from ...simd.common import minimum, store, where_ge
 from ...simd.int16 import LANES, ONE, add_capped, shift_left, shift_right, splat16
 from ...simd.integers import look_up, store_bytes, store_shares
 from ..color_fixed import FRACTION, HALF, clamp, fraction
@@ -133,7 +133,7 @@ def over(color, alpha, fill):
     return where_ge(alpha, splat16(ONE), color, fill + (color - fill) * (alpha + alpha))
 
 
-slide = warp.slide_with(LANES, encode)
+slide = warp.slide_with(LANES, encode, splat16)
 frame, put_rows = warp.frame_with(LANES, ones, encode)
 nearest, bilinear = warp.gather_with(warp.read_at, LANES, encode, splat16, store_shares, between, over)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...jit import ONE, ZERO, inlined_by_llvm, kernel
-from ...simd.common import load, store, where_ge
+from ...simd.common import store, where_ge
 from ...simd.float32 import LANES, clamp, splat
 from ...simd.integers import store_levels
 from . import mix, sharpness, tones, warp
@@ -114,7 +114,7 @@ def over(color, alpha, fill):
     return fill + (color - fill) * alpha
 
 
-slide = warp.slide_with(LANES, encode)
+slide = warp.slide_with(LANES, encode, splat)
 frame, put_rows = warp.frame_with(LANES, ones, encode)
 nearest, bilinear = warp.gather_with(warp.read_at, LANES, encode, splat, store, between, over)
 

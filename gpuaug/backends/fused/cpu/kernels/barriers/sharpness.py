@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from ...jit import kernel
+from ...jit import inlined_by_llvm, kernel
 from ...simd.common import load, store
+from ...simd.layout import left_of, right_of
 
 
 def sharpen_with(lanes, add_rows, blend):
@@ -13,9 +14,13 @@ def sharpen_with(lanes, add_rows, blend):
     pixels, by `amount`, towards the mean that follows from the sum of three such numbers.
     """
 
+    @inlined_by_llvm
+    def column_sums(image, at, stride):
+        return add_rows(load(image, at - stride), load(image, at), load(image, at + stride))
+
     @kernel
-    def sharpen(image, image_plane, y, height, stride, width, rows, amount, line, margin, strip, plane):
-        """Write rows y, y + 1, ... into a strip. Pixels at the borders stay as they are. `line` is scratch for a row."""
+    def sharpen(image, image_plane, y, height, stride, width, rows, amount, strip, plane):
+        """Write rows y, y + 1, ... into a strip. Pixels at the borders stay as they are."""
         for r in range(rows):
             row = y + r
             inner = 0 < row < height - 1 and width > 2
@@ -25,12 +30,13 @@ def sharpen_with(lanes, add_rows, blend):
                     for x in range(0, stride, lanes):
                         store(strip, to + x, load(image, at + x))
                     continue
+                here = column_sums(image, at, stride)
+                before = here
                 for x in range(0, stride, lanes):
-                    above, below = load(image, at - stride + x), load(image, at + stride + x)
-                    store(line, margin + x, add_rows(above, load(image, at + x), below))
-                for x in range(0, stride, lanes):
-                    box = load(line, margin + x - 1) + load(line, margin + x) + load(line, margin + x + 1)
+                    behind = column_sums(image, at + min(x + lanes, stride - lanes), stride)
+                    box = left_of(before, here) + here + right_of(here, behind)
                     store(strip, to + x, blend(load(image, at + x), box, amount))
+                    before, here = here, behind
                 strip[to], strip[to + width - 1] = image[at], image[at + width - 1]
 
     return sharpen

@@ -46,7 +46,7 @@ def count_with(lanes, store_level):
 def equalizing_table(counts, c, tables):
     """Write the levels that those of channel c become into its table, by PIL's integer arithmetic.
 
-    As many pixels as there are below the brightest level are divided among 255 levels; a channel where this is 0 stays as it is.
+    The pixels below the brightest level are divided evenly among 255 levels; a channel where this gives 0 stays as it is.
     """
     first = TABLES * LEVELS * c
     total, of_brightest = 0, 0

@@ -1,7 +1,7 @@
 """Kernels of warps: affine and projective, nearest or bilinear.
 
-A warp gathers from a copy of the image whose pixels have four adjacent elements, the last of which is 1, with a frame around it:
-one pixel above and to the left, two below and to the right. The frame is the fill if the warp takes the nearest pixel. If it is
+A warp gathers from a copy of the image whose pixels have four adjacent elements, the last of which is 1. It has a frame: one
+pixel above and to the left, two below and to the right. The frame is the fill if the warp takes the nearest pixel. If it is
 bilinear the frame is 0, also in the fourth element, which thereby becomes the share of a pixel that lies within the image.
 """
 
@@ -13,7 +13,17 @@ from ...jit import kernel
 from ...simd.common import load, maximum, minimum, store
 from ...simd.float32 import LANES, floor, splat
 from ...simd.integers import as_integers, lane_numbers, nearest_even, splat32
-from ...simd.layout import CHANNELS, copy_pixel, load_pixels, load_repeated, store_pixels
+from ...simd.layout import (
+    CHANNELS,
+    copy_pair,
+    copy_pixel,
+    first_of_pairs,
+    load_for_pairs,
+    load_for_pixels,
+    load_pixels,
+    second_of_pairs,
+    store_pixels,
+)
 
 FRAME = 3
 """Rows and columns by which the framed image is larger."""
@@ -52,8 +62,8 @@ def within(v, size):
     return minimum(maximum(v, splat(-1.0)), splat(size))
 
 
-def slide_with(lanes, encode):
-    """Make the kernel of warps that only slide rows. encode(x) is the number x in the pixel format."""
+def slide_with(lanes, encode, splat_number):
+    """Make the kernel of warps that only slide rows. encode(x) is x in the pixel format, splat_number a vector of it."""
 
     @kernel
     def slide(image, image_plane, y, height, stride, width, rows, arg, fill, strip, plane):
@@ -64,12 +74,17 @@ def slide_with(lanes, encode):
             first, last = (max(-shift, 0), min(width - shift, width)) if 0 <= row < height else (width, width)
             for c in range(3):
                 at, to = c * image_plane + row * stride + shift, c * plane + r * stride
-                value = encode(fill[c])
-                for x in range(first - first % lanes if first < last else width, last, lanes):
+                value, here = encode(fill[c]), splat_number(encode(fill[c]))
+                begin, end = (first - first % lanes, last) if first < last else (stride, stride)
+                for x in range(0, begin, lanes):
+                    store(strip, to + x, here)
+                for x in range(begin, end, lanes):
                     store(strip, to + x, load(image, at + x))
-                for x in range(min(first, width)):
+                for x in range(end + -end % lanes, stride, lanes):
+                    store(strip, to + x, here)
+                for x in range(begin, min(first, width)):
                     strip[to + x] = value
-                for x in range(last, width):
+                for x in range(end, min(end + -end % lanes, width)):
                     strip[to + x] = value
 
     return slide
@@ -134,7 +149,7 @@ def gather_with(read_at, lanes, encode, splat_number, store_shares, between, ove
     @kernel
     def bilinear(framed, pitch, y, height, stride, width, rows, arg, fill, place, taps, shares, strip, plane):
         """Write rows y, y + 1, ... into a strip. Where the image fades out, torchvision fades its colour twice."""
-        tap = CHANNELS * stride
+        below = 2 * CHANNELS * stride
         f0, f1, f2 = splat_number(encode(fill[0])), splat_number(encode(fill[1])), splat_number(encode(fill[2]))
         for r in range(rows):
             for x in range(0, width, LANES):
@@ -145,16 +160,16 @@ def gather_with(read_at, lanes, encode, splat_number, store_shares, between, ove
                 store_shares(shares, stride + x, row - top)
                 store(place, x, place_of(left, top, pitch))
             for x in range(width):
-                at, below = place[x], place[x] + CHANNELS * pitch
-                copy_pixel(taps, CHANNELS * x, framed, at)
-                copy_pixel(taps, CHANNELS * x + tap, framed, at + CHANNELS)
-                copy_pixel(taps, CHANNELS * x + 2 * tap, framed, below)
-                copy_pixel(taps, CHANNELS * x + 3 * tap, framed, below + CHANNELS)
-            for k in range(0, tap, lanes):
-                across, down = load_repeated(shares, k // CHANNELS), load_repeated(shares, stride + k // CHANNELS)
-                above = between(load(taps, k), load(taps, tap + k), across)
-                below_ = between(load(taps, 2 * tap + k), load(taps, 3 * tap + k), across)
-                store(taps, k, between(above, below_, down))
+                copy_pair(taps, 2 * CHANNELS * x, framed, place[x])
+                copy_pair(taps, 2 * CHANNELS * x + below, framed, place[x] + CHANNELS * pitch)
+            for k in range(0, CHANNELS * stride, lanes):
+                one, other = 2 * k, 2 * k + lanes
+                down = load_for_pairs(shares, stride + one // (2 * CHANNELS))
+                pair = between(load(taps, one), load(taps, below + one), down)
+                down = load_for_pairs(shares, stride + other // (2 * CHANNELS))
+                next_pair = between(load(taps, other), load(taps, below + other), down)
+                across = load_for_pixels(shares, k // CHANNELS)
+                store(taps, k, between(first_of_pairs(pair, next_pair), second_of_pairs(pair, next_pair), across))
             to = r * stride
             for x in range(0, stride, lanes):
                 red, green, blue, alpha = load_pixels(taps, CHANNELS * x)
