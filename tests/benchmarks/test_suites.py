@@ -49,6 +49,15 @@ def test_scaling_fits_an_exponent_to_each_axis(contenders, tmp_path, capsys):
     assert all(cell.processor for cell in found.cells if cell.workload in batches)
 
 
+def test_scaling_measures_the_bounds_of_threads(contenders, tmp_path, capsys):
+    found = run("scaling", tmp_path, "--policy", "simclr_cifar", "--batch", "2")
+    threads = {w.name for w in found.workloads if w.axis == "threads"}
+    measured = {c.contender: {d.workload for d in found.cells if d.contender == c.contender} for c in found.cells}
+    assert measured["copy"] == measured["arithmetic"] == threads < measured[FUSED]
+    assert all(cell.status == "ok" and min(cell.values) > 0 for cell in found.cells)
+    assert "copy" in capsys.readouterr().out
+
+
 def test_scaling_takes_one_policy(capsys):
     assert main(["run", "scaling", "--policy", "simclr", "byol"]) == 2
     assert "scaling takes one" in capsys.readouterr().err

@@ -311,31 +311,28 @@ def jumps_along(
         for nudge in (lambda x: x + by, lambda x: x - by, *[up_to] * 8):
             found |= ((nudged(batch, ops, draws, nudge) - truth).abs() > tolerance).any(dim=1, keepdim=True)
     for op, step in zip(ops, draws, strict=True):
-        if getattr(op, "interpolation", None) == "nearest" and not hasattr(op, "size"):
+        if getattr(op, "interpolation", None) == "nearest" and not (hasattr(op, "size") or "weights" in step):
             found |= ties(op, step, truth)
     return found
 
 
 def paths(ops: Sequence[Op], draws: Sequence[OpDraws]) -> Iterator[tuple[list[Op], list[OpDraws]]]:
-    """The ways that an image takes through the steps: AugMix has one for each of its chains."""
-    at = next((k for k, op in enumerate(ops) if isinstance(op, gpuaug.AugMix)), None)
-    if at is None:
-        yield list(ops), list(draws)
-        return
-    mix = ops[at]
-    assert isinstance(mix, gpuaug.AugMix)
-    for k in range(mix.mixture_width):
-        chain = gpuaug.RandAugment(mix.depth, interpolation=mix.interpolation, fill=mix.fill)
-        step = {name: draws[at][name][:, k * mix.depth : (k + 1) * mix.depth] for name in ("op", "magnitude")}
-        yield from paths([*ops[:at], chain, *ops[at + 1 :]], [*draws[:at], step, *draws[at + 1 :]])
+    """The steps, and the steps with one of the chains of an AugMix in its place, for each of them."""
+    yield list(ops), list(draws)
+    for at, mix in enumerate(ops):
+        for k in range(mix.mixture_width if isinstance(mix, gpuaug.AugMix) else 0):
+            chain = gpuaug.RandAugment(mix.depth, interpolation=mix.interpolation, fill=mix.fill)
+            step = {name: draws[at][name][:, k * mix.depth : (k + 1) * mix.depth] for name in ("op", "magnitude")}
+            step |= {"apply": draws[at]["apply"]} if "apply" in draws[at] else {}
+            yield [*ops[:at], chain, *ops[at + 1 :]], [*draws[:at], step, *draws[at + 1 :]]
 
 
 def one_by_one(ops: Sequence[Op], draws: Sequence[OpDraws]) -> tuple[list[Op], list[OpDraws]]:
     """The same steps, with an automatic op once for each of the functions that it applies one after the other."""
     out: list[tuple[Op, OpDraws]] = []
     for op, step in zip(ops, draws, strict=True):
-        slots = step["op"].shape[1] if isinstance(op, Automatic) else 0
-        out += [(op, {name: a[:, k : k + 1] for name, a in step.items() if name != "apply"}) for k in range(slots)]
+        slots = step["op"].shape[1] if isinstance(op, Automatic) and "weights" not in step else 0
+        out += [(op, {name: a if name == "apply" else a[:, k : k + 1] for name, a in step.items()}) for k in range(slots)]
         if not slots:
             out.append((op, step))
     return [op for op, _ in out], [step for _, step in out]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -89,8 +90,16 @@ def passes_over_view(ops: Sequence[Op]) -> float:
 
     An op inside a `OneOf` is counted as if it stood alone, since steps do not tell how often its branch is taken.
     """
-    means = ((o, float(IS_BARRIER[list(column)].mean())) for o in ops for column in columns_of(o))
-    return sum((float(getattr(o, "p", 1.0)) * mean for o, mean in means), 0.0)
+    return sum((float(getattr(o, "p", 1.0)) * mean_barriers(o) for o in ops), 0.0)
+
+
+@cache
+def mean_barriers(o: Op) -> float:
+    """Barriers that an op becomes on average where it is applied. An automatic op is drawn for 10,000 images."""
+    if isinstance(o, Automatic):
+        u = np.random.default_rng(0).random((10_000, o.uniforms))
+        return float(IS_BARRIER[lowered(o, o.draw(u), len(u), (224, 224))[0]].sum(axis=1).mean())
+    return sum((float(IS_BARRIER[list(column)].mean()) for column in columns_of(o)), 0.0)
 
 
 def with_hue_of_any(codes: Array) -> Array:

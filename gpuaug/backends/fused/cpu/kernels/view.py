@@ -49,13 +49,13 @@ def view_with(fixed16):
         strip, plane, image_plane, view_plane = buffers.strip, buffers.strip.shape[0] // 3, height * stride, height * width
         strip_rows = plane // stride
         ring_stride = filters.offset.shape[1]
-        mask = filters.ring.shape[0] // (3 * ring_stride) - 1
         out, scale, bias = target.out, target.scale, target.bias
         # Whether a pass may write the view from registers, past the caches, without writing a strip first.
         streams = target.dtype == output.FLOAT32 and target.aligned and not target.channels_last and width == stride
         image, image_next = buffers.image, buffers.image_next
         framed_next, framed, pitch = buffers.framed, buffers.framed_next, stride + FRAME
         top, taps, weights_y = filters.first[1, down], filters.taps[1, down], filters.weights_y[down]
+        mask = resize.ring_rows(top, taps, height, strip_rows) - 1
         args = colors.prepare_arguments(code, arg, steps, step_count, work.values)
         begin, end = -1, next_barrier(code, steps, 0, step_count)
         ready, kept_at, summed, sliding = 0, -1, False, False
@@ -66,22 +66,18 @@ def view_with(fixed16):
             if not is_last:
                 n = steps[end]
                 ending = code[n]
-            next_is_blur = ending == BLUR
-            in_place = barrier in IN_PLACE
             # A warp slides rows of the image buffer, or gathers from the framed image.
             next_slides = ending == WARP and slides(arg, n)
-            next_gathers = ending == ELASTIC or (ending == WARP and not next_slides)
-            if next_gathers:
+            gathers = ending == ELASTIC or (ending == WARP and not next_slides)
+            if gathers:
                 barriers.frame(framed_next, pitch, height, arg[n + 1, 1:4], arg[n + 1, 0] != 0)
-            radius = next_radius = 0
-            weights = blurring.half_kernels(blurs)
+            across_radius = down_radius = 0
+            across_weight, down_weight = blurring.weights(blurs)
             if barrier == BLUR:
-                radius = blurring.gaussian(arg[steps[begin], 0], int(arg[steps[begin], 2]), blurs, 1)
-            if next_is_blur:
-                next_radius = blurring.gaussian(arg[n, 0], int(arg[n, 1]), blurs, 0)
-            around = barrier != NOTHING and reads_around(barrier) and (barrier != WARP or sliding) and barrier != ELASTIC
+                across_radius, down_radius = blurring.prepare(arg[steps[begin]], blurs)
+            around = reads_around(barrier) and (barrier != WARP or sliding)
             into = buffers.kept if ending == KEEP else (image_next if around else image)
-            into_strip = is_last or ending in (BLUR, ADD, ADD_LAST) or next_gathers
+            into_strip = is_last or gathers or ending in (ADD, ADD_LAST)
             from_floats = source.floats.shape[0] > 0
             backwards = flip[1] and begin < 0 and not from_floats  # since source rows are resized from the top down
             first = begin if barrier == CONTRAST else begin + 1
@@ -91,28 +87,33 @@ def view_with(fixed16):
                 rows = min(strip_rows, height - s)
                 y = height - s - rows if backwards else s
                 row, count, to = y * stride, rows * stride, (np.int64(b) * 3 * height + y) * width
-                pixels, pixels_plane, at = strip, plane, 0
+                here, here_plane, at = strip, plane, 0  # where the rows of this pass are written
+                if not into_strip:
+                    here, here_plane, at = into, image_plane, row
+                pixels, pixels_plane, pixels_at = here, here_plane, at
                 if barrier == BLUR:
                     if fixed16 and is_last and streams and first == end:
-                        blurring.down_out(
-                            image, image_plane, y, height, stride, rows, radius, weights[1], blurs.above, blurs.below,
+                        blurring.blur_out(
+                            image, image_plane, y, height, width, stride, rows, across_radius, down_radius,
+                            across_weight, down_weight, blurs.above, blurs.below, buffers.line, blurs.margin,
                             out, view_plane, to, scale, bias,
                         )  # fmt: skip
                         continue
-                    blurring.down(
-                        image, image_plane, y, height, stride, rows, radius, weights[1], blurs.above, blurs.below,
-                        strip, plane, 0, scale, bias,
+                    blurring.blur(
+                        image, image_plane, y, height, width, stride, rows, across_radius, down_radius,
+                        across_weight, down_weight, blurs.above, blurs.below, buffers.line, blurs.margin,
+                        here, here_plane, at, scale, bias,
                     )  # fmt: skip
                 elif begin >= 0:
-                    pixels, pixels_plane, at = strip_behind(
-                        barrier, arg, steps[begin], sliding, image, image_plane, framed, pitch, image_next, y, height, width,
-                        stride, rows, buffers, work.place,
+                    pixels, pixels_plane, pixels_at = strip_behind(
+                        barrier, arg, steps[begin], sliding, image, image_plane, framed, pitch, y, height, width, stride, rows,
+                        buffers, work.place, here, here_plane, at, image_next,
                     )  # fmt: skip
                 elif from_floats:
                     for r in range(rows):
                         line = height - 1 - y - r if flip[1] else y + r
                         start = (np.int64(b) * 3 * height + line) * width
-                        output.read_floats(source.floats, start, view_plane, width, flip[0], strip, plane, r * stride)
+                        output.read_floats(source.floats, start, view_plane, width, flip[0], here, here_plane, at + r * stride)
                 else:
                     ready = resize.filter_rows(
                         source, b, across, top, taps, box_start, box_width, ready, s, s + rows - 1, filters, mask
@@ -125,49 +126,45 @@ def view_with(fixed16):
                         continue
                     resize_down(
                         filters.ring, mask, top, taps, weights_y, s, rows, backwards, ring_stride,
-                        strip, plane, 0, stride, scale, bias,
+                        here, here_plane, at, stride, scale, bias,
                     )  # fmt: skip
                 step = first
                 if any_program:
                     at_position = next_positional(code, steps, step, end)
                     while at_position < end:
-                        colors.run(pixels, pixels_plane, at, count, strip, plane, 0, code, args, steps, step, at_position)
-                        pixels, pixels_plane, at = strip, plane, 0
+                        colors.run(
+                            pixels, pixels_plane, pixels_at, count, here, here_plane, at, code, args, steps, step, at_position
+                        )
+                        pixels, pixels_plane, pixels_at = here, here_plane, at
                         k = steps[at_position]
-                        apply_positional(code[k], arg[k], bits[k], strip, plane, stride, width, rows, y, work.spare)
+                        apply_positional(code[k], arg[k], bits[k], here[at:], here_plane, stride, width, rows, y, work.spare)
                         step = at_position + 1
                         at_position = next_positional(code, steps, step, end)
                 if fixed16 and is_last and streams:
                     colors.run_into_view(
-                        pixels, pixels_plane, at, count, out, view_plane, to, scale, bias, code, args, steps, step, end
+                        pixels, pixels_plane, pixels_at, count, out, view_plane, to, scale, bias, code, args, steps, step, end
                     )
+                    continue
+                if step < end or barrier in IN_PLACE:
+                    colors.run(pixels, pixels_plane, pixels_at, count, here, here_plane, at, code, args, steps, step, end)
+                if is_last:
+                    floats = work.float32.strip
+                    if fixed16:
+                        output.from_fixed(strip, plane, stride, rows, floats, floats.shape[0] // 3, ring_stride)
+                    output.write_rows(work, target, b, y, rows, floats.shape[0] // 3, ring_stride)
+                elif gathers:
+                    fill, blank = arg[n + 1, 1:4], arg[n + 1, 0] != 0
+                    barriers.put_rows(strip, plane, stride, width, rows, y, framed_next, pitch, fill, blank)
                 elif into_strip:
-                    if step < end or in_place:
-                        colors.run(pixels, pixels_plane, at, count, strip, plane, 0, code, args, steps, step, end)
-                    if is_last:
-                        floats = work.float32.strip
-                        if fixed16:
-                            output.from_fixed(strip, plane, stride, rows, floats, floats.shape[0] // 3, ring_stride)
-                        output.write_rows(work, target, b, y, rows, floats.shape[0] // 3, ring_stride)
-                    elif ending == BLUR:
-                        blurring.across(
-                            strip, plane, stride, width, rows, next_radius, weights[0], buffers.line, blurs.margin,
-                            into, image_plane, row,
-                        )  # fmt: skip
-                    elif next_gathers:
-                        fill, blank = arg[n + 1, 1:4], arg[n + 1, 0] != 0
-                        barriers.put_rows(strip, plane, stride, width, rows, y, framed_next, pitch, fill, blank)
-                    else:
-                        barriers.add(
-                            buffers.total, buffers.kept, image_plane, row, count, strip, plane, arg[n, 0],
-                            not summed, arg[max(kept_at, 0), 0],
-                        )  # fmt: skip
+                    barriers.add(
+                        buffers.total, buffers.kept, image_plane, row, count, strip, plane, arg[n, 0],
+                        not summed, arg[max(kept_at, 0), 0],
+                    )  # fmt: skip
                 else:
-                    colors.run(pixels, pixels_plane, at, count, into, image_plane, row, code, args, steps, step, end)
-                    gray += gather(ending, into, image_plane, row, rows, stride, width, buffers, work.counts, work.levels)
-            if next_gathers:
+                    gray += gather(ending, here, here_plane, at, rows, stride, width, buffers, work.counts, work.levels)
+            if gathers:
                 framed, framed_next = framed_next, framed
-            elif around and ending not in (KEEP, ADD, ADD_LAST):
+            elif around and not into_strip and ending != KEEP:
                 image, image_next = image_next, image
             sliding = next_slides
             if ending == KEEP:

@@ -1,4 +1,4 @@
-"""How a pass begins after a barrier: with strips made from what the pass before it has written."""
+"""How a pass begins after a barrier other than a blur: with rows made from what the pass before it has written."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ def strip_with(barriers, any_program):
 
     @inlined_by_numba
     def strip_behind(
-        instruction, arg, n, sliding, image, image_plane, framed, pitch, field, y, height, width, stride, rows, buffers, place
+        instruction, arg, n, sliding, image, image_plane, framed, pitch, y, height, width, stride, rows, buffers, place,
+        here, here_plane, at, field,
     ):  # fmt: skip
-        """Apply the barrier in column n, unless it is a blur, to rows y, y + 1, ... of a view.
+        """Apply the barrier in column n, unless it is a blur, to rows y, y + 1, ... of a view, and write them from here[at] on.
 
-        Contrast is left to the steps of the pass, and JPEG is done. Returns the array that holds the rows, its plane, and where
-        they begin: a strip, or the buffer itself if nothing is to be done.
+        field: where an elastic transform reads pixels. Contrast is left to the steps of the pass; JPEG and sums are ready.
+        Returns the array that holds the rows, its plane, and where they begin: `here`, or the buffer itself if nothing is to be
+        done.
         """
-        row, strip = y * stride, buffers.strip
-        plane = strip.shape[0] // 3
+        row, out = y * stride, here[at:]
         if instruction in (CONTRAST, JPEG):
             return image, image_plane, row
         if instruction in (KEEP, ADD):
@@ -29,31 +30,31 @@ def strip_with(barriers, any_program):
             return buffers.total, image_plane, row
         if instruction == SHARPNESS:
             amount = barriers.sharpening(arg[n, 0])
-            barriers.sharpen(image, image_plane, y, height, stride, width, rows, amount, strip, plane)
+            barriers.sharpen(image, image_plane, y, height, stride, width, rows, amount, out, here_plane)
         elif instruction == EQUALIZE:
-            barriers.equalize(image, image_plane, row, rows * stride, strip, plane, buffers.tables)
+            barriers.equalize(image, image_plane, row, rows * stride, out, here_plane, buffers.tables)
         elif instruction == AUTOCONTRAST:
-            barriers.autocontrast(image, image_plane, row, rows * stride, strip, plane, buffers.tables)
+            barriers.autocontrast(image, image_plane, row, rows * stride, out, here_plane, buffers.tables)
         elif instruction == ELASTIC:
             if any_program:
                 if arg[n + 1, 0] == 0:
                     elastic.nearest(
-                        framed, pitch, y, height, stride, width, rows, field, place, buffers.taps, strip, plane
+                        framed, pitch, y, height, stride, width, rows, field, place, buffers.taps, out, here_plane
                     )  # fmt: skip
                 else:
                     elastic.bilinear(
                         framed, pitch, y, height, stride, width, rows, field, arg[n + 1, 1:4], place, buffers.taps,
-                        buffers.shares, strip, plane,
+                        buffers.shares, out, here_plane,
                     )  # fmt: skip
         elif sliding:
-            barriers.slide(image, image_plane, y, height, stride, width, rows, arg[n], arg[n + 1, 1:4], strip, plane)
+            barriers.slide(image, image_plane, y, height, stride, width, rows, arg[n], arg[n + 1, 1:4], out, here_plane)
         elif arg[n + 1, 0] == 0:
-            barriers.nearest(framed, pitch, y, height, stride, width, rows, arg[n], place, buffers.taps, strip, plane)
+            barriers.nearest(framed, pitch, y, height, stride, width, rows, arg[n], place, buffers.taps, out, here_plane)
         else:
             barriers.bilinear(
                 framed, pitch, y, height, stride, width, rows, arg[n], arg[n + 1, 1:4], place, buffers.taps, buffers.shares,
-                strip, plane,
+                out, here_plane,
             )  # fmt: skip
-        return strip, plane, 0
+        return here, here_plane, at
 
     return strip_behind
