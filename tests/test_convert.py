@@ -259,7 +259,7 @@ REFUSED = [
     (v2.RandomRotation(5, v2.InterpolationMode.NEAREST_EXACT), "RandomRotation: interpolation must be one of"),
     (v2.Grayscale(1), "Grayscale .step 2.: num_output_channels must be 3"),
     (v2.Normalize(MEAN, STD), "Normalize .step 2.: it comes before ToTensor"),
-    (v2.Compose([FLOAT, v2.Normalize(MEAN[:2], STD)]), "Normalize .step 3.: Normalize: mean must be three numbers"),
+    (v2.Compose([FLOAT, v2.Normalize(MEAN[:2], STD)]), "Normalize .step 3.: Normalize: mean must be as many numbers as std"),
     (v2.ToDtype(torch.float32), "ToDtype .step 2.: scale=False"),
     (v2.Compose([FLOAT, v2.ToDtype(torch.uint8)]), "ToDtype .step 3.: scale=False"),
     (v2.ToDtype(torch.float64, scale=True), "ToDtype .step 2.: ToDtype: dtype must be"),

@@ -59,7 +59,7 @@ REFUSED: list[tuple[Callable[..., ops.Op], str, list[Any], str]] = [
     ),
     (ops.RandomCrop, "padding_mode", ["wrap", None], "one of 'constant', 'edge', 'reflect', 'symmetric'"),
     *(
-        (kind, "fill", [-0.1, 128, (0, 0), (0, 0, 2), "black", None], "a number in [0, 1] or three of them")
+        (kind, "fill", [-0.1, 128, (), (0, 0, 2), "black", None], "a number in [0, 1] or one per channel")
         for kind in (
             ops.RandomCrop,
             ops.ElasticTransform,
@@ -102,9 +102,9 @@ REFUSED: list[tuple[Callable[..., ops.Op], str, list[Any], str]] = [
     (ops.RandomAdjustSharpness, "sharpness_factor", [-1, None], "a number in [0, inf]"),
     (ops.RandomErasing, "scale", [(0.1, 1.1), (-0.1, 0.5), (0.5, 0.1)], "a pair (min, max) with 0 <= min <= max <= 1"),
     (ops.RandomErasing, "ratio", [(0, 1), (3, 0.3)], "a pair (min, max)"),
-    (ops.RandomErasing, "value", ["noise", (1, 2), None, NAN, (1, 2, "3")], 'a number, three numbers or "random"'),
-    (ops.Normalize, "mean", [(0.5, 0.5), "abc", None, (1, 2, NAN)], "three numbers"),
-    (ops.Normalize, "std", [0, (0.2, 0.2, 0), (0.1, -0.1, 0.1), (1, 1)], "three numbers > 0"),
+    (ops.RandomErasing, "value", ["noise", (), None, NAN, (1, 2, "3")], 'a number, one per channel or "random"'),
+    (ops.Normalize, "mean", [(), "abc", None, (1, 2, NAN)], "a number, or one per channel"),
+    (ops.Normalize, "std", [0, (0.2, 0.2, 0), (0.1, -0.1, 0.1), ()], "a number > 0, or one per channel"),
     (ops.ToDtype, "dtype", [torch.uint8, torch.float64, "float32", None], "torch.float32, torch.float16 or torch.bfloat16"),
     *((kind, "degrees", [-1, "10", (10, -10), (1, 2, 3), None, NAN], "") for kind in (ops.RandomAffine, ops.RandomRotation)),
     (ops.RandomAffine, "degrees", [-1], "a non-negative number of degrees or a pair (min, max)"),

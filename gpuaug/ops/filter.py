@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from .base import Array, Op, OpDraws, Size, between, is_integer, is_number, words
-from .checks import check_number, check_probability, check_range, fail, set_field
+from .checks import check_number, check_probability, check_range, fail, per_channel, set_field
 from .crop import TRIES, fit_boxes, uniform_offset
 
 __all__ = [
@@ -164,7 +164,7 @@ class RandomErasing(Op):
     p: float = 0.5
     scale: tuple[float, float] = (0.02, 0.33)
     ratio: tuple[float, float] = (0.3, 3.3)
-    value: float | tuple[float, float, float] | str = 0.0
+    value: float | tuple[float, ...] | str = 0.0
 
     uniforms: ClassVar[int] = 2 * TRIES + 4
 
@@ -174,12 +174,12 @@ class RandomErasing(Op):
         check_range(self, "ratio", 1e-4, 1e4)
         if isinstance(self.value, str):
             if self.value != "random":
-                raise fail(self, "value", 'a number, three numbers or "random"', self.value)
+                raise fail(self, "value", 'a number, one per channel or "random"', self.value)
         else:
-            triple: Any = (self.value,) * 3 if is_number(self.value) else self.value
-            if not (isinstance(triple, (tuple, list)) and len(triple) == 3 and all(is_number(v) for v in triple)):
-                raise fail(self, "value", 'a number, three numbers or "random"', self.value)
-            set_field(self, "value", tuple(float(v) for v in triple))
+            values = per_channel(self.value)
+            if values is None:
+                raise fail(self, "value", 'a number, one per channel or "random"', self.value)
+            set_field(self, "value", values)
 
     def draw(self, u: Array) -> OpDraws:
         return {
@@ -209,17 +209,18 @@ class Normalize(Op):
         std: Likewise, above 0.
     """
 
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
 
     def __post_init__(self) -> None:
         for name in ("mean", "std"):
-            value = getattr(self, name)
-            value = (value,) * 3 if is_number(value) else tuple(value) if isinstance(value, (tuple, list)) else value
-            ok = isinstance(value, tuple) and len(value) == 3 and all(is_number(v) for v in value)
-            if not ok or (name == "std" and min(value) <= 0):
-                raise fail(self, name, "three numbers" + (" > 0" if name == "std" else ""), getattr(self, name))
-            set_field(self, name, tuple(float(v) for v in value))
+            values = per_channel(getattr(self, name))
+            if values is None or (name == "std" and min(values) <= 0):
+                allowed = "a number > 0, or one per channel" if name == "std" else "a number, or one per channel"
+                raise fail(self, name, allowed, getattr(self, name))
+            set_field(self, name, values)
+        if len(self.mean) != len(self.std) and len(set(self.mean)) > 1 and len(set(self.std)) > 1:
+            raise fail(self, "mean", f"as many numbers as std has, {len(self.std)}", self.mean)
 
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)

@@ -88,7 +88,7 @@ class RandomAffine(Op):
     scale: tuple[float, float] | None = None
     shear: float | tuple[float, ...] | None = None
     interpolation: str = "nearest"
-    fill: float | tuple[float, float, float] = 0.0
+    fill: float | tuple[float, ...] = 0.0
     center: tuple[float, float] | None = None
     p: float = 1.0
 
@@ -176,7 +176,7 @@ class RandomRotation(Op):
     degrees: float | tuple[float, float]
     interpolation: str = "nearest"
     center: tuple[float, float] | None = None
-    fill: float | tuple[float, float, float] = 0.0
+    fill: float | tuple[float, ...] = 0.0
     p: float = 1.0
 
     uniforms: ClassVar[int] = 1
@@ -212,7 +212,7 @@ class RandomPerspective(Op):
     distortion_scale: float = 0.5
     p: float = 0.5
     interpolation: str = "bilinear"
-    fill: float | tuple[float, float, float] = 0.0
+    fill: float | tuple[float, ...] = 0.0
 
     uniforms: ClassVar[int] = 8
 

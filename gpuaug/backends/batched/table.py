@@ -31,7 +31,7 @@ def resize(source: Pixels, o: op.Resize, d: op.OpDraws) -> torch.Tensor:
 
 def center_crop(source: Pixels, o: op.CenterCrop, d: op.OpDraws) -> torch.Tensor:
     boxes = o.boxes(d, source.heights, source.widths)
-    return resample.crop(source, boxes, cast(op.Size, o.size), "constant", (0.0, 0.0, 0.0))
+    return resample.crop(source, boxes, cast(op.Size, o.size), "constant", (0.0,))
 
 
 def random_crop(source: Pixels, o: op.RandomCrop, d: op.OpDraws) -> torch.Tensor:
@@ -95,7 +95,7 @@ def solarize(x: torch.Tensor, o: op.RandomSolarize, d: op.OpDraws) -> torch.Tens
 
 def normalize(x: torch.Tensor, o: op.Normalize, d: op.OpDraws) -> torch.Tensor:
     mean, std = send(x.device, np.array(o.mean, np.float32), np.array(o.std, np.float32))
-    return (x - mean.view(3, 1, 1)) / std.view(3, 1, 1)
+    return (x - mean.view(-1, 1, 1)) / std.view(-1, 1, 1)
 
 
 def add_noise(x: torch.Tensor, o: op.GaussianNoise, d: op.OpDraws) -> torch.Tensor:
@@ -106,7 +106,7 @@ def add_noise(x: torch.Tensor, o: op.GaussianNoise, d: op.OpDraws) -> torch.Tens
 def erase(x: torch.Tensor, o: op.RandomErasing, d: op.OpDraws) -> torch.Tensor:
     sizes = (np.full(len(x), n, np.int64) for n in x.shape[2:])
     random = isinstance(o.value, str)
-    value = color.normal(x, d["key"]) if random else send(x.device, np.array(o.value, np.float32))[0].view(3, 1, 1)
+    value = color.normal(x, d["key"]) if random else send(x.device, np.array(o.value, np.float32))[0].view(-1, 1, 1)
     return color.erase(x, o.boxes(d, *sizes), value)
 
 

@@ -13,7 +13,7 @@ from .rows import send
 
 
 def affine(x: torch.Tensor, matrices: Array, interpolation: str, fill: Sequence[float]) -> torch.Tensor:
-    """Warp (B, 3, H, W) by inverse maps (B, 6) in pixels from the image's centre."""
+    """Warp (B, C, H, W) by inverse maps (B, 6) in pixels from the image's centre."""
     height, width = x.shape[-2:]
     half = np.array([[width], [height]], np.float32) / 2
     rows, value = send(x.device, matrices.astype(np.float32).reshape(-1, 2, 3) / half, np.array(fill, np.float32))
@@ -23,7 +23,7 @@ def affine(x: torch.Tensor, matrices: Array, interpolation: str, fill: Sequence[
 
 
 def perspective(x: torch.Tensor, coefficients: Array, interpolation: str, fill: Sequence[float]) -> torch.Tensor:
-    """Warp (B, 3, H, W) by coefficients (B, 8); see `gpuaug.RandomPerspective.coefficients`."""
+    """Warp (B, C, H, W) by coefficients (B, 8); see `gpuaug.RandomPerspective.coefficients`."""
     height, width = x.shape[-2:]
     table = coefficients.astype(np.float32)
     half = np.array([[width], [height]], np.float32) / 2
@@ -60,10 +60,10 @@ def plane(row: torch.Tensor, across: torch.Tensor, down: torch.Tensor) -> torch.
 
 
 def sample(x: torch.Tensor, grid: torch.Tensor, interpolation: str, fill: torch.Tensor) -> torch.Tensor:
-    """Read x at a grid (B, H, W, 2) in [-1, 1]; a fourth channel of ones says which share of a pixel is inside the image."""
+    """Read x at a grid (B, H, W, 2) in [-1, 1]; a last channel of ones says which share of a pixel is inside the image."""
     with_mask = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
     out = F.grid_sample(with_mask, grid, mode=interpolation, padding_mode="zeros", align_corners=False)
-    color, mask, value = out[:, :3], out[:, 3:], fill.view(3, 1, 1)
+    color, mask, value = out[:, :-1], out[:, -1:], fill.view(-1, 1, 1)
     if interpolation == "nearest":
         return torch.where(mask < 0.5, value, color)
     return (color - value) * mask + value
