@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,15 @@ from ...ops.automatic.kinds import CODE, KINDS, WARPING, warp_matrices
 from ...ops.automatic.ops import Automatic, sub_policies
 from ...ops.base import Array
 from ...ops.color import ORDERS, PARTS
-from ...ops.geometric import Pair
+from .distortions import (
+    distort_columns,
+    fill_distort,
+    fill_elastic,
+    fill_jpeg,
+    fill_key,
+    fill_outside,
+    fill_permutation,
+)
 from .instructions import (
     ADD,
     ADD_LAST,
@@ -37,7 +45,6 @@ from .instructions import (
     IS_BARRIER,
     JPEG,
     KEEP,
-    KEY,
     NOISE,
     NOTHING,
     PERMUTE,
@@ -130,37 +137,6 @@ def fill_jitter(o: op.ColorJitter, d: OpDraws, codes: Array, arguments: Array, s
     arguments[:, :, 0] = np.take_along_axis(arguments[:, :, 0], order, axis=1)
 
 
-def distort_columns(o: op.RandomPhotometricDistort) -> Columns:
-    """Two columns for contrast, which is in either of them; it is there in half of the images that it is applied to."""
-    return ((BRIGHTNESS,), (CONTRAST, NOTHING), (SATURATION,), (HUE,), (CONTRAST, NOTHING), (PERMUTE,))
-
-
-def fill_distort(o: op.RandomPhotometricDistort, d: OpDraws, codes: Array, arguments: Array, size: Size) -> None:
-    brightness, contrast, saturation, hue = d["parts"].T
-    first, moved = d["contrast_first"], (d["channels"] != (0, 1, 2)).any(axis=1)
-    applied = np.stack([brightness, contrast & first, saturation, hue, contrast & ~first, moved], axis=1)
-    codes[~applied] = NOTHING
-    for k, part in enumerate((*PARTS, "contrast")):
-        arguments[:, k, 0] = d[part]
-    fill_permutation(o, d, codes[:, -1:], arguments[:, -1:], size)
-
-
-def fill_permutation(o: Op, d: OpDraws, codes: Array, arguments: Array, size: Size) -> None:
-    arguments[:, 0, :3] = d["channels"]
-
-
-def fill_jpeg(o: op.JPEG, d: OpDraws, codes: Array, arguments: Array, size: Size) -> None:
-    arguments[:, 0, 0] = d["quality"]
-
-
-def fill_elastic(o: op.ElasticTransform, d: OpDraws, codes: Array, arguments: Array, size: Size) -> None:
-    o.output_size(size)  # raises ValueError if the view is too small for the noise to be blurred
-    arguments[:, 0, :4] = *cast(Pair, o.alpha), *cast(Pair, o.sigma)
-    arguments[:, 0, 4:6] = [width // 2 for width in o.kernels]
-    fill_key(d, arguments)
-    fill_outside(o, arguments[:, 1])
-
-
 def fill_blur(o: op.GaussianBlur, d: OpDraws, codes: Array, arguments: Array, size: Size) -> None:
     o.output_size(size)  # raises ValueError if the view is too small to be padded by reflection
     width, height = o.kernel
@@ -182,10 +158,6 @@ def fill_erasing(o: op.RandomErasing, d: OpDraws, codes: Array, arguments: Array
         arguments[:, 0, 4:7] = o.value
 
 
-def fill_key(d: OpDraws, arguments: Array) -> None:
-    arguments.view(np.uint32)[:, 0, KEY:] = d["key"]
-
-
 def fill_affine(o: op.Normalize, d: OpDraws, codes: Array, arguments: Array, size: Size) -> None:
     arguments[:, 0, :3], arguments[:, 0, 3:6] = affine(o)
 
@@ -195,12 +167,6 @@ def from_corner(matrices: Array, size: Size) -> Array:
     x, y = (size[1] - 1) / 2, (size[0] - 1) / 2
     a, b, c, d, e, f = np.moveaxis(matrices, -1, 0)
     return np.stack([a, b, c - a * x - b * y + x, d, e, f - d * x - e * y + y], axis=-1)
-
-
-def fill_outside(o: Any, arguments: Array) -> None:
-    """The arguments of a warp that are in the column behind it; arguments: those of that column."""
-    arguments[..., 0] = o.interpolation == "bilinear"
-    arguments[..., 1:4] = o.fill
 
 
 def fill_warp(o: op.RandomAffine | op.RandomRotation, d: OpDraws, codes: Array, arguments: Array, size: Size) -> None:
