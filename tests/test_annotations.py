@@ -17,6 +17,7 @@ from torchvision.transforms.v2 import functional as F  # noqa: N812 - torchvisio
 import gpuaug
 from gpuaug import Augmenter, Policy, View, sample, transform_targets
 from gpuaug.backends.annotations import MOVES, STAYS
+from gpuaug.backends.torchvision import displacement
 from gpuaug.ops.automatic.kinds import WARPING
 
 SIZE = HEIGHT, WIDTH = 60, 80
@@ -37,11 +38,14 @@ CASES: dict[str, tuple[gpuaug.Op, ...]] = {
     "RandomAffine": (gpuaug.RandomAffine(30, (0.1, 0.1), (0.7, 1.2), (-10, 10, -5, 5)), gpuaug.Resize((48, 48))),
     "RandomRotation": (gpuaug.RandomRotation(40, center=(20, 30)), gpuaug.Resize((48, 48))),
     "RandomPerspective": (gpuaug.RandomPerspective(0.4, 0.8), gpuaug.Resize((48, 48))),
+    "ElasticTransform": (gpuaug.ElasticTransform(30, 4), gpuaug.Resize((48, 48))),
 }
 AUTOMATIC: dict[str, tuple[gpuaug.Op, ...]] = {
     "RandAugment": (gpuaug.RandAugment(3, 9), gpuaug.Resize((48, 48))),
     "TrivialAugmentWide": (gpuaug.TrivialAugmentWide(), gpuaug.Resize((48, 48))),
     "AutoAugment": (gpuaug.AutoAugment("svhn"), gpuaug.Resize((48, 48))),
+    "TimmRandAugment": (gpuaug.TimmRandAugment(), gpuaug.Resize((48, 48))),
+    "FixMatchRandAugment": (gpuaug.FixMatchRandAugment(), gpuaug.Resize((48, 48))),
 }
 """Ops that warp some images and change the colours of others."""
 every_case = pytest.mark.parametrize("name", CASES)
@@ -89,7 +93,7 @@ def test_masks_and_boxes_are_where_the_pixels_are(name: str) -> None:
             if len(y):
                 mask_box = np.array([int(x.min()), int(y.min()), int(x.max()) + 1, int(y.max()) + 1])
                 beyond = (np.array([left, top, right, bottom]) - mask_box) * [-1, -1, 1, 1]
-                warped = name in ("RandomAffine", "RandomRotation", "RandomPerspective")
+                warped = name in ("RandomAffine", "RandomRotation", "RandomPerspective", "ElasticTransform")
                 assert beyond.min() >= (-2 if warped else -1.5)
                 assert warped or beyond.max() <= 1.5  # a turned box has corners where the mask has none
 
@@ -119,6 +123,8 @@ def moved_by_torchvision(x: Any, step: gpuaug.Op, d: dict[str, Any]) -> Any:
         return F.affine(x, float(d["angle"]), shift, float(d["scale"]), [float(d["shear_x"]), float(d["shear_y"])])
     if isinstance(step, gpuaug.RandomRotation):
         return F.rotate(x, float(d["angle"]), center=list(step.center))
+    if isinstance(step, gpuaug.ElasticTransform):
+        return F.elastic(x, displacement(step, d, height, width))
     coefficients = step.coefficients(draws, height, width)[0].tolist()
     return F.perspective(x, None, None, coefficients=coefficients)
 

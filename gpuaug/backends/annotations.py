@@ -25,6 +25,7 @@ MOVES: frozenset[type[Op]] = frozenset(
         op.RandomAffine,
         op.RandomRotation,
         op.RandomPerspective,
+        op.ElasticTransform,
         op.RandAugment,
         op.TrivialAugmentWide,
         op.AutoAugment,
@@ -37,6 +38,8 @@ MOVES: frozenset[type[Op]] = frozenset(
 STAYS: frozenset[type[Op]] = frozenset(
     {
         op.ColorJitter,
+        op.RandomPhotometricDistort,
+        op.RandomChannelPermutation,
         op.RandomGrayscale,
         op.RandomSolarize,
         op.RandomPosterize,
@@ -45,6 +48,7 @@ STAYS: frozenset[type[Op]] = frozenset(
         op.RandomInvert,
         op.GaussianBlur,
         op.GaussianNoise,
+        op.JPEG,
         op.RandomAdjustSharpness,
         op.RandomErasing,
         op.Cutout,

@@ -88,7 +88,7 @@ TABLE = (
     Instruction(PERMUTE, ("red", "green", "blue"), fixed16=True),
     Instruction(JPEG, ("quality",), barrier=True, mirrored=False),
     # As that of WARP, the column behind has whether bilinear, red, green and blue. The last two arguments are the key.
-    Instruction(ELASTIC, ("alpha x", "alpha y", "sigma x", "sigma y"), barrier=True, mirrored=False),
+    Instruction(ELASTIC, ("alpha x", "alpha y", "sigma x", "sigma y", "radius x", "radius y"), barrier=True, mirrored=False),
     # A weighted sum of several views of an image. KEEP keeps the view as it is and begins the sum with it; ADD adds the view to
     # the sum and goes on with the view that was kept; ADD_LAST adds the view and goes on with the sum.
     Instruction(KEEP, ("weight",), barrier=True, fixed16=True),

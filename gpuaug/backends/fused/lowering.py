@@ -15,6 +15,15 @@ from ...ops.automatic.kinds import CODE, KINDS, WARPING, warp_matrices
 from ...ops.automatic.ops import Automatic, sub_policies
 from ...ops.base import Array
 from ...ops.color import ORDERS, PARTS
+from .distortions import (
+    distort_columns,
+    fill_distort,
+    fill_elastic,
+    fill_jpeg,
+    fill_key,
+    fill_outside,
+    fill_permutation,
+)
 from .instructions import (
     ADD,
     ADD_LAST,
@@ -25,6 +34,7 @@ from .instructions import (
     BRIGHTNESS,
     CLIPPED_NOISE,
     CONTRAST,
+    ELASTIC,
     EQUALIZE,
     ERASE,
     ERASE_WITH_NOISE,
@@ -33,10 +43,11 @@ from .instructions import (
     HUE_OF_ANY,
     INVERT,
     IS_BARRIER,
+    JPEG,
     KEEP,
-    KEY,
     NOISE,
     NOTHING,
+    PERMUTE,
     POSTERIZE,
     SATURATION,
     SHARPNESS,
@@ -147,10 +158,6 @@ def fill_erasing(o: op.RandomErasing | op.Cutout, d: OpDraws, codes: Array, argu
         arguments[:, 0, 4:7] = o.value
 
 
-def fill_key(d: OpDraws, arguments: Array) -> None:
-    arguments.view(np.uint32)[:, 0, KEY:] = d["key"]
-
-
 def fill_affine(o: op.Normalize, d: OpDraws, codes: Array, arguments: Array, size: Size) -> None:
     arguments[:, 0, :3], arguments[:, 0, 3:6] = affine(o)
 
@@ -160,12 +167,6 @@ def from_corner(matrices: Array, size: Size) -> Array:
     x, y = (size[1] - 1) / 2, (size[0] - 1) / 2
     a, b, c, d, e, f = np.moveaxis(matrices, -1, 0)
     return np.stack([a, b, c - a * x - b * y + x, d, e, f - d * x - e * y + y], axis=-1)
-
-
-def fill_outside(o: Any, arguments: Array) -> None:
-    """The arguments of a warp that are in the column behind it; arguments: those of that column."""
-    arguments[..., 0] = o.interpolation == "bilinear"
-    arguments[..., 1:4] = o.fill
 
 
 def fill_warp(o: op.RandomAffine | op.RandomRotation, d: OpDraws, codes: Array, arguments: Array, size: Size) -> None:
@@ -330,6 +331,10 @@ LOWERINGS: dict[type[Op], Lowering] = {
     op.RandomAffine: Lowering(fixed(WARP, NOTHING), fill_warp),
     op.RandomRotation: Lowering(fixed(WARP, NOTHING), fill_warp),
     op.RandomPerspective: Lowering(fixed(WARP, NOTHING), fill_perspective),
+    op.ElasticTransform: Lowering(fixed(ELASTIC, NOTHING), fill_elastic),
+    op.RandomChannelPermutation: Lowering(fixed(PERMUTE), fill_permutation),
+    op.RandomPhotometricDistort: Lowering(distort_columns, fill_distort),
+    op.JPEG: Lowering(fixed(JPEG), fill_jpeg),
     op.RandomAdjustSharpness: Lowering(fixed(SHARPNESS), fill_from(lambda o: o.sharpness_factor)),
     op.RandomEqualize: Lowering(fixed(EQUALIZE), fill_from()),
     op.RandomAutocontrast: Lowering(fixed(AUTOCONTRAST), fill_from()),

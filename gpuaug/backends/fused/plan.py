@@ -140,7 +140,7 @@ def tables(batch: Any, ops: Sequence[Op], draws: Sequence[OpDraws]) -> Tables:
             if isinstance(o, op.GaussianBlur):
                 radius = max(radius, *(side // 2 for side in o.kernel))
             code, values = lowered(o, d, count, size)
-            if wide and isinstance(o, op.ColorJitter):
+            if wide and isinstance(o, (op.ColorJitter, op.RandomPhotometricDistort)):
                 code = with_hue_of_any(code)
             wide = wide or not all(IS_BOUNDED[c] for c in codes_of(o))
             codes.append(np.where(apply[:, None], code, np.uint8(NOTHING)))
