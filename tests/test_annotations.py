@@ -157,13 +157,13 @@ def test_the_warps_of_automatic_ops_move_targets(name: str) -> None:
     """The bright part of a picture, whatever its colours become, stays the part that the mask shows, up to its rim."""
     first, *rest = AUTOMATIC[name]
     policy = Policy(View((48, 48), first, *rest))
-    draws = sample(policy, range(60), seed=4)
+    draws = sample(policy, range(100), seed=4)
     codes = draws.tables[0][0]["op"]
-    picture = (0.3 + 0.4 * masks()[:1].float()).expand(60, 3, *SIZE)
-    targets = [{"boxes": boxes(rows=BOXES[0]), "masks": tv_tensors.Mask(masks()[0])} for _ in range(60)]
+    picture = (0.3 + 0.4 * masks()[:1].float()).expand(100, 3, *SIZE)
+    targets = [{"boxes": boxes(rows=BOXES[0]), "masks": tv_tensors.Mask(masks()[0])} for _ in range(100)]
     (view,), (moved,) = Augmenter(policy, "torchvision")(picture, draws, targets=targets)
     warped = 0
-    for k in range(60):
+    for k in range(100):
         if np.isin(codes[k], [0, *WARPING]).all():  # no colour changes: compare pixels
             mask = moved[k]["masks"].bool()
             rim = F.gaussian_blur(mask[None].float(), [3, 3])[0]
