@@ -10,15 +10,16 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 import gpuaug
 from gpuaug import Images
 from gpuaug.backends.fused import plan
-from gpuaug.backends.fused.cuda import kernels, launch, strips
+from gpuaug.backends.fused.cuda import launch
+from gpuaug.backends.fused.cuda.kernels import strips, tiles
 from gpuaug.backends.fused.cuda.launch import Strips, launch_config
 from gpuaug.backends.fused.cuda.records import records
 from gpuaug.backends.fused.instructions import BLUR, CONTRAST
 
 KERNELS = {
-    "first_pass": kernels,
-    "blur_across": kernels,
-    "next_pass": kernels,
+    "first_pass": tiles,
+    "blur_across": tiles,
+    "next_pass": tiles,
     "strip_pass": strips,
     "blur_pass": strips,
 }

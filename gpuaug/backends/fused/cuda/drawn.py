@@ -95,7 +95,7 @@ def draw_records(given: Inputs, program: DrawProgram, view: int, levels: int) ->
 
     They equal those of `records` with the same levels.
     """
-    from .draw import draw_records as kernel
+    from .kernels.draw import draw_records as kernel
 
     count, columns = len(given.samples), program.instructions
     table = torch.empty((count, words_of(levels, columns)), dtype=torch.int32, device=given.samples.device)

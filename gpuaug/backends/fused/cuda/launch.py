@@ -251,11 +251,11 @@ class Launches:
 
     def first(self) -> None:
         """From the source to the first barrier."""
-        from . import kernels, strips
+        from .kernels import strips, tiles
 
         config = self.config
         if self.floats or not config.strips:
-            kernels.first_pass[self.tiles](
+            tiles.first_pass[self.tiles](
                 self.source, self.table, self.scratch, self.sums, self.out, *self.numbers, *self.places,
                 FLOATS=self.floats, CUBIC=config.cubic, maxnreg=register_limit(config.noisy), **self.tile, **self.finish,
             )  # fmt: skip
@@ -267,7 +267,7 @@ class Launches:
 
     def blur(self, level: int) -> None:
         """A blur, and on to the next barrier."""
-        from . import kernels, strips
+        from .kernels import strips, tiles
 
         if self.in_strips:
             strips.blur_pass[self.strips](
@@ -275,7 +275,7 @@ class Launches:
                 *self.places, self.half, **self.strip, **self.finish,
             )  # fmt: skip
         else:
-            kernels.blur_across[self.tiles](
+            tiles.blur_across[self.tiles](
                 self.scratch, self.table, self.across, *self.numbers, level, *self.places, self.half,
                 **self.tile, **self.options,
             )  # fmt: skip
@@ -283,9 +283,9 @@ class Launches:
 
     def next_pass(self, level: int) -> None:
         """A contrast, or the second half of a blur that is made tap by tap, and on to the next barrier."""
-        from . import kernels
+        from .kernels import tiles
 
-        kernels.next_pass[self.tiles](
+        tiles.next_pass[self.tiles](
             self.across, self.table, self.scratch, self.sums, self.out, *self.numbers, level, *self.places, self.half,
             maxnreg=register_limit(self.config.noisy), **self.tile, **self.finish,
         )  # fmt: skip

@@ -33,7 +33,7 @@ DRAW_TYPES = {n: "*fp64" if n in FLOATS64 else "*i64" if n in INTEGERS64 else "*
 DTYPES = {"*bf16": torch.bfloat16, "*fp16": torch.float16, "*fp32": torch.float32}
 
 STRIPS = {"strip_pass", "blur_pass"}
-"""Kernels of `strips`; the others are in `kernels`, and `draw_records` in `draw`."""
+"""Kernels of `strips`; the others are in `tiles`, and `draw_records` in `draw`."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Variant:
     """A kernel as it is launched for one kind of stage.
 
     Attributes:
-        kernel: Name of the function in `kernels`, `strips` or `draw`.
+        kernel: Name of the function in `kernels.tiles`, `strips` or `draw`.
         name: Name of the variant in the table.
         types: Types of the pointer arguments, in Triton's notation.
         constants: Values of the arguments that are known when the kernel is compiled.
@@ -101,10 +101,10 @@ def compiled(variant: Variant, capability: int) -> Any:
     import triton
     from triton.backends.compiler import GPUTarget
 
-    from . import draw, kernels, strips
+    from .kernels import draw, strips, tiles
 
     draws = variant.kernel == "draw_records"
-    kernel = getattr(draw if draws else strips if variant.kernel in STRIPS else kernels, variant.kernel)
+    kernel = getattr(draw if draws else strips if variant.kernel in STRIPS else tiles, variant.kernel)
     names = kernel.arg_names
     signature = {n: "constexpr" if n in variant.constants else variant.types.get(n, "i32") for n in names}
     constants = {(names.index(n),): value for n, value in variant.constants.items()}

@@ -7,7 +7,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .. import instructions
+from ... import instructions
 
 BRIGHTNESS, SATURATION, HUE = (
     tl.constexpr(instructions.BRIGHTNESS),

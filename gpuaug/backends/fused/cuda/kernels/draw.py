@@ -12,9 +12,9 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .. import draw_program, instructions
-from ..cpu import pack as record
-from ..cpu.kernels import draw
+from ... import draw_program, instructions
+from ...cpu import pack as record
+from ...cpu.kernels import draw
 
 CROP, FLIP, JITTER, ERASING = (tl.constexpr(kind) for kind in (draw.CROP, draw.FLIP, draw.JITTER, draw.ERASING))
 TRIES, NUMBERS = tl.constexpr(draw.TRIES), tl.constexpr(draw_program.NUMBERS)

@@ -16,8 +16,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .. import instructions
-from ..cpu import pack as record
+from ... import instructions
+from ...cpu import pack as record
 from .ops import clamp, gray_of, run
 from .resize import resize
 

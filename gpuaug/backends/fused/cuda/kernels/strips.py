@@ -15,11 +15,11 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .. import instructions
-from ..cpu import pack as record
-from .kernels import arguments, finish_pass, gaussian, scratch_of, span
+from ... import instructions
+from ...cpu import pack as record
 from .matrices import axis, blur_weights, dot3, halves, pixels, weights
 from .ops import clamp
+from .tiles import arguments, finish_pass, gaussian, scratch_of, span
 
 LAST, PITCH = tl.constexpr(record.LAST), tl.constexpr(record.PITCH)
 BLUR, HEAD, OFF = tl.constexpr(instructions.BLUR), tl.constexpr(record.HEAD), tl.constexpr(record.OFF)
