@@ -24,6 +24,9 @@ BLUR_CUT = 1e-4
 GRAY_WEIGHTS = (0.2989, 0.587, 0.114)
 """Weights of red, green and blue in a gray value, as in torchvision."""
 
+DARK = 128 / 255
+"""Values below this are changed by SOLARIZE_ADD, as in `ops.automatic.kinds`."""
+
 NOTHING, BRIGHTNESS, CONTRAST, SATURATION, HUE, GRAY, BLUR, SOLARIZE, POSTERIZE, INVERT, AFFINE = range(11)
 NOISE, CLIPPED_NOISE, ERASE, ERASE_WITH_NOISE, HUE_OF_ANY = range(11, 16)
 WARP, SHARPNESS, EQUALIZE, AUTOCONTRAST, SOLARIZE_ADD, PERMUTE, JPEG, ELASTIC = range(16, 24)
@@ -108,3 +111,11 @@ IN_FIXED16 = flags([i.fixed16 for i in TABLE])
 HAS_FACTOR = flags([i.arguments[:1] == ("factor",) for i in TABLE])
 
 BARRIERS = tuple(i.code for i in TABLE if i.barrier)
+
+RANDOM = frozenset({NOISE, CLIPPED_NOISE, ERASE_WITH_NOISE})
+"""Instructions whose kernels on CUDA contain a generator of noise, which takes registers."""
+
+GENERAL = frozenset(
+    {WARP, SHARPNESS, EQUALIZE, AUTOCONTRAST, SOLARIZE_ADD, PERMUTE, JPEG, ELASTIC, KEEP, ADD, ADD_LAST}
+)  # fmt: skip
+"""Instructions that only the general form of the kernels on CUDA has, so that other stages do not pay for them."""

@@ -42,6 +42,8 @@ class Tables:
         scale: (3,) factor by which each channel is multiplied at the end.
         bias: (3,) term that is then added to each channel.
         radius: Largest radius of any blur, in pixels.
+        possible: The codes that programs of the stage may hold for any draws. The CUDA kernels that run depend on these and not
+            on the draws, so that an image's view does not depend on the batch.
     """
 
     size: Size
@@ -53,6 +55,7 @@ class Tables:
     scale: npt.NDArray[np.float32]
     bias: npt.NDArray[np.float32]
     radius: int
+    possible: frozenset[int] = frozenset()
 
 
 def count_supported(steps: Sequence[Op], form: BatchForm) -> int:
@@ -144,7 +147,13 @@ def tables(batch: Any, ops: Sequence[Op], draws: Sequence[OpDraws]) -> Tables:
         scale,
         bias,
         radius,
+        possible_codes(ops),
     )
+
+
+def possible_codes(ops: Sequence[Op]) -> frozenset[int]:
+    """The codes that ops may become."""
+    return frozenset(code for o in ops for code in codes_of(o))
 
 
 def geometry(shapes: Array, ops: Sequence[Op], draws: Sequence[OpDraws]) -> tuple[Size, npt.NDArray[np.int32], bool]:
@@ -171,20 +180,6 @@ def geometry(shapes: Array, ops: Sequence[Op], draws: Sequence[OpDraws]) -> tupl
     return size, boxes, cubic
 
 
-UNFINISHED = (
-    op.RandomAffine,
-    op.RandomRotation,
-    op.RandomPerspective,
-    op.RandomAdjustSharpness,
-    op.RandomEqualize,
-    op.RandomAutocontrast,
-    op.RandAugment,
-    op.TrivialAugmentWide,
-    op.AutoAugment,
-    op.AugMix,
-)
-"""Ops whose instructions the kernels do not have yet."""
-
-OPS: frozenset[type[Op]] = frozenset({*GEOMETRY, *FLIPS, *LOWERINGS} - {*UNFINISHED})
+OPS: frozenset[type[Op]] = frozenset({*GEOMETRY, *FLIPS, *LOWERINGS})
 """Ops that can be fused; `count_supported` decides whether an op is fused at its place in a view. A class derived from one of
 them is an op of its own, which may draw or do something else."""

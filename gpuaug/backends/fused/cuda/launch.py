@@ -1,6 +1,6 @@
 """Allocates memory for the Triton kernels and launches them.
 
-    records --one copy--> first_pass --> [blur_across -->] next_pass --> ... --> view
+    records --one copy--> first_pass --> [blur_across -->] next_pass, or general_pass --> ... --> view
 
 Nothing here waits for the device or reads its data. Everything runs on the current stream.
 """
@@ -12,11 +12,11 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
 from ....images import Images
-from ..instructions import BLUR, CONTRAST, KEY
+from ..cpu.pack import ANY
+from ..instructions import BLUR, CONTRAST, GENERAL, KEEP, RANDOM
 from ..plan import Tables
 from .records import Words, columns_read, records
 
@@ -25,6 +25,9 @@ TILE = (32, 32)
 
 WARPS = 4
 """Warps of a program: a thread then makes eight pixels of a tile, over which it spreads the cost of finding its image."""
+
+PLACE = 3 * 256 // 2
+"""64-bit words for the statistics of an instruction in the general form of the kernels: three histograms, in 32 bits."""
 
 MOST = 2**31 - 1
 """Most programs of a launch, and most values of one view, since 32-bit numbers count them. A batch may have more values."""
@@ -86,11 +89,13 @@ class LaunchConfig:
         size: (height, width) of the view.
         words: 32-bit words of a record.
         columns: Instructions of a program.
-        levels: The barrier on each level; see `records`.
+        levels: The kind of each level; see `records`.
         cubic: Whether the resize filter is bicubic.
         strips: How the kernels in `strips` divide their work, or None if the device cannot run them.
         span: Most columns of an image that a strip reads.
         noisy: Whether programs may have noise.
+        general: Whether programs may have any of `instructions.GENERAL`.
+        mixes: Whether programs may mix views.
         radius: Largest radius of any blur, in pixels.
         dtype: Dtype of the view.
         memory_format: Memory format of the view.
@@ -105,6 +110,8 @@ class LaunchConfig:
     strips: Strips | None
     span: int
     noisy: bool
+    general: bool
+    mixes: bool
     radius: int
     dtype: torch.dtype
     memory_format: torch.memory_format
@@ -146,15 +153,14 @@ def launch_config(
     memory_format: torch.memory_format,
 ) -> LaunchConfig:
     count, columns = tables.codes.shape
-    # Only noise uses the last argument, for half of its key. It is set for every image, whether noise is applied or not, so
-    # that the launches do not depend on the draws.
-    noisy = bool(tables.arguments.view(np.uint32)[:, :, KEY + 1].any())  # as a float, a key may be a NaN
-    size, cubic = tables.size, tables.cubic
+    size, cubic, possible = tables.size, tables.cubic, tables.possible
+    noisy, general, mixes = bool(possible & RANDOM), bool(possible & GENERAL), KEEP in possible
     strips = strips_for(capability_of(device), noisy)
     if span is None:
         span = columns_read(words, cubic, strips.columns) if strips else 0
     return LaunchConfig(
-        count, size, words.shape[1], columns, levels, cubic, strips, span, noisy, tables.radius, dtype, memory_format,
+        count, size, words.shape[1], columns, levels, cubic, strips, span, noisy, general, mixes, tables.radius, dtype,
+        memory_format,
     )  # fmt: skip
 
 
@@ -205,8 +211,8 @@ def launch(source: torch.Tensor, table: torch.Tensor, config: LaunchConfig) -> t
     with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
         run = Launches(source, table, config, out)
         run.first()
-        for level, barrier in enumerate(levels, start=1):
-            run.blur(level) if barrier == BLUR else run.next_pass(level)
+        for level, kind in enumerate(levels, start=1):
+            run.blur(level) if kind == BLUR else run.next_pass(level)
     return out
 
 
@@ -226,15 +232,19 @@ class Launches:
         self.floats = source.dtype == torch.float32
         # Whether blurs are made in strips, from scratch in float16. Otherwise they are made tap by tap.
         self.in_strips = BLUR in levels and strips is not None and config.dtype != torch.float32
-        # Scratch has another half if a pass follows a blur; see `scratch_of`.
-        self.half = count * 3 * height * width if BLUR in levels[:-1] else 0
+        # Scratch has another half if a pass follows a blur or another barrier that reads neighbours; see `scratch_of`.
+        self.half = count * 3 * height * width if {BLUR, ANY} & {*levels[:-1]} else 0
         kind = torch.float32 if config.dtype == torch.float32 else torch.float16
         self.scratch = self.empty(1 + (self.half > 0), count if levels else 0, 3, height, width, dtype=kind)
         self.across = self.empty(count if BLUR in levels and not self.in_strips else 0, 3, height, width, dtype=kind)
-        self.sums = self.empty(count if CONTRAST in levels else 0, config.columns, dtype=torch.int64).zero_()
+        known = PLACE if config.general else 1
+        self.sums = self.empty(count if {CONTRAST, ANY} & {*levels} else 0, config.columns, known, dtype=torch.int64).zero_()
+        mixed = (count if config.mixes else 0, 3, height, width)
+        self.mix = self.empty(*mixed, dtype=kind), self.empty(*mixed, dtype=torch.float32)
         self.tiles = (count * -(-height // TILE[0]) * -(-width // TILE[1]),)
         self.numbers, self.places = (height, width, config.words), (len(levels) + 1, config.columns)
         self.options: dict[str, Any] = {"num_warps": WARPS, "enable_fp_fusion": True}
+        self.general = {"GENERAL": config.general}
         self.finish = {"NOISY": config.noisy, "CHANNELS_LAST": config.memory_format == torch.channels_last, **self.options}
         self.tile = {"H": TILE[0], "W": TILE[1]}
         if strips:
@@ -257,12 +267,13 @@ class Launches:
         if self.floats or not config.strips:
             tiles.first_pass[self.tiles](
                 self.source, self.table, self.scratch, self.sums, self.out, *self.numbers, *self.places,
-                FLOATS=self.floats, CUBIC=config.cubic, maxnreg=register_limit(config.noisy), **self.tile, **self.finish,
+                FLOATS=self.floats, CUBIC=config.cubic, maxnreg=register_limit(config.noisy), **self.tile, **self.general,
+                **self.finish,
             )  # fmt: skip
         else:
             strips.strip_pass[self.strips](
                 self.source, self.table, self.weights, self.scratch, self.sums, self.out, *self.numbers, self.chunks,
-                *self.places, CUBIC=config.cubic, **self.strip, **self.finish,
+                *self.places, CUBIC=config.cubic, **self.strip, **self.general, **self.finish,
             )  # fmt: skip
 
     def blur(self, level: int) -> None:
@@ -272,20 +283,27 @@ class Launches:
         if self.in_strips:
             strips.blur_pass[self.strips](
                 self.scratch, self.table, self.weights, self.sums, self.out, *self.numbers, level, self.chunks,
-                *self.places, self.half, **self.strip, **self.finish,
+                *self.places, self.half, **self.strip, **self.general, **self.finish,
             )  # fmt: skip
         else:
             tiles.blur_across[self.tiles](
                 self.scratch, self.table, self.across, *self.numbers, level, *self.places, self.half,
-                **self.tile, **self.options,
+                **self.tile, **self.general, **self.options,
             )  # fmt: skip
             self.next_pass(level)
 
     def next_pass(self, level: int) -> None:
-        """A contrast, or the second half of a blur that is made tap by tap, and on to the next barrier."""
-        from .kernels import tiles
+        """Any other barrier, or the second half of a blur that is made tap by tap, and on to the next barrier."""
+        from .kernels import general, tiles
 
+        limit = register_limit(self.config.noisy)
+        if self.config.general:
+            general.general_pass[self.tiles](
+                self.across, self.table, self.scratch, self.sums, *self.mix, self.out, *self.numbers, level, *self.places,
+                self.half, maxnreg=limit, **self.tile, **self.finish,
+            )  # fmt: skip
+            return
         tiles.next_pass[self.tiles](
             self.across, self.table, self.scratch, self.sums, self.out, *self.numbers, level, *self.places, self.half,
-            maxnreg=register_limit(self.config.noisy), **self.tile, **self.finish,
+            maxnreg=limit, **self.tile, **self.finish,
         )  # fmt: skip

@@ -1,0 +1,160 @@
+"""The Triton kernel that begins a pass with any barrier: warps, sharpness, whole-view statistics, and mixes of views.
+
+All pixels of an image run the same instructions, so it branches on the image's barrier, and one launch serves a batch in which
+images have different ones.
+"""
+
+# ruff: noqa: N803
+# By Triton's convention, capitals name what is known when a kernel is compiled; an `if` on these compiles one branch.
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from ... import instructions
+from ...cpu import pack as record
+from .ops import clamp
+from .statistics import LEVELS, equalized, statistics_of, stretched
+from .tiles import arguments, blur, contrasted, finish_pass, load_pixels, locate, scratch_of, span, store_pixels
+
+ADD, ADD_LAST, ARGUMENTS = (
+    tl.constexpr(instructions.ADD),
+    tl.constexpr(instructions.ADD_LAST),
+    tl.constexpr(instructions.ARGUMENTS),
+)
+AUTOCONTRAST, BLUR, CONTRAST = (
+    tl.constexpr(instructions.AUTOCONTRAST),
+    tl.constexpr(instructions.BLUR),
+    tl.constexpr(instructions.CONTRAST),
+)
+EQUALIZE, KEEP, SHARPNESS = (
+    tl.constexpr(instructions.EQUALIZE),
+    tl.constexpr(instructions.KEEP),
+    tl.constexpr(instructions.SHARPNESS),
+)
+WARP = tl.constexpr(instructions.WARP)
+HEAD, OFF = tl.constexpr(record.HEAD), tl.constexpr(record.OFF)
+
+ROUND = tl.constexpr(1.5 * 2**23)
+"""Added and then subtracted, it rounds a float32 below 2^22 to a whole number, halves to even."""
+
+
+@triton.jit(do_not_specialize=["height", "width", "words", "level", "passes", "columns"])
+def general_pass(
+    across, table, scratch, sums, kept, total, out, height, width, words, level, passes, columns, half,
+    NOISY: tl.constexpr, CHANNELS_LAST: tl.constexpr, H: tl.constexpr, W: tl.constexpr,
+):  # fmt: skip
+    """Any barrier; of a blur the vertical half, from `across`, the output of blur_across.
+
+    kept, total: (B, 3, height, width), the view that KEEP keeps, and the weighted sum of views. half: see `scratch_of`.
+    """
+    image, rec, y, x, inside = locate(table, words, height, width, H, W)
+    begin, end = span(rec, level)
+    if end == OFF:
+        return
+    code = tl.load(rec + HEAD + 2 * passes + begin)
+    arg = arguments(rec, passes, columns) + ARGUMENTS * begin
+    a0 = tl.load(arg)
+    source = scratch_of(scratch, rec, begin, passes, half, True)
+    scratch = scratch_of(scratch, rec, begin + 1, passes, half, True)
+    at = statistics_of(sums, image, columns, begin, True)
+    if code == WARP:
+        r, g, b = warped(source, image, arg, y, x, inside, height, width)
+    elif code == SHARPNESS:
+        r, g, b = sharpened(source, image, y, x, inside, height, width, a0)
+    elif code == BLUR:
+        r, g, b = blur(across, image, y, x, inside, height, width, a0, tl.load(arg + 2).to(tl.int32), True)
+    else:
+        r, g, b = load_pixels(source, image, y, x, inside, height, width, False)
+        if code == CONTRAST:
+            r, g, b = contrasted(r, g, b, a0, at, height, width)
+        elif code == EQUALIZE:
+            r = equalized(r, at, H * W)
+            g = equalized(g, at + LEVELS // 2, H * W)
+            b = equalized(b, at + LEVELS, H * W)
+        elif code == AUTOCONTRAST:
+            r, g, b = stretched(r, at), stretched(g, at + 1), stretched(b, at + 2)
+        else:
+            r, g, b = mixed(r, g, b, code, a0, kept, total, image, y, x, inside, height, width)
+    finish_pass(
+        r, g, b, rec, level, passes, columns, scratch, sums, out, image, y, x, inside, height, width,
+        NOISY, True, CHANNELS_LAST,
+    )  # fmt: skip
+
+
+@triton.jit
+def warped(source, image, arg, y, x, inside, height, width):
+    """Pixels of a view read at other places, which its four nearest pixels or the nearest one determine, and `fill` outside."""
+    across, down = x.to(tl.float32), y.to(tl.float32)
+    at_x = across * tl.load(arg) + down * tl.load(arg + 1) + tl.load(arg + 2)
+    at_y = across * tl.load(arg + 3) + down * tl.load(arg + 4) + tl.load(arg + 5)
+    g_, h_ = tl.load(arg + 6), tl.load(arg + 7)
+    if (g_ != 0) | (h_ != 0):
+        w = across * g_ + down * h_ + 1
+        at_x, at_y = at_x / w, at_y / w
+    behind = arg + ARGUMENTS
+    smooth = tl.load(behind) != 0
+    left, right_share = whole_and_rest(at_x, width, smooth)
+    top, lower_share = whole_and_rest(at_y, height, smooth)
+    r, g, b = tl.zeros_like(at_x), tl.zeros_like(at_x), tl.zeros_like(at_x)
+    seen = tl.zeros_like(at_x)
+    corner, corners = tl.full((), 0, tl.int32), tl.where(smooth, 4, 1)
+    while corner < corners:
+        lower, right = corner >> 1, corner & 1
+        share = tl.where(lower != 0, lower_share, 1 - lower_share) * tl.where(right != 0, right_share, 1 - right_share)
+        row, column = top + lower, left + right
+        exists = inside & (row >= 0) & (row < height) & (column >= 0) & (column < width)
+        r0, g0, b0 = load_pixels(source, image, row, column, exists, height, width, True)
+        r, g, b = r + r0 * share, g + g0 * share, b + b0 * share
+        seen += tl.where(exists, share, 0.0)
+        corner += 1
+    r = r * seen + tl.load(behind + 1) * (1 - seen)
+    g = g * seen + tl.load(behind + 2) * (1 - seen)
+    b = b * seen + tl.load(behind + 3) * (1 - seen)
+    return r, g, b
+
+
+@triton.jit
+def whole_and_rest(at, size, smooth):
+    """The pixel that is read, the first one of two if smooth, and the share of the second. Far outside, any pixel outside."""
+    at = tl.minimum(tl.maximum(at, -2.0), size.to(tl.float32) + 1)
+    whole = tl.where(smooth, tl.floor(at), (at + ROUND) - ROUND)
+    return whole.to(tl.int32), tl.where(smooth, at - whole, 0.0)
+
+
+@triton.jit
+def sharpened(source, image, y, x, inside, height, width, factor):
+    """Inner pixels are blended with their 3 x 3 neighbours, the centre with weight 5 of 13."""
+    r, g, b = load_pixels(source, image, y, x, inside, height, width, True)
+    if (height > 2) & (width > 2):
+        inner = (y > 0) & (y < height - 1) & (x > 0) & (x < width - 1)
+        sum_r, sum_g, sum_b = 4 * r, 4 * g, 4 * b
+        k = tl.full((), 0, tl.int32)
+        while k < 9:
+            r0, g0, b0 = load_pixels(source, image, y + (k // 3 - 1), x + (k % 3 - 1), inner, height, width, True)
+            sum_r, sum_g, sum_b = sum_r + r0, sum_g + g0, sum_b + b0
+            k += 1
+        share = tl.where(inner, 1 - factor, 0.0)
+        r = clamp(r + (sum_r * (1 / 13) - r) * share)
+        g = clamp(g + (sum_g * (1 / 13) - g) * share)
+        b = clamp(b + (sum_b * (1 / 13) - b) * share)
+    return r, g, b
+
+
+@triton.jit
+def mixed(r, g, b, code, weight, kept, total, image, y, x, inside, height, width):
+    """KEEP, ADD and ADD_LAST; see `instructions.TABLE`."""
+    r0, g0, b0 = r * weight, g * weight, b * weight
+    if code == KEEP:
+        store_pixels(r, g, b, kept, image, y, x, inside, height, width, False)
+    else:
+        r1, g1, b1 = load_pixels(total, image, y, x, inside, height, width, False)
+        r0, g0, b0 = r0 + r1, g0 + g1, b0 + b1
+    if code == ADD_LAST:
+        r, g, b = r0, g0, b0
+    else:
+        store_pixels(r0, g0, b0, total, image, y, x, inside, height, width, False)
+        if code == ADD:
+            r, g, b = load_pixels(kept, image, y, x, inside, height, width, False)
+    return r, g, b
