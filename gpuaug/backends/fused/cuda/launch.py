@@ -41,6 +41,11 @@ def register_limit(noisy: bool) -> int:
     return 168 if noisy else 128
 
 
+def general_limit(noisy: bool) -> int:
+    """Triton's option `maxnreg` for `general_pass`, whose gathers take more registers."""
+    return 208 if noisy else 168
+
+
 STRIP_REGISTERS = {torch.bfloat16: 168, torch.float16: 208, torch.float32: 208}
 """Triton's option `maxnreg` for the kernels in strips, by the dtype of the view.
 
@@ -296,14 +301,13 @@ class Launches:
         """Any other barrier, or the second half of a blur that is made tap by tap, and on to the next barrier."""
         from .kernels import general, tiles
 
-        limit = register_limit(self.config.noisy)
         if self.config.general:
             general.general_pass[self.tiles](
                 self.across, self.table, self.scratch, self.sums, *self.mix, self.out, *self.numbers, level, *self.places,
-                self.half, maxnreg=limit, **self.tile, **self.finish,
+                self.half, maxnreg=general_limit(self.config.noisy), **self.tile, **self.finish,
             )  # fmt: skip
             return
         tiles.next_pass[self.tiles](
             self.across, self.table, self.scratch, self.sums, self.out, *self.numbers, level, *self.places, self.half,
-            maxnreg=limit, **self.tile, **self.finish,
+            maxnreg=register_limit(self.config.noisy), **self.tile, **self.finish,
         )  # fmt: skip

@@ -17,15 +17,15 @@ from typing import Any
 import torch
 
 from .drawn import LANES, OPTIONS, Inputs
-from .launch import STRIP_REGISTERS, TILE, WARPS, register_limit, strips_for
+from .launch import STRIP_REGISTERS, TILE, WARPS, general_limit, register_limit, strips_for
 
 CAPABILITIES = (75, 80, 90, 100)
 """Turing (T4), Ampere (A100), Hopper (H100, H200), Blackwell (B200)."""
 
 NARROW = {
-    "table": "*i32", "memory": "*fp16", "scratch": "*fp16", "across": "*fp16", "sums": "*i64", "kept": "*fp16", "total": "*fp32",
-    "out": "*bf16",
-}  # fmt: skip
+    **{"table": "*i32", "memory": "*fp16", "scratch": "*fp16", "across": "*fp16", "sums": "*i64", "out": "*bf16"},
+    **{"kept": "*fp16", "total": "*fp32"},
+}
 WIDE = {**NARROW, "scratch": "*fp32", "across": "*fp32", "kept": "*fp32", "out": "*fp32"}
 """Types of the pointer arguments of the kernels that make pixels, for bfloat16 and float32 views."""
 
@@ -134,7 +134,8 @@ def compiled(variant: Variant, capability: int) -> Any:
     if variant.kernel in STRIPS:
         options["maxnreg"] = STRIP_REGISTERS[DTYPES[variant.types["out"]]]
     elif variant.kernel not in ("blur_across", "draw_records"):
-        options["maxnreg"] = register_limit(variant.constants["NOISY"])
+        limit = general_limit if variant.kernel == "general_pass" else register_limit
+        options["maxnreg"] = limit(variant.constants["NOISY"])
     source = triton.compiler.ASTSource(kernel, signature, constants, multiples)
     return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
 

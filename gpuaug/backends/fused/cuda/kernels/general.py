@@ -16,7 +16,7 @@ from ... import instructions
 from ...cpu import pack as record
 from .ops import clamp
 from .statistics import LEVELS, equalized, statistics_of, stretched
-from .tiles import arguments, blur, contrasted, finish_pass, load_pixels, locate, scratch_of, span, store_pixels
+from .tiles import arguments, blur, contrasted, finish_pass, load_pixels, locate, scratch_of, span
 
 ADD, ADD_LAST, ARGUMENTS = (
     tl.constexpr(instructions.ADD),
@@ -57,7 +57,6 @@ def general_pass(
     arg = arguments(rec, passes, columns) + ARGUMENTS * begin
     a0 = tl.load(arg)
     source = scratch_of(scratch, rec, begin, passes, half, True)
-    scratch = scratch_of(scratch, rec, begin + 1, passes, half, True)
     at = statistics_of(sums, image, columns, begin, True)
     if code == WARP:
         r, g, b = warped(source, image, arg, y, x, inside, height, width)
@@ -76,7 +75,14 @@ def general_pass(
         elif code == AUTOCONTRAST:
             r, g, b = stretched(r, at), stretched(g, at + 1), stretched(b, at + 2)
         else:
-            r, g, b = mixed(r, g, b, code, a0, kept, total, image, y, x, inside, height, width)
+            # One channel after the other: its store keeps the loads of the next one from taking registers meanwhile.
+            plane = height * width
+            first = image.to(tl.int64) * 3 * plane
+            kept, total, pixel = kept + first, total + first, y * width + x
+            r = mixed(r, code, a0, kept + pixel, total + pixel, inside)
+            g = mixed(g, code, a0, kept + plane + pixel, total + plane + pixel, inside)
+            b = mixed(b, code, a0, kept + 2 * plane + pixel, total + 2 * plane + pixel, inside)
+    scratch = scratch_of(scratch, rec, begin + 1, passes, half, True)  # found late, since it would take registers all along
     finish_pass(
         r, g, b, rec, level, passes, columns, scratch, sums, out, image, y, x, inside, height, width,
         NOISY, True, CHANNELS_LAST,
@@ -143,18 +149,17 @@ def sharpened(source, image, y, x, inside, height, width, factor):
 
 
 @triton.jit
-def mixed(r, g, b, code, weight, kept, total, image, y, x, inside, height, width):
-    """KEEP, ADD and ADD_LAST; see `instructions.TABLE`."""
-    r0, g0, b0 = r * weight, g * weight, b * weight
+def mixed(v, code, weight, kept, total, inside):
+    """KEEP, ADD and ADD_LAST on one channel; see `instructions.TABLE`. kept, total: where the tile's are."""
+    part = v * weight
     if code == KEEP:
-        store_pixels(r, g, b, kept, image, y, x, inside, height, width, False)
+        tl.store(kept, v.to(kept.dtype.element_ty), mask=inside)
     else:
-        r1, g1, b1 = load_pixels(total, image, y, x, inside, height, width, False)
-        r0, g0, b0 = r0 + r1, g0 + g1, b0 + b1
+        part += tl.load(total, mask=inside, other=0)
     if code == ADD_LAST:
-        r, g, b = r0, g0, b0
+        v = part
     else:
-        store_pixels(r0, g0, b0, total, image, y, x, inside, height, width, False)
+        tl.store(total, part, mask=inside)
         if code == ADD:
-            r, g, b = load_pixels(kept, image, y, x, inside, height, width, False)
-    return r, g, b
+            v = tl.load(kept, mask=inside, other=0).to(tl.float32)
+    return v
