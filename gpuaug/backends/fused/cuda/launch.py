@@ -26,8 +26,9 @@ TILE = (32, 32)
 WARPS = 4
 """Warps of a program: a thread then makes eight pixels of a tile, over which it spreads the cost of finding its image."""
 
-PLACE = 3 * 256 // 2
-"""64-bit words for the statistics of an instruction in the general form of the kernels: three histograms, in 32 bits."""
+PLACE, PLACES = 3 * 256 // 2, 3
+"""64-bit words for the statistics of a barrier in the general form of the kernels: three histograms, in 32 bits; and how many
+places an image has for them at most: for its barrier, for the next one, and one that is cleared."""
 
 MOST = 2**31 - 1
 """Most programs of a launch, and most values of one view, since 32-bit numbers count them. A batch may have more values."""
@@ -43,7 +44,7 @@ def register_limit(noisy: bool) -> int:
 
 def general_limit(noisy: bool) -> int:
     """Triton's option `maxnreg` for `general_pass`, whose gathers take more registers."""
-    return 208 if noisy else 168
+    return 255 if noisy else 168
 
 
 STRIP_REGISTERS = {torch.bfloat16: 168, torch.float16: 208, torch.float32: 208}
@@ -242,8 +243,8 @@ class Launches:
         kind = torch.float32 if config.dtype == torch.float32 else torch.float16
         self.scratch = self.empty(1 + (self.half > 0), count if levels else 0, 3, height, width, dtype=kind)
         self.across = self.empty(count if BLUR in levels and not self.in_strips else 0, 3, height, width, dtype=kind)
-        known = PLACE if config.general else 1
-        self.sums = self.empty(count if {CONTRAST, ANY} & {*levels} else 0, config.columns, known, dtype=torch.int64).zero_()
+        known = (min(len(levels), PLACES), PLACE) if config.general else (config.columns,)
+        self.sums = self.empty(count if {CONTRAST, ANY} & {*levels} else 0, *known, dtype=torch.int64).zero_()
         mixed = (count if config.mixes else 0, 3, height, width)
         self.mix = self.empty(*mixed, dtype=kind), self.empty(*mixed, dtype=torch.float32)
         self.tiles = (count * -(-height // TILE[0]) * -(-width // TILE[1]),)

@@ -15,7 +15,7 @@ import triton.language as tl
 from ... import instructions
 from ...cpu import pack as record
 from .ops import clamp
-from .statistics import LEVELS, equalized, statistics_of, stretched
+from .statistics import LEVELS, PLACES, cleared, equalized, place_of, stretched, turn_of
 from .tiles import arguments, blur, contrasted, finish_pass, load_pixels, locate, scratch_of, span
 
 ADD, ADD_LAST, ARGUMENTS = (
@@ -57,7 +57,10 @@ def general_pass(
     arg = arguments(rec, passes, columns) + ARGUMENTS * begin
     a0 = tl.load(arg)
     source = scratch_of(scratch, rec, begin, passes, half, True)
-    at = statistics_of(sums, image, columns, begin, True)
+    turn, places = turn_of(rec, level, passes), tl.minimum(passes - 1, PLACES)
+    at = place_of(sums, image, places, turn)
+    if (turn > 0) & (code != BLUR) & (tl.program_id(0) % (tl.cdiv(height, H) * tl.cdiv(width, W)) == 0):
+        cleared(place_of(sums, image, places, turn - 1))
     if code == WARP:
         r, g, b = warped(source, image, arg, y, x, inside, height, width)
     elif code == SHARPNESS:

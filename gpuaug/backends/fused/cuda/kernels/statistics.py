@@ -1,7 +1,9 @@
 """What instructions need to know of a whole view: the sum of its gray values, histograms, or the range of its values.
 
 The pass before an instruction adds up what each tile has of it, in integers, so that the order does not matter: a view has the
-same bits every time. Memory for statistics is 0 at first. There is a place for each instruction of an image's program.
+same bits every time. Memory for statistics is 0 at first. If all barriers are contrasts and blurs, each instruction has a
+sum of its own. In the general form of the kernels an image's barriers other than blurs take turns at PLACES, and each clears the place
+of the one before.
 """
 
 from __future__ import annotations
@@ -11,27 +13,45 @@ import triton.language as tl
 
 from .....ops.color import FLAT as FLATNESS
 from ... import instructions
+from ...cpu import pack as record
 from .. import launch
 from .ops import clamp
 
+BLUR, HEAD, OFF = tl.constexpr(instructions.BLUR), tl.constexpr(record.HEAD), tl.constexpr(record.OFF)
 EQUALIZE, AUTOCONTRAST = tl.constexpr(instructions.EQUALIZE), tl.constexpr(instructions.AUTOCONTRAST)
 FLAT = tl.constexpr(FLATNESS)
 
 LEVELS, LEVEL_STEPS = tl.constexpr(256), tl.constexpr(256 - 1e-3)
 """Levels of a histogram, and the factor that takes [0, 1] to them, as in torch's conversion to 8 bits."""
 
-PLACE = tl.constexpr(launch.PLACE)
+PLACE, PLACES = tl.constexpr(launch.PLACE), tl.constexpr(launch.PLACES)
 
 SIGN = tl.constexpr(-(2**31))
 
 
 @triton.jit
-def statistics_of(sums, image, columns, column, GENERAL: tl.constexpr):  # noqa: N803
-    """Where the statistics for the instruction in a column of an image's program are. GENERAL: see `tiles`."""
-    at = image.to(tl.int64) * columns + column
-    if GENERAL:
-        at *= PLACE
-    return sums + at
+def place_of(sums, image, places, turn):
+    """Where the statistics for an image's barrier number `turn` are, not counting blurs. places: of each image."""
+    return sums + (image.to(tl.int64) * places + turn % PLACES) * PLACE
+
+
+@triton.jit
+def turn_of(rec, level, passes):
+    """How many passes below a level an image begins with a barrier other than a blur."""
+    turn, k = tl.full((), 0, tl.int32), tl.full((), 1, tl.int32)
+    while k < level:
+        begin = tl.load(rec + HEAD + 2 * k)
+        if begin != OFF:
+            turn += (tl.load(rec + HEAD + 2 * passes + begin) != BLUR).to(tl.int32)
+        k += 1
+    return turn
+
+
+@triton.jit
+def cleared(at):
+    """Set the statistics at a place to 0."""
+    k = tl.arange(0, 512)
+    tl.store(at + k, tl.zeros_like(k).to(tl.int64), mask=k < PLACE)
 
 
 @triton.jit

@@ -22,7 +22,7 @@ from ... import instructions
 from ...cpu import pack as record
 from .ops import clamp, gray_of, run
 from .resize import resize
-from .statistics import added_to, statistics_of
+from .statistics import PLACES, added_to, place_of, turn_of
 
 BLUR, CONTRAST, OFF = tl.constexpr(instructions.BLUR), tl.constexpr(instructions.CONTRAST), tl.constexpr(record.OFF)
 WARP, SHARPNESS = tl.constexpr(instructions.WARP), tl.constexpr(instructions.SHARPNESS)
@@ -77,7 +77,7 @@ def next_pass(
         r, g, b = blur(across, image, y, x, inside, height, width, a0, tl.load(arg + 2).to(tl.int32), True)
     else:
         r, g, b = load_pixels(scratch, image, y, x, inside, height, width, False)
-        r, g, b = contrasted(r, g, b, a0, statistics_of(sums, image, columns, begin, False), height, width)
+        r, g, b = contrasted(r, g, b, a0, sums + (image.to(tl.int64) * columns + begin), height, width)
     finish_pass(
         r, g, b, rec, level, passes, columns, scratch, sums, out, image, y, x, inside, height, width,
         NOISY, False, CHANNELS_LAST,
@@ -163,12 +163,14 @@ def finish_pass(
         b = b * tl.load(gain + 2) + tl.load(gain + 5)
         store_pixels(r, g, b, out, image, y, x, inside, height, width, CHANNELS_LAST)
     else:
-        to = statistics_of(sums, image, columns, end, GENERAL)
         if GENERAL:
+            to = place_of(sums, image, tl.minimum(passes - 1, PLACES), turn_of(rec, level + 1, passes))
             r, g, b = added_to(to, r, g, b, tl.load(codes + end), inside)
         store_pixels(r, g, b, scratch, image, y, x, inside, height, width, False)
         if tl.load(codes + end) == CONTRAST:
             gray = tl.sum(tl.where(inside, in_steps(gray_of(r, g, b)), 0), 0).to(tl.int64)
+            if not GENERAL:
+                to = sums + (image.to(tl.int64) * columns + end)
             tl.atomic_add(to, tl.sum(gray, 0), sem="relaxed")
 
 
