@@ -104,15 +104,8 @@ def test_older_devices_compile_one_kernel_more_for_such_a_size(calls, monkeypatc
 @pytest.mark.parametrize(("dtype", "blur"), [(torch.bfloat16, ["blur_pass"]), (torch.float32, ["blur_across", "general_pass"])])
 def test_rand_augment_needs_a_launch_a_slot(calls, dtype, blur):
     """Whatever it draws; and the kernels are the same for every batch."""
-    policy = gpuaug.Policy(
-        gpuaug.View(
-            96,
-            gpuaug.RandomResizedCrop(),
-            gpuaug.RandAugment(),
-            gpuaug.GaussianBlur(9, p=1.0),
-            gpuaug.ColorJitter(contrast=0.4),
-        )
-    )
+    blurred, contrast = gpuaug.GaussianBlur(9, p=1.0), gpuaug.ColorJitter(contrast=0.4)
+    policy = gpuaug.Policy(gpuaug.View(96, gpuaug.RandomResizedCrop(), gpuaug.RandAugment(), blurred, contrast))
     keys = set()
     for batch, seed in ((2, 3), (64, 1), (17, 2)):
         images = Images(torch.zeros(batch * 3 * 40 * 50, dtype=torch.uint8), np.array([(40, 50)] * batch, np.int32))

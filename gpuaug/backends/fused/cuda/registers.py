@@ -89,7 +89,7 @@ def variants(capability: int) -> Iterator[Variant]:
 
 
 def of_stages(capability: int, noisy: bool, general: bool) -> Iterator[Variant]:
-    """The kernels of stages that may have noise, or general instructions."""
+    """The kernels of stages that may have noise, or general instructions; of those with both and of filters, only some."""
     strips = strips_for(divmod(capability, 10), noisy)
     more = (", general" if general else "") + (", noise" if noisy else "")
     last = {"NOISY": noisy, "CHANNELS_LAST": False}
@@ -99,12 +99,15 @@ def of_stages(capability: int, noisy: bool, general: bool) -> Iterator[Variant]:
         kernel, crop = "strip_pass", {**strip, "CUBIC": True}
     else:
         kernel, crop = "first_pass", {"FLOATS": False, "CUBIC": True, **finish, **TILES}
-    for dtype, types in (("bfloat16", NARROW), ("float16", {**NARROW, "out": "*fp16"}), ("float32", WIDE)):
+    dtypes = {"bfloat16": NARROW, "float16": {**NARROW, "out": "*fp16"}, "float32": WIDE}
+    for dtype, types in list(dtypes.items())[: 1 if general and noisy else 3]:
         order = {"CHANNELS_LAST": dtype == "float16"}
         yield Variant(kernel, f"bicubic, {dtype}{more}", {**types, "source": "*u8"}, {**crop, **order})
         yield Variant("general_pass" if general else "next_pass", dtype + more, types, {**last, **TILES, **order})
         if strips and dtype != "float32":
             yield Variant("blur_pass", dtype + more, types, {**strip, **order})
+    if general:
+        return
     yield Variant(kernel, "bilinear, bfloat16" + more, {**NARROW, "source": "*u8"}, {**crop, "CUBIC": False})
     floats = {"FLOATS": True, "CUBIC": False, **finish, **TILES}
     yield Variant("first_pass", "from floats" + more, {**WIDE, "source": "*fp32"}, floats)

@@ -1,9 +1,9 @@
 """What instructions need to know of a whole view: the sum of its gray values, histograms, or the range of its values.
 
-The pass before an instruction adds up what each tile has of it, in integers, so that the order does not matter: a view has the
-same bits every time. Memory for statistics is 0 at first. If all barriers are contrasts and blurs, each instruction has a
-sum of its own. In the general form of the kernels an image's barriers other than blurs take turns at PLACES, and each clears the place
-of the one before.
+The pass before an instruction adds up what each tile has of it, in integers, so that the order does not matter: a view has
+the same bits every time. Memory for statistics is 0 at first. If all barriers are contrasts and blurs, each instruction has a
+sum of its own. In the general form of the kernels an image's barriers except blurs take turns at PLACES, and each clears the
+place of the one before.
 """
 
 from __future__ import annotations
