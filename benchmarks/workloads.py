@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import gpuaug
-from gpuaug import Normalize, Policy, RandomHorizontalFlip, RandomResizedCrop, View
+from gpuaug import (
+    AugMix,
+    AutoAugment,
+    CenterCrop,
+    GaussianNoise,
+    Normalize,
+    Op,
+    Policy,
+    RandAugment,
+    RandomAdjustSharpness,
+    RandomAffine,
+    RandomAutocontrast,
+    RandomEqualize,
+    RandomHorizontalFlip,
+    RandomPerspective,
+    RandomPosterize,
+    RandomResizedCrop,
+    RandomRotation,
+    TrivialAugmentWide,
+    View,
+)
 
 from .images import RAGGED, Photos, part
 
@@ -23,7 +43,39 @@ def simclr_bilinear() -> Policy:
     return Policy(View(view.size, *ops), name="simclr_bilinear")
 
 
-OWN = {"cheap": cheap, "simclr_bilinear": simclr_bilinear}
+def classified(o: Op) -> Callable[[], Policy]:
+    """An automatic op in the place that classifiers train with it, between flip and normalize."""
+    return lambda: Policy(View(224, RandomResizedCrop(), RandomHorizontalFlip(), o, Normalize()))
+
+
+AUTOMATIC: dict[str, Callable[[], Policy]] = {
+    "randaugment": classified(RandAugment(2, 9)),
+    "trivial_augment_wide": classified(TrivialAugmentWide()),
+    "auto_augment": classified(AutoAugment("imagenet")),
+    "augmix": classified(AugMix()),
+}
+"""Name -> policy that draws its functions for each image."""
+
+
+def alone(o: Op) -> Callable[[], Policy]:
+    """One op after a crop that only copies, so that a view's time is the op's; `cheap` is what a view costs without it."""
+    return lambda: Policy(View(224, CenterCrop(), o, Normalize()))
+
+
+SINGLE: dict[str, Callable[[], Policy]] = {
+    "affine": alone(RandomAffine(15, (0.1, 0.1), (0.9, 1.1), 10, "bilinear")),
+    "affine_nearest": alone(RandomAffine(15, (0.1, 0.1), (0.9, 1.1), 10)),
+    "rotation": alone(RandomRotation(30, "bilinear")),
+    "perspective": alone(RandomPerspective(p=1.0)),
+    "sharpness": alone(RandomAdjustSharpness(2.0, p=1.0)),
+    "equalize": alone(RandomEqualize(p=1.0)),
+    "autocontrast": alone(RandomAutocontrast(p=1.0)),
+    "posterize": alone(RandomPosterize(4, p=1.0)),
+    "noise": alone(GaussianNoise()),
+}
+"""Name -> policy of one op, which is applied to every image."""
+
+OWN: dict[str, Callable[[], Policy]] = {"cheap": cheap, "simclr_bilinear": simclr_bilinear, **AUTOMATIC, **SINGLE}
 
 
 def one_view(name: str) -> Policy:
@@ -81,13 +133,20 @@ MORE = (
 )
 """Policies of a full run, from 256x256: every view that differs, so that a policy's price is the sum over its views."""
 
-DEFAULT = (*CORE, *(Workload(name, name, (256, 256)) for name in MORE))
+SHORT = {"trivial_augment_wide": "trivialaugment"}
+"""Policy -> name of its workload, where the column of a table is too narrow."""
+
+DEFAULT = (*CORE, *(Workload(SHORT.get(name, name), name, (256, 256)) for name in (*MORE, *AUTOMATIC, *SINGLE)))
+
+GROUPS = {"automatic": ("cheap", *AUTOMATIC), "single": ("cheap", *SINGLE)}
+"""Names for several policies at once; a crop is among them, since prices are in units of its time."""
 
 
 def choose(policies: Sequence[str] = (), quick: bool = False) -> list[Workload]:
-    """The default workloads (quick: CORE), or those of these policies; a policy that has none gets one, from 256x256."""
+    """The default workloads (quick: CORE), or those of policies or GROUPS; a policy that has none gets one, from 256x256."""
     if not policies:
         return list(CORE if quick else DEFAULT)
+    policies = [name for given in policies for name in GROUPS.get(given, (given,))]
     for name in policies:
         one_view(name)  # raises for an unknown name
     new = [Workload(name, name, (256, 256)) for name in dict.fromkeys(policies) if name not in {w.policy for w in DEFAULT}]

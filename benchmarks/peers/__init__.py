@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from . import albumentations, dali, decoders, ffcv, gpuaug, kornia, torch_compile, torchvision, triton_augment, webdataset
+from . import (
+    albumentations,
+    dali,
+    decoders,
+    ffcv,
+    gpuaug,
+    kornia,
+    torch_compile,
+    torchtransform,
+    torchvision,
+    triton_augment,
+    variopinta,
+    webdataset,
+)
 from .contender import Contender
 
 ALL: tuple[Contender, ...] = (
@@ -11,6 +24,8 @@ ALL: tuple[Contender, ...] = (
     albumentations.CONTENDER,
     dali.CONTENDER,
     kornia.CONTENDER,
+    variopinta.CONTENDER,
+    torchtransform.CONTENDER,
     torch_compile.CONTENDER,
     triton_augment.CONTENDER,
 )

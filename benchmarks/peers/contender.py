@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,7 @@ class Contender:
         remedy: Command that installs it, unless that is `pip install` of the first distribution.
         regime: The form in which it takes images.
         note: What it does differently from the truth.
+        differs: Op -> what it does differently there, which statistics of a batch may not show; its cells are marked.
         supports: Returns why it cannot do a policy, or None.
         devices: Types of device that it runs on.
         threads: Factor on the run's threads.
@@ -86,6 +87,7 @@ class Contender:
     remedy: str = ""
     regime: str
     note: str = ""
+    differs: Mapping[type[Op], str] = field(default_factory=dict)
     supports: Callable[[Policy], str | None]
     devices: tuple[str, ...] = ("cpu",)
     threads: int = 1
@@ -154,3 +156,14 @@ def factor(limits: tuple[float, float] | None, neutral: float = 1.0) -> tuple[fl
     if not math.isfinite(high):
         raise ValueError(f"the factor's range ({low}, {high}) has no end")
     return low, high
+
+
+def bytes_of(fill: float | Sequence[float]) -> list[int]:
+    """A fill of gpuaug's ops, in [0, 1], as the 8-bit value of each channel."""
+    return [round(255 * value) for value in (fill if isinstance(fill, Sequence) else (fill,) * 3)]
+
+
+def negated(limits: Sequence[float]) -> tuple[float, float]:
+    """The range of a parameter that a library counts the other way."""
+    low, high = limits
+    return -high, -low

@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.dlpack import from_dlpack
 
@@ -16,7 +17,7 @@ from gpuaug import ops as op
 from gpuaug.ops import Op
 
 from ..images import Photos, Source
-from .contender import BOTH, Contender, Decode, Epoch, MakeViews, Setting, anything, factor, has_only
+from .contender import BOTH, Contender, Decode, Epoch, MakeViews, Setting, anything, bytes_of, factor, has_only, negated
 
 Views = Callable[[Any], Sequence[torch.Tensor]]
 """The outputs of a pipeline -> batches of views."""
@@ -54,14 +55,73 @@ def jitter(lib: Any, x: Any, o: op.ColorJitter) -> Any:
     return lib.fn.color_twist(x, **parts, hue=uniform(lib, (360 * low, 360 * high)))
 
 
+def affine(lib: Any, x: Any, o: Any) -> Any:
+    """Forward maps, multiplied. Angles count as in the truth, except those of shears."""
+    fn = lib.fn.transforms
+    shear, (across, down), scale = o.shear or (0.0, 0.0), o.translate or (0.0, 0.0), uniform(lib, o.scale or (1.0, 1.0))
+    width, height = (2 * middle for middle in o.center)
+    angles = pair(lib, negated(shear[:2]), negated(shear[2:] or (0.0, 0.0)))
+    matrix = fn.shear(angles=angles, center=o.center)
+    matrix = fn.scale(matrix, scale=scale, center=o.center, ndim=2)
+    matrix = fn.rotation(matrix, angle=uniform(lib, o.degrees), center=o.center)
+    matrix = fn.translation(matrix, offset=pair(lib, (-across * width, across * width), (-down * height, down * height)))
+    return lib.fn.warp_affine(x, matrix=matrix, inverse_map=False, **warp(lib, o))
+
+
+def pair(lib: Any, first: tuple[float, float], second: tuple[float, float]) -> Any:
+    """Two numbers, drawn from the ranges."""
+    drawn = [lib.types.Constant(low) if low == high else uniform(lib, (low, high)) for low, high in (first, second)]
+    return lib.fn.stack(*drawn)
+
+
+def warp(lib: Any, o: Any) -> dict[str, Any]:
+    return {"interp_type": interpolation(lib, o.interpolation), "fill_value": bytes_of(o.fill)[0]}
+
+
+def rotation(lib: Any, x: Any, o: Any) -> Any:
+    return lib.fn.rotate(x, angle=uniform(lib, o.degrees), keep_size=True, **warp(lib, o))
+
+
+def sharpness(lib: Any, x: Any, o: op.RandomAdjustSharpness) -> Any:
+    kernel = np.full((3, 3), (1 - o.sharpness_factor) / 13, np.float32)
+    kernel[1, 1] = 1 - 8 * kernel[0, 0]
+    return lib.fn.filter(x, lib.types.Constant(kernel))
+
+
+def rand_augment(lib: Any, x: Any, o: op.RandAugment) -> Any:
+    size = {"shape": x.shape(), "max_translate_rel": 150 / 331}
+    return lib.auto_aug.rand_augment.rand_augment(x, o.num_ops, o.magnitude, o.num_magnitude_bins, **size, **warp(lib, o))
+
+
+def trivial_augment(lib: Any, x: Any, o: op.TrivialAugmentWide) -> Any:
+    return lib.auto_aug.trivial_augment.trivial_augment_wide(x, o.num_magnitude_bins, **warp(lib, o))
+
+
+def auto_augment(lib: Any, x: Any, o: op.AutoAugment) -> Any:
+    """Its policy "image_net" is another one than the truth's, which it calls reduced."""
+    name = {"imagenet": "reduced_image_net", "cifar10": "reduced_cifar10", "svhn": "svhn"}[o.policy]
+    return lib.auto_aug.auto_augment.auto_augment(x, name, **warp(lib, o))
+
+
 TABLE: dict[type[Op], Callable[[Any, Any, Any], Any]] = {
     op.Resize: resize,
     op.CenterCrop: lambda lib, x, o: lib.fn.crop(x, crop=o.size),
     op.RandomResizedCrop: crop,
     op.RandomHorizontalFlip: lambda lib, x, o: x,  # see `graph`
+    op.RandomAffine: affine,
+    op.RandomRotation: rotation,
     op.ColorJitter: jitter,
+    op.RandomAutocontrast: lambda lib, x, o: lib.auto_aug.augmentations.auto_contrast(x),
+    op.RandomEqualize: lambda lib, x, o: lib.fn.equalize(x),
+    op.RandomInvert: lambda lib, x, o: np.uint8(255) - x,
+    op.RandomPosterize: lambda lib, x, o: x & np.uint8(256 - 2 ** (8 - o.bits)),
+    op.RandomAdjustSharpness: sharpness,
     op.RandomGrayscale: lambda lib, x, o: lib.fn.color_twist(x, saturation=0.0),
     op.GaussianBlur: lambda lib, x, o: lib.fn.gaussian_blur(x, sigma=uniform(lib, o.sigma)),
+    op.GaussianNoise: lambda lib, x, o: lib.fn.noise.gaussian(x, mean=255 * o.mean, stddev=255 * o.sigma),
+    op.RandAugment: rand_augment,
+    op.TrivialAugmentWide: trivial_augment,
+    op.AutoAugment: auto_augment,
     op.Normalize: lambda lib, x, o: x,  # see `graph`
 }
 
@@ -76,6 +136,8 @@ def graph(lib: Any, x: Any, view: View) -> Any:
         elif isinstance(o, op.Normalize):
             mean, std = o.mean, o.std
         else:
+            if isinstance(o, op.RandomAffine):
+                o = replace(o, center=(view.size[1] / 2, view.size[0] / 2))
             x = sometimes(lib, x, o, getattr(o, "p", 1.0))
     scaled = {"mean": [255 * m for m in mean], "std": [255 * s for s in std]}
     return lib.fn.crop_mirror_normalize(x, mirror=mirror, **scaled, output_layout="CHW", dtype=lib.types.FLOAT)
@@ -102,6 +164,8 @@ def built(graph_of: Callable[[Any], Any], batch: int, setting: Setting, device: 
     """A pipeline of DALI. graph_of: makes its graph with the library. device: number of a GPU; None for the CPU."""
     lib = import_module("nvidia.dali")
     import_module("nvidia.dali.fn")  # becomes lib.fn
+    for name in ("augmentations", "auto_augment", "rand_augment", "trivial_augment"):
+        import_module(f"nvidia.dali.auto_aug.{name}")  # becomes lib.auto_aug.name
 
     def pipeline() -> Any:  # DALI reads the source of what it is given, which it cannot for a lambda
         return graph_of(lib)
@@ -136,6 +200,7 @@ CONTENDER = Contender(
     distributions=("nvidia-dali-cuda130", "nvidia-dali-cuda120"),
     regime="a list of uint8 arrays (H, W, 3), by reference",
     note="jitter in one fixed order, contrast about mid-gray, hue by a linear rotation; blur of 3 sigma; rounds to 8 bits",
+    differs={op.AutoAugment: "the same sub-policies, with magnitudes of its own"},
     supports=has_only(TABLE),
     prepare=prepare,
     devices=BOTH,

@@ -28,6 +28,11 @@ def crop(lib: Any, o: op.RandomResizedCrop) -> Any:
     return lib.RandomResizedCrop(o.size, o.scale, o.ratio, resample=o.interpolation)
 
 
+def affine(lib: Any, o: Any) -> Any:
+    shear = o.shear and torch.tensor([o.shear[:2], o.shear[2:] or (0.0, 0.0)])
+    return lib.RandomAffine(o.degrees, o.translate, o.scale, shear, resample=o.interpolation, p=o.p)
+
+
 def blur(lib: Any, o: op.GaussianBlur) -> Any:
     width, height = o.kernel
     return lib.RandomGaussianBlur((height, width), o.sigma, p=o.p)
@@ -37,15 +42,32 @@ def resize(lib: Any, o: op.Resize) -> Any:
     return lib.Resize(o.size, resample=o.interpolation, side="short", antialias=True)
 
 
+def auto() -> Any:
+    return import_module("kornia.augmentation.auto")
+
+
 TABLE: dict[type[Op], Callable[[Any, Any], Any]] = {
     op.Resize: resize,
     op.CenterCrop: lambda lib, o: lib.CenterCrop(o.size),
     op.RandomResizedCrop: crop,
     op.RandomHorizontalFlip: lambda lib, o: lib.RandomHorizontalFlip(p=o.p),
+    op.RandomVerticalFlip: lambda lib, o: lib.RandomVerticalFlip(p=o.p),
+    op.RandomAffine: affine,
+    op.RandomRotation: lambda lib, o: lib.RandomRotation(o.degrees, o.interpolation, p=o.p),
+    op.RandomPerspective: lambda lib, o: lib.RandomPerspective(o.distortion_scale, o.interpolation, p=o.p),
     op.ColorJitter: jitter,
+    op.RandomAutocontrast: lambda lib, o: lib.RandomAutoContrast(p=o.p),
+    op.RandomEqualize: lambda lib, o: lib.RandomEqualize(p=o.p),
+    op.RandomInvert: lambda lib, o: lib.RandomInvert(p=o.p),
+    op.RandomPosterize: lambda lib, o: lib.RandomPosterize((o.bits, o.bits), p=o.p),
+    op.RandomAdjustSharpness: lambda lib, o: lib.RandomSharpness((o.sharpness_factor,) * 2, p=o.p),
     op.RandomGrayscale: lambda lib, o: lib.RandomGrayscale(p=o.p),
     op.GaussianBlur: blur,
     op.RandomSolarize: lambda lib, o: lib.RandomSolarize(thresholds=(o.threshold,) * 2, additions=(0.0, 0.0), p=o.p),
+    op.GaussianNoise: lambda lib, o: lib.RandomGaussianNoise(o.mean, o.sigma, p=o.p),
+    op.RandAugment: lambda lib, o: auto().RandAugment(o.num_ops, round(30 * o.magnitude / (o.num_magnitude_bins - 1))),
+    op.TrivialAugmentWide: lambda lib, o: auto().TrivialAugment(),
+    op.AutoAugment: lambda lib, o: auto().AutoAugment(o.policy),
     op.Normalize: lambda lib, o: lib.Normalize(torch.tensor(o.mean), torch.tensor(o.std)),
 }
 
@@ -77,6 +99,11 @@ CONTENDER = Contender(
     distributions=("kornia", "torch"),
     regime="a float32 batch (B, 3, H, W), made from uint8 inside the timed region; one by one where sizes differ",
     note="no antialiasing; one order of the jitter's parts a batch",
+    differs={
+        op.RandAugment: "one choice of ops a batch; 15 ops of its own, none of which does nothing, no op twice; bilinear",
+        op.TrivialAugmentWide: "one op a batch; 12 ops with smaller ranges of its own; bilinear",
+        op.AutoAugment: "one sub-policy a batch; bilinear",
+    },
     supports=has_only(TABLE),
     prepare=prepare,
     devices=BOTH,

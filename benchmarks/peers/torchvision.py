@@ -19,7 +19,7 @@ from gpuaug import ops as op
 from gpuaug.ops import Op
 
 from ..images import Arrays, Photos, Raw, Source
-from .contender import BOTH, Contender, Decode, Epoch, MakeViews, Setting, collate, epochs, factor, has_only
+from .contender import BOTH, Contender, Decode, Epoch, MakeViews, Setting, bytes_of, collate, epochs, factor, has_only
 
 
 def crop(o: op.RandomResizedCrop) -> Any:
@@ -40,6 +40,22 @@ def blur(o: op.GaussianBlur) -> Any:
     return with_probability(v2.GaussianBlur(o.kernel, o.sigma), o.p)
 
 
+def warp(o: Any) -> dict[str, Any]:
+    return {"interpolation": v2.InterpolationMode(o.interpolation), "fill": bytes_of(o.fill)}
+
+
+def affine(o: op.RandomAffine) -> Any:
+    return with_probability(v2.RandomAffine(o.degrees, o.translate, o.scale, o.shear, center=o.center, **warp(o)), o.p)
+
+
+def rotation(o: op.RandomRotation) -> Any:
+    return with_probability(v2.RandomRotation(o.degrees, center=o.center, **warp(o)), o.p)
+
+
+def aug_mix(o: op.AugMix) -> Any:
+    return v2.AugMix(o.severity, o.mixture_width, o.chain_depth, o.alpha, o.all_ops, **warp(o))
+
+
 def normalize(o: op.Normalize) -> Any:
     return v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(o.mean, o.std)])
 
@@ -53,10 +69,24 @@ TABLE: dict[type[Op], Callable[[Any], Any]] = {
     op.CenterCrop: lambda o: v2.CenterCrop(o.size),
     op.RandomResizedCrop: crop,
     op.RandomHorizontalFlip: lambda o: v2.RandomHorizontalFlip(o.p),
+    op.RandomVerticalFlip: lambda o: v2.RandomVerticalFlip(o.p),
+    op.RandomAffine: affine,
+    op.RandomRotation: rotation,
+    op.RandomPerspective: lambda o: v2.RandomPerspective(o.distortion_scale, o.p, **warp(o)),
     op.ColorJitter: jitter,
+    op.RandomAutocontrast: lambda o: v2.RandomAutocontrast(o.p),
+    op.RandomEqualize: lambda o: v2.RandomEqualize(o.p),
+    op.RandomInvert: lambda o: v2.RandomInvert(o.p),
+    op.RandomPosterize: lambda o: v2.RandomPosterize(o.bits, o.p),
+    op.RandomAdjustSharpness: lambda o: v2.RandomAdjustSharpness(o.sharpness_factor, o.p),
     op.RandomGrayscale: lambda o: v2.RandomGrayscale(o.p),
     op.GaussianBlur: blur,
     op.RandomSolarize: lambda o: v2.RandomSolarize(o.threshold * 255, o.p),
+    op.GaussianNoise: lambda o: with_probability(v2.GaussianNoise(o.mean, o.sigma, o.clip), o.p),
+    op.RandAugment: lambda o: v2.RandAugment(o.num_ops, o.magnitude, o.num_magnitude_bins, **warp(o)),
+    op.TrivialAugmentWide: lambda o: v2.TrivialAugmentWide(o.num_magnitude_bins, **warp(o)),
+    op.AutoAugment: lambda o: v2.AutoAugment(v2.AutoAugmentPolicy(o.policy), **warp(o)),
+    op.AugMix: aug_mix,
     op.Normalize: normalize,
 }
 

@@ -10,6 +10,9 @@ from ..measure.stats import Spread, brief
 PAIRS = (("strong-256", "cheap-256"), ("strong-500", "cheap-500"))
 
 
+CROP = "cheap-256"
+
+
 def measured(result: Result) -> list[str]:
     """Contenders that have a figure."""
     return [c.name for c in result.contenders if any(cell.figure for cell in result.cells if cell.contender == c.name)]
@@ -26,6 +29,13 @@ def priced(result: Result) -> list[tuple[str, str]]:
     return [pair for pair in PAIRS if set(pair) <= workloads and result.unit == "views/s"]
 
 
+def cropped(result: Result) -> list[str]:
+    """Workloads from images of CROP's size whose price is in units of CROP's time; the one of PAIRS has its own table."""
+    names = [w.name for w in result.workloads]
+    same = {w.name for w in result.workloads if CROP in names and w.image == result.workloads[names.index(CROP)].image}
+    return [name for name in names if name in same.difference(*PAIRS) and result.unit == "views/s"]
+
+
 def half_range(spread: Spread) -> str:
     return f"{(spread.high - spread.low) / 2 / spread.median:.0%}"
 
@@ -37,7 +47,7 @@ def judged(v: Verdict) -> tuple[str, str, str]:
     if v.measured is None or limit is None:
         return wanted, "", "not measured"
     m = v.measured
-    unsure = ", within noise" if m.low <= limit <= m.high else ""
+    unsure = ", within noise" if m.low < m.high and m.low <= limit <= m.high else ""
     return wanted, f"{brief(m.median)} ({brief(m.low)}-{brief(m.high)})", f"{'met' if v.met else 'MISSED'}{unsure}"
 
 

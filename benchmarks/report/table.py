@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from ..measure.result import FUSED, Cell, Result
 from ..measure.stats import Spread, brief, quartiles, shown
-from .figures import axes_of, half_range, measured, priced
+from .figures import CROP, axes_of, cropped, half_range, measured, priced
 from .text import fill, table, wrapped
 
 ACROSS, COLUMN = 5, 15
@@ -79,6 +79,8 @@ def tables(result: Result) -> Iterator[str]:
     rates = {w.name: w.decode for w in result.workloads if w.decode}
     title = "time of a view / of decoding its image from JPEG with Pillow"
     yield grid(title, contenders, list(rates), lambda c, w: brief(rates[w] / f.median) if (f := result.figure(c, w)) else "")
+    title = f"time of a view / of {CROP}'s: what a policy, or one op, costs in units of a crop"
+    yield grid(title, contenders, cropped(result), lambda c, w: price(result.cell(c, w), result.cell(c, CROP)))
     pairs = {strong.partition("-")[2]: (strong, cheap) for strong, cheap in priced(result)}
     title = "strong / cheap: time of a view"
     yield grid(title, contenders, list(pairs), lambda c, side: price(*(result.cell(c, w) for w in pairs[side])))

@@ -94,7 +94,7 @@ def run(
     if settings.device == "cuda" and settings.dtype == "bfloat16":
         judged = targets.judge_cuda(compare, share)
     elif one_thread and settings.dtype == "float32":
-        judged = targets.judge(compare)
+        judged = (*targets.judge(compare), targets.losses(m.cells.values()))
     records = [workload_record(w, itemsize) for w in workloads]
     return m.result(
         "augment",

@@ -23,14 +23,28 @@ from ..workloads import Workload, one_view
 PROBE_BOUND = 2 / 255
 """Mean absolute difference from the truth that a probe may show, where white is 1: that of rounding to 8 bits twice."""
 
-FILTERS, DETAIL_BOUND = ("resize", "blur"), 0.05
+FILTERS, DETAIL_BOUND = ("resize", "blur", "sharpness"), 0.05
 """Probes that mix neighbouring pixels, and the relative difference from the truth that the detail of their views may have."""
 
-SAME_DRAWS_BOUND = 1.5 / 255
-"""Largest difference from the truth that a contender with the truth's own draws may show."""
+SAME_DRAWS_BOUND, STEPS = 1.5 / 255, 1e-4
+"""Largest difference from the truth that a contender with the truth's own draws may show, and the share of values that may
+differ by more: those where rounding decides on which side of a step they are, as in posterize, equalize or a nearest pixel.
+"""
 
 FEATURES = {"mean": 0.02, "std": 0.02, "detail": 0.1}
 """Feature of a view -> how far its mean over views may be off, relative to the truth's, beyond four standard errors."""
+
+WITHOUT_DRAWS: dict[type[op.Op], str] = {
+    op.RandomHorizontalFlip: "flip",
+    op.RandomGrayscale: "gray",
+    op.RandomSolarize: "solarize",
+    op.RandomPosterize: "posterize",
+    op.RandomInvert: "invert",
+    op.RandomEqualize: "equalize",
+    op.RandomAutocontrast: "autocontrast",
+    op.RandomAdjustSharpness: "sharpness",
+}
+"""Ops that draw nothing but whether they are applied -> the name of their probe."""
 
 PROBE_PHOTOS = 4
 VIEWS = 64
@@ -47,17 +61,19 @@ class Truth:
 
 
 def probes(policy: Policy, image: tuple[int, int]) -> dict[str, Policy]:
-    """Policies without randomness: the whole image resized, then one op with fixed parameters."""
+    """Policies without randomness: the whole image resized, or its centre cut out, then one op with fixed parameters."""
     view = policy.views[0]
     height, width = image
-    crop = next((o for o in view.ops if isinstance(o, op.RandomResizedCrop)), None)
-    if crop is None:
+    start = next((o for o in view.ops if isinstance(o, (op.RandomResizedCrop, op.CenterCrop))), None)
+    if start is None:
         return {}
-    whole = replace(crop, scale=(1.0, 1.0), ratio=(width / height, width / height))
+    if isinstance(start, op.RandomResizedCrop):
+        start = replace(start, scale=(1.0, 1.0), ratio=(width / height, width / height))
     ends = [o for o in view.ops if isinstance(o, op.Normalize)]
-    found = {"resize": Policy(View(view.size, whole, *ends))}
+    first = "resize" if isinstance(start, op.RandomResizedCrop) else "crop"
+    found = {first: Policy(View(view.size, start, *ends))}
     for o in view.ops:
-        found.update({name: Policy(View(view.size, whole, fixed, *ends)) for name, fixed in fixed_forms(o).items()})
+        found.update({name: Policy(View(view.size, start, fixed, *ends)) for name, fixed in fixed_forms(o).items()})
     return found
 
 
@@ -67,9 +83,20 @@ def fixed_forms(o: op.Op) -> dict[str, op.Op]:
         return {part: replace(op.ColorJitter(), **{part: factor}) for part, factor in highest.items()}
     if isinstance(o, op.GaussianBlur):
         return {"blur": replace(o, sigma=(o.sigma[1],) * 2, p=1.0)}
-    names: dict[type[op.Op], str] = {op.RandomHorizontalFlip: "flip", op.RandomGrayscale: "gray", op.RandomSolarize: "solarize"}
+    if isinstance(o, op.RandomAffine):
+        ends = {"degrees": o.degrees, "scale": o.scale, "shear": o.shear}
+        fixed: dict[str, Any] = {name: highest_of(limits) for name, limits in ends.items()}
+        return {"affine": replace(o, translate=None, p=1.0, **fixed)}
+    if isinstance(o, op.RandomRotation):
+        fixed = {"degrees": highest_of(o.degrees)}
+        return {"rotation": replace(o, p=1.0, **fixed)}
     always: dict[str, Any] = {"p": 1.0}
-    return {names[type(o)]: replace(o, **always)} if type(o) in names else {}
+    return {WITHOUT_DRAWS[type(o)]: replace(o, **always)} if type(o) in WITHOUT_DRAWS else {}
+
+
+def highest_of(limits: Any) -> tuple[float, ...] | None:
+    """Ranges (low, high, low, high ...) that are their upper ends alone."""
+    return None if limits is None else tuple(high for high in limits[1::2] for _ in range(2))
 
 
 def pixels(views: torch.Tensor, policy: Policy) -> torch.Tensor:
@@ -128,9 +155,10 @@ def deviations(
         raise ValueError(f"made {first.dtype} {tuple(first.shape)}, expected float32 {tuple(true.first.shape)}")
     if not bool(first.isfinite().all()):
         raise ValueError("made values that are not finite")
-    found = []
+    found = [contender.differs[type(o)] for o in policy.views[0].ops if type(o) in contender.differs]
     if contender.same_draws:
-        off = float((pixels(first.float(), policy) - pixels(true.first, policy)).abs().max())
+        apart = (pixels(first.float(), policy) - pixels(true.first, policy)).abs().flatten()
+        off = float(apart.topk(int(STEPS * len(apart)) + 1).values[-1])
         found += [f"same draws {off:.3f} off"] if off > SAME_DRAWS_BOUND else []
     found += probe_deviations(contender, probes(policy, workload.image), probe_photos(workload, photos), setting, true.probes)
     return found + feature_deviations(rows, true.features)
@@ -140,7 +168,7 @@ def probe_deviations(
     contender: Contender, policies: dict[str, Policy], photos: Photos, setting: Setting, true: dict[str, torch.Tensor]
 ) -> list[str]:
     found = []
-    inherited = 0.0  # the difference that the resize alone makes, which every other probe includes
+    inherited = 0.0  # the difference that resize or crop alone makes, which every other probe includes
     for name, probe in policies.items():
         try:
             views = pixels((contender.probe or contender.prepare)(probe, photos, setting)().cpu().float(), probe)
@@ -151,7 +179,7 @@ def probe_deviations(
         more = float(detail(views).mean() / detail(true[name]).mean()) - 1 if name in FILTERS else 0.0
         if not (off - inherited <= PROBE_BOUND and abs(more) <= DETAIL_BOUND):
             found.append(f"{name} {off:.3f} off" + (f" (detail {more:+.0%})" if abs(more) > DETAIL_BOUND else ""))
-        inherited = off if name == "resize" else inherited
+        inherited = off if name in ("resize", "crop") else inherited
     return found
 
 

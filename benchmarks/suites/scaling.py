@@ -3,13 +3,16 @@
 The exponent of each is the slope of a least-squares line through the logarithms, fitted in every round; its interval is the
 95 % interval of the rounds' slopes. It says how certain the slope is, not whether the points lie on a line: the curves show
 that.
+
+Two bounds stand beside the threads: a plain copy, which gains nothing from a second core if one core can use the memory's whole
+bandwidth, and arithmetic in registers, which gains less than twice if two cores share their clock or the machine is busy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -17,10 +20,11 @@ import torch
 from gpuaug import Policy, View
 
 from .. import peers
+from ..images import Photos
 from ..measure import cores
 from ..measure.result import FUSED, Cell, Fit, Key, Result, Run, WorkloadRecord, is_ours
 from ..measure.stats import interval, quartiles
-from ..peers.contender import Contender, MakeViews, Setting
+from ..peers.contender import Contender, MakeViews, Setting, anything
 from ..workloads import Workload, one_view, photographs
 from . import common
 from .augment import QUICK
@@ -29,6 +33,79 @@ from .common import Measurement, Progress, Request
 BATCHES = {False: (1, 4, 16, 64, 256, 1024), True: (1, 4, 16)}
 SIDES = {False: (32, 64, 128, 256, 512), True: (64, 256)}
 VIEWS = {False: (1, 2, 4), True: (1, 2)}
+
+
+STEPS = 40_000
+"""Steps of `arithmetic` for each image: about the time of a strong view."""
+
+
+def in_threads(work: Callable[[int, int], object], count: int, threads: int) -> None:
+    """Do the work of images begin..end-1 in the threads of the fused backend."""
+    from gpuaug.backends.fused.cpu.threads import shares, spread
+
+    def part(span: tuple[int, int]) -> None:
+        work(*span)
+
+    spread(part, shares(count, threads), threads)
+
+
+def copying(policy: Policy, photos: Photos, setting: Setting) -> MakeViews:
+    """Copy as many bytes as the views have."""
+    source, target = (torch.ones(len(photos), 3, *policy.views[0].size) for _ in range(2))  # written: the pages are its own
+    a, b = source.numpy(), target.numpy()
+
+    def make() -> torch.Tensor:
+        in_threads(lambda begin, end: np.copyto(b[begin:end], a[begin:end]), len(photos), setting.threads)
+        return target
+
+    return make
+
+
+@cache
+def arithmetic() -> Callable[[int], float]:
+    """A compiled loop that touches no memory and holds no lock."""
+    from numba import njit
+
+    def loop(steps: int) -> float:
+        a, b, c, d = 1.0, 1.1, 1.2, 1.3
+        for _ in range(steps):
+            a, b, c, d = 0.9 * a + 0.1, 0.9 * b + 0.2, 0.9 * c + 0.3, 0.9 * d + 0.4
+        return a + b + c + d
+
+    compiled: Callable[[int], float] = njit(nogil=True)(loop)
+    return compiled
+
+
+def computing(policy: Policy, photos: Photos, setting: Setting) -> MakeViews:
+    """Compute in registers."""
+    run, nothing = arithmetic(), torch.empty(0)
+
+    def make() -> torch.Tensor:
+        in_threads(lambda begin, end: run(STEPS * (end - begin)), len(photos), setting.threads)
+        return nothing
+
+    return make
+
+
+BOUNDS = (
+    Contender(
+        name="copy",
+        modules=("numba",),
+        distributions=("numba",),
+        regime="a bound: a plain copy of as many bytes as the views have, by the threads of the fused backend",
+        supports=anything,
+        prepare=copying,
+    ),
+    Contender(
+        name="arithmetic",
+        modules=("numba",),
+        distributions=("numba",),
+        regime="a bound: arithmetic in registers, by the threads of the fused backend",
+        supports=anything,
+        prepare=computing,
+    ),
+)
+"""Measured for each number of threads, beside the contenders: how much more threads can gain on this machine."""
 
 
 @dataclass(frozen=True)
@@ -67,20 +144,21 @@ def measure(request: Request, progress: Progress) -> Result:
     contenders = common.chosen(peers.ALL, request.contenders or (FUSED,))
     batch = request.batch or (64 // QUICK if settings.quick else 64)
     made = list(points((request.policies or ("simclr",))[0], batch, settings))
-    m = Measurement(request, contenders, progress)
+    bounds = BOUNDS if settings.device == "cpu" and not request.contenders else ()
+    m = Measurement(request, (*contenders, *bounds), progress)
     with common.threads(settings.threads):
         for point in made:
             progress(f"{point.name}: first calls")
             policy, photos = one_view(point.workload.policy), photographs(point.workload)
-            for c in contenders:
+            for c in (*contenders, *bounds) if point.axis == "threads" else contenders:
                 m.prepare(c, point.name, policy, partial(maker, c, point, photos, common.setting(settings)))
         m.time()
-    threads_of, ones = {p.name: p.threads for p in made}, {c.name: c.threads for c in contenders}
+    threads_of, ones = {p.name: p.threads for p in made}, {c.name: c.threads for c in m.contenders}
     one_thread = settings.device == "cpu"
     m.fill({p.name: 1 for p in made}, lambda key: one_thread and threads_of[key[1]] == ones[key[0]] == 1, ratios=False)
     m.cells = {key: milliseconds(cell) for key, cell in m.cells.items()}
     axes = list(dict.fromkeys(p.axis for p in made))
-    fits = [fit for c in contenders for axis in axes for fit in fitted(c.name, axis, made, m.cells)]
+    fits = [fit for c in m.contenders for axis in axes for fit in fitted(c.name, axis, made, m.cells)]
     return m.result("scaling", "ms", [record(p) for p in made], better="lower", fits=fits)
 
 
@@ -114,7 +192,8 @@ def maker(contender: Contender, point: Point, photos: Sequence[np.ndarray], sett
 
 def fitted(contender: str, axis: str, made: Sequence[Point], cells: dict[Key, Cell]) -> Iterator[Fit]:
     """Nothing where fewer than two points were measured."""
-    found = [(p.x, cells[contender, p.name].values) for p in made if p.axis == axis and cells[contender, p.name].values]
+    cell = {p.x: cells.get((contender, p.name)) for p in made if p.axis == axis}
+    found = [(x, c.values) for x, c in cell.items() if c is not None and c.values]
     if len(found) > 1:
         yield Fit(contender, axis, interval(slopes(np.array([x for x, _ in found]), np.array([values for _, values in found]))))
 

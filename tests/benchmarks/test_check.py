@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torchvision.transforms import v2
 
 import gpuaug
 from benchmarks import peers
 from benchmarks.images import RAGGED
+from benchmarks.peers.composed import choices, sides
 from benchmarks.peers.contender import Contender, Setting
 from benchmarks.peers.gpuaug import maker
 from benchmarks.suites import check
@@ -132,8 +134,107 @@ def test_a_peer_makes_a_batch_of_views(contender, device):
 
 @pytest.mark.parametrize("contender", [c for c in peers.ALL if "gpuaug" not in c.name], ids=lambda c: c.name)
 def test_a_peer_names_the_op_that_it_lacks(contender):
-    policy = one_view("gaussian_noise")
-    assert "has no" in contender.supports(policy)
+    class Sepia(gpuaug.Op):
+        """An op of a user's own."""
+
+    assert "has no" in contender.supports(gpuaug.Policy(gpuaug.View(32, gpuaug.CenterCrop(), Sepia())))
+
+
+WARP = Workload("warp", "affine", (40, 48), batch=64)
+
+
+def marks(contender: Contender, *ops: gpuaug.Op) -> list[str]:
+    """Deviations in a policy of the peers' own making, from small images."""
+    policy = gpuaug.Policy(gpuaug.View(32, gpuaug.CenterCrop(), *ops, gpuaug.Normalize()))
+    photos = photographs(WARP)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(check, "one_view", lambda name: policy)
+        true = check.truth(WARP, photos, SETTING)
+        return check.deviations(contender, contender.prepare(policy, photos, SETTING), WARP, photos, SETTING, true)
+
+
+EXACT = {
+    "affine": (
+        gpuaug.RandomAffine(20, (0.1, 0.1), (0.8, 1.2), 15, "bilinear"),
+        {"torchvision", "dali", "kornia", "variopinta"},
+    ),
+    "rotation": (
+        gpuaug.RandomRotation((10, 40), "bilinear"),
+        {"torchvision", "albumentationsx", "dali", "kornia", "variopinta"},
+    ),
+    "sharpness": (
+        gpuaug.RandomAdjustSharpness(2.0, p=1.0),
+        {"torchvision", "albumentationsx", "dali", "kornia", "torchtransform"},
+    ),
+    "autocontrast": (
+        gpuaug.RandomAutocontrast(p=1.0),
+        {"torchvision", "albumentationsx", "dali", "kornia", "torchtransform"},
+    ),
+    "equalize": (gpuaug.RandomEqualize(p=1.0), {"torchvision", "albumentationsx", "kornia"}),
+    "posterize": (
+        gpuaug.RandomPosterize(3, p=1.0),
+        {"torchvision", "albumentationsx", "dali", "kornia", "variopinta", "torchtransform"},
+    ),
+    "noise": (gpuaug.GaussianNoise(0.1, 0.2), {"torchvision", "albumentationsx", "dali", "variopinta"}),
+}
+"""Op, and the peers that do it as the truth does."""
+
+
+@pytest.mark.parametrize(("name", "peer"), [(name, peer) for name, (_, peers_) in EXACT.items() for peer in sorted(peers_)])
+def test_a_peer_does_an_op_as_the_truth_does(name, peer):
+    assert marks(named(peer), EXACT[name][0]) == []
+
+
+def test_an_op_that_a_peer_does_otherwise_is_marked():
+    assert any(text.startswith("equalize") for text in marks(named("dali"), gpuaug.RandomEqualize(p=1.0)))
+    turned = gpuaug.RandomAffine((20, 20), None, None, 15, "bilinear")
+    assert any(text.startswith("affine") for text in marks(named("albumentationsx"), turned))
+
+
+@pytest.mark.parametrize("name", ["randaugment", "trivial_augment_wide", "auto_augment", "augmix"])
+@pytest.mark.parametrize("peer", ["torchvision", "albumentationsx", "dali", "kornia", "torchtransform"])
+def test_a_peer_makes_views_of_an_automatic_policy_or_says_that_it_has_none(peer, name):
+    contender, policy = named(peer), one_view(name)
+    if reason := contender.supports(policy):
+        assert "has no AugMix" in reason or "has no AutoAugment" in reason
+        return
+    photos = photographs(Workload("w", name, (256, 256), batch=8))
+    make = contender.prepare(policy, photos, SETTING)
+    views, again = make().clone(), make()
+    assert views.shape == (8, 3, 224, 224)
+    assert bool(views.isfinite().all())
+    assert not torch.equal(views, again)
+
+
+def test_a_peer_with_an_op_space_of_its_own_is_marked():
+    op = gpuaug.RandAugment()
+    assert marks(named("kornia"), op)[0] == named("kornia").differs[gpuaug.RandAugment]
+    assert marks(named("torchvision"), op) == []
+
+
+def test_rounding_at_a_step_is_no_other_draw_but_more_than_that_is():
+    def spoilt(share: float) -> Callable[[torch.Tensor], torch.Tensor]:
+        return lambda views: views + (torch.rand(views.shape, generator=torch.Generator().manual_seed(0)) < share)
+
+    assert found_for(altered(spoilt(check.STEPS / 4), same_draws=True)) == []
+    assert any("same draws" in text for text in found_for(altered(spoilt(4 * check.STEPS), same_draws=True)))
+
+
+def test_choices_are_the_kinds_and_magnitudes_of_torchvision():
+    """Its spaces: kind -> (magnitudes, signed)."""
+    for op, theirs in (
+        (gpuaug.RandAugment(2, 9), v2.RandAugment()._AUGMENTATION_SPACE),
+        (gpuaug.TrivialAugmentWide(), v2.TrivialAugmentWide()._AUGMENTATION_SPACE),
+    ):
+        mine = choices(op)
+        assert {kind.removesuffix("Rel") for kind in mine} == set(theirs)
+        for kind in ("ShearX", "Rotate", "Posterize"):
+            bins, signed = theirs[kind]
+            magnitudes = bins(31, 224, 224) if not isinstance(op, gpuaug.RandAugment) else bins(31, 224, 224)[9:10]
+            expected = {sign * float(m) for m in magnitudes for sign in ((1, -1) if signed else (1,))}
+            assert np.allclose(mine[kind], sorted(expected), atol=1e-6)
+    assert sides("Color", [0.73, 1.27]) == [(0.73, 0.73), (1.27, 1.27)]
+    assert sides("Posterize", [4.0, 6.0, 7.0]) == [(4.0, 7.0)]
 
 
 @pytest.mark.parametrize("name", ["torchvision", "albumentationsx", "dali", "kornia"])

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from benchmarks.__main__ import SUITES, main, suites_of, threads_of
-from benchmarks.measure.result import FUSED, Run, Verdict, load
+from benchmarks.measure.result import FUSED, Cell, Run, Verdict, load
 from benchmarks.measure.stats import Spread
 from benchmarks.measure.timing import LEAST_ROUNDS, Timing, rounds
 from benchmarks.report.figures import judged
@@ -17,7 +17,7 @@ from benchmarks.report.table import render
 from benchmarks.report.text import WIDTH
 from benchmarks.suites import augment
 from benchmarks.suites.common import Request
-from benchmarks.suites.targets import TARGETS, judge
+from benchmarks.suites.targets import TARGETS, judge, losses
 from benchmarks.workloads import DEFAULT
 
 TINY = ["run", "augment", "--quick", "--repeats", "10", "--batch", "2", "--policy", "simclr_cifar"]
@@ -55,7 +55,7 @@ def test_a_tiny_run_prints_its_table_and_writes_its_files(contenders, capsys, tm
     assert cells[FUSED].deviations == ()
     assert {v.met for v in found.targets if v.measured is None} == {None}
     measured = [v for v in found.targets if v.measured is not None]
-    assert [v.target for v in measured] == [f"cifar: {FUSED} / torchvision"]
+    assert [v.target.partition(":")[0] for v in measured] == ["cifar", "cells in which another library is faster"]
 
 
 def test_what_is_on_request_takes_the_core_workloads_alone(contenders):
@@ -186,6 +186,28 @@ def test_targets_are_judged_by_the_median():
     assert by_text[f"strong-256: {FUSED} / albumentationsx"].met is True
     assert by_text[f"strong-256: {FUSED} / torchvision"].met is False
     assert by_text[f"cifar: {FUSED} / kornia"].met is None
+
+
+def test_losses_to_other_libraries_are_counted_and_named(results):
+    def at(contender: str, low: float, high: float) -> Cell:
+        return Cell("affine", contender, "ok", ratio=Spread((low + high) / 2, low, high))
+
+    none = losses([at(FUSED, 1, 1)])
+    assert (none.measured, none.met) == (None, None)
+    level = losses([at("a", 0.9, 1.1), at("b", 2, 3), at("gpuaug-batched", 0.1, 0.2)])
+    assert (level.met, judged(level)[2]) == (True, "met")
+    lost = losses([at("a", 0.9, 1.1), at("b", 0.5, 0.8)])
+    assert lost.target.endswith(": b on affine")
+    assert judged(lost) == ("<= 0", "1.00 (1.00-1.00)", "MISSED")
+
+
+def test_prices_are_in_units_of_a_crop(results):
+    first = replace(results[0].workloads[1], name="affine")
+    cells = (*results[0].cells, replace(results[0].cells[3], workload="affine", values=(810.0, 900.0, 990.0)))
+    text = render(replace(results[0], workloads=(*results[0].workloads, first), cells=cells))
+    price = text.partition("in units of a crop\n")[2].splitlines()
+    assert price[0].split() == ["affine"]
+    assert price[1].split()[:2] == [FUSED, "10.0"]
 
 
 def test_a_verdict_says_when_it_is_within_noise():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import gpuaug
-from benchmarks.workloads import DEFAULT, Workload, choose, one_view, perfect_bytes, photographs
+from benchmarks.workloads import AUTOMATIC, DEFAULT, SHORT, SINGLE, Workload, choose, one_view, perfect_bytes, photographs
 
 
 def test_policies_have_one_view_each():
@@ -29,6 +29,32 @@ def test_choosing_by_policy():
     assert choose(["moco_v2", "cheap"])[-1] == Workload("moco_v2", "moco_v2", (256, 256))
     with pytest.raises(ValueError, match="did you mean 'simclr'"):
         choose(["simclrr"])
+
+
+def test_a_group_stands_for_its_policies_and_a_crop():
+    assert [w.name for w in choose(["single"])] == ["cheap-256", "cheap-500", *SINGLE]
+    assert [w.name for w in choose(["automatic", "randaugment"])] == [
+        "cheap-256",
+        "cheap-500",
+        *(SHORT.get(name, name) for name in AUTOMATIC),
+    ]
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_a_single_op_is_applied_to_every_image(name):
+    """Nothing is skipped by chance, which would make the op look cheap."""
+    view = one_view(name).views[0]
+    first, op, last = view.ops
+    assert (type(first), type(last)) == (gpuaug.CenterCrop, gpuaug.Normalize)
+    assert op.p == 1
+    photos = gpuaug.Images.from_list(photographs(Workload("w", name, (256, 256), batch=8)))
+    without = gpuaug.Policy(gpuaug.View(view.size, first, last))
+    views, plain = (
+        gpuaug.Augmenter(p, backend="torchvision")(photos, gpuaug.sample(p, range(8), seed=0))[0]
+        for p in (one_view(name), without)
+    )
+    changed = (views - plain).abs().amax((1, 2, 3)) > 0.01
+    assert changed.sum() >= (5 if name == "autocontrast" else 8)  # some photographs have full contrast
 
 
 def test_photographs_are_the_same_ones_every_time():

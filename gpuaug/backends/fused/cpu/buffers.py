@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from ....memory import POOLS, aligned
 from ..plan import Tables
+from .kernels.blur import HOISTED
 from .kernels.resize import SLACK
 from .kernels.views import extremes
 from .simd.int16 import LANES as LANES16
@@ -112,7 +113,7 @@ class PixelBuffers(NamedTuple):
 
     Attributes:
         strip: Three planes of a few rows, which stay in the L1 cache.
-        line: Three planes of one row with a margin on either side, for the horizontal blur.
+        line: For each row of a strip, one row of each channel with a margin on either side, for the horizontal blur.
         image: Three planes of all rows, which hold the view between passes.
         image_next: A second such buffer, for passes that read one and write the other; empty if there are none.
         inside: 1 for the pixels of a row, 0 for its padding.
@@ -126,13 +127,12 @@ class PixelBuffers(NamedTuple):
 
 
 class Blur(NamedTuple):
-    """The Gaussian kernels of up to two blurs in a pass.
-
-    Row 0 belongs to the blur whose horizontal half ends the pass, row 1 to the blur whose vertical half began it.
+    """The Gaussian kernels of a blur. Arrays with radius + 1 elements have at least blur.HOISTED + 1.
 
     Attributes:
-        half: (2, radius + 1) half of each Gaussian kernel, from its centre outwards.
+        half: (2, radius + 1) half of the horizontal and of the vertical kernel, from its centre outwards.
         half16: The same in multiples of 1/32768.
+        pairs: (2 * radius + 2,) the horizontal kernel for `blur_fixed.sums`.
         above: (radius + 1,) where the rows above the current one begin.
         below: (radius + 1,) where the rows below the current one begin.
         margin: Pixels on either side of `PixelBuffers.line`.
@@ -140,6 +140,7 @@ class Blur(NamedTuple):
 
     half: Floats
     half16: Ints
+    pairs: Ints
     above: Longs
     below: Longs
     margin: int
@@ -239,7 +240,8 @@ def power_of_two_above(number: float) -> int:
 
 def allocate(d: Dimensions) -> Workspace:
     height, width = d.height, d.width
-    stride, margin, rows = round_up(width), round_up(max(d.radius, 1)), round_up(height)
+    stride, margin, rows = round_up(width), round_up(max(d.radius, 1), LANES16), round_up(height)
+    taps = max(d.radius, HOISTED) + 1
     stride16 = round_up(width, LANES16)
     longest = max(height, width)
     inside = aligned(stride)
@@ -257,16 +259,17 @@ def allocate(d: Dimensions) -> Workspace:
             start=np.zeros((d.slots, stride // LANES), dtype=np.int32),
             extent=np.zeros((d.slots, 2), dtype=np.int64),
             norm=np.zeros(longest, dtype=np.float32),
-            ring=aligned(d.ring * 3 * stride),
+            ring=aligned(d.ring * 3 * stride + LANES),  # `resize.down_fixed` reads one vector beyond a row
             row=aligned(d.row_bytes, np.uint8),
         ),
         pixel_buffers(d, stride, margin, inside),
         pixel_buffers(d, stride16, margin, inside16),
         Blur(
-            half=np.zeros((2, d.radius + 1), dtype=np.float32),
-            half16=np.zeros((2, d.radius + 1), dtype=np.int32),
-            above=np.zeros(d.radius + 1, dtype=np.int64),
-            below=np.zeros(d.radius + 1, dtype=np.int64),
+            half=np.zeros((2, taps), dtype=np.float32),
+            half16=np.zeros((2, taps), dtype=np.int32),
+            pairs=np.zeros(2 * taps, dtype=np.int32),
+            above=np.zeros(taps, dtype=np.int64),
+            below=np.zeros(taps, dtype=np.int64),
             margin=margin,
         ),
         steps=np.zeros(d.steps, dtype=np.int64),
@@ -281,7 +284,7 @@ def pixel_buffers(d: Dimensions, stride: int, margin: int, inside: npt.NDArray[A
     kind = inside.dtype.type
     return PixelBuffers(
         strip=aligned(3 * d.strip_rows * stride, kind),
-        line=aligned(3 * (margin + stride + margin), kind),
+        line=aligned(3 * d.strip_rows * (margin + stride + margin), kind),
         image=aligned(d.height * 3 * stride, kind),
         image_next=aligned(d.second * d.height * 3 * stride, kind),
         inside=inside,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from .compilation import MAKE_VIEWS
 from .kernels import views
 from .kernels.output import BFLOAT16, FLOAT16, FLOAT32
 from .simd.llvm import LANES
-from .threads import spread
+from .threads import shares, spread
 
 DTYPES = {torch.float32: FLOAT32, torch.float16: FLOAT16, torch.bfloat16: BFLOAT16}
 NO_BYTES: Bytes = np.empty(0, dtype=np.uint8)
@@ -73,9 +72,8 @@ def make_view(
         key = dimensions(tables)
         if threads == 1:
             make_part((0, count))
-        else:  # several parts per thread, since some images take longer than others
-            edges = np.linspace(0, count, min(4 * threads, count) + 1).astype(int).tolist()
-            spread(make_part, list(pairwise(edges)), threads)
+        else:
+            spread(make_part, shares(count, threads), threads)
     return out
 
 

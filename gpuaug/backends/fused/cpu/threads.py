@@ -5,6 +5,20 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from itertools import pairwise
+
+
+def shares(count: int, threads: int) -> list[tuple[int, int]]:
+    """Ranges of images for `spread`, each a share of those that are left: some images take longer than others.
+
+    The first ones are large, since each range costs a call; the last ones are small, so that no thread waits long for another.
+    """
+    least = max(1, count // (32 * threads))
+    begins = [0]
+    while begins[-1] < count:
+        left = count - begins[-1]
+        begins.append(begins[-1] + min(left, max(least, left // (2 * threads))))
+    return list(pairwise(begins))
 
 
 def spread(part: Callable[[tuple[int, int]], None], spans: list[tuple[int, int]], threads: int) -> None:

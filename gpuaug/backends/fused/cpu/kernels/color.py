@@ -130,11 +130,16 @@ def apply_instruction(instruction, arg, r, g, b):
 
 
 @inlined_by_llvm
-def apply_twice(instruction, arg, p, q):
-    return apply_instruction(instruction, arg, *p), apply_instruction(instruction, arg, *q)
+def apply_to_block(instruction, arg, p, q, r, s):
+    return (
+        apply_instruction(instruction, arg, *p),
+        apply_instruction(instruction, arg, *q),
+        apply_instruction(instruction, arg, *r),
+        apply_instruction(instruction, arg, *s),
+    )
 
 
-_, run = run_with(apply_twice, LANES)
+_, _, run = run_with(apply_to_block, LANES)
 
 
 @inlined_by_numba

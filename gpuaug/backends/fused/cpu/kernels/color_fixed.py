@@ -22,8 +22,8 @@ from ...instructions import (
 from ..jit import inlined_by_llvm, kernel
 from ..simd.common import absolute, maximum, minimum, where_ge
 from ..simd.float32 import splat, stream
-from ..simd.int16 import LANES, ONE, add_capped, as_floats, pair_sums, shift_right, splat16, zero_sums
-from .program import gray_sum_with, run_with
+from ..simd.int16 import LANES, ONE, add_capped, as_floats, excess, pair_sums, shift_right, splat16, zero_sums
+from .program import BLOCK, gray_sum_with, run_with
 
 FRACTION = 32768
 """The integer that stands for 1 in a factor. The largest that fits is 32767, so factors are below 1."""
@@ -102,17 +102,25 @@ def hue(p, thirds, beyond):
     turn = two * splat16(beyond)
     moved = h + turn
     h = where_ge(h, three - turn, moved - three - three, moved)
-    zero = splat16(0)
-    red = minimum(maximum(absolute(h - c) - c, zero), c)
-    green = minimum(maximum(two - absolute(h), zero), c)
-    blue = minimum(maximum(absolute(h + c) - c, zero), c)
-    return low + red + red, low + green + green, low + blue + blue
+    red, green, blue = excess(absolute(h - c), c), excess(two, absolute(h)), excess(absolute(h + c), c)
+    return raised(low, red, high), raised(low, green, high), raised(low, blue, high)
+
+
+@inlined_by_llvm
+def raised(low, half, high):
+    """low + 2 * half, at most `high`. half: at least 0."""
+    return minimum(add_capped(add_capped(low, half), half), high)
 
 
 @inlined_by_llvm
 def toward_one(p, centre, d):
     r, g, b = p
     return toward(r, centre, d), toward(g, centre, d), toward(b, centre, d)
+
+
+@inlined_by_llvm
+def saturation(p, d):
+    return toward_one(p, gray_of(*p), d)
 
 
 @inlined_by_llvm
@@ -130,27 +138,28 @@ def solarize(p, threshold):
 
 
 @inlined_by_llvm
-def apply_instruction(instruction, fixed, p, q):
-    """Apply one instruction to twice 32 pixels. The second argument of CONTRAST is the mean, filled in once it is known."""
+def apply_instruction(instruction, fixed, p, q, r, s):
+    """Apply one instruction to four vectors of pixels. CONTRAST's second argument is the mean, filled in once it is known."""
     d = splat16(fixed[0])
     if instruction == BRIGHTNESS:
         zero = splat16(0)
-        return toward_one(p, zero, d), toward_one(q, zero, d)
+        return toward_one(p, zero, d), toward_one(q, zero, d), toward_one(r, zero, d), toward_one(s, zero, d)
     if instruction == CONTRAST:
         mean = splat16(fixed[1])
-        return toward_one(p, mean, d), toward_one(q, mean, d)
+        return toward_one(p, mean, d), toward_one(q, mean, d), toward_one(r, mean, d), toward_one(s, mean, d)
     if instruction == SATURATION:
-        return toward_one(p, gray_of(*p), d), toward_one(q, gray_of(*q), d)
+        return saturation(p, d), saturation(q, d), saturation(r, d), saturation(s, d)
     if instruction == HUE:
-        return hue(p, fixed[0], fixed[1]), hue(q, fixed[0], fixed[1])
+        thirds, beyond = fixed[0], fixed[1]
+        return hue(p, thirds, beyond), hue(q, thirds, beyond), hue(r, thirds, beyond), hue(s, thirds, beyond)
     if instruction == GRAY:
-        return grayed(p), grayed(q)
+        return grayed(p), grayed(q), grayed(r), grayed(s)
     if instruction == SOLARIZE:
-        return solarize(p, d), solarize(q, d)
-    return p, q
+        return solarize(p, d), solarize(q, d), solarize(r, d), solarize(s, d)
+    return p, q, r, s
 
 
-load_and_run, run = run_with(apply_instruction, LANES)
+places, load_and_run, run = run_with(apply_instruction, LANES)
 
 
 @kernel
@@ -176,15 +185,21 @@ def run_into_view(source, source_plane, at, count, out, plane, to, scale, bias, 
     unit = np.float32(1 / ONE)
     f0, f1, f2 = splat(scale[0] * unit), splat(scale[1] * unit), splat(scale[2] * unit)
     o0, o1, o2 = splat(bias[0]), splat(bias[1]), splat(bias[2])
-    for x in range(0, count, 2 * LANES):
-        y = min(x + LANES, count - LANES)
-        p, q = load_and_run(source, source_plane, at + x, at + y, code, fixed, steps, first, last)
-        write_view(out, to + x, p[0], f0, o0)
-        write_view(out, plane + to + x, p[1], f1, o1)
-        write_view(out, 2 * plane + to + x, p[2], f2, o2)
-        write_view(out, to + y, q[0], f0, o0)
-        write_view(out, plane + to + y, q[1], f1, o1)
-        write_view(out, 2 * plane + to + y, q[2], f2, o2)
+    for x in range(0, count, BLOCK * LANES):
+        block = places(x, count)
+        p, q, r, s = load_and_run(source, source_plane, at, block, code, fixed, steps, first, last)
+        write_channel(out, to, block, p[0], q[0], r[0], s[0], f0, o0)
+        write_channel(out, to + plane, block, p[1], q[1], r[1], s[1], f1, o1)
+        write_channel(out, to + 2 * plane, block, p[2], q[2], r[2], s[2], f2, o2)
+
+
+@inlined_by_llvm
+def write_channel(out, at, block, p, q, r, s, f, o):
+    a, b, c, d = block
+    write_view(out, at + a, p, f, o)
+    write_view(out, at + b, q, f, o)
+    write_view(out, at + c, r, f, o)
+    write_view(out, at + d, s, f, o)
 
 
 @inlined_by_llvm

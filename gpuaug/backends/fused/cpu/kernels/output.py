@@ -8,7 +8,7 @@ from ..jit import ONE, ZERO, inlined_by_numba, kernel
 from ..simd.common import load, store
 from ..simd.float32 import LANES, clamp, splat, store_bfloat, store_half, store_rgb, stream, stream_bfloat, stream_half
 from ..simd.int16 import ONE as UNIT
-from ..simd.int16 import load_fixed, store_fixed
+from ..simd.int16 import load_fixed
 
 FLOAT32, FLOAT16, BFLOAT16 = 0, 1, 2
 """Codes of the dtypes of a view. The kernels write the last two as bits."""
@@ -21,12 +21,6 @@ FLOAT32, FLOAT16, BFLOAT16 = 0, 1, 2
 def write_strip(strip, at, v, factor, bias):
     """Write a vector of resized pixels into a strip."""
     store(strip, at, clamp(v))
-
-
-@kernel
-def write_fixed_strip(strip, at, v, factor, bias):
-    """Write a vector of resized pixels into a strip of fixed-point numbers."""
-    store_fixed(strip, at, clamp(v))
 
 
 @kernel

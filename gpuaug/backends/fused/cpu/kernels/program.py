@@ -9,6 +9,9 @@ from ...instructions import IS_BARRIER, IS_POSITIONAL, NOTHING
 from ..jit import inlined_by_llvm, kernel
 from ..simd.common import load, store, total
 
+BLOCK = 4
+"""Vectors of pixels for which an instruction is looked up once. More would not fit into registers, three vectors each."""
+
 
 @kernel
 def compact(code, steps):
@@ -38,35 +41,47 @@ def next_positional(code, steps, at, end):
 
 
 def run_with(apply, lanes):
-    """Make `load_and_run` and `run` for one pixel format; apply(code, arguments, p, q) takes twice `lanes` pixels at a time.
+    """Make `load_and_run` and `run` for one pixel format; apply(code, arguments, *pixels) takes BLOCK times `lanes` pixels.
 
-    Each of p and q is a vector of red, one of green and one of blue. Two of them share the work of finding the instruction.
+    Each of the pixels is a vector of red, one of green and one of blue. They share the work of finding the instruction.
     """
 
     @inlined_by_llvm
-    def load_and_run(source, plane, one, other, code, arg, steps, first, last):
-        """Load the vectors of pixels at `one` and `other` and apply steps first..last-1 to them."""
-        p = load(source, one), load(source, plane + one), load(source, 2 * plane + one)
-        q = load(source, other), load(source, plane + other), load(source, 2 * plane + other)
+    def load_pixels(source, plane, at):
+        return load(source, at), load(source, plane + at), load(source, 2 * plane + at)
+
+    @inlined_by_llvm
+    def places(x, count):
+        """Where the four vectors of a block begin: at x and behind, or the last vector again where there are no more."""
+        last = count - lanes
+        return x, min(x + lanes, last), min(x + 2 * lanes, last), min(x + 3 * lanes, last)
+
+    @inlined_by_llvm
+    def load_and_run(source, plane, at, block, code, arg, steps, first, last):
+        """Load four vectors of pixels, at the places `block` counted from `at`, and apply steps first..last-1 to them."""
+        a, b, c, d = block
+        p, q = load_pixels(source, plane, at + a), load_pixels(source, plane, at + b)
+        r, s = load_pixels(source, plane, at + c), load_pixels(source, plane, at + d)
         for step in range(first, last):
             n = steps[step]
-            p, q = apply(code[n], arg[n], p, q)
-        return p, q
+            p, q, r, s = apply(code[n], arg[n], p, q, r, s)
+        return p, q, r, s
 
     @kernel
     def run(source, source_plane, at, count, into, plane, to, code, arg, steps, first, last):
         """Apply steps first..last-1 to the `count` pixels from source[at] on, and write them from into[to] on."""
-        for x in range(0, count, 2 * lanes):
-            y = min(x + lanes, count - lanes)  # the last vector twice, if it has no second one
-            p, q = load_and_run(source, source_plane, at + x, at + y, code, arg, steps, first, last)
-            store(into, to + x, p[0])
-            store(into, plane + to + x, p[1])
-            store(into, 2 * plane + to + x, p[2])
-            store(into, to + y, q[0])
-            store(into, plane + to + y, q[1])
-            store(into, 2 * plane + to + y, q[2])
+        for x in range(0, count, BLOCK * lanes):
+            block = places(x, count)
+            p, q, r, s = load_and_run(source, source_plane, at, block, code, arg, steps, first, last)
+            a, b, c, d = block
+            for channel in range(3):
+                base = channel * plane + to
+                store(into, base + a, p[channel])
+                store(into, base + b, q[channel])
+                store(into, base + c, r[channel])
+                store(into, base + d, s[channel])
 
-    return load_and_run, run
+    return places, load_and_run, run
 
 
 def gray_sum_with(zeros, add_gray, lanes, unit, exact):

@@ -7,14 +7,27 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..jit import ONE, ZERO, inlined_by_numba, kernel
+from ..jit import ONE, ZERO, inlined_by_llvm, inlined_by_numba, kernel
 from ..simd.common import load, store
 from ..simd.float32 import LANES, splat
-from ..simd.pixels import as_float, multiply_pairs, pick_64, pick_128, pick_any, prefetch
-from .output import write_fixed_strip, write_strip, write_view
+from ..simd.int16 import ONE as UNIT16
+from ..simd.int16 import rounded
+from ..simd.pixels import (
+    as_float,
+    multiply_pairs,
+    pick_64,
+    pick_128,
+    pick_any,
+    pick_planar_64,
+    pick_planar_128,
+    prefetch,
+)
+from .output import write_strip, write_view
 
 UNIT = 16384
 """The integer for a horizontal weight of 1. Sixteen bits hold weights below 2, which a normalised cubic never reaches."""
+
+FIXED = np.float32(UNIT16)
 
 SLACK = 160
 """Bytes that the filter may read beyond the pixels that it needs, not counting the bytes of each pair of taps."""
@@ -114,36 +127,37 @@ def windows(n_out, first, step, start, index):
     return farthest
 
 
-def filter_with(pick):
-    """Make the kernel that filters rows horizontally; `pick` gathers pairs of pixels."""
+def filter_with(pick, known=0, planar=False):
+    """Make the kernel that filters rows horizontally; `pick` gathers pairs of pixels of each channel.
 
-    @kernel
+    known: how many pairs an output pixel has, if the kernel is for that number alone; it then takes two thirds of the time.
+    planar: whether the images may be planar.
+    """
+
+    @inlined_by_llvm
     def across(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready):
         """Filter rows of pixels, `pitch` bytes apart from source[at] on, into rows ready, ready + 1, ... of the ring.
 
         step, plane: bytes from one pixel to the next, and from one channel of a pixel to the next.
         """
         stride = start.shape[0] * LANES
+        count = known if known else half
         for row in range(rows):
             to = ((ready + row) & mask) * 3 * stride
             for g in range(start.shape[0]):
                 x = g * LANES
-                i = load(index, x)
                 near = at + row * pitch + start[g]
                 prefetch(source, near + PREFETCH_ROWS * pitch)
-                if plane > 1:
+                if planar:
                     prefetch(source, near + PREFETCH_ROWS * pitch + plane)
                     prefetch(source, near + PREFETCH_ROWS * pitch + 2 * plane)
-                w = load(pairs, x)
-                red = multiply_pairs(pick(source, near, i, step), w)
-                green = multiply_pairs(pick(source, near + plane, i, step), w)
-                blue = multiply_pairs(pick(source, near + 2 * plane, i, step), w)
-                for j in range(1, half):
-                    near += 2 * step
+                i, w = load(index, x), load(pairs, x)
+                r, n, b = pick(source, near, i, step, plane)
+                red, green, blue = multiply_pairs(r, w), multiply_pairs(n, w), multiply_pairs(b, w)
+                for j in range(1, count):
                     w = load(pairs, j * stride + x)
-                    red = red + multiply_pairs(pick(source, near, i, step), w)
-                    green = green + multiply_pairs(pick(source, near + plane, i, step), w)
-                    blue = blue + multiply_pairs(pick(source, near + 2 * plane, i, step), w)
+                    r, n, b = pick(source, near + 2 * j * step, i, step, plane)
+                    red, green, blue = red + multiply_pairs(r, w), green + multiply_pairs(n, w), blue + multiply_pairs(b, w)
                 store(ring, to + x, as_float(red))
                 store(ring, to + stride + x, as_float(green))
                 store(ring, to + 2 * stride + x, as_float(blue))
@@ -151,21 +165,48 @@ def filter_with(pick):
     return across
 
 
-across_64, across_128, across_any = filter_with(pick_64), filter_with(pick_128), filter_with(pick_any)
+across_64, across_128, across_any = filter_with(pick_64), filter_with(pick_128), filter_with(pick_any, planar=True)
+across_planar_64, across_planar_128 = (filter_with(pick, planar=True) for pick in (pick_planar_64, pick_planar_128))
+one_of_64, two_of_64, three_of_64 = filter_with(pick_64, 1), filter_with(pick_64, 2), filter_with(pick_64, 3)
+two_of_128, three_of_128 = filter_with(pick_128, 2), filter_with(pick_128, 3)
+four_of_128, five_of_128 = filter_with(pick_128, 4), filter_with(pick_128, 5)
 
 
 @kernel
 def across(reach, source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready):
-    """Filter rows horizontally with the fastest kernel whose reach suffices; `windows` returns the reach."""
-    if reach < 64:
-        across_64(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
-    elif reach < 128:
-        across_128(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
+    """Filter rows horizontally with the fastest kernel that suffices; `windows` returns the reach."""
+    if plane > 1:
+        if reach < 64:
+            across_planar_64(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
+        elif reach < 128:
+            across_planar_128(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
+        else:
+            across_any(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
+    elif reach + 2 < 64:
+        if half == 1:
+            one_of_64(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
+        elif half == 2:
+            two_of_64(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
+        elif half == 3:
+            three_of_64(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
+        else:
+            across_64(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
+    elif reach + 2 < 128:
+        if half == 2:
+            two_of_128(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
+        elif half == 3:
+            three_of_128(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
+        elif half == 4:
+            four_of_128(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
+        elif half == 5:
+            five_of_128(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
+        else:
+            across_128(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
     else:
         across_any(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
 
 
-@kernel
+@inlined_by_llvm
 def fill_ring(reach, source, at, pitch, step, plane, width, ready, need, start, index, pairs, half, ring, mask, line):
     """Filter rows ready..need-1 of a box `width` pixels wide, whose first row begins at source[at], into the ring.
 
@@ -184,6 +225,46 @@ def fill_ring(reach, source, at, pitch, step, plane, width, ready, need, start, 
         across(reach, line, 0, 0, step, apart, 1, start, index, pairs, half, ring, mask, row)
 
 
+@inlined_by_llvm
+def first_rows(ring_mask, length, top, weight, n, taps, unit):
+    """Where the first four rows in the sum of output row n begin in the ring, and their weights in multiples of `unit`."""
+    last = taps - 1
+    at = (
+        (top & ring_mask) * length,
+        ((top + min(1, last)) & ring_mask) * length,
+        ((top + min(2, last)) & ring_mask) * length,
+        ((top + min(3, last)) & ring_mask) * length,
+    )
+    w0, w1 = splat(weight[0, n] * unit), splat(weight[1, n] * unit if taps > 1 else ZERO)
+    w2 = splat(weight[2, n] * unit if taps > 2 else ZERO)
+    w3 = splat(weight[3, n] * unit if taps > 3 else ZERO)
+    return at, (w0, w1, w2, w3)
+
+
+@inlined_by_llvm
+def sum_rows(ring, mask, length, x, stride, at, w, top, weight, n, taps, unit):
+    """Sixteen pixels of each channel of output row n."""
+    y, z = stride + x, 2 * stride + x
+    r = load(ring, at[0] + x) * w[0] + load(ring, at[1] + x) * w[1]
+    g = load(ring, at[0] + y) * w[0] + load(ring, at[1] + y) * w[1]
+    b = load(ring, at[0] + z) * w[0] + load(ring, at[1] + z) * w[1]
+    # Bilinear and bicubic enlargements have up to two and four taps; only shrinking reaches the loop.
+    if taps > 2:
+        r = r + load(ring, at[2] + x) * w[2]
+        g = g + load(ring, at[2] + y) * w[2]
+        b = b + load(ring, at[2] + z) * w[2]
+    if taps > 3:
+        r = r + load(ring, at[3] + x) * w[3]
+        g = g + load(ring, at[3] + y) * w[3]
+        b = b + load(ring, at[3] + z) * w[3]
+    for t in range(4, taps):
+        here, more = ((top + t) & mask) * length, splat(weight[t, n] * unit)
+        r = r + load(ring, here + x) * more
+        g = g + load(ring, here + y) * more
+        b = b + load(ring, here + z) * more
+    return r, g, b
+
+
 def down_with(write):
     """Make the kernel that filters vertically and writes with one of the functions of `output`."""
 
@@ -198,31 +279,9 @@ def down_with(write):
         o0, o1, o2 = splat(bias[0]), splat(bias[1]), splat(bias[2])
         for k in range(rows):
             top, taps, to = first[n + k], count[n + k], at + (rows - 1 - k if backwards else k) * pitch
-            last = taps - 1
-            # Bilinear and bicubic enlargements have up to two and four taps; only shrinking reaches the loop.
-            at0, at1 = (top & mask) * length, ((top + min(1, last)) & mask) * length
-            at2, at3 = ((top + min(2, last)) & mask) * length, ((top + min(3, last)) & mask) * length
-            w0, w1 = splat(weight[0, n + k]), splat(weight[1, n + k] if taps > 1 else ZERO)
-            w2 = splat(weight[2, n + k] if taps > 2 else ZERO)
-            w3 = splat(weight[3, n + k] if taps > 3 else ZERO)
+            begins, w = first_rows(mask, length, top, weight, n + k, taps, ONE)
             for x in range(0, stride, LANES):
-                y, z = stride + x, 2 * stride + x
-                r = load(ring, at0 + x) * w0 + load(ring, at1 + x) * w1
-                g = load(ring, at0 + y) * w0 + load(ring, at1 + y) * w1
-                b = load(ring, at0 + z) * w0 + load(ring, at1 + z) * w1
-                if taps > 2:
-                    r = r + load(ring, at2 + x) * w2
-                    g = g + load(ring, at2 + y) * w2
-                    b = b + load(ring, at2 + z) * w2
-                if taps > 3:
-                    r = r + load(ring, at3 + x) * w3
-                    g = g + load(ring, at3 + y) * w3
-                    b = b + load(ring, at3 + z) * w3
-                for t in range(4, taps):
-                    here, w = ((top + t) & mask) * length, splat(weight[t, n + k])
-                    r = r + load(ring, here + x) * w
-                    g = g + load(ring, here + y) * w
-                    b = b + load(ring, here + z) * w
+                r, g, b = sum_rows(ring, mask, length, x, stride, begins, w, top, weight, n + k, taps, ONE)
                 write(out, to + x, r, f0, o0)
                 write(out, plane + to + x, g, f1, o1)
                 write(out, 2 * plane + to + x, b, f2, o2)
@@ -230,9 +289,38 @@ def down_with(write):
     return down
 
 
-down, down_fixed, down_out = down_with(write_strip), down_with(write_fixed_strip), down_with(write_view)
-"""`down` writes a strip of float32, `down_fixed` one of fixed-point numbers. `down_out` writes the view past the caches, each
-channel as x * scale + bias."""
+down, down_out = down_with(write_strip), down_with(write_view)
+"""`down` writes a strip of float32. `down_out` writes the view past the caches, each channel as x * scale + bias."""
+
+
+@kernel
+def down_fixed(ring, mask, first, count, weight, n, rows, backwards, stride, out, plane, at, pitch, scale, bias):
+    """Like `down`, but write a strip of fixed-point numbers, thirty-two at a time."""
+    length = 3 * stride
+    for k in range(rows):
+        top, taps, to = first[n + k], count[n + k], at + (rows - 1 - k if backwards else k) * pitch
+        begins, w = first_rows(mask, length, top, weight, n + k, taps, FIXED)
+        for x in range(0, stride, 2 * LANES):  # the last vector may read beyond a row, and then writes padding
+            r0, g0, b0 = sum_rows(ring, mask, length, x, stride, begins, w, top, weight, n + k, taps, FIXED)
+            r1, g1, b1 = sum_rows(ring, mask, length, x + LANES, stride, begins, w, top, weight, n + k, taps, FIXED)
+            store(out, to + x, rounded(r0, r1))
+            store(out, plane + to + x, rounded(g0, g1))
+            store(out, 2 * plane + to + x, rounded(b0, b1))
+
+
+@kernel
+def ring_rows(top, count, height, strip_rows):
+    """How many rows of the ring the strips of a view need at a time, as a power of two.
+
+    A ring may have more, for other images of the batch, but using all of them would push other data out of the L1 cache.
+    """
+    most, rows = 1, 1
+    for s in range(0, height, strip_rows):
+        last = min(s + strip_rows, height) - 1
+        most = max(most, top[last] + count[last] - top[s])
+    while rows < most:
+        rows *= 2
+    return rows
 
 
 @inlined_by_numba

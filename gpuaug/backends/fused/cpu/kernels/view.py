@@ -40,25 +40,23 @@ def view_with(fixed16):
         strip, plane, image_plane, view_plane = buffers.strip, buffers.strip.shape[0] // 3, height * stride, height * width
         strip_rows = plane // stride
         ring_stride = filters.offset.shape[1]
-        mask = filters.ring.shape[0] // (3 * ring_stride) - 1
         out, scale, bias = target.out, target.scale, target.bias
         # Whether a pass may write the view from registers, past the caches, without writing a strip first.
         streams = target.dtype == output.FLOAT32 and target.aligned and not target.channels_last and width == stride
         image, image_next = buffers.image, buffers.image_next
         top, taps, weights_y = filters.first[1, down], filters.taps[1, down], filters.weights_y[down]
+        mask = resize.ring_rows(top, taps, height, strip_rows) - 1
         args = colors.prepare_arguments(code, arg, steps, step_count, work.values)
         begin, end = -1, next_barrier(code, steps, 0, step_count)
         ready = 0
         while begin < step_count:
             is_last = end == step_count
             barrier = NOTHING if begin < 0 else code[steps[begin]]
-            next_is_blur = not is_last and code[steps[end]] == BLUR
-            radius = next_radius = 0
-            weights = blurring.half_kernels(blurs)
+            counts_gray = not is_last and code[steps[end]] == CONTRAST
+            across_radius = down_radius = 0
+            across_weight, down_weight = blurring.weights(blurs)
             if barrier == BLUR:
-                radius = blurring.gaussian(arg[steps[begin], 0], int(arg[steps[begin], 2]), blurs, 1)
-            if next_is_blur:
-                next_radius = blurring.gaussian(arg[steps[end], 0], int(arg[steps[end], 1]), blurs, 0)
+                across_radius, down_radius = blurring.prepare(arg[steps[begin]], blurs)
             into = image_next if barrier == BLUR else image
             from_floats = source.floats.shape[0] > 0
             backwards = flip[1] and begin < 0 and not from_floats  # since source rows are resized from the top down
@@ -68,25 +66,30 @@ def view_with(fixed16):
                 rows = min(strip_rows, height - s)
                 y = height - s - rows if backwards else s
                 row, count, to = y * stride, rows * stride, (np.int64(b) * 3 * height + y) * width
-                pixels, pixels_plane, at = strip, plane, 0
+                here, here_plane, at = strip, plane, 0  # where the rows of this pass are written
+                if not is_last:
+                    here, here_plane, at = into, image_plane, row
+                pixels, pixels_plane, pixels_at = here, here_plane, at
                 if barrier == CONTRAST:
-                    pixels, pixels_plane, at = image, image_plane, row
+                    pixels, pixels_plane, pixels_at = image, image_plane, row
                 elif barrier == BLUR:
                     if fixed16 and is_last and streams and first == end:
-                        blurring.down_out(
-                            image, image_plane, y, height, stride, rows, radius, weights[1], blurs.above, blurs.below,
+                        blurring.blur_out(
+                            image, image_plane, y, height, width, stride, rows, across_radius, down_radius,
+                            across_weight, down_weight, blurs.above, blurs.below, buffers.line, blurs.margin,
                             out, view_plane, to, scale, bias,
                         )  # fmt: skip
                         continue
-                    blurring.down(
-                        image, image_plane, y, height, stride, rows, radius, weights[1], blurs.above, blurs.below,
-                        strip, plane, 0, scale, bias,
+                    blurring.blur(
+                        image, image_plane, y, height, width, stride, rows, across_radius, down_radius,
+                        across_weight, down_weight, blurs.above, blurs.below, buffers.line, blurs.margin,
+                        here, here_plane, at, scale, bias,
                     )  # fmt: skip
                 elif from_floats:
                     for r in range(rows):
                         n = height - 1 - y - r if flip[1] else y + r
                         start = (np.int64(b) * 3 * height + n) * width
-                        output.read_floats(source.floats, start, view_plane, width, flip[0], strip, plane, r * stride)
+                        output.read_floats(source.floats, start, view_plane, width, flip[0], here, here_plane, at + r * stride)
                 else:
                     ready = resize.filter_rows(
                         source, b, across, top, taps, box_start, box_width, ready, s, s + rows - 1, filters, mask
@@ -99,41 +102,37 @@ def view_with(fixed16):
                         continue
                     resize_down(
                         filters.ring, mask, top, taps, weights_y, s, rows, backwards, ring_stride,
-                        strip, plane, 0, stride, scale, bias,
+                        here, here_plane, at, stride, scale, bias,
                     )  # fmt: skip
                 step = first
                 if any_program:
                     at_position = next_positional(code, steps, step, end)
                     while at_position < end:
-                        colors.run(pixels, pixels_plane, at, count, strip, plane, 0, code, args, steps, step, at_position)
-                        pixels, pixels_plane, at = strip, plane, 0
+                        colors.run(
+                            pixels, pixels_plane, pixels_at, count, here, here_plane, at, code, args, steps, step, at_position
+                        )
+                        pixels, pixels_plane, pixels_at = here, here_plane, at
                         n = steps[at_position]
-                        apply_positional(code[n], arg[n], bits[n], strip, plane, stride, width, rows, y, work.spare)
+                        apply_positional(code[n], arg[n], bits[n], here[at:], here_plane, stride, width, rows, y, work.spare)
                         step = at_position + 1
                         at_position = next_positional(code, steps, step, end)
                 if fixed16 and is_last and streams:
                     colors.run_into_view(
-                        pixels, pixels_plane, at, count, out, view_plane, to, scale, bias, code, args, steps, step, end
+                        pixels, pixels_plane, pixels_at, count, out, view_plane, to, scale, bias, code, args, steps, step, end
                     )
-                elif not is_last and not next_is_blur:
-                    colors.run(pixels, pixels_plane, at, count, into, image_plane, row, code, args, steps, step, end)
-                    gray += colors.gray_sum(into, image_plane, row, rows, stride, buffers.inside)
-                else:
-                    if step < end:
-                        colors.run(pixels, pixels_plane, at, count, strip, plane, 0, code, args, steps, step, end)
-                    if next_is_blur:
-                        blurring.across(
-                            strip, plane, stride, width, rows, next_radius, weights[0], buffers.line, blurs.margin,
-                            into, image_plane, row,
-                        )  # fmt: skip
-                    else:
-                        floats = work.float32.strip
-                        if fixed16:
-                            output.from_fixed(strip, plane, stride, rows, floats, floats.shape[0] // 3, ring_stride)
-                        output.write_rows(work, target, b, y, rows, floats.shape[0] // 3, ring_stride)
+                    continue
+                if step < end:
+                    colors.run(pixels, pixels_plane, pixels_at, count, here, here_plane, at, code, args, steps, step, end)
+                if counts_gray:
+                    gray += colors.gray_sum(here, here_plane, at, rows, stride, buffers.inside)
+                elif is_last:
+                    floats = work.float32.strip
+                    if fixed16:
+                        output.from_fixed(strip, plane, stride, rows, floats, floats.shape[0] // 3, ring_stride)
+                    output.write_rows(work, target, b, y, rows, floats.shape[0] // 3, ring_stride)
             if barrier == BLUR:
                 image, image_next = image_next, image
-            if not is_last and not next_is_blur:
+            if counts_gray:
                 colors.set_contrast_mean(args, steps[end], gray / (height * width))
             begin, end = end, next_barrier(code, steps, end + 1, step_count)
 

@@ -16,6 +16,7 @@ from .llvm import (
     F32,
     FAST_MATH,
     FLOATS,
+    I32,
     I64,
     LANES,
     LLVM_TYPES,
@@ -57,6 +58,18 @@ def store(typing: Any, array: Any, index: Any, value: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(array, index, value), generate
+
+
+@intrinsic
+def reverse(typing: Any, a: Any) -> Any:
+    """The lanes in reverse order."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        count = LLVM_TYPES[a].count
+        order = ir.Constant(ir.VectorType(I32, count), list(range(count - 1, -1, -1)))
+        return builder.shuffle_vector(args[0], args[0], order)
+
+    return a(a), generate
 
 
 def _choosing(comparison: str) -> Any:

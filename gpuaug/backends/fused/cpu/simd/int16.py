@@ -58,6 +58,12 @@ def add_capped(typing: Any, a: Any, b: Any) -> Any:
 
 
 @intrinsic
+def excess(typing: Any, a: Any, b: Any) -> Any:
+    """By how much a exceeds b, at least 0, of numbers that are at least 0."""
+    return shorts(a, b), lambda context, builder, sig, args: call(builder, "llvm.usub.sat.v32i16", SHORTS, args)
+
+
+@intrinsic
 def splat16(typing: Any, x: Any) -> Any:
     """A vector with the integer x in all thirty-two lanes."""
 
@@ -102,6 +108,30 @@ def pair_sums(typing: Any, a: Any, b: Any) -> Any:
 
 
 @intrinsic
+def splat_pair(typing: Any, x: Any) -> Any:
+    """A vector with the 32 bits of the integer x, two 16-bit numbers, in every pair of lanes."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        word = context.cast(builder, args[0], sig.args[0], types.int32)
+        return builder.bitcast(in_every_lane(builder, word), SHORTS)
+
+    return shorts(x), generate
+
+
+@intrinsic
+def weave_sums(typing: Any, even: Any, odd: Any) -> Any:
+    """Sums of products with fractions, rounded to thirty-two fixed-point numbers: those of `even` and `odd` in turn."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        low, high = (builder.add(x, every(1 << 14)) for x in args)
+        halves = [builder.bitcast(x, SHORTS) for x in (builder.ashr(low, every(15)), builder.shl(high, every(1)))]
+        order = [k + LANES * (k % 2) for k in range(LANES)]
+        return builder.shuffle_vector(*halves, ir.Constant(_WIDE, order))
+
+    return shorts(even, odd), generate
+
+
+@intrinsic
 def load_fixed(typing: Any, array: Any, index: Any) -> Any:
     """Sixteen fixed-point numbers of an array as float32, in units of 1/16384."""
 
@@ -128,15 +158,19 @@ def as_floats(typing: Any, a: Any) -> Any:
 
 
 @intrinsic
-def store_fixed(typing: Any, array: Any, index: Any, value: Any) -> Any:
-    """Write sixteen float32 in [0, 1], rounded to fixed point."""
+def rounded(typing: Any, low: Any, high: Any) -> Any:
+    """Twice sixteen float32 in units of 1/16384 as thirty-two fixed-point numbers, rounded and clamped to [0, 1].
+
+    They must lie in (-2, 2).
+    """
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         # Adding 1.5 * 2^23 to a small number leaves the rounded number in the lowest bits.
-        scaled = builder.fmul(args[2], ir.Constant(FLOATS, [float(ONE)] * 16), flags=("contract",))
-        moved = builder.fadd(scaled, ir.Constant(FLOATS, [12582912.0] * 16), flags=("contract",))
-        narrow = builder.trunc(builder.bitcast(moved, INTS), HALFSHORTS)
-        builder.store(narrow, address(context, builder, sig, args, HALFSHORTS), align=2)
-        return context.get_dummy_value()
+        magic = ir.Constant(FLOATS, [12582912.0] * 16)
+        halves = [builder.bitcast(builder.fadd(x, magic), SHORTS) for x in args]
+        v = builder.shuffle_vector(*halves, ir.Constant(_WIDE, list(range(0, 2 * LANES, 2))))
+        zero, one = ir.Constant(SHORTS, [0] * LANES), ir.Constant(SHORTS, [ONE] * LANES)
+        v = builder.select(builder.icmp_signed(">", v, zero), v, zero)
+        return builder.select(builder.icmp_signed("<", v, one), v, one)
 
-    return types.void(array, index, value), generate
+    return shorts(low, high), generate
