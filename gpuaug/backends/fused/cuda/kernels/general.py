@@ -139,8 +139,8 @@ def sharpened(source, image, y, x, inside, height, width, factor):
     if (height > 2) & (width > 2):
         inner = (y > 0) & (y < height - 1) & (x > 0) & (x < width - 1)
         sum_r, sum_g, sum_b = 4 * r, 4 * g, 4 * b
-        k = tl.full((), 0, tl.int32)
-        while k < 9:
+        k, taps = tl.full((), 0, tl.int32), 3 * tl.minimum(height, 3)  # 9, unknown to the compiler, which would unroll the loop
+        while k < taps:
             r0, g0, b0 = load_pixels(source, image, y + (k // 3 - 1), x + (k % 3 - 1), inner, height, width, True)
             sum_r, sum_g, sum_b = sum_r + r0, sum_g + g0, sum_b + b0
             k += 1
