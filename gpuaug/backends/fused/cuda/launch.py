@@ -23,6 +23,9 @@ from .records import Words, columns_read, records
 TILE = (32, 32)
 """Rows and columns of pixels in a tile. 224, 96 and 32 are multiples of 32, and a warp's load then covers one row."""
 
+GENERAL_TILE = (16, 32)
+"""Rows and columns of a tile of `general_pass`, whose gathers take more registers."""
+
 WARPS = 4
 """Warps of a program: a thread then makes eight pixels of a tile, over which it spreads the cost of finding its image."""
 
@@ -35,16 +38,11 @@ MOST = 2**31 - 1
 
 
 def register_limit(noisy: bool) -> int:
-    """Triton's option `maxnreg` for `first_pass` and `next_pass`. noisy: whether programs may have noise.
+    """Triton's option `maxnreg` for `first_pass`, `next_pass` and `general_pass`. noisy: whether programs may have noise.
 
     By itself the assembler allocates too few registers on some devices and under some Tritons, and spills two to four.
     """
     return 168 if noisy else 128
-
-
-def general_limit(noisy: bool) -> int:
-    """Triton's option `maxnreg` for `general_pass`, whose gathers take more registers."""
-    return 255 if noisy else 168
 
 
 STRIP_REGISTERS = {torch.bfloat16: 168, torch.float16: 208, torch.float32: 208}
@@ -203,7 +201,7 @@ def launch(source: torch.Tensor, table: torch.Tensor, config: LaunchConfig) -> t
         ValueError: A view has more values, or the batch needs more programs, than MOST.
     """
     (height, width), levels, device = config.size, config.levels, source.device
-    tiles = -(-height // TILE[0]) * -(-width // TILE[1])
+    tiles = tiles_of(config.size, GENERAL_TILE if config.general else TILE)
     if 3 * height * width > MOST:
         raise ValueError(f"fused: a view of {height}x{width} has {3 * height * width} values, a view can have {MOST}")
     if config.count * tiles > MOST:
@@ -220,6 +218,10 @@ def launch(source: torch.Tensor, table: torch.Tensor, config: LaunchConfig) -> t
         for level, kind in enumerate(levels, start=1):
             run.blur(level) if kind == BLUR else run.next_pass(level)
     return out
+
+
+def tiles_of(size: tuple[int, int], tile: tuple[int, int]) -> int:
+    return -(-size[0] // tile[0]) * -(-size[1] // tile[1])
 
 
 class Launches:
@@ -247,7 +249,7 @@ class Launches:
         self.sums = self.empty(count if {CONTRAST, ANY} & {*levels} else 0, *known, dtype=torch.int64).zero_()
         mixed = (count if config.mixes else 0, 3, height, width)
         self.mix = self.empty(*mixed, dtype=kind), self.empty(*mixed, dtype=torch.float32)
-        self.tiles = (count * -(-height // TILE[0]) * -(-width // TILE[1]),)
+        self.tiles = (count * tiles_of(config.size, TILE),)
         self.numbers, self.places = (height, width, config.words), (len(levels) + 1, config.columns)
         self.options: dict[str, Any] = {"num_warps": WARPS, "enable_fp_fusion": True}
         self.general = {"GENERAL": config.general}
@@ -303,9 +305,10 @@ class Launches:
         from .kernels import general, tiles
 
         if self.config.general:
-            general.general_pass[self.tiles](
+            rows, columns = GENERAL_TILE
+            general.general_pass[(self.config.count * tiles_of(self.config.size, GENERAL_TILE),)](
                 self.across, self.table, self.scratch, self.sums, *self.mix, self.out, *self.numbers, level, *self.places,
-                self.half, maxnreg=general_limit(self.config.noisy), **self.tile, **self.finish,
+                self.half, maxnreg=register_limit(self.config.noisy), H=rows, W=columns, **self.finish,
             )  # fmt: skip
             return
         tiles.next_pass[self.tiles](

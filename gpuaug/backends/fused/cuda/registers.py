@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from .drawn import LANES, OPTIONS, Inputs
-from .launch import STRIP_REGISTERS, TILE, WARPS, general_limit, register_limit, strips_for
+from .launch import GENERAL_TILE, STRIP_REGISTERS, TILE, WARPS, register_limit, strips_for
 
 CAPABILITIES = (75, 80, 90, 100)
 """Turing (T4), Ampere (A100), Hopper (H100, H200), Blackwell (B200)."""
@@ -103,7 +103,10 @@ def of_stages(capability: int, noisy: bool, general: bool) -> Iterator[Variant]:
     for dtype, types in list(dtypes.items())[: 1 if general and noisy else 3]:
         order = {"CHANNELS_LAST": dtype == "float16"}
         yield Variant(kernel, f"bicubic, {dtype}{more}", {**types, "source": "*u8"}, {**crop, **order})
-        yield Variant("general_pass" if general else "next_pass", dtype + more, types, {**last, **TILES, **order})
+        if general:
+            yield Variant("general_pass", dtype + more, types, {**last, **order, "H": GENERAL_TILE[0], "W": GENERAL_TILE[1]})
+        else:
+            yield Variant("next_pass", dtype + more, types, {**last, **TILES, **order})
         if strips and dtype != "float32":
             yield Variant("blur_pass", dtype + more, types, {**strip, **order})
     if general:
@@ -137,8 +140,7 @@ def compiled(variant: Variant, capability: int) -> Any:
     if variant.kernel in STRIPS:
         options["maxnreg"] = STRIP_REGISTERS[DTYPES[variant.types["out"]]]
     elif variant.kernel not in ("blur_across", "draw_records"):
-        limit = general_limit if variant.kernel == "general_pass" else register_limit
-        options["maxnreg"] = limit(variant.constants["NOISY"])
+        options["maxnreg"] = register_limit(variant.constants["NOISY"])
     source = triton.compiler.ASTSource(kernel, signature, constants, multiples)
     return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
 
