@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from ..instructions import ARGUMENTS, BLUR, CONTRAST, IS_BARRIER
+from ..instructions import ARGUMENTS, BLUR, CONTRAST, ELASTIC, IS_BARRIER, JPEG
 from .cache import cached
 from .jit import OPTIONS, kernel
 
@@ -17,7 +17,10 @@ OFF = -1
 """Stored as the begin and end of a pass that an image skips."""
 
 ANY = 63
-"""Kind of a level on which an image may have any barrier but a blur; the other kinds of levels are CONTRAST and BLUR."""
+"""Kind of a level on which an image may have any barrier but those that need launches of their own."""
+
+KINDS = (CONTRAST, BLUR, JPEG, ELASTIC, ANY)
+"""Every kind of level."""
 
 PACKED, TOO_LARGE, NO_LEVEL = range(3)
 """How `pack` can end."""
@@ -37,7 +40,7 @@ def find_levels(codes, kinds, last, levels):
         present = np.uint64(0)  # one bit for each kind of level
         for b in range(codes.shape[0]):
             present |= np.uint64(1) << np.uint64(kinds[codes[b, n]])
-        for kind in (CONTRAST, BLUR, ANY):
+        for kind in KINDS:
             if not (present >> np.uint64(kind)) & np.uint64(1):
                 continue
             free = count > 0 and levels[count - 1] == kind

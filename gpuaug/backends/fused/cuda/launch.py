@@ -10,13 +10,16 @@ from __future__ import annotations
 import os
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 
 from ....images import Images
+from ....ops.jpeg import CHROMA, LUMA, TRANSFORM
 from ..cpu.pack import ANY
-from ..instructions import BLUR, CONTRAST, GENERAL, KEEP, RANDOM
+from ..instructions import BLUR, CONTRAST, ELASTIC, GENERAL, JPEG, KEEP, RANDOM
 from ..plan import Tables
 from .records import Words, columns_read, records
 
@@ -25,6 +28,9 @@ TILE = (32, 32)
 
 GENERAL_TILE = (16, 32)
 """Rows and columns of a tile of `general_pass`, whose gathers take more registers."""
+
+BLOCKS = 16
+"""Rows and columns of a tile of `jpeg_blocks`: of what has one block of either colour."""
 
 WARPS = 4
 """Warps of a program: a thread then makes eight pixels of a tile, over which it spreads the cost of finding its image."""
@@ -216,8 +222,14 @@ def launch(source: torch.Tensor, table: torch.Tensor, config: LaunchConfig) -> t
         run = Launches(source, table, config, out)
         run.first()
         for level, kind in enumerate(levels, start=1):
-            run.blur(level) if kind == BLUR else run.next_pass(level)
+            run.blur(level) if kind == BLUR else run.next_pass(level, kind)
     return out
+
+
+@cache
+def jpeg_tables(device: torch.device) -> torch.Tensor:
+    """The tables of `jpeg_blocks` on a device. The first call waits for the device; a CUDA graph is captured after it."""
+    return torch.from_numpy(np.concatenate([TRANSFORM.ravel(), LUMA.ravel(), CHROMA.ravel()]).astype(np.int32)).to(device)
 
 
 def tiles_of(size: tuple[int, int], tile: tuple[int, int]) -> int:
@@ -241,12 +253,15 @@ class Launches:
         # Whether blurs are made in strips, from scratch in float16. Otherwise they are made tap by tap.
         self.in_strips = BLUR in levels and strips is not None and config.dtype != torch.float32
         # Scratch has another half if a pass follows a blur or another barrier that reads neighbours; see `scratch_of`.
-        self.half = count * 3 * height * width if {BLUR, ANY} & {*levels[:-1]} else 0
+        self.half = count * 3 * height * width if {BLUR, ELASTIC, ANY} & {*levels[:-1]} else 0
         kind = torch.float32 if config.dtype == torch.float32 else torch.float16
         self.scratch = self.empty(1 + (self.half > 0), count if levels else 0, 3, height, width, dtype=kind)
-        self.across = self.empty(count if BLUR in levels and not self.in_strips else 0, 3, height, width, dtype=kind)
+        apart = (BLUR in levels and not self.in_strips) or JPEG in levels
+        self.across = self.empty(count if apart else 0, 3, height, width, dtype=kind)
+        self.field = self.empty(count if ELASTIC in levels else 0, 4, height, width, dtype=torch.float32)
         known = (min(len(levels), PLACES), PLACE) if config.general else (config.columns,)
-        self.sums = self.empty(count if {CONTRAST, ANY} & {*levels} else 0, *known, dtype=torch.int64).zero_()
+        summed = count if levels and (config.general or CONTRAST in levels) else 0
+        self.sums = self.empty(summed, *known, dtype=torch.int64).zero_()
         mixed = (count if config.mixes else 0, 3, height, width)
         self.mix = self.empty(*mixed, dtype=kind), self.empty(*mixed, dtype=torch.float32)
         self.tiles = (count * tiles_of(config.size, TILE),)
@@ -298,17 +313,33 @@ class Launches:
                 self.scratch, self.table, self.across, *self.numbers, level, *self.places, self.half,
                 **self.tile, **self.general, **self.options,
             )  # fmt: skip
-            self.next_pass(level)
+            self.next_pass(level, BLUR)
 
-    def next_pass(self, level: int) -> None:
+    def before(self, level: int, kind: int) -> None:
+        """What a barrier needs of the whole view that no pass before it has made."""
+        from .kernels import elastic, jpeg
+
+        height, width = self.config.size
+        if kind == JPEG:
+            jpeg.jpeg_blocks[(self.config.count * tiles_of((height, width), (BLOCKS, BLOCKS)),)](
+                self.scratch, self.table, self.across, jpeg_tables(self.source.device), *self.numbers, level, *self.places,
+                self.half, SIDE=BLOCKS, **self.options,
+            )  # fmt: skip
+        if kind == ELASTIC:
+            for kernel in (elastic.elastic_noise, elastic.elastic_across):
+                kernel[self.tiles](self.table, self.field, *self.numbers, level, *self.places, **self.tile, **self.options)
+
+    def next_pass(self, level: int, kind: int) -> None:
         """Any other barrier, or the second half of a blur that is made tap by tap, and on to the next barrier."""
         from .kernels import general, tiles
 
         if self.config.general:
+            self.before(level, kind)
             rows, columns = GENERAL_TILE
             general.general_pass[(self.config.count * tiles_of(self.config.size, GENERAL_TILE),)](
-                self.across, self.table, self.scratch, self.sums, *self.mix, self.out, *self.numbers, level, *self.places,
-                self.half, maxnreg=register_limit(self.config.noisy), H=rows, W=columns, **self.finish,
+                self.across, self.field, self.table, self.scratch, self.sums, *self.mix, self.out, *self.numbers, level,
+                *self.places, self.half, maxnreg=register_limit(self.config.noisy), KIND=kind, H=rows, W=columns,
+                **self.finish,
             )  # fmt: skip
             return
         tiles.next_pass[self.tiles](

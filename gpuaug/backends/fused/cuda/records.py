@@ -6,8 +6,8 @@ A record holds everything that happens to its image, so a launch needs one point
 
 A pass runs from one barrier of an image's program to the next. Since all images share the launches, barriers are assigned to
 *levels*, one launch or two for each. An image without contrast skips the level of the contrast, and its blur still runs in the
-same launch as the other images' blur. In stages with general instructions, all barriers but blurs share the
-levels of one kind.
+same launch as the other images' blur. In stages with general instructions, all barriers that need no
+other launches share the levels of one kind.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ..cpu import pack
 from ..cpu.compilation import FIND_LEVELS, PACK
 from ..cpu.pack import ANY, BOX_W, HEAD, SCALE_X
 from ..draw_program import plain
-from ..instructions import ARGUMENTS, BLUR, CONTRAST, GENERAL, IS_BARRIER
+from ..instructions import ARGUMENTS, BLUR, CONTRAST, ELASTIC, GENERAL, IS_BARRIER, JPEG
 from ..lowering import columns_of
 from ..plan import Tables, possible_codes
 
@@ -40,10 +40,11 @@ NO_STARTS, NO_SHAPES = np.empty(0, dtype=np.int64), np.empty((0, 2), dtype=np.in
 def kinds_of_levels(possible: frozenset[int]) -> npt.NDArray[np.uint8]:
     """For each code, the kind of level on which it is in a stage whose programs may hold these codes; 0 if it is no barrier.
 
-    Kinds are CONTRAST and BLUR, each with kernels of its own, and ANY. If there may be general instructions, contrast is ANY.
+    Kinds are the codes of barriers with kernels of their own, and ANY. If there may be general instructions, contrast is ANY.
     """
     kinds = np.where(IS_BARRIER, np.uint8(ANY), np.uint8(0))
-    kinds[BLUR] = BLUR
+    for code in (BLUR, JPEG, ELASTIC):
+        kinds[code] = code
     if not possible & GENERAL:
         kinds[CONTRAST] = CONTRAST
     return kinds

@@ -11,20 +11,23 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ..cpu.pack import ANY
+from ..instructions import BLUR, ELASTIC, JPEG
 from .drawn import LANES, OPTIONS, Inputs
-from .launch import GENERAL_TILE, STRIP_REGISTERS, TILE, WARPS, register_limit, strips_for
+from .launch import BLOCKS, GENERAL_TILE, STRIP_REGISTERS, TILE, WARPS, register_limit, strips_for
 
 CAPABILITIES = (75, 80, 90, 100)
 """Turing (T4), Ampere (A100), Hopper (H100, H200), Blackwell (B200)."""
 
 NARROW = {
     **{"table": "*i32", "memory": "*fp16", "scratch": "*fp16", "across": "*fp16", "sums": "*i64", "out": "*bf16"},
-    **{"kept": "*fp16", "total": "*fp32"},
+    **{"kept": "*fp16", "total": "*fp32", "field": "*fp32", "tables": "*i32"},
 }
 WIDE = {**NARROW, "scratch": "*fp32", "across": "*fp32", "kept": "*fp32", "out": "*fp32"}
 """Types of the pointer arguments of the kernels that make pixels, for bfloat16 and float32 views."""
@@ -42,7 +45,17 @@ DTYPES = {"*bf16": torch.bfloat16, "*fp16": torch.float16, "*fp32": torch.float3
 TILES = {"H": TILE[0], "W": TILE[1]}
 
 STRIPS = {"strip_pass", "blur_pass"}
-"""Kernels of `strips`; the others are in `tiles`, except `general_pass` in `general` and `draw_records` in `draw`."""
+"""Kernels that make strips."""
+
+LIMITED = {"first_pass", "next_pass", "general_pass"}
+"""Kernels whose registers `register_limit` limits."""
+
+MODULES = {
+    **dict.fromkeys(STRIPS, "strips"),
+    **{"draw_records": "draw", "general_pass": "general", "jpeg_blocks": "jpeg"},
+    **{"elastic_noise": "elastic", "elastic_across": "elastic"},
+}
+"""The module of each kernel that is not in `tiles`."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +98,10 @@ def variants(capability: int) -> Iterator[Variant]:
     yield Variant("blur_across", "float32", WIDE, {**TILES, "GENERAL": False})
     if not strips_for(divmod(capability, 10), False):
         yield Variant("blur_across", "bfloat16", NARROW, {**TILES, "GENERAL": False})
+    yield Variant("jpeg_blocks", "float32", WIDE, {"SIDE": BLOCKS})
+    yield Variant("jpeg_blocks", "bfloat16", NARROW, {"SIDE": BLOCKS})
+    yield Variant("elastic_noise", "any", NARROW, TILES)
+    yield Variant("elastic_across", "any", NARROW, TILES)
     yield Variant("draw_records", "draws", DRAW_TYPES, {"LANES": LANES})
 
 
@@ -104,7 +121,13 @@ def of_stages(capability: int, noisy: bool, general: bool) -> Iterator[Variant]:
         order = {"CHANNELS_LAST": dtype == "float16"}
         yield Variant(kernel, f"bicubic, {dtype}{more}", {**types, "source": "*u8"}, {**crop, **order})
         if general:
-            yield Variant("general_pass", dtype + more, types, {**last, **order, "H": GENERAL_TILE[0], "W": GENERAL_TILE[1]})
+            begun = {**last, **order, "H": GENERAL_TILE[0], "W": GENERAL_TILE[1]}
+            yield Variant("general_pass", dtype + more, types, {**begun, "KIND": ANY})
+            if dtype == "bfloat16" and not noisy:
+                yield Variant("general_pass", "bfloat16, JPEG", types, {**begun, "KIND": JPEG})
+                yield Variant("general_pass", "bfloat16, elastic", types, {**begun, "KIND": ELASTIC})
+            if dtype == "float32":
+                yield Variant("general_pass", "float32, blur", types, {**begun, "KIND": BLUR})
         else:
             yield Variant("next_pass", dtype + more, types, {**last, **TILES, **order})
         if strips and dtype != "float32":
@@ -121,10 +144,8 @@ def compiled(variant: Variant, capability: int) -> Any:
     import triton
     from triton.backends.compiler import GPUTarget
 
-    from .kernels import draw, general, strips, tiles
-
-    draws, own = variant.kernel == "draw_records", {"draw_records": draw, "general_pass": general}
-    kernel = getattr(own.get(variant.kernel, strips if variant.kernel in STRIPS else tiles), variant.kernel)
+    draws = variant.kernel == "draw_records"
+    kernel = getattr(import_module(f".kernels.{MODULES.get(variant.kernel, 'tiles')}", __package__), variant.kernel)
     names = kernel.arg_names
     signature = {n: "constexpr" if n in variant.constants else variant.types.get(n, "i32") for n in names}
     constants = {(names.index(n),): value for n, value in variant.constants.items()}
@@ -139,7 +160,7 @@ def compiled(variant: Variant, capability: int) -> Any:
     options: dict[str, Any] = OPTIONS if draws else {"num_warps": WARPS, "enable_fp_fusion": True}
     if variant.kernel in STRIPS:
         options["maxnreg"] = STRIP_REGISTERS[DTYPES[variant.types["out"]]]
-    elif variant.kernel not in ("blur_across", "draw_records"):
+    elif variant.kernel in LIMITED:
         options["maxnreg"] = register_limit(variant.constants["NOISY"])
     source = triton.compiler.ASTSource(kernel, signature, constants, multiples)
     return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)

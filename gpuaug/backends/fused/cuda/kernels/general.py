@@ -14,6 +14,8 @@ import triton.language as tl
 
 from ... import instructions
 from ...cpu import pack as record
+from .elastic import displaced
+from .jpeg import decoded
 from .ops import clamp
 from .statistics import LEVELS, PLACES, cleared, equalized, place_of, stretched, turn_of
 from .tiles import arguments, blur, contrasted, finish_pass, load_pixels, locate, scratch_of, span
@@ -33,7 +35,7 @@ EQUALIZE, KEEP, SHARPNESS = (
     tl.constexpr(instructions.KEEP),
     tl.constexpr(instructions.SHARPNESS),
 )
-WARP = tl.constexpr(instructions.WARP)
+ELASTIC, JPEG, WARP = (tl.constexpr(n) for n in (instructions.ELASTIC, instructions.JPEG, instructions.WARP))
 HEAD, OFF = tl.constexpr(record.HEAD), tl.constexpr(record.OFF)
 
 ROUND = tl.constexpr(1.5 * 2**23)
@@ -42,12 +44,13 @@ ROUND = tl.constexpr(1.5 * 2**23)
 
 @triton.jit(do_not_specialize=["height", "width", "words", "level", "passes", "columns"])
 def general_pass(
-    across, table, scratch, sums, kept, total, out, height, width, words, level, passes, columns, half,
-    NOISY: tl.constexpr, CHANNELS_LAST: tl.constexpr, H: tl.constexpr, W: tl.constexpr,
+    across, field, table, scratch, sums, kept, total, out, height, width, words, level, passes, columns, half,
+    KIND: tl.constexpr, NOISY: tl.constexpr, CHANNELS_LAST: tl.constexpr, H: tl.constexpr, W: tl.constexpr,
 ):  # fmt: skip
-    """Any barrier; of a blur the vertical half, from `across`, the output of blur_across.
+    """Any barrier; of some the last part, from `across`, the output of blur_across or jpeg_blocks, or `field` (see `elastic`).
 
-    kept, total: (B, 3, height, width), the view that KEEP keeps, and the weighted sum of views. half: see `scratch_of`.
+    KIND: of the level; see `records.kinds_of_levels`. kept, total: (B, 3, height, width), the view that KEEP keeps, and the
+    weighted sum of views. half: see `scratch_of`.
     """
     image, rec, y, x, inside = locate(table, words, height, width, H, W)
     begin, end = span(rec, level)
@@ -61,12 +64,19 @@ def general_pass(
     at = place_of(sums, image, places, turn)
     if (turn > 0) & (code != BLUR) & (tl.program_id(0) % (tl.cdiv(height, H) * tl.cdiv(width, W)) == 0):
         cleared(place_of(sums, image, places, turn - 1))
-    if code == WARP:
-        r, g, b = warped(source, image, arg, y, x, inside, height, width)
-    elif code == SHARPNESS:
-        r, g, b = sharpened(source, image, y, x, inside, height, width, a0)
-    elif code == BLUR:
+    behind = arg + ARGUMENTS
+    if KIND == ELASTIC:
+        at_x, at_y = displaced(field, image, arg, y, x, inside, height, width)
+        r, g, b = read_at(source, image, at_x, at_y, behind, inside, height, width)
+    elif KIND == JPEG:
+        r, g, b = decoded(across, image, y, x, inside, height, width)
+    elif KIND == BLUR:
         r, g, b = blur(across, image, y, x, inside, height, width, a0, tl.load(arg + 2).to(tl.int32), True)
+    elif code == WARP:
+        at_x, at_y = warped(arg, y, x)
+        r, g, b = read_at(source, image, at_x, at_y, behind, inside, height, width)
+    elif code == SHARPNESS:
+        r, g, b = sharpened(source, image, y, x, inside, height, width, a0, begin)
     else:
         r, g, b = load_pixels(source, image, y, x, inside, height, width, False)
         if code == CONTRAST:
@@ -93,8 +103,8 @@ def general_pass(
 
 
 @triton.jit
-def warped(source, image, arg, y, x, inside, height, width):
-    """Pixels of a view read at other places, which its four nearest pixels or the nearest one determine, and `fill` outside."""
+def warped(arg, y, x):
+    """Column and row at which each pixel of a tile is read."""
     across, down = x.to(tl.float32), y.to(tl.float32)
     at_x = across * tl.load(arg) + down * tl.load(arg + 1) + tl.load(arg + 2)
     at_y = across * tl.load(arg + 3) + down * tl.load(arg + 4) + tl.load(arg + 5)
@@ -102,7 +112,15 @@ def warped(source, image, arg, y, x, inside, height, width):
     if (g_ != 0) | (h_ != 0):
         w = across * g_ + down * h_ + 1
         at_x, at_y = at_x / w, at_y / w
-    behind = arg + ARGUMENTS
+    return at_x, at_y
+
+
+@triton.jit
+def read_at(source, image, at_x, at_y, behind, inside, height, width):
+    """A view at any places, which its four nearest pixels or the nearest one determine, and the colour outside.
+
+    behind: whether bilinear, and that colour; see `instructions.TABLE`.
+    """
     smooth = tl.load(behind) != 0
     left, right_share = whole_and_rest(at_x, width, smooth)
     top, lower_share = whole_and_rest(at_y, height, smooth)
@@ -133,14 +151,14 @@ def whole_and_rest(at, size, smooth):
 
 
 @triton.jit
-def sharpened(source, image, y, x, inside, height, width, factor):
-    """Inner pixels are blended with their 3 x 3 neighbours, the centre with weight 5 of 13."""
+def sharpened(source, image, y, x, inside, height, width, factor, begin):
+    """Inner pixels are blended with their 3 x 3 neighbours, the centre with weight 5 of 13. begin: any number from 0 on."""
     r, g, b = load_pixels(source, image, y, x, inside, height, width, True)
     if (height > 2) & (width > 2):
         inner = (y > 0) & (y < height - 1) & (x > 0) & (x < width - 1)
         sum_r, sum_g, sum_b = 4 * r, 4 * g, 4 * b
-        k, taps = tl.full((), 0, tl.int32), 3 * tl.minimum(height, 3)  # 9, unknown to the compiler, which would unroll the loop
-        while k < taps:
+        k = tl.minimum(begin, 0)  # 0, which the compiler does not know; else it would unroll the loop, and run out of registers
+        while k < 9:
             r0, g0, b0 = load_pixels(source, image, y + (k // 3 - 1), x + (k % 3 - 1), inner, height, width, True)
             sum_r, sum_g, sum_b = sum_r + r0, sum_g + g0, sum_b + b0
             k += 1

@@ -18,6 +18,7 @@ from .. import launch
 from .ops import clamp
 
 BLUR, HEAD, OFF = tl.constexpr(instructions.BLUR), tl.constexpr(record.HEAD), tl.constexpr(record.OFF)
+JPEG = tl.constexpr(instructions.JPEG)
 EQUALIZE, AUTOCONTRAST = tl.constexpr(instructions.EQUALIZE), tl.constexpr(instructions.AUTOCONTRAST)
 FLAT = tl.constexpr(FLATNESS)
 
@@ -56,7 +57,8 @@ def cleared(at):
 
 @triton.jit
 def added_to(at, r, g, b, code, inside):
-    """Add what EQUALIZE and AUTOCONTRAST need of a tile. Returns what scratch is to hold: levels for EQUALIZE, or the pixels.
+    """Add what EQUALIZE and AUTOCONTRAST need of a tile. Returns what scratch is to hold: the pixels, or levels for
+    EQUALIZE and JPEG.
 
     Levels are whole numbers, which float16 holds exactly. A level that rounding moved would be a step in the view.
     """
@@ -69,6 +71,8 @@ def added_to(at, r, g, b, code, inside):
         add_range(at, r, inside)
         add_range(at + 1, g, inside)
         add_range(at + 2, b, inside)
+    elif code == JPEG:
+        r, g, b = level_of(r), level_of(g), level_of(b)
     return r, g, b
 
 

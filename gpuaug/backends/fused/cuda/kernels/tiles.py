@@ -25,6 +25,7 @@ from .resize import resize
 from .statistics import PLACES, added_to, place_of, turn_of
 
 BLUR, CONTRAST, OFF = tl.constexpr(instructions.BLUR), tl.constexpr(instructions.CONTRAST), tl.constexpr(record.OFF)
+ELASTIC = tl.constexpr(instructions.ELASTIC)
 WARP, SHARPNESS = tl.constexpr(instructions.WARP), tl.constexpr(instructions.SHARPNESS)
 FLIPS, HEAD = tl.constexpr(record.FLIPS), tl.constexpr(record.HEAD)
 GAIN = tl.constexpr(record.GAIN)
@@ -136,7 +137,7 @@ def scratch_of(scratch, rec, end, passes, half, GENERAL: tl.constexpr):
             code = tl.load(codes + n)
             move = code == BLUR
             if GENERAL:
-                move = move | (code == WARP) | (code == SHARPNESS)
+                move = move | (code == WARP) | (code == SHARPNESS) | (code == ELASTIC)
             moves += move.to(tl.int64)
             n += 1
     return scratch + (moves & 1) * half
