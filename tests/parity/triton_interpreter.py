@@ -17,14 +17,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as F  # noqa: N812 - torchvision's own convention
 
 import gpuaug
 from gpuaug import Images, Policy, View, backends
 from gpuaug.backends.fused import cuda, plan
 from gpuaug.backends.fused.cuda import launch
-from gpuaug.backends.fused.instructions import PERMUTE
+from gpuaug.backends.fused.instructions import ELASTIC, JPEG, KEY, NOTHING, PERMUTE
 from gpuaug.ops import Op, OpDraws
 from gpuaug.ops.automatic.kinds import CODE
+from gpuaug.philox import philox4x32_torch
 
 from .cases import MAPS, NUDGE, TRUTH, as_tensor, jumps, photographs, tables
 
@@ -253,6 +256,52 @@ def permuted(device: str) -> Result:
     return {"largest": float(error.max()), "mean": float(error.mean()), "exempt": 0.0}
 
 
+def handmade(size: int | tuple[int, int], code: int, arguments: np.ndarray[Any, Any], device: str) -> torch.Tensor:
+    """Views of parts of photographs, each with one instruction; arguments: (B, 2, 8), of its column and of the one behind."""
+    count = len(arguments)
+    images = Images.from_list([photographs()[k % 4][: 60 + k, :70] for k in range(count)])
+    inverts = [gpuaug.RandomInvert(p=1.0)] * 2
+    steps, draws = tables([gpuaug.Resize(), *inverts], count, size)
+    table = plan.tables(images, steps, draws)
+    codes = table.codes * 0
+    codes[:, 0] = code
+    table = replace(table, codes=codes, arguments=arguments, possible=frozenset({code}))
+    return cuda.make_view(images.to(device), table, torch.float32, torch.contiguous_format).cpu()
+
+
+def jpeg(size: int | tuple[int, int], device: str) -> Result:
+    """torchvision's encoder and decoder, to the bit, at qualities from the worst to the best."""
+    arguments = np.zeros((6, 2, 8), np.float32)
+    arguments[:, 0, 0] = qualities = [1, 30, 50, 77, 95, 100]
+    pixels = (handmade(size, NOTHING, arguments, device) * (256 - 1e-3)).to(torch.uint8)
+    truth = torch.stack([F.jpeg(image, quality) for image, quality in zip(pixels, qualities, strict=True)])
+    error = (handmade(size, JPEG, arguments, device) - truth.float() / 255).abs()
+    return {"largest": float(error.max()), "mean": float(error.mean()), "exempt": 0.0}
+
+
+def elastic(
+    size: tuple[int, int], alpha: tuple[float, float], sigma: tuple[float, float], mode: InterpolationMode, device: str
+) -> Result:
+    """torchvision's elastic transform, with displacements from the same noise."""
+    widths, fill = [int(8 * s + 1) // 2 * 2 + 1 for s in sigma], [0.1, 0.5, 0.9]
+    keys = np.array([[123, 2**31 + 5], [2**32 - 1, 7]], np.uint32)
+    arguments = np.zeros((len(keys), 2, 8), np.float32)
+    arguments[:, 0, :6] = *alpha, *sigma, *(width // 2 for width in widths)
+    arguments.view(np.uint32)[:, 0, KEY:] = keys
+    arguments[:, 1, :4] = mode == InterpolationMode.BILINEAR, *fill
+    truth = []
+    pixels = torch.arange(size[0] * size[1], dtype=torch.int64)
+    for image, key in zip(handmade(size, NOTHING, arguments, device), torch.from_numpy(keys.astype(np.int64)), strict=True):
+        words = philox4x32_torch(pixels, (key[0], key[1]))[:2]
+        fields = [((word >> 8).float() * 2.0**-23 - 1).view(1, 1, *size) for word in words]
+        if sigma[0]:
+            fields = [F.gaussian_blur(field, [width, width], list(sigma)) for field, width in zip(fields, widths, strict=True)]
+        moves = [field * a / side for field, a, side in zip(fields, alpha, size[::-1], strict=True)]
+        truth.append(F.elastic(image, torch.cat(moves, dim=1).permute(0, 2, 3, 1), interpolation=mode, fill=fill))
+    error = (handmade(size, ELASTIC, arguments, device) - torch.stack(truth)).abs()
+    return {"largest": float(error.max()), "mean": float(error.mean()), "exempt": 0.0}
+
+
 def by_taps(case: Callable[[str], Result], device: str) -> Result:
     """A case on the kernels for devices whose tensor cores Triton cannot use."""
     chosen = launch.strips_for
@@ -352,6 +401,10 @@ CASES: dict[str, Callable[[str], Result]] = {
     "mixes of two chains": partial(mixes, gpuaug.AugMix(10, 2, 2, interpolation="nearest"), torch.float32),
     "mixes, float16": partial(mixes, gpuaug.AugMix(all_ops=False), torch.float16),
     "channels in every order": permuted,
+    **{f"JPEG, {height}x{width}": partial(jpeg, (height, width)) for height, width in ((40, 50), (33, 17), (5, 4), (1, 1))},
+    "elastic": partial(elastic, (40, 50), (50.0, 30.0), (5.0, 3.0), InterpolationMode.BILINEAR),
+    "elastic, nearest": partial(elastic, (30, 44), (80.0, -40.0), (1.0, 2.0), InterpolationMode.NEAREST),
+    "elastic without a blur": partial(elastic, (5, 4), (4.0, 3.0), (0.0, 0.0), InterpolationMode.BILINEAR),
     "anywhere in memory": anywhere_in_memory,
     "apart in memory": partial(apart_in_memory, False),
     "apart in memory, planar": partial(apart_in_memory, True),
