@@ -111,3 +111,11 @@ IN_FIXED16 = flags([i.fixed16 for i in TABLE])
 HAS_FACTOR = flags([i.arguments[:1] == ("factor",) for i in TABLE])
 
 BARRIERS = tuple(i.code for i in TABLE if i.barrier)
+
+RANDOM = frozenset({NOISE, CLIPPED_NOISE, ERASE_WITH_NOISE})
+"""Instructions whose kernels on CUDA contain a generator of noise, which takes registers."""
+
+GENERAL = frozenset(
+    {WARP, SHARPNESS, EQUALIZE, AUTOCONTRAST, SOLARIZE_ADD, PERMUTE, JPEG, ELASTIC, KEEP, ADD, ADD_LAST}
+)  # fmt: skip
+"""Instructions that only the general form of the kernels on CUDA has, so that other stages do not pay for them."""

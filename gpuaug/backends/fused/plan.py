@@ -42,6 +42,8 @@ class Tables:
         scale: (3,) factor by which each channel is multiplied at the end.
         bias: (3,) term that is then added to each channel.
         radius: Largest radius of any blur, in pixels.
+        possible: The codes that programs of the stage may hold for any draws. The CUDA kernels that run depend on these and not
+            on the draws, so that an image's view does not depend on the batch.
     """
 
     size: Size
@@ -53,6 +55,7 @@ class Tables:
     scale: npt.NDArray[np.float32]
     bias: npt.NDArray[np.float32]
     radius: int
+    possible: frozenset[int] = frozenset()
 
 
 def count_supported(steps: Sequence[Op], form: BatchForm) -> int:
@@ -155,7 +158,13 @@ def tables(batch: Any, ops: Sequence[Op], draws: Sequence[OpDraws]) -> Tables:
         scale,
         bias,
         radius,
+        possible_codes(ops),
     )
+
+
+def possible_codes(ops: Sequence[Op]) -> frozenset[int]:
+    """The codes that ops may become."""
+    return frozenset(code for o in ops for code in codes_of(o))
 
 
 def geometry(shapes: Array, ops: Sequence[Op], draws: Sequence[OpDraws]) -> tuple[Size, npt.NDArray[np.int32], bool]:
