@@ -3,6 +3,7 @@
 from . import ops
 from .augmenter import Augmenter
 from .backends import register
+from .backends.annotations import transform_targets
 from .catalog import policies, policy
 from .convert import from_torchvision
 from .data import DataLoader, dali_pipeline
@@ -40,5 +41,6 @@ __all__ = [
     "register",
     "release_memory",
     "sample",
-    *(name for name in ops.__all__ if name not in ("Op", "OpDraws", "Size", "leaves")),
+    "transform_targets",
+    *(name for name in ops.__all__ if name not in ("KINDS", "Op", "OpDraws", "Size", "leaves")),
 ]

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import cache
 from itertools import groupby
-from typing import Any
+from typing import Any, overload
 
 import torch
 
 from . import backends
 from .backends import Backend, Batch, BatchForm
+from .backends.annotations import check_sizes, transform_targets
+from .backends.inputs import RGB, Kind, as_batch, as_floats, device_of, kind_of, shapes_of
+from .backends.traffic import Stage, described
 from .images import Images
 from .isolation import eager, isolated
 from .memory import uninitialised
 from .ops import Op, OpDraws, Size, ToDtype
+from .ops.channels import channels_of, fitted
 from .ops.filter import DTYPES
 from .policy import Policy, View
 from .sampling import Draws
@@ -24,20 +27,12 @@ from .sampling import Draws
 LOG = logging.getLogger("gpuaug")
 
 
-@dataclass(frozen=True)
-class Stage:
-    """Consecutive steps of one view that one backend applies in one call; `first` is the index of the first step."""
-
-    backend: str
-    first: int
-    ops: tuple[Op, ...]
-
-
 class Augmenter:
     """Makes the views of a batch of images from draws.
 
-    `augment(images, draws)` returns one tensor (B, 3, H, W) per view. `print(augmenter)` shows which backend does which steps.
-    Copying or pickling an Augmenter keeps only its arguments; the copy makes its plan anew.
+    `augment(images, draws)` returns one tensor (B, C, H, W) per view. `print(augmenter)` shows which backend does which steps,
+    for 8-bit RGB images and for each other kind of images that it has been given; docs/inputs.md lists these kinds. Copying or
+    pickling an Augmenter keeps only its arguments; the copy makes its plans anew.
 
     Args:
         policy: The policy that the draws are made from.
@@ -84,89 +79,145 @@ class Augmenter:
         self.memory_format = memory_format
         self.approximate = approximate
         self.compose_warps = compose_warps
-        self.backends = select(backend, "cpu" if self.device is None else self.device.type, approximate, compose_warps)
-        self.plan = tuple(stages(view.steps, self.backends) for view in policy.views)
+        self.backends = select(backend, self.kind_of_device, approximate, compose_warps)
+        channels = channels_of(step for view in policy.views for step in view.steps)
+        self.plans: dict[Kind, tuple[tuple[Stage, ...], ...]] = {}
+        self.plan = self.plan_for(RGB if channels == 3 else Kind("floats", channels, self.kind_of_device))
         if backend == "auto":
-            warn_of_missing_packages(self.plan, "cpu" if self.device is None else self.device.type)
+            warn_of_missing_packages(self.plan, self.kind_of_device)
 
     def __reduce__(self) -> tuple[Any, ...]:
         options = (self.memory_format, self.approximate, self.compose_warps)
         return type(self), (self.policy, self.backend, self.device, self.dtype, *options)
 
-    @eager
+    @overload
     def __call__(
         self, images: Images | torch.Tensor | Sequence[Any], draws: Draws, out: Sequence[torch.Tensor] | None = None
-    ) -> list[torch.Tensor]:
+    ) -> list[torch.Tensor]: ...
+    @overload
+    def __call__(
+        self,
+        images: Images | torch.Tensor | Sequence[Any],
+        draws: Draws,
+        out: Sequence[torch.Tensor] | None = None,
+        *,
+        targets: Sequence[Any],
+    ) -> tuple[list[torch.Tensor], list[Any]]: ...
+    @eager
+    def __call__(
+        self,
+        images: Images | torch.Tensor | Sequence[Any],
+        draws: Draws,
+        out: Sequence[torch.Tensor] | None = None,
+        *,
+        targets: Sequence[Any] | None = None,
+    ) -> list[torch.Tensor] | tuple[list[torch.Tensor], list[Any]]:
         """Make the views of a batch.
 
-        Inside torch.compile the call is a graph break. Autocast, the default dtype and the default device do not affect views.
+        Gradients flow from the views to a float batch that requires them: every step then runs on a backend that autograd can
+        follow, "batched" in place of "fused". Inside torch.compile the call is a graph break. Autocast, the default dtype and
+        the default device do not affect views.
 
         Args:
-            images: `Images`, a uint8 tensor (B, 3, H, W), or a list that `Images.from_list` accepts.
+            images: `Images`; a tensor (B, C, H, W), uint8, or floats in [0, 1]; a list that `Images.from_list` accepts; or a
+                list of float tensors (C, H, W), which may differ in size.
             draws: Draws of this policy, with one row per image.
             out: Tensors to write the views into, as `empty` returns them, or slices of their rows. None allocates them.
+            targets: Boxes, masks and keypoints to move with the images, one target per image; see `gpuaug.transform_targets`.
 
         Returns:
-            One tensor (B, 3, H, W) per view.
+            One tensor (B, C, H, W) per view; with targets, a pair of these and of the targets of each view.
 
         Raises:
             TypeError: `images` or `draws` has the wrong type.
-            ValueError: Policy, batch size, device or `out` does not fit.
+            ValueError: Policy, batch size, number of channels, device or `out` does not fit.
         """
         if not isinstance(draws, Draws):
             raise TypeError(
                 f"Augmenter: draws must be gpuaug.Draws, got {type(draws).__name__}; make them with "
                 "gpuaug.sample(augmenter.policy, index, seed=..., epoch=...)"
             )
-        batch = as_images(images)
+        batch = as_batch(images)
+        kind = kind_of(batch)
+        plan = self.plans.get(kind) or self.plan_for(kind)
         if draws.policy != self.policy:
             raise ValueError(
                 "Augmenter: the draws were made from another policy; draw with gpuaug.sample(augmenter.policy, ...)"
             )
         if len(draws) != len(batch):
             raise ValueError(f"Augmenter: {len(batch)} images but draws for {len(draws)}")
-        if self.device is not None and batch.device != self.device:
-            raise ValueError(f"Augmenter: images are on {batch.device}, the augmenter on {self.device}; use images.to(...)")
+        device = device_of(batch)
+        if self.device is not None and device != self.device:
+            raise ValueError(f"Augmenter: images are on {device}, the augmenter on {self.device}; use images.to(...)")
         if out is not None:
-            self.check_out(out, batch)
-        with isolated(batch.device):
-            return [
-                self.make_view(batch, v, draws.tables[v], None if out is None else out[v])
+            self.check_out(out, len(batch), kind.channels, device)
+        if targets is not None:
+            check_sizes(targets, shapes_of(batch))
+        with isolated(device):
+            views = [
+                self.make_view(batch, v, plan[v], draws.tables[v], None if out is None else out[v])
                 for v in range(len(self.policy.views))
             ]
+        return views if targets is None else (views, transform_targets(targets, draws))
+
+    @property
+    def kind_of_device(self) -> str:
+        """The type of device that backends are chosen for."""
+        return "cpu" if self.device is None else self.device.type
+
+    def plan_for(self, kind: Kind) -> tuple[tuple[Stage, ...], ...]:
+        """The stages of each view for this kind of images.
+
+        Raises ValueError for a step that needs another number of channels, or that no suitable backend has.
+        """
+        found = {
+            name: backend
+            for name, backend in self.backends.items()
+            if (kind.channels == 3 or not {kind.device, "any"}.isdisjoint(backend.any_channels))
+            and (backend.differentiable or not kind.graph)
+        }
+        steps = [[fitted(step, kind.channels) for step in view.steps] for view in self.policy.views]
+        if not found:
+            raise ValueError(f"Augmenter: backend {self.backend!r} does not take {kind}; use backend='auto'")
+        plan = tuple(stages(ops, found, *kind.forms) for ops in steps)
+        self.plans[kind] = plan
+        return plan
 
     def prepare(self) -> None:
         """Do beforehand what makes the first call slow: compile the CPU kernels (a minute, once per machine) or load them."""
         for name in {stage.backend for plan in self.plan for stage in plan}:
             warm_up = self.backends[name].warm_up
             if warm_up is not None:
-                warm_up("cpu" if self.device is None else self.device.type)
+                warm_up(self.kind_of_device)
 
-    def make_view(self, images: Images, v: int, draws: Sequence[OpDraws], out: torch.Tensor | None = None) -> torch.Tensor:
-        """Make one view of a batch, (B, 3, H, W), in `out` if it is given, with torch's settings `isolated`."""
+    def make_view(
+        self, batch: Batch, v: int, plan: Sequence[Stage], draws: Sequence[OpDraws], out: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Make one view of a batch, (B, C, H, W), in `out` if it is given, with torch's settings `isolated`."""
         view = self.policy.views[v]
         dtype = self.dtype or output_dtype(view)
-        if not len(images):
-            return torch.empty((0, 3, *view.size), dtype=dtype, device=images.device)
-        return run(images, self.plan[v], self.backends, draws, dtype, self.memory_format, out)
+        if not len(batch):
+            return torch.empty((0, kind_of(batch).channels, *view.size), dtype=dtype, device=device_of(batch))
+        return run(batch, plan, self.backends, draws, dtype, self.memory_format, out)
 
-    def empty(self, count: int) -> list[torch.Tensor]:
+    def empty(self, count: int, channels: int = 3) -> list[torch.Tensor]:
         """Allocate memory on the CPU for the views of a batch, reusing that of earlier views which nothing refers to any more.
 
         Args:
             count: How many images the batch has.
+            channels: How many channels they have.
 
         Returns:
-            One uninitialised tensor (count, 3, H, W) per view.
+            One uninitialised tensor (count, channels, H, W) per view.
         """
         views = self.policy.views
-        return [uninitialised((count, 3, *v.size), self.dtype or output_dtype(v), self.memory_format) for v in views]
+        return [uninitialised((count, channels, *v.size), self.dtype or output_dtype(v), self.memory_format) for v in views]
 
-    def check_out(self, out: Sequence[torch.Tensor], batch: Images) -> None:
+    def check_out(self, out: Sequence[torch.Tensor], count: int, channels: int, device: torch.device) -> None:
         if len(out) != len(self.policy.views):
             raise ValueError(f"Augmenter: out has {len(out)} tensors, the policy {len(self.policy.views)} views")
         for v, (tensor, view) in enumerate(zip(out, self.policy.views, strict=True)):
-            wanted = ((len(batch), 3, *view.size), self.dtype or output_dtype(view), batch.device)
+            wanted = ((count, channels, *view.size), self.dtype or output_dtype(view), device)
             if (given := (tuple(tensor.shape), tensor.dtype, tensor.device)) != wanted:
                 raise ValueError(f"Augmenter: out[{v}] must be {' '.join(map(str, wanted))}, got {' '.join(map(str, given))}")
             if not tensor.is_contiguous(memory_format=self.memory_format):
@@ -176,34 +227,12 @@ class Augmenter:
 
     def __str__(self) -> str:
         lines = [f"Augmenter(backend={self.backend!r}, device={str(self.device or 'of the images')!r})"]
-        for (view, plan), same in groupby(zip(self.policy.views, self.plan, strict=True)):
-            height, width = view.size
-            dtype = str(self.dtype or output_dtype(view)).removeprefix("torch.")
-            moved = [traffic(view, stage, self.backends[stage.backend], self.dtype or output_dtype(view)) for stage in plan]
-            perfect = 3 * height * width * (1 + (self.dtype or output_dtype(view)).itemsize)
-            lines.append(f"  {len(list(same))} x {height}x{width} {dtype}")
-            for k, (stage, (read, written)) in enumerate(zip(plan, moved, strict=True), start=1):
-                lines.append(f"    {k}. {stage.backend}: " + " -> ".join(type(o).__name__ for o in stage.ops))
-                lines.append(f"       a view reads {kilobytes(read)}, writes {kilobytes(written)}")
-            share = perfect / sum(read + written for read, written in moved)
-            lines.append(f"    one perfect pass would move {kilobytes(perfect)}, {share:.0%} of this")
+        for kind, plan in list(self.plans.items()):
+            lines += [f"  given {kind}:"] if kind != RGB else []
+            for (view, planned), same in groupby(zip(self.policy.views, plan, strict=True)):
+                dtype = self.dtype or output_dtype(view)
+                lines += described(view, planned, self.backends, len(list(same)), dtype, kind)
         return "\n".join(lines)
-
-
-def kilobytes(count: float) -> str:
-    return f"{count / 1e3:,.0f} kB"
-
-
-def traffic(view: View, stage: Stage, backend: Backend, dtype: torch.dtype) -> tuple[float, float]:
-    """Bytes that a stage reads and writes per view, averaged over draws, for a source image with as many pixels as the view.
-
-    The first stage reads 8-bit pixels, the last writes the view's dtype; everything in between is float32. Each extra pass of
-    the backend writes the view in float32 and reads it again.
-    """
-    values = 3 * view.size[0] * view.size[1]
-    first, last = stage.first == 0, stage.first + len(stage.ops) == len(view.steps)
-    between = 4 * values * backend.extra_passes(stage.ops)
-    return values * (1 if first else 4) + between, values * (dtype.itemsize if last else 4) + between
 
 
 def canonical(device: torch.device | str) -> torch.device:
@@ -249,16 +278,19 @@ def warn_once(words: str) -> None:
     LOG.warning("%s", words)
 
 
-def stages(steps: Sequence[Op], found: dict[str, Backend], form: BatchForm = "images") -> tuple[Stage, ...]:
+def stages(
+    steps: Sequence[Op], found: dict[str, Backend], form: BatchForm = "images", later: BatchForm = "floats"
+) -> tuple[Stage, ...]:
     """Divide steps into stages, in order: each step goes to the first backend that supports it.
 
-    form: what the first step starts from. Raises ValueError for a step that no backend supports.
+    form: what the first step starts from. later: what the others start from, once the images have one size. Raises ValueError
+    for a step that no backend supports.
     """
     out: list[Stage] = []
     size: Size | None = None
     at = 0
     while at < len(steps):
-        state = form if at == 0 else "ragged" if size is None and form == "images" else "floats"
+        state = form if at == 0 else "ragged" if size is None and form in ("images", "ragged") else later
         name = next((name for name, backend in found.items() if backend.count_supported(steps[at:], state)), None)
         if name is None:
             raise ValueError(f"Augmenter: no backend of {', '.join(found)} has {steps[at]}; {remedy(steps[at], found)}")
@@ -299,6 +331,8 @@ def run(
         steps = draws[stage.first : stage.first + len(stage.ops)]
         if isinstance(batch, Images) and not backend.reads_in_place:
             batch = batch.packed()
+        elif isinstance(batch, torch.Tensor) and batch.dtype == torch.uint8 and not backend.reads_in_place:
+            batch = as_floats(batch)
         if backend.writes_output and stage is plan[-1]:
             batch = backend.apply(batch, stage.ops, steps, dtype, memory_format, out)
             assert isinstance(batch, torch.Tensor)
@@ -312,16 +346,3 @@ def run(
 
 def output_dtype(view: View) -> torch.dtype:
     return next((op.dtype for op in view.steps if isinstance(op, ToDtype)), torch.float32)
-
-
-def as_images(images: Images | torch.Tensor | Sequence[Any]) -> Images:
-    if isinstance(images, Images):
-        return images
-    if isinstance(images, torch.Tensor):
-        return Images.from_tensor(images)
-    if not isinstance(images, Iterable):
-        raise TypeError(
-            "Augmenter: images must be gpuaug.Images, a uint8 tensor (B, 3, H, W) or a list of images, got "
-            f"{type(images).__name__}"
-        )
-    return Images.from_list(images)

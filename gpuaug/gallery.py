@@ -162,6 +162,18 @@ def jitter(o: op.ColorJitter, d: Row, size: op.Size) -> str:
     return " ".join(f"{part[:3]} {d[part]:{'+z.2f' if part == 'hue' else '.2f'}}" for part in parts if part in d)
 
 
+def distort(o: op.RandomPhotometricDistort, d: Row, size: op.Size) -> str:
+    places = {"brightness": 0, "contrast": 1 if d["contrast_first"] else 4, "saturation": 2, "hue": 3}
+    applied = [part for part, yes in zip(PARTS, d["parts"], strict=True) if yes]
+    words = [f"{part[:3]} {d[part]:{'+z.2f' if part == 'hue' else '.2f'}}" for part in sorted(applied, key=places.__getitem__)]
+    moved = tuple(d["channels"]) != (0, 1, 2)
+    return " ".join([*words, *([channels(o, d, size)] if moved else [])]) or "no distortion"
+
+
+def channels(o: op.Op, d: Row, size: op.Size) -> str:
+    return "channels " + "".join("RGB"[c] for c in d["channels"])
+
+
 def affine(o: op.RandomAffine, d: Row, size: op.Size) -> str:
     parts = [f"rotate {d['angle']:z.1f}"]
     parts += [f"shift {d['translate_x']:z.2f},{d['translate_y']:z.2f}"] if o.translate else []
@@ -170,20 +182,69 @@ def affine(o: op.RandomAffine, d: Row, size: op.Size) -> str:
     return ", ".join(parts)
 
 
+def function(code: int, magnitude: float, size: op.Size) -> str:
+    """A function of an automatic op: its name and magnitude, such as "Rotate -30.0"; translations are in pixels."""
+    name = op.KINDS[code]
+    if name.startswith("Translate"):
+        edge = size[1] if "X" in name else size[0]
+        shift = np.float32(magnitude * (edge if name.endswith("Rel") else 1))
+        return f"{name.removesuffix('Rel')} {int(shift)}"
+    return f"{name} {MAGNITUDES[name].format(magnitude)}" if name in MAGNITUDES else name
+
+
+MAGNITUDES = {
+    **dict.fromkeys(("ShearX", "ShearY", "Brightness", "Color", "Contrast", "Sharpness"), "{:z.2f}"),
+    "Rotate": "{:z.1f}",
+    "Posterize": "to {:.0f} bits",
+    "Solarize": "at {:.2f}",
+    "SolarizeAdd": "{:+.2f}",
+}
+"""How the magnitude of a function is written; one that is not here, and is no translation, has none."""
+
+
+def automatic(o: op.Op, d: Row, size: op.Size) -> str:
+    """The functions in order, without Identity; of AugMix the weights of the image and of each chain, too."""
+    done = [function(code, m, size) for code, m in zip(d["op"].tolist(), d["magnitude"].tolist(), strict=True)]
+    if not isinstance(o, op.AugMix):
+        return ", ".join(name for name in done if name != "Identity") or "Identity"
+    first, *rest = d["weights"].tolist()
+    chains = (done[k * o.depth : (k + 1) * o.depth] for k in range(o.mixture_width))
+    kept = (", ".join(name for name in chain if name != "Identity") for chain in chains)
+    return " + ".join(
+        [f"{first:.2f} image", *(f"{w:.2f} ({names or 'Identity'})" for w, names in zip(rest, kept, strict=True))]
+    )
+
+
 WORDS: dict[type[op.Op], Callable[[Any, Row, op.Size], str]] = {
     op.RandomResizedCrop: boxed("crop"),
     op.RandomCrop: boxed("crop"),
     op.CenterCrop: boxed("centre crop"),
     op.RandomErasing: boxed("erase"),
+    op.Cutout: boxed("cut out"),
     op.Resize: lambda o, d, size: "resize to {}x{}".format(*cast(op.Size, o.target(*size))),
     op.ColorJitter: jitter,
+    op.RandomPhotometricDistort: distort,
+    op.RandomChannelPermutation: channels,
     op.RandomHorizontalFlip: lambda o, d, size: "flip",
     op.RandomVerticalFlip: lambda o, d, size: "flip upside down",
     op.RandomGrayscale: lambda o, d, size: "gray",
     op.RandomAffine: affine,
     op.RandomRotation: lambda o, d, size: f"rotate {d['angle']:z.1f}",
     op.GaussianBlur: lambda o, d, size: f"blur, sigma {d['sigma']:.2f}",
+    op.ElasticTransform: lambda o, d, size: "elastic, strength {:g}x{:g}".format(*cast(tuple[float, float], o.alpha)),
+    op.JPEG: lambda o, d, size: f"JPEG of quality {d['quality']}",
     op.GaussianNoise: lambda o, d, size: f"noise, sigma {o.sigma:.2f}",
     op.RandomSolarize: lambda o, d, size: f"solarize at {o.threshold:.2f}",
     op.RandomPosterize: lambda o, d, size: f"posterize to {o.bits} bits",
+    **dict.fromkeys(
+        (
+            op.RandAugment,
+            op.TrivialAugmentWide,
+            op.AutoAugment,
+            op.AugMix,
+            op.TimmRandAugment,
+            op.FixMatchRandAugment,
+        ),
+        automatic,
+    ),
 }

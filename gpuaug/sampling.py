@@ -17,8 +17,9 @@ import numpy.typing as npt
 import torch
 
 from .isolation import eager
-from .ops import OneOf, Op, OpDraws
-from .ops.base import Array, is_integer
+from .ops import Op, OpDraws
+from .ops.base import Array, is_integer, leaves, walk
+from .ops.choice import Choice, OneOf
 from .philox import philox4x32
 from .policy import Policy
 
@@ -98,7 +99,7 @@ class Draws:
         epoch: The epoch of the draws.
         index: (B,) int64 sample indices.
         tables: tables[view][step] maps a parameter's name to an array (B, ...), in the order of `policy.views[view].steps`. An
-            op that is not applied to every image has the bool column `apply`.
+            op that is not applied to every image has the bool column `apply`. A choice is no step: `choices` says what it drew.
     """
 
     policy: Policy
@@ -126,6 +127,33 @@ class Draws:
         tables = tuple(table_rows(view, rows) for view in self.tables)
         return Draws(self.policy, self.seed, self.epoch, self.index[rows], tables)
 
+    @eager
+    def choices(self, view: int) -> list[OpDraws]:
+        """Which branches each image got: the draws of one view's choices (`OneOf`, `SomeOf`), which have no tables.
+
+        They are drawn again from (policy, seed, epoch, index), so they say what was drawn even if the tables have been changed.
+
+        Args:
+            view: Index of the view.
+
+        Returns:
+            One dict for each choice, in the order of the ops, a nested choice behind the one that it is in: of a `OneOf`
+            {"branch": (B,) int16}, of a `SomeOf` {"branches": (B, n) int16}; -1 is none.
+
+        Raises:
+            IndexError: The policy has no such view.
+        """
+        ops = self.policy.views[self.check_view(view)].ops
+        found: list[OpDraws] = []
+        if any(isinstance(op, Choice) for op in ops):
+            draw_ops(ops, uniforms(self.seed, self.epoch, self.index, view % len(self.tables), needed(ops)), None, found)
+        return found
+
+    def check_view(self, view: int) -> int:
+        if not is_integer(view) or not -len(self.tables) <= view < len(self.tables):
+            raise IndexError(f"Draws: view must be an integer in 0..{len(self.tables) - 1}, got {view!r}")
+        return int(view)
+
     def columns(self, view: int) -> dict[str, Array]:
         """One view's parameters as a flat table.
 
@@ -133,20 +161,22 @@ class Draws:
             view: Index of the view.
 
         Returns:
-            A dict such as {"ColorJitter.hue": array (B, ...)}. A second op of the same type is "GaussianBlur#2".
+            A dict such as {"ColorJitter.hue": array (B, ...)}. A second op of the same type is "GaussianBlur#2". Choices have
+            their branches, such as "OneOf.branch". The functions of an automatic op, such as "RandAugment.op", are numbers in
+            `gpuaug.ops.KINDS`.
 
         Raises:
             IndexError: The policy has no such view.
         """
-        if not is_integer(view) or not -len(self.tables) <= view < len(self.tables):
-            raise IndexError(f"Draws: view must be an integer in 0..{len(self.tables) - 1}, got {view!r}")
+        chosen, steps = iter(self.choices(view)), iter(self.tables[view])
         flat: dict[str, Array] = {}
         seen: dict[str, int] = {}
-        for op, step in zip(self.policy.views[view].steps, self.tables[view], strict=True):
+        for op in walk(self.policy.views[view].ops):
             kind = type(op).__name__
             seen[kind] = seen.get(kind, 0) + 1
             label = kind if seen[kind] == 1 else f"{kind}#{seen[kind]}"
-            flat.update({f"{label}.{name}": a for name, a in step.items()})
+            drawn = next(chosen if isinstance(op, Choice) else steps)
+            flat.update({f"{label}.{name}": a for name, a in drawn.items()})
         return flat
 
 
@@ -236,13 +266,16 @@ def needed(ops: Sequence[Op]) -> int:
 
 
 def probability(op: Op) -> float | None:
-    """The op's probability per image; None if it is always applied."""
-    p: float | None = getattr(op, "p", None)
+    """The op's probability per image; None if it is always applied, or if it decides on its parts by itself."""
+    p: float | None = None if op.p_of_parts else getattr(op, "p", None)
     return p
 
 
-def draw_ops(ops: Sequence[Op], u: npt.NDArray[np.float64], allowed: npt.NDArray[np.bool_] | None) -> list[OpDraws]:
-    """Draws of a list of ops from the columns of `u`, in order; `allowed` (B,) masks the images that took this branch."""
+def draw_ops(ops: Sequence[Op], u: Array, allowed: Array | None, choices: list[OpDraws] | None = None) -> list[OpDraws]:
+    """Draws of a list of ops from the columns of `u`, in order; `allowed` (B,) masks the images that took this branch.
+
+    The draws of choices are appended to `choices`, in the order of `walk`.
+    """
     out: list[OpDraws] = []
     at = 0
     for op in ops:
@@ -254,32 +287,28 @@ def draw_ops(ops: Sequence[Op], u: npt.NDArray[np.float64], allowed: npt.NDArray
         if p is not None:
             apply = mine[:, 0] < p if allowed is None else allowed & (mine[:, 0] < p)
             mine = mine[:, 1:]
-        if isinstance(op, OneOf):
-            out += draw_choice(op, mine, apply)
+        if isinstance(op, Choice):
+            out += draw_choice(op, mine, apply, choices)
         else:
             step = op.draw(mine)
             out.append(step if apply is None else {"apply": apply, **step})
     return out
 
 
-def draw_choice(op: OneOf, u: npt.NDArray[np.float64], apply: npt.NDArray[np.bool_] | None) -> list[OpDraws]:
-    """Draws of every branch of a choice; the first column of `u` selects each image's branch."""
-    chosen = np.searchsorted(branch_ends(op), u[:, 0], side="right")
+def draw_choice(op: Choice, u: Array, apply: Array | None, choices: list[OpDraws] | None = None) -> list[OpDraws]:
+    """Draws of every branch of a choice; its own numbers, which select each image's branches, come first in `u`."""
+    drawn = op.draw(u[:, : op.uniforms])
+    if apply is not None:
+        drawn = {name: np.where(apply.reshape(-1, *(1,) * (a.ndim - 1)), a, a.dtype.type(-1)) for name, a in drawn.items()}
+    if choices is not None:
+        choices.append(drawn)
     out: list[OpDraws] = []
-    at = 1
-    for k, branch in enumerate(op.branches):
+    at = op.uniforms
+    for branch, mask in zip(op.branches, op.takes(drawn).T, strict=True):
         width = needed(branch)
-        mask = chosen == k
-        out += draw_ops(branch, u[:, at : at + width], mask if apply is None else mask & apply)
+        out += draw_ops(branch, u[:, at : at + width], np.ascontiguousarray(mask), choices)
         at += width
     return out
-
-
-def branch_ends(op: OneOf) -> npt.NDArray[np.float64]:
-    """Branch k of a choice is taken where its uniform number is below the k-th of these, and not below the one before."""
-    ends = np.cumsum(op.weights)
-    ends[-1] = 1.0  # the sum may be rounded below 1
-    return ends
 
 
 class Slot(NamedTuple):
@@ -294,18 +323,23 @@ class Slot(NamedTuple):
     conditions: tuple[tuple[int, float, float], ...]
 
 
-def slots(ops: Sequence[Op], column: int = 0, conditions: tuple[tuple[int, float, float], ...] = ()) -> list[Slot]:
-    """The slot of each step of a list of ops whose first number is in `column`."""
-    out: list[Slot] = []
+def slots(ops: Sequence[Op], column: int = 0, conditions: tuple[tuple[int, float, float], ...] = ()) -> list[Slot | None]:
+    """The slot of each step of a list of ops whose first number is in `column`.
+
+    It is None inside a choice other than `OneOf`: whether `SomeOf` takes a branch depends on how its numbers compare.
+    """
+    out: list[Slot | None] = []
     for op in ops:
         p, first, own = probability(op), column, conditions
         if p is not None:
             first, own = column + 1, (*conditions, (column, 0.0, p))
         if isinstance(op, OneOf):
             low, at = 0.0, first + 1
-            for branch, high in zip(op.branches, branch_ends(op).tolist(), strict=True):
+            for branch, high in zip(op.branches, op.ends.tolist(), strict=True):
                 out += slots(branch, at, (*own, (first, low, high)))
                 low, at = high, at + needed(branch)
+        elif isinstance(op, Choice):
+            out += [None for _ in leaves([op])]
         else:
             out.append(Slot(first, own))
         column += needed([op])

@@ -126,3 +126,102 @@ def test_images_of_another_type_are_refused(images: Any) -> None:
     policy = gpuaug.policy("mae", size=32)
     with pytest.raises(TypeError, match=r"Augmenter: images must be gpuaug.Images, .*, got (int|NoneType|float)"):
         gpuaug.Augmenter(policy)(images, gpuaug.sample(policy, [0]))
+
+
+def policy_with(*ops: gpuaug.ops.Op) -> gpuaug.Policy:
+    return gpuaug.Policy(gpuaug.View(8, gpuaug.RandomResizedCrop(), *ops))
+
+
+@pytest.mark.parametrize(
+    ("op", "channels", "message"),
+    [
+        (
+            gpuaug.RandomGrayscale(),
+            4,
+            "RandomGrayscale: images have 4 channels, but it mixes red, green and blue; leave it out",
+        ),
+        (
+            gpuaug.ColorJitter(0.4, hue=0.1),
+            13,
+            "ColorJitter: images have 13 channels, but hue mixes red, green and blue; set it",
+        ),
+        (gpuaug.ColorJitter(0.1, 0.2, 0.3), 2, "ColorJitter: images have 2 channels, but contrast and saturation mix red"),
+        (
+            gpuaug.Normalize(),
+            1,
+            "Normalize: mean has 3 numbers, but images have 1 channel; give one number, or one per channel",
+        ),
+        (gpuaug.Normalize(0.5, (0.1, 0.2)), 3, "Normalize: std has 2 numbers, but images have 3 channels; give one number"),
+        (gpuaug.RandomErasing(value=(0, 1)), 3, "RandomErasing: value has 2 numbers, but images have 3 channels"),
+        (gpuaug.RandomAffine(3, fill=(0, 0.5, 1)), 4, "RandomAffine: fill has 3 numbers, but images have 4 channels"),
+        (gpuaug.OneOf(gpuaug.RandomGrayscale(), gpuaug.RandomInvert()), 2, "RandomGrayscale: images have 2 channels, but it"),
+    ],
+)
+def test_an_op_for_other_channels_is_refused_by_name(op: gpuaug.ops.Op, channels: int, message: str) -> None:
+    policy = policy_with(op)
+    augment = gpuaug.Augmenter(policy)
+    draws = gpuaug.sample(policy, range(2))
+    for images in (torch.zeros(2, channels, 9, 9), torch.zeros(2, channels, 9, 9, dtype=torch.uint8)):
+        with pytest.raises(ValueError, match=message):
+            augment(images, draws)
+
+
+def test_a_policy_for_other_channels_refuses_8_bit_rgb_images_by_name() -> None:
+    policy = policy_with(gpuaug.Normalize([0.1, 0.2, 0.3, 0.4], 0.5))
+    with pytest.raises(ValueError, match="Normalize: mean has 4 numbers, but images have 3 channels"):
+        gpuaug.Augmenter(policy)(RAGGED, gpuaug.sample(policy, range(3)))
+    with pytest.raises(ValueError, match="Normalize: mean has 4 numbers, but images have 3 channels"):
+        gpuaug.DataLoader(RAGGED, policy, batch_size=1)
+    with pytest.raises(ValueError, match="RandomGrayscale: images have 4 channels"):  # two ops that fit no number of channels
+        gpuaug.Augmenter(policy_with(gpuaug.Normalize([0.1, 0.2, 0.3, 0.4], 0.5), gpuaug.RandomGrayscale()))
+
+
+def test_a_backend_for_three_channels_alone_says_so() -> None:
+    policy = policy_with()
+    with pytest.raises(ValueError, match="backend 'dali' does not take floats of one size, 4 channels; use backend='auto'"):
+        gpuaug.Augmenter(policy, "dali")(torch.zeros(2, 4, 9, 9), gpuaug.sample(policy, range(2)))
+    with pytest.raises(ValueError, match="backend 'dali' does not take floats of one size, 3 channels, with gradients"):
+        gpuaug.Augmenter(policy, "dali")(torch.zeros(2, 3, 9, 9, requires_grad=True), gpuaug.sample(policy, range(2)))
+
+
+@pytest.mark.parametrize(
+    ("images", "error", "message"),
+    [
+        (
+            torch.zeros(2, 3, 9, 9, dtype=torch.int64),
+            TypeError,
+            r"images must be uint8, or floats in \[0, 1\], got torch.int64",
+        ),
+        (torch.zeros(2, 3, 9, 9, dtype=torch.complex64), TypeError, "images must be uint8, or floats"),
+        (torch.zeros(3, 9, 9), ValueError, r"images must have shape \(B, C, H, W\), none but B 0, got \(3, 9, 9\)"),
+        (torch.zeros(2, 0, 9, 9), ValueError, r"images must have shape \(B, C, H, W\), none but B 0, got \(2, 0, 9, 9\)"),
+        (torch.zeros(2, 3, 0, 9), ValueError, "images must have shape"),
+        (
+            [torch.zeros(3, 9, 9), np.zeros((9, 9, 3), np.uint8)],
+            TypeError,
+            "image 1 must be a float tensor as image 0 is, got nd",
+        ),
+        (
+            [torch.zeros(3, 9, 9), torch.zeros(3, 9, 9).byte()],
+            TypeError,
+            "image 1 must be a float tensor as image 0 is, got tor",
+        ),
+        ([torch.zeros(3, 9, 9), torch.zeros(1, 9, 9)], ValueError, "image 1 must have 3 channels on cpu as image 0 has, got 1"),
+        ([torch.zeros(3, 9, 9), torch.zeros(9, 9)], ValueError, r"image 1 must have shape \(C, H, W\), none of them 0, got"),
+    ],
+)
+def test_images_of_another_dtype_or_shape_are_refused_by_name(images: Any, error: type[Exception], message: str) -> None:
+    policy = policy_with()
+    with pytest.raises(error, match=message):
+        gpuaug.Augmenter(policy)(images, gpuaug.sample(policy, range(2)))
+
+
+def test_output_tensors_have_the_channels_of_the_images() -> None:
+    policy = policy_with()
+    augment = gpuaug.Augmenter(policy)
+    draws = gpuaug.sample(policy, range(2))
+    out = augment.empty(2, channels=4)
+    (view,) = augment(torch.rand(2, 4, 9, 9), draws, out)
+    assert view is out[0]
+    with pytest.raises(ValueError, match=r"out\[0\] must be \(2, 4, 8, 8\) .* got \(2, 3, 8, 8\)"):
+        augment(torch.rand(2, 4, 9, 9), draws, augment.empty(2))

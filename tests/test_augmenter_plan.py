@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -10,8 +11,8 @@ from small_batch import POLICY, RAGGED, draws_of
 
 import gpuaug
 from gpuaug import backends
-from gpuaug.augmenter import Stage, traffic
 from gpuaug.backends import Backend, batched, torchvision
+from gpuaug.backends.traffic import Stage, traffic
 
 
 def test_print_shows_the_plan() -> None:
@@ -96,16 +97,54 @@ def stages_of(*ops: gpuaug.ops.Op, backend: str = "fused") -> list[tuple[str, in
 @pytest.mark.parametrize("name", list(gpuaug.policies))
 def test_every_named_policy_is_one_fused_stage_per_view(name: str) -> None:
     for view in gpuaug.Augmenter(gpuaug.policy(name), "auto").plan:
-        assert [stage.backend for stage in view] == ["fused"]
+        reflected = any(getattr(op, "padding_mode", "constant") == "reflect" for stage in view for op in stage.ops)
+        assert [stage.backend for stage in view] == ["batched"] * reflected + ["fused"]
 
 
-def test_what_cannot_be_fused_goes_to_batched_between_fused_stages() -> None:
+@dataclass(frozen=True)
+class Own(gpuaug.Op):
+    """An op of a user's, which no kernel has."""
+
+
+def test_what_cannot_be_fused_goes_to_batched_between_fused_stages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(backends.REGISTERED, Own, lambda x, o, d: x)
     crop, jitter, flip = gpuaug.RandomResizedCrop(), gpuaug.ColorJitter(0.4), gpuaug.RandomHorizontalFlip()
     noise, equalize = gpuaug.GaussianNoise(), gpuaug.RandomEqualize()
-    assert stages_of(crop, jitter, equalize, flip, jitter) == [("fused", 2), ("batched", 1), ("fused", 2)]
+    assert stages_of(crop, jitter, Own(), flip, jitter) == [("fused", 2), ("batched", 1), ("fused", 2)]
+    assert stages_of(crop, jitter, equalize, flip, jitter) == [("fused", 5)]
+    assert stages_of(crop, gpuaug.RandomRotation(9), flip, jitter) == [("fused", 2), ("fused", 2)]
     assert stages_of(crop, noise, flip, jitter) == [("fused", 2), ("fused", 2)]  # a flip cannot move before the noise
     assert stages_of(flip, crop, jitter) == [("batched", 2), ("fused", 1)]  # a crop reads the pixels as they were
     assert stages_of(gpuaug.Resize(20), gpuaug.CenterCrop(), jitter) == [("fused", 3)]
     assert stages_of(gpuaug.RandomResizedCrop(interpolation="nearest"), jitter) == [("batched", 1), ("fused", 1)]
     assert stages_of(gpuaug.RandomCrop(padding=2, fill=0.5), jitter) == [("batched", 1), ("fused", 1)]
     assert stages_of(equalize, jitter, gpuaug.Resize((16, 16))) == [("batched", 3)]  # sizes differ until the resize
+
+
+def test_print_shows_the_plan_of_every_kind_of_images_that_was_given() -> None:
+    policy = gpuaug.Policy(gpuaug.View(16, gpuaug.RandomResizedCrop(), gpuaug.RandomHorizontalFlip()))
+    draws = gpuaug.sample(policy, range(2))
+    augment = gpuaug.Augmenter(policy, "torchvision")
+    before = str(augment)
+    assert len(before.splitlines()) == 5
+    augment(torch.zeros(2, 3, 20, 20, dtype=torch.uint8), draws)
+    assert str(augment) == before
+    augment(torch.zeros(2, 1, 20, 20), draws)
+    augment([torch.zeros(4, 20, 20), torch.zeros(4, 20, 21)], draws)
+    assert str(augment).splitlines()[5:] == [
+        "  given floats of one size, 1 channel:",
+        "  1 x 16x16 float32",
+        "    1. torchvision: RandomResizedCrop -> RandomHorizontalFlip",
+        "       a view reads 2 kB, writes 2 kB",
+        "    one perfect pass would move 2 kB, 50% of this",
+        "  given floats of several sizes, 4 channels:",
+        "  1 x 16x16 float32",
+        "    1. torchvision: RandomResizedCrop -> RandomHorizontalFlip",
+        "       a view reads 8 kB, writes 8 kB",
+        "    one perfect pass would move 8 kB, 50% of this",
+    ]
+
+
+def test_a_policy_for_many_channels_shows_its_plan_before_it_runs() -> None:
+    policy = gpuaug.Policy(gpuaug.View(16, gpuaug.RandomResizedCrop(), gpuaug.Normalize([0.1, 0.2, 0.3, 0.4], 0.5)))
+    assert "  given floats of one size, 4 channels:" in str(gpuaug.Augmenter(policy)).splitlines()

@@ -11,10 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
+from torchvision.transforms import v2
 
 import gpuaug
 from gpuaug import Augmenter, policies, policy, sample
+from gpuaug.ops.automatic.ops import Automatic
 from gpuaug.ops.color import PARTS
 
 COUNT = 20_000
@@ -44,6 +47,61 @@ def solarize(p: float) -> Step:
     return "RandomSolarize", {"rate": p, "threshold": 128 / 255}
 
 
+SETTINGS = {
+    "RandomCrop": ("padding", "padding_mode"),
+    "Cutout": ("length", "value"),
+    "RandomErasing": ("scale", "ratio", "value"),
+    "RandAugment": ("num_ops", "magnitude", "num_magnitude_bins", "interpolation", "fill"),
+    "TrivialAugmentWide": ("num_magnitude_bins", "interpolation", "fill"),
+    "AutoAugment": ("policy", "interpolation", "fill"),
+    "AugMix": ("severity", "mixture_width", "chain_depth", "alpha", "all_ops", "interpolation", "fill"),
+    "TimmRandAugment": ("config", "interpolation", "fill"),
+    "FixMatchRandAugment": ("num_ops", "interpolation", "fill"),
+}
+"""Ops whose settings, not draws, are compared here; what they draw is compared in test_automatic_draws.py."""
+
+
+def shift(padding: int, mode: str = "constant") -> Step:
+    return "RandomCrop", {"padding": (padding,) * 4, "padding_mode": mode}
+
+
+def cut(length: int, value: float = 0.0) -> Step:
+    return "Cutout", {"rate": 1.0, "length": length, "value": (value,) * 3}
+
+
+def erase(p: float, scale: tuple[float, float], ratio: tuple[float, float], value: Any) -> Step:
+    return "RandomErasing", {"rate": p, "area": scale, "scale": scale, "ratio": ratio, "value": value}
+
+
+BLACK = (0.0, 0.0, 0.0)
+RAND: Step = (
+    "RandAugment",
+    {"num_ops": 2, "magnitude": 9, "num_magnitude_bins": 31, "interpolation": "bilinear", "fill": BLACK},
+)
+TRIVIAL: Step = ("TrivialAugmentWide", {"num_magnitude_bins": 31, "interpolation": "bilinear", "fill": BLACK})
+MIX: Step = (
+    "AugMix",
+    {
+        "severity": 3,
+        "mixture_width": 3,
+        "chain_depth": -1,
+        "alpha": 1.0,
+        "all_ops": True,
+        "interpolation": "bilinear",
+        "fill": BLACK,
+    },
+)
+TIMM: Step = (
+    "TimmRandAugment",
+    {"config": "rand-m9-mstd0.5-inc1", "interpolation": "bilinear", "fill": (124 / 255, 116 / 255, 104 / 255)},
+)
+
+
+def learnt(policy: str) -> Step:
+    return "AutoAugment", {"policy": policy, "interpolation": "bilinear", "fill": BLACK}
+
+
+CIFAR: Step = ("Normalize", {"mean": (0.4914, 0.4822, 0.4465), "std": (0.247, 0.2435, 0.2616)})
 FLIP: Step = ("RandomHorizontalFlip", {"rate": 0.5})
 IMAGENET: Step = ("Normalize", {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)})
 
@@ -66,8 +124,10 @@ def measure(op: gpuaug.Op, step: dict[str, np.ndarray]) -> Step:
         if name in step and applied.any():
             found[name] = (step[name][applied].min(), step[name][applied].max())
     for name in ("interpolation", "kernel_size", "threshold", "mean", "std"):
-        if hasattr(op, name):
+        if hasattr(op, name) and not isinstance(op, Automatic):  # of those, SETTINGS says it all
             found[name] = getattr(op, name)
+    for name in SETTINGS.get(type(op).__name__, ()):
+        found[name] = getattr(op, name)
     return type(op).__name__, found
 
 
@@ -213,7 +273,104 @@ def test_three_augment_takes_exactly_one_of_three() -> None:
     assert (sum(table[k]["apply"].astype(int) for k in (2, 3, 4)) == 1).all()
 
 
-CROPPED = [name for name in policies if name not in ("appearance", "gaussian_noise")]
+@pytest.mark.parametrize(
+    ("name", "step"),
+    [("randaugment", RAND), ("trivial_augment_wide", TRIVIAL), ("augmix", MIX), ("auto_augment", learnt("imagenet"))],
+)
+def test_policies_of_torchvisions_preset(name: str, step: Step) -> None:
+    assert_does(policy(name), [(1, 224, [crop(0.08, 1), FLIP, step, IMAGENET])])
+
+
+@pytest.mark.parametrize(
+    ("given", "step"),
+    [("ra", RAND), ("ta_wide", TRIVIAL), ("augmix", MIX), ("imagenet", learnt("imagenet")), ("svhn", learnt("svhn"))],
+)
+def test_classification_train(given: str, step: Step) -> None:
+    """As of torchvision's preset class of the same arguments; erasing comes behind Normalize."""
+    made = policy("classification_train", auto_augment_policy=given, random_erase_prob=0.1)
+    last = erase(0.1, (0.02, 0.33), (0.3, 3.3), BLACK)
+    assert_does(made, [(1, 224, [crop(0.08, 1), FLIP, step, IMAGENET, last])])
+
+
+@pytest.mark.parametrize("given", [None, "ra", "ta_wide", "augmix", "imagenet"])
+def test_classification_train_is_what_torchvisions_preset_converts_to(given: str | None) -> None:
+    """The transforms that the preset's class puts together for these arguments."""
+    bilinear = v2.InterpolationMode.BILINEAR
+    chosen: dict[str | None, list[Any]] = {
+        None: [],
+        "ra": [v2.RandAugment(interpolation=bilinear, magnitude=9)],
+        "ta_wide": [v2.TrivialAugmentWide(interpolation=bilinear)],
+        "augmix": [v2.AugMix(interpolation=bilinear, severity=3)],
+        "imagenet": [v2.AutoAugment(v2.AutoAugmentPolicy.IMAGENET, bilinear)],
+    }
+    head = [v2.RandomResizedCrop(176, interpolation=bilinear), v2.RandomHorizontalFlip(0.5), *chosen[given]]
+    tail = [v2.ToImage(), v2.ToDtype(torch.float, scale=True), v2.Normalize(**IMAGENET[1]), v2.RandomErasing(p=0.1)]
+    converted = gpuaug.from_torchvision(v2.Compose([*head, *tail]))
+    assert converted == policy("classification_train", size=176, auto_augment_policy=given, random_erase_prob=0.1)
+
+
+def test_classification_train_as_it_is() -> None:
+    assert policy("classification_train") == policy("supervised")
+    assert policy("classification_train", hflip_prob=0.0).views[0].ops[1] == gpuaug.Normalize()
+    assert policy("classification_train", auto_augment_policy="ra", ra_magnitude=7) == policy("randaugment", magnitude=7)
+    assert policy("classification_train", auto_augment_policy="augmix", augmix_severity=5) == policy("augmix", severity=5)
+    with pytest.raises(ValueError, match="classification_train: auto_augment_policy must be one of None, 'ra', 'ta_wide'"):
+        policy("classification_train", auto_augment_policy="randaugment")
+
+
+def test_auto_augment_of_cifar10() -> None:
+    steps = [shift(4), FLIP, learnt("cifar10"), CIFAR, cut(16)]
+    assert_does(policy("auto_augment", policy="cifar10"), [(1, 32, steps)])
+
+
+def test_auto_augment_of_svhn() -> None:
+    svhn: Step = ("Normalize", {"mean": (109.9 / 255, 109.7 / 255, 113.8 / 255), "std": (50.1 / 255, 50.6 / 255, 50.8 / 255)})
+    steps: list[Step] = [("Resize", {"interpolation": "bilinear"}), learnt("svhn"), svhn, cut(20)]
+    assert_does(policy("auto_augment", policy="svhn"), [(1, 32, steps)])
+    with pytest.raises(ValueError, match="policy must be one of 'imagenet', 'cifar10', 'svhn'"):
+        policy("auto_augment", policy="cifar")
+
+
+def test_timm_randaug() -> None:
+    assert_does(policy("timm_randaug"), [(1, 224, [crop(0.08, 1), FLIP, TIMM, IMAGENET])])
+    (_, _, step, _) = policy("timm_randaug", config="rand-m7-n3").views[0].ops
+    assert step == gpuaug.TimmRandAugment("rand-m7-n3")
+
+
+@pytest.mark.parametrize("name", ["deit", "convnext"])
+def test_deit_and_convnext(name: str) -> None:
+    """Up to 32 pixels their `build_transform` replaces the resized crop."""
+    tail = [FLIP, TIMM, IMAGENET, erase(0.25, (0.02, 1 / 3), (0.3, 1 / 0.3), "random")]
+    assert_does(policy(name), [(1, 224, [crop(0.08, 1, "bicubic"), *tail])])
+    assert_does(policy(name, size=32), [(1, 32, [shift(4), *tail])])
+    assert_does(policy(name, size=33), [(1, 33, [crop(0.08, 1, "bicubic"), *tail])])
+
+
+def test_cutout() -> None:
+    mean, std = (tuple(v / 255 for v in values) for values in ((125.3, 123.0, 113.9), (63.0, 62.1, 66.7)))
+    steps: list[Step] = [shift(4), FLIP, ("Normalize", {"mean": mean, "std": std}), cut(16)]
+    assert_does(policy("cutout"), [(1, 32, steps)])
+    assert_does(policy("cutout", length=8), [(1, 32, [*steps[:3], cut(8)])])
+
+
+def test_fixmatch_has_a_weak_and_a_strong_view() -> None:
+    head = [FLIP, shift(4, "reflect")]
+    strong: list[Step] = [("FixMatchRandAugment", {"num_ops": 2, "interpolation": "nearest", "fill": BLACK}), cut(16, 0.5)]
+    assert_does(policy("fixmatch"), [(1, 32, [*head, CIFAR]), (1, 32, [*head, *strong, CIFAR])])
+    assert_does(policy("fixmatch", size=96), [(1, 96, [FLIP, shift(12, "reflect"), CIFAR]), (1, 96, fixmatch_at_96())])
+
+
+def fixmatch_at_96() -> list[Step]:
+    """FixMatch pads STL-10's images of 96 by 12."""
+    step: Step = ("FixMatchRandAugment", {"num_ops": 2, "interpolation": "nearest", "fill": BLACK})
+    return [FLIP, shift(12, "reflect"), step, cut(48, 0.5), CIFAR]
+
+
+def first_view_has(name: str, kind: type[gpuaug.Op]) -> bool:
+    return any(isinstance(op, kind) for op in policy(name).views[0].ops)
+
+
+CROPPED = [name for name in policies if first_view_has(name, gpuaug.RandomResizedCrop)]
 
 
 @pytest.mark.parametrize("name", CROPPED)
@@ -232,7 +389,7 @@ def test_crops_vary_in_aspect_from_three_quarters_to_four_thirds(name: str) -> N
         assert share.max() <= op.scale[1] * 1.01
 
 
-JITTERED = [name for name in policies if any(isinstance(op, gpuaug.ColorJitter) for op in policy(name).views[0].ops)]
+JITTERED = [name for name in policies if first_view_has(name, gpuaug.ColorJitter)]
 
 
 @pytest.mark.parametrize("name", JITTERED)
@@ -256,7 +413,7 @@ def test_views_of_one_image_are_drawn_apart(name: str) -> None:
     made = policy(name)
     if len(made) == 1 or name == "gaussian_noise":
         return
-    column = "ColorJitter.brightness" if name == "appearance" else "RandomResizedCrop.top"
+    column = {"appearance": "ColorJitter.brightness", "fixmatch": "RandomCrop.top"}.get(name, "RandomResizedCrop.top")
     draws = gpuaug.sample(made, range(2000), seed=4)
     correlation = np.corrcoef([draws.columns(v)[column] for v in range(len(made))]) - np.eye(len(made))
     assert np.abs(correlation).max() < 5 / np.sqrt(2000)
@@ -309,7 +466,8 @@ def test_every_policy_takes_a_height_and_a_width(name: str) -> None:
 
 def test_every_policy_of_the_published_table_is_there() -> None:
     rows = """simclr simclr_cifar moco_v1 moco_v2 simsiam byol vicreg barlow_twins swav dino dinov2 dinov2_as_trained mae ijepa
-    lejepa supervised spatial appearance gaussian_noise ffcv_ssl three_augment"""
+    lejepa supervised spatial appearance gaussian_noise ffcv_ssl three_augment classification_train randaugment
+    trivial_augment_wide auto_augment augmix timm_randaug deit convnext cutout fixmatch"""
     assert set(rows.split()) <= set(policies)
 
 

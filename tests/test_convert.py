@@ -20,6 +20,7 @@ from gpuaug import from_torchvision
 COUNT = 20_000
 CROP = v2.RandomResizedCrop(32)
 FLOAT = v2.ToDtype(torch.float32, scale=True)
+BILINEAR = v2.InterpolationMode.BILINEAR
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -79,6 +80,7 @@ def test_simclrs_usual_transform(t: Any) -> None:
         (lambda t: t.RandomRotation(15, fill=(0, 51, 255)), gpuaug.RandomRotation(15, fill=(0, 0.2, 1))),
         (lambda t: t.RandomRotation(15, center=(1, 2)), gpuaug.RandomRotation(15, center=(1, 2))),
         (lambda t: t.RandomPerspective(0.3, 0.4), gpuaug.RandomPerspective(0.3, 0.4)),
+        (lambda t: t.ElasticTransform(40.0, [4.0, 5.0], fill=51), gpuaug.ElasticTransform(40, (4, 5), fill=0.2)),
         (lambda t: t.ColorJitter(brightness=0.5), gpuaug.ColorJitter(brightness=(0.5, 1.5))),
         (lambda t: t.ColorJitter(hue=(0.0, 0.2)), gpuaug.ColorJitter(hue=(0.0, 0.2))),
         (lambda t: t.Grayscale(3), gpuaug.RandomGrayscale(1.0)),
@@ -88,6 +90,17 @@ def test_simclrs_usual_transform(t: Any) -> None:
         (lambda t: t.RandomAutocontrast(0.4), gpuaug.RandomAutocontrast(0.4)),
         (lambda t: t.RandomAdjustSharpness(2, 0.4), gpuaug.RandomAdjustSharpness(2, 0.4)),
         (lambda t: t.RandomInvert(0.4), gpuaug.RandomInvert(0.4)),
+        (lambda t: t.RandAugment(3, 5, 11, fill=(0, 51, 255)), gpuaug.RandAugment(3, 5, 11, fill=(0, 0.2, 1))),
+        (lambda t: t.RandAugment(), gpuaug.RandAugment()),
+        (lambda t: t.TrivialAugmentWide(30, BILINEAR), gpuaug.TrivialAugmentWide(30, "bilinear")),
+        (lambda t: t.AutoAugment(), gpuaug.AutoAugment()),
+        (lambda t: t.AutoAugment(v1.AutoAugmentPolicy.SVHN, BILINEAR), gpuaug.AutoAugment("svhn", "bilinear")),
+        (lambda t: t.AugMix(4, 2, 5, 0.5, False, fill=51), gpuaug.AugMix(4, 2, 5, 0.5, False, fill=0.2)),
+        (lambda t: t.AugMix(), gpuaug.AugMix()),
+        (
+            lambda t: t.RandomChoice([t.RandAugment(), t.RandomHorizontalFlip(1.0)], p=[1, 3]),
+            gpuaug.OneOf(gpuaug.RandAugment(), gpuaug.RandomHorizontalFlip(1.0), weights=(1, 3)),
+        ),
         (lambda t: t.CenterCrop(32), gpuaug.CenterCrop(32)),
         (lambda t: t.Resize((32, 32)), gpuaug.Resize((32, 32))),
         (lambda t: t.RandomCrop(32, padding=4, fill=51), gpuaug.RandomCrop(32, 4, fill=0.2)),
@@ -106,6 +119,15 @@ def test_each_transform_becomes_the_op_of_its_name(t: Any, make: Any, expected: 
 def test_v2_alone() -> None:
     assert ops_of(v2.Identity(), v2.RGB(), v2.ToPureTensor()) == ()
     assert ops_of(v2.GaussianNoise(0.1, 0.2, clip=False)) == (gpuaug.GaussianNoise(0.1, 0.2, clip=False),)
+    assert ops_of(v2.JPEG(50), v2.JPEG((5, 95))) == (gpuaug.JPEG(50), gpuaug.JPEG((5, 95)))
+    assert ops_of(v2.RandomChannelPermutation()) == (gpuaug.RandomChannelPermutation(),)
+    assert ops_of(v2.RandomPhotometricDistort(hue=(0, 0.1), p=0.4)) == (gpuaug.RandomPhotometricDistort(hue=(0, 0.1), p=0.4),)
+
+
+def test_the_probability_of_parts_is_left_alone() -> None:
+    """A photometric distortion's p is that of each part, so RandomApply's is another one."""
+    inner, outer = gpuaug.RandomPhotometricDistort(p=0.4), v2.RandomApply([v2.RandomPhotometricDistort(p=0.4)], p=0.3)
+    assert ops_of(outer) == (gpuaug.OneOf([inner], p=0.3),)
 
 
 def test_the_views_size_is_the_one_that_the_steps_reach() -> None:
@@ -235,12 +257,13 @@ def test_half_precision_is_the_views_dtype(dtype: torch.dtype) -> None:
 # What cannot be converted.
 
 REFUSED = [
-    (v2.ElasticTransform(), "cannot convert ElasticTransform .step 2.; do it in the Dataset"),
-    (v2.AutoAugment(), "cannot convert AutoAugment"),
+    (v2.AutoAugment(interpolation="bicubic"), "AutoAugment .step 2.: AutoAugment: interpolation must be one of 'nearest'"),
+    (v2.RandAugment(magnitude=40), "RandAugment .step 2.: RandAugment: magnitude must be an integer in 0..30"),
+    (v2.RandomZoomOut(), "cannot convert RandomZoomOut .step 2.; do it in the Dataset"),
     (v2.Lambda(lambda x: x), "cannot convert Lambda"),
     (v1.FiveCrop(8), "cannot convert FiveCrop"),
-    (v2.RandomApply([v2.JPEG(50)], p=0.5), "RandomApply .step 2.: cannot convert JPEG .step 1.; do it"),
-    (v2.RandomChoice([v2.Identity(), v2.JPEG(50)]), "cannot convert JPEG"),
+    (v2.RandomApply([v2.RandomZoomOut()], p=0.5), "RandomApply .step 2.: cannot convert RandomZoomOut .step 1.; do it"),
+    (v2.RandomChoice([v2.Identity(), v2.RandomZoomOut()]), "cannot convert RandomZoomOut"),
     (v2.RandomApply([v2.CenterCrop(8)]), "RandomApply .step 2.: OneOf: branches must be ops that keep the size"),
     (v2.RandomRotation(5, expand=True), "RandomRotation .step 2.: expand=True"),
     (v2.Resize(32, max_size=64), "Resize .step 2.: max_size"),
@@ -249,7 +272,7 @@ REFUSED = [
     (v2.RandomRotation(5, v2.InterpolationMode.NEAREST_EXACT), "RandomRotation: interpolation must be one of"),
     (v2.Grayscale(1), "Grayscale .step 2.: num_output_channels must be 3"),
     (v2.Normalize(MEAN, STD), "Normalize .step 2.: it comes before ToTensor"),
-    (v2.Compose([FLOAT, v2.Normalize(MEAN[:2], STD)]), "Normalize .step 3.: Normalize: mean must be three numbers"),
+    (v2.Compose([FLOAT, v2.Normalize(MEAN[:2], STD)]), "Normalize .step 3.: Normalize: mean must be as many numbers as std"),
     (v2.ToDtype(torch.float32), "ToDtype .step 2.: scale=False"),
     (v2.Compose([FLOAT, v2.ToDtype(torch.uint8)]), "ToDtype .step 3.: scale=False"),
     (v2.ToDtype(torch.float64, scale=True), "ToDtype .step 2.: ToDtype: dtype must be"),

@@ -21,7 +21,7 @@ from torchvision.transforms import v2
 
 import gpuaug
 from gpuaug import backends
-from gpuaug.ops.color import ORDERS
+from gpuaug.ops.color import ORDERS, PARTS
 
 LEAST = 1e-4
 MANY = 100_000
@@ -227,12 +227,20 @@ def of_torchvision(op: Any) -> Any:
         given["value"] = "random"
     if isinstance(op, gpuaug.AutoAugment):
         given["policy"] = v2.AutoAugmentPolicy(op.policy)
+    if isinstance(op, gpuaug.JPEG):  # which takes 8-bit pixels only
+        before, after = (
+            [v2.ToDtype(torch.uint8, scale=True), v2.ToPILImage()],
+            [v2.ToImage(), v2.ToDtype(torch.float32, scale=True)],
+        )
+        return v2.RandomApply([*before, v2.JPEG(op.quality), *after], op.p)
     kind = getattr(v2, type(op).__name__)
     chance = given.pop("p", 1.0) if "p" not in signature(kind).parameters else 1.0
     return v2.RandomApply([kind(**given)], chance)
 
 
-NOT_COMPARED = ("ToDtype", "RandomPosterize 8 bits", *(name for name in MAPS if name.startswith("GaussianBlur")))
+WIDE = (*(name for name in MAPS if name.startswith("GaussianBlur")), "ElasticTransform", "ElasticTransform nearest")
+
+NOT_COMPARED = ("ToDtype", "RandomPosterize 8 bits", *WIDE)
 """Cases that are not: a cast, a posterize that leaves 8-bit levels as they are, a blur wider than a picture of a few pixels."""
 
 NAMESAKES = [name for name, op in MAPS.items() if hasattr(v2, type(op).__name__) and name not in NOT_COMPARED]
@@ -251,6 +259,30 @@ def test_views_have_the_distribution_of_torchvisions(name: str) -> None:
     seen = [(views.flatten(1).double() @ directions.double()).numpy().round(3) for views in (ours, theirs)]
     for k in range(5):
         assert_same_distribution(seen[0][:, k], seen[1][:, k], f"direction {k}")
+
+
+@pytest.mark.parametrize("quality", [(5, 20), (1, 100), (7, 7)])
+def test_jpeg_quality(quality: tuple[int, int]) -> None:
+    theirs = truth(v2.JPEG(quality), (8, 8), 10_000)["quality"]
+    assert_same_counts(drawn(gpuaug.JPEG(quality))["quality"], theirs, "quality")
+
+
+def test_photometric_parts() -> None:
+    """Which parts are applied, together; their factors; where contrast comes; the order of the channels."""
+    factors = [f"{part}_factor" for part in PARTS]
+    transform = v2.RandomPhotometricDistort((0.5, 2.0), p=0.3)
+    image = torch.empty(3, 8, 8, dtype=torch.uint8)
+    theirs = [transform.make_params([image]) for _ in range(20_000)]
+    ours = drawn(gpuaug.RandomPhotometricDistort((0.5, 2.0), p=0.3))
+    applied = np.array([[row[name] is not None for name in factors] for row in theirs])
+    weights = 1 << np.arange(len(PARTS))
+    assert_same_counts(ours["parts"] @ weights, applied @ weights, "parts")
+    for k, part in enumerate(PARTS):
+        found = np.array([row[factors[k]] for row in theirs if row[factors[k]] is not None], dtype=float)
+        assert_same_distribution(ours[part][ours["parts"][:, k]], found, part)
+    assert_same_counts(ours["contrast_first"], np.array([row["contrast_before"] for row in theirs]), "contrast first")
+    orders = [range(3) if row["channel_permutation"] is None else row["channel_permutation"].tolist() for row in theirs]
+    assert_same_counts(ours["channels"] @ [9, 3, 1], np.array([list(order) for order in orders]) @ [9, 3, 1], "channels")
 
 
 @pytest.mark.parametrize("sigma", [(0.1, 2.0), (0.5, 0.6)])

@@ -68,8 +68,16 @@ def assert_same_tables(policy, seed, epoch):
         assert (drawn.size, drawn.cubic, drawn.radius) == (made.size, made.cubic, made.radius)
 
 
+BY_ARRAYS = (ops.AugMix, ops.TimmRandAugment, ops.FixMatchRandAugment, ops.Cutout, ops.RandomCrop)
+"""Ops whose draws no row of a draw program gives."""
+
+
+def by_arrays(policy):
+    return any(isinstance(o, BY_ARRAYS) for view in policy.views for o in view.steps)
+
+
 @pytest.mark.parametrize("seed", [0, 2**63 + 17])
-@pytest.mark.parametrize("name", [name for name in gpuaug.policies if name != "spatial"])
+@pytest.mark.parametrize("name", [n for n in gpuaug.policies if n != "spatial" and not by_arrays(gpuaug.policy(n))])
 def test_named_policies_get_the_same_tables(name, seed):
     assert_same_tables(gpuaug.policy(name), seed, epoch=3)
 

@@ -71,7 +71,7 @@ def test_a_backend_imports_its_own_package_alone(added: dict[str, set[str]]) -> 
 
 
 BELOW = {
-    "backends": {"images", "isolation", "memory", "ops", "philox", "sampling"},
+    "backends": {"images", "isolation", "memory", "ops", "philox", "policy", "sampling"},
     "convert": {"ops", "policy"},
     "augmenter": {"backends", "images", "isolation", "memory", "ops", "policy", "sampling"},
     "sampling": {"isolation", "ops", "philox", "policy"},

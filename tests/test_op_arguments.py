@@ -27,7 +27,14 @@ def with_p(op: ops.Op) -> Callable[..., ops.Op]:
     return make
 
 
-AUTOMATIC = (ops.RandAugment, ops.TrivialAugmentWide, ops.AutoAugment, ops.AugMix)
+AUTOMATIC = (
+    ops.RandAugment,
+    ops.TrivialAugmentWide,
+    ops.AutoAugment,
+    ops.AugMix,
+    ops.TimmRandAugment,
+    ops.FixMatchRandAugment,
+)
 
 # Op, argument, values outside its range, and the range as the error states it.
 REFUSED: list[tuple[Callable[..., ops.Op], str, list[Any], str]] = [
@@ -36,6 +43,7 @@ REFUSED: list[tuple[Callable[..., ops.Op], str, list[Any], str]] = [
         for kind in (
             *(with_p(op) for op in examples().values() if hasattr(op, "p")),
             lambda p: ops.OneOf(ops.RandomInvert(), p=p),
+            lambda p: ops.SomeOf(1, ops.RandomInvert(), p=p),
         )
     ),
     *(
@@ -59,9 +67,10 @@ REFUSED: list[tuple[Callable[..., ops.Op], str, list[Any], str]] = [
     ),
     (ops.RandomCrop, "padding_mode", ["wrap", None], "one of 'constant', 'edge', 'reflect', 'symmetric'"),
     *(
-        (kind, "fill", [-0.1, 128, (0, 0), (0, 0, 2), "black", None], "a number in [0, 1] or three of them")
+        (kind, "fill", [-0.1, 128, (), (0, 0, 2), "black", None], "a number in [0, 1] or one per channel")
         for kind in (
             ops.RandomCrop,
+            ops.ElasticTransform,
             ops.RandomPerspective,
             lambda fill: ops.RandomAffine(1, fill=fill),
             lambda fill: ops.RandomRotation(1, fill=fill),
@@ -83,14 +92,27 @@ REFUSED: list[tuple[Callable[..., ops.Op], str, list[Any], str]] = [
         "an odd integer >= 1, or a pair (width, height)",
     ),
     (ops.GaussianBlur, "sigma", [(0, 0), (-1, 2), (2, 1), (0, 1), (1, 2, 3), None], "a pair (min, max) with 0.001 <= min"),
+    (
+        ops.JPEG,
+        "quality",
+        [0, 101, 50.0, (50, 40), (0, 9), (50, 101), (1, 2, 3), (1.0, 2), "50", None, True],
+        "an integer in 1..100",
+    ),
+    (ops.ElasticTransform, "alpha", ["50", (1,), (1, NAN), None], "a number or a pair"),
+    (ops.ElasticTransform, "sigma", [-1, (0, 1), (1, 0), (1, 2, 3), (1, -1), None], "both 0 or both above"),
+    (ops.RandomPhotometricDistort, "hue", [0.1, (-0.6, 0), (0.2, 0.1)], "a pair (min, max) with -0.5 <= min <= max <= 0.5"),
+    *(
+        (ops.RandomPhotometricDistort, name, [1.5, (-0.1, 1), (2, 1), None], "a pair (min, max) with 0 <= min")
+        for name in ("brightness", "contrast", "saturation")
+    ),
     (ops.GaussianNoise, "sigma", [-0.1, NAN, None], "a number in [0, inf]"),
     (ops.GaussianNoise, "mean", [INF, "0"], "a number in [-inf, inf]"),
     (ops.RandomAdjustSharpness, "sharpness_factor", [-1, None], "a number in [0, inf]"),
     (ops.RandomErasing, "scale", [(0.1, 1.1), (-0.1, 0.5), (0.5, 0.1)], "a pair (min, max) with 0 <= min <= max <= 1"),
     (ops.RandomErasing, "ratio", [(0, 1), (3, 0.3)], "a pair (min, max)"),
-    (ops.RandomErasing, "value", ["noise", (1, 2), None, NAN, (1, 2, "3")], 'a number, three numbers or "random"'),
-    (ops.Normalize, "mean", [(0.5, 0.5), "abc", None, (1, 2, NAN)], "three numbers"),
-    (ops.Normalize, "std", [0, (0.2, 0.2, 0), (0.1, -0.1, 0.1), (1, 1)], "three numbers > 0"),
+    (ops.RandomErasing, "value", ["noise", (), None, NAN, (1, 2, "3")], 'a number, one per channel or "random"'),
+    (ops.Normalize, "mean", [(), "abc", None, (1, 2, NAN)], "a number, or one per channel"),
+    (ops.Normalize, "std", [0, (0.2, 0.2, 0), (0.1, -0.1, 0.1), ()], "a number > 0, or one per channel"),
     (ops.ToDtype, "dtype", [torch.uint8, torch.float64, "float32", None], "torch.float32, torch.float16 or torch.bfloat16"),
     *((kind, "degrees", [-1, "10", (10, -10), (1, 2, 3), None, NAN], "") for kind in (ops.RandomAffine, ops.RandomRotation)),
     (ops.RandomAffine, "degrees", [-1], "a non-negative number of degrees or a pair (min, max)"),
@@ -109,9 +131,26 @@ REFUSED: list[tuple[Callable[..., ops.Op], str, list[Any], str]] = [
     ),
     *(
         (kind, "interpolation", ["bicubic", "nearest-exact"], "one of 'nearest', 'bilinear'")
-        for kind in (ops.RandomPerspective, lambda interpolation: ops.RandomRotation(1, interpolation), *AUTOMATIC)
+        for kind in (
+            ops.ElasticTransform,
+            ops.RandomPerspective,
+            lambda interpolation: ops.RandomRotation(1, interpolation),
+            *AUTOMATIC,
+        )
     ),
-    (ops.RandAugment, "num_ops", [-1, 1.5, None, True], "an integer >= 0"),
+    *((kind, "num_ops", [-1, 1.5, None, True], "an integer >= 0") for kind in (ops.RandAugment, ops.FixMatchRandAugment)),
+    (ops.TimmRandAugment, "config", ["", "v0", "augmix-m3", 9, None, "m9"], "'rand' and, after hyphens, parts such as m9"),
+    (ops.TimmRandAugment, "config", ["rand-m", "rand-m9.5", "rand-m-9", "rand-m9x"], "behind m comes an integer, not "),
+    (ops.TimmRandAugment, "config", ["rand-p2", "rand-p1.5"], "behind p comes a number in [0, 1], not "),
+    (ops.TimmRandAugment, "config", ["rand-inc2"], "behind inc comes 0 or 1, not '2'"),
+    (ops.TimmRandAugment, "config", ["rand-mmax0", "rand-mmax2.5"], "behind mmax comes an integer >= 1, not "),
+    (ops.TimmRandAugment, "config", ["rand-x3", "rand-x3-m9"], "'x3' is none of these"),
+    (ops.TimmRandAugment, "config", ["rand-m9-mstdinf"], "'mstdinf' is none of these"),  # timm ignores it
+    (ops.TimmRandAugment, "config", ["rand-m9-inc1-m9"], "'m9' repeats one of them"),
+    (ops.TimmRandAugment, "config", ["rand-t3a", "rand-m9-t3a"], "without t3a, whose functions blur"),
+    (ops.TimmRandAugment, "config", ["rand-n16-tweights"], "n of at most 15 beside tweights"),
+    (ops.Cutout, "length", [0, 1, 4.0, None, True], "an integer >= 2"),
+    (lambda value: ops.Cutout(8, value), "value", ["random", None, (), NAN], "a number or one per channel"),
     (ops.RandAugment, "magnitude", [-1, 31, 9.0, None], "an integer in 0..30"),
     *((kind, "num_magnitude_bins", [1, 31.0], "an integer >= 2") for kind in (ops.RandAugment, ops.TrivialAugmentWide)),
     (ops.AutoAugment, "policy", ["cifar", None], "one of 'imagenet', 'cifar10', 'svhn'"),
@@ -120,6 +159,20 @@ REFUSED: list[tuple[Callable[..., ops.Op], str, list[Any], str]] = [
     (ops.AugMix, "chain_depth", [0, -2, 1.5, None], "an integer >= 1, or -1 for a depth"),
     (ops.AugMix, "alpha", [0, -1, None, NAN], "a number above 0"),
     (ops.RandomPerspective, "distortion_scale", [-0.1, 1.1, None], "a number in [0, 1]"),
+    (
+        lambda n: ops.SomeOf(n, ops.RandomInvert(), ()),
+        "n",
+        [-1, 3, 1.0, True, (1, 3), (2, 1), (1,), None],
+        "an integer in 0..2",
+    ),
+    (lambda branches: ops.SomeOf(1, branches), "branches", [5, [ops.RandomInvert(), 3], None], "one or more ops"),
+    (lambda branches: ops.SomeOf(1, branches), "branches", [ops.RandomCrop(8), [ops.Resize(8)]], "keep the size"),
+    (
+        lambda weights: ops.SomeOf((0, 2), (), (), (), weights=weights),
+        "weights",
+        [(1, 0, 0)],
+        "above 0 for at least 2 branches",
+    ),
     (lambda branches: ops.OneOf(branches), "branches", [5, "gray", [ops.RandomInvert(), 3], None], "one or more ops"),
     (lambda branches: ops.OneOf(*branches), "branches", [()], "one or more ops"),
     (lambda branches: ops.OneOf(branches), "branches", [ops.RandomCrop(8), [ops.Resize(8)], ops.CenterCrop()], "keep the size"),
@@ -205,6 +258,10 @@ NORMAL_FORMS = [
     (ops.RandomErasing(value="random"), "value", "random"),
     (ops.AutoAugment(AutoAugmentPolicy.SVHN), "policy", "svhn"),
     (ops.AugMix(alpha=2), "alpha", 2.0),
+    (ops.JPEG(50), "quality", (50, 50)),
+    (ops.JPEG([np.int64(5), 95]), "quality", (5, 95)),
+    (ops.ElasticTransform(40), "alpha", (40.0, 40.0)),
+    (ops.ElasticTransform(sigma=[4, 5]), "sigma", (4.0, 5.0)),
     (ops.Normalize(0.5, 0.25), "mean", (0.5, 0.5, 0.5)),
     (ops.Normalize(0.5, 0.25), "std", (0.25, 0.25, 0.25)),
     (ops.Normalize(), "mean", (0.485, 0.456, 0.406)),

@@ -38,6 +38,7 @@ ALL_ARGUMENTS = [
     ops.Normalize((0.1, 0.2, 0.3), (0.4, 0.5, 0.6)),
     ops.ToDtype(torch.float16),
     ops.OneOf(ops.RandomGrayscale(1.0), [ops.GaussianBlur(5), ops.RandomInvert()], weights=(1, 3), p=0.25),
+    ops.SomeOf((1, 2), ops.RandomGrayscale(1.0), [ops.GaussianBlur(5), ops.RandomInvert()], weights=(1, 3), p=0.25),
 ]
 """Ops with every argument away from its default."""
 
@@ -53,6 +54,8 @@ def test_every_op_is_tried_here() -> None:
 def rebuilt(op: ops.Op) -> ops.Op:
     if isinstance(op, ops.OneOf):
         return ops.OneOf(*op.branches, weights=op.weights, p=op.p)
+    if isinstance(op, ops.SomeOf):
+        return ops.SomeOf(op.n, *op.branches, weights=op.weights, p=op.p)
     return type(op)(**{f.name: getattr(op, f.name) for f in fields(op)})
 
 
@@ -67,8 +70,7 @@ def test_equal_arguments_make_equal_ops(op: ops.Op) -> None:
 @pytest.mark.parametrize("op", [op for op in EVERY_OP if hasattr(op, "p")], ids=lambda op: type(op).__name__)
 def test_another_probability_makes_another_op(op: ops.Op) -> None:
     arguments = {f.name: getattr(op, f.name) for f in fields(op)} | {"p": 0.75}
-    other = ops.OneOf(*op.branches, weights=op.weights, p=0.75) if isinstance(op, ops.OneOf) else type(op)(**arguments)
-    assert other != op
+    assert type(op)(**arguments) != op
 
 
 @pytest.mark.parametrize("op", EVERY_OP, ids=lambda op: type(op).__name__)
@@ -82,7 +84,7 @@ def test_ops_cannot_be_changed(op: ops.Op) -> None:
 def test_repr_and_str_name_the_op_and_its_arguments(op: ops.Op) -> None:
     shown = str(op)
     assert shown.startswith(f"{type(op).__name__}(")
-    if not isinstance(op, ops.OneOf):
+    if not isinstance(op, (ops.OneOf, ops.SomeOf)):
         assert all(f"{f.name}=" in shown for f in fields(op))
         names = {name: getattr(ops, name) for name in ops.__all__} | {"torch": torch}
         assert eval(repr(op), names) == op
@@ -153,6 +155,8 @@ def test_draws_stay_in_range_at_the_ends(op: ops.Op) -> None:
         "left": (0, 1),
         "log_ratio": (np.log(0.5), np.log(2)),
         "key": (0, 2**32 - 1),
+        "branch": (0, 1),
+        "branches": ((0, -1), (0, 1)),
     }
     for name, column in draws.items():
         low, high = ranges[name]  # type: ignore[misc]

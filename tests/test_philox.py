@@ -60,7 +60,7 @@ def test_pixels_are_counted_row_by_row() -> None:
 
 def test_extreme_words_give_finite_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     ends = torch.tensor([[0, 2**32 - 1]])
-    monkeypatch.setattr(philox, "philox4x32_torch", lambda counter, key: (ends,) * 4)
+    monkeypatch.setattr(philox, "philox4x32_torch", lambda counter, key, second: (ends,) * 4)
     assert torch.isfinite(philox.normal_field(KEYS[:1], 1, 2)).all()
 
 

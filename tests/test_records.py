@@ -7,10 +7,10 @@ import torch
 import gpuaug
 from gpuaug import Images, Policy, View, ops
 from gpuaug.backends.fused import draw_program, plan
-from gpuaug.backends.fused.cpu.pack import BASE, HEAD, OFF
+from gpuaug.backends.fused.cpu.pack import ANY, BASE, HEAD, OFF
 from gpuaug.backends.fused.cuda.launch import launch_config
-from gpuaug.backends.fused.cuda.records import MAX_IMAGE, barriers_on_levels, levels_of_ops, records
-from gpuaug.backends.fused.instructions import BLUR, CONTRAST, HUE, IS_BARRIER, NOTHING
+from gpuaug.backends.fused.cuda.records import MAX_IMAGE, kinds_of_levels, levels_of_ops, needed_levels, records
+from gpuaug.backends.fused.instructions import BLUR, CONTRAST, EQUALIZE, GENERAL, HUE, IS_BARRIER, NOTHING, WARP
 
 RNG = np.random.default_rng(5)
 SHAPES = RNG.integers(1, 300, (48, 2)).astype(np.int32)
@@ -18,12 +18,18 @@ IMAGES = Images(torch.zeros(int(SHAPES.astype(np.int64).prod(axis=1).sum()) * 3,
 INDEX = np.concatenate([np.arange(24), 2**40 + np.arange(24)])
 
 
-def shortest_levels(codes):
+def kind_of(code, possible):
+    """The kind of level of a barrier."""
+    return code if code == BLUR or (code == CONTRAST and not possible & GENERAL) else ANY
+
+
+def shortest_levels(codes, possible):
     """Barriers of each image in order, column by column; a barrier goes to the last level if all its images are free there."""
     levels, taken = [], set()
     for column in codes.T:
-        for kind in (CONTRAST, BLUR):
-            rows = set(np.flatnonzero(column == kind).tolist())
+        kinds = [kind_of(code, possible) if IS_BARRIER[code] else None for code in column.tolist()]
+        for kind in (CONTRAST, BLUR, ANY):
+            rows = {row for row, found in enumerate(kinds) if found == kind}
             if rows and (not levels or levels[-1] != kind or rows & taken):
                 levels.append(kind)
                 taken = set()
@@ -46,7 +52,7 @@ def expected_record(batch, tables, b, levels, lead):
     for n in [*places, len(code)]:
         spans[k] = [begin, n]
         if n < len(code):
-            k, begin = 1 + levels.index(code[n], k), n
+            k, begin = 1 + levels.index(kind_of(code[n], tables.possible), k), n
     flips = int(tables.flips[b, 0]) + 2 * int(tables.flips[b, 1])
     head = [*np.array([base], np.int64).view(np.int32).tolist(), last, pitch, *box[2:], flips]
     floats = [*scales, *tables.scale, *tables.bias]
@@ -56,7 +62,7 @@ def expected_record(batch, tables, b, levels, lead):
 
 def assert_records(batch, tables, levels, lead):
     found, used = records(batch, tables, levels, lead)
-    assert list(used) == (shortest_levels(tables.codes) if levels is None else list(levels))
+    assert list(used) == (shortest_levels(tables.codes, tables.possible) if levels is None else list(levels))
     assert found.dtype == np.int32
     for b, record in enumerate(found):
         assert record.tolist() == expected_record(batch, tables, b, list(used), lead).tolist(), b
@@ -116,7 +122,7 @@ def test_an_image_without_contrast_waits_for_the_level_of_the_blur():
     codes = np.array(
         [[CONTRAST, HUE, BLUR], [HUE, CONTRAST, NOTHING], [HUE, NOTHING, BLUR], [NOTHING, NOTHING, NOTHING]], np.uint8
     )
-    assert barriers_on_levels(codes).tolist() == [CONTRAST, BLUR]
+    assert needed_levels(codes, kinds_of_levels(frozenset())).tolist() == [CONTRAST, BLUR]
     spans = spans_of(codes, None)
     assert spans[0] == [-1, 0, 0, 2, 2, 3]
     assert spans[1] == [-1, 1, 1, 3, OFF, OFF]
@@ -124,13 +130,46 @@ def test_an_image_without_contrast_waits_for_the_level_of_the_blur():
     assert spans[3] == [-1, 3, OFF, OFF, OFF, OFF]
 
 
-def spans_of(codes, levels):
+def test_images_with_different_barriers_share_a_level():
+    codes = np.array(
+        [[WARP, NOTHING, EQUALIZE], [CONTRAST, NOTHING, HUE], [HUE, BLUR, WARP], [NOTHING, NOTHING, CONTRAST]], np.uint8
+    )
+    possible = frozenset(codes.flat)
+    assert needed_levels(codes, kinds_of_levels(possible)).tolist() == [ANY, BLUR, ANY]
+    spans = spans_of(codes, None, possible)
+    assert spans[0] == [-1, 0, 0, 2, OFF, OFF, 2, 3]
+    assert spans[1] == [-1, 0, 0, 3, OFF, OFF, OFF, OFF]
+    assert spans[2] == [-1, 1, OFF, OFF, 1, 2, 2, 3]
+    assert spans[3] == [-1, 2, 2, 3, OFF, OFF, OFF, OFF]
+
+
+@pytest.mark.parametrize(
+    ("op", "count"),
+    [
+        (ops.RandAugment(), 2),
+        (ops.TrivialAugmentWide(), 1),
+        (ops.AutoAugment(), 2),
+        (ops.AugMix(), 13),
+        (ops.RandomEqualize(), 1),
+    ],
+)
+def test_a_slot_needs_one_level(op, count):
+    """Whatever barrier it draws; a mix needs one more for each chain, and one to begin."""
+    assert levels_of_ops([op]) == (ANY,) * count
+    assert levels_of_ops([op, ops.ColorJitter(contrast=0.3), ops.GaussianBlur(3)]) == (*(ANY,) * count, ANY, BLUR)
+    policy = Policy(View(24, ops.RandomResizedCrop(), op))
+    tables = plan.tables(IMAGES, policy.views[0].steps, gpuaug.sample(policy, INDEX).tables[0])
+    assert_records(IMAGES, tables, None, 3)
+    assert_records(IMAGES, tables, levels_of_ops(policy.views[0].steps), 3)
+
+
+def spans_of(codes, levels, possible=frozenset()):
     """Begin and end of every pass of programs."""
     count, columns = codes.shape
     ones, flips = np.ones(3, np.float32), np.zeros((count, 2), np.bool_)
     arguments = np.zeros((count, columns, 8), np.float32)
     tables = plan.Tables(
-        (8, 8), np.tile(np.int32([0, 0, 8, 8, 8, 8, 0, 0]), (count, 1)), flips, False, codes, arguments, ones, ones, 0
+        (8, 8), np.tile(np.int32([0, 0, 8, 8, 8, 8, 0, 0]), (count, 1)), flips, False, codes, arguments, ones, ones, 0, possible
     )
     words, used = records(torch.zeros((count, 3, 8, 8)), tables, levels)
     return words[:, HEAD : HEAD + 2 * len(used) + 2].tolist()
@@ -145,11 +184,12 @@ def test_the_levels_of_the_ops_suffice_for_any_draws(name):
             steps = policy.views[0].steps
             draws = gpuaug.sample(policy, range(16), seed=seed)
             images = Images(torch.zeros(16 * 12, dtype=torch.uint8), np.full((16, 2), 2, np.int32))
-            codes = plan.tables(images, steps, draws.tables[0]).codes
-            assert len(barriers_on_levels(codes)) <= len(levels_of_ops(steps))
-            spans = np.array(spans_of(codes, levels_of_ops(steps)))
+            made = plan.tables(images, steps, draws.tables[0])
+            codes, possible = made.codes, made.possible
+            assert len(needed_levels(codes, kinds_of_levels(possible))) <= len(levels_of_ops(steps))
+            spans = np.array(spans_of(codes, levels_of_ops(steps), possible))
             begun = (spans[:, 3::2] != OFF).sum(axis=1)
-            assert (begun == ((codes == CONTRAST) | (codes == BLUR)).sum(axis=1)).all()
+            assert (begun == IS_BARRIER[codes].sum(axis=1)).all()
 
 
 def test_a_graph_refuses_a_barrier_that_it_has_no_launch_for():

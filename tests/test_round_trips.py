@@ -14,7 +14,19 @@ from hypothesis import strategies as st
 from parity.cases import examples
 
 import gpuaug
-from gpuaug import OneOf, Policy, RandomErasing, RandomInvert, RandomPosterize, RandomResizedCrop, Resize, View, ops, sample
+from gpuaug import (
+    OneOf,
+    Policy,
+    RandomErasing,
+    RandomInvert,
+    RandomPosterize,
+    RandomResizedCrop,
+    Resize,
+    SomeOf,
+    View,
+    ops,
+    sample,
+)
 
 NAMES = {name: getattr(gpuaug, name) for name in gpuaug.__all__} | {"torch": torch}
 
@@ -93,9 +105,13 @@ def made(table: dict[Any, dict[str, st.SearchStrategy[Any]]]) -> st.SearchStrate
 
 
 @st.composite
-def choices(draw: st.DrawFn, inner: st.SearchStrategy[ops.Op]) -> OneOf:
+def choices(draw: st.DrawFn, inner: st.SearchStrategy[ops.Op]) -> OneOf | SomeOf:
     branches = draw(st.lists(inner | st.lists(inner, max_size=3), min_size=1, max_size=4))
     shares = st.lists(number(0, 9), min_size=len(branches), max_size=len(branches)).filter(lambda found: sum(found) > 1e-9)
+    if draw(st.booleans()):
+        n = draw(st.integers(0, len(branches)) | st.tuples(st.just(0), st.integers(0, len(branches))))
+        shares = st.lists(number(0.1, 9), min_size=len(branches), max_size=len(branches))
+        return SomeOf(n, *branches, weights=draw(st.none() | shares), p=draw(P))
     return OneOf(*branches, weights=draw(st.none() | shares), p=draw(P))
 
 
@@ -105,7 +121,7 @@ ANY = KEPT | made(SETTING_SIZE)
 
 def test_every_op_is_tried_here() -> None:
     every = {value for name, value in vars(ops).items() if name in ops.__all__ and isinstance(value, type)}
-    assert {*KEEPING_SIZE, *SETTING_SIZE, OneOf, ops.Op} == {kind for kind in every if issubclass(kind, ops.Op)}
+    assert {*KEEPING_SIZE, *SETTING_SIZE, OneOf, SomeOf, ops.Op} == {kind for kind in every if issubclass(kind, ops.Op)}
 
 
 @settings(deadline=None, max_examples=300)
@@ -119,8 +135,9 @@ def test_an_op_can_be_made_of_its_repr(op: ops.Op) -> None:
 @settings(deadline=None, max_examples=60)
 @given(st.lists(KEPT.filter(lambda op: not has_dtype(op)), max_size=3), st.integers(1, 3), st.text(max_size=5))
 def test_views_and_policies_can_be_made_of_their_repr(inner: list[ops.Op], repeat: int, name: str) -> None:
-    blurred = [op for op in inner if not any(isinstance(leaf, gpuaug.GaussianBlur) for leaf in ops.leaves([op]))]
-    view = View((7, 9), RandomResizedCrop(), *blurred, repeat=repeat)
+    wide = (gpuaug.GaussianBlur, gpuaug.ElasticTransform)  # whose kernels need larger views
+    narrow = [op for op in inner if not any(isinstance(leaf, wide) for leaf in ops.leaves([op]))]
+    view = View((7, 9), RandomResizedCrop(), *narrow, repeat=repeat)
     policy = Policy(view, view, name=name, source=name)
     for value in (view, policy):
         again = eval(repr(value), NAMES)

@@ -293,7 +293,7 @@ def test_a_choice_in_a_choice_multiplies_probabilities() -> None:
     inner = gpuaug.OneOf(gpuaug.RandomInvert(1.0), gpuaug.RandomGrayscale(1.0), p=0.5)
     view = gpuaug.View(8, gpuaug.CenterCrop(), gpuaug.OneOf(inner, gpuaug.RandomEqualize(1.0), (), p=0.6))
     columns = gpuaug.sample(gpuaug.Policy(view), range(40_000), seed=3).columns(0)
-    rates = {name: column.mean() for name, column in columns.items()}
+    rates = {name: column.mean() for name, column in columns.items() if name.endswith("apply")}
     assert rates == pytest.approx(
         {"RandomInvert.apply": 0.05, "RandomGrayscale.apply": 0.05, "RandomEqualize.apply": 0.2}, abs=0.01
     )

@@ -1,6 +1,6 @@
 """The statements and loops of Python source files, by line; the same names for the interpreter's lines and the compiler's.
 
-A chain is the path of a statement through its calls, as "/path/ops.py:41 < /path/kernels.py:133": innermost first.
+A chain is the path of a statement through its calls, as "/path/ops.py:41 < /path/tiles.py:133": innermost first.
 """
 
 from __future__ import annotations

@@ -129,7 +129,8 @@ TABLE: dict[type[Op], Callable[[Any, Any, Any], Any]] = {
 def graph(lib: Any, x: Any, view: View) -> Any:
     """The view's graph. Flip, Normalize and the change of layout are one op at its end, which is fastest."""
     mirror: Any = 0
-    mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
     for o in view.ops:
         if isinstance(o, op.RandomHorizontalFlip):
             mirror = lib.fn.random.coin_flip(probability=o.p)

@@ -19,11 +19,12 @@ from ..images import Images
 from ..ops import Op, OpDraws
 
 Batch = Images | torch.Tensor | list[torch.Tensor]
-"""Images (uint8, of any sizes), float32 (B, 3, H, W), or a list of float32 (3, H, W) while sizes still differ. Floats are in
-[0, 1] until Normalize. A backend never changes a batch in place."""
+"""Images (uint8, of any sizes), float32 (B, C, H, W), or a list of float32 (C, H, W) while sizes still differ. C is 3 where a
+backend has no `any_channels`. Floats are in [0, 1] until Normalize. A backend never changes a batch in place."""
 
-BatchForm = Literal["images", "floats", "ragged"]
-"""Which of these three a stage starts from: `Images`, one float tensor, or a list of float tensors."""
+BatchForm = Literal["images", "floats", "ragged", "host", "planes", "bytes"]
+"""What a stage starts from: `Images`, one float tensor, or a list of float tensors. "host" is a float tensor on the CPU, and
+"planes" one of another number of channels than three. "bytes" is a uint8 tensor (B, C, H, W), C not 3, on the CPU."""
 
 
 def passes_between(ops: Sequence[Op]) -> float:
@@ -42,11 +43,13 @@ class Backend:
             NumPy arrays with one row per image (see `gpuaug.Draws`).
         writes_output: Whether `apply` also accepts the view's dtype, its memory format, and a tensor to write the view into (or
             None). The Augmenter passes them to the last stage of a view. Otherwise it converts or copies the view afterwards.
-        reads_in_place: Whether `apply` accepts `Images` that are planar or have gaps in their buffer. Otherwise the
-            Augmenter packs them first.
+        reads_in_place: Whether `apply` accepts `Images` that are planar or have gaps in their buffer, and uint8 tensors.
+            Otherwise the Augmenter packs the former, and makes floats of the latter, first.
         extra_passes: extra_passes(ops) says how often, averaged over draws, a stage of these ops writes the whole view to
             memory in float32 and reads it again before it writes the result.
         warm_up: warm_up(kind) does, for a type of device, whatever would make the first `apply` slow, such as compiling.
+        any_channels: Types of device where it takes images of any number of channels, or "any". Elsewhere it takes three.
+        differentiable: Whether autograd follows a float batch through `apply`.
         approximate: A variant of the backend that also accepts ops which its library computes differently from torchvision.
         composing: A variant of the backend that makes one warp of warps that follow one another.
         fallback: The backend that does the steps which this one does not support. Without it, such a step raises an error.
@@ -59,13 +62,15 @@ class Backend:
     reads_in_place: bool = False
     extra_passes: Callable[[Sequence[Op]], float] = passes_between
     warm_up: Callable[[str], None] | None = None
+    any_channels: Collection[str] = ()
+    differentiable: bool = False
     approximate: Backend | None = None
     composing: Backend | None = None
     fallback: str | None = None
 
 
 Function = Callable[[torch.Tensor, Any, OpDraws], torch.Tensor]
-"""(x, op, draws) -> x: applies an op to every image of a float32 batch (B, 3, H, W)."""
+"""(x, op, draws) -> x: applies an op to every image of a float32 batch (B, C, H, W)."""
 
 AnyFunction = TypeVar("AnyFunction", bound=Function)
 
@@ -89,11 +94,12 @@ def register(op: type[Op], function: Any = None) -> Any:
         op: A frozen dataclass derived from `gpuaug.Op`. Its `draw` returns its parameters. A field `p`, if it has one, is the
             probability that it is applied to an image. An op that changes the size of images overrides `output_size` and has no
             `p`.
-        function: Called as function(x, op, draws). `x` is float32 (B, 3, H, W) on the Augmenter's device, in [0, 1] until
-            Normalize. `draws` are the parameters of these images: NumPy arrays on the host with B rows. It must return float32
-            (B, 3, H, W) and must not change `x`. The images may be any part of a batch, always without those that the op is not
-            applied to, and several threads may call the function at once, so it must be a pure function of its arguments. It
-            must compute each image independently of the others, or a view would depend on its batch.
+        function: Called as function(x, op, draws). `x` is float32 (B, C, H, W) on the Augmenter's device, in [0, 1] until
+            Normalize; C is 3 unless the Augmenter is given images of other channels. `draws` are the parameters of these
+            images: NumPy arrays on the host with B rows. It must return float32 (B, C, H, W) and must not change `x`. The
+            images may be any part of a batch, always without those that the op is not applied to, and several threads may call
+            the function at once, so it must be a pure function of its arguments. It must compute each image independently of
+            the others, or a view would depend on its batch.
 
     Returns:
         The function, or a decorator where no function was given.

@@ -128,7 +128,7 @@ def agrees(o: op.Op) -> bool:
 
 
 def count_supported(steps: Sequence[op.Op], form: BatchForm) -> int:
-    if form != "floats":  # Kornia's functions need one batch of one size
+    if form not in ("floats", "host"):  # Kornia's functions need one batch of one size
         return 0
     return leading_where(steps, agrees)
 
@@ -140,4 +140,4 @@ def apply(batch: torch.Tensor, ops: Sequence[op.Op], draws: Sequence[op.OpDraws]
     return batch
 
 
-BACKEND = Backend(OPS, count_supported, apply, fallback="batched")
+BACKEND = Backend(OPS, count_supported, apply, differentiable=True, fallback="batched")

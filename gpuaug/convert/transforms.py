@@ -77,6 +77,14 @@ def perspective(t: Any, white: float) -> list[Op]:
     return [op.RandomPerspective(t.distortion_scale, t.p, interpolation(t), fill_of(t, white))]
 
 
+def elastic(t: Any, white: float) -> list[Op]:
+    return [op.ElasticTransform(tuple(t.alpha), tuple(t.sigma), interpolation(t), fill_of(t, white))]
+
+
+def distort(t: Any, white: float) -> list[Op]:
+    return [op.RandomPhotometricDistort(tuple(t.brightness), tuple(t.contrast), tuple(t.saturation), tuple(t.hue), t.p)]
+
+
 def jitter(t: Any, white: float) -> list[Op]:
     parts: dict[str, Any] = {
         p: 0.0 if getattr(t, p) is None else tuple(getattr(t, p)) for p in ("brightness", "contrast", "saturation", "hue")
@@ -102,6 +110,16 @@ def erasing(t: Any, white: float) -> list[Op]:
     else:
         value = on_unit_scale(value, white)
     return [op.RandomErasing(t.p, tuple(t.scale), tuple(t.ratio), value)]
+
+
+def automatic(kind: Callable[..., Op], *names: str) -> Converter:
+    """An automatic op of the same name, whose arguments of these names are taken as they are."""
+
+    def made(t: Any, white: float) -> list[Op]:
+        given = {name: getattr(t, name) for name in names}
+        return [kind(**given, interpolation=interpolation(t), fill=fill_of(t, white))]
+
+    return made
 
 
 def normalize(t: Any, white: float) -> list[Op]:
@@ -165,11 +183,15 @@ TABLE: dict[str, Converter] = {
     "RandomAffine": affine,
     "RandomRotation": rotation,
     "RandomPerspective": perspective,
+    "ElasticTransform": elastic,
     "ColorJitter": jitter,
+    "RandomPhotometricDistort": distort,
+    "RandomChannelPermutation": lambda t, white: [op.RandomChannelPermutation()],
     "Grayscale": grayscale,
     "RandomGrayscale": lambda t, white: [op.RandomGrayscale(t.p)],
     "GaussianBlur": blur,
     "GaussianNoise": noise,
+    "JPEG": lambda t, white: [op.JPEG(tuple(t.quality))],
     "RandomSolarize": lambda t, white: [op.RandomSolarize(t.threshold / white, t.p)],
     "RandomPosterize": lambda t, white: [op.RandomPosterize(t.bits, t.p)],
     "RandomEqualize": lambda t, white: [op.RandomEqualize(t.p)],
@@ -177,6 +199,10 @@ TABLE: dict[str, Converter] = {
     "RandomAdjustSharpness": lambda t, white: [op.RandomAdjustSharpness(t.sharpness_factor, t.p)],
     "RandomInvert": lambda t, white: [op.RandomInvert(t.p)],
     "RandomErasing": erasing,
+    "RandAugment": automatic(op.RandAugment, "num_ops", "magnitude", "num_magnitude_bins"),
+    "TrivialAugmentWide": automatic(op.TrivialAugmentWide, "num_magnitude_bins"),
+    "AutoAugment": automatic(op.AutoAugment, "policy"),
+    "AugMix": automatic(op.AugMix, "severity", "mixture_width", "chain_depth", "alpha", "all_ops"),
     "Normalize": normalize,
 }
 """Transforms that do not contain others; `convert.torchvision` has those that do."""

@@ -17,6 +17,7 @@ from ..convert import from_torchvision
 from ..mixing import Mix
 from ..ops import Size
 from ..ops.base import is_integer, is_number
+from ..ops.channels import fitted
 from ..policy import Policy
 from .engine.order import EpochOrder, Share
 from .sources import is_source
@@ -71,7 +72,15 @@ def source_and_policy(source: Any, dataset: Any, policy: Any) -> tuple[Any, Poli
             f"DataLoader: policy must be a gpuaug.Policy, a policy's name or None, got {policy!r}; it is the second argument "
             "here, so give batch_size= and shuffle= by name"
         )
-    return dataset if source is None else source, policy
+    return dataset if source is None else source, None if policy is None else for_three_channels(policy)
+
+
+def for_three_channels(policy: Policy) -> Policy:
+    """The policy. Raises ValueError for an op that is for other images than RGB, since no source has others."""
+    for view in policy.views:
+        for step in view.steps:
+            fitted(step, 3)
+    return policy
 
 
 def shown_dataset(source: Any, given: Any) -> Any:
@@ -229,4 +238,4 @@ def policy_of_transform(transform: Any, size: Size | None) -> Policy:
             "DataLoader: policy is missing; give a gpuaug.Policy, a policy's name (see `gpuaug policies`), or a Dataset with "
             "a torchvision transform inside"
         )
-    return from_torchvision(transform, size=size)
+    return for_three_channels(from_torchvision(transform, size=size))

@@ -15,6 +15,7 @@ from ..catalog import policy as named_policy
 from ..ops.base import is_integer
 from ..policy import Policy
 from ..sampling import sample
+from .arguments import for_three_channels
 from .process import cores
 from .sources.folder import FolderSource
 from .sources.resolve import as_source
@@ -132,6 +133,7 @@ def integer(name: str, value: Any, low: int, high: int | None = None) -> int:
 
 def check(policy: Policy, kind: str, approximate: bool) -> None:
     """Raise if DALI is missing, or lacks an op or a dtype of the policy."""
+    for_three_channels(policy)
     backend = select("dali", kind, approximate)["dali"]
     more = backends.load("dali", kind).approximate
     for view in policy.views:

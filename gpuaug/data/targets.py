@@ -127,7 +127,8 @@ def refuse_geometric(target: Any, name: str) -> None:
         raise TypeError(
             f"{name}: {where} is of class torchvision.tv_tensors.{kind}, but gpuaug transforms only the image, so it would "
             "not match views that are cropped and flipped; leave it out of the target (or all targets, by labels=False), or, "
-            f"if it is meant to stay unchanged, give a plain tensor: {where}.as_subclass(torch.Tensor)"
+            f"if it is meant to stay unchanged, give a plain tensor: {where}.as_subclass(torch.Tensor); docs/inputs.md shows "
+            "how gpuaug.transform_targets moves it"
         )
 
 

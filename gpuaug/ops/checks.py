@@ -61,10 +61,21 @@ def check_interpolation(op: Op, name: str = "interpolation", allowed: Sequence[s
     set_field(op, name, value)
 
 
+def per_channel(value: Any) -> tuple[float, ...] | None:
+    """A number, or one per channel, as a tuple; None if it is neither.
+
+    Equal numbers fit any number of channels, and are stored as three. Others are as many as the images have channels.
+    """
+    values = (value,) * 3 if is_number(value) else value
+    if not (isinstance(values, (tuple, list)) and values and all(is_number(v) for v in values)):
+        return None
+    stored = tuple(float(v) for v in values)
+    return stored[:1] * 3 if len(set(stored)) == 1 else stored
+
+
 def check_fill(op: Op, name: str = "fill") -> None:
-    """A fill is a number in [0, 1] or one per channel; it is stored as three numbers."""
-    value = getattr(op, name)
-    triple = (value,) * 3 if is_number(value) else value
-    if not (isinstance(triple, (tuple, list)) and len(triple) == 3 and all(is_number(v) and 0 <= v <= 1 for v in triple)):
-        raise fail(op, name, "a number in [0, 1] or three of them (red, green, blue)", value)
-    set_field(op, name, tuple(float(v) for v in triple))
+    """A fill is a number in [0, 1] or one per channel."""
+    values = per_channel(getattr(op, name))
+    if values is None or not all(0 <= v <= 1 for v in values):
+        raise fail(op, name, "a number in [0, 1] or one per channel", getattr(op, name))
+    set_field(op, name, values)

@@ -1,45 +1,46 @@
-"""OneOf: choose one of several branches of ops for each image."""
+"""OneOf and SomeOf: choose one or several of some branches of ops for each image."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, cast
 
-from .base import Op, Size, is_number, positional_or_named
+import numpy as np
+
+from .base import Array, Op, OpDraws, Size, is_integer, is_number, positional_or_named
 from .checks import check_probability, fail, set_field
+from .variates import logarithm
 
-__all__ = ["OneOf"]
+__all__ = ["OneOf", "SomeOf"]
 
 KEEPS_SIZE = "ops that keep the size; put crops and resizes beside the choice"
 
 
-@dataclass(frozen=True, init=False)
-class OneOf(Op):
-    """Apply exactly one of several branches, drawn per image (torchvision `RandomChoice`; `p` adds `RandomApply`).
+def in_drawn_order(u: Array, weights: Array) -> Array:
+    """The order (B, K) in which K things of these weights are drawn without replacement, out of uniform numbers (B, K).
 
-    Args:
-        *given: The branches: each is an op, or a sequence of ops that run in order. The ops must keep the size of images, so
-            crops and resizes are refused.
-        branches: The branches as one sequence, instead of positional arguments.
-        weights: Relative probabilities of the branches, non-negative with a positive sum; None makes them equal.
-        p: Probability per image that any branch is applied.
+    Exponential variates are in this order if their rates are the weights; things of weight 0 come last.
     """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        times = np.where(weights > 0, -logarithm(1 - u) / weights, np.inf)
+    return np.argsort(times, axis=1, kind="stable")
+
+
+class Choice(Op):
+    """An op whose draws say which of its branches an image gets: their numbers from 0 on, in the order given; -1 for none."""
 
     branches: tuple[tuple[Op, ...], ...]
     weights: tuple[float, ...]
     p: float
 
-    uniforms: ClassVar[int] = 1
+    def takes(self, drawn: OpDraws) -> Array:
+        """(B, branches) bool: whether an image gets a branch, by what `draw` returned."""
+        raise NotImplementedError
 
-    def __init__(
-        self,
-        *given: Op | Sequence[Op],
-        branches: Sequence[Op | Sequence[Op]] = (),
-        weights: Sequence[float] | None = None,
-        p: float = 1.0,
-    ) -> None:
-        branches = positional_or_named("OneOf", "branches", given, branches)
+    def set_fields(self, given: Sequence[Any], branches: Sequence[Any], weights: Sequence[float] | None, p: float) -> None:
+        """Check and store what all choices have."""
+        branches = positional_or_named(type(self).__name__, "branches", given, branches)
         normal = tuple(tuple(b) if isinstance(b, (tuple, list)) else (b,) for b in branches)
         set_field(self, "branches", normal)
         set_field(self, "p", p)
@@ -67,9 +68,126 @@ class OneOf(Op):
                     raise fail(self, "branches", KEEPS_SIZE, self.branches)
         return size
 
-    def __str__(self) -> str:
-        parts = (
+    def parts(self) -> str:
+        """The branches in words, each with its weight."""
+        return "; ".join(
             f"{weight:.3g}: " + (" then ".join(map(str, branch)) or "nothing")
             for weight, branch in zip(self.weights, self.branches, strict=True)
         )
-        return f"OneOf(p={self.p:.4g}, {'; '.join(parts)})"
+
+
+@dataclass(frozen=True, init=False)
+class OneOf(Choice):
+    """Apply exactly one of several branches, drawn per image (torchvision `RandomChoice`; `p` adds `RandomApply`).
+
+    The draw `branch` (B,) int16 is the number of each image's branch, from 0 on; -1 where `p` left the image as it is.
+
+    Args:
+        *given: The branches: each is an op, or a sequence of ops that run in order. The ops must keep the size of images, so
+            crops and resizes are refused.
+        branches: The branches as one sequence, instead of positional arguments.
+        weights: Relative probabilities of the branches, non-negative with a positive sum; None makes them equal.
+        p: Probability per image that any branch is applied.
+    """
+
+    branches: tuple[tuple[Op, ...], ...]
+    weights: tuple[float, ...]
+    p: float
+
+    uniforms: ClassVar[int] = 1
+
+    def __init__(
+        self,
+        *given: Op | Sequence[Op],
+        branches: Sequence[Op | Sequence[Op]] = (),
+        weights: Sequence[float] | None = None,
+        p: float = 1.0,
+    ) -> None:
+        self.set_fields(given, branches, weights, p)
+
+    @property
+    def ends(self) -> Array:
+        """Branch k is taken where the uniform number is below the k-th of these, and not below the one before."""
+        ends = np.cumsum(self.weights)
+        ends[-1] = 1.0  # the sum may be rounded below 1
+        return ends
+
+    def draw(self, u: Array) -> OpDraws:
+        return {"branch": np.searchsorted(self.ends, u[:, 0], side="right").astype(np.int16)}
+
+    def takes(self, drawn: OpDraws) -> Array:
+        return np.asarray(drawn["branch"][:, None] == np.arange(len(self.branches)))
+
+    def __str__(self) -> str:
+        return f"OneOf(p={self.p:.4g}, {self.parts()})"
+
+
+@dataclass(frozen=True, init=False)
+class SomeOf(Choice):
+    """Apply `n` different branches, drawn per image without replacement; they run in the order given.
+
+    The draw `branches` (B, n) int16 are the numbers of each image's branches, from 0 on, in ascending order; -1 in the places
+    of those that an image does not get, because fewer than the most were drawn, or because `p` left it as it is.
+
+    Args:
+        n: How many branches an image gets, or (min, max), from which the number is drawn uniformly.
+        *given: The branches: each is an op, or a sequence of ops that run in order. The ops must keep the size of images, so
+            crops and resizes are refused.
+        branches: The branches as one sequence, instead of positional arguments.
+        weights: Relative probabilities of the branches, non-negative; None makes them equal. Branches are drawn one after the
+            other, each with a probability in proportion to its weight among those that are left. At least as many as an image
+            may get must be above 0.
+        p: Probability per image that any branch is applied.
+    """
+
+    n: int | tuple[int, int]
+    branches: tuple[tuple[Op, ...], ...]
+    weights: tuple[float, ...]
+    p: float
+
+    def __init__(
+        self,
+        n: int | tuple[int, int],
+        *given: Op | Sequence[Op],
+        branches: Sequence[Op | Sequence[Op]] = (),
+        weights: Sequence[float] | None = None,
+        p: float = 1.0,
+    ) -> None:
+        self.set_fields(given, branches, weights, p)
+        most = len(self.branches)
+        pair: Any = (n, n) if is_integer(n) else n
+        if not (
+            isinstance(pair, (tuple, list))
+            and len(pair) == 2
+            and all(map(is_integer, pair))
+            and 0 <= pair[0] <= pair[1] <= most
+        ):
+            raise fail(self, "n", f"an integer in 0..{most}, the number of branches, or a pair (min, max) of them", n)
+        if sum(w > 0 for w in self.weights) < pair[1]:
+            raise fail(self, "weights", f"above 0 for at least {pair[1]} branches, which is how many an image may get", weights)
+        set_field(self, "n", int(cast(int, n)) if is_integer(n) else (int(pair[0]), int(pair[1])))
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """Fewest and most branches of an image."""
+        return self.n if isinstance(self.n, tuple) else (self.n, self.n)
+
+    @property
+    def uniforms(self) -> int:  # type: ignore[override]
+        return len(self.branches) + (self.limits[0] < self.limits[1])
+
+    def draw(self, u: Array) -> OpDraws:
+        count, (low, high) = len(self.branches), self.limits
+        first = in_drawn_order(u[:, :count], np.array(self.weights))[:, :high]
+        if low < high:
+            taken = low + (u[:, count] * (high - low + 1)).astype(np.intp)
+            first = np.where(np.arange(high) < taken[:, None], first, count)
+        first = np.sort(first, axis=1)
+        return {"branches": np.where(first < count, first, -1).astype(np.int16)}
+
+    def takes(self, drawn: OpDraws) -> Array:
+        return np.asarray((drawn["branches"][:, :, None] == np.arange(len(self.branches))).any(axis=1))
+
+    def __str__(self) -> str:
+        low, high = self.limits
+        return f"SomeOf({low if low == high else f'{low} to {high}'}, p={self.p:.4g}, {self.parts()})"

@@ -208,7 +208,7 @@ class RandomCrop(Sized):
     size: int | Size | None = None
     padding: int | tuple[int, ...] | None = None
     pad_if_needed: bool = False
-    fill: float | tuple[float, float, float] = 0.0
+    fill: float | tuple[float, ...] = 0.0
     padding_mode: str = "constant"
 
     uniforms: ClassVar[int] = 2

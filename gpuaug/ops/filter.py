@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
 
 from .base import Array, Op, OpDraws, Size, between, is_integer, is_number, words
-from .checks import check_number, check_probability, check_range, fail, set_field
+from .checks import check_number, check_probability, check_range, fail, per_channel, set_field
 from .crop import TRIES, fit_boxes, uniform_offset
 
 __all__ = [
+    "Cutout",
+    "JPEG",
     "GaussianBlur",
     "GaussianNoise",
     "Normalize",
@@ -99,6 +101,38 @@ class GaussianNoise(Op):
 
 
 @dataclass(frozen=True)
+class JPEG(Op):
+    """Encode as a JPEG file and decode it (torchvision `JPEG`): the loss is that of libjpeg at 4:2:0 subsampling of colours.
+
+    Pixels are first clipped to [0, 1] and rounded to 8 bits as torchvision's `to_dtype(torch.uint8, scale=True)` does it, which
+    is floor(255.999 x).
+
+    Args:
+        quality: An integer in 1..100, or a range (min, max) of them; each in the range is drawn equally often.
+        p: Probability per image, in [0, 1].
+    """
+
+    quality: int | tuple[int, int]
+    p: float = 1.0
+
+    uniforms: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        value: Any = self.quality
+        pair = (value, value) if is_integer(value) else value
+        ok = isinstance(pair, (tuple, list)) and len(pair) == 2 and all(is_integer(q) for q in pair)
+        if not (ok and 1 <= pair[0] <= pair[1] <= 100):
+            raise fail(self, "quality", "an integer in 1..100, or a pair (min, max) of them", value)
+        set_field(self, "quality", (int(pair[0]), int(pair[1])))
+        check_probability(self)
+
+    def draw(self, u: Array) -> OpDraws:
+        """`quality` (B,) uint8."""
+        low, high = cast(tuple[int, int], self.quality)
+        return {"quality": (low + np.floor(u[:, 0] * (high - low + 1))).astype(np.uint8)}
+
+
+@dataclass(frozen=True)
 class RandomAdjustSharpness(Op):
     """Blend with a 3x3 smoothing of the inner pixels (torchvision `RandomAdjustSharpness`).
 
@@ -131,7 +165,7 @@ class RandomErasing(Op):
     p: float = 0.5
     scale: tuple[float, float] = (0.02, 0.33)
     ratio: tuple[float, float] = (0.3, 3.3)
-    value: float | tuple[float, float, float] | str = 0.0
+    value: float | tuple[float, ...] | str = 0.0
 
     uniforms: ClassVar[int] = 2 * TRIES + 4
 
@@ -141,12 +175,12 @@ class RandomErasing(Op):
         check_range(self, "ratio", 1e-4, 1e4)
         if isinstance(self.value, str):
             if self.value != "random":
-                raise fail(self, "value", 'a number, three numbers or "random"', self.value)
+                raise fail(self, "value", 'a number, one per channel or "random"', self.value)
         else:
-            triple: Any = (self.value,) * 3 if is_number(self.value) else self.value
-            if not (isinstance(triple, (tuple, list)) and len(triple) == 3 and all(is_number(v) for v in triple)):
-                raise fail(self, "value", 'a number, three numbers or "random"', self.value)
-            set_field(self, "value", tuple(float(v) for v in triple))
+            values = per_channel(self.value)
+            if values is None:
+                raise fail(self, "value", 'a number, one per channel or "random"', self.value)
+            set_field(self, "value", values)
 
     def draw(self, u: Array) -> OpDraws:
         return {
@@ -168,6 +202,47 @@ class RandomErasing(Op):
 
 
 @dataclass(frozen=True)
+class Cutout(Op):
+    """Overwrite one square whose centre is any pixel of the image, so that it may reach over the edge.
+
+    DeVries and Taylor 2017, arXiv 1708.04552; uoguelph-mlrg/Cutout `util/cutout.py`. An odd length is rounded down to an even
+    one, as there.
+
+    Args:
+        length: Side of the square in pixels, at least 2.
+        value: A number in any range (after Normalize, 0 is the mean), or one per channel.
+        p: Probability per image.
+    """
+
+    length: int
+    value: float | tuple[float, ...] = 0.0
+    p: float = 1.0
+
+    uniforms: ClassVar[int] = 2
+
+    def __post_init__(self) -> None:
+        if not is_integer(self.length) or self.length < 2:
+            raise fail(self, "length", "an integer >= 2", self.length)
+        set_field(self, "length", int(self.length))
+        values = per_channel(self.value)
+        if values is None:
+            raise fail(self, "value", "a number or one per channel", self.value)
+        set_field(self, "value", values)
+        check_probability(self)
+
+    def draw(self, u: Array) -> OpDraws:
+        return {"row": u[:, 0].astype(np.float32), "column": u[:, 1].astype(np.float32)}
+
+    def boxes(self, draws: OpDraws, height: Array, width: Array) -> Array:
+        """Boxes to erase (B, 4) int32 as (top, left, height, width), cut off at the edges of the image."""
+        half = self.length // 2
+        row, column = uniform_offset(draws["row"], height - 1), uniform_offset(draws["column"], width - 1)
+        top, left = np.maximum(row - half, 0), np.maximum(column - half, 0)
+        bottom, right = np.minimum(row + half, height), np.minimum(column + half, width)
+        return np.stack([top, left, bottom - top, right - left], axis=1).astype(np.int32)
+
+
+@dataclass(frozen=True)
 class Normalize(Op):
     """Subtract `mean` and divide by `std`, per channel (torchvision `Normalize`); the defaults are ImageNet's statistics.
 
@@ -176,17 +251,18 @@ class Normalize(Op):
         std: Likewise, above 0.
     """
 
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
 
     def __post_init__(self) -> None:
         for name in ("mean", "std"):
-            value = getattr(self, name)
-            value = (value,) * 3 if is_number(value) else tuple(value) if isinstance(value, (tuple, list)) else value
-            ok = isinstance(value, tuple) and len(value) == 3 and all(is_number(v) for v in value)
-            if not ok or (name == "std" and min(value) <= 0):
-                raise fail(self, name, "three numbers" + (" > 0" if name == "std" else ""), getattr(self, name))
-            set_field(self, name, tuple(float(v) for v in value))
+            values = per_channel(getattr(self, name))
+            if values is None or (name == "std" and min(values) <= 0):
+                allowed = "a number > 0, or one per channel" if name == "std" else "a number, or one per channel"
+                raise fail(self, name, allowed, getattr(self, name))
+            set_field(self, name, values)
+        if len(self.mean) != len(self.std) and len(set(self.mean)) > 1 and len(set(self.std)) > 1:
+            raise fail(self, "mean", f"as many numbers as std has, {len(self.std)}", self.mean)
 
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)

@@ -1,4 +1,4 @@
-"""The code and the commands of docs/data.md run, from the first block to the last."""
+"""The code and the commands of docs/data.md and docs/inputs.md run, from the first block to the last."""
 
 import re
 import shlex
@@ -9,13 +9,15 @@ import pytest
 
 from gpuaug import cli
 
-PAGE = Path(__file__).parents[2] / "docs" / "data.md"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
-def test_the_code_in_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("name", "languages"), [("data.md", {"python", "sh"}), ("inputs.md", {"python"})])
+def test_the_code_in_the_page_runs(name: str, languages: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```(python|sh)\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
-    assert {language for language, _ in blocks} == {"python", "sh"}
+    page = DOCS / name
+    blocks = re.findall(r"```(python|sh)\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert {language for language, _ in blocks} == languages
     names: dict[str, object] = {"__name__": "page"}
     for language, code in blocks:
         if language == "sh":
@@ -24,4 +26,4 @@ def test_the_code_in_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
                 assert program == "gpuaug"
                 assert cli.main(arguments) == 0
         elif find_spec("datasets") or "from datasets import" not in code:  # gpuaug does not require datasets
-            exec(compile(code, str(PAGE), "exec"), names)
+            exec(compile(code, str(page), "exec"), names)

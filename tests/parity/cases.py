@@ -21,6 +21,7 @@ import gpuaug
 from gpuaug import Images, Policy, View, backends
 from gpuaug.augmenter import run, select, stages
 from gpuaug.backends import Batch
+from gpuaug.backends.torchvision import displacement
 from gpuaug.ops import Op, OpDraws
 from gpuaug.ops.automatic.kinds import warp_matrices
 from gpuaug.ops.automatic.ops import Automatic
@@ -130,11 +131,18 @@ MAPS: dict[str, Op] = {
     "RandomRotation by half a turn": gpuaug.RandomRotation((180, 180)),
     "RandomPerspective bilinear": gpuaug.RandomPerspective(0.5, p=0.8, fill=(0.1, 0.5, 0.9)),
     "RandomPerspective nearest": gpuaug.RandomPerspective(0.7, p=1.0, interpolation="nearest"),
+    "ElasticTransform": gpuaug.ElasticTransform(fill=(0.1, 0.5, 0.9), p=0.8),
+    "ElasticTransform nearest": gpuaug.ElasticTransform((300, 80), (4, 3), "nearest", fill=0.5),
+    "ElasticTransform of rough noise": gpuaug.ElasticTransform((4, 2), (0.3, 0.4)),
+    "ElasticTransform of noise as it is": gpuaug.ElasticTransform(2, 0),
     "ColorJitter": gpuaug.ColorJitter(0.8, 0.8, 0.8, 0.2, p=0.8),
     "ColorJitter brightness": gpuaug.ColorJitter(brightness=(0.0, 3.0)),
     "ColorJitter contrast": gpuaug.ColorJitter(contrast=(0.0, 3.0)),
     "ColorJitter saturation": gpuaug.ColorJitter(saturation=(0.0, 3.0)),
     "ColorJitter hue": gpuaug.ColorJitter(hue=0.5),
+    "RandomPhotometricDistort": gpuaug.RandomPhotometricDistort(),
+    "RandomPhotometricDistort of all parts": gpuaug.RandomPhotometricDistort((0, 2), (0.2, 2), (0, 3), (-0.5, 0.5), p=1.0),
+    "RandomChannelPermutation": gpuaug.RandomChannelPermutation(0.8),
     "RandomGrayscale": gpuaug.RandomGrayscale(0.5),
     "RandomSolarize": gpuaug.RandomSolarize(),
     "RandomSolarize everything": gpuaug.RandomSolarize(0.0, p=1.0),
@@ -149,6 +157,9 @@ MAPS: dict[str, Op] = {
     "GaussianBlur of hardly any sigma": gpuaug.GaussianBlur(5, 0.001, p=1.0),
     "GaussianNoise": gpuaug.GaussianNoise(p=0.7),
     "GaussianNoise not clipped": gpuaug.GaussianNoise(0.1, 0.5, clip=False),
+    "JPEG": gpuaug.JPEG((5, 95), p=0.8),
+    "JPEG of the worst quality": gpuaug.JPEG(1),
+    "JPEG of the best quality": gpuaug.JPEG(100),
     "RandomAdjustSharpness": gpuaug.RandomAdjustSharpness(3.0),
     "RandomAdjustSharpness smoothing": gpuaug.RandomAdjustSharpness(0.0, p=1.0),
     "RandomErasing": gpuaug.RandomErasing(),
@@ -160,6 +171,11 @@ MAPS: dict[str, Op] = {
     **{f"AutoAugment {name}": gpuaug.AutoAugment(name) for name in ("imagenet", "cifar10", "svhn")},
     "AugMix": gpuaug.AugMix(),
     "AugMix of few ops": gpuaug.AugMix(5, 2, 2, 0.5, False),
+    "TimmRandAugment": gpuaug.TimmRandAugment(),
+    "TimmRandAugment of every level": gpuaug.TimmRandAugment("rand-m10-n3-p1-mstd101", "nearest"),
+    "TimmRandAugment weighted": gpuaug.TimmRandAugment("rand-m8-n3-mstd2-tweights", fill=0.0),
+    "FixMatchRandAugment": gpuaug.FixMatchRandAugment(),
+    "Cutout": gpuaug.Cutout(16, (1.0, -2.0, 3.0), p=0.8),
     "Normalize": gpuaug.Normalize(),
     "ToDtype": gpuaug.ToDtype(torch.bfloat16),
 }
@@ -342,7 +358,10 @@ def ties(op: Any, draws: OpDraws, x: torch.Tensor) -> torch.Tensor:
     """Pixels that a warp reads within 0.001 pixels of the edge between two input pixels: bool (B, 1, H, W)."""
     height, width = x.shape[-2:]
     down, across = np.mgrid[:height, :width].astype(np.float64)
-    if isinstance(op, gpuaug.RandomPerspective):
+    if isinstance(op, gpuaug.ElasticTransform):
+        moves = torch.cat([displacement(op, {"key": key}, height, width) for key in draws["key"]]).double().numpy()
+        source_x, source_y = across + moves[..., 0] * width / 2, down + moves[..., 1] * height / 2
+    elif isinstance(op, gpuaug.RandomPerspective):
         a, b, c, d, e, f, g, h = op.coefficients(draws, height, width).T[..., None, None]
         across, down = across + 0.5, down + 0.5
         scale = g * across + h * down + 1

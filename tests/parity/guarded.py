@@ -13,7 +13,7 @@ import ctypes
 import json
 import mmap
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -25,6 +25,7 @@ import gpuaug
 from gpuaug import Images
 from gpuaug.backends.fused import cuda, plan
 from gpuaug.backends.fused.cuda import launch
+from gpuaug.ops import Op
 
 from .cases import tables
 
@@ -41,7 +42,14 @@ BOXES = {"enlarged": (12, 11), "shrunk": (25, 24), "narrow": (3, 2)}
 CORNERS = {"top left": (0, 0), "top right": (0, 1), "bottom left": (1, 0), "bottom right": (1, 1)}
 
 BARRIERS = (gpuaug.ColorJitter(0.4, (0.5, 0.6), 0.4, 0.1), gpuaug.GaussianBlur(5, (1.0, 2.0), p=1.0))
-"""What makes a view run every kernel."""
+"""What makes a view run every kernel but the general one."""
+
+GENERAL = (
+    gpuaug.RandomAffine((20, 30), (0.1, 0.2), interpolation="bilinear"),
+    *(gpuaug.RandomAdjustSharpness(1.5, p=1.0), gpuaug.RandomEqualize(p=1.0), gpuaug.RandomAutocontrast(p=1.0)),
+    *(gpuaug.RandomPerspective(0.7, p=1.0, interpolation="nearest"), *BARRIERS, gpuaug.AugMix(mixture_width=1, chain_depth=1)),
+)
+"""What makes a view run the general kernel with every barrier."""
 
 
 def guarded(size: int, place: str) -> torch.Tensor:
@@ -98,9 +106,11 @@ def from_images(cubic: bool, box: str, corner: str, place: str, form: str, strip
     view(images, replace(made, boxes=boxes, flips=np.array([[False, True], [True, False]])), place, form)
 
 
-def from_floats(place: str, form: str) -> None:
+def from_floats(barriers: Sequence[Op], strips: bool, place: str, form: str) -> None:
+    if not strips:
+        launch.strips_for = lambda capability, noisy: None
     floats = guarded_copy(torch.rand((2, 3, *SIZE), generator=torch.Generator().manual_seed(0)), place)
-    steps, draws = tables([gpuaug.Resize(SIZE), gpuaug.RandomHorizontalFlip(), *BARRIERS], 2, SIZE)
+    steps, draws = tables([gpuaug.Resize(SIZE), gpuaug.RandomHorizontalFlip(), *barriers], 2, SIZE)
     view(floats, plan.tables(floats, steps[1:], draws[1:]), place, form)
 
 
@@ -135,7 +145,17 @@ CASES: dict[str, Callable[[], None]] = {
         for corner in (CORNERS if box != "narrow" else ["top left"])
         for place, form in FORMS.items()
     },
-    **{f"floats, {form}, {place}": partial(from_floats, place, form) for place in FORMS for form in FORMS.values()},
+    **{
+        f"floats, {form}, {place}": partial(from_floats, BARRIERS, True, place, form)
+        for place in FORMS
+        for form in FORMS.values()
+    },
+    **{
+        f"general, {form}, {place}, {'strips' if strips else 'tiles'}": partial(from_floats, GENERAL, strips, place, form)
+        for strips in (True, False)
+        for place in FORMS
+        for form in FORMS.values()
+    },
 }
 
 TOUCHED: dict[str, Callable[[], None]] = {f"touched, {place}": partial(touched, place) for place in FORMS}

@@ -48,6 +48,13 @@ The truth differs from torchvision's functions in two places:
   exist in 8 bits. In float32 a filter leaves one of about 1e-7 in a flat area, and torchvision's function would stretch it to
   noise from black to white.
 
+`JPEG` is compared bit by bit. `batched` and the fused CPU kernels repeat the integers of libjpeg-turbo, the library behind
+torchvision's function (4:2:0, the accurate integer transform, a triangle filter for colours), and have the same 8-bit levels at
+every quality and size. A view is first rounded to 8 bits as torchvision's `to_dtype(torch.uint8, scale=True)` does it. Behind a
+filter, which differs in the last bits of float32, a few pixels are rounded to the neighbouring level, and their block of 8 x 8
+follows: of 96 x 96 crops of the photographs below, 0.1 % of the pixels then differ by more than the tolerance in the fused
+backend, or 0.6 % if the filter is bicubic, by at most 10 levels. The mean difference is below 1 % of JPEG's own loss.
+
 Tolerance: {tolerances}.
 
 Measured on the CPU with {versions}.

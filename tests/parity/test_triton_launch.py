@@ -10,15 +10,17 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 import gpuaug
 from gpuaug import Images
 from gpuaug.backends.fused import plan
-from gpuaug.backends.fused.cuda import kernels, launch, strips
+from gpuaug.backends.fused.cuda import launch
+from gpuaug.backends.fused.cuda.kernels import general, strips, tiles
 from gpuaug.backends.fused.cuda.launch import Strips, launch_config
 from gpuaug.backends.fused.cuda.records import records
 from gpuaug.backends.fused.instructions import BLUR, CONTRAST
 
 KERNELS = {
-    "first_pass": kernels,
-    "blur_across": kernels,
-    "next_pass": kernels,
+    "first_pass": tiles,
+    "blur_across": tiles,
+    "next_pass": tiles,
+    "general_pass": general,
     "strip_pass": strips,
     "blur_pass": strips,
 }
@@ -97,6 +99,24 @@ def test_older_devices_compile_one_kernel_more_for_such_a_size(calls, monkeypatc
     assert {name for name, *_ in first} == {"first_pass", "next_pass", "blur_across"}
     assert compiled_for(calls, 17, 224) == first
     assert {name for name, *_ in compiled_for(calls, 16, 98) - first} == {"next_pass"}
+
+
+@pytest.mark.parametrize(("dtype", "blur"), [(torch.bfloat16, ["blur_pass"]), (torch.float32, ["blur_across", "general_pass"])])
+def test_rand_augment_needs_a_launch_a_slot(calls, dtype, blur):
+    """Whatever it draws; and the kernels are the same for every batch."""
+    blurred, contrast = gpuaug.GaussianBlur(9, p=1.0), gpuaug.ColorJitter(contrast=0.4)
+    policy = gpuaug.Policy(gpuaug.View(96, gpuaug.RandomResizedCrop(), gpuaug.RandAugment(), blurred, contrast))
+    keys = set()
+    for batch, seed in ((2, 3), (64, 1), (17, 2)):
+        images = Images(torch.zeros(batch * 3 * 40 * 50, dtype=torch.uint8), np.array([(40, 50)] * batch, np.int32))
+        tables = plan.tables(images, policy.views[0].steps, gpuaug.sample(policy, range(batch), seed=seed).tables[0])
+        words, levels = records(images, tables, None)
+        config = launch_config(words, tables, levels, images.device, None, dtype, torch.channels_last)
+        calls.clear()
+        launch.launch(images.buffer, torch.from_numpy(words), config)
+        assert [name for name, *_ in calls] == ["strip_pass", "general_pass", "general_pass", *blur, "general_pass"]
+        keys.add(tuple(key(REAL[name], arguments, options) for name, _, arguments, options in calls))
+    assert len(keys) == 1
 
 
 # Devices.

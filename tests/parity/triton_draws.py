@@ -13,7 +13,7 @@ import gpuaug
 from gpuaug import Images, Policy, View, ops
 from gpuaug.backends.fused import cuda, draw_program, plan
 from gpuaug.backends.fused.cuda import drawn
-from gpuaug.backends.fused.cuda.draw import exponential
+from gpuaug.backends.fused.cuda.kernels.draw import exponential
 from gpuaug.backends.fused.cuda.records import levels_of_ops, records
 from gpuaug.ops import exponential as reference
 

@@ -9,19 +9,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from inspect import signature
-from itertools import groupby
+from itertools import groupby, permutations
 from typing import Any
 
 import numpy as np
 import torch
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as F  # noqa: N812 - torchvision's own convention
 
 import gpuaug
 from gpuaug import Images, Policy, View, backends
 from gpuaug.backends.fused import cuda, plan
 from gpuaug.backends.fused.cuda import launch
+from gpuaug.backends.fused.instructions import ELASTIC, JPEG, KEY, NOTHING, PERMUTE
 from gpuaug.ops import Op, OpDraws
+from gpuaug.ops.automatic.kinds import CODE
+from gpuaug.philox import philox4x32_torch
 
 from .cases import MAPS, NUDGE, TRUTH, as_tensor, jumps, photographs, tables
 
@@ -40,7 +46,7 @@ def check_result(case: str, result: Result) -> None:
     largest, mean = (NARROW, 10 * MEAN) if "float16" in case else (LARGEST, MEAN)
     assert result["largest"] <= largest, result
     assert result["mean"] <= mean, result
-    assert result["exempt"] <= 0.01, result
+    assert result["exempt"] <= (0.03 if "functions" in case and "float16" in case else 0.01), result
 
 
 def noise(height: int, width: int) -> np.ndarray[Any, Any]:
@@ -76,7 +82,9 @@ def compare(
     device: str,
     dtype: torch.dtype = torch.float32,
     memory_format: torch.memory_format = torch.contiguous_format,
+    rounding: float = NUDGE["batched"],
 ) -> Result:
+    """rounding: by how much the kernels may move the input of an op, which may make its output jump."""
     form: backends.BatchForm = "images" if isinstance(batch, Images) else "floats"
     assert plan.count_supported(ops, form) == len(ops), "the ops must be one fused stage"
     table = plan.tables(batch, ops, draws)
@@ -94,7 +102,7 @@ def compare(
     limit = LARGEST if dtype == torch.float32 else NARROW
     out = ~(error <= limit)
     if out.any():
-        out &= jumps(batch, ops, draws, truth, limit, NUDGE["batched"])
+        out &= jumps(batch, ops, draws, truth, limit, rounding)
     kept = error[~out]
     return {"largest": float(kept.max()), "mean": float(kept.mean()), "exempt": float(out.float().mean())}
 
@@ -181,6 +189,119 @@ def several_strips(dtype: torch.dtype, memory_format: torch.memory_format, devic
     return compare(images, steps, draws, device, dtype, memory_format)
 
 
+MAGNITUDES = {
+    **{"ShearX": 0.2917, "ShearY": -0.1873, "Rotate": 25.0},
+    **{"TranslateX": 5.0, "TranslateY": -7.0, "TranslateXRel": 0.2, "TranslateYRel": -0.15},
+    **{"Brightness": 1.4, "Color": 0.3, "Contrast": 1.5, "Sharpness": 1.9, "Posterize": 4.0, "Solarize": 0.6},
+    **{"SolarizeAdd": 0.2, "AutoContrast": 0.0, "Equalize": 0.0, "Invert": 0.0},
+}
+"""Every function that automatic ops choose from, but for the one that changes nothing, with a magnitude."""
+
+
+def functions(
+    interpolation: str, dtype: torch.dtype, memory_format: torch.memory_format, size: int | tuple[int, int], device: str
+) -> Result:
+    """For each function an image that gets it after another one, and noise after both for float32."""
+    count = len(MAGNITUDES)
+    noise = [gpuaug.RandomErasing(1.0, value="random")] if dtype == torch.float32 else []
+    automatic = gpuaug.RandAugment(interpolation=interpolation, fill=(0.1, 0.5, 0.9))
+    crop = gpuaug.RandomResizedCrop(interpolation="bicubic")
+    steps, draws = tables((crop, gpuaug.RandomHorizontalFlip(), automatic, *noise, gpuaug.Normalize()), count, size)
+    kinds, magnitudes = [CODE[kind] for kind in MAGNITUDES], list(MAGNITUDES.values())
+    # Scratch in float16 moves pixels from one level to the next, so that there nothing comes before an equalized histogram.
+    second = [(k + 5) % count for k in range(count)]
+    if dtype != torch.float32:
+        second = [k if kinds[k] != CODE["Equalize"] else CODE["Identity"] for k in second]
+    draws[2]["op"] = np.array([kinds, [kinds[k] for k in second]], np.uint8).T
+    draws[2]["magnitude"] = np.array([magnitudes, [magnitudes[k] for k in second]], np.float32).T
+    images = Images.from_list([photographs()[k % 4][10 + k : 70, k:60] for k in range(count)])
+    rounding = NUDGE["batched"] if dtype == torch.float32 else 2.0**-12  # half a unit of scratch below 1
+    return compare(images, steps, draws, device, dtype, memory_format, rounding)
+
+
+def between_blurs(dtype: torch.dtype, device: str) -> Result:
+    """Barriers that read neighbours and some that do not, in one stage, at sizes that are not multiples of a tile."""
+    blur = gpuaug.GaussianBlur((5, 9), (0.3, 3.0), p=0.7)
+    ops = (
+        *(gpuaug.RandomResizedCrop(), gpuaug.ColorJitter(contrast=0.5, p=0.7), gpuaug.RandomAutocontrast(0.6), blur),
+        *(gpuaug.RandomRotation(30, "bilinear", p=0.7), blur, gpuaug.RandomAdjustSharpness(1.6, p=0.7)),
+        *(gpuaug.RandomPerspective(p=0.7), gpuaug.ColorJitter(contrast=0.5, p=0.7), gpuaug.RandomAutocontrast(0.6), blur),
+    )
+    steps, draws = tables(ops, 2 * len(photos()), (40, 70))
+    return compare(Images.from_list([*photos(), *photos()]), steps, draws, device, dtype)
+
+
+def mixes(op: Op, dtype: torch.dtype, device: str) -> Result:
+    """A mix, and after it other ops, the first of which may be a barrier."""
+    ops = (gpuaug.RandomResizedCrop(), op, gpuaug.RandomAdjustSharpness(1.5), gpuaug.ColorJitter(contrast=0.4))
+    steps, draws = tables(ops, len(photos()), 36)
+    if dtype != torch.float32:  # whose scratch moves pixels over the jumps of these
+        jumping = np.isin(draws[1]["op"], [CODE[kind] for kind in ("Posterize", "Solarize", "Equalize")])
+        draws[1]["op"] = np.where(jumping, np.uint8(CODE["AutoContrast"]), draws[1]["op"])
+    return compare(photos(), steps, draws, device, dtype)
+
+
+def permuted(device: str) -> Result:
+    """Channels in every order."""
+    orders = np.array(list(permutations(range(3))), np.float32)
+    images = Images.from_list([noise(20, 26)] * len(orders))
+    steps, draws = tables([gpuaug.Resize(), gpuaug.RandomInvert(p=1.0)], len(orders), 20)
+    table = plan.tables(images, steps, draws)
+    truth = cuda.make_view(images.to(device), replace(table, codes=table.codes * 0), torch.float32, torch.contiguous_format)
+    truth = torch.stack([view[order] for view, order in zip(truth, orders.astype(np.int64), strict=True)])
+    table.codes[:], table.arguments[:, 0, :3] = PERMUTE, orders
+    table = replace(table, possible=frozenset({PERMUTE}))
+    made = cuda.make_view(images.to(device), table, torch.float32, torch.contiguous_format)
+    error = (made - truth).abs()
+    return {"largest": float(error.max()), "mean": float(error.mean()), "exempt": 0.0}
+
+
+def handmade(size: int | tuple[int, int], code: int, arguments: np.ndarray[Any, Any], device: str) -> torch.Tensor:
+    """Views of parts of photographs, each with one instruction; arguments: (B, 2, 8), of its column and of the one behind."""
+    count = len(arguments)
+    images = Images.from_list([photographs()[k % 4][: 60 + k, :70] for k in range(count)])
+    inverts = [gpuaug.RandomInvert(p=1.0)] * 2
+    steps, draws = tables([gpuaug.Resize(), *inverts], count, size)
+    table = plan.tables(images, steps, draws)
+    codes = table.codes * 0
+    codes[:, 0] = code
+    table = replace(table, codes=codes, arguments=arguments, possible=frozenset({code}))
+    return cuda.make_view(images.to(device), table, torch.float32, torch.contiguous_format).cpu()
+
+
+def jpeg(size: int | tuple[int, int], device: str) -> Result:
+    """torchvision's encoder and decoder, to the bit, at qualities from the worst to the best."""
+    arguments = np.zeros((6, 2, 8), np.float32)
+    arguments[:, 0, 0] = qualities = [1, 30, 50, 77, 95, 100]
+    pixels = (handmade(size, NOTHING, arguments, device) * (256 - 1e-3)).to(torch.uint8)
+    truth = torch.stack([F.jpeg(image, quality) for image, quality in zip(pixels, qualities, strict=True)])
+    error = (handmade(size, JPEG, arguments, device) - truth.float() / 255).abs()
+    return {"largest": float(error.max()), "mean": float(error.mean()), "exempt": 0.0}
+
+
+def elastic(
+    size: tuple[int, int], alpha: tuple[float, float], sigma: tuple[float, float], mode: InterpolationMode, device: str
+) -> Result:
+    """torchvision's elastic transform, with displacements from the same noise."""
+    widths, fill = [int(8 * s + 1) // 2 * 2 + 1 for s in sigma], [0.1, 0.5, 0.9]
+    keys = np.array([[123, 2**31 + 5], [2**32 - 1, 7]], np.uint32)
+    arguments = np.zeros((len(keys), 2, 8), np.float32)
+    arguments[:, 0, :6] = *alpha, *sigma, *(width // 2 for width in widths)
+    arguments.view(np.uint32)[:, 0, KEY:] = keys
+    arguments[:, 1, :4] = mode == InterpolationMode.BILINEAR, *fill
+    truth = []
+    pixels = torch.arange(size[0] * size[1], dtype=torch.int64)
+    for image, key in zip(handmade(size, NOTHING, arguments, device), torch.from_numpy(keys.astype(np.int64)), strict=True):
+        words = philox4x32_torch(pixels, (key[0], key[1]))[:2]
+        fields = [((word >> 8).float() * 2.0**-23 - 1).view(1, 1, *size) for word in words]
+        if sigma[0]:
+            fields = [F.gaussian_blur(field, [width, width], list(sigma)) for field, width in zip(fields, widths, strict=True)]
+        moves = [field * a / side for field, a, side in zip(fields, alpha, size[::-1], strict=True)]
+        truth.append(F.elastic(image, torch.cat(moves, dim=1).permute(0, 2, 3, 1), interpolation=mode, fill=fill))
+    error = (handmade(size, ELASTIC, arguments, device) - torch.stack(truth)).abs()
+    return {"largest": float(error.max()), "mean": float(error.mean()), "exempt": 0.0}
+
+
 def by_taps(case: Callable[[str], Result], device: str) -> Result:
     """A case on the kernels for devices whose tensor cores Triton cannot use."""
     chosen = launch.strips_for
@@ -200,10 +321,14 @@ def two_of_each(normalized: bool, dtype: torch.dtype, device: str) -> Result:
     return compare(photos(), steps, draws, device, dtype)
 
 
-def batch_does_not_matter(device: str) -> Result:
-    """A view with two contrasts has the same bits alone and in a batch, whose scratch noise in another image makes float32."""
+def batch_does_not_matter(among_others: bool, device: str) -> Result:
+    """A view with two contrasts has the same bits alone and in a batch, whose scratch noise in another image makes float32.
+
+    among_others: whether there are general instructions too.
+    """
     noise, contrast = gpuaug.GaussianNoise(sigma=3.0, clip=False, p=0.5), gpuaug.ColorJitter(contrast=0.8)
-    policy = strong(20, 40, contrast, noise, gpuaug.GaussianBlur(3, p=0.5))
+    general = (gpuaug.RandAugment(), gpuaug.RandomEqualize(), gpuaug.AugMix()) if among_others else ()
+    policy = strong(20, 40, contrast, noise, gpuaug.GaussianBlur(3, p=0.5), *general)
     draws = gpuaug.sample(policy, range(len(photos())), seed=5)
 
     def view(images: Images, rows: list[int]) -> torch.Tensor:
@@ -260,7 +385,26 @@ CASES: dict[str, Callable[[str], Result]] = {
     "several strips, float32": partial(several_strips, torch.float32, torch.contiguous_format),
     "two of each": partial(two_of_each, True, torch.float32),
     "two of each, float16": partial(two_of_each, False, torch.float16),
-    "batch does not matter": batch_does_not_matter,
+    "batch does not matter": partial(batch_does_not_matter, False),
+    "batch does not matter, general": partial(batch_does_not_matter, True),
+    "functions": partial(functions, "bilinear", torch.float32, torch.contiguous_format, (36, 70)),
+    "functions, nearest": partial(functions, "nearest", torch.float32, torch.channels_last, (36, 40)),
+    "functions, bfloat16, channels last": partial(functions, "bilinear", torch.bfloat16, torch.channels_last, (36, 70)),
+    "functions, float16": partial(functions, "nearest", torch.float16, torch.contiguous_format, (36, 40)),
+    **{
+        f"functions, {height}x{width}": partial(functions, "bilinear", torch.float32, torch.contiguous_format, (height, width))
+        for height, width in ((1, 1), (2, 9), (9, 2), (3, 3), (1, 40))
+    },
+    "between blurs": partial(between_blurs, torch.float32),
+    "between blurs, bfloat16": partial(between_blurs, torch.bfloat16),
+    "mixes": partial(mixes, gpuaug.AugMix(), torch.float32),
+    "mixes of two chains": partial(mixes, gpuaug.AugMix(10, 2, 2, interpolation="nearest"), torch.float32),
+    "mixes, float16": partial(mixes, gpuaug.AugMix(all_ops=False), torch.float16),
+    "channels in every order": permuted,
+    **{f"JPEG, {height}x{width}": partial(jpeg, (height, width)) for height, width in ((40, 50), (33, 17), (5, 4), (1, 1))},
+    "elastic": partial(elastic, (40, 50), (50.0, 30.0), (5.0, 3.0), InterpolationMode.BILINEAR),
+    "elastic, nearest": partial(elastic, (30, 44), (80.0, -40.0), (1.0, 2.0), InterpolationMode.NEAREST),
+    "elastic without a blur": partial(elastic, (5, 4), (4.0, 3.0), (0.0, 0.0), InterpolationMode.BILINEAR),
     "anywhere in memory": anywhere_in_memory,
     "apart in memory": partial(apart_in_memory, False),
     "apart in memory, planar": partial(apart_in_memory, True),
@@ -274,6 +418,12 @@ TAPS = (
     "several strips, float32",
     "two of each, float16",
     "batch does not matter",
+    "batch does not matter, general",
+    "functions",
+    "functions, bfloat16, channels last",
+    "between blurs",
+    "between blurs, bfloat16",
+    "mixes, float16",
     "anywhere in memory",
 )
 CASES |= {f"{name}, tap by tap": partial(by_taps, CASES[name]) for name in TAPS}

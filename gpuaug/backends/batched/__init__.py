@@ -14,4 +14,4 @@ from .table import OPS
 
 __all__ = ["BACKEND", "OPS", "apply", "count_supported"]
 
-BACKEND = Backend(OPS, count_supported, apply)
+BACKEND = Backend(OPS, count_supported, apply, any_channels=("any",), differentiable=True)

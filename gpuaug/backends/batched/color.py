@@ -1,4 +1,4 @@
-"""Colour, tone and noise on float32 (B, 3, H, W), with parameters per image.
+"""Colour, tone and noise on float32 (B, C, H, W), with parameters per image; what mixes colours takes three channels or one.
 
 Every operation rounds once. A fused multiply-add (`add(alpha=)`, `addcmul`) is avoided, because torch's vectorised loops and
 their scalar tails round it differently, and a pixel's bits would depend on where it is in the batch.
@@ -40,7 +40,7 @@ def contrast(x: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
 
 
 def saturation(x: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
-    return blend(x, gray(x), factor)
+    return x if x.shape[1] == 1 else blend(x, gray(x), factor)
 
 
 def blend(x: torch.Tensor, other: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
@@ -48,7 +48,9 @@ def blend(x: torch.Tensor, other: torch.Tensor, factor: torch.Tensor) -> torch.T
 
 
 def gray(x: torch.Tensor) -> torch.Tensor:
-    """(B, 1, H, W): 0.2989 R + 0.587 G + 0.114 B."""
+    """(B, 1, H, W): 0.2989 R + 0.587 G + 0.114 B; an image of one channel is gray already."""
+    if x.shape[1] == 1:
+        return x
     r, g, b = (x[:, k : k + 1] for k in range(3))
     return r * GRAY[0] + g * GRAY[1] + b * GRAY[2]
 
@@ -70,8 +72,11 @@ def hue(x: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
 
         V - C * clamp(min(k, 4 - k), 0, 1),   k = (n + H) mod 6,   n = 5, 3, 1 for red, green, blue.
 
-    Values outside [0, 1] (from noise or Normalize) are clamped, except where a channel is V itself, as in torchvision.
+    Values outside [0, 1] (from noise or Normalize) are clamped, except where a channel is V itself, as in torchvision. One
+    channel stays as it is.
     """
+    if x.shape[1] == 1:
+        return x
     r, g, b = x.unbind(1)
     value = torch.maximum(torch.maximum(r, g), b)
     chroma = value - torch.minimum(torch.minimum(r, g), b)
@@ -109,7 +114,7 @@ def autocontrast(x: torch.Tensor) -> torch.Tensor:
 def equalize(x: torch.Tensor) -> torch.Tensor:
     """Equalize each channel's histogram of 256 levels with PIL's integer arithmetic."""
     count, channels, height, width = x.shape
-    level = (x.clamp(0, 1) * (256 - 1e-3)).long().reshape(count * channels, height * width)
+    level = (x.clamp(0, 1) * (256 - 1e-3)).long().clamp(0, 255).reshape(count * channels, height * width)  # NaN is no index
     histogram = torch.zeros(count * channels, 256, dtype=torch.int64, device=x.device)
     histogram.scatter_add_(1, level, torch.ones_like(level))
     below = histogram.cumsum(1) - histogram
@@ -141,7 +146,7 @@ def normal(x: torch.Tensor, key: Array) -> torch.Tensor:
     (keys,) = send(x.device, key.astype(np.int64))
     rows = 1 if x.device.type == "cpu" else 64
     height, width = x.shape[-2:]
-    return torch.cat([normal_field(keys[k : k + rows], height, width) for k in range(0, len(key), rows)])
+    return torch.cat([normal_field(keys[k : k + rows], height, width, x.shape[1]) for k in range(0, len(key), rows)])
 
 
 def erase(x: torch.Tensor, boxes: Array, value: torch.Tensor) -> torch.Tensor:

@@ -24,7 +24,7 @@ from .rows import most_pixels, send
 
 @dataclass(frozen=True)
 class Pixels:
-    """Images of any sizes as one table of pixels: `table` (P, 3), uint8 or float32; `start` (B,): first row of each image."""
+    """Images of any sizes as one table of pixels: `table` (P, C), uint8 or float32; `start` (B,): first row of each image."""
 
     table: torch.Tensor
     start: Array
@@ -34,8 +34,8 @@ class Pixels:
     def of(cls, batch: Images | torch.Tensor) -> Pixels:
         if isinstance(batch, Images):
             return cls(batch.buffer.view(-1, 3), batch.offsets // 3, batch.shapes.astype(np.int64))
-        count, _, height, width = batch.shape
-        table = batch.permute(0, 2, 3, 1).contiguous().view(-1, 3)
+        count, channels, height, width = batch.shape
+        table = batch.permute(0, 2, 3, 1).contiguous().view(-1, channels)
         return cls(table, np.arange(count) * height * width, np.tile(np.array([[height, width]]), (count, 1)))
 
     @property
@@ -54,8 +54,8 @@ class Pixels:
         return images.amin(1).clamp(max=0.0).view(-1, 1, 1, 1), images.amax(1).clamp(min=1.0).view(-1, 1, 1, 1)
 
     def pixels_at(self, index: torch.Tensor) -> torch.Tensor:
-        """The rows of the table at `index`, float32 of shape (*index.shape, 3); 8-bit values are divided by 255."""
-        return unit(self.table.index_select(0, index.reshape(-1)).view(*index.shape, 3))
+        """The rows of the table at `index`, float32 of shape (*index.shape, C); 8-bit values are divided by 255."""
+        return unit(self.table.index_select(0, index.reshape(-1)).view(*index.shape, -1))
 
 
 def unit(pixels: torch.Tensor) -> torch.Tensor:
@@ -74,7 +74,7 @@ def weighted_rows(x: torch.Tensor, index: torch.Tensor, weight: torch.Tensor) ->
 
 
 def resample(source: Pixels, boxes: Array, size: Size, interpolation: str) -> torch.Tensor:
-    """Resize boxes (B, 4) as (top, left, height, width) to `size` with antialiasing: float32 (B, 3, *size).
+    """Resize boxes (B, 4) as (top, left, height, width) to `size` with antialiasing: float32 (B, C, *size).
 
     A bicubic filter overshoots; its result is clipped to [0, 1], or to the image's range where that is wider.
     """
@@ -108,20 +108,22 @@ def resample_group(source: Pixels, boxes: Array, rows: Array, size: Size, interp
     x = cut(source, rows, boxes, high, wide)
     out_h, out_w = size
     count = len(rows)
-    x = weighted_rows(x.view(count, high, wide * 3), *taps(box[:, 2], high, out_h, interpolation))
-    x = x.view(count, out_h, wide, 3).transpose(1, 2).reshape(count, wide, out_h * 3)
+    channels = x.shape[-1]
+    x = weighted_rows(x.view(count, high, wide * channels), *taps(box[:, 2], high, out_h, interpolation))
+    x = x.view(count, out_h, wide, channels).transpose(1, 2).reshape(count, wide, out_h * channels)
     x = weighted_rows(x, *taps(box[:, 3], wide, out_w, interpolation))
-    return x.view(count, out_w, out_h, 3).permute(0, 3, 2, 1).contiguous()
+    return x.view(count, out_w, out_h, channels).permute(0, 3, 2, 1).contiguous()
 
 
 def cut(source: Pixels, rows: Array, boxes: Array, high: int, wide: int) -> torch.Tensor:
-    """Crop the boxes of some images, float32 (len(rows), high, wide, 3); smaller boxes are padded with their last pixels."""
+    """Crop the boxes of some images, float32 (len(rows), high, wide, C); smaller boxes are padded with their last pixels."""
     device = source.table.device
     corner = source.start[rows] + boxes[:, 0] * source.widths[rows] + boxes[:, 1]
     if len(rows) == 1:  # a strided view is twice as fast on the CPU
         line, begin = int(source.widths[rows[0]]), int(corner[0])
         area = source.table[begin : begin + (high - 1) * line + wide]
-        return unit(area.as_strided((1, high, wide, 3), (0, line * 3, 3, 1))).contiguous()
+        channels = area.shape[1]
+        return unit(area.as_strided((1, high, wide, channels), (0, line * channels, channels, 1))).contiguous()
     start, width, last = send(device, corner, source.widths[rows], boxes[:, 2:] - 1)
     y = torch.minimum(torch.arange(high, device=device), last[:, :1])
     x = torch.minimum(torch.arange(wide, device=device), last[:, 1:])
@@ -167,7 +169,7 @@ def kernel(x: torch.Tensor, interpolation: str) -> torch.Tensor:
 
 
 def crop(source: Pixels, boxes: Array, size: Size, mode: str, fill: Sequence[float]) -> torch.Tensor:
-    """Crop boxes (B, 4) of one size, float32 (B, 3, *size); pixels outside an image follow the padding mode."""
+    """Crop boxes (B, 4) of one size, float32 (B, C, *size); pixels outside an image follow the padding mode."""
     device = source.table.device
     y, inside_y = source_positions(boxes[:, 0], size[0], source.heights, mode)
     x, inside_x = source_positions(boxes[:, 1], size[1], source.widths, mode)
@@ -192,10 +194,10 @@ def source_positions(start: Array, count: int, length: Array, mode: str) -> tupl
     return np.clip(place, 0, n - 1), inside | (mode != "constant")
 
 
-def gaussian_blur(x: torch.Tensor, sigma: Array, size: tuple[int, int]) -> torch.Tensor:
-    """Blur (B, 3, H, W) with Gaussians of sigma (B,), truncated to size (width, height), with reflect padding."""
+def blur(x: torch.Tensor, *kernels: Array) -> torch.Tensor:
+    """Filter (B, C, H, W) with reflect padding; kernels: those across and down, (B, K), which may differ in K."""
     count, channels, height, width = x.shape
-    across, down = send(x.device, gaussian(sigma, size[0]), gaussian(sigma, size[1]))
+    across, down = send(x.device, *kernels)
     x = x.transpose(1, 2).reshape(count, height, channels * width)
     x = weighted_rows(x, *reflected(down, height))
     x = x.view(count, height, channels, width).transpose(1, 3).reshape(count, width, channels * height)
@@ -204,7 +206,7 @@ def gaussian_blur(x: torch.Tensor, sigma: Array, size: tuple[int, int]) -> torch
 
 
 def gaussian(sigma: Array, size: int) -> Array:
-    """Kernels (B, size), float32, each summing to 1."""
+    """Gaussians of sigma (B,) cut to kernels (B, size), float32, each summing to 1."""
     x = np.arange(size) - size // 2
     weight = np.exp(-0.5 * (x / sigma.astype(np.float64)[:, None]) ** 2)
     return np.asarray(weight / weight.sum(axis=1, keepdims=True), dtype=np.float32)

@@ -13,7 +13,7 @@ from ...ops.base import Array
 from .. import Function
 
 Rows = Callable[[torch.Tensor, Array], torch.Tensor]
-"""A function of images (n, 3, H, W) and of their rows (n,) in the batch, by which it finds their parameters."""
+"""A function of images (n, C, H, W) and of their rows (n,) in the batch, by which it finds their parameters."""
 
 
 def most_pixels(device: torch.device) -> int:

@@ -42,7 +42,7 @@ def apply(batch: Batch, ops: Sequence[op.Op], draws: Sequence[op.OpDraws]) -> Ba
 
 
 def run(batch: Images | torch.Tensor, ops: Sequence[op.Op], draws: Sequence[op.OpDraws]) -> torch.Tensor:
-    """Apply steps to a part of a batch that fits into memory; it is (B, 3, H, W) after the first step."""
+    """Apply steps to a part of a batch that fits into memory; it is (B, C, H, W) after the first step."""
     for o, step in zip(ops, draws, strict=True):
         cut = CUTS.get(type(o))
         if cut is not None:
@@ -57,7 +57,7 @@ def registered(kind: type[op.Op]) -> Function:
 
     def checked(x: torch.Tensor, o: op.Op, d: op.OpDraws) -> torch.Tensor:
         made = REGISTERED[kind](x, o, d)
-        wanted = (len(x), 3, *(o.output_size((x.shape[2], x.shape[3])) or x.shape[2:]))
+        wanted = (*x.shape[:2], *(o.output_size((x.shape[2], x.shape[3])) or x.shape[2:]))
         if not isinstance(made, torch.Tensor) or (tuple(made.shape), made.dtype, made.device) != (wanted, x.dtype, x.device):
             found = (
                 f"{tuple(made.shape)} {made.dtype} on {made.device}" if isinstance(made, torch.Tensor) else type(made).__name__

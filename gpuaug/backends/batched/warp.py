@@ -13,7 +13,7 @@ from .rows import send
 
 
 def affine(x: torch.Tensor, matrices: Array, interpolation: str, fill: Sequence[float]) -> torch.Tensor:
-    """Warp (B, 3, H, W) by inverse maps (B, 6) in pixels from the image's centre."""
+    """Warp (B, C, H, W) by inverse maps (B, 6) in pixels from the image's centre."""
     height, width = x.shape[-2:]
     half = np.array([[width], [height]], np.float32) / 2
     rows, value = send(x.device, matrices.astype(np.float32).reshape(-1, 2, 3) / half, np.array(fill, np.float32))
@@ -23,7 +23,7 @@ def affine(x: torch.Tensor, matrices: Array, interpolation: str, fill: Sequence[
 
 
 def perspective(x: torch.Tensor, coefficients: Array, interpolation: str, fill: Sequence[float]) -> torch.Tensor:
-    """Warp (B, 3, H, W) by coefficients (B, 8); see `gpuaug.RandomPerspective.coefficients`."""
+    """Warp (B, C, H, W) by coefficients (B, 8); see `gpuaug.RandomPerspective.coefficients`."""
     height, width = x.shape[-2:]
     table = coefficients.astype(np.float32)
     half = np.array([[width], [height]], np.float32) / 2
@@ -32,6 +32,15 @@ def perspective(x: torch.Tensor, coefficients: Array, interpolation: str, fill: 
     across, down = centred(x, 0.5)
     scale = plane(divisor, across, down)
     grid = torch.stack([plane(rows[:, k], across, down) / scale - 1 for k in (0, 1)], dim=-1)
+    return sample(x, grid, interpolation, value)
+
+
+def moved(x: torch.Tensor, displacement: torch.Tensor, interpolation: str, fill: Sequence[float]) -> torch.Tensor:
+    """Warp (B, 3, H, W) by displacements (B, 2, H, W), across and down, in halves of the image's width and height."""
+    height, width = x.shape[-2:]
+    (value,) = send(x.device, np.array(fill, np.float32))
+    across, down = (torch.linspace((1 - n) / n, (n - 1) / n, n, device=x.device, dtype=torch.float32) for n in (width, height))
+    grid = torch.stack([displacement[:, 0] + across, displacement[:, 1] + down[:, None]], dim=-1)
     return sample(x, grid, interpolation, value)
 
 
@@ -51,10 +60,10 @@ def plane(row: torch.Tensor, across: torch.Tensor, down: torch.Tensor) -> torch.
 
 
 def sample(x: torch.Tensor, grid: torch.Tensor, interpolation: str, fill: torch.Tensor) -> torch.Tensor:
-    """Read x at a grid (B, H, W, 2) in [-1, 1]; a fourth channel of ones says which share of a pixel is inside the image."""
+    """Read x at a grid (B, H, W, 2) in [-1, 1]; a last channel of ones says which share of a pixel is inside the image."""
     with_mask = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
     out = F.grid_sample(with_mask, grid, mode=interpolation, padding_mode="zeros", align_corners=False)
-    color, mask, value = out[:, :3], out[:, 3:], fill.view(3, 1, 1)
+    color, mask, value = out[:, :-1], out[:, -1:], fill.view(-1, 1, 1)
     if interpolation == "nearest":
         return torch.where(mask < 0.5, value, color)
     return (color - value) * mask + value

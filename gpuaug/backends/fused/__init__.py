@@ -10,10 +10,11 @@ import torch
 
 from ...images import Images
 from ...ops import Op, OpDraws
+from ...ops.channels import three_of
 from .. import Backend, Batch
 from . import draw_program
 from .lowering import passes_over_view
-from .plan import OPS, compose_warps, count_supported, tables
+from .plan import OPS, compose_warps, count_supported, geometry_length, tables
 
 __all__ = ["BACKEND", "OPS", "apply", "count_supported", "passes_over_view", "warm_up"]
 
@@ -49,7 +50,8 @@ def apply(
     """Run one fused stage on a batch.
 
     Args:
-        batch: `Images`, or a float32 tensor (B, 3, H, W).
+        batch: `Images`, or a float32 tensor (B, 3, H, W); on the CPU also uint8 (B, C, H, W), and
+            float32 of C channels for crops and flips alone.
         ops: Steps of one view, as many as `count_supported` has counted.
         draws: One dict of NumPy arrays for each step.
         dtype: Dtype of the result: float32, float16 or bfloat16.
@@ -58,9 +60,12 @@ def apply(
         composed: Whether warps that follow one another become one.
 
     Returns:
-        The view (B, 3, H, W); this is `out` if it was given.
+        The view (B, C, H, W); this is `out` if it was given.
     """
     assert isinstance(batch, (Images, torch.Tensor))  # `count_supported` never accepts a list
+    if isinstance(batch, torch.Tensor) and batch.dtype == torch.uint8:
+        view = in_threes(batch, ops, draws, dtype, memory_format)
+        return view.contiguous(memory_format=memory_format) if out is None else out.copy_(view)
     plan = draw_program.drawn_tables(batch, draws) or tables(batch, ops, draws)
     if composed:
         compose_warps(plan)
@@ -71,7 +76,28 @@ def apply(
         return view if out is None else out.copy_(view)
     from . import cpu
 
+    if isinstance(batch, torch.Tensor) and geometry_length(ops):
+        return cpu.make_view_of_floats(batch, plan, dtype, memory_format, out)
     return cpu.make_view(batch, plan, dtype, memory_format, out)
+
+
+def in_threes(
+    batch: torch.Tensor, ops: Sequence[Op], draws: Sequence[OpDraws], dtype: torch.dtype, memory_format: torch.memory_format
+) -> torch.Tensor:
+    """A view of uint8 (B, C, H, W): three channels at a time, as RGB images with the same draws.
+
+    The last channel fills up the last three. This beats the general path, which has any number of channels, by far.
+    """
+    channels = batch.shape[1]
+    lack = -channels % 3
+    if lack:
+        batch = torch.cat([batch, batch[:, -1:].expand(-1, lack, -1, -1)], dim=1)
+    tables = list(draws)  # not the draws of a policy, whose ops are for all channels
+    views = [
+        apply(Images.from_tensor(batch[:, k : k + 3]), [three_of(o, k) for o in ops], tables, dtype, memory_format)
+        for k in range(0, channels, 3)
+    ]
+    return (views[0] if len(views) == 1 else torch.cat(views, dim=1))[:, :channels]
 
 
 BACKEND = Backend(
@@ -82,6 +108,7 @@ BACKEND = Backend(
     reads_in_place=True,
     extra_passes=passes_over_view,
     warm_up=warm_up,
+    any_channels=("cpu",),
     fallback="batched",
 )
 BACKEND = replace(BACKEND, composing=replace(BACKEND, apply=partial(apply, composed=True)))

@@ -28,7 +28,7 @@ from .cpu.kernels import draw
 from .cpu.kernels.draw import CHOICE, CROP, ERASING, FLIP, INSTRUCTION, JITTER
 from .instructions import ARGUMENTS, IS_BOUNDED, NOTHING
 from .lowering import Choices, affine, choices, codes_of, columns_of, lowered
-from .plan import FLIPS, Tables, geometry, geometry_length
+from .plan import FLIPS, Tables, geometry, geometry_length, possible_codes
 
 NUMBERS = 12
 """Numbers of a row: the constant arguments of its instruction, and four that the drawn ones follow from."""
@@ -81,7 +81,7 @@ class DrawProgram:
         rows: All that is drawn.
         instructions: Columns of the programs.
         blocks: Blocks of four random words that the view uses.
-        size, cubic, scale, bias, radius: As in `plan.Tables`.
+        size, cubic, scale, bias, radius, possible: As in `plan.Tables`.
     """
 
     geometry: tuple[Op, ...]
@@ -93,6 +93,7 @@ class DrawProgram:
     scale: npt.NDArray[np.float32]
     bias: npt.NDArray[np.float32]
     radius: int
+    possible: frozenset[int]
 
     def tables(self, shapes: npt.NDArray[np.int32], samples: npt.NDArray[np.int64], seed: int, epoch: int, view: int) -> Tables:
         """The tables of a batch. shapes: (B, 2), heights and widths of its images. The others: see `ViewDraws`."""
@@ -112,7 +113,9 @@ class DrawProgram:
                 self.rows, ORDERS, EXPONENTIAL, key, epoch, view, plain(samples), plain(shapes), self.size, words,
                 boxes, flips, codes, arguments, arguments.view(np.uint32), 0, count,
             )  # fmt: skip
-        return Tables(self.size, boxes, flips, self.cubic, codes, arguments, self.scale, self.bias, self.radius)
+        return Tables(
+            self.size, boxes, flips, self.cubic, codes, arguments, self.scale, self.bias, self.radius, self.possible
+        )  # fmt: skip
 
 
 @lru_cache(maxsize=256)
@@ -130,6 +133,8 @@ def draw_program(given: tuple[Op, ...], first: int, stop: int) -> DrawProgram | 
     scale, bias = np.ones(3, dtype=np.float32), np.zeros(3, dtype=np.float32)
     last = max((k for k, o in enumerate(ops) if not isinstance(o, op.ToDtype)), default=-1)
     for k, (o, slot) in enumerate(zip(ops, found, strict=True)):
+        if slot is None:  # no row says when it is applied
+            return None
         codes = codes_of(o)
         kind, place, code, drawn, key, numbers = INSTRUCTION, at, NOTHING, False, -1, [0.0] * NUMBERS
         if isinstance(o, op.RandomResizedCrop) and k == 0:
@@ -189,6 +194,7 @@ def draw_program(given: tuple[Op, ...], first: int, stop: int) -> DrawProgram | 
         scale,
         bias,
         radius,
+        possible_codes(ops),
     )
 
 

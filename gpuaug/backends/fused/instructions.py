@@ -88,7 +88,7 @@ TABLE = (
     Instruction(PERMUTE, ("red", "green", "blue"), fixed16=True),
     Instruction(JPEG, ("quality",), barrier=True, mirrored=False),
     # As that of WARP, the column behind has whether bilinear, red, green and blue. The last two arguments are the key.
-    Instruction(ELASTIC, ("alpha x", "alpha y", "sigma x", "sigma y"), barrier=True, mirrored=False),
+    Instruction(ELASTIC, ("alpha x", "alpha y", "sigma x", "sigma y", "radius x", "radius y"), barrier=True, mirrored=False),
     # A weighted sum of several views of an image. KEEP keeps the view as it is and begins the sum with it; ADD adds the view to
     # the sum and goes on with the view that was kept; ADD_LAST adds the view and goes on with the sum.
     Instruction(KEEP, ("weight",), barrier=True, fixed16=True),
@@ -111,3 +111,11 @@ IN_FIXED16 = flags([i.fixed16 for i in TABLE])
 HAS_FACTOR = flags([i.arguments[:1] == ("factor",) for i in TABLE])
 
 BARRIERS = tuple(i.code for i in TABLE if i.barrier)
+
+RANDOM = frozenset({NOISE, CLIPPED_NOISE, ERASE_WITH_NOISE})
+"""Instructions whose kernels on CUDA contain a generator of noise, which takes registers."""
+
+GENERAL = frozenset(
+    {WARP, SHARPNESS, EQUALIZE, AUTOCONTRAST, SOLARIZE_ADD, PERMUTE, JPEG, ELASTIC, KEEP, ADD, ADD_LAST}
+)  # fmt: skip
+"""Instructions that only the general form of the kernels on CUDA has, so that other stages do not pay for them."""

@@ -15,6 +15,15 @@ from ...ops.automatic.kinds import CODE, KINDS, WARPING, warp_matrices
 from ...ops.automatic.ops import Automatic, sub_policies
 from ...ops.base import Array
 from ...ops.color import ORDERS, PARTS
+from .distortions import (
+    distort_columns,
+    fill_distort,
+    fill_elastic,
+    fill_jpeg,
+    fill_key,
+    fill_outside,
+    fill_permutation,
+)
 from .instructions import (
     ADD,
     ADD_LAST,
@@ -25,6 +34,7 @@ from .instructions import (
     BRIGHTNESS,
     CLIPPED_NOISE,
     CONTRAST,
+    ELASTIC,
     EQUALIZE,
     ERASE,
     ERASE_WITH_NOISE,
@@ -33,10 +43,11 @@ from .instructions import (
     HUE_OF_ANY,
     INVERT,
     IS_BARRIER,
+    JPEG,
     KEEP,
-    KEY,
     NOISE,
     NOTHING,
+    PERMUTE,
     POSTERIZE,
     SATURATION,
     SHARPNESS,
@@ -138,17 +149,13 @@ def fill_noise(o: op.GaussianNoise, d: OpDraws, codes: Array, arguments: Array, 
     fill_key(d, arguments)
 
 
-def fill_erasing(o: op.RandomErasing, d: OpDraws, codes: Array, arguments: Array, size: Size) -> None:
+def fill_erasing(o: op.RandomErasing | op.Cutout, d: OpDraws, codes: Array, arguments: Array, size: Size) -> None:
     count = len(arguments)
     arguments[:, 0, :4] = o.boxes(d, np.full(count, size[0]), np.full(count, size[1]))
     if isinstance(o.value, str):
         fill_key(d, arguments)
     else:
         arguments[:, 0, 4:7] = o.value
-
-
-def fill_key(d: OpDraws, arguments: Array) -> None:
-    arguments.view(np.uint32)[:, 0, KEY:] = d["key"]
 
 
 def fill_affine(o: op.Normalize, d: OpDraws, codes: Array, arguments: Array, size: Size) -> None:
@@ -160,12 +167,6 @@ def from_corner(matrices: Array, size: Size) -> Array:
     x, y = (size[1] - 1) / 2, (size[0] - 1) / 2
     a, b, c, d, e, f = np.moveaxis(matrices, -1, 0)
     return np.stack([a, b, c - a * x - b * y + x, d, e, f - d * x - e * y + y], axis=-1)
-
-
-def fill_outside(o: Any, arguments: Array) -> None:
-    """The arguments of a warp that are in the column behind it; arguments: those of that column."""
-    arguments[..., 0] = o.interpolation == "bilinear"
-    arguments[..., 1:4] = o.fill
 
 
 def fill_warp(o: op.RandomAffine | op.RandomRotation, d: OpDraws, codes: Array, arguments: Array, size: Size) -> None:
@@ -324,17 +325,24 @@ LOWERINGS: dict[type[Op], Lowering] = {
     op.RandomPosterize: Lowering(lambda o: ((POSTERIZE if o.bits < 8 else NOTHING,),), fill_from(lambda o: 2**o.bits)),
     op.RandomInvert: Lowering(fixed(INVERT), fill_from()),
     op.RandomErasing: Lowering(lambda o: ((ERASE_WITH_NOISE if isinstance(o.value, str) else ERASE,),), fill_erasing),
+    op.Cutout: Lowering(fixed(ERASE), fill_erasing),
     op.Normalize: Lowering(fixed(AFFINE), fill_affine),
     op.ToDtype: Lowering(fixed(), fill_from()),
     op.RandomAffine: Lowering(fixed(WARP, NOTHING), fill_warp),
     op.RandomRotation: Lowering(fixed(WARP, NOTHING), fill_warp),
     op.RandomPerspective: Lowering(fixed(WARP, NOTHING), fill_perspective),
+    op.ElasticTransform: Lowering(fixed(ELASTIC, NOTHING), fill_elastic),
+    op.RandomChannelPermutation: Lowering(fixed(PERMUTE), fill_permutation),
+    op.RandomPhotometricDistort: Lowering(distort_columns, fill_distort),
+    op.JPEG: Lowering(fixed(JPEG), fill_jpeg),
     op.RandomAdjustSharpness: Lowering(fixed(SHARPNESS), fill_from(lambda o: o.sharpness_factor)),
     op.RandomEqualize: Lowering(fixed(EQUALIZE), fill_from()),
     op.RandomAutocontrast: Lowering(fixed(AUTOCONTRAST), fill_from()),
     op.RandAugment: Lowering(automatic_columns, fill_automatic),
     op.TrivialAugmentWide: Lowering(automatic_columns, fill_automatic),
     op.AutoAugment: Lowering(automatic_columns, fill_automatic),
+    op.FixMatchRandAugment: Lowering(automatic_columns, fill_automatic),
+    op.TimmRandAugment: Lowering(automatic_columns, fill_automatic),
     op.AugMix: Lowering(mix_columns, fill_mix),
 }
 """Op -> how it becomes instructions, for every op except resizes, crops and flips."""

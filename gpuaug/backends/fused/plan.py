@@ -17,7 +17,7 @@ from ... import ops as op
 from ...images import Images
 from ...ops import Op, OpDraws, Size
 from ...ops.base import Array, is_integer
-from .. import BatchForm, leading
+from .. import BatchForm, leading, leading_where
 from .instructions import ARGUMENTS, IS_BOUNDED, IS_MIRRORED, NOTHING, WARP
 from .lowering import LOWERINGS, affine, codes_of, lowered, with_hue_of_any
 
@@ -42,6 +42,8 @@ class Tables:
         scale: (3,) factor by which each channel is multiplied at the end.
         bias: (3,) term that is then added to each channel.
         radius: Largest radius of any blur, in pixels.
+        possible: The codes that programs of the stage may hold for any draws. The CUDA kernels that run depend on these and not
+            on the draws, so that an image's view does not depend on the batch.
     """
 
     size: Size
@@ -53,6 +55,7 @@ class Tables:
     scale: npt.NDArray[np.float32]
     bias: npt.NDArray[np.float32]
     radius: int
+    possible: frozenset[int] = frozenset()
 
 
 def count_supported(steps: Sequence[Op], form: BatchForm) -> int:
@@ -60,6 +63,8 @@ def count_supported(steps: Sequence[Op], form: BatchForm) -> int:
 
     A stage that starts from images begins with a resize, a crop, or a resize followed by a crop. Flips are done at the
     beginning of a stage. A flip after an op that it does not commute with, such as noise or a warp, starts a new stage.
+    On the CPU, a stage that starts from floats may begin with the same crops; of "planes" it has crops and flips alone. From
+    "bytes" it has what it has from images, except noise, which has another field for every three channels.
 
     Args:
         steps: The steps of a view that remain.
@@ -69,9 +74,13 @@ def count_supported(steps: Sequence[Op], form: BatchForm) -> int:
         The number of steps; 0 if the first step cannot be fused.
     """
     steps = steps[: leading(steps, OPS)]
-    n = geometry_length(steps) if form == "images" else 0
-    if form == "ragged" or (form == "images" and n == 0):
+    if form == "bytes":
+        steps = steps[: leading_where(steps, lambda o: not has_noise(o))]
+    n = geometry_length(steps) if form in ("images", "host", "planes", "bytes") else 0
+    if form == "ragged" or (form in ("images", "planes", "bytes") and n == 0):
         return 0
+    if form == "planes":
+        return n + leading(steps[n:], FLIPS)
     mirrored = True  # whether a flip commutes with all steps so far
     for step in steps[n:]:
         flip = isinstance(step, FLIPS)
@@ -80,6 +89,10 @@ def count_supported(steps: Sequence[Op], form: BatchForm) -> int:
         mirrored = mirrored and all(IS_MIRRORED[code] for code in codes_of(step))
         n += 1
     return n
+
+
+def has_noise(step: Op) -> bool:
+    return isinstance(step, op.GaussianNoise) or getattr(step, "value", None) == "random"
 
 
 def geometry_length(steps: Sequence[Op]) -> int:
@@ -97,18 +110,19 @@ def geometry_length(steps: Sequence[Op]) -> int:
 def plain_crop(step: Op) -> bool:
     """Whether a step is a crop whose padding, if it has any, is black."""
     if isinstance(step, op.RandomCrop):
-        return step.padding_mode == "constant" and step.fill == (0.0, 0.0, 0.0)
+        return step.padding_mode == "constant" and not any(cast(tuple[float, ...], step.fill))
     return isinstance(step, op.CenterCrop)
 
 
 def tables(batch: Any, ops: Sequence[Op], draws: Sequence[OpDraws]) -> Tables:
-    """Tables of a stage that `count_supported` has counted, for `Images` or a float32 batch (B, 3, H, W)."""
+    """Tables of a stage that `count_supported` has counted, for `Images` or a float32 batch (B, C, H, W)."""
     count = len(batch)
-    if isinstance(batch, Images):
-        n = geometry_length(ops)
-        size, boxes, cubic = geometry(batch.shapes, ops[:n], draws[:n])
+    n = geometry_length(ops)
+    if n:
+        shapes = batch.shapes if isinstance(batch, Images) else np.tile(np.array(batch.shape[2:], dtype=np.int32), (count, 1))
+        size, boxes, cubic = geometry(shapes, ops[:n], draws[:n])
     else:
-        n, cubic = 0, False
+        cubic = False
         size = (int(batch.shape[2]), int(batch.shape[3]))
         boxes = np.tile(np.array([0, 0, *size, *size, 0, 0], dtype=np.int32), (count, 1))
     flips = np.zeros((count, 2), dtype=np.bool_)
@@ -129,7 +143,7 @@ def tables(batch: Any, ops: Sequence[Op], draws: Sequence[OpDraws]) -> Tables:
             if isinstance(o, op.GaussianBlur):
                 radius = max(radius, *(side // 2 for side in o.kernel))
             code, values = lowered(o, d, count, size)
-            if wide and isinstance(o, op.ColorJitter):
+            if wide and isinstance(o, (op.ColorJitter, op.RandomPhotometricDistort)):
                 code = with_hue_of_any(code)
             wide = wide or not all(IS_BOUNDED[c] for c in codes_of(o))
             codes.append(np.where(apply[:, None], code, np.uint8(NOTHING)))
@@ -144,7 +158,13 @@ def tables(batch: Any, ops: Sequence[Op], draws: Sequence[OpDraws]) -> Tables:
         scale,
         bias,
         radius,
+        possible_codes(ops),
     )
+
+
+def possible_codes(ops: Sequence[Op]) -> frozenset[int]:
+    """The codes that ops may become."""
+    return frozenset(code for o in ops for code in codes_of(o))
 
 
 def geometry(shapes: Array, ops: Sequence[Op], draws: Sequence[OpDraws]) -> tuple[Size, npt.NDArray[np.int32], bool]:

@@ -11,8 +11,8 @@ import numpy as np
 
 from ..base import Array, Op, OpDraws, is_integer, is_number
 from ..checks import check_fill, check_interpolation, fail, set_field
-from ..gamma import gamma, uniforms_of
 from ..geometric import WARPS
+from ..variates import gamma, symmetric_beta, uniforms_of
 from .kinds import KINDS, auto_space, mix_space, rand_space, wide_space
 from .sub_policies import SUB_POLICIES
 
@@ -20,6 +20,11 @@ from .sub_policies import SUB_POLICIES
 def check_warps(op: Op) -> None:
     check_interpolation(op, allowed=WARPS)
     check_fill(op)
+
+
+def without_unused(draws: OpDraws, used: Array) -> OpDraws:
+    """Draws `op` and `magnitude` (B, slots) in which slots that are not used are Identity."""
+    return {name: np.where(used, column, column.dtype.type(0)) for name, column in draws.items()}
 
 
 def check_integer(op: Op, name: str, low: int, high: float = math.inf) -> None:
@@ -195,7 +200,7 @@ class AutoAugment(Automatic):
         row = (u[:, 0] * len(table.entries)).astype(np.intp)
         draws = auto_space().look_up(table.entries[row], table.bins[row], u[:, 3:5] < 0.5)
         taken = u[:, 1:3] < table.probabilities[row]
-        return {name: np.where(taken, column, column.dtype.type(0)) for name, column in draws.items()}
+        return without_unused(draws, taken)
 
 
 DEEPEST = 3
@@ -255,7 +260,7 @@ class AugMix(Automatic):
 
     @property
     def uniforms(self) -> int:  # type: ignore[override]
-        return self.mixture_width + 3 * self.slots + (self.mixture_width + 2) * uniforms_of(self.alpha)
+        return self.mixture_width + 3 * self.slots + 2 + self.mixture_width * uniforms_of(self.alpha)
 
     def draw(self, u: Array) -> OpDraws:
         count, width, space = len(u), self.mixture_width, mix_space(self.all_ops)
@@ -265,9 +270,10 @@ class AugMix(Automatic):
         if self.chain_depth == -1:
             depths = (u[:, :width] * DEEPEST).astype(np.intp) + 1
             taken = (np.arange(DEEPEST) < depths[:, :, None]).reshape(count, -1)
-            draws = {name: np.where(taken, column, column.dtype.type(0)) for name, column in draws.items()}
-        shares = gamma(u[:, width + 3 * self.slots :].reshape(count, width + 2, -1), self.alpha)
-        own, chains = shares[:, :2], shares[:, 2:]
-        own, chains = own / own.sum(axis=1, keepdims=True), chains / chains.sum(axis=1, keepdims=True)
-        draws["weights"] = np.concatenate([own[:, :1], chains * own[:, 1:]], axis=1).astype(np.float32)
+            draws = without_unused(draws, taken)
+        rest = u[:, width + 3 * self.slots :]
+        own = symmetric_beta(self.alpha, rest[:, 0], rest[:, 1])[:, None]
+        chains = gamma(rest[:, 2:].reshape(count, width, -1), self.alpha)
+        chains = chains / chains.sum(axis=1, keepdims=True)
+        draws["weights"] = np.concatenate([own, chains * (1 - own)], axis=1).astype(np.float32)
         return draws

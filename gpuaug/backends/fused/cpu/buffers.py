@@ -245,7 +245,9 @@ class Dimensions(NamedTuple):
 def dimensions(tables: Tables) -> Dimensions:
     height, width = tables.size
     support = 2 if tables.cubic else 1
-    scale_y, scale_x, box_height, box_width, second, warps, mixes = extremes(tables.boxes, tables.codes)
+    scale_y, scale_x, box_height, box_width, second, warps, mixes, radius = extremes(
+        tables.boxes, tables.codes, tables.arguments
+    )
     strip_rows = min(height, max(1, STRIP_FLOATS // round_up(width)))
     taps_y, taps_x = (power_of_two_above(2 * support * max(1.0, scale) + 1) for scale in (scale_y, scale_x))
     return Dimensions(
@@ -256,7 +258,7 @@ def dimensions(tables: Tables) -> Dimensions:
         taps_x,
         ring=power_of_two_above(2 * support * max(1.0, scale_y) + 1 + (strip_rows - 1) * scale_y),
         row_bytes=power_of_two_above(3 * (box_width + SLACK + 2 * taps_x)),
-        radius=tables.radius,
+        radius=max(tables.radius, int(radius)),
         second=int(second),
         framed=min(int(warps), 2),
         mixes=int(mixes),

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-from . import pack
+from . import pack, resample
 from .cache import LOG, cache_folders, cache_of
 from .kernels import draw, views
 
@@ -71,3 +71,4 @@ MAKE_VIEWS = Compilation(views.make_views, "the fused CPU kernels, once (about a
 FILL_TABLES = Compilation(draw.fill_tables, "the kernel that draws parameters, once (some seconds)")
 FIND_LEVELS = Compilation(pack.find_levels, "the kernel that finds the launches of a batch, once (a second)")
 PACK = Compilation(pack.pack, "the kernel that packs records for CUDA, once (some seconds)")
+CROP_PLANES = Compilation(resample.crop, "the kernel that crops floats, once (some seconds)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from ..instructions import ARGUMENTS, BARRIERS, BLUR, CONTRAST, IS_BARRIER
+from ..instructions import ARGUMENTS, BLUR, CONTRAST, ELASTIC, IS_BARRIER, JPEG
 from .cache import cached
 from .jit import OPTIONS, kernel
 
@@ -16,42 +16,48 @@ GAIN, BIAS, HEAD = 13, 16, 19
 OFF = -1
 """Stored as the begin and end of a pass that an image skips."""
 
+ANY = 63
+"""Kind of a level on which an image may have any barrier but those that need launches of their own."""
+
+KINDS = (CONTRAST, BLUR, JPEG, ELASTIC, ANY)
+"""Every kind of level."""
+
 PACKED, TOO_LARGE, NO_LEVEL = range(3)
 """How `pack` can end."""
 
 
 @cached
 @njit(**OPTIONS)
-def find_levels(codes, last, levels):
-    """Write a sequence of barriers that contains, in order, the barriers of each image; return how many there are.
+def find_levels(codes, kinds, last, levels):
+    """Write a sequence of levels that contains, in order, one for the barriers of each image; return how many there are.
 
-    codes: (B, N) of the programs. last: (B,), for the level on which each image had its last barrier so far. levels: room for
-    2 N codes.
+    codes: (B, N) of the programs. kinds: the kind of level of each code, 0 for one that is no barrier. last: (B,), for the
+    level on which each image had its last barrier so far. levels: room for 2 N kinds.
     """
     count = 0
     last[:] = -1
     for n in range(codes.shape[1]):
-        present = 0  # one bit for each kind of barrier
+        present = np.uint64(0)  # one bit for each kind of level
         for b in range(codes.shape[0]):
-            present |= (codes[b, n] == CONTRAST) + 2 * (codes[b, n] == BLUR)
-        for kind in BARRIERS:
-            if not present & (1 if kind == CONTRAST else 2):
+            present |= np.uint64(1) << np.uint64(kinds[codes[b, n]])
+        for kind in KINDS:
+            if not (present >> np.uint64(kind)) & np.uint64(1):
                 continue
             free = count > 0 and levels[count - 1] == kind
             if free:
                 for b in range(codes.shape[0]):
-                    free = free and not (codes[b, n] == kind and last[b] == count - 1)
+                    free = free and not (kinds[codes[b, n]] == kind and last[b] == count - 1)
             if not free:
                 levels[count] = kind
                 count += 1
             for b in range(codes.shape[0]):
-                if codes[b, n] == kind:
+                if kinds[codes[b, n]] == kind:
                     last[b] = count - 1
     return count
 
 
 @kernel
-def write_passes(record, code, levels):
+def write_passes(record, code, kinds, levels):
     """Begin and end of every pass; return whether the levels have every barrier of the program.
 
     Each is the column of a barrier; the first pass begins at -1, and the last one ends behind the program.
@@ -62,7 +68,7 @@ def write_passes(record, code, levels):
     for n in range(code.shape[0]):
         if IS_BARRIER[code[n]]:
             end = HEAD + 2 * level + 1
-            while level < levels.shape[0] and levels[level] != code[n]:
+            while level < levels.shape[0] and levels[level] != kinds[code[n]]:
                 level += 1
             if level == levels.shape[0]:
                 return False
@@ -76,15 +82,15 @@ def write_passes(record, code, levels):
 @cached
 @njit(**OPTIONS)
 def pack(
-    starts, shapes, lead, size, most, boxes, flips, codes, arguments, scale, bias, levels, words, floats
+    starts, shapes, lead, size, most, boxes, flips, codes, arguments, scale, bias, kinds, levels, words, floats
 ):  # fmt: skip
     """Write the records of a batch; return how that ended.
 
     starts: (B,) bytes at which the images begin; empty if each begins where the one before ends. shapes: (B, 2) heights and
     widths; empty for a batch of floats. lead, size: bytes before the first image, and of all memory. most: most bytes of an
-    image. boxes, flips, codes, scale, bias: as in `plan.Tables`. arguments: those of `Tables` as (B, 8 N) int32. levels:
-    the barrier on each level. words: (B, words of a record) int32. floats: the same
-    memory as float32.
+    image. boxes, flips, codes, scale, bias: as in `plan.Tables`. arguments: those of `Tables` as (B, 8 N) int32. kinds:
+    as for `find_levels`. levels: the kind of each level. words: (B, words of a record) int32. floats: the same memory as
+    float32.
     """
     columns = codes.shape[1]
     codes_at = HEAD + 2 * (levels.shape[0] + 1)
@@ -110,7 +116,7 @@ def pack(
             real[SCALE_Y + k] = np.float32(box[2 + k]) / np.float32(box[4 + k])
         for k in range(3):
             real[GAIN + k], real[BIAS + k] = scale[k], bias[k]
-        if not write_passes(record, code, levels):
+        if not write_passes(record, code, kinds, levels):
             return NO_LEVEL
         for n in range(columns):
             record[codes_at + n] = code[n]

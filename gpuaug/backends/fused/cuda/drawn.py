@@ -14,7 +14,7 @@ from ....ops.color import ORDERS
 from ....ops.exponential import EXPONENTIAL
 from ..draw_program import DrawProgram
 from ..plan import geometry
-from .records import check_sizes, words_of
+from .records import check_sizes, kinds_of_levels, words_of
 
 LANES = 32
 """Images of a program, one a thread of its only warp."""
@@ -39,6 +39,7 @@ class Inputs(NamedTuple):
     condition_columns: torch.Tensor
     ranges: torch.Tensor
     orders: torch.Tensor
+    kinds: torch.Tensor
     all_levels: torch.Tensor
     constants: torch.Tensor
     affine: torch.Tensor
@@ -51,7 +52,7 @@ def inputs(program: DrawProgram, batch: Images, lead: int, levels: tuple[int, ..
         program: How the stage is drawn.
         batch: The images, whose sizes and places in memory must not change.
         lead: Bytes before the first image in the memory that the kernels read.
-        levels: The barriers that any draws can need.
+        levels: The levels that any draws can need.
         device: Where the draws are to be made.
 
     Raises:
@@ -77,6 +78,7 @@ def inputs(program: DrawProgram, batch: Images, lead: int, levels: tuple[int, ..
         rows.condition_columns,
         np.stack([rows.lows, rows.highs], axis=1),
         ORDERS.astype(np.int32),
+        kinds_of_levels(program.possible).astype(np.int32),
         np.array(levels, dtype=np.int32),
         EXPONENTIAL,
         np.concatenate([program.scale, program.bias]).view(np.int32),
@@ -95,7 +97,7 @@ def draw_records(given: Inputs, program: DrawProgram, view: int, levels: int) ->
 
     They equal those of `records` with the same levels.
     """
-    from .draw import draw_records as kernel
+    from .kernels.draw import draw_records as kernel
 
     count, columns = len(given.samples), program.instructions
     table = torch.empty((count, words_of(levels, columns)), dtype=torch.int32, device=given.samples.device)

@@ -1,6 +1,6 @@
 """Allocates memory for the Triton kernels and launches them.
 
-    records --one copy--> first_pass --> [blur_across -->] next_pass --> ... --> view
+    records --one copy--> first_pass --> [blur_across -->] next_pass, or general_pass --> ... --> view
 
 Nothing here waits for the device or reads its data. Everything runs on the current stream.
 """
@@ -10,28 +10,41 @@ from __future__ import annotations
 import os
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
 
 from ....images import Images
-from ..instructions import BLUR, CONTRAST, KEY
+from ....ops.jpeg import CHROMA, LUMA, TRANSFORM
+from ..cpu.pack import ANY
+from ..instructions import BLUR, CONTRAST, ELASTIC, GENERAL, JPEG, KEEP, RANDOM
 from ..plan import Tables
 from .records import Words, columns_read, records
 
 TILE = (32, 32)
 """Rows and columns of pixels in a tile. 224, 96 and 32 are multiples of 32, and a warp's load then covers one row."""
 
+GENERAL_TILE = (16, 32)
+"""Rows and columns of a tile of `general_pass`, whose gathers take more registers."""
+
+BLOCKS = 16
+"""Rows and columns of a tile of `jpeg_blocks`: of what has one block of either colour."""
+
 WARPS = 4
 """Warps of a program: a thread then makes eight pixels of a tile, over which it spreads the cost of finding its image."""
+
+PLACE, PLACES = 3 * 256 // 2, 3
+"""64-bit words for the statistics of a barrier in the general form of the kernels: three histograms, in 32 bits; and how many
+places an image has for them at most: for its barrier, for the next one, and one that is cleared."""
 
 MOST = 2**31 - 1
 """Most programs of a launch, and most values of one view, since 32-bit numbers count them. A batch may have more values."""
 
 
 def register_limit(noisy: bool) -> int:
-    """Triton's option `maxnreg` for `first_pass` and `next_pass`. noisy: whether programs may have noise.
+    """Triton's option `maxnreg` for `first_pass`, `next_pass` and `general_pass`. noisy: whether programs may have noise.
 
     By itself the assembler allocates too few registers on some devices and under some Tritons, and spills two to four.
     """
@@ -86,11 +99,13 @@ class LaunchConfig:
         size: (height, width) of the view.
         words: 32-bit words of a record.
         columns: Instructions of a program.
-        levels: The barrier on each level; see `records`.
+        levels: The kind of each level; see `records`.
         cubic: Whether the resize filter is bicubic.
         strips: How the kernels in `strips` divide their work, or None if the device cannot run them.
         span: Most columns of an image that a strip reads.
         noisy: Whether programs may have noise.
+        general: Whether programs may have any of `instructions.GENERAL`.
+        mixes: Whether programs may mix views.
         radius: Largest radius of any blur, in pixels.
         dtype: Dtype of the view.
         memory_format: Memory format of the view.
@@ -105,6 +120,8 @@ class LaunchConfig:
     strips: Strips | None
     span: int
     noisy: bool
+    general: bool
+    mixes: bool
     radius: int
     dtype: torch.dtype
     memory_format: torch.memory_format
@@ -146,15 +163,14 @@ def launch_config(
     memory_format: torch.memory_format,
 ) -> LaunchConfig:
     count, columns = tables.codes.shape
-    # Only noise uses the last argument, for half of its key. It is set for every image, whether noise is applied or not, so
-    # that the launches do not depend on the draws.
-    noisy = bool(tables.arguments.view(np.uint32)[:, :, KEY + 1].any())  # as a float, a key may be a NaN
-    size, cubic = tables.size, tables.cubic
+    size, cubic, possible = tables.size, tables.cubic, tables.possible
+    noisy, general, mixes = bool(possible & RANDOM), bool(possible & GENERAL), KEEP in possible
     strips = strips_for(capability_of(device), noisy)
     if span is None:
         span = columns_read(words, cubic, strips.columns) if strips else 0
     return LaunchConfig(
-        count, size, words.shape[1], columns, levels, cubic, strips, span, noisy, tables.radius, dtype, memory_format,
+        count, size, words.shape[1], columns, levels, cubic, strips, span, noisy, general, mixes, tables.radius, dtype,
+        memory_format,
     )  # fmt: skip
 
 
@@ -191,7 +207,7 @@ def launch(source: torch.Tensor, table: torch.Tensor, config: LaunchConfig) -> t
         ValueError: A view has more values, or the batch needs more programs, than MOST.
     """
     (height, width), levels, device = config.size, config.levels, source.device
-    tiles = -(-height // TILE[0]) * -(-width // TILE[1])
+    tiles = tiles_of(config.size, GENERAL_TILE if config.general else TILE)
     if 3 * height * width > MOST:
         raise ValueError(f"fused: a view of {height}x{width} has {3 * height * width} values, a view can have {MOST}")
     if config.count * tiles > MOST:
@@ -205,9 +221,19 @@ def launch(source: torch.Tensor, table: torch.Tensor, config: LaunchConfig) -> t
     with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
         run = Launches(source, table, config, out)
         run.first()
-        for level, barrier in enumerate(levels, start=1):
-            run.blur(level) if barrier == BLUR else run.next_pass(level)
+        for level, kind in enumerate(levels, start=1):
+            run.blur(level) if kind == BLUR else run.next_pass(level, kind)
     return out
+
+
+@cache
+def jpeg_tables(device: torch.device) -> torch.Tensor:
+    """The tables of `jpeg_blocks` on a device. The first call waits for the device; a CUDA graph is captured after it."""
+    return torch.from_numpy(np.concatenate([TRANSFORM.ravel(), LUMA.ravel(), CHROMA.ravel()]).astype(np.int32)).to(device)
+
+
+def tiles_of(size: tuple[int, int], tile: tuple[int, int]) -> int:
+    return -(-size[0] // tile[0]) * -(-size[1] // tile[1])
 
 
 class Launches:
@@ -226,15 +252,22 @@ class Launches:
         self.floats = source.dtype == torch.float32
         # Whether blurs are made in strips, from scratch in float16. Otherwise they are made tap by tap.
         self.in_strips = BLUR in levels and strips is not None and config.dtype != torch.float32
-        # Scratch has another half if a pass follows a blur; see `scratch_of`.
-        self.half = count * 3 * height * width if BLUR in levels[:-1] else 0
+        # Scratch has another half if a pass follows a blur or another barrier that reads neighbours; see `scratch_of`.
+        self.half = count * 3 * height * width if {BLUR, ELASTIC, ANY} & {*levels[:-1]} else 0
         kind = torch.float32 if config.dtype == torch.float32 else torch.float16
         self.scratch = self.empty(1 + (self.half > 0), count if levels else 0, 3, height, width, dtype=kind)
-        self.across = self.empty(count if BLUR in levels and not self.in_strips else 0, 3, height, width, dtype=kind)
-        self.sums = self.empty(count if CONTRAST in levels else 0, config.columns, dtype=torch.int64).zero_()
-        self.tiles = (count * -(-height // TILE[0]) * -(-width // TILE[1]),)
+        apart = (BLUR in levels and not self.in_strips) or JPEG in levels
+        self.across = self.empty(count if apart else 0, 3, height, width, dtype=kind)
+        self.field = self.empty(count if ELASTIC in levels else 0, 4, height, width, dtype=torch.float32)
+        known = (min(len(levels), PLACES), PLACE) if config.general else (config.columns,)
+        summed = count if levels and (config.general or CONTRAST in levels) else 0
+        self.sums = self.empty(summed, *known, dtype=torch.int64).zero_()
+        mixed = (count if config.mixes else 0, 3, height, width)
+        self.mix = self.empty(*mixed, dtype=kind), self.empty(*mixed, dtype=torch.float32)
+        self.tiles = (count * tiles_of(config.size, TILE),)
         self.numbers, self.places = (height, width, config.words), (len(levels) + 1, config.columns)
         self.options: dict[str, Any] = {"num_warps": WARPS, "enable_fp_fusion": True}
+        self.general = {"GENERAL": config.general}
         self.finish = {"NOISY": config.noisy, "CHANNELS_LAST": config.memory_format == torch.channels_last, **self.options}
         self.tile = {"H": TILE[0], "W": TILE[1]}
         if strips:
@@ -251,41 +284,65 @@ class Launches:
 
     def first(self) -> None:
         """From the source to the first barrier."""
-        from . import kernels, strips
+        from .kernels import strips, tiles
 
         config = self.config
         if self.floats or not config.strips:
-            kernels.first_pass[self.tiles](
+            tiles.first_pass[self.tiles](
                 self.source, self.table, self.scratch, self.sums, self.out, *self.numbers, *self.places,
-                FLOATS=self.floats, CUBIC=config.cubic, maxnreg=register_limit(config.noisy), **self.tile, **self.finish,
+                FLOATS=self.floats, CUBIC=config.cubic, maxnreg=register_limit(config.noisy), **self.tile, **self.general,
+                **self.finish,
             )  # fmt: skip
         else:
             strips.strip_pass[self.strips](
                 self.source, self.table, self.weights, self.scratch, self.sums, self.out, *self.numbers, self.chunks,
-                *self.places, CUBIC=config.cubic, **self.strip, **self.finish,
+                *self.places, CUBIC=config.cubic, **self.strip, **self.general, **self.finish,
             )  # fmt: skip
 
     def blur(self, level: int) -> None:
         """A blur, and on to the next barrier."""
-        from . import kernels, strips
+        from .kernels import strips, tiles
 
         if self.in_strips:
             strips.blur_pass[self.strips](
                 self.scratch, self.table, self.weights, self.sums, self.out, *self.numbers, level, self.chunks,
-                *self.places, self.half, **self.strip, **self.finish,
+                *self.places, self.half, **self.strip, **self.general, **self.finish,
             )  # fmt: skip
         else:
-            kernels.blur_across[self.tiles](
+            tiles.blur_across[self.tiles](
                 self.scratch, self.table, self.across, *self.numbers, level, *self.places, self.half,
-                **self.tile, **self.options,
+                **self.tile, **self.general, **self.options,
             )  # fmt: skip
-            self.next_pass(level)
+            self.next_pass(level, BLUR)
 
-    def next_pass(self, level: int) -> None:
-        """A contrast, or the second half of a blur that is made tap by tap, and on to the next barrier."""
-        from . import kernels
+    def before(self, level: int, kind: int) -> None:
+        """What a barrier needs of the whole view that no pass before it has made."""
+        from .kernels import elastic, jpeg
 
-        kernels.next_pass[self.tiles](
+        height, width = self.config.size
+        if kind == JPEG:
+            jpeg.jpeg_blocks[(self.config.count * tiles_of((height, width), (BLOCKS, BLOCKS)),)](
+                self.scratch, self.table, self.across, jpeg_tables(self.source.device), *self.numbers, level, *self.places,
+                self.half, SIDE=BLOCKS, **self.options,
+            )  # fmt: skip
+        if kind == ELASTIC:
+            for kernel in (elastic.elastic_noise, elastic.elastic_across):
+                kernel[self.tiles](self.table, self.field, *self.numbers, level, *self.places, **self.tile, **self.options)
+
+    def next_pass(self, level: int, kind: int) -> None:
+        """Any other barrier, or the second half of a blur that is made tap by tap, and on to the next barrier."""
+        from .kernels import general, tiles
+
+        if self.config.general:
+            self.before(level, kind)
+            rows, columns = GENERAL_TILE
+            general.general_pass[(self.config.count * tiles_of(self.config.size, GENERAL_TILE),)](
+                self.across, self.field, self.table, self.scratch, self.sums, *self.mix, self.out, *self.numbers, level,
+                *self.places, self.half, maxnreg=register_limit(self.config.noisy), KIND=kind, H=rows, W=columns,
+                **self.finish,
+            )  # fmt: skip
+            return
+        tiles.next_pass[self.tiles](
             self.across, self.table, self.scratch, self.sums, self.out, *self.numbers, level, *self.places, self.half,
             maxnreg=register_limit(self.config.noisy), **self.tile, **self.finish,
         )  # fmt: skip

@@ -6,7 +6,8 @@ A record holds everything that happens to its image, so a launch needs one point
 
 A pass runs from one barrier of an image's program to the next. Since all images share the launches, barriers are assigned to
 *levels*, one launch or two for each. An image without contrast skips the level of the contrast, and its blur still runs in the
-same launch as the other images' blur.
+same launch as the other images' blur. In stages with general instructions, all barriers that need no
+other launches share the levels of one kind.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from ....ops import Op, Resize
 from .. import plan
 from ..cpu import pack
 from ..cpu.compilation import FIND_LEVELS, PACK
-from ..cpu.pack import BOX_W, HEAD, SCALE_X
+from ..cpu.pack import ANY, BOX_W, HEAD, SCALE_X
 from ..draw_program import plain
-from ..instructions import ARGUMENTS, IS_BARRIER
+from ..instructions import ARGUMENTS, BLUR, CONTRAST, ELASTIC, GENERAL, IS_BARRIER, JPEG
 from ..lowering import columns_of
-from ..plan import Tables
+from ..plan import Tables, possible_codes
 
 MAX_IMAGE = 2**31 - 64
 """Most bytes of one image, since 32-bit numbers address its pixels. A batch may have any number of bytes."""
@@ -36,9 +37,23 @@ Words = npt.NDArray[np.int32]
 NO_STARTS, NO_SHAPES = np.empty(0, dtype=np.int64), np.empty((0, 2), dtype=np.int32)
 
 
+def kinds_of_levels(possible: frozenset[int]) -> npt.NDArray[np.uint8]:
+    """For each code, the kind of level on which it is in a stage whose programs may hold these codes; 0 if it is no barrier.
+
+    Kinds are the codes of barriers with kernels of their own, and ANY. If there may be general instructions, contrast is ANY.
+    """
+    kinds = np.where(IS_BARRIER, np.uint8(ANY), np.uint8(0))
+    for code in (BLUR, JPEG, ELASTIC):
+        kinds[code] = code
+    if not possible & GENERAL:
+        kinds[CONTRAST] = CONTRAST
+    return kinds
+
+
 def levels_of_ops(ops: Sequence[Op]) -> tuple[int, ...]:
-    """The barriers that any batch of a stage can need, for a CUDA graph, whose launches are fixed."""
-    return tuple(code for o in ops for column in columns_of(o) for code in sorted(set(column)) if IS_BARRIER[code])
+    """The levels that any batch of a stage can need, for a CUDA graph, whose launches are fixed."""
+    kinds = kinds_of_levels(possible_codes(ops))
+    return tuple(kind for o in ops for column in columns_of(o) for kind in sorted(set(kinds[list(column)].tolist())) if kind)
 
 
 def columns_read(words: Words, cubic: bool, columns: int) -> int:
@@ -64,9 +79,9 @@ def records(batch: Any, tables: Tables, levels: tuple[int, ...] | None, lead: in
         ValueError: An image has more than MAX_IMAGE bytes, or the levels lack a barrier that an image needs.
     """
     count, columns = tables.codes.shape
-    codes = plain(tables.codes)
-    barriers = barriers_on_levels(codes) if levels is None else np.array(levels, dtype=np.uint8)
-    words = np.empty((count, words_of(len(barriers), columns)), dtype=np.int32)
+    codes, kinds = plain(tables.codes), kinds_of_levels(tables.possible)
+    found = needed_levels(codes, kinds) if levels is None else np.array(levels, dtype=np.uint8)
+    words = np.empty((count, words_of(len(found), columns)), dtype=np.int32)
     whole = isinstance(batch, Images)
     starts = batch.starts if whole else None
     with PACK.watched():
@@ -82,15 +97,16 @@ def records(batch: Any, tables: Tables, levels: tuple[int, ...] | None, lead: in
             plain(tables.arguments).reshape(count, ARGUMENTS * columns).view(np.int32),
             plain(tables.scale),
             plain(tables.bias),
-            barriers,
+            kinds,
+            found,
             words,
             words.view(np.float32),
         )
     if outcome == pack.TOO_LARGE:
         check_sizes(batch)
     if outcome == pack.NO_LEVEL:
-        raise ValueError("fused: the batch needs a contrast or a blur that its CUDA graph was not captured with")
-    return words, tuple(barriers.tolist())
+        raise ValueError("fused: the batch needs a contrast, a blur or the like that its CUDA graph was not captured with")
+    return words, tuple(found.tolist())
 
 
 def check_sizes(batch: Images) -> None:
@@ -101,12 +117,12 @@ def check_sizes(batch: Images) -> None:
         raise ValueError(f"fused: image {k} of the batch has {sizes[k]} bytes; at most {MAX_IMAGE} are supported")
 
 
-def barriers_on_levels(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """The levels that programs (B, N) need: barriers of which each image finds its own in order."""
+def needed_levels(codes: npt.NDArray[np.uint8], kinds: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """The levels that programs (B, N) need: each image finds its barriers on them in order. kinds: of `kinds_of_levels`."""
     count, columns = codes.shape
     levels = np.empty(2 * columns, dtype=np.uint8)
     with FIND_LEVELS.watched():
-        return levels[: pack.find_levels(codes, np.empty(count, dtype=np.int32), levels)]
+        return levels[: pack.find_levels(codes, kinds, np.empty(count, dtype=np.int32), levels)]
 
 
 def words_of(levels: int, columns: int) -> int:

@@ -11,18 +11,28 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ..cpu.pack import ANY
+from ..instructions import BLUR, ELASTIC, JPEG
 from .drawn import LANES, OPTIONS, Inputs
-from .launch import STRIP_REGISTERS, TILE, WARPS, register_limit, strips_for
+from .launch import BLOCKS, GENERAL_TILE, STRIP_REGISTERS, TILE, WARPS, register_limit, strips_for
 
 CAPABILITIES = (75, 80, 90, 100)
 """Turing (T4), Ampere (A100), Hopper (H100, H200), Blackwell (B200)."""
 
-POINTERS = {"source", "table", "memory", "scratch", "across", "sums", "out"}
+NARROW = {
+    **{"table": "*i32", "memory": "*fp16", "scratch": "*fp16", "across": "*fp16", "sums": "*i64", "out": "*bf16"},
+    **{"kept": "*fp16", "total": "*fp32", "field": "*fp32", "tables": "*i32"},
+}
+WIDE = {**NARROW, "scratch": "*fp32", "across": "*fp32", "kept": "*fp32", "out": "*fp32"}
+"""Types of the pointer arguments of the kernels that make pixels, for bfloat16 and float32 views."""
+
+POINTERS = {"source", *NARROW}
 """Arguments that are pointers, aligned to 16 bytes. The others are 32-bit integers or known when a kernel is compiled."""
 
 FLOATS64 = {"numbers", "ranges", "constants"}
@@ -32,8 +42,20 @@ DRAW_TYPES = {n: "*fp64" if n in FLOATS64 else "*i64" if n in INTEGERS64 else "*
 
 DTYPES = {"*bf16": torch.bfloat16, "*fp16": torch.float16, "*fp32": torch.float32}
 
+TILES = {"H": TILE[0], "W": TILE[1]}
+
 STRIPS = {"strip_pass", "blur_pass"}
-"""Kernels of `strips`; the others are in `kernels`, and `draw_records` in `draw`."""
+"""Kernels that make strips."""
+
+LIMITED = {"first_pass", "next_pass", "general_pass"}
+"""Kernels whose registers `register_limit` limits."""
+
+MODULES = {
+    **dict.fromkeys(STRIPS, "strips"),
+    **{"draw_records": "draw", "general_pass": "general", "jpeg_blocks": "jpeg"},
+    **{"elastic_noise": "elastic", "elastic_across": "elastic"},
+}
+"""The module of each kernel that is not in `tiles`."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +63,7 @@ class Variant:
     """A kernel as it is launched for one kind of stage.
 
     Attributes:
-        kernel: Name of the function in `kernels`, `strips` or `draw`.
+        kernel: Name of the function.
         name: Name of the variant in the table.
         types: Types of the pointer arguments, in Triton's notation.
         constants: Values of the arguments that are known when the kernel is compiled.
@@ -70,30 +92,51 @@ class Resources:
 
 def variants(capability: int) -> Iterator[Variant]:
     """Every kernel that runs on devices of a compute capability, in the variants that differ most."""
-    narrow = {"table": "*i32", "memory": "*fp16", "scratch": "*fp16", "across": "*fp16", "sums": "*i64", "out": "*bf16"}
-    wide = {**narrow, "scratch": "*fp32", "across": "*fp32", "out": "*fp32"}
     for noisy in (False, True):
-        strips, noise = strips_for(divmod(capability, 10), noisy), ", noise" if noisy else ""
-        tile = {"H": TILE[0], "W": TILE[1]}
-        finish = {"NOISY": noisy, "CHANNELS_LAST": False}
-        if strips:
-            strip = {**finish, "H": strips.rows, "W": strips.columns, "KY": strips.chunk_rows, "KX": strips.chunk_columns}
-            kernel, crop = "strip_pass", {**strip, "CUBIC": True}
-        else:
-            kernel, crop = "first_pass", {"FLOATS": False, "CUBIC": True, **finish, **tile}
-        for dtype, types in (("bfloat16", narrow), ("float16", {**narrow, "out": "*fp16"}), ("float32", wide)):
-            last = {"CHANNELS_LAST": dtype == "float16"}
-            yield Variant(kernel, f"bicubic, {dtype}{noise}", {**types, "source": "*u8"}, {**crop, **last})
-            yield Variant("next_pass", dtype + noise, types, {**finish, **tile, **last})
-            if strips and dtype != "float32":
-                yield Variant("blur_pass", dtype + noise, types, {**strip, **last})
-        yield Variant(kernel, "bilinear, bfloat16" + noise, {**narrow, "source": "*u8"}, {**crop, "CUBIC": False})
-        floats = {"FLOATS": True, "CUBIC": False, **finish, **tile}
-        yield Variant("first_pass", "from floats" + noise, {**wide, "source": "*fp32"}, floats)
-    yield Variant("blur_across", "float32", wide, dict(tile))
-    if not strips:
-        yield Variant("blur_across", "bfloat16", narrow, dict(tile))
+        for general in (False, True):
+            yield from of_stages(capability, noisy, general)
+    yield Variant("blur_across", "float32", WIDE, {**TILES, "GENERAL": False})
+    if not strips_for(divmod(capability, 10), False):
+        yield Variant("blur_across", "bfloat16", NARROW, {**TILES, "GENERAL": False})
+    yield Variant("jpeg_blocks", "float32", WIDE, {"SIDE": BLOCKS})
+    yield Variant("jpeg_blocks", "bfloat16", NARROW, {"SIDE": BLOCKS})
+    yield Variant("elastic_noise", "any", NARROW, TILES)
+    yield Variant("elastic_across", "any", NARROW, TILES)
     yield Variant("draw_records", "draws", DRAW_TYPES, {"LANES": LANES})
+
+
+def of_stages(capability: int, noisy: bool, general: bool) -> Iterator[Variant]:
+    """The kernels of stages that may have noise, or general instructions; of those with both and of filters, only some."""
+    strips = strips_for(divmod(capability, 10), noisy)
+    more = (", general" if general else "") + (", noise" if noisy else "")
+    last = {"NOISY": noisy, "CHANNELS_LAST": False}
+    finish = {**last, "GENERAL": general}
+    if strips:
+        strip = {**finish, "H": strips.rows, "W": strips.columns, "KY": strips.chunk_rows, "KX": strips.chunk_columns}
+        kernel, crop = "strip_pass", {**strip, "CUBIC": True}
+    else:
+        kernel, crop = "first_pass", {"FLOATS": False, "CUBIC": True, **finish, **TILES}
+    dtypes = {"bfloat16": NARROW, "float16": {**NARROW, "out": "*fp16"}, "float32": WIDE}
+    for dtype, types in list(dtypes.items())[: 1 if general and noisy else 3]:
+        order = {"CHANNELS_LAST": dtype == "float16"}
+        yield Variant(kernel, f"bicubic, {dtype}{more}", {**types, "source": "*u8"}, {**crop, **order})
+        if general:
+            begun = {**last, **order, "H": GENERAL_TILE[0], "W": GENERAL_TILE[1]}
+            yield Variant("general_pass", dtype + more, types, {**begun, "KIND": ANY})
+            if dtype == "bfloat16" and not noisy:
+                yield Variant("general_pass", "bfloat16, JPEG", types, {**begun, "KIND": JPEG})
+                yield Variant("general_pass", "bfloat16, elastic", types, {**begun, "KIND": ELASTIC})
+            if dtype == "float32":
+                yield Variant("general_pass", "float32, blur", types, {**begun, "KIND": BLUR})
+        else:
+            yield Variant("next_pass", dtype + more, types, {**last, **TILES, **order})
+        if strips and dtype != "float32":
+            yield Variant("blur_pass", dtype + more, types, {**strip, **order})
+    if general:
+        return
+    yield Variant(kernel, "bilinear, bfloat16" + more, {**NARROW, "source": "*u8"}, {**crop, "CUBIC": False})
+    floats = {"FLOATS": True, "CUBIC": False, **finish, **TILES}
+    yield Variant("first_pass", "from floats" + more, {**WIDE, "source": "*fp32"}, floats)
 
 
 def compiled(variant: Variant, capability: int) -> Any:
@@ -101,10 +144,8 @@ def compiled(variant: Variant, capability: int) -> Any:
     import triton
     from triton.backends.compiler import GPUTarget
 
-    from . import draw, kernels, strips
-
     draws = variant.kernel == "draw_records"
-    kernel = getattr(draw if draws else strips if variant.kernel in STRIPS else kernels, variant.kernel)
+    kernel = getattr(import_module(f".kernels.{MODULES.get(variant.kernel, 'tiles')}", __package__), variant.kernel)
     names = kernel.arg_names
     signature = {n: "constexpr" if n in variant.constants else variant.types.get(n, "i32") for n in names}
     constants = {(names.index(n),): value for n, value in variant.constants.items()}
@@ -119,7 +160,7 @@ def compiled(variant: Variant, capability: int) -> Any:
     options: dict[str, Any] = OPTIONS if draws else {"num_warps": WARPS, "enable_fp_fusion": True}
     if variant.kernel in STRIPS:
         options["maxnreg"] = STRIP_REGISTERS[DTYPES[variant.types["out"]]]
-    elif variant.kernel not in ("blur_across", "draw_records"):
+    elif variant.kernel in LIMITED:
         options["maxnreg"] = register_limit(variant.constants["NOISY"])
     source = triton.compiler.ASTSource(kernel, signature, constants, multiples)
     return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)

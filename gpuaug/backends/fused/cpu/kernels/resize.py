@@ -127,10 +127,10 @@ def windows(n_out, first, step, start, index):
     return farthest
 
 
-def filter_with(pick, known=0, planar=False):
+def filter_with(pick, known, planar):
     """Make the kernel that filters rows horizontally; `pick` gathers pairs of pixels of each channel.
 
-    known: how many pairs an output pixel has, if the kernel is for that number alone; it then takes two thirds of the time.
+    known: how many pairs an output pixel has, if the kernel is for that number alone; 0 if not, which takes half as long again.
     planar: whether the images may be planar.
     """
 
@@ -165,45 +165,48 @@ def filter_with(pick, known=0, planar=False):
     return across
 
 
-across_64, across_128, across_any = filter_with(pick_64), filter_with(pick_128), filter_with(pick_any, planar=True)
-across_planar_64, across_planar_128 = (filter_with(pick, planar=True) for pick in (pick_planar_64, pick_planar_128))
-one_of_64, two_of_64, three_of_64 = filter_with(pick_64, 1), filter_with(pick_64, 2), filter_with(pick_64, 3)
-two_of_128, three_of_128 = filter_with(pick_128, 2), filter_with(pick_128, 3)
-four_of_128, five_of_128 = filter_with(pick_128, 4), filter_with(pick_128, 5)
+def for_pairs(pick, first, planar=False):
+    """Make the kernel that filters rows with that for `first`, first + 1 or first + 2 pairs, or else that for any number."""
+    one, two = filter_with(pick, first, planar), filter_with(pick, first + 1, planar)
+    three, more = filter_with(pick, first + 2, planar), filter_with(pick, 0, planar)
+
+    @inlined_by_llvm
+    def across(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready):
+        if half == first:
+            one(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
+        elif half == first + 1:
+            two(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
+        elif half == first + 2:
+            three(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
+        else:
+            more(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
+
+    return across
+
+
+across_64, across_128, across_planar_64 = (
+    for_pairs(pick_64, 1),
+    for_pairs(pick_128, 2),
+    for_pairs(pick_planar_64, 1, planar=True),
+)
+across_planar_128, across_any = filter_with(pick_planar_128, 0, planar=True), filter_with(pick_any, 0, planar=True)
 
 
 @kernel
 def across(reach, source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready):
     """Filter rows horizontally with the fastest kernel that suffices; `windows` returns the reach."""
-    if plane > 1:
-        if reach < 64:
-            across_planar_64(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
-        elif reach < 128:
-            across_planar_128(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
-        else:
-            across_any(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
-    elif reach + 2 < 64:
-        if half == 1:
-            one_of_64(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
-        elif half == 2:
-            two_of_64(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
-        elif half == 3:
-            three_of_64(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
-        else:
-            across_64(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
-    elif reach + 2 < 128:
-        if half == 2:
-            two_of_128(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
-        elif half == 3:
-            three_of_128(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
-        elif half == 4:
-            four_of_128(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
-        elif half == 5:
-            five_of_128(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
-        else:
-            across_128(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
-    else:
+    farthest = reach if plane > 1 else reach + 2  # of interleaved pixels, one window holds all channels
+    if farthest >= 128:
         across_any(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
+    elif plane > 1:
+        if farthest < 64:
+            across_planar_64(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
+        else:
+            across_planar_128(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
+    elif farthest < 64:
+        across_64(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
+    else:
+        across_128(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
 
 
 @inlined_by_llvm

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...instructions import ADD, ADD_LAST, BLUR, CLIPPED_NOISE, CONTRAST, ERASE, KEEP, KEY, NOISE, NOTHING, WARP
+from ...instructions import ADD, ADD_LAST, BLUR, CLIPPED_NOISE, CONTRAST, ELASTIC, ERASE, JPEG, KEEP, KEY, NOISE, NOTHING, WARP
 from ..jit import inlined_by_numba, kernel
 from . import blur, blur_fixed, color, color_fixed, output, positional, resize
 from .barriers import fixed16 as barriers_fixed
 from .barriers import float32 as barriers_float
 from .barriers.begin import strip_with
-from .barriers.end import gather_with
+from .barriers.end import finish_whole, gather_with
 from .barriers.warp import FRAME, slides
 from .program import next_barrier, next_positional, reads_around
 
-IN_PLACE = (CONTRAST, KEEP, ADD, ADD_LAST)
+IN_PLACE = (CONTRAST, JPEG, KEEP, ADD, ADD_LAST)
 """After these a pass begins with the pixels of a buffer as they are."""
 
 
@@ -33,9 +33,9 @@ def apply_positional(instruction, arg, bits, strip, plane, stride, width, rows, 
 def view_with(fixed16):
     """Make the kernel for fixed point, which runs programs that `color_fixed.fits` allows, or for float32, which runs any."""
     colors, blurring, barriers = (color_fixed, blur_fixed, barriers_fixed) if fixed16 else (color, blur, barriers_float)
-    strip_behind, (clear, gather, finish) = strip_with(barriers), gather_with(colors, barriers)
     resize_down = resize.down_fixed if fixed16 else resize.down
     any_program = not fixed16
+    strip_behind, (clear, gather, finish) = strip_with(barriers, any_program), gather_with(colors, barriers)
 
     @kernel
     def make_view(source, b, box_width, flip, code, arg, bits, step_count, across, down, box_start, work, buffers, target):
@@ -68,7 +68,7 @@ def view_with(fixed16):
                 ending = code[n]
             # A warp slides rows of the image buffer, or gathers from the framed image.
             next_slides = ending == WARP and slides(arg, n)
-            gathers = ending == WARP and not next_slides
+            gathers = ending == ELASTIC or (ending == WARP and not next_slides)
             if gathers:
                 barriers.frame(framed_next, pitch, height, arg[n + 1, 1:4], arg[n + 1, 0] != 0)
             across_radius = down_radius = 0
@@ -107,7 +107,7 @@ def view_with(fixed16):
                 elif begin >= 0:
                     pixels, pixels_plane, pixels_at = strip_behind(
                         barrier, arg, steps[begin], sliding, image, image_plane, framed, pitch, y, height, width, stride, rows,
-                        buffers, work.place, here, here_plane, at,
+                        buffers, work.place, here, here_plane, at, image_next,
                     )  # fmt: skip
                 elif from_floats:
                     for r in range(rows):
@@ -172,6 +172,8 @@ def view_with(fixed16):
             summed = summed or ending == ADD
             if not finish(ending, args, n, gray / (height * width), buffers, work.counts):
                 return False
+            if any_program:
+                finish_whole(ending, arg, n, bits, image, image_next, height, width, stride, buffers, blurs)
             begin, end = end, next_barrier(code, steps, end + 1, step_count)
         return True
 

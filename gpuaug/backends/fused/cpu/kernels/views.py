@@ -13,7 +13,19 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from ...instructions import BRIGHTNESS, GRAY, HUE, IS_BARRIER, KEEP, POSTERIZE, SATURATION, SOLARIZE, WARP
+from ...instructions import (
+    BRIGHTNESS,
+    ELASTIC,
+    GRAY,
+    HUE,
+    IS_BARRIER,
+    JPEG,
+    KEEP,
+    POSTERIZE,
+    SATURATION,
+    SOLARIZE,
+    WARP,
+)
 from ..cache import cached
 from ..jit import OPTIONS, inlined_by_numba, kernel
 from ..simd.pixels import prefetch
@@ -107,15 +119,15 @@ def prefetch_box(source, boxes, b):
 
 @cached
 @njit(**OPTIONS)
-def extremes(boxes, codes):
-    """What the sizes of a workspace depend on, for a batch's boxes and codes.
+def extremes(boxes, codes, args):
+    """What the sizes of a workspace depend on, for a batch's boxes, codes and arguments.
 
     Returns the largest ratio of a box's height to its resized height, the same of widths, the largest height, the largest
-    width, whether some pass reads one image buffer and writes another, how many warps an image has at most, and whether some
-    image is kept for a sum.
+    width, whether some pass needs a second image buffer, how many warps an image has at most, whether some image is kept for a
+    sum, and the largest radius of an elastic transform's blur.
     """
     ratio_y = ratio_x = 0.0
-    height = width = warps = 0
+    height = width = warps = radius = 0
     second = mixes = False
     for b in range(boxes.shape[0]):
         box, code = boxes[b], codes[b]
@@ -123,12 +135,14 @@ def extremes(boxes, codes):
         height, width = max(height, box[2]), max(width, box[3])
         around, count = False, 0
         for n in range(code.shape[0]):
-            second = second or (around and IS_BARRIER[code[n]])
+            second = second or (around and IS_BARRIER[code[n]]) or code[n] in (JPEG, ELASTIC)
             around = around or reads_around(code[n])
             mixes = mixes or code[n] == KEEP
-            count += code[n] == WARP
+            count += code[n] in (WARP, ELASTIC)
+            if code[n] == ELASTIC:
+                radius = max(radius, int(max(args[b, n, 4], args[b, n, 5])))
         warps = max(warps, count)
-    return ratio_y, ratio_x, height, width, second, warps, mixes
+    return ratio_y, ratio_x, height, width, second, warps, mixes, radius
 
 
 @cached

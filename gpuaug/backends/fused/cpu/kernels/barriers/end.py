@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ....instructions import AUTOCONTRAST, CONTRAST, EQUALIZE
+from ....instructions import AUTOCONTRAST, CONTRAST, ELASTIC, EQUALIZE, JPEG
 from ...jit import inlined_by_numba
-from . import tones
+from . import elastic, jpeg, tones
 
 
 def gather_with(colors, barriers):
@@ -43,3 +43,14 @@ def gather_with(colors, barriers):
         return enough
 
     return clear, gather, finish
+
+
+@inlined_by_numba
+def finish_whole(instruction, arg, n, bits, image, spare, height, width, stride, buffers, blurs):
+    """Change the whole view in float32, or find where its pixels are read; `spare` is the other image buffer, for scratch."""
+    if instruction == JPEG:
+        jpeg.jpeg(
+            image, height * stride, height, width, stride, int(arg[n, 0]), spare, buffers.line, blurs.margin, buffers.tables
+        )  # fmt: skip
+    elif instruction == ELASTIC:
+        elastic.positions(height, width, stride, arg[n], bits[n], blurs, buffers.line, spare)

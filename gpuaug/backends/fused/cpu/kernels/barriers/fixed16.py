@@ -135,7 +135,7 @@ def over(color, alpha, fill):
 
 slide = warp.slide_with(LANES, encode, splat16)
 frame, put_rows = warp.frame_with(LANES, ones, encode)
-nearest, bilinear = warp.gather_with(LANES, encode, splat16, store_shares, between, over)
+nearest, bilinear = warp.gather_with(warp.read_at, LANES, encode, splat16, store_shares, between, over)
 
 
 @inlined_by_llvm

@@ -116,7 +116,7 @@ def over(color, alpha, fill):
 
 slide = warp.slide_with(LANES, encode, splat)
 frame, put_rows = warp.frame_with(LANES, ones, encode)
-nearest, bilinear = warp.gather_with(LANES, encode, splat, store, between, over)
+nearest, bilinear = warp.gather_with(warp.read_at, LANES, encode, splat, store, between, over)
 
 
 @inlined_by_llvm

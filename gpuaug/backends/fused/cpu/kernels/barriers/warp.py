@@ -38,7 +38,7 @@ def slides(arg, n):
 
 
 @kernel
-def read_at(arg, y, x):
+def read_at(arg, stride, y, x):
     """Where sixteen pixels of row y, from column x on, are read: their columns and rows."""
     lanes, down = lane_numbers() + splat(x), np.float32(y)
     column = lanes * splat(arg[0]) + splat(arg[1] * down + arg[2])
@@ -120,9 +120,10 @@ def frame_with(lanes, ones, encode):
     return frame, put_rows
 
 
-def gather_with(lanes, encode, splat_number, store_shares, between, over):
+def gather_with(read_at, lanes, encode, splat_number, store_shares, between, over):
     """Make the kernels of gathering warps for one pixel format.
 
+    read_at(arg, stride, y, x) tells where pixels are read, as that above does.
     store_shares writes sixteen float32 in [0, 1]; between(a, b, share) is a + (b - a) * share; over(color, alpha, fill) is
     fill + (color - fill) * alpha.
     """
@@ -132,7 +133,7 @@ def gather_with(lanes, encode, splat_number, store_shares, between, over):
         """Write rows y, y + 1, ... into a strip."""
         for r in range(rows):
             for x in range(0, width, LANES):
-                column, row = read_at(arg, y + r, x)
+                column, row = read_at(arg, stride, y + r, x)
                 column, row = nearest_even(within(column, width)), nearest_even(within(row, height))
                 store(place, x, place_of(column, row, pitch))
             for x in range(width):
@@ -150,7 +151,7 @@ def gather_with(lanes, encode, splat_number, store_shares, between, over):
         f0, f1, f2 = splat_number(encode(fill[0])), splat_number(encode(fill[1])), splat_number(encode(fill[2]))
         for r in range(rows):
             for x in range(0, width, LANES):
-                column, row = read_at(arg, y + r, x)
+                column, row = read_at(arg, stride, y + r, x)
                 column, row = within(column, width), within(row, height)
                 left, top = floor(column), floor(row)
                 store_shares(shares, x, column - left)

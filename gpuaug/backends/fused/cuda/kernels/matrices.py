@@ -14,7 +14,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from ..cpu import pack as record
+from ...cpu import pack as record
 
 FLIPS, SKIP, SCALE = tl.constexpr(record.FLIPS), tl.constexpr(record.SKIP_Y), tl.constexpr(record.SCALE_Y)
 BOX, FULL = tl.constexpr(record.BOX_H), tl.constexpr(record.FULL_H)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from ..cpu import pack as record
+from ...cpu import pack as record
 from .matrices import joined, kernel
 from .ops import clamp
 

@@ -15,11 +15,11 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .. import instructions
-from ..cpu import pack as record
-from .kernels import arguments, finish_pass, gaussian, scratch_of, span
+from ... import instructions
+from ...cpu import pack as record
 from .matrices import axis, blur_weights, dot3, halves, pixels, weights
 from .ops import clamp
+from .tiles import arguments, finish_pass, gaussian, scratch_of, span
 
 LAST, PITCH = tl.constexpr(record.LAST), tl.constexpr(record.PITCH)
 BLUR, HEAD, OFF = tl.constexpr(instructions.BLUR), tl.constexpr(record.HEAD), tl.constexpr(record.OFF)
@@ -28,7 +28,7 @@ BLUR, HEAD, OFF = tl.constexpr(instructions.BLUR), tl.constexpr(record.HEAD), tl
 @triton.jit(do_not_specialize=["words", "chunks", "passes", "columns"])
 def strip_pass(
     source, table, memory, scratch, sums, out, height, width, words, chunks, passes, columns,
-    CUBIC: tl.constexpr, NOISY: tl.constexpr, CHANNELS_LAST: tl.constexpr,
+    CUBIC: tl.constexpr, NOISY: tl.constexpr, GENERAL: tl.constexpr, CHANNELS_LAST: tl.constexpr,
     H: tl.constexpr, W: tl.constexpr, KY: tl.constexpr, KX: tl.constexpr,
 ):  # fmt: skip
     """source: the bytes of all images. chunks: for how many chunks of KX columns of an image a program has memory."""
@@ -85,7 +85,7 @@ def strip_pass(
             r, g, b = clamp(r), clamp(g), clamp(b)
         finish_pass(
             r, g, b, rec, 0, passes, columns, scratch, sums, out, image, y, x, (y < height) & (x < width), height, width,
-            NOISY, CHANNELS_LAST,
+            NOISY, GENERAL, CHANNELS_LAST,
         )  # fmt: skip
         top += H
 
@@ -93,7 +93,7 @@ def strip_pass(
 @triton.jit(do_not_specialize=["words", "level", "chunks", "passes", "columns"])
 def blur_pass(
     scratch, table, memory, sums, out, height, width, words, level, chunks, passes, columns, half,
-    NOISY: tl.constexpr, CHANNELS_LAST: tl.constexpr,
+    NOISY: tl.constexpr, GENERAL: tl.constexpr, CHANNELS_LAST: tl.constexpr,
     H: tl.constexpr, W: tl.constexpr, KY: tl.constexpr, KX: tl.constexpr,
 ):  # fmt: skip
     """For the images whose pass `level` begins with a blur; scratch is float16. half: see `scratch_of`."""
@@ -129,8 +129,8 @@ def blur_pass(
     tl.debug_barrier()
 
     plane = height * width
-    source = scratch_of(scratch, rec, begin, passes, half) + image.to(tl.int64) * 3 * plane
-    scratch = scratch_of(scratch, rec, begin + 1, passes, half)
+    source = scratch_of(scratch, rec, begin, passes, half, GENERAL) + image.to(tl.int64) * 3 * plane
+    scratch = scratch_of(scratch, rec, begin + 1, passes, half, GENERAL)
     top = tl.full((), 0, tl.int32)
     while top < height:
         y = top + tl.arange(0, H)[None, :]
@@ -159,6 +159,6 @@ def blur_pass(
             row += KY
         finish_pass(
             r, g, b, rec, level, passes, columns, scratch, sums, out, image, y, x, (y < height) & (x < width), height, width,
-            NOISY, CHANNELS_LAST,
+            NOISY, GENERAL, CHANNELS_LAST,
         )  # fmt: skip
         top += H

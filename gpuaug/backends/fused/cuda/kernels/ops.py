@@ -1,13 +1,11 @@
 """Instructions of the Triton kernels on a tile of pixels in registers; same arithmetic as `cpu.kernels.color`."""
 
-# ruff: noqa: SIM102
-
 from __future__ import annotations
 
 import triton
 import triton.language as tl
 
-from .. import instructions
+from ... import instructions
 
 BRIGHTNESS, SATURATION, HUE = (
     tl.constexpr(instructions.BRIGHTNESS),
@@ -24,17 +22,20 @@ NOTHING, CLIPPED_NOISE = tl.constexpr(instructions.NOTHING), tl.constexpr(instru
 ERASE_WITH_NOISE, ARGUMENTS = tl.constexpr(instructions.ERASE_WITH_NOISE), tl.constexpr(instructions.ARGUMENTS)
 KEY = tl.constexpr(instructions.KEY)
 HUE_OF_ANY = tl.constexpr(instructions.HUE_OF_ANY)
+SOLARIZE_ADD, PERMUTE = tl.constexpr(instructions.SOLARIZE_ADD), tl.constexpr(instructions.PERMUTE)
+DARK = tl.constexpr(instructions.DARK)
 RED, GREEN, BLUE = (tl.constexpr(weight) for weight in instructions.GRAY_WEIGHTS)
 TURN = tl.constexpr(6.283185307179586)
 
 
 @triton.jit
-def run(r, g, b, codes, args, first, last, y, x, width, NOISY: tl.constexpr):  # noqa: N803
+def run(r, g, b, codes, args, first, last, y, x, width, NOISY: tl.constexpr, GENERAL: tl.constexpr):  # noqa: N803
     """Apply the instructions first..last-1, none of them a barrier, to a tile.
 
     y, x: its rows (H, 1) and columns (1, W), or (1, H) and (W, 1) in a strip.
     codes, args: pointers to the codes and arguments of the image. All threads run the same code, so a branch costs one jump.
     NOISY: whether there may be noise. Its generator would cost registers in every kernel.
+    GENERAL: whether there may be SOLARIZE_ADD and PERMUTE.
     """
     n = first
     while n < last:
@@ -69,8 +70,16 @@ def run(r, g, b, codes, args, first, last, y, x, width, NOISY: tl.constexpr):  #
             g = tl.where(inside, tl.load(arg + 5), g)
             b = tl.where(inside, tl.load(arg + 6), b)
         elif NOISY:  # not joined with the next condition, so that Triton compiles no generator if NOISY is False
-            if code != NOTHING:
+            some = code != NOTHING
+            if GENERAL:
+                some = some & (code != SOLARIZE_ADD) & (code != PERMUTE)
+            if some:
                 r, g, b = noise(r, g, b, code, arg, y, x, width)
+        if GENERAL:
+            if code == SOLARIZE_ADD:
+                r, g, b = added_where_dark(r, a0), added_where_dark(g, a0), added_where_dark(b, a0)
+            elif code == PERMUTE:
+                r, g, b = permuted(r, g, b, a0), permuted(r, g, b, tl.load(arg + 1)), permuted(r, g, b, tl.load(arg + 2))
         n += 1
     return r, g, b
 
@@ -123,6 +132,16 @@ def shifted_channel(low, high, chroma, span, part, ANY: tl.constexpr):  # noqa: 
 @triton.jit
 def posterize(v, levels):
     return tl.minimum(tl.maximum(tl.floor(v * levels), 0.0), levels - 1) * (1 / levels)
+
+
+@triton.jit
+def added_where_dark(v, term):
+    return tl.where(v < DARK, clamp(v + term), v)
+
+
+@triton.jit
+def permuted(r, g, b, channel):
+    return tl.where(channel == 0, r, tl.where(channel == 1, g, b))
 
 
 @triton.jit

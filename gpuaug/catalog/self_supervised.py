@@ -1,24 +1,13 @@
-"""Named policies, each as its source published it; public as the mapping `gpuaug.policies`.
-
-Each policy is a function from sizes to a `Policy` whose ops are in the order of the source. Where a source blurs with PIL (a
-stack of box filters), the policy uses a Gaussian of 23 taps with the same range of sigma. Colour jitter always draws the order
-of its parts per image, as torchvision does. Sizes are in pixels, one number or (height, width). By default small views keep
-the proportion to the large ones that their source has at 224.
-"""
+"""Self-supervised learning from views of one size, and the policies of studies of what its features ignore."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
-
-from .ops import (
+from ..ops import (
     CenterCrop,
     ColorJitter,
     GaussianBlur,
     GaussianNoise,
     Normalize,
-    OneOf,
     Op,
     RandomGrayscale,
     RandomHorizontalFlip,
@@ -26,16 +15,8 @@ from .ops import (
     RandomSolarize,
     Resize,
 )
-from .ops.base import Size
-from .policy import Policy, View, as_pair
-
-
-def local(given: int | Size | None, size: int | Size, published: int) -> Size:
-    """Size of small views: `given`, or else scaled from `size` as the published size is from 224."""
-    if given is not None:
-        return as_pair(given)
-    height, width = (round(edge * published / 224) for edge in as_pair(size))
-    return height, width
+from ..ops.base import Size
+from ..policy import Policy, View, as_pair
 
 
 def simclr(size: int | Size = 224, strength: float = 1.0) -> Policy:
@@ -135,78 +116,6 @@ def vicreg(size: int | Size = 224) -> Policy:
     return Policy(*byol(size).views, name="vicreg", source=source)
 
 
-def swav(size: int | Size = 224, local_size: int | Size | None = None) -> Policy:
-    """SwAV (Caron et al. 2020, arXiv 2006.09882; `multicropdataset.py`, `swav_800ep_pretrain.sh`).
-
-    The source divides red by .228, a typing error for .229, which is used here.
-    """
-
-    def view(size: int | Size, low: float, high: float, repeat: int) -> View:
-        return View(
-            size,
-            RandomResizedCrop(scale=(low, high)),
-            RandomHorizontalFlip(),
-            ColorJitter(0.8, 0.8, 0.8, 0.2, p=0.8),
-            RandomGrayscale(0.2),
-            GaussianBlur(p=0.5),
-            Normalize(),
-            repeat=repeat,
-        )
-
-    source = "arXiv 2006.09882; facebookresearch/swav multicropdataset.py"
-    return Policy(view(size, 0.14, 1.0, 2), view(local(local_size, size, 96), 0.05, 0.14, 6), name="swav", source=source)
-
-
-def dino_views(
-    size: int | Size,
-    local_size: int | Size,
-    split: float,
-    kernel: int,
-    blur: tuple[float, float, float],
-    smallest: float = 0.05,
-) -> list[View]:
-    """Two global views and eight local ones; `blur` is the probability for the first, the second and the local views."""
-
-    def view(size: int | Size, scale: tuple[float, float], blur: float, solarize: float = 0.0, repeat: int = 1) -> View:
-        return View(
-            size,
-            RandomResizedCrop(scale=scale, interpolation="bicubic"),
-            RandomHorizontalFlip(),
-            ColorJitter(0.4, 0.4, 0.2, 0.1, p=0.8),
-            RandomGrayscale(0.2),
-            *([GaussianBlur(kernel, p=blur)] if blur else []),
-            *([RandomSolarize(p=solarize)] if solarize else []),
-            Normalize(),
-            repeat=repeat,
-        )
-
-    whole = (split, 1.0)
-    return [
-        view(size, whole, blur[0]),
-        view(size, whole, blur[1], solarize=0.2),
-        view(local_size, (smallest, split), blur[2], repeat=8),
-    ]
-
-
-def dino(size: int | Size = 224, local_size: int | Size | None = None) -> Policy:
-    """DINO (Caron et al. 2021, arXiv 2104.14294; facebookresearch/dino `main_dino.py`)."""
-    views = dino_views(size, local(local_size, size, 96), 0.4, 23, (1.0, 0.1, 0.5))
-    return Policy(*views, name="dino", source="arXiv 2104.14294; facebookresearch/dino main_dino.py")
-
-
-def dinov2(size: int | Size = 224, local_size: int | Size | None = None) -> Policy:
-    """DINOv2 as intended (Oquab et al. 2024, arXiv 2304.07193; facebookresearch/dinov2 `ssl_default_config.yaml`)."""
-    views = dino_views(size, local(local_size, size, 98), 0.32, 9, (1.0, 0.1, 0.5))
-    return Policy(*views, name="dinov2", source="arXiv 2304.07193; facebookresearch/dinov2 ssl_default_config.yaml")
-
-
-def dinov2_as_trained(size: int | Size = 224, local_size: int | Size | None = None) -> Policy:
-    """DINOv2 as its code runs, with the probability of blur inverted (arXiv 2304.07193; facebookresearch/dinov3 #286)."""
-    views = dino_views(size, local(local_size, size, 98), 0.32, 9, (0.0, 0.9, 0.5))
-    source = "arXiv 2304.07193; facebookresearch/dinov2 augmentations.py; facebookresearch/dinov3 #286"
-    return Policy(*views, name="dinov2_as_trained", source=source)
-
-
 def mae(size: int | Size = 224) -> Policy:
     """MAE (He et al. 2022, arXiv 2111.06377; facebookresearch/mae `main_pretrain.py`); a policy that is cheap to compute."""
     view = View(size, RandomResizedCrop(scale=(0.2, 1.0), interpolation="bicubic"), RandomHorizontalFlip(), Normalize())
@@ -217,32 +126,6 @@ def ijepa(size: int | Size = 224) -> Policy:
     """I-JEPA (Assran et al. 2023, arXiv 2301.08243; facebookresearch/ijepa `configs/in1k_vith14_ep300.yaml`)."""
     view = View(size, RandomResizedCrop(scale=(0.3, 1.0)), Normalize())
     return Policy(view, name="ijepa", source="arXiv 2301.08243; facebookresearch/ijepa configs/in1k_vith14_ep300.yaml")
-
-
-def lejepa(size: int | Size = 224, local_size: int | Size | None = None) -> Policy:
-    """LeJEPA (Balestriero and LeCun 2025, arXiv 2511.08544; its README), solarized with the stated probability 0.2."""
-
-    def view(size: int | Size, low: float, high: float, repeat: int) -> View:
-        return View(
-            size,
-            RandomResizedCrop(scale=(low, high)),
-            ColorJitter(0.4, 0.4, 0.2, 0.1, p=0.8),
-            RandomGrayscale(0.2),
-            GaussianBlur(7, p=0.5),
-            RandomSolarize(p=0.2),
-            RandomHorizontalFlip(),
-            Normalize(),
-            repeat=repeat,
-        )
-
-    views = view(size, 0.3, 1.0, 2), view(local(local_size, size, 98), 0.05, 0.3, 6)
-    return Policy(*views, name="lejepa", source="arXiv 2511.08544; its README")
-
-
-def supervised(size: int | Size = 224) -> Policy:
-    """Supervised training (torchvision `references/classification/presets.py`)."""
-    view = View(size, RandomResizedCrop(), RandomHorizontalFlip(), Normalize())
-    return Policy(view, name="supervised", source="torchvision references/classification/presets.py")
 
 
 def spatial(size: int | Size = 224) -> Policy:
@@ -288,61 +171,3 @@ def ffcv_ssl(size: int | Size = 224) -> Policy:
 
     source = "arXiv 2303.01986; facebookresearch/FFCV-SSL examples/train_ssl.py"
     return Policy(view(GaussianBlur((5, 9), p=1.0)), view(RandomSolarize(p=0.2)), name="ffcv_ssl", source=source)
-
-
-def three_augment(size: int | Size = 224) -> Policy:
-    """3-Augment (Touvron et al. 2022, arXiv 2204.07118; facebookresearch/deit `augment.py`)."""
-    view = View(
-        size,
-        RandomResizedCrop(interpolation="bicubic"),
-        RandomHorizontalFlip(),
-        OneOf(RandomGrayscale(1.0), RandomSolarize(p=1.0), GaussianBlur(p=1.0)),
-        ColorJitter(0.3, 0.3, 0.3),
-        Normalize(),
-    )
-    return Policy(view, name="three_augment", source="arXiv 2204.07118; facebookresearch/deit augment.py")
-
-
-PUBLISHED = (
-    simclr,
-    simclr_cifar,
-    moco_v1,
-    moco_v2,
-    simsiam,
-    byol,
-    vicreg,
-    barlow_twins,
-    swav,
-    dino,
-    dinov2,
-    dinov2_as_trained,
-    mae,
-    ijepa,
-    lejepa,
-    supervised,
-    spatial,
-    appearance,
-    gaussian_noise,
-    ffcv_ssl,
-    three_augment,
-)
-
-policies: Mapping[str, Callable[..., Policy]] = MappingProxyType({function.__name__: function for function in PUBLISHED})
-"""Name -> function that makes the policy. Every function accepts `size`, in pixels."""
-
-
-def policy(name: str, **arguments: float | Size) -> Policy:
-    """A named policy, such as `policy("simclr", size=96)`.
-
-    Args:
-        name: A key of `gpuaug.policies`.
-        **arguments: Passed on to the policy's function; all have `size`, those with small views `local_size`.
-
-    Raises:
-        ValueError: The name is unknown; the message suggests similar ones.
-    """
-    if name not in policies:
-        near = difflib.get_close_matches(str(name).lower(), policies, n=3, cutoff=0.4)
-        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"one of {', '.join(policies)}"
-        raise ValueError(f"unknown policy {name!r}; {hint}")
-    return policies[name](**arguments)

@@ -12,15 +12,14 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .. import draw_program, instructions
-from ..cpu import pack as record
-from ..cpu.kernels import draw
+from ... import draw_program, instructions
+from ...cpu import pack as record
+from ...cpu.kernels import draw
 
 CROP, FLIP, JITTER, ERASING = (tl.constexpr(kind) for kind in (draw.CROP, draw.FLIP, draw.JITTER, draw.ERASING))
 TRIES, NUMBERS = tl.constexpr(draw.TRIES), tl.constexpr(draw_program.NUMBERS)
 NOTHING, HUE = tl.constexpr(instructions.NOTHING), tl.constexpr(instructions.HUE)
 HUE_OF_ANY = tl.constexpr(instructions.HUE_OF_ANY)
-CONTRAST, BLUR = tl.constexpr(instructions.CONTRAST), tl.constexpr(instructions.BLUR)
 ARGUMENTS, KEY = tl.constexpr(instructions.ARGUMENTS), tl.constexpr(instructions.KEY)
 BASE, LAST, PITCH, FLIPS = (tl.constexpr(word) for word in (record.BASE, record.LAST, record.PITCH, record.FLIPS))
 BOX_H, BOX_W, FULL_H, SKIP_X = (tl.constexpr(word) for word in (record.BOX_H, record.BOX_W, record.FULL_H, record.SKIP_X))
@@ -42,16 +41,16 @@ UNIT = tl.constexpr(2.0**-32)
 
 @triton.jit(do_not_specialize=["count", "rows", "columns", "levels", "view", "view_h", "view_w"])
 def draw_records(
-    state, samples, images, boxes, all_rows, numbers, condition_columns, ranges, orders, all_levels, constants, affine, table,
-    count, rows, columns, levels, view, view_h, view_w, LANES: tl.constexpr,
+    state, samples, images, boxes, all_rows, numbers, condition_columns, ranges, orders, kinds, all_levels, constants, affine,
+    table, count, rows, columns, levels, view, view_h, view_w, LANES: tl.constexpr,
 ):  # fmt: skip
     """Draw for a batch and write its records, table (B, words) int32.
 
     state: seed and epoch, int64. samples: (B,) int64 sample indices. images: (B, 4) int64, first byte, last word of all memory,
     height and width. boxes: (B, 8) int32, as in `plan.Tables`, with any box where a crop is drawn. all_rows: (R, ROW) int32.
     numbers, condition_columns: of `draw_program.Rows`. ranges: (C, 2), its lows and highs. orders: (24, 4) int32, of a jitter.
-    all_levels: (L,) int32, the barrier on each level. constants: of `gpuaug.ops.exponential`. affine: (6,) int32, bits of scale
-    and bias. columns: instructions of a program.
+    kinds: int32, the kind of level of each code, 0 if it is no barrier. all_levels: (L,) int32, the kind of each level.
+    constants: of `gpuaug.ops.exponential`. affine: (6,) int32, bits of scale and bias. columns: instructions of a program.
     """
     b = tl.program_id(0) * LANES + tl.arange(0, LANES)
     real, zero = b < count, b * 0
@@ -80,13 +79,13 @@ def draw_records(
         elif kind == JITTER:
             level = jitter(
                 column, number, orders, tl.load(at_row + 6), code_at, arg, applied, real, at, level,
-                all_levels, levels, rec, rng,
+                kinds, all_levels, levels, rec, rng,
             )  # fmt: skip
         else:
             code = tl.where(applied, tl.load(at_row + 3), NOTHING)
             tl.store(code_at, code, mask=real)
             instruction(kind, column, at_row, number, constants, view_h, view_w, arg, applied, real, rng)
-            level = follow(code, at, level, all_levels, levels, rec)
+            level = follow(code, at, level, kinds, all_levels, levels, rec)
         row += 1
     tl.store(rec + HEAD + 2 * level + 1, zero + columns, mask=real)
     tl.store(rec + FLIPS, flips, mask=real)
@@ -118,16 +117,16 @@ def quotient(n_in, n_full):
 
 
 @triton.jit
-def follow(code, column, level, all_levels, levels, rec):
+def follow(code, column, level, kinds, all_levels, levels, rec):
     """Begin a pass for the images whose instruction in this column is a barrier, and end the one before.
 
     Takes and returns the level of each image's last barrier plus 1.
     """
-    barrier = (code == CONTRAST) | (code == BLUR)
+    kind = tl.load(kinds + code)
     begun = code * 0
     k = 0
     while k < levels:
-        begun = tl.where(barrier & (begun == 0) & (level <= k) & (code == tl.load(all_levels + k)), k + 1, begun)
+        begun = tl.where((kind != 0) & (begun == 0) & (level <= k) & (kind == tl.load(all_levels + k)), k + 1, begun)
         k += 1
     tl.store(rec + HEAD + 2 * level + 1, code * 0 + column, mask=begun > 0)
     tl.store(rec + HEAD + 2 * begun, code * 0 + column, mask=begun > 0)
@@ -139,7 +138,7 @@ def follow(code, column, level, all_levels, levels, rec):
 
 @triton.jit
 def jitter(
-    column, number, orders, any_range, code_at, arg, applied, real, at, level, all_levels, levels, rec, rng
+    column, number, orders, any_range, code_at, arg, applied, real, at, level, kinds, all_levels, levels, rec, rng
 ):  # fmt: skip
     """A ColorJitter's four instructions in their drawn order. number: lowest, span and code of each part."""
     zero = applied.to(tl.int32) * 0
@@ -160,7 +159,7 @@ def jitter(
         code = tl.where((code == HUE) & (hue_is_first != 0), HUE_OF_ANY, code)
         code = tl.where(applied, code, NOTHING)
         tl.store(code_at + n, code, mask=real)
-        level = follow(code, at + n, level, all_levels, levels, rec)
+        level = follow(code, at + n, level, kinds, all_levels, levels, rec)
         n += 1
     return level
 

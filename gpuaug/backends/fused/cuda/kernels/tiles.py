@@ -4,8 +4,10 @@
     first_pass    pixels --resize by taps, or floats--> tile --instructions--> view, or scratch
     blur_across   scratch --blur of the rows--> scratch
     next_pass     scratch --contrast, or blur of the columns--> tile --instructions--> view, or scratch
+    general_pass  scratch --any barrier--> tile --instructions--> view, or scratch   (see `general`)
 
-For an image that skips a launch, programs return at once. Scratch is float32 for float32 views, else float16.
+For an image that skips a launch, programs return at once. Scratch is float32 for float32 views, else float16. GENERAL, an
+argument of the kernels: whether programs may have any of `instructions.GENERAL`.
 """
 
 # ruff: noqa: N803
@@ -16,12 +18,15 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .. import instructions
-from ..cpu import pack as record
+from ... import instructions
+from ...cpu import pack as record
 from .ops import clamp, gray_of, run
 from .resize import resize
+from .statistics import PLACES, added_to, place_of, turn_of
 
 BLUR, CONTRAST, OFF = tl.constexpr(instructions.BLUR), tl.constexpr(instructions.CONTRAST), tl.constexpr(record.OFF)
+ELASTIC = tl.constexpr(instructions.ELASTIC)
+WARP, SHARPNESS = tl.constexpr(instructions.WARP), tl.constexpr(instructions.SHARPNESS)
 FLIPS, HEAD = tl.constexpr(record.FLIPS), tl.constexpr(record.HEAD)
 GAIN = tl.constexpr(record.GAIN)
 
@@ -37,7 +42,7 @@ GRAY_STEP, MOST_GRAY = tl.constexpr(2.0**-17), tl.constexpr(31.0)
 @triton.jit(do_not_specialize=["height", "width", "words", "passes", "columns"])
 def first_pass(
     source, table, scratch, sums, out, height, width, words, passes, columns,
-    FLOATS: tl.constexpr, CUBIC: tl.constexpr, NOISY: tl.constexpr, CHANNELS_LAST: tl.constexpr,
+    FLOATS: tl.constexpr, CUBIC: tl.constexpr, NOISY: tl.constexpr, GENERAL: tl.constexpr, CHANNELS_LAST: tl.constexpr,
     H: tl.constexpr, W: tl.constexpr,
 ):  # fmt: skip
     """source: the bytes of all images, or floats (B, 3, height, width)."""
@@ -50,7 +55,8 @@ def first_pass(
     else:
         r, g, b = resize(source, rec, y, x, height, width, CUBIC, H, W)
     finish_pass(
-        r, g, b, rec, 0, passes, columns, scratch, sums, out, image, y, x, inside, height, width, NOISY, CHANNELS_LAST,
+        r, g, b, rec, 0, passes, columns, scratch, sums, out, image, y, x, inside, height, width,
+        NOISY, GENERAL, CHANNELS_LAST,
     )  # fmt: skip
 
 
@@ -67,23 +73,22 @@ def next_pass(
     code = tl.load(rec + HEAD + 2 * passes + begin)
     arg = arguments(rec, passes, columns) + 8 * begin
     a0 = tl.load(arg)
-    scratch = scratch_of(scratch, rec, begin + (code == BLUR).to(tl.int32), passes, half)
+    scratch = scratch_of(scratch, rec, begin + (code == BLUR).to(tl.int32), passes, half, False)
     if code == BLUR:
         r, g, b = blur(across, image, y, x, inside, height, width, a0, tl.load(arg + 2).to(tl.int32), True)
     else:
         r, g, b = load_pixels(scratch, image, y, x, inside, height, width, False)
-        steps = tl.load(sums + (image.to(tl.int64) * columns + begin)).to(tl.float32)
-        bias = steps * GRAY_STEP / (height * width).to(tl.float32) * (1 - a0)
-        r, g, b = clamp(r * a0 + bias), clamp(g * a0 + bias), clamp(b * a0 + bias)
+        r, g, b = contrasted(r, g, b, a0, sums + (image.to(tl.int64) * columns + begin), height, width)
     finish_pass(
-        r, g, b, rec, level, passes, columns, scratch, sums, out, image, y, x, inside, height, width, NOISY, CHANNELS_LAST,
+        r, g, b, rec, level, passes, columns, scratch, sums, out, image, y, x, inside, height, width,
+        NOISY, False, CHANNELS_LAST,
     )  # fmt: skip
 
 
 @triton.jit(do_not_specialize=["height", "width", "words", "level", "passes", "columns"])
 def blur_across(
     scratch, table, across, height, width, words, level, passes, columns, half,
-    H: tl.constexpr, W: tl.constexpr,
+    GENERAL: tl.constexpr, H: tl.constexpr, W: tl.constexpr,
 ):  # fmt: skip
     """The horizontal half of a blur, for the images whose pass `level` begins with a blur."""
     image, rec, y, x, inside = locate(table, words, height, width, H, W)
@@ -94,7 +99,7 @@ def blur_across(
         return
     arg = arguments(rec, passes, columns) + 8 * begin
     radius = tl.load(arg + 1).to(tl.int32)
-    scratch = scratch_of(scratch, rec, begin, passes, half)
+    scratch = scratch_of(scratch, rec, begin, passes, half, GENERAL)
     r, g, b = blur(scratch, image, y, x, inside, height, width, tl.load(arg), radius, False)
     store_pixels(r, g, b, across, image, y, x, inside, height, width, False)
 
@@ -118,20 +123,24 @@ def span(rec, level):
 
 
 @triton.jit
-def scratch_of(scratch, rec, end, passes, half):
+def scratch_of(scratch, rec, end, passes, half, GENERAL: tl.constexpr):
     """Where an image's scratch is after the first `end` instructions: in the other half of the memory after each blur.
 
-    A blur reads the neighbours of a pixel and so cannot work in place. half: number of elements of a half; 0 if nothing follows
-    a blur but the view, so that there is no other half.
+    A blur reads the neighbours of a pixel and so cannot work in place, nor can some of the general instructions. half: number
+    of elements of a half; 0 if nothing follows them but the view, so that there is no other half.
     """
     codes = rec + HEAD + 2 * passes
     n = tl.full((), 0, tl.int32)
-    blurs = tl.full((), 0, tl.int64)
+    moves = tl.full((), 0, tl.int64)
     if half != 0:
         while n < end:
-            blurs += (tl.load(codes + n) == BLUR).to(tl.int64)
+            code = tl.load(codes + n)
+            move = code == BLUR
+            if GENERAL:
+                move = move | (code == WARP) | (code == SHARPNESS) | (code == ELASTIC)
+            moves += move.to(tl.int64)
             n += 1
-    return scratch + (blurs & 1) * half
+    return scratch + (moves & 1) * half
 
 
 @triton.jit
@@ -142,12 +151,12 @@ def arguments(rec, passes, columns):
 @triton.jit
 def finish_pass(
     r, g, b, rec, level, passes, columns, scratch, sums, out, image, y, x, inside, height, width,
-    NOISY: tl.constexpr, CHANNELS_LAST: tl.constexpr,
+    NOISY: tl.constexpr, GENERAL: tl.constexpr, CHANNELS_LAST: tl.constexpr,
 ):  # fmt: skip
     """Run the instructions of a pass, then write the view or what the next pass needs. passes: number of passes in a record."""
     begin, end = span(rec, level)
     codes = rec + HEAD + 2 * passes
-    r, g, b = run(r, g, b, codes, arguments(rec, passes, columns), begin + 1, end, y, x, width, NOISY)
+    r, g, b = run(r, g, b, codes, arguments(rec, passes, columns), begin + 1, end, y, x, width, NOISY, GENERAL)
     if end == columns:
         gain = (rec + GAIN).to(tl.pointer_type(tl.float32), bitcast=True)
         r = r * tl.load(gain) + tl.load(gain + 3)
@@ -155,10 +164,22 @@ def finish_pass(
         b = b * tl.load(gain + 2) + tl.load(gain + 5)
         store_pixels(r, g, b, out, image, y, x, inside, height, width, CHANNELS_LAST)
     else:
+        if GENERAL:
+            to = place_of(sums, image, tl.minimum(passes - 1, PLACES), turn_of(rec, level + 1, passes))
+            r, g, b = added_to(to, r, g, b, tl.load(codes + end), inside)
         store_pixels(r, g, b, scratch, image, y, x, inside, height, width, False)
         if tl.load(codes + end) == CONTRAST:
             gray = tl.sum(tl.where(inside, in_steps(gray_of(r, g, b)), 0), 0).to(tl.int64)
-            tl.atomic_add(sums + (image.to(tl.int64) * columns + end), tl.sum(gray, 0), sem="relaxed")
+            if not GENERAL:
+                to = sums + (image.to(tl.int64) * columns + end)
+            tl.atomic_add(to, tl.sum(gray, 0), sem="relaxed")
+
+
+@triton.jit
+def contrasted(r, g, b, factor, at, height, width):
+    """at: the sum of the gray values, in steps."""
+    bias = tl.load(at).to(tl.float32) * GRAY_STEP / (height * width).to(tl.float32) * (1 - factor)
+    return clamp(r * factor + bias), clamp(g * factor + bias), clamp(b * factor + bias)
 
 
 @triton.jit
