@@ -175,6 +175,9 @@ EXACT = {
         gpuaug.RandomPosterize(3, p=1.0),
         {"torchvision", "albumentationsx", "dali", "kornia", "variopinta", "torchtransform"},
     ),
+    "jpeg": (gpuaug.JPEG((20, 90)), {"torchvision", "dali", "kornia", "torchtransform"}),
+    "elastic": (gpuaug.ElasticTransform(20.0, 3.0), {"torchvision", "kornia"}),
+    "photometric": (gpuaug.RandomPhotometricDistort(), {"torchvision", "albumentationsx"}),
     "noise": (gpuaug.GaussianNoise(0.1, 0.2), {"torchvision", "albumentationsx", "dali", "variopinta"}),
 }
 """Op, and the peers that do it as the truth does."""
