@@ -28,6 +28,7 @@ SUITES = {
     "augment": "decoded images in memory -> views",
     "scaling": "time against batch, image size, threads and views, and the exponent",
     "memory": "peak memory of a batch of views",
+    "mix": "a batch of views and classes -> mixed views and soft labels",
     "train": "a training step, and how long it waits for its data",
     "decode": "image files -> pixels",
     "loader": "image files, or arrays, -> batches of two views",

@@ -8,6 +8,7 @@ from .convert import from_torchvision
 from .data import DataLoader, dali_pipeline
 from .images import Images
 from .memory import release_memory
+from .mixing import CutMix, MixDraws, MixUp, RandomChoice
 from .ops import Op
 from .ops.automatic import *  # noqa: F403 - the ops are public names of the package, in a way that mypy follows
 from .ops.choice import *  # noqa: F403
@@ -22,11 +23,15 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Augmenter",
+    "CutMix",
     "DataLoader",
     "Draws",
     "Images",
+    "MixDraws",
+    "MixUp",
     "Op",
     "Policy",
+    "RandomChoice",
     "View",
     "dali_pipeline",
     "from_torchvision",

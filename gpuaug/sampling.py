@@ -183,6 +183,21 @@ def on_host(values: Any) -> Array:
     return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
 
 
+def sample_indices(
+    who: str, index: int | Sequence[int] | range | Array | torch.Tensor, seed: int, epoch: int
+) -> npt.NDArray[np.int64]:
+    """The sample indices of draws, int64 (B,). Raises ValueError if one of them, the seed or the epoch is outside its range."""
+    for name, value, bits in (("seed", seed, 64), ("epoch", epoch, 32)):
+        if not (is_integer(value) and 0 <= value < 2**bits):
+            raise ValueError(f"{who}: {name} must be an integer in 0..2^{bits}-1, got {value!r}")
+    rows = np.atleast_1d(on_host(index))
+    if rows.size == 0:
+        rows = rows.astype(np.int64)
+    if rows.ndim != 1 or rows.dtype.kind not in "iu" or (rows.size and not 0 <= int(rows.min()) <= int(rows.max()) < MAX_INDEX):
+        raise ValueError(f"{who}: index must be integers in 0..2^48-1, in one dimension")
+    return rows.astype(np.int64)
+
+
 @eager
 def sample(policy: Policy, index: int | Sequence[int] | range | Array | torch.Tensor, seed: int = 0, epoch: int = 0) -> Draws:
     """Draw the parameters of every view of these samples.
@@ -204,15 +219,7 @@ def sample(policy: Policy, index: int | Sequence[int] | range | Array | torch.Te
     """
     if not isinstance(policy, Policy):
         raise TypeError(f"sample: policy must be a gpuaug.Policy, got {type(policy).__name__}")
-    for name, value, bits in (("seed", seed, 64), ("epoch", epoch, 32)):
-        if not (is_integer(value) and 0 <= value < 2**bits):
-            raise ValueError(f"sample: {name} must be an integer in 0..2^{bits}-1, got {value!r}")
-    rows = np.atleast_1d(on_host(index))
-    if rows.size == 0:
-        rows = rows.astype(np.int64)
-    if rows.ndim != 1 or rows.dtype.kind not in "iu" or (rows.size and not 0 <= int(rows.min()) <= int(rows.max()) < MAX_INDEX):
-        raise ValueError("sample: index must be integers in 0..2^48-1, in one dimension")
-    rows = rows.astype(np.int64)
+    rows = sample_indices("sample", index, seed, epoch)
     own = rows.copy()  # what the caller does to `Draws.index` changes no draw, whether it has been made or not
     tables = tuple(ViewDraws(policy, v, int(seed), int(epoch), own) for v in range(len(policy.views)))
     return Draws(policy, int(seed), int(epoch), rows, tables)

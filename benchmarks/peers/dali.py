@@ -207,6 +207,7 @@ CONTENDER = Contender(
     distributions=("nvidia-dali-cuda130", "nvidia-dali-cuda120"),
     regime="a list of uint8 arrays (H, W, 3), by reference",
     note="jitter in one fixed order, contrast about mid-gray, hue by a linear rotation; blur of 3 sigma; rounds to 8 bits",
+    differs={op.AutoAugment: "the same sub-policies, with magnitudes of its own"},
     supports=has_only(TABLE),
     prepare=prepare,
     devices=BOTH,

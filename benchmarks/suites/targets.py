@@ -35,7 +35,7 @@ LEAST: dict[str, dict[str, float]] = {
     "strong-500": {"torchvision": 35},
     "cheap-500": {"albumentationsx": 2.5},
     "cifar": {"torchvision": 80, "kornia": 20},
-    **{name: {"torchvision": 20.0} | dict.fromkeys(OTHERS, 5.0) for name in ("randaugment", "trivial_augment_wide")},
+    **{name: {"torchvision": 20.0} | dict.fromkeys(OTHERS, 5.0) for name in ("randaugment", "trivialaugment")},
 }
 """Workload -> peer -> least ratio of gpuaug-fused's views/s to the peer's."""
 

@@ -14,6 +14,7 @@ from torch.utils.data import default_collate
 from ..augmenter import canonical
 from ..catalog import policy as named_policy
 from ..convert import from_torchvision
+from ..mixing import Mix
 from ..ops import Size
 from ..ops.base import is_integer, is_number
 from ..policy import Policy
@@ -24,7 +25,7 @@ LOG = logging.getLogger("gpuaug")
 
 REFUSED = {
     "collate_fn": "the loader itself batches the decoded images; to batch targets in another way, give target_collate_fn=, "
-    "which is called with the list of a batch's targets",
+    "which is called with the list of a batch's targets; for MixUp and CutMix, give mix=",
     "generator": "the order and the draws follow from seed= and the epoch; give seed=",
 }
 """Arguments of torch's DataLoader that are not supported -> what to do instead."""
@@ -118,6 +119,20 @@ def check_labels_argument(labels: Any, collate: Any) -> bool | None:
             "DataLoader: labels=False leaves out the targets that target_collate_fn would collate; give only one of them"
         )
     return labels
+
+
+def check_mix(mix: Any, labels: bool | None) -> Mix | None:
+    """The mix, checked. Raises TypeError for another object, and ValueError beside labels=False."""
+    if mix is None:
+        return None
+    if not isinstance(mix, Mix):
+        raise TypeError(
+            f"DataLoader: mix must be gpuaug.MixUp, gpuaug.CutMix or gpuaug.RandomChoice, got {mix!r}; write "
+            "torchvision's transforms of these names anew, since those draw once a batch: gpuaug.MixUp(alpha, num_classes)"
+        )
+    if labels is False:
+        raise ValueError("DataLoader: mix mixes the labels too, so it cannot go with labels=False; give only one of them")
+    return mix
 
 
 def labels_changed_error(name: str, labelled: bool) -> TypeError:

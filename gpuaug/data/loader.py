@@ -12,12 +12,14 @@ import torch
 
 from ..augmenter import Augmenter
 from ..memory import trim
+from ..mixing import Mix, MixDraws
 from ..policy import Policy
 from ..sampling import Draws
 from .arguments import (
     available_device,
     check_batch_sampler,
     check_labels_argument,
+    check_mix,
     choice,
     fixed_share,
     fraction,
@@ -41,12 +43,11 @@ from .engine.cursor import EpochCursor
 from .engine.fetchers import fetch
 from .engine.order import EpochOrder, EpochPlan, Share, plan_epoch
 from .engine.pipeline import Delivery, InlinePipeline, ThreadPipeline, transfer_and_augment
-from .engine.stats import Stats
 from .engine.view_maker import LazyDraws, ViewMaker
 from .sources import Index, is_encoded, is_in_memory, is_itemized
 from .sources.composed import known_labelled, set_max_pixels
 from .sources.resolve import as_source, size_of
-from .targets import collate_by_torch, collate_nothing
+from .targets import check_mixable, collate_by_torch, collate_nothing
 from .torch_interface import TorchInterface
 
 LOG = logging.getLogger("gpuaug")
@@ -100,6 +101,9 @@ class DataLoader(TorchInterface):
         labels: None uses the labels that the source has. False leaves them out, and takes all images of a folder, inside and
             outside of class folders. True raises if the source has no labels.
         target_collate_fn: Makes one target of the list of a batch's targets, in place of torch's `default_collate`.
+        mix: `gpuaug.MixUp`, `CutMix` or `RandomChoice`, which mixes the samples of each batch with each other. The targets,
+            which must be integer classes (B,), become soft labels, float32 (B, num_classes). Its docstring says which partner
+            a sample gets.
         persistent_workers: Whether to begin reading the next epoch while the last batches of this one are used. A Dataset's
             worker processes are new in each epoch all the same.
         pin_memory: No effect: staging memory is page-locked whenever the device is CUDA.
@@ -122,8 +126,6 @@ class DataLoader(TorchInterface):
     """
 
     index: Index
-    settled: bool | None
-    """Whether batches hold targets; None until this is known (see `labelled`)."""
 
     def __init__(
         self,
@@ -153,6 +155,7 @@ class DataLoader(TorchInterface):
         world_size: int | None = None,
         labels: bool | None = None,
         target_collate_fn: Callable[[list[Any]], Any] | None = None,
+        mix: Mix | None = None,
         persistent_workers: bool = False,
         pin_memory: bool = False,
         dataset: Any = None,
@@ -185,6 +188,7 @@ class DataLoader(TorchInterface):
         self.device = available_device(device)
         self.decoding = Decoding(self.decoder, self.max_pixels, self.device, self.num_workers, self.nvjpeg_hw_load)
         self.labels, self.target_collate_fn = check_labels_argument(labels, target_collate_fn), target_collate_fn
+        self.mix = check_mix(mix, self.labels)
         self.source, transform = as_source(found, own is not None, self.labels)
         self.settled = known_labelled(self.source) if self.labels is None else self.labels
         set_max_pixels(self.source, self.max_pixels)
@@ -260,9 +264,14 @@ class DataLoader(TorchInterface):
         """The pipeline that makes the batches of an epoch; `start()` starts its threads."""
 
         def augmented(fetched: DecodedBatch) -> Delivery:
+            check_mixable(maker.mix, fetched.target, fetched.index, source.name)
             return transfer_and_augment(fetched, maker, device)
 
-        maker, device = self.view_maker(plan.epoch), self.device  # a thread that held `self` would keep the loader alive
+        maker, device, source = (
+            self.view_maker(plan.epoch),
+            self.device,
+            self.source,
+        )  # a thread that held `self` would keep the loader alive
         fetcher = fetch(self.source, plan.batches(), self.fetch_config(maker, plan))
         if not self.num_workers:
             return InlinePipeline(fetcher, augmented)
@@ -320,31 +329,21 @@ class DataLoader(TorchInterface):
         return views if len(views) > 1 else views[0], delivery.target
 
     @property
-    def labelled(self) -> bool:
-        """Whether batches hold targets rather than sample indices.
-
-        For a user's Dataset the first batch decides. Before that, this property reads the Dataset's first sample.
-        """
-        if self.settled is None:
-            self.settled = self.source.labelled
-        return self.settled
-
-    @property
     def draws(self) -> Draws:
         """Parameters of the views of the batch delivered last. Raises RuntimeError before the first one."""
         if self.lazy_draws is None:
             raise RuntimeError("DataLoader: no batch has been delivered yet, so there are no draws")
         return self.lazy_draws.draws
 
+    @property
+    def mix_draws(self) -> MixDraws:
+        """Partner, lambda and box of each sample of the batch delivered last. Raises RuntimeError without `mix`, or batch."""
+        found = None if self.lazy_draws is None else self.lazy_draws.mix
+        if found is None:
+            lacking = "mix= was not given" if self.mix is None else "no batch has been delivered yet"
+            raise RuntimeError(f"DataLoader: {lacking}, so there are no draws of a mix")
+        return found
+
     def view_maker(self, epoch: int) -> ViewMaker:
         """The maker of the views of an epoch."""
-        return ViewMaker(self.augment, self.seed, epoch)
-
-    def stats(self) -> Stats:
-        """Where the time of the current or latest epoch went so far; see `gpuaug.data.Stats`."""
-        return self.meter.stats()
-
-    def __repr__(self) -> str:
-        ranks = f", rank {self.rank} of {self.world_size}" if self.world_size > 1 else ""
-        name = self.policy.name or "policy"
-        return f"DataLoader({self.source!r}, {name!r}, batch_size={self.batch_size}, {self.device}{ranks})"
+        return ViewMaker(self.augment, self.seed, epoch, self.mix)

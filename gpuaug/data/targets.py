@@ -11,6 +11,8 @@ import numpy.typing as npt
 import torch
 
 from ..isolation import default_collate
+from ..mixing import Mix
+from ..mixing.mix import check_targets
 
 Collate: TypeAlias = Callable[[list[Any]], Any]
 """Makes one target of the list of a batch's targets."""
@@ -104,6 +106,17 @@ def collate_targets(
             f"{name(int(index[0]))}: the target_transform returned None; to leave targets out, give the loader labels=False"
         )
     return collate_batch(made, collate, lambda k: name(int(index[k])))
+
+
+def check_mixable(mix: Mix | None, target: Any, index: npt.NDArray[np.int64], name: Callable[[int], str]) -> None:
+    """Raise TypeError or ValueError if the target of a batch on the host cannot be mixed. name: sample -> its name."""
+    if mix is None or not len(index):
+        return
+    if target is None:
+        raise TypeError(
+            f"DataLoader: {name(int(index[0]))} has no target, which mix= needs; give the source labels, or leave out mix="
+        )
+    check_targets("DataLoader: mix", target, len(index), mix.num_classes, lambda row: name(int(index[row])))
 
 
 def refuse_geometric(target: Any, name: str) -> None:

@@ -11,19 +11,21 @@ from collections.abc import Iterable, Iterator, Sized
 from copy import copy
 from typing import Any, Self
 
+import torch
 from torch.utils import data as torch_data
 
+from ..policy import Policy
 from .arguments import check_length, integer
 from .decoding import Decoding
 from .engine.cursor import EpochCursor, check_state
 from .engine.order import EpochOrder, samplers_with_epoch
 from .engine.pipeline import NextEpoch
-from .engine.stats import Meter
+from .engine.stats import Meter, Stats
 from .sources import Source, is_encoded, is_itemized
 
 FIXED = frozenset(
     (
-        *("backend", "decoder", "device", "dtype", "labels", "memory_format", "num_workers", "nvjpeg_hw_load", "policy"),
+        *("backend", "decoder", "device", "dtype", "labels", "memory_format", "mix", "num_workers", "nvjpeg_hw_load", "policy"),
         *("seed", "shuffle", "source"),
     )
 )
@@ -51,6 +53,10 @@ class TorchInterface(torch_data.DataLoader[Any]):
     """The source as given; for a path or arrays, the source object that the loader made of them."""
     on_error: str
     bad_files: dict[str, str]
+    settled: bool | None
+    """Whether batches hold targets; None until this is known (see `labelled`)."""
+    policy: Policy
+    device: torch.device
     sampler: Any
     batch_sampler: Any
     seed: int
@@ -113,6 +119,11 @@ class TorchInterface(torch_data.DataLoader[Any]):
         decoder = str(self.decoding) if is_encoded(self.source) else ""
         return Meter(epoch, self.num_workers, self.view_threads, "load" if is_itemized(self.source) else "read", decoder)
 
+    def __repr__(self) -> str:
+        ranks = f", rank {self.rank} of {self.world_size}" if self.world_size > 1 else ""
+        name = self.policy.name or "policy"
+        return f"DataLoader({self.source!r}, {name!r}, batch_size={self.batch_size}, {self.device}{ranks})"
+
     def __getstate__(self) -> dict[str, Any]:
         """All but what is running: a copy begins with the epoch that comes next here."""
         return {name: value for name, value in vars(self).items() if name not in ("meter", "next_epoch")}
@@ -142,6 +153,20 @@ class TorchInterface(torch_data.DataLoader[Any]):
     def epoch_samplers(self) -> list[Any]:
         """The objects whose `set_epoch` a loop may call: the sampler, or the user's batch sampler and the sampler inside it."""
         return samplers_with_epoch(self.batch_sampler if self.own_batches else self.sampler)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether batches hold targets rather than sample indices.
+
+        For a user's Dataset the first batch decides. Before that, this property reads the Dataset's first sample.
+        """
+        if self.settled is None:
+            self.settled = self.source.labelled
+        return self.settled
+
+    def stats(self) -> Stats:
+        """Where the time of the current or latest epoch went so far; see `gpuaug.data.Stats`."""
+        return self.meter.stats()
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch of the next pass, which may also be that of an iterator that has not been used yet.

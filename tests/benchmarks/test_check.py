@@ -183,6 +183,7 @@ EXACT = {
 """Op, and the peers that do it as the truth does."""
 
 
+@pytest.mark.filterwarnings("ignore:The image decoding and encoding capabilities of TorchVision")  # since torchvision 0.29
 @pytest.mark.parametrize(("name", "peer"), [(name, peer) for name, (_, peers_) in EXACT.items() for peer in sorted(peers_)])
 def test_a_peer_does_an_op_as_the_truth_does(name, peer):
     assert marks(named(peer), EXACT[name][0]) == []

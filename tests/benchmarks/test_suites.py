@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from benchmarks.measure.result import FUSED, Result, load
 from benchmarks.peers import dali
 from benchmarks.peers.contender import Setting
 from benchmarks.report.text import WIDTH
-from benchmarks.suites import decode, scaling
+from benchmarks.suites import decode, mix, scaling
 from gpuaug import policy
 
 
@@ -74,6 +75,32 @@ def test_a_child_that_fails_is_a_cell_with_its_error(monkeypatch, tmp_path):
     found = run("memory", tmp_path, "--policy", "simclr_cifar", "--batch", "2", "--contender", "torchvision")
     assert [c.status for c in found.cells] == ["error"]
     assert "out of memory" in str(found.cells[0].reason)
+
+
+def test_mixed_views_go_with_their_labels(tmp_path, capsys):
+    found = run("mix", tmp_path, "--batch", "4")
+    assert {(c.contender, c.workload) for c in found.cells} == set(product(mix.PREPARE, mix.WORKLOADS))
+    assert all(c.figure and c.share and not c.deviations for c in found.cells)
+    assert "gpuaug-fused / contender" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda views, labels: (views, labels.flip(1)), "off their labels"),
+        (lambda views, labels: (views, labels / 2), "off their labels, which sum to 1 within 0.5"),
+        (lambda views, labels: (views.roll(1, 0), labels), "off their labels"),
+    ],
+)
+def test_views_that_do_not_go_with_their_labels_are_found(change, message):
+    def wrong(kind, batch, setting):
+        call = mix.ours(kind, batch, setting)
+        return lambda: change(*call())
+
+    (found,) = mix.deviations(wrong, "both", Setting())
+    assert message in found
+    idle = mix.deviations(lambda kind, batch, setting: lambda: (batch.views, torch.eye(mix.CHECKED)), "both", Setting())
+    assert idle == ["mixes nothing"]
 
 
 @pytest.mark.filterwarnings("ignore:The image decoding and encoding capabilities of TorchVision:DeprecationWarning")

@@ -1,6 +1,6 @@
-"""The pipeline of one epoch: fetch -> transfer -> augment, in the consumer's thread or some batches ahead of it.
+"""The pipeline of one epoch: fetch -> transfer -> augment -> mix, in the consumer's thread or some batches ahead of it.
 
-fetcher --DecodedBatch--> producer thread: transfer, views (side stream) --Delivery--> bounded queue --> consumer
+fetcher --DecodedBatch--> producer thread: transfer, views, mix (side stream) --Delivery--> bounded queue --> consumer
 
 On the CPU the threads that decode make the views as well.
 """
@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -74,7 +75,7 @@ class Delivery:
 
 
 def transfer_and_augment(fetched: DecodedBatch, maker: ViewMaker, device: torch.device) -> Delivery:
-    """Transfer and augment one batch on the device's current stream, unless its views are made already."""
+    """Transfer, augment and mix one batch on the device's current stream; its views may have been made already."""
     counts = (fetched.index, fetched.asked, fetched.bad, fetched.read, fetched.decode)
     if not len(fetched.index):
         return Delivery([], None, *counts)
@@ -83,7 +84,10 @@ def transfer_and_augment(fetched: DecodedBatch, maker: ViewMaker, device: torch.
     if not labelled:
         target = torch.from_numpy(fetched.index.copy())
     if fetched.views is not None:
-        return Delivery(fetched.views, target, *counts, stamps=(0.0, 0.0, fetched.augment), labelled=labelled)
+        began = perf_counter()
+        views, target = maker.mixed(fetched.views, target, fetched.index)
+        spent = fetched.augment + perf_counter() - began
+        return Delivery(views, target, *counts, stamps=(0.0, 0.0, spent), labelled=labelled)
     start = stamp(device) if fetched.began is None else fetched.began
     if fetched.staged is not None:
         images, copied = fetched.staged.send(fetched.places), fetched.staged.copied
@@ -97,6 +101,7 @@ def transfer_and_augment(fetched: DecodedBatch, maker: ViewMaker, device: torch.
     views = maker.views(images, maker.draws(fetched.index), fetched.frames)
     if fetched.staged is not None:
         fetched.staged.finish()
+    views, target = maker.mixed(views, target, fetched.index)
     stamps = (start, middle, stamp(device))
     return Delivery(views, target, *counts, stamps=stamps, labelled=labelled, copied=copied)
 
