@@ -162,6 +162,18 @@ def jitter(o: op.ColorJitter, d: Row, size: op.Size) -> str:
     return " ".join(f"{part[:3]} {d[part]:{'+z.2f' if part == 'hue' else '.2f'}}" for part in parts if part in d)
 
 
+def distort(o: op.RandomPhotometricDistort, d: Row, size: op.Size) -> str:
+    places = {"brightness": 0, "contrast": 1 if d["contrast_first"] else 4, "saturation": 2, "hue": 3}
+    applied = [part for part, yes in zip(PARTS, d["parts"], strict=True) if yes]
+    words = [f"{part[:3]} {d[part]:{'+z.2f' if part == 'hue' else '.2f'}}" for part in sorted(applied, key=places.__getitem__)]
+    moved = tuple(d["channels"]) != (0, 1, 2)
+    return " ".join([*words, *([channels(o, d, size)] if moved else [])]) or "no distortion"
+
+
+def channels(o: op.Op, d: Row, size: op.Size) -> str:
+    return "channels " + "".join("RGB"[c] for c in d["channels"])
+
+
 def affine(o: op.RandomAffine, d: Row, size: op.Size) -> str:
     parts = [f"rotate {d['angle']:z.1f}"]
     parts += [f"shift {d['translate_x']:z.2f},{d['translate_y']:z.2f}"] if o.translate else []
@@ -177,12 +189,16 @@ WORDS: dict[type[op.Op], Callable[[Any, Row, op.Size], str]] = {
     op.RandomErasing: boxed("erase"),
     op.Resize: lambda o, d, size: "resize to {}x{}".format(*cast(op.Size, o.target(*size))),
     op.ColorJitter: jitter,
+    op.RandomPhotometricDistort: distort,
+    op.RandomChannelPermutation: channels,
     op.RandomHorizontalFlip: lambda o, d, size: "flip",
     op.RandomVerticalFlip: lambda o, d, size: "flip upside down",
     op.RandomGrayscale: lambda o, d, size: "gray",
     op.RandomAffine: affine,
     op.RandomRotation: lambda o, d, size: f"rotate {d['angle']:z.1f}",
     op.GaussianBlur: lambda o, d, size: f"blur, sigma {d['sigma']:.2f}",
+    op.ElasticTransform: lambda o, d, size: "elastic, strength {:g}x{:g}".format(*cast(tuple[float, float], o.alpha)),
+    op.JPEG: lambda o, d, size: f"JPEG of quality {d['quality']}",
     op.GaussianNoise: lambda o, d, size: f"noise, sigma {o.sigma:.2f}",
     op.RandomSolarize: lambda o, d, size: f"solarize at {o.threshold:.2f}",
     op.RandomPosterize: lambda o, d, size: f"posterize to {o.bits} bits",

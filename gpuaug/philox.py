@@ -40,27 +40,48 @@ def philox4x32_torch(counter: torch.Tensor, key: tuple[torch.Tensor, torch.Tenso
     for _ in range(10):
         a_high, a_low = multiply(c0, 0xD2511F53)
         b_high, b_low = multiply(c2, 0xCD9E8D57)
-        c0, c1, c2, c3 = b_high ^ c1 ^ k0, b_low, a_high ^ c3 ^ k1, a_low
+        c0, c1, c2, c3 = b_high.bitwise_xor_(c1) ^ k0, b_low, a_high.bitwise_xor_(c3) ^ k1, a_low
         k0, k1 = (k0 + 0x9E3779B9) & _LOW, (k1 + 0xBB67AE85) & _LOW
     return c0, c1, c2, c3
 
 
 def multiply(x: torch.Tensor, m: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """High and low word of a 32 x 32 bit product, computed in halves since torch cannot multiply unsigned 64-bit integers."""
-    low = x * (m & 0xFFFF)
-    high = x * (m >> 16) + (low >> 16)
-    return high >> 16, ((high & 0xFFFF) << 16) | (low & 0xFFFF)
+    """High and low word of a 32 x 32 bit product.
+
+    torch has no unsigned 64-bit product. x (m - 2^32) fits into a signed one, has the same low word, and a high word less by x.
+    """
+    if m < 2**31:
+        product = x * m
+        high = product >> 32
+    else:
+        product = x * (m - 2**32)
+        high = (product >> 32).add_(x)
+    return high, product.bitwise_and_(_LOW)
+
+
+def uniform_field(key: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """Uniform noise in [-1, 1), float32 (B, 2, height, width), from keys (B, 2) int64 holding 32-bit words.
+
+    Pixel n (row by row) uses the upper 24 bits of the first two words of Philox at counter n, as multiples of 2^-23. All of it
+    is exact.
+    """
+    pixels = torch.arange(height * width, device=key.device, dtype=torch.int64)[None]
+    words = philox4x32_torch(pixels, (key[:, :1], key[:, 1:]))[:2]
+    field = torch.stack([(w >> 8).to(torch.float32) * 2.0**-23 - 1 for w in words], dim=1)
+    return field.reshape(-1, 2, height, width)
 
 
 def normal_field(key: torch.Tensor, height: int, width: int) -> torch.Tensor:
     """Standard normal noise, float32 (B, 3, height, width), from keys (B, 2) int64 holding 32-bit words.
 
     Pixel n (row by row) uses the four words of Philox at counter n. The Box-Muller transform makes red and green from the first
-    two words and blue from the other two. Everything is computed in float64, so that devices agree to float32 rounding.
+    two words and blue from the other two. Everything is computed in float32. A word w becomes the uniform number
+    (w + 0.5) 2^-32, rounded, in (0, 1], which has the same bits on every device; the functions of it differ in their last bits.
     """
     pixels = torch.arange(height * width, device=key.device, dtype=torch.int64)[None]
-    w0, w1, w2, w3 = (w.to(torch.float64) for w in philox4x32_torch(pixels, (key[:, :1], key[:, 1:])))
-    radius, radius_b = (torch.sqrt(-2 * torch.log((w + 0.5) * 2.0**-32)) for w in (w0, w2))
-    angle, angle_b = (w * (2 * math.pi * 2.0**-32) for w in (w1, w3))
+    words = philox4x32_torch(pixels, (key[:, :1], key[:, 1:]))
+    u0, u1, u2, u3 = ((w.to(torch.float32) + 0.5) * 2.0**-32 for w in words)
+    radius, radius_b = (torch.sqrt(-2 * torch.log(u)) for u in (u0, u2))
+    angle, angle_b = u1 * (2 * math.pi), u3 * (2 * math.pi)
     field = torch.stack([radius * torch.cos(angle), radius * torch.sin(angle), radius_b * torch.cos(angle_b)], dim=1)
-    return field.to(torch.float32).reshape(-1, 3, height, width)
+    return field.reshape(-1, 3, height, width)

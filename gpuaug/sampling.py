@@ -236,8 +236,8 @@ def needed(ops: Sequence[Op]) -> int:
 
 
 def probability(op: Op) -> float | None:
-    """The op's probability per image; None if it is always applied."""
-    p: float | None = getattr(op, "p", None)
+    """The op's probability per image; None if it is always applied, or if it decides on its parts by itself."""
+    p: float | None = None if op.p_of_parts else getattr(op, "p", None)
     return p
 
 

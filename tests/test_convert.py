@@ -79,6 +79,7 @@ def test_simclrs_usual_transform(t: Any) -> None:
         (lambda t: t.RandomRotation(15, fill=(0, 51, 255)), gpuaug.RandomRotation(15, fill=(0, 0.2, 1))),
         (lambda t: t.RandomRotation(15, center=(1, 2)), gpuaug.RandomRotation(15, center=(1, 2))),
         (lambda t: t.RandomPerspective(0.3, 0.4), gpuaug.RandomPerspective(0.3, 0.4)),
+        (lambda t: t.ElasticTransform(40.0, [4.0, 5.0], fill=51), gpuaug.ElasticTransform(40, (4, 5), fill=0.2)),
         (lambda t: t.ColorJitter(brightness=0.5), gpuaug.ColorJitter(brightness=(0.5, 1.5))),
         (lambda t: t.ColorJitter(hue=(0.0, 0.2)), gpuaug.ColorJitter(hue=(0.0, 0.2))),
         (lambda t: t.Grayscale(3), gpuaug.RandomGrayscale(1.0)),
@@ -106,6 +107,15 @@ def test_each_transform_becomes_the_op_of_its_name(t: Any, make: Any, expected: 
 def test_v2_alone() -> None:
     assert ops_of(v2.Identity(), v2.RGB(), v2.ToPureTensor()) == ()
     assert ops_of(v2.GaussianNoise(0.1, 0.2, clip=False)) == (gpuaug.GaussianNoise(0.1, 0.2, clip=False),)
+    assert ops_of(v2.JPEG(50), v2.JPEG((5, 95))) == (gpuaug.JPEG(50), gpuaug.JPEG((5, 95)))
+    assert ops_of(v2.RandomChannelPermutation()) == (gpuaug.RandomChannelPermutation(),)
+    assert ops_of(v2.RandomPhotometricDistort(hue=(0, 0.1), p=0.4)) == (gpuaug.RandomPhotometricDistort(hue=(0, 0.1), p=0.4),)
+
+
+def test_the_probability_of_parts_is_left_alone() -> None:
+    """A photometric distortion's p is that of each part, so RandomApply's is another one."""
+    inner, outer = gpuaug.RandomPhotometricDistort(p=0.4), v2.RandomApply([v2.RandomPhotometricDistort(p=0.4)], p=0.3)
+    assert ops_of(outer) == (gpuaug.OneOf([inner], p=0.3),)
 
 
 def test_the_views_size_is_the_one_that_the_steps_reach() -> None:
@@ -235,12 +245,12 @@ def test_half_precision_is_the_views_dtype(dtype: torch.dtype) -> None:
 # What cannot be converted.
 
 REFUSED = [
-    (v2.ElasticTransform(), "cannot convert ElasticTransform .step 2.; do it in the Dataset"),
+    (v2.RandomZoomOut(), "cannot convert RandomZoomOut .step 2.; do it in the Dataset"),
     (v2.AutoAugment(), "cannot convert AutoAugment"),
     (v2.Lambda(lambda x: x), "cannot convert Lambda"),
     (v1.FiveCrop(8), "cannot convert FiveCrop"),
-    (v2.RandomApply([v2.JPEG(50)], p=0.5), "RandomApply .step 2.: cannot convert JPEG .step 1.; do it"),
-    (v2.RandomChoice([v2.Identity(), v2.JPEG(50)]), "cannot convert JPEG"),
+    (v2.RandomApply([v2.RandomZoomOut()], p=0.5), "RandomApply .step 2.: cannot convert RandomZoomOut .step 1.; do it"),
+    (v2.RandomChoice([v2.Identity(), v2.RandomZoomOut()]), "cannot convert RandomZoomOut"),
     (v2.RandomApply([v2.CenterCrop(8)]), "RandomApply .step 2.: OneOf: branches must be ops that keep the size"),
     (v2.RandomRotation(5, expand=True), "RandomRotation .step 2.: expand=True"),
     (v2.Resize(32, max_size=64), "Resize .step 2.: max_size"),

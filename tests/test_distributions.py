@@ -227,12 +227,20 @@ def of_torchvision(op: Any) -> Any:
         given["value"] = "random"
     if isinstance(op, gpuaug.AutoAugment):
         given["policy"] = v2.AutoAugmentPolicy(op.policy)
+    if isinstance(op, gpuaug.JPEG):  # which takes 8-bit pixels only
+        before, after = (
+            [v2.ToDtype(torch.uint8, scale=True), v2.ToPILImage()],
+            [v2.ToImage(), v2.ToDtype(torch.float32, scale=True)],
+        )
+        return v2.RandomApply([*before, v2.JPEG(op.quality), *after], op.p)
     kind = getattr(v2, type(op).__name__)
     chance = given.pop("p", 1.0) if "p" not in signature(kind).parameters else 1.0
     return v2.RandomApply([kind(**given)], chance)
 
 
-NOT_COMPARED = ("ToDtype", "RandomPosterize 8 bits", *(name for name in MAPS if name.startswith("GaussianBlur")))
+WIDE = (*(name for name in MAPS if name.startswith("GaussianBlur")), "ElasticTransform", "ElasticTransform nearest")
+
+NOT_COMPARED = ("ToDtype", "RandomPosterize 8 bits", *WIDE)
 """Cases that are not: a cast, a posterize that leaves 8-bit levels as they are, a blur wider than a picture of a few pixels."""
 
 NAMESAKES = [name for name, op in MAPS.items() if hasattr(v2, type(op).__name__) and name not in NOT_COMPARED]

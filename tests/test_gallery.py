@@ -154,6 +154,22 @@ CAPTIONS = [
         "hue +0.00 sat 0.70 con 0.90 bri 1.23",
     ),
     (gpuaug.ColorJitter(hue=0.1), {"order": 0, "hue": 0.05}, "hue +0.05"),
+    (
+        gpuaug.RandomPhotometricDistort(),
+        {
+            "parts": [True, True, False, True],
+            "contrast_first": False,
+            "brightness": 1.1,
+            "contrast": 0.9,
+            "hue": -0.04,
+            "channels": [2, 0, 1],
+        },
+        "bri 1.10 hue -0.04 con 0.90 channels BRG",
+    ),
+    (gpuaug.RandomPhotometricDistort(), {"parts": [False] * 4, "channels": [0, 1, 2]}, "no distortion"),
+    (gpuaug.RandomChannelPermutation(), {"channels": [0, 2, 1]}, "channels RBG"),
+    (gpuaug.JPEG((5, 95)), {"quality": 30}, "JPEG of quality 30"),
+    (gpuaug.ElasticTransform((40, 2.5), 1), {}, "elastic, strength 40x2.5"),
     (gpuaug.RandomErasing(1.0), {"area": [0.25] * 10, "log_ratio": [0.0] * 10, "top": 0.0, "left": 0.5}, "erase 10x10 at 0,5"),
 ]
 

@@ -50,18 +50,19 @@ def test_a_function_is_compiled_once_and_then_read(tmp_path):
 
 
 def test_every_source_of_the_kernels_names_the_folder(tmp_path):
-    """Constants of instructions.py are part of the machine code, the tables of plan.py and Triton's kernels are not."""
+    """Constants of instructions.py and JPEG's tables are part of the machine code, plan.py and Triton's kernels are not."""
     shutil.copytree(REPOSITORY / "gpuaug", tmp_path / "gpuaug", ignore=shutil.ignore_patterns("__pycache__"))
     code = """
         from pathlib import Path
         from gpuaug.backends.fused.cpu import cache
         fused = Path(cache.__file__).parents[1]
         print(cache.version())
-        for file in sorted(fused.rglob("*.py")):
+        ops = fused.parents[1] / "ops"
+        for file in sorted([*fused.rglob("*.py"), ops / "jpeg.py", ops / "color.py"]):
             before = cache.version()
             with file.open("a") as opened:
                 opened.write("# edited")
-            print(file.relative_to(fused).as_posix(), cache.version() != before)
+            print(file.relative_to(ops if file.parent == ops else fused).as_posix(), cache.version() != before)
     """
     script = tmp_path / "script.py"  # Python searches this script's folder first
     script.write_text(textwrap.dedent(code))
@@ -70,20 +71,29 @@ def test_every_source_of_the_kernels_names_the_folder(tmp_path):
     assert unedited == version()
     changes = {name: changed == "True" for name, changed in map(str.split, lines)}
     assert {name for name, changed in changes.items() if changed} == {
-        name for name in changes if name == "instructions.py" or name.startswith("cpu/")
+        name for name in changes if name in ("instructions.py", "jpeg.py") or name.startswith("cpu/")
     }
-    assert {"instructions.py", "cpu/jit.py", "cpu/kernels/views.py", "cpu/simd/float32.py", "cuda/kernels.py"} <= set(changes)
+    assert {
+        "instructions.py",
+        "jpeg.py",
+        "color.py",
+        "cpu/jit.py",
+        "cpu/kernels/views.py",
+        "cpu/simd/float32.py",
+        "cuda/kernels.py",
+    } <= set(changes)
 
 
 def test_the_kernels_import_nothing_else():
     """The folder's name depends on everything that the kernels depend on."""
     folder = FUSED / "cpu"
-    for file in [*folder.glob("kernels/*.py"), *folder.glob("simd/*.py"), folder / "pack.py"]:
+    others = FUSED / "instructions", REPOSITORY / "gpuaug" / "ops" / "jpeg"
+    for file in [*folder.rglob("kernels/**/*.py"), *folder.glob("simd/*.py"), folder / "pack.py"]:
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.ImportFrom) and node.level:
                 base = file.parents[node.level - 1]
                 target = base.joinpath(*(node.module or "").split("."))
-                assert target.is_relative_to(folder) or target == FUSED / "instructions", (file, node.module)
+                assert target.is_relative_to(folder) or target in others, (file, node.module)
 
 
 def test_kernels_of_other_sources_are_not_read(tmp_path, monkeypatch):

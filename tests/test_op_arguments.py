@@ -62,6 +62,7 @@ REFUSED: list[tuple[Callable[..., ops.Op], str, list[Any], str]] = [
         (kind, "fill", [-0.1, 128, (0, 0), (0, 0, 2), "black", None], "a number in [0, 1] or three of them")
         for kind in (
             ops.RandomCrop,
+            ops.ElasticTransform,
             ops.RandomPerspective,
             lambda fill: ops.RandomAffine(1, fill=fill),
             lambda fill: ops.RandomRotation(1, fill=fill),
@@ -83,6 +84,19 @@ REFUSED: list[tuple[Callable[..., ops.Op], str, list[Any], str]] = [
         "an odd integer >= 1, or a pair (width, height)",
     ),
     (ops.GaussianBlur, "sigma", [(0, 0), (-1, 2), (2, 1), (0, 1), (1, 2, 3), None], "a pair (min, max) with 0.001 <= min"),
+    (
+        ops.JPEG,
+        "quality",
+        [0, 101, 50.0, (50, 40), (0, 9), (50, 101), (1, 2, 3), (1.0, 2), "50", None, True],
+        "an integer in 1..100",
+    ),
+    (ops.ElasticTransform, "alpha", ["50", (1,), (1, NAN), None], "a number or a pair"),
+    (ops.ElasticTransform, "sigma", [-1, (0, 1), (1, 0), (1, 2, 3), (1, -1), None], "both 0 or both above"),
+    (ops.RandomPhotometricDistort, "hue", [0.1, (-0.6, 0), (0.2, 0.1)], "a pair (min, max) with -0.5 <= min <= max <= 0.5"),
+    *(
+        (ops.RandomPhotometricDistort, name, [1.5, (-0.1, 1), (2, 1), None], "a pair (min, max) with 0 <= min")
+        for name in ("brightness", "contrast", "saturation")
+    ),
     (ops.GaussianNoise, "sigma", [-0.1, NAN, None], "a number in [0, inf]"),
     (ops.GaussianNoise, "mean", [INF, "0"], "a number in [-inf, inf]"),
     (ops.RandomAdjustSharpness, "sharpness_factor", [-1, None], "a number in [0, inf]"),
@@ -109,7 +123,12 @@ REFUSED: list[tuple[Callable[..., ops.Op], str, list[Any], str]] = [
     ),
     *(
         (kind, "interpolation", ["bicubic", "nearest-exact"], "one of 'nearest', 'bilinear'")
-        for kind in (ops.RandomPerspective, lambda interpolation: ops.RandomRotation(1, interpolation), *AUTOMATIC)
+        for kind in (
+            ops.ElasticTransform,
+            ops.RandomPerspective,
+            lambda interpolation: ops.RandomRotation(1, interpolation),
+            *AUTOMATIC,
+        )
     ),
     (ops.RandAugment, "num_ops", [-1, 1.5, None, True], "an integer >= 0"),
     (ops.RandAugment, "magnitude", [-1, 31, 9.0, None], "an integer in 0..30"),
@@ -205,6 +224,10 @@ NORMAL_FORMS = [
     (ops.RandomErasing(value="random"), "value", "random"),
     (ops.AutoAugment(AutoAugmentPolicy.SVHN), "policy", "svhn"),
     (ops.AugMix(alpha=2), "alpha", 2.0),
+    (ops.JPEG(50), "quality", (50, 50)),
+    (ops.JPEG([np.int64(5), 95]), "quality", (5, 95)),
+    (ops.ElasticTransform(40), "alpha", (40.0, 40.0)),
+    (ops.ElasticTransform(sigma=[4, 5]), "sigma", (4.0, 5.0)),
     (ops.Normalize(0.5, 0.25), "mean", (0.5, 0.5, 0.5)),
     (ops.Normalize(0.5, 0.25), "std", (0.25, 0.25, 0.25)),
     (ops.Normalize(), "mean", (0.485, 0.456, 0.406)),

@@ -19,7 +19,8 @@ from ..images import Images
 from ..ops.automatic.kinds import DARK, KINDS
 from ..ops.automatic.ops import Automatic
 from ..ops.color import FLAT, ORDERS, PARTS
-from ..philox import normal_field
+from ..ops.geometric import Pair
+from ..philox import normal_field, uniform_field
 from . import Backend, Batch, BatchForm, leading
 
 Row = dict[str, Any]
@@ -94,6 +95,23 @@ def perspective(x: torch.Tensor, o: op.RandomPerspective, d: Row) -> torch.Tenso
     return F.perspective(x, None, None, interpolation=mode, fill=fill, coefficients=coefficients)
 
 
+def elastic(x: torch.Tensor, o: op.ElasticTransform, d: Row) -> torch.Tensor:
+    mode = InterpolationMode(o.interpolation)
+    return F.elastic(x, displacement(o, d, *x.shape[-2:]), interpolation=mode, fill=list(cast(tuple[float, ...], o.fill)))
+
+
+def displacement(o: op.ElasticTransform, d: Row, height: int, width: int) -> torch.Tensor:
+    """How far pixels are moved, float32 (1, height, width, 2), as torchvision's `ElasticTransform.make_params` computes it."""
+    o.output_size((height, width))
+    key = torch.from_numpy(d["key"].astype(np.int64))[None]
+    fields = uniform_field(key, height, width)[0, :, None, None]
+    moves, sigma = [], list(cast(Pair, o.sigma))
+    for field, size, alpha, length in zip(fields, o.kernels, cast(Pair, o.alpha), (width, height), strict=True):
+        blurred = F.gaussian_blur(field, [size, size], sigma) if sigma[0] else field
+        moves.append(blurred * alpha / length)
+    return torch.cat(moves, dim=1).permute(0, 2, 3, 1)
+
+
 def adjust_hue(x: torch.Tensor, shift: float) -> torch.Tensor:
     """torchvision's adjust_hue, with 0 in place of NaN.
 
@@ -111,6 +129,16 @@ def color_jitter(x: torch.Tensor, o: op.ColorJitter, d: Row) -> torch.Tensor:
         if part in d:
             x = ADJUST[part](x, float(d[part]))
     return x
+
+
+def photometric_distort(x: torch.Tensor, o: op.RandomPhotometricDistort, d: Row) -> torch.Tensor:
+    applied = dict(zip(PARTS, d["parts"].tolist(), strict=True))
+    before = ("brightness", "contrast", "saturation", "hue")
+    after = ("brightness", "saturation", "hue", "contrast")
+    for part in before if d["contrast_first"] else after:
+        if applied[part]:
+            x = ADJUST[part](x, float(d[part]))
+    return F.permute_channels(x, d["channels"].tolist())
 
 
 def autocontrast(x: torch.Tensor) -> torch.Tensor:
@@ -140,6 +168,12 @@ def erase(x: torch.Tensor, o: op.RandomErasing, d: Row) -> torch.Tensor:
 
 def equalize(x: torch.Tensor) -> torch.Tensor:
     return F.equalize(x.clamp(0, 1))  # it converts to uint8, where 1.01 would wrap
+
+
+def jpeg(x: torch.Tensor, quality: int) -> torch.Tensor:
+    """torchvision's jpeg of a Pillow image, which is libjpeg-turbo as for tensors; the function for tensors is deprecated."""
+    levels = F.to_dtype(x.clamp(0, 1), torch.uint8, scale=True)  # 1.01 would wrap
+    return F.to_dtype(F.pil_to_tensor(F.jpeg(F.to_pil_image(levels), quality)), torch.float32, scale=True)
 
 
 def posterize(x: torch.Tensor, bits: int) -> torch.Tensor:
@@ -209,7 +243,10 @@ OPS: dict[type[op.Op], Callable[..., torch.Tensor]] = {
     op.RandomAffine: affine,
     op.RandomRotation: rotate,
     op.RandomPerspective: perspective,
+    op.ElasticTransform: elastic,
     op.ColorJitter: color_jitter,
+    op.RandomPhotometricDistort: photometric_distort,
+    op.RandomChannelPermutation: lambda x, o, d: F.permute_channels(x, d["channels"].tolist()),
     op.RandomGrayscale: lambda x, o, d: F.rgb_to_grayscale(x, num_output_channels=3),
     op.RandomSolarize: lambda x, o, d: F.solarize(x, o.threshold),
     op.RandomPosterize: lambda x, o, d: posterize(x, o.bits),
@@ -218,6 +255,7 @@ OPS: dict[type[op.Op], Callable[..., torch.Tensor]] = {
     op.RandomInvert: lambda x, o, d: F.invert(x),
     op.GaussianBlur: lambda x, o, d: F.gaussian_blur(x, list(o.kernel), [float(d["sigma"])] * 2),
     op.GaussianNoise: gaussian_noise,
+    op.JPEG: lambda x, o, d: jpeg(x, int(d["quality"])),
     op.RandomAdjustSharpness: lambda x, o, d: F.adjust_sharpness(x, o.sharpness_factor),
     op.RandomErasing: erase,
     op.RandAugment: automatic,

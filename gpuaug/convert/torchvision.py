@@ -115,7 +115,7 @@ def check_floats(steps: Sequence[Any]) -> None:
 def random_apply(t: Any, white: float) -> list[Op]:
     inner = convert(flatten(t.transforms), white)
     only: Any = inner[0] if len(inner) == 1 else None
-    if hasattr(only, "p") and not isinstance(only, op.OneOf):
+    if hasattr(only, "p") and not isinstance(only, op.OneOf) and not only.p_of_parts:
         return [replace(only, p=only.p * t.p)]
     return [op.OneOf(inner, p=t.p)]
 

@@ -77,6 +77,14 @@ def perspective(t: Any, white: float) -> list[Op]:
     return [op.RandomPerspective(t.distortion_scale, t.p, interpolation(t), fill_of(t, white))]
 
 
+def elastic(t: Any, white: float) -> list[Op]:
+    return [op.ElasticTransform(tuple(t.alpha), tuple(t.sigma), interpolation(t), fill_of(t, white))]
+
+
+def distort(t: Any, white: float) -> list[Op]:
+    return [op.RandomPhotometricDistort(tuple(t.brightness), tuple(t.contrast), tuple(t.saturation), tuple(t.hue), t.p)]
+
+
 def jitter(t: Any, white: float) -> list[Op]:
     parts: dict[str, Any] = {
         p: 0.0 if getattr(t, p) is None else tuple(getattr(t, p)) for p in ("brightness", "contrast", "saturation", "hue")
@@ -165,11 +173,15 @@ TABLE: dict[str, Converter] = {
     "RandomAffine": affine,
     "RandomRotation": rotation,
     "RandomPerspective": perspective,
+    "ElasticTransform": elastic,
     "ColorJitter": jitter,
+    "RandomPhotometricDistort": distort,
+    "RandomChannelPermutation": lambda t, white: [op.RandomChannelPermutation()],
     "Grayscale": grayscale,
     "RandomGrayscale": lambda t, white: [op.RandomGrayscale(t.p)],
     "GaussianBlur": blur,
     "GaussianNoise": noise,
+    "JPEG": lambda t, white: [op.JPEG(tuple(t.quality))],
     "RandomSolarize": lambda t, white: [op.RandomSolarize(t.threshold / white, t.p)],
     "RandomPosterize": lambda t, white: [op.RandomPosterize(t.bits, t.p)],
     "RandomEqualize": lambda t, white: [op.RandomEqualize(t.p)],

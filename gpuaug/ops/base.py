@@ -28,14 +28,16 @@ class Op:
     op, the argument and the allowed range. Two conventions hold for every op:
 
     - A field `p` is the probability that the op is applied to an image. It is decided for each image on its own, and the
-      decision is the column `apply` of the op's draws.
+      decision is the column `apply` of the op's draws. Only if `p_of_parts` is set, `draw` decides by itself.
     - Parameters are drawn per image, from the distribution of torchvision's transform of the same name.
 
     Attributes:
         uniforms: How many independent uniform numbers `draw` needs per image.
+        p_of_parts: Whether a field `p` is the probability of each part of the op, not that of the op as a whole.
     """
 
     uniforms: ClassVar[int] = 0
+    p_of_parts: ClassVar[bool] = False
 
     def draw(self, u: Array) -> OpDraws:
         """Turn uniform numbers into the op's parameters, which do not depend on the images' sizes.

@@ -14,9 +14,11 @@ from .checks import check_number, check_probability, check_range, fail, set_fiel
 __all__ = [
     "ColorJitter",
     "RandomAutocontrast",
+    "RandomChannelPermutation",
     "RandomEqualize",
     "RandomGrayscale",
     "RandomInvert",
+    "RandomPhotometricDistort",
     "RandomPosterize",
     "RandomSolarize",
 ]
@@ -27,6 +29,9 @@ ORDERS = np.array(list(permutations(range(4))), dtype=np.uint8)
 
 GRAY = (0.2989, 0.587, 0.114)
 """torchvision's weights of red, green and blue in gray. The compiled kernels have the same ones as `GRAY_WEIGHTS`."""
+
+CHANNELS = np.array(list(permutations(range(3))), dtype=np.uint8)
+"""(6, 3): the orders of three channels, in their own order first; channel k becomes the channel CHANNELS[row, k]."""
 
 FLAT = 0.5 / 255
 """Half a level of 8 bits. A channel with a smaller range is flat: the range is the rounding error of a filter."""
@@ -161,3 +166,69 @@ class RandomInvert(Op):
 
     def __post_init__(self) -> None:
         check_probability(self)
+
+
+@dataclass(frozen=True)
+class RandomChannelPermutation(Op):
+    """Put the channels into an order drawn per image (torchvision `RandomChannelPermutation`).
+
+    Args:
+        p: Probability per image, in [0, 1].
+    """
+
+    p: float = 1.0
+
+    uniforms: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        check_probability(self)
+
+    def draw(self, u: Array) -> OpDraws:
+        """`channels` (B, 3) uint8: which channel of the image each channel of the result is."""
+        return {"channels": CHANNELS[(u[:, 0] * len(CHANNELS)).astype(np.intp)]}
+
+
+@dataclass(frozen=True)
+class RandomPhotometricDistort(Op):
+    """Change brightness, contrast, saturation and hue, and the order of the channels (torchvision `RandomPhotometricDistort`).
+
+    This is the distortion of SSD (Liu et al. 2016, arXiv 1512.02325). Brightness comes first, then saturation and hue, and the
+    order of the channels last; contrast comes in half of the images before saturation, in the others after hue.
+
+    Args:
+        brightness: Range of the factor, which is at least 0.
+        contrast: Likewise.
+        saturation: Likewise.
+        hue: Range of the shift in turns of the colour wheel, within [-0.5, 0.5].
+        p: Probability of each of the five parts, in [0, 1]. Each is decided per image on its own.
+    """
+
+    brightness: tuple[float, float] = (0.875, 1.125)
+    contrast: tuple[float, float] = (0.5, 1.5)
+    saturation: tuple[float, float] = (0.5, 1.5)
+    hue: tuple[float, float] = (-0.05, 0.05)
+    p: float = 0.5
+
+    uniforms: ClassVar[int] = 2 * len(PARTS) + 3
+    p_of_parts: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        for name in PARTS:
+            check_range(self, name, *((-0.5, 0.5) if name == "hue" else (0.0, np.inf)))
+        check_probability(self)
+
+    def draw(self, u: Array) -> OpDraws:
+        """What happens to each image.
+
+        `parts` (B, 4) bool says which of brightness, contrast, saturation and hue are applied, with the factors (B,) float32 of
+        these names. `contrast_first` (B,) bool: whether contrast comes before saturation. `channels` (B, 3) uint8: which
+        channel of the image each channel of the result is.
+        """
+        count = len(PARTS)
+        draws: OpDraws = {"parts": u[:, :count] < self.p}
+        for k, part in enumerate(PARTS):
+            draws[part] = between(u[:, count + k], *getattr(self, part))
+        draws["contrast_first"] = u[:, -3] < 0.5
+        order = (u[:, -1] * len(CHANNELS)).astype(np.intp)
+        draws["channels"] = CHANNELS[np.where(u[:, -2] < self.p, order, 0)]
+        return draws

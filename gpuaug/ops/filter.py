@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from .checks import check_number, check_probability, check_range, fail, set_fiel
 from .crop import TRIES, fit_boxes, uniform_offset
 
 __all__ = [
+    "JPEG",
     "GaussianBlur",
     "GaussianNoise",
     "Normalize",
@@ -96,6 +97,38 @@ class GaussianNoise(Op):
 
     def draw(self, u: Array) -> OpDraws:
         return {"key": words(u)}
+
+
+@dataclass(frozen=True)
+class JPEG(Op):
+    """Encode as a JPEG file and decode it (torchvision `JPEG`): the loss is that of libjpeg at 4:2:0 subsampling of colours.
+
+    Pixels are first clipped to [0, 1] and rounded to 8 bits as torchvision's `to_dtype(torch.uint8, scale=True)` does it, which
+    is floor(255.999 x).
+
+    Args:
+        quality: An integer in 1..100, or a range (min, max) of them; each in the range is drawn equally often.
+        p: Probability per image, in [0, 1].
+    """
+
+    quality: int | tuple[int, int]
+    p: float = 1.0
+
+    uniforms: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        value: Any = self.quality
+        pair = (value, value) if is_integer(value) else value
+        ok = isinstance(pair, (tuple, list)) and len(pair) == 2 and all(is_integer(q) for q in pair)
+        if not (ok and 1 <= pair[0] <= pair[1] <= 100):
+            raise fail(self, "quality", "an integer in 1..100, or a pair (min, max) of them", value)
+        set_field(self, "quality", (int(pair[0]), int(pair[1])))
+        check_probability(self)
+
+    def draw(self, u: Array) -> OpDraws:
+        """`quality` (B,) uint8."""
+        low, high = cast(tuple[int, int], self.quality)
+        return {"quality": (low + np.floor(u[:, 0] * (high - low + 1))).astype(np.uint8)}
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
-from .base import Array, Op, OpDraws, between, is_number
+from .base import Array, Op, OpDraws, Size, between, is_number, words
 from .checks import check_fill, check_interpolation, check_number, check_probability, check_range, fail, set_field
 
 __all__ = [
+    "ElasticTransform",
     "RandomAffine",
     "RandomHorizontalFlip",
     "RandomPerspective",
@@ -19,6 +20,7 @@ __all__ = [
 ]
 
 WARPS = ("nearest", "bilinear")
+Pair = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -240,3 +242,66 @@ class RandomPerspective(Op):
             system[:, :, axis, 6:] = -end * start[:, axis, None]
         # Least squares, since a full distortion may bring corners together.
         return np.stack([np.linalg.lstsq(rows.reshape(8, 8), start.reshape(8), rcond=None)[0] for rows in system])
+
+
+@dataclass(frozen=True)
+class ElasticTransform(Op):
+    """Move every pixel by smoothed noise (torchvision `ElasticTransform`; Simard et al. 2003, ICDAR).
+
+    The displacement along each axis is uniform noise in [-1, 1), blurred by a Gaussian and multiplied by `alpha`: in units of
+    half a pixel, as in torchvision. The noise is a function of a drawn key (see `gpuaug.philox.uniform_field`), so every
+    backend moves the pixels alike.
+
+    Args:
+        alpha: Strength, or the strengths (across, down). It may be negative.
+        sigma: Standard deviation of the Gaussian in pixels, at least 0, or a pair (across, down) of which both or none are 0; 0
+            leaves the noise as it is. The kernel is int(8 sigma + 1) pixels wide, or one more to be odd, and images must be
+            larger than half of it; that of the displacement across is as wide as sigma across says along both axes, and that
+            of the displacement down as sigma down says.
+        interpolation: "nearest" or "bilinear".
+        fill: A number in [0, 1], or one per channel, for what comes from outside the image.
+        p: Probability per image, in [0, 1].
+    """
+
+    alpha: float | tuple[float, float] = 50.0
+    sigma: float | tuple[float, float] = 5.0
+    interpolation: str = "bilinear"
+    fill: float | tuple[float, ...] = 0.0
+    p: float = 1.0
+
+    uniforms: ClassVar[int] = 2
+
+    def __post_init__(self) -> None:
+        for name in ("alpha", "sigma"):
+            value: Any = getattr(self, name)
+            pair = (value, value) if is_number(value) else value
+            ok = isinstance(pair, (tuple, list)) and len(pair) == 2 and all(is_number(v) for v in pair)
+            if ok and name == "sigma":
+                ok = min(pair) >= 0 and (pair[0] > 0) == (pair[1] > 0)
+            if not ok:
+                allowed = (
+                    "a number >= 0 or a pair (across, down), both 0 or both above" if name == "sigma" else "a number or a pair"
+                )
+                raise fail(self, name, allowed, value)
+            set_field(self, name, (float(pair[0]), float(pair[1])))
+        check_interpolation(self, allowed=WARPS)
+        check_fill(self)
+        check_probability(self)
+
+    def draw(self, u: Array) -> OpDraws:
+        return {"key": words(u)}
+
+    @property
+    def kernels(self) -> tuple[int, int]:
+        """Width in pixels of the square kernels that blur the displacements across and down; 1 for a sigma of 0."""
+        across, down = (int(8 * s + 1) // 2 * 2 + 1 for s in cast(Pair, self.sigma))
+        return across, down
+
+    def output_size(self, size: Size | None) -> Size | None:
+        widest = max(self.kernels)
+        if size is not None and min(size) <= widest // 2:
+            raise ValueError(
+                f"ElasticTransform: sigma {self.sigma} makes a kernel of {widest} pixels, and images must be larger than half "
+                f"of it, but they are {size[0]}x{size[1]} here; use a smaller sigma"
+            )
+        return size

@@ -21,6 +21,7 @@ import gpuaug
 from gpuaug import Images, Policy, View, backends
 from gpuaug.augmenter import run, select, stages
 from gpuaug.backends import Batch
+from gpuaug.backends.torchvision import displacement
 from gpuaug.ops import Op, OpDraws
 from gpuaug.ops.automatic.kinds import warp_matrices
 from gpuaug.ops.automatic.ops import Automatic
@@ -130,11 +131,18 @@ MAPS: dict[str, Op] = {
     "RandomRotation by half a turn": gpuaug.RandomRotation((180, 180)),
     "RandomPerspective bilinear": gpuaug.RandomPerspective(0.5, p=0.8, fill=(0.1, 0.5, 0.9)),
     "RandomPerspective nearest": gpuaug.RandomPerspective(0.7, p=1.0, interpolation="nearest"),
+    "ElasticTransform": gpuaug.ElasticTransform(fill=(0.1, 0.5, 0.9), p=0.8),
+    "ElasticTransform nearest": gpuaug.ElasticTransform((300, 80), (4, 3), "nearest", fill=0.5),
+    "ElasticTransform of rough noise": gpuaug.ElasticTransform((4, 2), (0.3, 0.4)),
+    "ElasticTransform of noise as it is": gpuaug.ElasticTransform(2, 0),
     "ColorJitter": gpuaug.ColorJitter(0.8, 0.8, 0.8, 0.2, p=0.8),
     "ColorJitter brightness": gpuaug.ColorJitter(brightness=(0.0, 3.0)),
     "ColorJitter contrast": gpuaug.ColorJitter(contrast=(0.0, 3.0)),
     "ColorJitter saturation": gpuaug.ColorJitter(saturation=(0.0, 3.0)),
     "ColorJitter hue": gpuaug.ColorJitter(hue=0.5),
+    "RandomPhotometricDistort": gpuaug.RandomPhotometricDistort(),
+    "RandomPhotometricDistort of all parts": gpuaug.RandomPhotometricDistort((0, 2), (0.2, 2), (0, 3), (-0.5, 0.5), p=1.0),
+    "RandomChannelPermutation": gpuaug.RandomChannelPermutation(0.8),
     "RandomGrayscale": gpuaug.RandomGrayscale(0.5),
     "RandomSolarize": gpuaug.RandomSolarize(),
     "RandomSolarize everything": gpuaug.RandomSolarize(0.0, p=1.0),
@@ -149,6 +157,9 @@ MAPS: dict[str, Op] = {
     "GaussianBlur of hardly any sigma": gpuaug.GaussianBlur(5, 0.001, p=1.0),
     "GaussianNoise": gpuaug.GaussianNoise(p=0.7),
     "GaussianNoise not clipped": gpuaug.GaussianNoise(0.1, 0.5, clip=False),
+    "JPEG": gpuaug.JPEG((5, 95), p=0.8),
+    "JPEG of the worst quality": gpuaug.JPEG(1),
+    "JPEG of the best quality": gpuaug.JPEG(100),
     "RandomAdjustSharpness": gpuaug.RandomAdjustSharpness(3.0),
     "RandomAdjustSharpness smoothing": gpuaug.RandomAdjustSharpness(0.0, p=1.0),
     "RandomErasing": gpuaug.RandomErasing(),
@@ -280,7 +291,17 @@ def jumps(
 ) -> torch.Tensor:
     """Pixels where a small change of any op's input moves the truth by more than the tolerance: bool, shaped like the truth."""
     found = torch.zeros_like(truth, dtype=torch.bool)
-    ops, draws = one_by_one(ops, draws)
+    for path, steps in paths(ops, draws):
+        found |= jumps_along(batch, *one_by_one(path, steps), truth if path == list(ops) else None, tolerance, by)
+    return found
+
+
+def jumps_along(
+    batch: Batch, ops: Sequence[Op], draws: Sequence[OpDraws], truth: torch.Tensor | None, tolerance: float, by: float
+) -> torch.Tensor:
+    """The same for ops of which each may jump, but only at its own pixel; truth: what they make, None if it is not known."""
+    truth = nudged(batch, ops, draws, lambda x: x) if truth is None else truth
+    found = torch.zeros_like(truth, dtype=torch.bool)
     if len(ops) > 1:  # a single op has the same input on both sides
         generator = torch.Generator().manual_seed(0)
 
@@ -295,11 +316,25 @@ def jumps(
     return found
 
 
+def paths(ops: Sequence[Op], draws: Sequence[OpDraws]) -> Iterator[tuple[list[Op], list[OpDraws]]]:
+    """The ways that an image takes through the steps: AugMix has one for each of its chains."""
+    at = next((k for k, op in enumerate(ops) if isinstance(op, gpuaug.AugMix)), None)
+    if at is None:
+        yield list(ops), list(draws)
+        return
+    mix = ops[at]
+    assert isinstance(mix, gpuaug.AugMix)
+    for k in range(mix.mixture_width):
+        chain = gpuaug.RandAugment(mix.depth, interpolation=mix.interpolation, fill=mix.fill)
+        step = {name: draws[at][name][:, k * mix.depth : (k + 1) * mix.depth] for name in ("op", "magnitude")}
+        yield from paths([*ops[:at], chain, *ops[at + 1 :]], [*draws[:at], step, *draws[at + 1 :]])
+
+
 def one_by_one(ops: Sequence[Op], draws: Sequence[OpDraws]) -> tuple[list[Op], list[OpDraws]]:
     """The same steps, with an automatic op once for each of the functions that it applies one after the other."""
     out: list[tuple[Op, OpDraws]] = []
     for op, step in zip(ops, draws, strict=True):
-        slots = step["op"].shape[1] if isinstance(op, Automatic) and "weights" not in step else 0
+        slots = step["op"].shape[1] if isinstance(op, Automatic) else 0
         out += [(op, {name: a[:, k : k + 1] for name, a in step.items() if name != "apply"}) for k in range(slots)]
         if not slots:
             out.append((op, step))
@@ -321,7 +356,10 @@ def ties(op: Any, draws: OpDraws, x: torch.Tensor) -> torch.Tensor:
     """Pixels that a warp reads within 0.001 pixels of the edge between two input pixels: bool (B, 1, H, W)."""
     height, width = x.shape[-2:]
     down, across = np.mgrid[:height, :width].astype(np.float64)
-    if isinstance(op, gpuaug.RandomPerspective):
+    if isinstance(op, gpuaug.ElasticTransform):
+        moves = torch.cat([displacement(op, {"key": key}, height, width) for key in draws["key"]]).double().numpy()
+        source_x, source_y = across + moves[..., 0] * width / 2, down + moves[..., 1] * height / 2
+    elif isinstance(op, gpuaug.RandomPerspective):
         a, b, c, d, e, f, g, h = op.coefficients(draws, height, width).T[..., None, None]
         across, down = across + 0.5, down + 0.5
         scale = g * across + h * down + 1

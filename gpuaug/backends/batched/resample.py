@@ -192,10 +192,10 @@ def source_positions(start: Array, count: int, length: Array, mode: str) -> tupl
     return np.clip(place, 0, n - 1), inside | (mode != "constant")
 
 
-def gaussian_blur(x: torch.Tensor, sigma: Array, size: tuple[int, int]) -> torch.Tensor:
-    """Blur (B, 3, H, W) with Gaussians of sigma (B,), truncated to size (width, height), with reflect padding."""
+def blur(x: torch.Tensor, *kernels: Array) -> torch.Tensor:
+    """Filter (B, C, H, W) with reflect padding; kernels: those across and down, (B, K), which may differ in K."""
     count, channels, height, width = x.shape
-    across, down = send(x.device, gaussian(sigma, size[0]), gaussian(sigma, size[1]))
+    across, down = send(x.device, *kernels)
     x = x.transpose(1, 2).reshape(count, height, channels * width)
     x = weighted_rows(x, *reflected(down, height))
     x = x.view(count, height, channels, width).transpose(1, 3).reshape(count, width, channels * height)
@@ -204,7 +204,7 @@ def gaussian_blur(x: torch.Tensor, sigma: Array, size: tuple[int, int]) -> torch
 
 
 def gaussian(sigma: Array, size: int) -> Array:
-    """Kernels (B, size), float32, each summing to 1."""
+    """Gaussians of sigma (B,) cut to kernels (B, size), float32, each summing to 1."""
     x = np.arange(size) - size // 2
     weight = np.exp(-0.5 * (x / sigma.astype(np.float64)[:, None]) ** 2)
     return np.asarray(weight / weight.sum(axis=1, keepdims=True), dtype=np.float32)

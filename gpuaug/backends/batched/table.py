@@ -9,10 +9,15 @@ import numpy as np
 import torch
 
 from ... import ops as op
+from ...ops.base import Array
+from ...ops.color import PARTS
+from ...ops.geometric import Pair
+from ...philox import uniform_field
 from .. import Function
 from . import automatic, color, resample, warp
+from .jpeg import jpeg
 from .resample import Pixels
-from .rows import column, send
+from .rows import column, on_groups, send, unchanged
 
 
 def resized_crop(source: Pixels, o: op.RandomResizedCrop, d: op.OpDraws) -> torch.Tensor:
@@ -46,7 +51,7 @@ CUTS: dict[type[op.Op], Callable[[Pixels, Any, op.OpDraws], torch.Tensor]] = {
 
 def blur(x: torch.Tensor, o: op.GaussianBlur, d: op.OpDraws) -> torch.Tensor:
     o.output_size((x.shape[2], x.shape[3]))  # raises if the image is too small to reflect
-    return resample.gaussian_blur(x, d["sigma"], o.kernel)
+    return resample.blur(x, *(resample.gaussian(d["sigma"], size) for size in o.kernel))
 
 
 def warp_affine(x: torch.Tensor, o: op.RandomAffine | op.RandomRotation, d: op.OpDraws) -> torch.Tensor:
@@ -55,6 +60,33 @@ def warp_affine(x: torch.Tensor, o: op.RandomAffine | op.RandomRotation, d: op.O
 
 def warp_perspective(x: torch.Tensor, o: op.RandomPerspective, d: op.OpDraws) -> torch.Tensor:
     return warp.perspective(x, o.coefficients(d, x.shape[2], x.shape[3]), o.interpolation, cast(tuple[float, ...], o.fill))
+
+
+def elastic(x: torch.Tensor, o: op.ElasticTransform, d: op.OpDraws) -> torch.Tensor:
+    o.output_size((x.shape[2], x.shape[3]))
+    (keys,) = send(x.device, d["key"].astype(np.int64))
+    fields = uniform_field(keys, *x.shape[2:])[:, :, None].unbind(1)
+    moves = []
+    for field, size, alpha, n in zip(fields, o.kernels, cast(Pair, o.alpha), (x.shape[3], x.shape[2]), strict=True):
+        kernels = [resample.gaussian(np.full(len(x), s), size) for s in cast(Pair, o.sigma)] if size > 1 else []
+        moves.append((resample.blur(field, *kernels) if kernels else field) * alpha / n)
+    return warp.moved(x, torch.cat(moves, dim=1), o.interpolation, cast(tuple[float, ...], o.fill))
+
+
+def permute_channels(x: torch.Tensor, channels: Array) -> torch.Tensor:
+    (channel,) = send(x.device, channels.astype(np.int64))
+    return x.gather(1, channel[:, :, None, None].expand_as(x))
+
+
+def photometric_distort(x: torch.Tensor, o: op.RandomPhotometricDistort, d: op.OpDraws) -> torch.Tensor:
+    brightness, contrast, saturation, hue = d["parts"].T
+    first = d["contrast_first"]
+    for part, applied in zip(
+        (*PARTS, "contrast"), (brightness, contrast & first, saturation, hue, contrast & ~first), strict=True
+    ):
+        change = color.jitter_part(part, d[part])
+        x = on_groups(x, [(np.flatnonzero(applied), change), (np.flatnonzero(~applied), unchanged)])
+    return permute_channels(x, d["channels"])
 
 
 def solarize(x: torch.Tensor, o: op.RandomSolarize, d: op.OpDraws) -> torch.Tensor:
@@ -84,7 +116,10 @@ MAPS: dict[type[op.Op], Function] = {
     op.RandomAffine: warp_affine,
     op.RandomRotation: warp_affine,
     op.RandomPerspective: warp_perspective,
+    op.ElasticTransform: elastic,
     op.ColorJitter: lambda x, o, d: color.color_jitter(x, d),
+    op.RandomPhotometricDistort: photometric_distort,
+    op.RandomChannelPermutation: lambda x, o, d: permute_channels(x, d["channels"]),
     op.RandomGrayscale: lambda x, o, d: color.gray(x).expand_as(x),
     op.RandomSolarize: solarize,
     op.RandomPosterize: lambda x, o, d: color.posterize(x, o.bits) if o.bits < 8 else x,
@@ -93,6 +128,7 @@ MAPS: dict[type[op.Op], Function] = {
     op.RandomInvert: lambda x, o, d: 1 - x,
     op.GaussianBlur: blur,
     op.GaussianNoise: add_noise,
+    op.JPEG: lambda x, o, d: jpeg(x, d["quality"]),
     op.RandomAdjustSharpness: lambda x, o, d: color.sharpness(x, o.sharpness_factor),
     op.RandomErasing: erase,
     op.RandAugment: automatic.apply,

@@ -35,6 +35,15 @@ def perspective(x: torch.Tensor, coefficients: Array, interpolation: str, fill: 
     return sample(x, grid, interpolation, value)
 
 
+def moved(x: torch.Tensor, displacement: torch.Tensor, interpolation: str, fill: Sequence[float]) -> torch.Tensor:
+    """Warp (B, 3, H, W) by displacements (B, 2, H, W), across and down, in halves of the image's width and height."""
+    height, width = x.shape[-2:]
+    (value,) = send(x.device, np.array(fill, np.float32))
+    across, down = (torch.linspace((1 - n) / n, (n - 1) / n, n, device=x.device, dtype=torch.float32) for n in (width, height))
+    grid = torch.stack([displacement[:, 0] + across, displacement[:, 1] + down[:, None]], dim=-1)
+    return sample(x, grid, interpolation, value)
+
+
 def centred(x: torch.Tensor, offset: float) -> tuple[torch.Tensor, torch.Tensor]:
     """Coordinates of the pixels, (1, W) and (H, 1), from the image's centre, or with an offset of 0.5 from its corner."""
     height, width = x.shape[-2:]

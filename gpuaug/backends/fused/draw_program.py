@@ -18,15 +18,16 @@ import torch
 from ... import ops as op
 from ...images import Images
 from ...ops import Op, OpDraws, Size, leaves
+from ...ops.automatic.ops import Automatic
 from ...ops.base import Array
 from ...ops.color import ORDERS, PARTS
 from ...ops.exponential import EXPONENTIAL
 from ...sampling import Slot, ViewDraws, needed, slots
 from .cpu.compilation import FILL_TABLES
 from .cpu.kernels import draw
-from .cpu.kernels.draw import CROP, ERASING, FLIP, INSTRUCTION, JITTER
+from .cpu.kernels.draw import CHOICE, CROP, ERASING, FLIP, INSTRUCTION, JITTER
 from .instructions import ARGUMENTS, IS_BOUNDED, NOTHING
-from .lowering import affine, codes_of, lowered
+from .lowering import Choices, affine, choices, codes_of, columns_of, lowered
 from .plan import FLIPS, Tables, geometry, geometry_length
 
 NUMBERS = 12
@@ -37,7 +38,7 @@ class Rows(NamedTuple):
     """One row for each op of a stage whose effect is drawn or that becomes an instruction.
 
     Attributes:
-        kinds: (R,) CROP, FLIP, JITTER, INSTRUCTION or ERASING of `kernels.draw`.
+        kinds: (R,) CROP, FLIP, JITTER, INSTRUCTION, ERASING or CHOICE of `kernels.draw`.
         columns: (R,) Column of the op's first uniform number.
         at: (R,) Its first instruction in the programs; of a flip 0 for left-right, 1 for top-bottom.
         codes: (R,) Code of an instruction.
@@ -49,6 +50,9 @@ class Rows(NamedTuple):
         condition_columns: (C,) Column of the uniform number that each condition is about.
         lows: (C,) Lowest value of that number with which the condition holds.
         highs: (C,) Lowest value above with which it no longer holds.
+        shares: (M,) Probabilities with which the choices of all rows are taken.
+        choice_codes: (M, 2) Their instructions.
+        choice_arguments: (M, 2, 8) The arguments of these.
     """
 
     kinds: npt.NDArray[np.int32]
@@ -63,6 +67,9 @@ class Rows(NamedTuple):
     condition_columns: npt.NDArray[np.int32]
     lows: npt.NDArray[np.float64]
     highs: npt.NDArray[np.float64]
+    shares: npt.NDArray[np.float64]
+    choice_codes: npt.NDArray[np.uint8]
+    choice_arguments: npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -118,6 +125,7 @@ def draw_program(given: tuple[Op, ...], first: int, stop: int) -> DrawProgram | 
     size = cast(Size, cast(op.Resize, ops[n - 1]).size)
     cropped = isinstance(ops[0], op.RandomResizedCrop)
     rows: list[tuple[int, int, int, int, bool, int, bool, list[float], Slot]] = []
+    tables: list[Choices] = []
     at, wide, radius = 0, False, 0
     scale, bias = np.ones(3, dtype=np.float32), np.zeros(3, dtype=np.float32)
     last = max((k for k, o in enumerate(ops) if not isinstance(o, op.ToDtype)), default=-1)
@@ -137,6 +145,19 @@ def draw_program(given: tuple[Op, ...], first: int, stop: int) -> DrawProgram | 
             kind = JITTER
             for j, part in enumerate(PARTS):
                 numbers[3 * j : 3 * j + 3] = *lowest_and_span(o.limits(part) or (0.0, 0.0)), codes[j]
+        elif isinstance(o, Automatic):
+            found_choices = choices(o, size)
+            if found_choices is None:
+                return None
+            for j, choice in enumerate(found_choices):
+                digits = [number for digit in choice.digits for number in digit]
+                first = sum(len(table.shares) for table in tables)
+                numbers = [float(first), float(choice.taken), float(len(choice.digits)), *map(float, digits)]
+                numbers += [0.0] * (NUMBERS - len(numbers))
+                rows.append((CHOICE, slot.column, at + 2 * j, NOTHING, False, -1, wide, numbers, slot))
+                tables.append(choice)
+            at += len(columns_of(o))
+            continue
         elif not codes:
             continue
         elif len(codes) > 1:  # no row writes several instructions
@@ -160,7 +181,7 @@ def draw_program(given: tuple[Op, ...], first: int, stop: int) -> DrawProgram | 
         at += len(codes)
     return DrawProgram(
         () if cropped else tuple(ops[:n]),
-        as_arrays(rows),
+        as_arrays(rows, tables),
         at,
         -(-needed(given) // 4),
         size,
@@ -203,7 +224,7 @@ def logs(ratio: tuple[float, float], sign: float = 1.0) -> list[float]:
     return [sign * math.log(r) for r in ratio]
 
 
-def as_arrays(rows: Sequence[tuple[int, int, int, int, bool, int, bool, list[float], Slot]]) -> Rows:
+def as_arrays(rows: Sequence[tuple[int, int, int, int, bool, int, bool, list[float], Slot]], tables: Sequence[Choices]) -> Rows:
     ends = np.cumsum([0, *(len(row[-1].conditions) for row in rows)]).astype(np.int32)
     conditions = [condition for row in rows for condition in row[-1].conditions]
     kinds, columns, at, codes, drawn, keys, wide, numbers, _ = zip(*rows, strict=True) if rows else ([],) * 9
@@ -220,4 +241,7 @@ def as_arrays(rows: Sequence[tuple[int, int, int, int, bool, int, bool, list[flo
         np.array([c[0] for c in conditions], dtype=np.int32),
         np.array([c[1] for c in conditions], dtype=np.float64),
         np.array([c[2] for c in conditions], dtype=np.float64),
+        np.concatenate([np.zeros(0), *(table.shares for table in tables)]),
+        np.concatenate([np.zeros((0, 2), np.uint8), *(table.codes for table in tables)]),
+        np.concatenate([np.zeros((0, 2, ARGUMENTS), np.float32), *(table.arguments for table in tables)]),
     )

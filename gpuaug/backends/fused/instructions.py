@@ -24,6 +24,9 @@ BLUR_CUT = 1e-4
 GRAY_WEIGHTS = (0.2989, 0.587, 0.114)
 """Weights of red, green and blue in a gray value, as in torchvision."""
 
+DARK = 128 / 255
+"""Values below this are changed by SOLARIZE_ADD, as in `ops.automatic.kinds`."""
+
 NOTHING, BRIGHTNESS, CONTRAST, SATURATION, HUE, GRAY, BLUR, SOLARIZE, POSTERIZE, INVERT, AFFINE = range(11)
 NOISE, CLIPPED_NOISE, ERASE, ERASE_WITH_NOISE, HUE_OF_ANY = range(11, 16)
 WARP, SHARPNESS, EQUALIZE, AUTOCONTRAST, SOLARIZE_ADD, PERMUTE, JPEG, ELASTIC = range(16, 24)
@@ -64,8 +67,8 @@ TABLE = (
     Instruction(GRAY, fixed16=True),
     Instruction(BLUR, ("sigma", "radius across", "radius down"), barrier=True, fixed16=True),
     Instruction(SOLARIZE, ("threshold",), fixed16=True),
-    Instruction(POSTERIZE, ("levels",)),
-    Instruction(INVERT),
+    Instruction(POSTERIZE, ("levels",), fixed16=True),
+    Instruction(INVERT, fixed16=True),
     Instruction(AFFINE, ("red factor", "green factor", "blue factor", "red term", "green term", "blue term"), bounded=False),
     # Clipped noise does stay in [0, 1], but treating both kinds of noise alike keeps the kernels simpler, and noise is rare.
     Instruction(NOISE, ("mean", "sigma"), positional=True, bounded=False, mirrored=False),
@@ -76,21 +79,21 @@ TABLE = (
     Instruction(HUE_OF_ANY, ("turns",)),
     # Pixel (x, y) is read at ((a x + b y + c) / w, (d x + e y + f) / w) with w = g x + h y + 1, in pixels from the centre of
     # the top left pixel. The column behind holds NOTHING and more arguments: whether bilinear, then red, green, blue outside.
-    Instruction(WARP, tuple("abcdefgh"), barrier=True, mirrored=False),
-    Instruction(SHARPNESS, ("factor",), barrier=True),
-    Instruction(EQUALIZE, barrier=True),
-    Instruction(AUTOCONTRAST, barrier=True),
-    Instruction(SOLARIZE_ADD, ("term",)),
+    Instruction(WARP, tuple("abcdefgh"), barrier=True, fixed16=True, mirrored=False),
+    Instruction(SHARPNESS, ("factor",), barrier=True, fixed16=True),
+    Instruction(EQUALIZE, barrier=True, fixed16=True),
+    Instruction(AUTOCONTRAST, barrier=True, fixed16=True),
+    Instruction(SOLARIZE_ADD, ("term",), fixed16=True),
     # Red, green and blue become these channels.
-    Instruction(PERMUTE, ("red", "green", "blue")),
+    Instruction(PERMUTE, ("red", "green", "blue"), fixed16=True),
     Instruction(JPEG, ("quality",), barrier=True, mirrored=False),
     # As that of WARP, the column behind has whether bilinear, red, green and blue. The last two arguments are the key.
-    Instruction(ELASTIC, ("alpha x", "alpha y", "sigma x", "sigma y"), barrier=True, mirrored=False),
+    Instruction(ELASTIC, ("alpha x", "alpha y", "sigma x", "sigma y", "radius x", "radius y"), barrier=True, mirrored=False),
     # A weighted sum of several views of an image. KEEP keeps the view as it is and begins the sum with it; ADD adds the view to
     # the sum and goes on with the view that was kept; ADD_LAST adds the view and goes on with the sum.
-    Instruction(KEEP, ("weight",), barrier=True),
-    Instruction(ADD, ("weight",), barrier=True),
-    Instruction(ADD_LAST, ("weight",), barrier=True),
+    Instruction(KEEP, ("weight",), barrier=True, fixed16=True),
+    Instruction(ADD, ("weight",), barrier=True, fixed16=True),
+    Instruction(ADD_LAST, ("weight",), barrier=True, fixed16=True),
 )
 """Every instruction; its index is its code."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -11,9 +11,10 @@ import numpy.typing as npt
 from ... import ops as op
 from ...ops import Op, OpDraws, Size
 from ...ops.automatic.kinds import CODE, KINDS, WARPING, warp_matrices
-from ...ops.automatic.ops import Automatic
+from ...ops.automatic.ops import Automatic, sub_policies
 from ...ops.base import Array
 from ...ops.color import ORDERS, PARTS
+from ...ops.geometric import Pair
 from .instructions import (
     ADD,
     ADD_LAST,
@@ -24,6 +25,7 @@ from .instructions import (
     BRIGHTNESS,
     CLIPPED_NOISE,
     CONTRAST,
+    ELASTIC,
     EQUALIZE,
     ERASE,
     ERASE_WITH_NOISE,
@@ -32,10 +34,12 @@ from .instructions import (
     HUE_OF_ANY,
     INVERT,
     IS_BARRIER,
+    JPEG,
     KEEP,
     KEY,
     NOISE,
     NOTHING,
+    PERMUTE,
     POSTERIZE,
     SATURATION,
     SHARPNESS,
@@ -117,6 +121,37 @@ def fill_jitter(o: op.ColorJitter, d: OpDraws, codes: Array, arguments: Array, s
     arguments[:, :, 0] = np.take_along_axis(arguments[:, :, 0], order, axis=1)
 
 
+def distort_columns(o: op.RandomPhotometricDistort) -> Columns:
+    """Two columns for contrast, which is in either of them; it is there in half of the images that it is applied to."""
+    return ((BRIGHTNESS,), (CONTRAST, NOTHING), (SATURATION,), (HUE,), (CONTRAST, NOTHING), (PERMUTE,))
+
+
+def fill_distort(o: op.RandomPhotometricDistort, d: OpDraws, codes: Array, arguments: Array, size: Size) -> None:
+    brightness, contrast, saturation, hue = d["parts"].T
+    first, moved = d["contrast_first"], (d["channels"] != (0, 1, 2)).any(axis=1)
+    applied = np.stack([brightness, contrast & first, saturation, hue, contrast & ~first, moved], axis=1)
+    codes[~applied] = NOTHING
+    for k, part in enumerate((*PARTS, "contrast")):
+        arguments[:, k, 0] = d[part]
+    fill_permutation(o, d, codes[:, -1:], arguments[:, -1:], size)
+
+
+def fill_permutation(o: Op, d: OpDraws, codes: Array, arguments: Array, size: Size) -> None:
+    arguments[:, 0, :3] = d["channels"]
+
+
+def fill_jpeg(o: op.JPEG, d: OpDraws, codes: Array, arguments: Array, size: Size) -> None:
+    arguments[:, 0, 0] = d["quality"]
+
+
+def fill_elastic(o: op.ElasticTransform, d: OpDraws, codes: Array, arguments: Array, size: Size) -> None:
+    o.output_size(size)  # raises ValueError if the view is too small for the noise to be blurred
+    arguments[:, 0, :4] = *cast(Pair, o.alpha), *cast(Pair, o.sigma)
+    arguments[:, 0, 4:6] = [width // 2 for width in o.kernels]
+    fill_key(d, arguments)
+    fill_outside(o, arguments[:, 1])
+
+
 def fill_blur(o: op.GaussianBlur, d: OpDraws, codes: Array, arguments: Array, size: Size) -> None:
     o.output_size(size)  # raises ValueError if the view is too small to be padded by reflection
     width, height = o.kernel
@@ -162,6 +197,12 @@ def fill_outside(o: Any, arguments: Array) -> None:
 def fill_warp(o: op.RandomAffine | op.RandomRotation, d: OpDraws, codes: Array, arguments: Array, size: Size) -> None:
     arguments[:, 0, :6] = from_corner(o.matrices(d, *size), size)
     fill_outside(o, arguments[:, 1])
+    leave_out_identities(codes[:, 0], arguments[:, 0])
+
+
+def leave_out_identities(codes: Array, arguments: Array) -> None:
+    """Turn warps with arguments (..., 8) that move nothing into NOTHING."""
+    codes[(codes == WARP) & (arguments == np.eye(3, dtype=np.float32).reshape(-1)[:ARGUMENTS]).all(axis=-1)] = NOTHING
 
 
 def fill_perspective(o: op.RandomPerspective, d: OpDraws, codes: Array, arguments: Array, size: Size) -> None:
@@ -208,12 +249,64 @@ def fill_slots(
     """Write codes (B, n) and arguments (B, n, 8) of kinds and magnitudes (B, n), and the arguments in the columns behind."""
     posterize = kinds == CODE["Posterize"]
     codes[:] = np.where(posterize & (magnitudes == 8), np.uint8(NOTHING), OF_KIND[kinds])
-    arguments[..., 0] = np.where(posterize, np.exp2(magnitudes), magnitudes)
+    arguments[..., 0] = np.where(posterize, np.exp2(np.where(posterize, magnitudes, 0)), magnitudes)
     warps = np.isin(kinds, WARPING)
     arguments[warps, :6] = from_corner(warp_matrices(kinds[warps], magnitudes[warps], *size), size)
     outside = np.zeros(ARGUMENTS, dtype=np.float32)
     fill_outside(o, outside)
     behind[warps] = outside
+    leave_out_identities(codes, arguments)
+
+
+class Choices(NamedTuple):
+    """What one slot of an automatic op may become, for those who draw it in another way; a slot has two columns.
+
+    Attributes:
+        digits: (column, count): the numbers floor(count * u) of these columns of the op's uniform numbers u form the index of
+            a choice, the first of them most significant.
+        taken: Column of the number that must be below the share of a choice for it to be taken; -1 if it always is.
+        shares: (M,) probability with which each choice is taken.
+        codes: (M, 2) its instructions.
+        arguments: (M, 2, 8) their arguments.
+    """
+
+    digits: tuple[tuple[int, int], ...]
+    taken: int
+    shares: Array
+    codes: Array
+    arguments: Array
+
+
+def digits_of(o: Automatic) -> list[tuple[tuple[tuple[int, int], ...], int]] | None:
+    """The digits of each slot, and the column that decides whether it is taken; None for an op with other draws."""
+    kinds = len(o.kinds)
+    if type(o) is op.RandAugment:
+        return [(((2 * k, kinds), (2 * k + 1, 2)), -1) for k in range(o.slots)]
+    if type(o) is op.TrivialAugmentWide:
+        return [(((0, kinds), (1, o.num_magnitude_bins), (2, 2)), -1)]
+    if type(o) is op.AutoAugment:
+        return [(((0, kinds // 2), (3 + k, 2)), 1 + k) for k in range(o.slots)]
+    return None
+
+
+def choices(o: Automatic, size: Size) -> list[Choices] | None:
+    """The choices of each slot of an automatic op, found by drawing each of them once; None for an op with other draws."""
+    found = digits_of(o)
+    if found is None:
+        return None
+    out = []
+    for k, (digits, taken) in enumerate(found):
+        counts = [count for _, count in digits]
+        u = np.zeros((int(np.prod(counts)), o.uniforms))
+        for (column, count), digit in zip(digits, np.indices(counts).reshape(len(counts), -1), strict=True):
+            u[:, column] = (digit + 0.5) / count
+        codes, arguments = lowered(o, o.draw(u), len(u), size)
+        shares = np.ones(len(u))
+        if isinstance(o, op.AutoAugment):
+            shares = np.repeat(sub_policies(o.policy).probabilities[:, k], 2)
+        slot = slice(2 * k, 2 * k + 2)
+        out.append(Choices(digits, taken, shares, codes[:, slot], arguments[:, slot]))
+    return out
 
 
 def mix_columns(o: op.AugMix) -> Columns:
@@ -262,6 +355,10 @@ LOWERINGS: dict[type[Op], Lowering] = {
     op.RandomAffine: Lowering(fixed(WARP, NOTHING), fill_warp),
     op.RandomRotation: Lowering(fixed(WARP, NOTHING), fill_warp),
     op.RandomPerspective: Lowering(fixed(WARP, NOTHING), fill_perspective),
+    op.ElasticTransform: Lowering(fixed(ELASTIC, NOTHING), fill_elastic),
+    op.RandomChannelPermutation: Lowering(fixed(PERMUTE), fill_permutation),
+    op.RandomPhotometricDistort: Lowering(distort_columns, fill_distort),
+    op.JPEG: Lowering(fixed(JPEG), fill_jpeg),
     op.RandomAdjustSharpness: Lowering(fixed(SHARPNESS), fill_from(lambda o: o.sharpness_factor)),
     op.RandomEqualize: Lowering(fixed(EQUALIZE), fill_from()),
     op.RandomAutocontrast: Lowering(fixed(AUTOCONTRAST), fill_from()),

@@ -129,7 +129,7 @@ def tables(batch: Any, ops: Sequence[Op], draws: Sequence[OpDraws]) -> Tables:
             if isinstance(o, op.GaussianBlur):
                 radius = max(radius, *(side // 2 for side in o.kernel))
             code, values = lowered(o, d, count, size)
-            if wide and isinstance(o, op.ColorJitter):
+            if wide and isinstance(o, (op.ColorJitter, op.RandomPhotometricDistort)):
                 code = with_hue_of_any(code)
             wide = wide or not all(IS_BOUNDED[c] for c in codes_of(o))
             codes.append(np.where(apply[:, None], code, np.uint8(NOTHING)))
@@ -171,20 +171,6 @@ def geometry(shapes: Array, ops: Sequence[Op], draws: Sequence[OpDraws]) -> tupl
     return size, boxes, cubic
 
 
-UNFINISHED = (
-    op.RandomAffine,
-    op.RandomRotation,
-    op.RandomPerspective,
-    op.RandomAdjustSharpness,
-    op.RandomEqualize,
-    op.RandomAutocontrast,
-    op.RandAugment,
-    op.TrivialAugmentWide,
-    op.AutoAugment,
-    op.AugMix,
-)
-"""Ops whose instructions the kernels do not have yet."""
-
-OPS: frozenset[type[Op]] = frozenset({*GEOMETRY, *FLIPS, *LOWERINGS} - {*UNFINISHED})
+OPS: frozenset[type[Op]] = frozenset({*GEOMETRY, *FLIPS, *LOWERINGS})
 """Ops that can be fused; `count_supported` decides whether an op is fused at its place in a view. A class derived from one of
 them is an op of its own, which may draw or do something else."""

@@ -11,11 +11,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ....memory import POOLS, aligned
+from ....memory import ALIGNED, POOLS, aligned
 from ..plan import Tables
+from .kernels.barriers.tones import LEVELS, TABLES
+from .kernels.barriers.warp import FRAME
 from .kernels.resize import SLACK
 from .kernels.views import extremes
 from .simd.int16 import LANES as LANES16
+from .simd.layout import CHANNELS
 from .simd.llvm import LANES
 
 Bytes = npt.NDArray[np.uint8]
@@ -116,6 +119,14 @@ class PixelBuffers(NamedTuple):
         image: Three planes of all rows, which hold the view between passes.
         image_next: A second such buffer, for passes that read one and write the other; empty if there are none.
         inside: 1 for the pixels of a row, 0 for its padding.
+        kept: Like image, for a view that is kept for a sum; empty if there is none.
+        total: Like image, for the sum.
+        framed: The image with a frame around it, from which a warp gathers (see `barriers.warp`); empty if there is none.
+        framed_next: A second one, for images with several warps.
+        taps: The pixels that a row of a warp gathers, up to four for each.
+        shares: Shares of the right and of the lower pixels in those of a row.
+        tables: (3 * 256,) what the levels of each channel become, or three numbers for each channel.
+        low, high: A vector of the lowest and of the highest values for each channel.
     """
 
     strip: npt.NDArray[Any]
@@ -123,6 +134,15 @@ class PixelBuffers(NamedTuple):
     image: npt.NDArray[Any]
     image_next: npt.NDArray[Any]
     inside: npt.NDArray[Any]
+    kept: npt.NDArray[Any]
+    total: npt.NDArray[Any]
+    framed: npt.NDArray[Any]
+    framed_next: npt.NDArray[Any]
+    taps: npt.NDArray[Any]
+    shares: npt.NDArray[Any]
+    tables: npt.NDArray[Any]
+    low: npt.NDArray[Any]
+    high: npt.NDArray[Any]
 
 
 class Blur(NamedTuple):
@@ -154,7 +174,10 @@ class Workspace(NamedTuple):
         fixed16: Buffers of a view that is made in fixed point.
         blur: Gaussian kernels, for either kind of view.
         steps: (N,) columns of the instructions in the current program that are not NOTHING.
-        values: (N, 2) arguments of the instructions in fixed point.
+        values: (N, 4) arguments of the instructions in fixed point.
+        counts: Histograms of each channel, several side by side.
+        levels: Bytes of a row, for the levels of its pixels.
+        place: (width,) elements at which the pixels of a row are gathered.
         spare: Scratch of three float32 vectors.
         spare16: Scratch of one vector of 16-bit floats, as bits.
     """
@@ -165,6 +188,9 @@ class Workspace(NamedTuple):
     blur: Blur
     steps: Longs
     values: Ints
+    counts: Ints
+    levels: Bytes
+    place: Ints
     spare: Floats
     spare16: Halves
 
@@ -194,6 +220,8 @@ class Dimensions(NamedTuple):
         row_bytes: Bytes of a source row, including what a filter reads beyond it.
         radius: Largest radius of any blur, in pixels.
         second: 1 if a second image buffer is needed, else 0.
+        framed: How many buffers of framed images are needed: 0, 1 or 2.
+        mixes: 1 if buffers for sums of views are needed, else 0.
         steps: Columns of the programs.
         slots: Slots of `Filters`: 1, or for small views of small boxes enough for the filters of all of them.
     """
@@ -207,6 +235,8 @@ class Dimensions(NamedTuple):
     row_bytes: int
     radius: int
     second: int
+    framed: int
+    mixes: int
     steps: int
     slots: int
 
@@ -214,7 +244,9 @@ class Dimensions(NamedTuple):
 def dimensions(tables: Tables) -> Dimensions:
     height, width = tables.size
     support = 2 if tables.cubic else 1
-    scale_y, scale_x, box_height, box_width, second = extremes(tables.boxes, tables.codes)
+    scale_y, scale_x, box_height, box_width, second, warps, mixes, radius = extremes(
+        tables.boxes, tables.codes, tables.arguments
+    )
     strip_rows = min(height, max(1, STRIP_FLOATS // round_up(width)))
     taps_y, taps_x = (power_of_two_above(2 * support * max(1.0, scale) + 1) for scale in (scale_y, scale_x))
     return Dimensions(
@@ -225,8 +257,10 @@ def dimensions(tables: Tables) -> Dimensions:
         taps_x,
         ring=power_of_two_above(2 * support * max(1.0, scale_y) + 1 + (strip_rows - 1) * scale_y),
         row_bytes=power_of_two_above(3 * (box_width + SLACK + 2 * taps_x)),
-        radius=tables.radius,
+        radius=max(tables.radius, int(radius)),
         second=int(second),
+        framed=min(int(warps), 2),
+        mixes=int(mixes),
         steps=tables.codes.shape[1],
         slots=2 * power_of_two_above(max(box_height, box_width)) if max(height, width, box_height, box_width) <= SMALL else 1,
     )
@@ -270,7 +304,10 @@ def allocate(d: Dimensions) -> Workspace:
             margin=margin,
         ),
         steps=np.zeros(d.steps, dtype=np.int64),
-        values=np.zeros((d.steps, 2), dtype=np.int32),
+        values=np.zeros((d.steps, 4), dtype=np.int32),
+        counts=np.zeros(3 * TABLES * LEVELS, dtype=np.int32),
+        levels=aligned(stride16, np.uint8),
+        place=aligned(stride16, np.int32),
         spare=aligned(3 * LANES),
         spare16=aligned(LANES, np.uint16),
     )
@@ -279,13 +316,31 @@ def allocate(d: Dimensions) -> Workspace:
 def pixel_buffers(d: Dimensions, stride: int, margin: int, inside: npt.NDArray[Any]) -> PixelBuffers:
     """Buffers of the dtype of `inside`, with rows `stride` elements apart."""
     kind = inside.dtype.type
+    image = d.height * 3 * stride
+    framed = CHANNELS * (d.height + FRAME) * (stride + FRAME)
+    vector = ALIGNED // inside.itemsize
     return PixelBuffers(
         strip=aligned(3 * d.strip_rows * stride, kind),
         line=aligned(3 * (margin + stride + margin), kind),
-        image=aligned(d.height * 3 * stride, kind),
-        image_next=aligned(d.second * d.height * 3 * stride, kind),
+        image=surrounded(image, kind),
+        image_next=surrounded(d.second * image, kind),
         inside=inside,
+        kept=surrounded(d.mixes * image, kind),
+        total=surrounded(d.mixes * image, kind),
+        framed=aligned(min(d.framed, 1) * framed, kind),
+        framed_next=aligned(max(d.framed - 1, 0) * framed, kind),
+        taps=aligned(min(d.framed, 1) * 4 * CHANNELS * stride, kind),
+        shares=aligned(min(d.framed, 1) * 2 * stride, kind),
+        tables=aligned(3 * LEVELS, kind),
+        low=aligned(3 * vector, kind),
+        high=aligned(3 * vector, kind),
     )
+
+
+def surrounded(count: int, kind: Any) -> npt.NDArray[Any]:
+    """An aligned array with room for a vector before it and behind it, which kernels may read and write but do not use."""
+    vector = ALIGNED // np.dtype(kind).itemsize
+    return aligned(vector + count + vector, kind)[vector : vector + count]
 
 
 def arrays(group: tuple[Any, ...]) -> Iterator[npt.NDArray[Any]]:

@@ -50,9 +50,10 @@ def version() -> str:
 
 
 def sources() -> Iterator[tuple[str, bytes]]:
-    """Name and content of every file that determines the kernels, in a fixed order: instructions.py and all of this folder."""
+    """Name and content of every file that determines the kernels, in a fixed order: all of this folder, and two others."""
     fused = files(__package__.rpartition(".")[0])
     yield "instructions.py", (fused / "instructions.py").read_bytes()
+    yield "jpeg.py", (files(__package__.split(".")[0]) / "ops" / "jpeg.py").read_bytes()
     folders = [("cpu", fused / "cpu")]
     for path, folder in folders:
         for file in sorted(folder.iterdir(), key=lambda file: file.name):

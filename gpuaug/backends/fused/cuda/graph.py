@@ -11,6 +11,7 @@ import torch
 from ....images import Images
 from ....ops import Op
 from ....sampling import ViewDraws
+from ..cpu.kernels.draw import CHOICE
 from ..draw_program import draw_program
 from ..plan import Tables
 from .drawn import draw_records, inputs
@@ -134,7 +135,7 @@ class RecordedDraws:
         view = draws.policy.views[draws.view]
         steps = view.steps[draws.steps.start : draws.steps.stop]
         program = draw_program(view.ops, draws.steps.start, draws.steps.stop)
-        if program is None:
+        if program is None or CHOICE in program.rows.kinds:  # the kernel that draws on the device has no choices
             names = ", ".join(type(o).__name__ for o in steps)
             raise ValueError(f"fused: an op of this stage is drawn by NumPy alone ({names}); use Recorded, with tables")
         levels = levels_of_ops(steps)

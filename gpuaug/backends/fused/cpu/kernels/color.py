@@ -11,14 +11,17 @@ from ...instructions import (
     AFFINE,
     BRIGHTNESS,
     CONTRAST,
+    DARK,
     GRAY,
     GRAY_WEIGHTS,
     HUE,
     HUE_OF_ANY,
     INVERT,
+    PERMUTE,
     POSTERIZE,
     SATURATION,
     SOLARIZE,
+    SOLARIZE_ADD,
 )
 from ..jit import ONE, ZERO, inlined_by_llvm, inlined_by_numba, kernel
 from ..simd.common import absolute, maximum, minimum, where_ge
@@ -93,6 +96,20 @@ def solarize(v, threshold):
 
 
 @inlined_by_llvm
+def solarize_add(v, term):
+    return where_ge(v, splat(DARK), v, clamp(v + term))
+
+
+@inlined_by_llvm
+def channel(c, r, g, b):
+    if c == 0:
+        return r
+    if c == 1:
+        return g
+    return b
+
+
+@inlined_by_llvm
 def posterize(v, levels):
     n = splat(levels)
     return minimum(maximum(floor(v * n), splat(ZERO)), splat(levels - ONE)) * splat(ONE / levels)
@@ -124,6 +141,10 @@ def apply_instruction(instruction, arg, r, g, b):
         return posterize(r, arg[0]), posterize(g, arg[0]), posterize(b, arg[0])
     if instruction == INVERT:
         return splat(ONE) - r, splat(ONE) - g, splat(ONE) - b
+    if instruction == SOLARIZE_ADD:
+        return solarize_add(r, f), solarize_add(g, f), solarize_add(b, f)
+    if instruction == PERMUTE:
+        return channel(arg[0], r, g, b), channel(arg[1], r, g, b), channel(arg[2], r, g, b)
     if instruction == AFFINE:
         return r * f + splat(arg[3]), g * splat(arg[1]) + splat(arg[4]), b * splat(arg[2]) + splat(arg[5])
     return r, g, b

@@ -11,18 +11,23 @@ import numpy as np
 from ...instructions import (
     BRIGHTNESS,
     CONTRAST,
+    DARK,
     GRAY,
     GRAY_WEIGHTS,
     HAS_FACTOR,
     HUE,
     IN_FIXED16,
+    INVERT,
+    PERMUTE,
+    POSTERIZE,
     SATURATION,
     SOLARIZE,
+    SOLARIZE_ADD,
 )
 from ..jit import inlined_by_llvm, kernel
 from ..simd.common import absolute, maximum, minimum, where_ge
 from ..simd.float32 import splat, stream
-from ..simd.int16 import LANES, ONE, add_capped, as_floats, pair_sums, shift_right, splat16, zero_sums
+from ..simd.int16 import LANES, ONE, add_capped, as_floats, pair_sums, shift_left, shift_right, splat16, zero_sums
 from .program import gray_sum_with, run_with
 
 FRACTION = 32768
@@ -49,19 +54,31 @@ def fits(code, arg, steps, count):
 
 @kernel
 def prepare_arguments(code, arg, steps, count, fixed):
-    """Arguments as integers: a factor minus 1; a threshold; for a hue, whole thirds of a turn and half the remaining sixths."""
+    """Arguments as integers.
+
+    A factor minus 1; a threshold or a term; for a hue, whole thirds of a turn and half the remaining sixths; for posterize, how
+    many bits are cleared; channels.
+    """
     for k in range(count):
         n = steps[k]
         instruction, f = code[n], arg[n, 0]
         if HAS_FACTOR[instruction]:
             fixed[n, 0] = fraction(f - 1.0)
-        elif instruction == SOLARIZE:
+        elif instruction in (SOLARIZE, SOLARIZE_ADD):
             fixed[n, 0] = int(np.floor(f * ONE + 0.5))
         elif instruction == HUE:
             sixths = 6.0 * (f + 1.0 if f < 0 else f)
             thirds = int(sixths * 0.5)
             fixed[n, 0] = thirds % 3
             fixed[n, 1] = fraction(0.5 * sixths - thirds)
+        elif instruction == POSTERIZE:
+            bits = 0
+            while 1 << bits < f:
+                bits += 1
+            fixed[n, 0] = 14 - bits
+        elif instruction == PERMUTE:
+            for c in range(3):
+                fixed[n, c] = int(arg[n, c])
     return fixed
 
 
@@ -130,6 +147,50 @@ def solarize(p, threshold):
 
 
 @inlined_by_llvm
+def solarize_add(p, term):
+    r, g, b = p
+    dark = splat16(round(DARK * ONE))
+    return (
+        where_ge(r, dark, r, clamp(add_capped(r, term))),
+        where_ge(g, dark, g, clamp(add_capped(g, term))),
+        where_ge(b, dark, b, clamp(add_capped(b, term))),
+    )
+
+
+@inlined_by_llvm
+def posterize(p, bits):
+    r, g, b = p
+    most = splat16(ONE - 1)
+    return (
+        shift_left(shift_right(minimum(r, most), bits), bits),
+        shift_left(shift_right(minimum(g, most), bits), bits),
+        shift_left(shift_right(minimum(b, most), bits), bits),
+    )
+
+
+@inlined_by_llvm
+def invert(p):
+    r, g, b = p
+    one = splat16(ONE)
+    return one - r, one - g, one - b
+
+
+@inlined_by_llvm
+def channel(p, c):
+    r, g, b = p
+    if c == 0:
+        return r
+    if c == 1:
+        return g
+    return b
+
+
+@inlined_by_llvm
+def permute(p, fixed):
+    return channel(p, fixed[0]), channel(p, fixed[1]), channel(p, fixed[2])
+
+
+@inlined_by_llvm
 def apply_instruction(instruction, fixed, p, q):
     """Apply one instruction to twice 32 pixels. The second argument of CONTRAST is the mean, filled in once it is known."""
     d = splat16(fixed[0])
@@ -147,6 +208,14 @@ def apply_instruction(instruction, fixed, p, q):
         return grayed(p), grayed(q)
     if instruction == SOLARIZE:
         return solarize(p, d), solarize(q, d)
+    if instruction == SOLARIZE_ADD:
+        return solarize_add(p, d), solarize_add(q, d)
+    if instruction == POSTERIZE:
+        return posterize(p, fixed[0]), posterize(q, fixed[0])
+    if instruction == INVERT:
+        return invert(p), invert(q)
+    if instruction == PERMUTE:
+        return permute(p, fixed), permute(q, fixed)
     return p, q
 
 

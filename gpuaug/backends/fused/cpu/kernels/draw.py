@@ -14,7 +14,7 @@ from ...instructions import HUE, HUE_OF_ANY, KEY, NOTHING
 from ..cache import cached
 from ..jit import OPTIONS, kernel
 
-CROP, FLIP, JITTER, INSTRUCTION, ERASING = range(5)
+CROP, FLIP, JITTER, INSTRUCTION, ERASING, CHOICE = range(6)
 """What a row of a draw program does; see `draw_program.Rows`."""
 
 TRIES = 10
@@ -123,6 +123,22 @@ def jitter(column, numbers, orders, wide, code, arg, at, words):
 
 
 @kernel
+def choice(program, column, numbers, code, arg, at, words):
+    """Look up one of a row's choices. numbers: that of the first, of the column that says whether it is taken, of the digits,
+    and then the column and the count of each digit; see `lowering.Choices`."""
+    n, taken = 0, int(numbers[1])
+    for k in range(int(numbers[2])):
+        n = n * int(numbers[4 + 2 * k]) + int(uniform(column + int(numbers[3 + 2 * k]), words) * numbers[4 + 2 * k])
+    n += int(numbers[0])
+    if taken >= 0 and uniform(column + taken, words) >= program.shares[n]:
+        return
+    for k in range(2):
+        code[at + k] = program.choice_codes[n, k]
+        for j in range(arg.shape[1]):
+            arg[at + k, j] = program.choice_arguments[n, k, j]
+
+
+@kernel
 def applies(program, row, words):
     """Whether the image gets the op of a row: whether all its conditions hold."""
     for c in range(program.conditions[row, 0], program.conditions[row, 1]):
@@ -162,6 +178,8 @@ def fill_tables(
                 flip[at] ^= True
             elif kind == JITTER:
                 jitter(column, numbers, orders, program.wide[row], code, arg, at, words)
+            elif kind == CHOICE:
+                choice(program, column, numbers, code, arg, at, words)
             else:
                 code[at] = program.codes[row]
                 for n in range(arg.shape[1] if key < 0 else KEY):

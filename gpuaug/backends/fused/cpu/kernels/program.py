@@ -5,7 +5,7 @@ A step is the column of an instruction that is not NOTHING.
 
 from __future__ import annotations
 
-from ...instructions import IS_BARRIER, IS_POSITIONAL, NOTHING
+from ...instructions import BLUR, ELASTIC, IS_BARRIER, IS_POSITIONAL, NOTHING, SHARPNESS, WARP
 from ..jit import inlined_by_llvm, kernel
 from ..simd.common import load, store, total
 
@@ -35,6 +35,12 @@ def next_positional(code, steps, at, end):
     while at < end and not IS_POSITIONAL[code[steps[at]]]:
         at += 1
     return at
+
+
+@kernel
+def reads_around(instruction):
+    """Whether the result of a barrier at a pixel depends on the image buffer elsewhere, which then must not be overwritten."""
+    return instruction in (BLUR, SHARPNESS, WARP, ELASTIC)
 
 
 def run_with(apply, lanes):

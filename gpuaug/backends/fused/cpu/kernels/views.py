@@ -13,12 +13,12 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from ...instructions import BLUR, IS_BARRIER
+from ...instructions import ELASTIC, IS_BARRIER, JPEG, KEEP, WARP
 from ..cache import cached
 from ..jit import OPTIONS, inlined_by_numba, kernel
 from ..simd.pixels import prefetch
 from . import color_fixed, resize
-from .program import compact
+from .program import compact, reads_around
 from .view import make_fixed, make_float32
 
 
@@ -79,24 +79,30 @@ def prefetch_box(source, boxes, b):
 
 @cached
 @njit(**OPTIONS)
-def extremes(boxes, codes):
-    """What the sizes of a workspace depend on, for a batch's boxes and codes.
+def extremes(boxes, codes, args):
+    """What the sizes of a workspace depend on, for a batch's boxes, codes and arguments.
 
     Returns the largest ratio of a box's height to its resized height, the same of widths, the largest height, the largest
-    width, and whether some pass begins with a blur and ends at a barrier, so that it reads one image buffer and writes another.
+    width, whether some pass needs a second image buffer, how many warps an image has at most, whether some image is kept for a
+    sum, and the largest radius of an elastic transform's blur.
     """
     ratio_y = ratio_x = 0.0
-    height = width = 0
-    second = False
+    height = width = warps = radius = 0
+    second = mixes = False
     for b in range(boxes.shape[0]):
         box, code = boxes[b], codes[b]
         ratio_y, ratio_x = max(ratio_y, box[2] / box[4]), max(ratio_x, box[3] / box[5])
         height, width = max(height, box[2]), max(width, box[3])
-        blurred = False
+        around, count = False, 0
         for n in range(code.shape[0]):
-            second = second or (blurred and IS_BARRIER[code[n]])
-            blurred = blurred or code[n] == BLUR
-    return ratio_y, ratio_x, height, width, second
+            second = second or (around and IS_BARRIER[code[n]]) or code[n] in (JPEG, ELASTIC)
+            around = around or reads_around(code[n])
+            mixes = mixes or code[n] == KEEP
+            count += code[n] in (WARP, ELASTIC)
+            if code[n] == ELASTIC:
+                radius = max(radius, int(max(args[b, n, 4], args[b, n, 5])))
+        warps = max(warps, count)
+    return ratio_y, ratio_x, height, width, second, warps, mixes, radius
 
 
 @cached
@@ -113,7 +119,10 @@ def make_views(source, boxes, flips, cubic, codes, args, words, work, target, be
                 prefetch_box(source, boxes, b + 1)
             across, down = prepare_filters(box, flip[0], cubic, source.step, work.filters, target.height, target.width)
             at = source.offsets[b] + np.int64(box[0]) * source.pitches[b] + np.int64(box[1]) * source.step
+        done = False
         if step_count and not from_floats and color_fixed.fits(code, arg, work.steps, step_count):
-            make_fixed(source, b, box[3], flip, code, arg, words[b], step_count, across, down, at, work, work.fixed16, target)
-        else:
+            done = make_fixed(
+                source, b, box[3], flip, code, arg, words[b], step_count, across, down, at, work, work.fixed16, target
+            )  # fmt: skip
+        if not done:
             make_float32(source, b, box[3], flip, code, arg, words[b], step_count, across, down, at, work, work.float32, target)

@@ -80,6 +80,17 @@ def shift_right(typing: Any, a: Any, bits: Any) -> Any:
 
 
 @intrinsic
+def shift_left(typing: Any, a: Any, bits: Any) -> Any:
+    """a * 2**bits; the product wraps."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        word = context.cast(builder, args[1], sig.args[1], types.int32)
+        return builder.shl(args[0], in_every_lane(builder, builder.trunc(word, I16), SHORTS))
+
+    return shorts(a, bits), generate
+
+
+@intrinsic
 def zero_sums(typing: Any) -> Any:
     """Sixteen int32 zeros, from which a sum of `pair_sums` starts."""
     return indices(), lambda context, builder, sig, args: every(0)
