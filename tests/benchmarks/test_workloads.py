@@ -33,7 +33,11 @@ def test_choosing_by_policy():
 
 def test_a_group_stands_for_its_policies_and_a_crop():
     assert [w.name for w in choose(["single"])] == ["cheap-256", "cheap-500", *SINGLE]
-    assert [w.name for w in choose(["automatic", "randaugment"])] == ["cheap-256", "cheap-500", *(SHORT.get(name, name) for name in AUTOMATIC)]
+    assert [w.name for w in choose(["automatic", "randaugment"])] == [
+        "cheap-256",
+        "cheap-500",
+        *(SHORT.get(name, name) for name in AUTOMATIC),
+    ]
 
 
 @pytest.mark.parametrize("name", SINGLE)
