@@ -91,8 +91,8 @@ def fixed_forms(o: op.Op) -> dict[str, op.Op]:
         fixed = {"degrees": highest_of(o.degrees)}
         return {"rotation": replace(o, p=1.0, **fixed)}
     if isinstance(o, op.JPEG):
-        lowest: dict[str, Any] = {"quality": (min(o.quality),) * 2}
-        return {"jpeg": replace(o, p=1.0, **lowest)}
+        quality: Any = o.quality
+        return {"jpeg": replace(o, quality=quality[0], p=1.0)}
     always: dict[str, Any] = {"p": 1.0}
     return {WITHOUT_DRAWS[type(o)]: replace(o, **always)} if type(o) in WITHOUT_DRAWS else {}
 

@@ -176,7 +176,7 @@ EXACT = {
         {"torchvision", "albumentationsx", "dali", "kornia", "variopinta", "torchtransform"},
     ),
     "jpeg": (gpuaug.JPEG((20, 90)), {"torchvision", "dali", "kornia", "torchtransform"}),
-    "elastic": (gpuaug.ElasticTransform(20.0, 3.0), {"torchvision", "kornia"}),
+    "elastic": (gpuaug.ElasticTransform(20.0, 3.0), {"torchvision"}),
     "photometric": (gpuaug.RandomPhotometricDistort(), {"torchvision", "albumentationsx"}),
     "noise": (gpuaug.GaussianNoise(0.1, 0.2), {"torchvision", "albumentationsx", "dali", "variopinta"}),
 }
