@@ -52,12 +52,14 @@ def classified(o: Op) -> Callable[[], Policy]:
 
 
 AUTOMATIC: dict[str, Callable[[], Policy]] = {
-    "randaugment": classified(RandAugment(2, 9)),
-    "trivial_augment_wide": classified(TrivialAugmentWide()),
-    "auto_augment": classified(AutoAugment("imagenet")),
+    "randaugment": classified(RandAugment(2, 9, interpolation="bilinear")),
+    "trivial_augment_wide": classified(TrivialAugmentWide(interpolation="bilinear")),
+    "auto_augment": classified(AutoAugment("imagenet", interpolation="bilinear")),
     "augmix": classified(AugMix()),
 }
-"""Name -> policy that draws its functions for each image."""
+"""Name -> policy that draws its functions for each image, as torchvision's reference recipes train with it; a named policy of
+gpuaug's takes its place.
+"""
 
 
 def alone(o: Op) -> Callable[[], Policy]:
@@ -81,7 +83,12 @@ SINGLE: dict[str, Callable[[], Policy]] = {
 }
 """Name -> policy of one op, which is applied to every image."""
 
-OWN: dict[str, Callable[[], Policy]] = {"cheap": cheap, "simclr_bilinear": simclr_bilinear, **AUTOMATIC, **SINGLE}
+OWN: dict[str, Callable[[], Policy]] = {
+    "cheap": cheap,
+    "simclr_bilinear": simclr_bilinear,
+    **{name: make for name, make in AUTOMATIC.items() if name not in gpuaug.policies},
+    **SINGLE,
+}
 
 
 def one_view(name: str) -> Policy:

@@ -108,9 +108,9 @@ CONTENDER = Contender(
     regime="a float32 batch (B, 3, H, W), made from uint8 inside the timed region; one by one where sizes differ",
     note="no antialiasing; one order of the jitter's parts a batch",
     differs={
-        op.RandAugment: "one choice of ops a batch; 15 ops of its own, none of which does nothing, no op twice; bilinear",
-        op.TrivialAugmentWide: "one op a batch; 12 ops with smaller ranges of its own; bilinear",
-        op.AutoAugment: "one sub-policy a batch; bilinear",
+        op.RandAugment: "one choice of ops a batch; 15 ops of its own, none of which does nothing, no op twice",
+        op.TrivialAugmentWide: "one op a batch; 12 ops with smaller ranges of its own",
+        op.AutoAugment: "one sub-policy a batch",
     },
     supports=has_only(TABLE),
     prepare=prepare,
