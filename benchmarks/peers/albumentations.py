@@ -10,10 +10,11 @@ from typing import Any
 from gpuaug import Policy
 from gpuaug import ops as op
 from gpuaug.ops import Op
+from gpuaug.ops.color import PARTS
 
 from ..images import Photos
 from .composed import COMPOSED, choices, sides
-from .contender import Contender, MakeViews, Setting, bytes_of, collate, factor, has_only, negated
+from .contender import SIDE, Contender, MakeViews, Setting, bytes_of, collate, factor, has_only, negated, spline
 
 INTERPOLATION = {"nearest": 0, "bilinear": 1, "bicubic": 2}
 """OpenCV's numbers."""
@@ -48,6 +49,19 @@ def perspective(lib: Any, o: op.RandomPerspective) -> Any:
     """It moves corners by a normal distribution, whose mean is made the truth's, a quarter of the distortion."""
     spread = o.distortion_scale / 4 / (2 / math.pi) ** 0.5
     return lib.Perspective(scale=(spread, spread), fit_output=True, **warp(o))
+
+
+def elastic(lib: Any, o: Any) -> Any:
+    """Cubic splines through uniform numbers, as smooth and as strong on average as the truth, unless it refuses that."""
+    spacing, strength = spline(o)
+    cells = round(SIDE / spacing)
+    share = min(3**0.5 * strength / SIDE, 0.37 / (cells * 2**0.5))
+    return lib.ElasticTransform((share, share), (cells + 3, cells + 3), **warp(o))
+
+
+def distort(lib: Any, o: op.RandomPhotometricDistort) -> Any:
+    ranges = {f"{part}_range": getattr(o, part) for part in PARTS}
+    return lib.PhotoMetricDistort(**ranges, distort_p=o.p, p=1.0)
 
 
 def sharpness(lib: Any, o: op.RandomAdjustSharpness) -> Any:
@@ -141,6 +155,7 @@ TABLE: dict[type[Op], Callable[[Any, Any], Any]] = {
     op.RandomAffine: affine,
     op.RandomRotation: lambda lib, o: lib.Rotate(o.degrees, **warp(o)),
     op.RandomPerspective: perspective,
+    op.ElasticTransform: elastic,
     op.ColorJitter: jitter,
     op.RandomAutocontrast: lambda lib, o: lib.AutoContrast(method="pil", p=o.p),
     op.RandomEqualize: lambda lib, o: lib.Equalize(mode="pil", p=o.p),
@@ -151,6 +166,8 @@ TABLE: dict[type[Op], Callable[[Any, Any], Any]] = {
     op.GaussianBlur: blur,
     op.RandomSolarize: lambda lib, o: lib.Solarize(threshold_range=(o.threshold, o.threshold), p=o.p),
     op.GaussianNoise: lambda lib, o: lib.GaussNoise((o.sigma,) * 2, (o.mean,) * 2, per_channel=True, p=o.p),
+    op.JPEG: lambda lib, o: lib.ImageCompression(quality_range=o.quality, p=o.p),
+    op.RandomPhotometricDistort: distort,
     op.RandAugment: rand_augment,
     op.TrivialAugmentWide: lambda lib, o: one_of(lib, o),
     op.Normalize: lambda lib, o: lib.Normalize(mean=o.mean, std=o.std),

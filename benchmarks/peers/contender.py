@@ -21,6 +21,9 @@ from ..measure.machine import importable, version_of
 BOTH = ("cpu", "cuda")
 """`devices` of a contender that runs on either."""
 
+SIDE = 224
+"""Pixels of a view's side in workloads of one op, for libraries that count in shares of it or in cells."""
+
 MakeViews = Callable[[], torch.Tensor]
 """Draws parameters and makes a whole batch of views once: floats (B, 3, H, W)."""
 
@@ -167,3 +170,14 @@ def negated(limits: Sequence[float]) -> tuple[float, float]:
     """The range of a parameter that a library counts the other way."""
     low, high = limits
     return -high, -low
+
+
+def spline(o: Any) -> tuple[float, float]:
+    """An elastic transform by random coefficients of cubic splines in place of blurred noise.
+
+    Returns:
+        Pixels between the coefficients, and their standard deviation in pixels, for the truth's smoothness and strength.
+    """
+    alpha, sigma = o.alpha[0], o.sigma[0]
+    moves = alpha / 2 * 3**-0.5 / (2 * sigma * math.pi**0.5)  # of uniform noise in half pixels, blurred along both axes
+    return 3**0.5 * sigma, moves / 0.479  # a cubic B-spline's variance is 1/3, and the sum of its squares 0.479

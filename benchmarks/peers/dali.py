@@ -88,6 +88,12 @@ def sharpness(lib: Any, x: Any, o: op.RandomAdjustSharpness) -> Any:
     return lib.fn.filter(x, lib.types.Constant(kernel))
 
 
+def jpeg(lib: Any, x: Any, o: Any) -> Any:
+    low, high = o.quality
+    quality = low if low == high else lib.fn.random.uniform(values=list(range(low, high + 1)), dtype=lib.types.INT32)
+    return lib.fn.jpeg_compression_distortion(x, quality=quality)
+
+
 def rand_augment(lib: Any, x: Any, o: op.RandAugment) -> Any:
     size = {"shape": x.shape(), "max_translate_rel": 150 / 331}
     return lib.auto_aug.rand_augment.rand_augment(x, o.num_ops, o.magnitude, o.num_magnitude_bins, **size, **warp(lib, o))
@@ -119,6 +125,7 @@ TABLE: dict[type[Op], Callable[[Any, Any, Any], Any]] = {
     op.RandomGrayscale: lambda lib, x, o: lib.fn.color_twist(x, saturation=0.0),
     op.GaussianBlur: lambda lib, x, o: lib.fn.gaussian_blur(x, sigma=uniform(lib, o.sigma)),
     op.GaussianNoise: lambda lib, x, o: lib.fn.noise.gaussian(x, mean=255 * o.mean, stddev=255 * o.sigma),
+    op.JPEG: jpeg,
     op.RandAugment: rand_augment,
     op.TrivialAugmentWide: trivial_augment,
     op.AutoAugment: auto_augment,

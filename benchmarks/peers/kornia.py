@@ -15,7 +15,7 @@ from gpuaug import ops as op
 from gpuaug.ops import Op
 
 from ..images import Photos, Raw, Source
-from .contender import BOTH, Contender, Epoch, MakeViews, Setting, factor, has_only, on_device
+from .contender import BOTH, SIDE, Contender, Epoch, MakeViews, Setting, factor, has_only, on_device
 from .gpuaug import load as load_pictures
 
 
@@ -31,6 +31,12 @@ def crop(lib: Any, o: op.RandomResizedCrop) -> Any:
 def affine(lib: Any, o: Any) -> Any:
     shear = o.shear and torch.tensor([o.shear[:2], o.shear[2:] or (0.0, 0.0)])
     return lib.RandomAffine(o.degrees, o.translate, o.scale, shear, resample=o.interpolation, p=o.p)
+
+
+def elastic(lib: Any, o: Any) -> Any:
+    across, down = (strength / SIDE for strength in o.alpha)
+    kernel = (o.kernels[0],) * 2
+    return lib.RandomElasticTransform(kernel, o.sigma, (across, down), resample=o.interpolation, p=o.p)
 
 
 def blur(lib: Any, o: op.GaussianBlur) -> Any:
@@ -55,6 +61,7 @@ TABLE: dict[type[Op], Callable[[Any, Any], Any]] = {
     op.RandomAffine: affine,
     op.RandomRotation: lambda lib, o: lib.RandomRotation(o.degrees, o.interpolation, p=o.p),
     op.RandomPerspective: lambda lib, o: lib.RandomPerspective(o.distortion_scale, o.interpolation, p=o.p),
+    op.ElasticTransform: elastic,
     op.ColorJitter: jitter,
     op.RandomAutocontrast: lambda lib, o: lib.RandomAutoContrast(p=o.p),
     op.RandomEqualize: lambda lib, o: lib.RandomEqualize(p=o.p),
@@ -65,6 +72,7 @@ TABLE: dict[type[Op], Callable[[Any, Any], Any]] = {
     op.GaussianBlur: blur,
     op.RandomSolarize: lambda lib, o: lib.RandomSolarize(thresholds=(o.threshold,) * 2, additions=(0.0, 0.0), p=o.p),
     op.GaussianNoise: lambda lib, o: lib.RandomGaussianNoise(o.mean, o.sigma, p=o.p),
+    op.JPEG: lambda lib, o: lib.RandomJPEG(tuple(map(float, o.quality)), p=o.p),
     op.RandAugment: lambda lib, o: auto().RandAugment(o.num_ops, round(30 * o.magnitude / (o.num_magnitude_bins - 1))),
     op.TrivialAugmentWide: lambda lib, o: auto().TrivialAugment(),
     op.AutoAugment: lambda lib, o: auto().AutoAugment(o.policy),

@@ -15,7 +15,7 @@ from gpuaug.ops import Op
 
 from ..images import Photos
 from .composed import COMPOSED, choices
-from .contender import BOTH, Contender, MakeViews, Setting, factor, has_only, negated, on_device
+from .contender import BOTH, Contender, MakeViews, Setting, factor, has_only, negated, on_device, spline
 
 
 def jitter(lib: Any, o: op.ColorJitter) -> Any:
@@ -33,6 +33,12 @@ def affine(lib: Any, o: Any) -> Any:
         lib.Translate((-x, x), (-y, y), relative=True),
     ]
     return sometimes(lib, lib.Compose(*parts), o.p)
+
+
+def elastic(lib: Any, o: Any) -> Any:
+    """Cubic splines through normal numbers, as smooth and as strong on average as the truth."""
+    spacing, strength = spline(o)
+    return lib.ElasticWarp(strength, spacing, p=o.p)
 
 
 def sometimes(lib: Any, transform: Any, p: float) -> Any:
@@ -80,6 +86,7 @@ TABLE: dict[type[Op], Callable[[Any, Any], Any]] = {
     op.RandomAffine: affine,
     op.RandomRotation: lambda lib, o: lib.Rotate(negated(o.degrees), p=o.p),
     op.RandomPerspective: lambda lib, o: lib.Perspective(o.distortion_scale, o.p),
+    op.ElasticTransform: elastic,
     op.ColorJitter: jitter,
     op.RandomGrayscale: lambda lib, o: lib.Grayscale(o.p),
     op.RandomAutocontrast: lambda lib, o: lib.AutoContrast(o.p),
@@ -90,6 +97,7 @@ TABLE: dict[type[Op], Callable[[Any, Any], Any]] = {
     op.RandomAdjustSharpness: lambda lib, o: lib.Sharpen(o.sharpness_factor - 1, sigma=SMOOTHING, p=o.p),
     op.GaussianBlur: lambda lib, o: lib.GaussianBlur(o.sigma, o.p),
     op.GaussianNoise: lambda lib, o: lib.GaussianNoise(o.sigma, p=o.p),
+    op.JPEG: lambda lib, o: lib.JpegCompression(o.quality, p=o.p),
     op.RandAugment: lambda lib, o: lib.Compose(*(one_of(lib, o) for _ in range(o.num_ops))),
     op.TrivialAugmentWide: one_of,
     op.Normalize: lambda lib, o: lib.Normalize(o.mean, o.std),

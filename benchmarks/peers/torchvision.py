@@ -52,6 +52,10 @@ def rotation(o: op.RandomRotation) -> Any:
     return with_probability(v2.RandomRotation(o.degrees, center=o.center, **warp(o)), o.p)
 
 
+def elastic(o: Any) -> Any:
+    return with_probability(v2.ElasticTransform(list(o.alpha), list(o.sigma), **warp(o)), o.p)
+
+
 def aug_mix(o: op.AugMix) -> Any:
     return v2.AugMix(o.severity, o.mixture_width, o.chain_depth, o.alpha, o.all_ops, **warp(o))
 
@@ -73,6 +77,7 @@ TABLE: dict[type[Op], Callable[[Any], Any]] = {
     op.RandomAffine: affine,
     op.RandomRotation: rotation,
     op.RandomPerspective: lambda o: v2.RandomPerspective(o.distortion_scale, o.p, **warp(o)),
+    op.ElasticTransform: elastic,
     op.ColorJitter: jitter,
     op.RandomAutocontrast: lambda o: v2.RandomAutocontrast(o.p),
     op.RandomEqualize: lambda o: v2.RandomEqualize(o.p),
@@ -83,6 +88,8 @@ TABLE: dict[type[Op], Callable[[Any], Any]] = {
     op.GaussianBlur: blur,
     op.RandomSolarize: lambda o: v2.RandomSolarize(o.threshold * 255, o.p),
     op.GaussianNoise: lambda o: with_probability(v2.GaussianNoise(o.mean, o.sigma, o.clip), o.p),
+    op.JPEG: lambda o: with_probability(v2.JPEG(o.quality), o.p),
+    op.RandomPhotometricDistort: lambda o: v2.RandomPhotometricDistort(o.brightness, o.contrast, o.saturation, o.hue, o.p),
     op.RandAugment: lambda o: v2.RandAugment(o.num_ops, o.magnitude, o.num_magnitude_bins, **warp(o)),
     op.TrivialAugmentWide: lambda o: v2.TrivialAugmentWide(o.num_magnitude_bins, **warp(o)),
     op.AutoAugment: lambda o: v2.AutoAugment(v2.AutoAugmentPolicy(o.policy), **warp(o)),

@@ -90,6 +90,9 @@ def fixed_forms(o: op.Op) -> dict[str, op.Op]:
     if isinstance(o, op.RandomRotation):
         fixed = {"degrees": highest_of(o.degrees)}
         return {"rotation": replace(o, p=1.0, **fixed)}
+    if isinstance(o, op.JPEG):
+        quality: Any = o.quality
+        return {"jpeg": replace(o, quality=quality[0], p=1.0)}
     always: dict[str, Any] = {"p": 1.0}
     return {WITHOUT_DRAWS[type(o)]: replace(o, **always)} if type(o) in WITHOUT_DRAWS else {}
 

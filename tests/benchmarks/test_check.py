@@ -175,11 +175,15 @@ EXACT = {
         gpuaug.RandomPosterize(3, p=1.0),
         {"torchvision", "albumentationsx", "dali", "kornia", "variopinta", "torchtransform"},
     ),
+    "jpeg": (gpuaug.JPEG((20, 90)), {"torchvision", "dali", "kornia", "torchtransform"}),
+    "elastic": (gpuaug.ElasticTransform(20.0, 3.0), {"torchvision"}),
+    "photometric": (gpuaug.RandomPhotometricDistort(), {"torchvision", "albumentationsx"}),
     "noise": (gpuaug.GaussianNoise(0.1, 0.2), {"torchvision", "albumentationsx", "dali", "variopinta"}),
 }
 """Op, and the peers that do it as the truth does."""
 
 
+@pytest.mark.filterwarnings("ignore:The image decoding and encoding capabilities of TorchVision")  # since torchvision 0.29
 @pytest.mark.parametrize(("name", "peer"), [(name, peer) for name, (_, peers_) in EXACT.items() for peer in sorted(peers_)])
 def test_a_peer_does_an_op_as_the_truth_does(name, peer):
     assert marks(named(peer), EXACT[name][0]) == []
