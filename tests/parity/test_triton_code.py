@@ -7,6 +7,7 @@ from functools import cache
 import numpy as np
 import pytest
 
+from gpuaug.backends.fused.cpu.pack import ANY
 from gpuaug.backends.fused.cuda.registers import STRIPS, compiled, variants
 
 CAPABILITIES = (75, 90)
@@ -36,6 +37,9 @@ SECTOR = 32
 PITCH = 448
 """Columns of the view, of which a tile is a part."""
 
+STORES = {"blur_across": 3, "jpeg_blocks": 3, "elastic_noise": 2, "elastic_across": 2}
+"""Stores of pixels in the kernels that do not end a pass. Others write the view or scratch; one also what a mix keeps."""
+
 BITS = {"bf16": 16, "f16": 16, "i16": 16, "f32": 32}
 
 
@@ -47,14 +51,15 @@ def made(name):
 def tensor_stores(code):
     """The stores of pixels in TTGIR: shape, type and layout, each layout as a dict of lists of numbers.
 
-    These have a mask, for tiles beyond the view; those of weights have none.
+    These have a mask, for tiles beyond the view; those of weights have none, and those of statistics are of 64-bit integers.
     """
     layouts = {
         name: {key: [int(n) for n in numbers.split(",")] for key, numbers in re.findall(r"(\w+) = \[([\d, ]+)\]", body)}
         for name, body in re.findall(r"^(#\w+) = #ttg\.blocked<\{(.*)\}>$", code, re.MULTILINE)
     }
     for shape, kind, layout in re.findall(r"tt\.store %\S+, %\S+, %\S+ : tensor<((?:\d+x)+)!tt\.ptr<(\w+)>, (#\w+)>", code):
-        yield tuple(int(n) for n in shape.split("x")[:-1]), kind, layouts[layout]
+        if kind in BITS:
+            yield tuple(int(n) for n in shape.split("x")[:-1]), kind, layouts[layout]
 
 
 def sectors(shape, kind, layout, width, strips):
@@ -80,13 +85,15 @@ def test_a_warp_stores_along_a_row(name):
     """Triton 3.6 ran a warp down a column of a channels-last view: 32 sectors for 64 bytes."""
     variant, _ = STORING[name]
     found = list(tensor_stores(made(name)["ttgir"]))
-    assert len(found) == {"blur_across": 3, "general_pass": 12}.get(variant.kernel, 6)
+    assert len(found) == STORES.get(variant.kernel, 12 if variant.constants.get("KIND") == ANY else 6)
     for store in found:
-        touched, fewest = sectors(*store, variant.constants["W"], variant.kernel in STRIPS)
+        touched, fewest = sectors(*store, variant.constants.get("W"), variant.kernel in STRIPS)
+        if store[0] == (8, 8):  # a block of a colour of JPEG, whose rows may be shorter than a sector
+            fewest = max(fewest, 32 // 8)
         assert touched == fewest, store
 
 
-@pytest.mark.parametrize("name", [name for name in VARIANTS if "blur_across" not in name])
+@pytest.mark.parametrize("name", [name for name, (v, _) in VARIANTS.items() if v.kernel not in STORES])
 def test_sums_over_threads_are_of_integers(name):
     """The order of such a sum depends on the layout, which is the choice of each Triton."""
     code = made(name)["ttgir"]
