@@ -48,11 +48,11 @@ def program(missing: tuple[str, ...], code: str) -> tuple[list[str], list[str]]:
 
 
 def test_nothing_is_said_where_nothing_is_missing() -> None:
-    assert program((), "use(); use(gpuaug.RandomAffine(30))") == (["fused", "fused batched"], [])
+    assert program((), "use(); use(gpuaug.RandomCrop(padding=2))") == (["fused", "fused batched"], [])
 
 
 def test_without_numba_batched_is_taken_and_one_line_says_so() -> None:
-    out, (line,) = program(("numba",), "use(); use(gpuaug.RandomInvert()); use(gpuaug.RandomAffine(30))")
+    out, (line,) = program(("numba",), "use(); use(gpuaug.RandomInvert()); use(gpuaug.RandomCrop(padding=2))")
     assert out == ["batched"] * 3
     assert line.startswith("numba is not installed, so backend 'fused' is left out on cpu")
     assert line.endswith("pip install numba")
@@ -60,7 +60,7 @@ def test_without_numba_batched_is_taken_and_one_line_says_so() -> None:
 
 def test_without_kornia_nothing_is_slower() -> None:
     """Only the backend `kornia` needs Kornia, and gpuaug can be imported without it."""
-    assert program(("kornia",), "use(); use(gpuaug.RandomAffine(30)); use(gpuaug.RandomInvert(), backend='batched')") == (
+    assert program(("kornia",), "use(); use(gpuaug.RandomCrop(padding=2)); use(gpuaug.RandomInvert(), backend='batched')") == (
         ["fused", "fused batched", "batched"],
         [],
     )

@@ -39,12 +39,14 @@ def test_an_op_that_keeps_the_size_equals_the_truth(backend, name):
 
 @pytest.mark.parametrize("crop", ["as it is", "bicubic"])
 @pytest.mark.parametrize(
-    ("backend", "name"), pairs([name for name in MAPS if not any(k in name for k in ("nearest", "Equal", "Auto", "JPEG"))])
+    ("backend", "name"),
+    pairs([name for name in MAPS if not any(k in name for k in ("nearest", "Equal", "Auto", "JPEG", "RandAugment"))]),
 )
 def test_an_op_behind_a_crop_of_8_bit_images_equals_the_truth(backend, name, crop):
     """Where a backend may go on from bytes in its own way: from the bytes themselves, and from a filter.
 
-    Left out are the ops that jump by position, or spread what happens to one pixel over the whole image or over a block.
+    Left out are the ops that jump by position, or spread what happens to one pixel over the whole image or over a block, and
+    those that apply several of them one after the other.
     """
     size = (HEIGHT, WIDTH) if crop == "as it is" else (64, 96)
     images = Images.from_list([(image.permute(1, 2, 0) * 255).round().byte().numpy() for image in uniform()])
@@ -145,7 +147,8 @@ def test_autocontrast_leaves_a_flat_picture_as_it_is(backend, mode):
     images = Images.from_list([np.full((30, 37, 3), level, np.uint8) for level in range(256)])
     crop = gpuaug.RandomResizedCrop(interpolation=mode)
     made = made_by(backend, images, *tables([crop, gpuaug.RandomAutocontrast(1.0)], 256, 24))
-    assert (made - torch.arange(256).view(-1, 1, 1, 1) / 255).abs().max() <= 2e-5
+    rounding = 2**-15 if backend == "fused" else 2e-5  # half a step of its fixed point
+    assert (made - torch.arange(256).view(-1, 1, 1, 1) / 255).abs().max() <= rounding + 1e-6
 
 
 @pytest.mark.parametrize("backend", [TRUTH, *BACKENDS])

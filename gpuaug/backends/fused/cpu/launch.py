@@ -11,8 +11,9 @@ from ....images import Images
 from ....memory import uninitialised
 from ..instructions import ARGUMENTS
 from ..plan import Tables
-from .buffers import SCRATCH, Bytes, Floats, Halves, Longs, Source, Target, dimensions
+from .buffers import SCRATCH, Bytes, Floats, Halves, Longs, Source, Target
 from .compilation import MAKE_VIEWS
+from .dimensions import dimensions
 from .kernels import views
 from .kernels.output import BFLOAT16, FLOAT16, FLOAT32
 from .simd.llvm import LANES

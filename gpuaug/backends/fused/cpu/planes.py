@@ -12,8 +12,8 @@ import torch
 from ....memory import aligned, uninitialised
 from ..plan import Tables
 from . import launch
-from .buffers import round_up
 from .compilation import CROP_PLANES
+from .dimensions import round_up
 from .resample import Filter, crop
 from .threads import spread
 
