@@ -182,9 +182,12 @@ def test_the_levels_of_the_ops_suffice_for_any_draws(name):
         policy = gpuaug.Policy(view)
         for seed in range(5):
             steps = policy.views[0].steps
+            steps = steps[: plan.count_supported(steps, "images")]
+            if not steps:
+                continue
             draws = gpuaug.sample(policy, range(16), seed=seed)
             images = Images(torch.zeros(16 * 12, dtype=torch.uint8), np.full((16, 2), 2, np.int32))
-            made = plan.tables(images, steps, draws.tables[0])
+            made = plan.tables(images, steps, draws.tables[0][: len(steps)])
             codes, possible = made.codes, made.possible
             assert len(needed_levels(codes, kinds_of_levels(possible))) <= len(levels_of_ops(steps))
             spans = np.array(spans_of(codes, levels_of_ops(steps), possible))
