@@ -44,9 +44,13 @@ def recorded_draws(policy, batch=BATCH, index=(1, 2, 3)):
     return cuda.RecordedDraws(batch, draws, torch.bfloat16, torch.contiguous_format)
 
 
-def test_draws_that_only_numpy_makes_are_refused():
-    with pytest.raises(ValueError, match=r"drawn by NumPy alone \(RandomCrop\); use Recorded"):
-        recorded_draws(Policy(View(24, ops.RandomCrop(padding=4))))
+@pytest.mark.parametrize(
+    "steps", [(ops.RandomCrop(padding=4),), (ops.Resize(), ops.RandAugment()), (ops.Resize(), ops.RandomRotation(20))]
+)
+def test_draws_that_only_the_host_makes_are_refused(steps):
+    names = ", ".join(type(step).__name__ for step in steps)
+    with pytest.raises(ValueError, match=rf"cannot draw an op of this stage \({names}\); use Recorded"):
+        recorded_draws(Policy(View(24, *steps)))
 
 
 def test_other_images_than_the_draws_are_of_are_refused():

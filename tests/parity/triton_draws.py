@@ -12,6 +12,7 @@ import triton.language as tl
 import gpuaug
 from gpuaug import Images, Policy, View, ops
 from gpuaug.backends.fused import cuda, draw_program, plan
+from gpuaug.backends.fused.cpu.kernels.draw import CHOICE
 from gpuaug.backends.fused.cuda import drawn
 from gpuaug.backends.fused.cuda.kernels.draw import exponential
 from gpuaug.backends.fused.cuda.records import levels_of_ops, records
@@ -63,16 +64,23 @@ OTHERS: dict[str, tuple[View, Images]] = {
     "a choice": (View(24, crop, ops.OneOf((jitter, blur), (blur,), (ops.RandomSolarize(),), weights=(1, 2, 3), p=0.8)), LARGE),
     "a jitter of any range": (View(24, crop, ops.Normalize(), ops.ColorJitter(hue=0.3, saturation=0.2, p=0.9)), LARGE),
     "erasing": (View(24, crop, ops.RandomErasing(0.7, value=(0.5, -1.0, 2.0)), ops.RandomPosterize(3)), LARGE),
+    "whole-view statistics": (
+        View(24, crop, ops.RandomEqualize(0.5), jitter, ops.RandomAdjustSharpness(1.5), blur, ops.RandomAutocontrast(0.5)),
+        LARGE,
+    ),
     "erasing with noise": (View(24, crop, ops.RandomErasing(0.7, (0.3, 0.9), (0.05, 20.0), "random")), LARGE),
 }
 
 
 def named_views() -> dict[str, tuple[View, int]]:
-    """Each different first stage of the named policies, by name and number of its view."""
+    """Each different first stage of the named policies that the device can draw, by name and number of its view."""
     found: dict[object, tuple[str, View, int]] = {}
     for name in gpuaug.policies:
         for number, view in enumerate(gpuaug.policy(name).views):
-            found.setdefault(view.ops[: plan.count_supported(view.steps, "images")], (f"{name}, view {number}", view, number))
+            count = plan.count_supported(view.steps, "images")
+            program = draw_program.draw_program(view.ops, 0, count) if count else None
+            if program is not None and CHOICE not in program.rows.kinds:
+                found.setdefault(view.ops[:count], (f"{name}, view {number}", view, number))
     return {title: (view, number) for title, view, number in found.values()}
 
 

@@ -126,7 +126,7 @@ class RecordedDraws:
 
     Raises:
         ValueError: The images are planar, or the kernels cannot read the batch's own memory; or there are not as many draws; or
-            an op of the stage can only be drawn by NumPy.
+            an op of the stage can only be drawn by the host.
     """
 
     def __init__(self, batch: Images, draws: ViewDraws, dtype: torch.dtype, memory_format: torch.memory_format) -> None:
@@ -137,7 +137,7 @@ class RecordedDraws:
         program = draw_program(view.ops, draws.steps.start, draws.steps.stop)
         if program is None or CHOICE in program.rows.kinds:  # the kernel that draws on the device has no choices
             names = ", ".join(type(o).__name__ for o in steps)
-            raise ValueError(f"fused: an op of this stage is drawn by NumPy alone ({names}); use Recorded, with tables")
+            raise ValueError(f"fused: the device cannot draw an op of this stage ({names}); use Recorded, with tables")
         levels = levels_of_ops(steps)
         source, lead = own_source(batch)
         given = inputs(program, batch, lead, levels, source.device)
