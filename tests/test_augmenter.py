@@ -167,6 +167,6 @@ def test_ops_run_in_order() -> None:
     invert, solarize = gpuaug.RandomInvert(1.0), gpuaug.RandomSolarize(0.25, 1.0)
     x = view()
     inverted = 1 - x
-    assert torch.allclose(view(invert, solarize), torch.where(inverted >= 0.25, 1 - inverted, inverted), atol=1e-6)
+    assert torch.allclose(view(invert, solarize), torch.where(inverted >= 0.25, 1 - inverted, inverted), atol=1e-4)
     solarized = torch.where(x >= 0.25, 1 - x, x)
-    assert torch.allclose(view(solarize, invert), 1 - solarized, atol=1e-6)
+    assert torch.allclose(view(solarize, invert), 1 - solarized, atol=1e-4)

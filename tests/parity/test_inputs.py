@@ -15,13 +15,15 @@ from torchvision import tv_tensors
 import gpuaug
 from gpuaug import Augmenter, Policy, View, sample
 from gpuaug.backends.inputs import Kind
-from gpuaug.ops.channels import REFUSALS
+from gpuaug.ops.channels import REFUSALS, three_only
 
 from .cases import CROPS, HEIGHT, MAPS, TOLERANCE, WIDTH, compare, pairs, ragged, tables, uniform
 
 FLOAT_BACKENDS = ("auto", "batched", "kornia")
 CROP = gpuaug.CenterCrop((HEIGHT, WIDTH))
-LISTED = {name: op for name, op in MAPS.items() if type(op) in REFUSALS and not hasattr(op, "slots")}
+LISTED = {
+    name: op for name, op in MAPS.items() if REFUSALS.get(type(op), three_only) is not three_only and not hasattr(op, "slots")
+}
 """Cases of ops that may take other numbers of channels than three, except those that choose among functions."""
 
 

@@ -38,7 +38,7 @@ def blend(v, box, amount):
     return clamp(add_capped(v, toward * splat16(amount)))
 
 
-sharpen = sharpness.sharpen_with(LANES, third, blend)
+sharpen = sharpness.sharpen_with(LANES, third, blend, clamp, 0, ONE)
 
 
 @kernel

@@ -31,7 +31,7 @@ def blend(v, box, amount):
     return clamp(v + (mean - v) * splat(amount))
 
 
-sharpen = sharpness.sharpen_with(LANES, sum_of, blend)
+sharpen = sharpness.sharpen_with(LANES, sum_of, blend, clamp, ZERO, ONE)
 
 
 @kernel

@@ -7,11 +7,12 @@ from ...simd.common import load, store
 from ...simd.layout import left_of, right_of
 
 
-def sharpen_with(lanes, add_rows, blend):
+def sharpen_with(lanes, add_rows, blend, clamp, least, most):
     """Make the kernel for one pixel format.
 
     add_rows(above, here, below) is a multiple of the sum of three rows that fits the format. blend(pixels, box, amount) moves
-    pixels, by `amount`, towards the mean that follows from the sum of three such numbers.
+    pixels, by `amount`, towards the mean that follows from the sum of three such numbers, and clamps. Pixels at the borders are
+    only clamped, to least..most, by clamp(pixels).
     """
 
     @inlined_by_llvm
@@ -20,15 +21,17 @@ def sharpen_with(lanes, add_rows, blend):
 
     @kernel
     def sharpen(image, image_plane, y, height, stride, width, rows, amount, strip, plane):
-        """Write rows y, y + 1, ... into a strip. Pixels at the borders stay as they are."""
+        """Write rows y, y + 1, ... into a strip. A view of two pixels or less on a side stays as it is."""
+        large = height > 2 and width > 2
         for r in range(rows):
             row = y + r
-            inner = 0 < row < height - 1 and width > 2
+            inner = large and 0 < row < height - 1
             for c in range(3):
                 at, to = c * image_plane + row * stride, c * plane + r * stride
                 if not inner:
                     for x in range(0, stride, lanes):
-                        store(strip, to + x, load(image, at + x))
+                        pixels = load(image, at + x)
+                        store(strip, to + x, clamp(pixels) if large else pixels)
                     continue
                 here = column_sums(image, at, stride)
                 before = here
@@ -37,6 +40,7 @@ def sharpen_with(lanes, add_rows, blend):
                     box = left_of(before, here) + here + right_of(here, behind)
                     store(strip, to + x, blend(load(image, at + x), box, amount))
                     before, here = here, behind
-                strip[to], strip[to + width - 1] = image[at], image[at + width - 1]
+                strip[to] = min(max(image[at], least), most)
+                strip[to + width - 1] = min(max(image[at + width - 1], least), most)
 
     return sharpen
