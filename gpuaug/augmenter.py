@@ -72,6 +72,8 @@ class Augmenter:
             raise ValueError(f"Augmenter: dtype must be float32, float16 or bfloat16, got {dtype}")
         if memory_format not in (torch.contiguous_format, torch.channels_last):
             raise ValueError(f"Augmenter: memory_format must be contiguous_format or channels_last, got {memory_format}")
+        if not isinstance(compose_warps, bool):
+            raise TypeError(f"Augmenter: compose_warps must be True or False, got {compose_warps!r}")
         self.policy = policy
         self.backend = backend
         self.device = None if device is None else canonical(device)

@@ -116,7 +116,8 @@ def run_show(
     chosen = sized(policy, size)
     pixels = [decode(contents(path), str(path)) for path in images]
     contact_sheet(chosen, pixels, out, seed=seed, draws=draws, backend=backend)
-    print(f"{out}: {len(images)} image{'s' * (len(images) > 1)} under {chosen.name}, {len(chosen)} views each")
+    each = f"{len(chosen)} view{'s' * (len(chosen) > 1)}"
+    print(f"{out}: {len(images)} image{'s' * (len(images) > 1)} under {chosen.name}, {each} each")
 
 
 def contents(path: Path) -> bytes:
@@ -145,12 +146,13 @@ def run_policies(names: Annotated[Positional[tuple[str, ...]], arg(metavar="[POL
     if names:
         print("\n\n".join(str(policy(name)) for name in names))
         return
-    print(f"{'policy':<18} {'views':<14} source")
+    wide = max(map(len, policies))
+    print(f"{'policy':<{wide}} {'views':<14} source")
     for name, make in policies.items():
         made = make()
         sizes = [view.size[0] for view in made.views]
         views = " + ".join(f"{sizes.count(size)}x{size}" for size in dict.fromkeys(sizes))
-        print(f"{name:<18} {views:<14} {made.source}")
+        print(f"{name:<{wide}} {views:<14} {made.source}")
     print("\nPrint one in full: gpuaug policies NAME. Look at one: gpuaug show NAME photo.jpg")
 
 

@@ -144,6 +144,13 @@ def check_mix(mix: Any, labels: bool | None) -> Mix | None:
     return mix
 
 
+def check_labelled_mix(mix: Mix | None, labelled: bool | None) -> bool | None:
+    """Whether the source has labels, as given. Raises ValueError if it has none and a mix needs them."""
+    if mix is not None and labelled is False:
+        raise ValueError("DataLoader: mix mixes the labels too, but the source has none; leave out mix, or add labels")
+    return labelled
+
+
 def labels_changed_error(name: str, labelled: bool) -> TypeError:
     """The error if a Dataset's sample has a target and the samples before it had none, or the other way round."""
     has, had = ("a", "had none") if labelled else ("no", "had one, or labels=True asks for one")

@@ -18,6 +18,7 @@ from ..sampling import Draws
 from .arguments import (
     available_device,
     check_batch_sampler,
+    check_labelled_mix,
     check_labels_argument,
     check_mix,
     choice,
@@ -190,7 +191,7 @@ class DataLoader(TorchInterface):
         self.labels, self.target_collate_fn = check_labels_argument(labels, target_collate_fn), target_collate_fn
         self.mix = check_mix(mix, self.labels)
         self.source, transform = as_source(found, own is not None, self.labels)
-        self.settled = known_labelled(self.source) if self.labels is None else self.labels
+        self.settled = check_labelled_mix(self.mix, known_labelled(self.source) if self.labels is None else self.labels)
         set_max_pixels(self.source, self.max_pixels)
         self.dataset = shown_dataset(self.source, source if dataset is None else dataset)
         if self.num_workers and not is_itemized(self.source):

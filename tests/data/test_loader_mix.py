@@ -201,3 +201,9 @@ def test_targets_that_cannot_be_mixed(targets, kind, message, workers, plain):
     dataset = Alone([(np.zeros((8, 8, 3), np.uint8), target) for target in targets])
     with pytest.raises(kind, match=message):
         next(iter(gpuaug.DataLoader(dataset, plain, 6, num_workers=workers, mix=MIX)))
+
+
+def test_a_source_without_labels_is_refused_at_once() -> None:
+    images = np.zeros((6, 16, 16, 3), dtype=np.uint8)
+    with pytest.raises(ValueError, match="mix mixes the labels too, but the source has none"):
+        gpuaug.DataLoader(images, gpuaug.policy("mae", size=8), batch_size=2, mix=gpuaug.MixUp(0.8, 10))

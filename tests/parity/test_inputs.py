@@ -341,3 +341,16 @@ def test_values_outside_the_unit_range_give_what_torchvision_gives(count, channe
     draws = sample(policy, range(count), seed=seed)
     (view,), (truth,) = (Augmenter(policy, name)(x, draws) for name in ("auto", "torchvision"))
     assert (view - truth).abs().max() <= 2e-4 * (1 + spread)
+
+
+def test_a_nan_stays_within_its_image_through_a_program_of_many_barriers():
+    """Rows of 45 pixels are padded to whole vectors, and the padding of one image is what the next one on its thread finds."""
+    ops = (gpuaug.RandAugment(4, 9), gpuaug.RandomRotation(40, "bilinear"), gpuaug.ColorJitter(contrast=(0.5, 0.5)))
+    policy = Policy(View(45, gpuaug.CenterCrop(), *ops, gpuaug.RandomEqualize(1.0)))
+    draws = gpuaug.sample(policy, range(64), seed=1)
+    x = torch.rand(64, 3, 45, 45, generator=torch.Generator().manual_seed(0))
+    (clean,) = Augmenter(policy)(x, draws)
+    spoilt = x.clone()
+    spoilt[::2] = float("nan")
+    (view,) = Augmenter(policy)(spoilt, draws)
+    assert torch.equal(view[1::2], clean[1::2])

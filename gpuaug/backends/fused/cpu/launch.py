@@ -50,6 +50,8 @@ def make_view(
     count = len(tables.codes)
     if out is None:
         out = uninitialised((count, 3, *tables.size), dtype, memory_format)
+    if not count:
+        return out
     if isinstance(batch, Images):
         height, width = batch.shapes.T
         step = 1 if batch.planar else 3

@@ -32,7 +32,7 @@ def find_levels(codes, kinds, last, levels):
     """Write a sequence of levels that contains, in order, one for the barriers of each image; return how many there are.
 
     codes: (B, N) of the programs. kinds: the kind of level of each code, 0 for one that is no barrier. last: (B,), for the
-    level on which each image had its last barrier so far. levels: room for 2 N kinds.
+    level on which each image had its last barrier so far. levels: room for N of each kind.
     """
     count = 0
     last[:] = -1

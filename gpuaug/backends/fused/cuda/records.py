@@ -120,7 +120,7 @@ def check_sizes(batch: Images) -> None:
 def needed_levels(codes: npt.NDArray[np.uint8], kinds: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """The levels that programs (B, N) need: each image finds its barriers on them in order. kinds: of `kinds_of_levels`."""
     count, columns = codes.shape
-    levels = np.empty(2 * columns, dtype=np.uint8)
+    levels = np.empty(len(kinds) * columns, dtype=np.uint8)
     with FIND_LEVELS.watched():
         return levels[: pack.find_levels(codes, kinds, np.empty(count, dtype=np.int32), levels)]
 

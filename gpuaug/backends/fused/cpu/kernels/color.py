@@ -182,7 +182,7 @@ def zeros():
 
 @inlined_by_llvm
 def add_gray(sums, r, g, b, inside):
-    return sums + gray_of(r, g, b) * inside
+    return sums + where_ge(inside, splat(ONE), gray_of(r, g, b), splat(ZERO))  # not a product: padding may hold a NaN
 
 
 gray_sum = gray_sum_with(zeros, add_gray, LANES, 1.0, exact=False)

@@ -53,7 +53,7 @@ def equalize(image, image_plane, at, count, strip, plane, table):
     scale = np.float32(256 - 1e-3)
     for c in range(3):
         for x in range(count):
-            v = min(max(image[c * image_plane + at + x], ZERO), ONE)
+            v = min(ONE, max(ZERO, image[c * image_plane + at + x]))  # in this order, a NaN becomes a number
             strip[c * plane + x] = table[c * tones.LEVELS + int(v * scale)]
 
 
