@@ -258,7 +258,12 @@ class Comparison:
 
 
 def compare(
-    backend: str, batch: Batch, ops: Sequence[Op], draws: Sequence[OpDraws], tolerance: float | None = None
+    backend: str,
+    batch: Batch,
+    ops: Sequence[Op],
+    draws: Sequence[OpDraws],
+    tolerance: float | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> Comparison:
     """Run the steps on a backend and on the truth, and compare.
 
@@ -267,23 +272,29 @@ def compare(
     if the truth changes by more than the tolerance when the input of every op moves by the backend's NUDGE (up, down, or eight
     times at random by up to as much), or if a nearest-neighbour warp reads it within a thousandth of a pixel of the edge
     between two pixels.
+
+    The truth is float32. In 16 bits, the error is what exceeds the rounding of the truth to that dtype.
     """
     limit = TOLERANCE[backend] if tolerance is None else tolerance
-    made, truth = made_by(backend, batch, ops, draws), made_by(TRUTH, batch, ops, draws)
+    made, truth = made_by(backend, batch, ops, draws, dtype), made_by(TRUTH, batch, ops, draws)
     error = (made.float() - truth).abs()
+    if dtype != torch.float32:
+        error = (error - truth.abs() * (torch.finfo(dtype).eps / 2)).clamp(min=0)
     out = error > limit
     if out.any():
         out &= jumps(batch, ops, draws, truth, limit, NUDGE[backend])
     return Comparison(float(error[~out].max()), float(error[~out].mean()), float(out.float().mean()))
 
 
-def made_by(backend: str, batch: Batch, ops: Sequence[Op], draws: Sequence[OpDraws]) -> torch.Tensor:
+def made_by(
+    backend: str, batch: Batch, ops: Sequence[Op], draws: Sequence[OpDraws], dtype: torch.dtype = torch.float32
+) -> torch.Tensor:
     """Run the steps on a backend, in the stages that an Augmenter would plan."""
     form: backends.BatchForm = (
         "images" if isinstance(batch, Images) else "floats" if isinstance(batch, torch.Tensor) else "ragged"
     )
     found = select(backend, "cpu")
-    return run(batch, stages(ops, found, form), found, draws)
+    return run(batch, stages(ops, found, form), found, draws, dtype)
 
 
 def as_tensor(batch: Batch) -> torch.Tensor:

@@ -55,6 +55,18 @@ def test_an_op_behind_a_crop_of_8_bit_images_equals_the_truth(backend, name, cro
     assert result.within(TOLERANCE[backend]), result
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", [*CROPS, *MAPS])
+@pytest.mark.parametrize("backend", ["fused", "batched"])
+def test_a_view_of_16_bits_is_the_truth_rounded(backend, name, dtype):
+    if name in CROPS:
+        batch, (ops, draws) = ragged(), tables(CROPS[name], len(ragged()), 64)
+    else:
+        batch, (ops, draws) = uniform(), map_tables(MAPS[name], 16)
+    result = compare(backend, batch, ops, draws, dtype=dtype)
+    assert result.within(TOLERANCE[backend]), result
+
+
 @pytest.mark.parametrize(("backend", "name"), pairs(CROPS))
 def test_a_crop_of_ragged_images_equals_the_truth(backend, name):
     """The images include a single pixel, one of 3000 x 20, and one of 8 x 8 that is enlarged."""
