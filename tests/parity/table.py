@@ -107,9 +107,9 @@ the same warp with float64 coordinates, the truth itself is off by 1.6e-4 and Ko
 DTYPES = """
 ## Views of 16 bits
 
-The largest error of views in float16 and bfloat16, beyond the rounding of the truth to that dtype: half a unit in the last place.
-The pixels are those of the tables above. `kornia` and `dali` are left out: like `batched`, they compute in float32, and the finished
-view is rounded. On CUDA, `fused` keeps 16 bits between passes; the tests hold it to the same tolerance in Triton's interpreter.
+The largest error of views in float16 and bfloat16, beyond the rounding of the truth to that dtype: half a unit in the last
+place. The pixels are those of the tables above. `kornia` and `dali` are left out: like `batched`, they compute in float32, and
+the finished view is rounded. On CUDA, `fused` keeps 16 bits between passes; its tests in Triton's interpreter have bounds too.
 
 """
 
