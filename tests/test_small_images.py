@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import gpuaug
 from gpuaug import Augmenter, Images, Policy, View, ops
-from gpuaug.backends.fused.cpu import buffers
+from gpuaug.backends.fused.cpu import buffers, dimensions
 
 SIDES = st.sampled_from([1, 2, 5, 31, 32, 64, 65])
 CALL = st.fixed_dictionaries(
@@ -41,7 +41,7 @@ def views(call: dict[str, Any]) -> torch.Tensor:
 @given(calls=st.lists(CALL, min_size=1, max_size=6))
 def test_kept_filters_are_those_that_would_be_computed(calls: list[dict[str, Any]]) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(buffers, "SMALL", 0)
+        patch.setattr(dimensions, "SMALL", 0)
         expected = [views(call) for call in calls]
     for call, view in zip([*calls, *calls], [*expected, *expected], strict=True):
         assert torch.equal(views(call), view)
