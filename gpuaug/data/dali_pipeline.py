@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from .. import backends
-from ..augmenter import output_dtype, select
+from ..backends.stages import output_dtype, select
 from ..catalog import policy as named_policy
 from ..ops.base import is_integer
 from ..policy import Policy

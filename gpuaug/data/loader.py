@@ -318,7 +318,7 @@ class DataLoader(TorchInterface):
         """Record a batch as delivered, and return its views and target."""
         delivery.receive()
         self.index = delivery.index
-        self.lazy_draws = LazyDraws(self.view_maker(plan.epoch), delivery.index)
+        self.lazy_draws = LazyDraws(self.view_maker(plan.epoch), delivery.index, delivery.shapes)
         if plan.own:
             position = min(position, self.sampler.samples)  # at an uneven end some samples are delivered twice
         self.cursor.reached = (plan.epoch, position)

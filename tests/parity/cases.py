@@ -19,8 +19,8 @@ from skimage import data
 
 import gpuaug
 from gpuaug import Images, Policy, View, backends
-from gpuaug.augmenter import run, select, stages
 from gpuaug.backends import Batch
+from gpuaug.backends.stages import run, select, stages
 from gpuaug.backends.torchvision import displacement
 from gpuaug.ops import Op, OpDraws
 from gpuaug.ops.automatic.kinds import warp_matrices

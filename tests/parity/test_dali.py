@@ -9,9 +9,9 @@ import torch
 
 import gpuaug
 from gpuaug import Augmenter, Images, Policy, View, backends
-from gpuaug.augmenter import select, stages
 from gpuaug.backends import dali
 from gpuaug.backends.dali import graph
+from gpuaug.backends.stages import select, stages
 
 from .cases import CROPS, MAPS, TOLERANCE, compare, map_tables, photos, ragged, refuses, tables, uniform
 

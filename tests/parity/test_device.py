@@ -12,8 +12,8 @@ import torch
 
 import gpuaug
 from gpuaug import Augmenter, Images, Policy, backends
-from gpuaug.augmenter import run, stages
 from gpuaug.backends.fused import cuda, plan
+from gpuaug.backends.stages import run, stages
 
 from . import cases
 from .triton_interpreter import CASES, check_result

@@ -43,7 +43,10 @@ def assemble(
     target = source.target(kept, config.collate) if len(kept) else None
     views = None if out is None else [kept_rows(view, parts) for view in out]
     places = [one.place for one in sent]
-    return DecodedBatch(kept, images, target, len(index), bad, read, decode, frames, views, augment, staged, places, began)
+    shapes = None if out is None else np.concatenate([np.empty((0, 2), np.int32), *(s for part in parts for s in part.shapes)])
+    return DecodedBatch(
+        kept, images, target, len(index), bad, read, decode, frames, views, augment, staged, places, began, shapes
+    )  # fmt: skip
 
 
 def kept_rows(view: torch.Tensor, parts: Sequence[DecodedPart]) -> torch.Tensor:

@@ -45,6 +45,7 @@ class DecodedBatch:
         staged: Memory of the pictures, if they are on their way to a device; `images` is then empty.
         places: Where each picture lies in it.
         began: When the device was given files to decode; None if it was given none.
+        shapes: Height and width of each picture, (B, 2), if the pixels have been dropped.
     """
 
     index: Index
@@ -60,6 +61,18 @@ class DecodedBatch:
     staged: StagedBatch | None = None
     places: Sequence[Place] = ()
     began: Stamp | None = None
+    shapes: Boxes | None = None
+
+    @property
+    def wholes(self) -> Boxes:
+        """Height and width of each whole picture, (B, 2) int32."""
+        if self.shapes is not None:
+            return self.shapes
+        if self.frames is not None:
+            return self.frames[:, 2:]
+        if self.staged is not None:
+            return np.array([one.shape for one in self.places], np.int32).reshape(-1, 2)
+        return self.images.shapes
 
 
 @dataclass(frozen=True)
@@ -152,6 +165,7 @@ class DecodedPart:
         read: Seconds.
         decode: Seconds.
         augment: Seconds.
+        shapes: Height and width of each picture whose view has been made.
     """
 
     index: list[int]
@@ -161,6 +175,7 @@ class DecodedPart:
     read: float
     decode: float
     augment: float = 0.0
+    shapes: Sequence[Boxes] = ()
 
 
 def read_part(
@@ -215,6 +230,7 @@ def read_part(
     files = {i: read(i) for i in asked}
     kept: list[int] = []
     bad: list[BadSample] = []
+    shapes: list[Boxes] = []
     augment = 0.0
 
     def augment_group(group: Sequence[int]) -> float:
@@ -225,6 +241,7 @@ def read_part(
             images, frames = to_images(found.items)
             rows = [view[len(kept) : len(kept) + len(images)] for view in out]
             config.maker.views(images, draws(tuple(found.index)), frames, rows)
+            shapes.append(images.shapes if frames is None else frames[:, 2:])
         kept.extend(found.index)
         bad.extend(found.bad)
         return perf_counter() - began
@@ -235,7 +252,7 @@ def read_part(
             augment += augment_group(group)
             if size:
                 trim()  # or malloc would keep the memory of the large picture for this thread
-    return DecodedPart(kept, [], bad, len(asked), spent[0], spent[1], augment)
+    return DecodedPart(kept, [], bad, len(asked), spent[0], spent[1], augment, shapes)
 
 
 def place(item: Pixels | Region | Sent, staged: StagedBatch) -> Sent:

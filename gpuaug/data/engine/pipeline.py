@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from ..decoders.regions import Boxes
 from ..sources import Index
 from ..targets import tensors, to_device
 from .bad_samples import BadSample
@@ -49,6 +50,7 @@ class Delivery:
         done: CUDA event after the last kernel on the side stream, or None.
         labelled: Whether the target holds labels; otherwise it holds the sample indices.
         copied: Bytes of pixels and files that were copied to the device.
+        shapes: Height and width of each picture, (B, 2).
     """
 
     views: list[torch.Tensor]
@@ -62,6 +64,7 @@ class Delivery:
     done: torch.cuda.Event | None = None
     labelled: bool = True
     copied: int = 0
+    shapes: Boxes | None = None
 
     def receive(self) -> None:
         """Make the consumer's stream wait for the side stream, and tell the allocator that it uses the tensors."""
@@ -87,7 +90,7 @@ def transfer_and_augment(fetched: DecodedBatch, maker: ViewMaker, device: torch.
         began = perf_counter()
         views, target = maker.mixed(fetched.views, target, fetched.index)
         spent = fetched.augment + perf_counter() - began
-        return Delivery(views, target, *counts, stamps=(0.0, 0.0, spent), labelled=labelled)
+        return Delivery(views, target, *counts, stamps=(0.0, 0.0, spent), labelled=labelled, shapes=fetched.wholes)
     start = stamp(device) if fetched.began is None else fetched.began
     if fetched.staged is not None:
         images, copied = fetched.staged.send(fetched.places), fetched.staged.copied
@@ -103,7 +106,7 @@ def transfer_and_augment(fetched: DecodedBatch, maker: ViewMaker, device: torch.
         fetched.staged.finish()
     views, target = maker.mixed(views, target, fetched.index)
     stamps = (start, middle, stamp(device))
-    return Delivery(views, target, *counts, stamps=stamps, labelled=labelled, copied=copied)
+    return Delivery(views, target, *counts, stamps=stamps, labelled=labelled, copied=copied, shapes=fetched.wholes)
 
 
 class InlinePipeline:

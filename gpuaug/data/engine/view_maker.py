@@ -56,10 +56,12 @@ class LazyDraws:
 
     maker: ViewMaker
     index: Index
+    shapes: Boxes | None
 
     @cached_property
     def draws(self) -> Draws:
-        return self.maker.draws(self.index)
+        draws = self.maker.draws(self.index)
+        return draws if self.shapes is None else draws.with_shapes(self.shapes)
 
     @cached_property
     def mix(self) -> MixDraws | None:

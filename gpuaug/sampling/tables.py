@@ -1,0 +1,128 @@
+"""From uniform numbers to the parameters of a list of ops, one table for each step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import copy
+from typing import overload
+
+import numpy as np
+import numpy.typing as npt
+
+from ..ops import Op, OpDraws
+from ..ops.base import Array
+from ..ops.choice import Choice
+from ..policy import Policy
+from .counter import uniforms
+
+
+class ViewDraws(Sequence[OpDraws]):
+    """The draws of some samples for one view, or for a run of its steps: one table per step, made when one is first read.
+
+    A backend may compute what it needs from the attributes instead, as long as `made` is False. Once a table has been read, its
+    arrays count, since the caller may have changed them.
+
+    Attributes:
+        policy: The policy.
+        view: Index of the view.
+        seed: See `sample`.
+        epoch: See `sample`.
+        samples: (B,) int64 sample indices.
+        steps: Which steps of the view.
+    """
+
+    def __init__(self, policy: Policy, view: int, seed: int, epoch: int, samples: npt.NDArray[np.int64]) -> None:
+        self.policy, self.view, self.seed, self.epoch, self.samples = policy, view, seed, epoch, samples
+        self.steps = range(len(policy.views[view].steps))
+        self._tables: list[list[OpDraws]] = []  # shared with the runs that are cut from this one
+
+    @property
+    def made(self) -> bool:
+        return bool(self._tables)
+
+    def _all(self) -> list[OpDraws]:
+        if not self._tables:
+            ops = self.policy.views[self.view].ops
+            u = uniforms(self.seed, self.epoch, self.samples, self.view, needed(ops))
+            self._tables.append(draw_ops(ops, u, None))
+        return self._tables[0]
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    @overload
+    def __getitem__(self, step: int) -> OpDraws: ...
+    @overload
+    def __getitem__(self, step: slice) -> ViewDraws: ...
+    def __getitem__(self, step: int | slice) -> OpDraws | ViewDraws:
+        if not isinstance(step, slice):
+            return self._all()[self.steps[step]]
+        steps = self.steps[step]
+        if steps == self.steps:
+            return self
+        part = copy(self)
+        part.steps = steps
+        return part
+
+
+def table_rows(view: Sequence[OpDraws], rows: Array | slice) -> Sequence[OpDraws]:
+    """Some samples' rows of a view's tables, which stay unmade if they are."""
+    if isinstance(view, ViewDraws) and not view.made:
+        return ViewDraws(view.policy, view.view, view.seed, view.epoch, view.samples[rows])
+    return tuple({name: a[rows] for name, a in step.items()} for step in view)
+
+
+def needed(ops: Sequence[Op]) -> int:
+    """How many uniform numbers a list of ops needs per image."""
+    count = 0
+    for op in ops:
+        count += op.uniforms + (probability(op) is not None)
+        for branch in getattr(op, "branches", ()):
+            count += needed(branch)
+    return count
+
+
+def probability(op: Op) -> float | None:
+    """The op's probability per image; None if it is always applied, or if it decides on its parts by itself."""
+    p: float | None = None if op.p_of_parts else getattr(op, "p", None)
+    return p
+
+
+def draw_ops(ops: Sequence[Op], u: Array, allowed: Array | None, choices: list[OpDraws] | None = None) -> list[OpDraws]:
+    """Draws of a list of ops from the columns of `u`, in order; `allowed` (B,) masks the images that took this branch.
+
+    The draws of choices are appended to `choices`, in the order of `walk`.
+    """
+    out: list[OpDraws] = []
+    at = 0
+    for op in ops:
+        width = needed([op])
+        mine = u[:, at : at + width]
+        at += width
+        p = probability(op)
+        apply = allowed
+        if p is not None:
+            apply = mine[:, 0] < p if allowed is None else allowed & (mine[:, 0] < p)
+            mine = mine[:, 1:]
+        if isinstance(op, Choice):
+            out += draw_choice(op, mine, apply, choices)
+        else:
+            step = op.draw(mine)
+            out.append(step if apply is None else {"apply": apply, **step})
+    return out
+
+
+def draw_choice(op: Choice, u: Array, apply: Array | None, choices: list[OpDraws] | None = None) -> list[OpDraws]:
+    """Draws of every branch of a choice; its own numbers, which select each image's branches, come first in `u`."""
+    drawn = op.draw(u[:, : op.uniforms])
+    if apply is not None:
+        drawn = {name: np.where(apply.reshape(-1, *(1,) * (a.ndim - 1)), a, a.dtype.type(-1)) for name, a in drawn.items()}
+    if choices is not None:
+        choices.append(drawn)
+    out: list[OpDraws] = []
+    at = op.uniforms
+    for branch, mask in zip(op.branches, op.takes(drawn).T, strict=True):
+        width = needed(branch)
+        out += draw_ops(branch, u[:, at : at + width], np.ascontiguousarray(mask), choices)
+        at += width
+    return out
