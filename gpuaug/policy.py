@@ -56,8 +56,8 @@ class View:
             before, reached = reached, op.output_size(reached)
             if hasattr(plain(op), "p") and reached != before:
                 raise ValueError(
-                    f"View: {type(plain(op)).__name__} has a probability p and changes the size of images, so images would differ in "
-                    "size; leave p out of such an op"
+                    f"View: {type(plain(op)).__name__} has a probability p and changes the size of images, so images would "
+                    "differ in size; leave p out of such an op"
                 )
         if reached != (height, width):
             found = "sizes of their own" if reached is None else f"{reached[0]}x{reached[1]}"

@@ -31,6 +31,7 @@ from .self_supervised import (
     spatial,
     vicreg,
 )
+from .sharing import crop_only, dinov3, dinov3_as_trained, original, shared
 from .small_images import auto_augment, cutout, fixmatch
 from .supervised import (
     augmix,
@@ -57,6 +58,11 @@ PUBLISHED = (
     dino,
     dinov2,
     dinov2_as_trained,
+    dinov3,
+    dinov3_as_trained,
+    original,
+    shared,
+    crop_only,
     mae,
     ijepa,
     lejepa,

@@ -118,7 +118,6 @@ class DrawProgram:
             self.size, boxes, flips, self.cubic, codes, arguments, self.scale, self.bias, self.radius, self.possible
         )  # fmt: skip
 
-
     def streams(self, view: int) -> npt.NDArray[np.uint64]:
         """The view word and the block word (2, N) of every block; N is a multiple of what the widest registers hold at once."""
         count = len(self.layout.blocks)

@@ -93,8 +93,10 @@ def fitting_box(column, numbers, constants, area, most_h, most_w, smallest, word
 
 @kernel
 def crop(column, numbers, constants, box, words):
-    """Draw a RandomResizedCrop in a box, which becomes the crop's. numbers: as in `fitting_box`, then the lowest and the highest
-    ratio."""
+    """Draw a RandomResizedCrop in a box, which becomes the crop's.
+
+    numbers: as in `fitting_box`, then the lowest and the highest ratio.
+    """
     height, width = np.float64(box[2]), np.float64(box[3])
     h, w, found = fitting_box(column, numbers, constants, height * width, height, width, 1.0, words)
     if found:
@@ -160,8 +162,8 @@ def fill_tables(
 
     program: `draw_program.Rows`. orders: (24, 4), the orders of a jitter's parts. constants: of `gpuaug.ops.exponential`. seed:
     two words. streams: as in `fill_words`. index: (B,) sample indices. size: height and width of the view. words: (4, n),
-    for the random words of an image. boxes, flips, codes, args: as in `plan.Tables`; boxes have those of the images where crops are drawn.
-    bits: the memory of args as uint32.
+    for the random words of an image. boxes, flips, codes, args: as in `plan.Tables`, with boxes of whole
+    images where a crop is drawn. bits: the memory of args as uint32.
     """
     for b in range(begin, end):
         fill_words(streams, index[b], epoch, seed[0], seed[1], words)
