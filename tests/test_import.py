@@ -75,7 +75,9 @@ BELOW = {
     "convert": {"ops", "policy"},
     "augmenter": {"backends", "images", "isolation", "memory", "ops", "policy", "sampling"},
     "sampling": {"isolation", "ops", "philox", "policy"},
-    "policy": {"ops"},
+    "policy": {"ops", "schedules"},
+    "ops": {"schedules"},
+    "schedules": set(),
     "philox": set(),
 }
 """Part of gpuaug -> the parts that it may import."""

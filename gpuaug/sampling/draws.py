@@ -25,7 +25,7 @@ class Draws:
     """What did happen to a batch: the parameters of every view of every sample. `gpuaug.sample` makes them.
 
     Attributes:
-        policy: The policy that they were drawn from.
+        policy: The policy that they were drawn from, which has no schedules: that of the epoch.
         seed: The seed of the draws.
         epoch: The epoch of the draws.
         index: (B,) int64 sample indices.
@@ -136,7 +136,7 @@ def sample(policy: Policy, index: int | Sequence[int] | range | Array | torch.Te
     Equal arguments give equal draws, whatever else is drawn before, after or at the same time.
 
     Args:
-        policy: What to draw from.
+        policy: What to draw from. With schedules, the draws are those of its policy of this epoch, `policy.at(epoch)`.
         index: One or many sample indices, each in 0..2^48-1; a tensor may be on any device.
         seed: In 0..2^64-1.
         epoch: In 0..2^32-1.
@@ -152,5 +152,6 @@ def sample(policy: Policy, index: int | Sequence[int] | range | Array | torch.Te
         raise TypeError(f"sample: policy must be a gpuaug.Policy, got {type(policy).__name__}")
     rows = sample_indices("sample", index, seed, epoch)
     own = rows.copy()  # what the caller does to `Draws.index` changes no draw, whether it has been made or not
+    policy = policy.at(int(epoch))
     tables = tuple(ViewDraws(policy, v, int(seed), int(epoch), own) for v in range(len(policy.views)))
     return Draws(policy, int(seed), int(epoch), rows, tables)
