@@ -8,8 +8,9 @@ from functools import cached_property
 from itertools import groupby
 from typing import Any
 
-from .ops import Normalize, Op, Size, ToDtype, leaves
-from .ops.base import is_integer, positional_or_named, short
+from .ops import Nested, Normalize, Op, Size, ToDtype, leaves
+from .ops.base import is_integer, plain, positional_or_named, short
+from .ops.shared import check_views
 from .schedules import Schedule, Scheduled, changes, check_epoch, check_every_epoch, errors_name_epoch, in_tuples, resolve
 
 
@@ -34,8 +35,8 @@ class View(Scheduled):
 
     Raises:
         TypeError: Something other than a gpuaug op was given.
-        ValueError: The ops do not end at `size`, an op with a probability `p` changes the size, there are several ToDtype, or
-            size or repeat is out of range. With schedules, this holds for every epoch.
+        ValueError: The ops do not end at `size`, an op with a probability `p` changes the size, there are several ToDtype, a
+            Nested crop is not the first op, or size or repeat is out of range. With schedules, this holds for every epoch.
     """
 
     size: Size
@@ -65,10 +66,10 @@ class View(Scheduled):
         reached: Size | None = None
         for op in self.ops:
             before, reached = reached, op.output_size(reached)
-            if hasattr(op, "p") and reached != before:
+            if hasattr(plain(op), "p") and reached != before:
                 raise ValueError(
-                    f"View: {type(op).__name__} has a probability p and changes the size of images, so images would differ in "
-                    "size; leave p out of such an op"
+                    f"View: {type(plain(op)).__name__} has a probability p and changes the size of images, so images would "
+                    "differ in size; leave p out of such an op"
                 )
         if reached != (height, width):
             found = "sizes of their own" if reached is None else f"{reached[0]}x{reached[1]}"
@@ -78,6 +79,8 @@ class View(Scheduled):
             )
         if sum(isinstance(op, ToDtype) for op in self.steps) > 1:
             raise ValueError("View: at most one ToDtype, since it states the dtype of the view that comes out")
+        if any(isinstance(op, Nested) for op in self.ops[1:]):
+            raise ValueError("View: Nested must be the first op, since its box lies in the image that comes in")
 
     @cached_property
     def scheduled(self) -> bool:
@@ -86,9 +89,8 @@ class View(Scheduled):
 
     @property
     def steps(self) -> tuple[Op, ...]:
-        """The ops that change pixels, in order, with every branch of a `OneOf` in its place. Draws have one table per step.
-
-        With schedules, they are those of epoch 0.
+        """The ops that change pixels, in order, with every branch of a `OneOf` in its place, and the plain op of a `Shared` or
+        `Nested` one. Draws have one table per step. With schedules, they are those of epoch 0.
         """
         return tuple(leaves(self.at(0).ops if self.scheduled else self.ops))
 
@@ -104,7 +106,7 @@ class View(Scheduled):
 
 @dataclass(frozen=True, init=False)
 class Policy(Scheduled):
-    """A list of views, each drawn on its own from the same image.
+    """A list of views of the same image, each drawn on its own, except for what is `Shared` or `Nested`.
 
     Args:
         *given: The views. One with repeat=2 stands for two equal views.
@@ -115,6 +117,8 @@ class Policy(Scheduled):
 
     Raises:
         TypeError: There is no view, or something other than a View was given.
+        ValueError: Ops of different types share a key, two keys have the same hash, or a crop is Nested within a view that does
+            not exist, is nested itself or does not begin with a RandomResizedCrop.
     """
 
     views: tuple[View, ...]
@@ -129,6 +133,10 @@ class Policy(Scheduled):
         object.__setattr__(self, "views", tuple(one for view, repeat in single for one in [view] * repeat))
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "source", source)
+        if self.scheduled:
+            check_every_epoch(self)
+        else:
+            check_views([view.ops for view in self.views])
 
     @cached_property
     def scheduled(self) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, cast
 import numpy as np
 
 from ..schedules import Schedule
-from .base import Array, Op, OpDraws, Size, is_integer, is_number, positional_or_named, short
+from .base import Array, Op, OpDraws, Size, is_integer, is_number, plain, positional_or_named, short
 from .checks import check_probability, fail, set_field
 from .variates import logarithm
 
@@ -43,9 +43,7 @@ class Choice(Op):
         """Store the arguments, then check them."""
         if given or not isinstance(branches, Schedule):
             found = positional_or_named(type(self).__name__, "branches", given, branches)
-            branches = tuple(
-                b if isinstance(b, Schedule) else tuple(b) if isinstance(b, (tuple, list)) else (b,) for b in found
-            )
+            branches = tuple(b if isinstance(b, Schedule) else as_branch(b) for b in found)
         for name, value in {"branches": branches, **more}.items():
             set_field(self, name, value)
         self.__post_init__()
@@ -54,7 +52,7 @@ class Choice(Op):
         normal, weights = self.branches, cast(Sequence[float] | None, self.weights)
         if not normal or not all(isinstance(op, Op) for branch in normal for op in branch):
             raise fail(self, "branches", "one or more ops or sequences of ops", normal)
-        if any(hasattr(op, "size") for branch in normal for op in branch):
+        if any(hasattr(plain(op), "size") for branch in normal for op in branch):
             raise fail(self, "branches", KEEPS_SIZE, normal)
         shares = (1.0,) * len(normal) if weights is None else weights
         if (

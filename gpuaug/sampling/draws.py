@@ -15,9 +15,9 @@ from ..ops import OpDraws
 from ..ops.base import Array, is_integer, walk
 from ..ops.choice import Choice
 from ..policy import Policy
-from .counter import sample_indices, uniforms
+from .counter import sample_indices
 from .rows import chosen, on_host
-from .tables import ViewDraws, draw_ops, needed, table_rows
+from .tables import ViewDraws, draw_view, table_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,10 +92,10 @@ class Draws:
         Raises:
             IndexError: The policy has no such view.
         """
-        ops = self.policy.views[self.check_view(view)].ops
+        number = self.check_view(view) % len(self.tables)
         found: list[OpDraws] = []
-        if any(isinstance(op, Choice) for op in ops):
-            draw_ops(ops, uniforms(self.seed, self.epoch, self.index, view % len(self.tables), needed(ops)), None, found)
+        if any(isinstance(op, Choice) for op in walk(self.policy.views[number].ops)):
+            draw_view(self.policy, number, self.seed, self.epoch, self.index, found)
         return found
 
     def check_view(self, view: int) -> int:
