@@ -60,6 +60,12 @@ def normalized(o: Automatic, rows: Array) -> Array:
     return out
 
 
+def functions(o: Automatic, rows: Array) -> Array:
+    """Whether each slot holds a function without a magnitude, (slots, B). rows: of `slot_columns`."""
+    slots = rows[1 : 1 + o.slots * WIDTH].reshape(o.slots, WIDTH, -1)
+    return np.asarray(PLAIN[slots[:, :-1].argmax(axis=1)])
+
+
 def spread(space: Space, bins: Array) -> Array:
     """The largest distance of each function from its neutral magnitude. bins: (K, M) of the space that may be drawn."""
     far = np.zeros(len(KINDS))

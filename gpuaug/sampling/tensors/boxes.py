@@ -89,7 +89,10 @@ def boxes_of(op: Any, drawn: OpDraws, here: Sizes) -> Array:
             f"Draws: which part of an image {type(op).__name__} shows is not known; give it a method "
             "boxes(draws, height, width) as RandomResizedCrop has"
         )
-    return np.asarray(op.boxes(drawn, *here), dtype=np.float64)
+    boxes = np.asarray(op.boxes(drawn, *here), dtype=np.float64)
+    if not (boxes[:, 2:] > 0).all():
+        raise ValueError(f"Draws: {type(op).__name__} has a box without area; heights and widths must be at least 1 pixel")
+    return boxes
 
 
 def geometry(draws: Draws, view: int) -> Geometry:

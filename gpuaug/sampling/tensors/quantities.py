@@ -86,7 +86,7 @@ def affine(o: op.RandomAffine) -> list[Column]:
     shear: Any = (*(o.shear or (0.0, 0.0)), 0.0, 0.0)  # type: ignore[misc]
     return [
         APPLY,
-        ranged("angle", DEGREES, 0.0, o.degrees),  # type: ignore[arg-type]
+        ranged("angle", "degrees, clockwise", 0.0, o.degrees),  # type: ignore[arg-type]
         ranged("translate_x", "share of the width", 0.0, (-across, across)),
         ranged("translate_y", "share of the height", 0.0, (-down, down)),
         ranged("scale", "factor, > 0", 1.0, o.scale, ratio=True),
@@ -140,7 +140,7 @@ QUANTITIES: dict[type[Op], Quantities] = {
     ),
     op.JPEG: Quantities(lambda o: [APPLY, ranged("quality", "1 to 100", 100.0, o.quality)]),
     op.RandomAffine: Quantities(affine),
-    op.RandomRotation: Quantities(lambda o: [APPLY, ranged("angle", DEGREES, 0.0, o.degrees)]),
+    op.RandomRotation: Quantities(lambda o: [APPLY, ranged("angle", "degrees, counter-clockwise", 0.0, o.degrees)]),
     op.RandomPerspective: Quantities(
         perspective, lambda o, d, sizes: list(o.distortion_scale * d["corners"].astype(np.float64).T)
     ),
