@@ -12,14 +12,14 @@ import torch
 
 from ..isolation import eager
 from ..ops import OpDraws
-from ..ops.base import Array, is_integer
+from ..ops.base import Array, is_integer, walk
 from ..ops.choice import Choice
 from ..policy import Policy
 from . import tensors
-from .counter import sample_indices, uniforms
+from .counter import sample_indices
 from .labels import labels
 from .rows import chosen, on_host
-from .tables import ViewDraws, draw_ops, needed, table_rows
+from .tables import ViewDraws, draw_view, table_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,10 +94,10 @@ class Draws:
         Raises:
             IndexError: The policy has no such view.
         """
-        ops = self.policy.views[self.check_view(view)].ops
+        number = self.check_view(view)
         found: list[OpDraws] = []
-        if any(isinstance(op, Choice) for op in ops):
-            draw_ops(ops, uniforms(self.seed, self.epoch, self.index, view % len(self.tables), needed(ops)), None, found)
+        if any(isinstance(op, Choice) for op in walk(self.policy.views[number].ops)):
+            draw_view(self.policy, number, self.seed, self.epoch, self.index, found)
         return found
 
     def check_view(self, view: int) -> int:
