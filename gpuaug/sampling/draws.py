@@ -16,9 +16,9 @@ from ..ops.base import Array, is_integer, walk
 from ..ops.choice import Choice
 from ..policy import Policy
 from .choosing import chosen_tables, chosen_views, numbers_of, unless_own
-from .counter import sample_indices, uniforms
+from .counter import sample_indices
 from .rows import chosen, on_host
-from .tables import ViewDraws, draw_ops, needed, table_rows
+from .tables import ViewDraws, draw_view, table_rows
 
 Rows: TypeAlias = int | slice | Sequence[int] | Array | torch.Tensor
 
@@ -80,8 +80,8 @@ class Draws:
         Raises:
             IndexError: A row is outside the batch, a mask has another length, or there is no such view.
             TypeError: `rows` or `choice` is none of the above.
-            ValueError: There is not one choice for each image, or a chosen view is not equal to `view`; or tables of the chosen
-                views have different columns, since they were changed.
+            ValueError: There is not one choice for each image, a chosen view is not equal to `view`, or `view` is `Nested` in
+                another; or tables of the chosen views have different columns, since they were changed.
         """
         if choice is not None:
             return self.take_view(self.check_view(rows) % len(self.tables), choice)
@@ -129,11 +129,11 @@ class Draws:
         Raises:
             IndexError: The policy has no such view.
         """
-        ops = self.policy.views[self.check_view(view)].ops
+        number = self.check_view(view) % len(self.tables)
         found: list[OpDraws] = []
-        if any(isinstance(op, Choice) for op in ops):
-            number = view % len(self.tables) if self.drawn_as is None else self.drawn_as[view]
-            draw_ops(ops, uniforms(self.seed, self.epoch, self.index, number, needed(ops)), None, found)
+        if any(isinstance(op, Choice) for op in walk(self.policy.views[number].ops)):
+            drawn_as = None if self.drawn_as is None else self.drawn_as[number]
+            draw_view(self.policy, number, self.seed, self.epoch, self.index, drawn_as, found)
         return found
 
     def check_view(self, view: Any) -> int:
