@@ -14,7 +14,7 @@ from .run import Run
 class Metrics:
     """metrics.jsonl of a run's folder, TensorBoard's events beside it, and the evaluations in the run's result.
 
-    path: the file. rows: steps whose losses, other figures and times are still on the device. board: writes TensorBoard's events, if any.
+    path: the file. rows: steps whose numbers are still on the device. board: writes TensorBoard's events, if any.
     """
 
     def __init__(self, result: Run) -> None:
