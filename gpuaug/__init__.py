@@ -17,6 +17,7 @@ from .ops.color import *  # noqa: F403
 from .ops.crop import *  # noqa: F403
 from .ops.filter import *  # noqa: F403
 from .ops.geometric import *  # noqa: F403
+from .ops.shared import *  # noqa: F403
 from .policy import Policy, View
 from .sampling import Draws, sample
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
-from .ops import Normalize, Op, Size, ToDtype, leaves
-from .ops.base import is_integer, positional_or_named
+from .ops import Nested, Normalize, Op, Size, ToDtype, leaves
+from .ops.base import is_integer, plain, positional_or_named
+from .ops.shared import check_views
 
 
 def as_pair(size: int | Sequence[int]) -> Size:
@@ -31,8 +32,8 @@ class View:
 
     Raises:
         TypeError: Something other than a gpuaug op was given.
-        ValueError: The ops do not end at `size`, an op with a probability `p` changes the size, there are several ToDtype, or
-            size or repeat is out of range.
+        ValueError: The ops do not end at `size`, an op with a probability `p` changes the size, there are several ToDtype, a
+            Nested crop is not the first op, or size or repeat is out of range.
     """
 
     size: Size
@@ -53,9 +54,9 @@ class View:
         reached: Size | None = None
         for op in self.ops:
             before, reached = reached, op.output_size(reached)
-            if hasattr(op, "p") and reached != before:
+            if hasattr(plain(op), "p") and reached != before:
                 raise ValueError(
-                    f"View: {type(op).__name__} has a probability p and changes the size of images, so images would differ in "
+                    f"View: {type(plain(op)).__name__} has a probability p and changes the size of images, so images would differ in "
                     "size; leave p out of such an op"
                 )
         if reached != (height, width):
@@ -66,10 +67,13 @@ class View:
             )
         if sum(isinstance(op, ToDtype) for op in self.steps) > 1:
             raise ValueError("View: at most one ToDtype, since it states the dtype of the view that comes out")
+        if any(isinstance(op, Nested) for op in self.ops[1:]):
+            raise ValueError("View: Nested must be the first op, since its box lies in the image that comes in")
 
     @property
     def steps(self) -> tuple[Op, ...]:
-        """The ops that change pixels, in order, with every branch of a `OneOf` in its place. Draws have one table per step."""
+        """The ops that change pixels, in order, with every branch of a `OneOf` in its place, and the plain op of a `Shared` or
+        `Nested` one. Draws have one table per step."""
         return tuple(leaves(self.ops))
 
     @property
@@ -83,7 +87,7 @@ class View:
 
 @dataclass(frozen=True, init=False)
 class Policy:
-    """A list of views, each drawn on its own from the same image.
+    """A list of views of the same image, each drawn on its own, except for what is `Shared` or `Nested`.
 
     Args:
         *given: The views. One with repeat=2 stands for two equal views.
@@ -94,6 +98,8 @@ class Policy:
 
     Raises:
         TypeError: There is no view, or something other than a View was given.
+        ValueError: Ops of different types share a key, two keys have the same hash, or a crop is Nested within a view that does
+            not exist, is nested itself or does not begin with a RandomResizedCrop.
     """
 
     views: tuple[View, ...]
@@ -105,6 +111,7 @@ class Policy:
         if not views or not all(isinstance(view, View) for view in views):
             raise TypeError(f"Policy: give one or more View, got {views!r}")
         single = tuple(View(view.size, *view.ops) for view in views for _ in range(view.repeat))
+        check_views([view.ops for view in single])
         object.__setattr__(self, "views", single)
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "source", source)

@@ -80,12 +80,40 @@ def short(value: Any) -> str:
         return f"{value:.4g}"
     if isinstance(value, tuple):
         return f"({', '.join(short(v) for v in value)}{',' if len(value) == 1 else ''})"
+    if isinstance(value, Op):
+        return str(value)
     return repr(value)
 
 
+class Wrapper(Op):
+    """Says where the numbers of another op come from. It is no step of a view: the op in it is."""
+
+    @property
+    def inner(self) -> Op:
+        """The op in it, which may be a wrapper too."""
+        raise NotImplementedError
+
+    @property
+    def uniforms(self) -> int:  # type: ignore[override]
+        return self.inner.uniforms
+
+    def draw(self, u: Array) -> OpDraws:
+        return self.inner.draw(u)
+
+    def output_size(self, size: Size | None) -> Size | None:
+        return self.inner.output_size(size)
+
+
+def plain(op: Op) -> Op:
+    """The op itself, without the wrappers around it."""
+    while isinstance(op, Wrapper):
+        op = op.inner
+    return op
+
+
 def walk(ops: Sequence[Op]) -> Iterator[Op]:
-    """All ops in order; a choice such as `OneOf` comes before those of its branches."""
-    for op in ops:
+    """All ops in order, without wrappers; a choice such as `OneOf` comes before those of its branches."""
+    for op in map(plain, ops):
         yield op
         for branch in getattr(op, "branches", ()):
             yield from walk(branch)
@@ -94,6 +122,18 @@ def walk(ops: Sequence[Op]) -> Iterator[Op]:
 def leaves(ops: Sequence[Op]) -> Iterator[Op]:
     """The ops that change pixels, in order, with every branch of a choice such as `OneOf`."""
     return (op for op in walk(ops) if not hasattr(op, "branches"))
+
+
+def probability(op: Op) -> float | None:
+    """The op's probability per image; None if it is always applied, or if it decides on its parts by itself."""
+    op = plain(op)
+    p: float | None = None if op.p_of_parts else getattr(op, "p", None)
+    return p
+
+
+def needed(ops: Sequence[Op]) -> int:
+    """How many uniform numbers a list of ops needs per image."""
+    return sum(op.uniforms + (probability(op) is not None) for op in walk(ops))
 
 
 def positional_or_named(kind: str, name: str, given: Sequence[T], named: Sequence[T]) -> tuple[T, ...]:

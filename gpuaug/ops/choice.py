@@ -8,7 +8,7 @@ from typing import Any, ClassVar, cast
 
 import numpy as np
 
-from .base import Array, Op, OpDraws, Size, is_integer, is_number, positional_or_named
+from .base import Array, Op, OpDraws, Size, is_integer, is_number, plain, positional_or_named
 from .checks import check_probability, fail, set_field
 from .variates import logarithm
 
@@ -46,7 +46,7 @@ class Choice(Op):
         set_field(self, "p", p)
         if not normal or not all(isinstance(op, Op) for branch in normal for op in branch):
             raise fail(self, "branches", "one or more ops or sequences of ops", branches)
-        if any(hasattr(op, "size") for branch in normal for op in branch):
+        if any(hasattr(plain(op), "size") for branch in normal for op in branch):
             raise fail(self, "branches", KEEPS_SIZE, branches)
         shares = (1.0,) * len(normal) if weights is None else weights
         if (

@@ -12,7 +12,7 @@ from ....images import Images
 from ....ops import Op
 from ....sampling import ViewDraws
 from ..cpu.kernels.draw import CHOICE
-from ..draw_program import draw_program
+from ..draw_program import program_of
 from ..plan import Tables
 from .drawn import draw_records, inputs
 from .launch import LaunchConfig, as_source, launch, launch_config, upload
@@ -134,7 +134,7 @@ class RecordedDraws:
             raise ValueError(f"fused: the draws are of {len(draws.samples)} samples, the batch has {len(batch)} images")
         view = draws.policy.views[draws.view]
         steps = view.steps[draws.steps.start : draws.steps.stop]
-        program = draw_program(view.ops, draws.steps.start, draws.steps.stop)
+        program = program_of(draws)
         if program is None or CHOICE in program.rows.kinds:  # the kernel that draws on the device has no choices
             names = ", ".join(type(o).__name__ for o in steps)
             raise ValueError(f"fused: the device cannot draw an op of this stage ({names}); use Recorded, with tables")
