@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import torch
+
 from . import distributed, run
 from .run import Run
 
@@ -12,7 +14,7 @@ from .run import Run
 class Metrics:
     """metrics.jsonl of a run's folder, TensorBoard's events beside it, and the evaluations in the run's result.
 
-    path: the file. rows: steps whose losses and times are still on the device. board: writes TensorBoard's events, if any.
+    path: the file. rows: steps whose numbers are still on the device. board: writes TensorBoard's events, if any.
     """
 
     def __init__(self, result: Run) -> None:
@@ -35,8 +37,11 @@ class Metrics:
     def flush(self) -> run.Row | None:
         """Write the rows of the steps since the last call. Returns the first whose loss is not finite: it is not written."""
         for row in self.rows:
-            row["loss"] = float(row["loss"])  # waits for the device, so that the step's events have passed
-            row["data_wait"] = row["data_wait"].share()
+            wait = row["data_wait"]
+            row |= {
+                name: float(value) for name, value in row.items() if isinstance(value, torch.Tensor)
+            }  # waits for the device
+            row["data_wait"] = wait.share()  # so that the step's events have passed
             if not math.isfinite(row["loss"]):
                 return row
         if distributed.rank() == 0:
