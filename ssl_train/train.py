@@ -7,7 +7,6 @@ the loader's position, and on a CPU a resumed run ends in the same bits.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -16,8 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812
-from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 import gpuaug
@@ -25,13 +22,14 @@ import gpuaug
 from . import distributed, run
 from .criteria import CRITERIA, Memory, Step
 from .errors import UserError
-from .evaluate import features, knn
 from .hard import HardViews, unmoved
-from .interrupts import Stopped, held_interrupts, stoppable
+from .interrupts import Stopped, held_interrupts
 from .loaders import Loaders, readable
+from .metrics import Metrics
 from .model import JointEmbedding, follow
 from .optim import OPTIMIZERS, SCALING, groups, half_cosine, learning_rate, ramp
 from .options import ResolvedSettings, Settings
+from .probes import Probes
 from .progress import Progress
 from .run import Run
 from .score import ScoreNet, magnitude, pair_weights, strength, train_score
@@ -100,17 +98,13 @@ class Trainer:
         queue = (queue_length(s, loaders.images), model.embedding)
         self.memory = Memory((len(self.targets), *queue) if per_view else queue, outputs).to(self.device)
         self.score = ScoreNet().to(self.device) if s.weights in ("score", "shuffled") else None
-        widths = model.layer_widths(s.probe) if loaders.labelled else []  # initialised last: no other weight depends on labels
-        self.probe = nn.ModuleList(nn.Linear(width, loaders.classes) for width in widths).to(self.device)
-        self.probe_optimizer = torch.optim.Adam(self.probe.parameters(), 1e-3) if len(self.probe) else None
+        self.probes = Probes(model, s, loaders, self.device)  # initialised last: no other weight depends on labels
         self.forward: Callable[..., Any] = model  # `fit` wraps it for several processes and for torch.compile
         more = {"trust": self.recipe.trust, "clip": self.recipe.clip} if s.optimizer == "lars" else {}
         steady = model.predictor if self.recipe.steady_predictor else None
         self.optimizer = OPTIMIZERS[s.optimizer](groups(model, s.weight_decay, steady), 0.0, **more)
         self.run = Run(folder, s, model)
-        self.metrics = folder / "metrics.jsonl"
-        self.board: Callable[..., None] | None = None
-        self.rows: list[run.Row] = []  # steps whose losses and times are still on the device
+        self.metrics = Metrics(self.run)
         self.step = self.saved = 0  # steps made so far, and up to the last checkpoint
         self.figures: dict[str, torch.Tensor] = {}  # more of the last step's row, still on the device
         self.wait = DataWait(self.device)
@@ -121,8 +115,8 @@ class Trainer:
         model = self.run.model
         whole = DistributedDataParallel(model) if distributed.active() else model
         self.forward = torch.compile(whole) if self.s.compile else whole
-        if self.s.tensorboard and distributed.rank() == 0:
-            self.board = run.board(self.run.folder, self.step)
+        if self.s.tensorboard:
+            self.metrics.open_board(self.step)
         if not self.step:
             if self.score:
                 train_score(self.score, self.loaders.bank, self.s.score_epochs, self.s.seed, self.device)
@@ -163,7 +157,8 @@ class Trainer:
         shown = float(loss) if self.device.type == "cpu" or self.step % 10 == 0 else None  # reading it waits for the GPU
         passed = time.perf_counter() - start
         row = {"step": self.step, "epoch": self.step / self.epoch_steps, "loss": loss, "learning_rate": rate}
-        self.rows.append(row | self.figures | {"images_per_s": self.s.batch_size / passed, "data_wait": times})
+        row |= self.figures | {"images_per_s": self.s.batch_size / passed, "data_wait": times}
+        self.metrics.rows.append(row)
         self.steps, self.passed = self.steps + 1, self.passed + passed
         self.run.images_per_s = self.steps * self.s.batch_size / self.passed
         text = None
@@ -192,7 +187,7 @@ class Trainer:
         if self.target and self.s.momentum != "off":
             momentum = half_cosine(self.s.momentum, self.s.momentum_end, self.step, self.total)
             follow(self.target, self.run.model, momentum)
-        self.train_probe(layers, labels)
+        self.probes.train(layers, labels)
         self.step += 1
         return distributed.mean(loss.detach()), rate
 
@@ -213,6 +208,7 @@ class Trainer:
 
     def choose(self, hard: HardViews, views: list[torch.Tensor], labels: torch.Tensor) -> list[torch.Tensor]:
         """The views to train on, the hardest ones of the candidates. The networks and the memory stay as they are."""
+        hard.index = None
         with torch.no_grad(), unmoved(self.run.model, self.target):
             _, outputs = self.outputs(views, labels, *hard.roles())
             views, self.figures = hard.choose(views, outputs, self.criterion.loss)
@@ -220,7 +216,7 @@ class Trainer:
 
     @property
     def draws(self) -> gpuaug.Draws:
-        """The draws of the views that the last step was trained on."""
+        """The draws of the views of this step: of those to train on, and while these are being chosen, of all candidates."""
         drawn = self.loaders.views.draws
         return self.hard.draws(drawn) if self.hard else drawn
 
@@ -270,70 +266,29 @@ class Trainer:
             return pair_weights(one, other)
         return None
 
-    def train_probe(self, layers: list[torch.Tensor], labels: torch.Tensor) -> None:
-        """Make one step of the linear probes, on the features of all ranks."""
-        if not self.probe_optimizer:
-            return
-        everyone = distributed.gather(labels)
-        self.probe_optimizer.zero_grad()
-        for classifier, layer in zip(self.probe, layers, strict=True):
-            torch.autograd.backward(F.cross_entropy(classifier(distributed.gather(layer.float())), everyone))
-        self.probe_optimizer.step()
-
     def evaluate(self, epoch: int, interrupted: Callable[[], int], progress: Progress) -> None:
         """Measure kNN and linear probes after `epoch` epochs, if an evaluation is due and not in the metrics yet."""
         every = self.s.eval_every if self.loaders.labelled else 0
         if not every or epoch in self.run.knn or (epoch % every and epoch != self.s.epochs):
             return
         row = distributed.on_rank_0(lambda: self.measure(epoch, interrupted))
-        self.remember(row)
+        self.metrics.remember(row)
         probe = f", linear probe {row['probe'][0]:.1%}" if "probe" in row else ""
         progress.write(f"epoch {epoch}: kNN accuracy {row['knn']:.1%}{probe}")
 
     def measure(self, epoch: int, interrupted: Callable[[], int]) -> run.Row:
         """Measure the network, and write and return the row of the metrics."""
-        assert self.loaders.queries is not None
-        model = self.run.model.eval()
-        bank = features(model.backbone, stoppable(readable(self.loaders.bank), interrupted), self.device)
-        x, y = features(
-            lambda view: torch.cat(model.layers(view, self.s.probe)[0], dim=1),
-            stoppable(readable(self.loaders.queries), interrupted),
-            self.device,
-        )
-        layers = torch.split(x, [model.width, *model.layer_widths(self.s.probe)[1:]], dim=1)
-        row: run.Row = {"step": self.step, "epoch": epoch, "knn": knn(bank, (layers[0], y), self.s.knn_k)}
-        if len(self.probe):
-            with torch.no_grad():
-                right = [(c(layer).argmax(dim=1) == y) for c, layer in zip(self.probe, layers, strict=True)]
-            row["probe"] = [float(r.double().mean()) for r in right]
-        self.log(row)
+        row = {"step": self.step, "epoch": epoch, **self.probes.measure(self.run.model, interrupted)}
+        self.metrics.log(row)
         return row
-
-    def remember(self, row: run.Row) -> None:
-        """Add an evaluation to the run's results."""
-        self.run.knn[row["epoch"]] = row["knn"]
-        if "probe" in row:
-            self.run.probe[row["epoch"]] = row["probe"]
 
     def write_rows(self) -> None:
         """Write the rows of the steps since the last call. Raises UserError for a loss that is not finite."""
-        for row in self.rows:
-            row["loss"] = float(row["loss"])  # waits for the device, so that the step's events have passed
-            row["data_wait"] = row["data_wait"].share()
-            row |= {name: float(row[name]) for name in self.figures}
-            if not math.isfinite(row["loss"]):
-                raise self.diverged(f"the loss is {row['loss']} at step {row['step']}")
-        if distributed.rank() == 0:
-            self.log(*self.rows)
-        if self.rows:
+        if self.metrics.rows:
+            bad = self.metrics.flush()
+            if bad:
+                raise self.diverged(f"the loss is {bad['loss']} at step {bad['step']}")
             self.run.data_wait = self.wait.share
-        self.rows = []
-
-    def log(self, *rows: run.Row) -> None:
-        """Append rows to metrics.jsonl, and to TensorBoard's events."""
-        run.append_metrics(self.metrics, *rows)
-        if self.board:
-            self.board(*rows)
 
     def diverged(self, what: str) -> UserError:
         """The error for a run that has diverged. what: what is not finite."""
@@ -344,8 +299,9 @@ class Trainer:
 
     def parts(self) -> dict[str, Any]:
         """Everything whose state a checkpoint holds."""
-        found: dict[str, Any] = {"model": self.run.model, "target": self.target, "memory": self.memory, "probe": self.probe}
-        found |= {"score": self.score, "optimizer": self.optimizer, "probe_optimizer": self.probe_optimizer}
+        found: dict[str, Any] = {"model": self.run.model, "target": self.target, "memory": self.memory}
+        found |= {"score": self.score, "optimizer": self.optimizer}
+        found |= {"probe": self.probes.classifiers, "probe_optimizer": self.probes.optimizer}
         return {name: part for name, part in found.items() if part is not None}
 
     def save(self) -> None:
@@ -377,6 +333,4 @@ class Trainer:
             )
         except ValueError as error:
             raise UserError(f"--resume: {error}; continue a run of torchrun or srun with one of them") from None
-        for row in distributed.on_rank_0(lambda: run.cut_metrics(self.metrics, self.step)):
-            if "knn" in row:
-                self.remember(row)
+        self.metrics.cut(self.step)
