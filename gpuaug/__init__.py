@@ -18,7 +18,7 @@ from .ops.crop import *  # noqa: F403
 from .ops.filter import *  # noqa: F403
 from .ops.geometric import *  # noqa: F403
 from .policy import Policy, View
-from .sampling import Draws, sample
+from .sampling import Draws, concat, sample
 
 __version__ = "0.1.0"
 
@@ -34,6 +34,7 @@ __all__ = [
     "Policy",
     "RandomChoice",
     "View",
+    "concat",
     "dali_pipeline",
     "from_torchvision",
     "policies",

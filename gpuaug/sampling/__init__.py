@@ -2,6 +2,7 @@
 
 from .counter import sample_indices, uniforms
 from .draws import Draws, sample
+from .joining import concat
 from .slots import Slot, slots
 from .tables import ViewDraws, draw_choice, draw_ops, needed
 
@@ -9,6 +10,7 @@ __all__ = [
     "Draws",
     "Slot",
     "ViewDraws",
+    "concat",
     "draw_choice",
     "draw_ops",
     "needed",

@@ -21,12 +21,17 @@ MAX_INDEX = 2**48
 """Sample indices are below this, since the counter holds 48 bits of them."""
 
 
-def uniforms(seed: int, epoch: int, index: npt.NDArray[np.int64], view: int, count: int) -> npt.NDArray[np.float64]:
-    """Independent uniform numbers in [0, 1), each a 32-bit word times 2^-32: shape (len(index), count)."""
+def uniforms(
+    seed: int, epoch: int, index: npt.NDArray[np.int64], view: int | npt.NDArray[np.int64], count: int
+) -> npt.NDArray[np.float64]:
+    """Independent uniform numbers in [0, 1), each a 32-bit word times 2^-32: shape (len(index), count).
+
+    view: a number, or one for each sample.
+    """
     blocks = -(-count // 4)
     counter = np.zeros((4, len(index), blocks), dtype=np.uint64)
     counter[0] = np.arange(blocks)
-    counter[1] = view + ((index >> 32) << 16)[:, None]
+    counter[1] = (view + ((index >> 32) << 16))[:, None]
     counter[2] = (index & 0xFFFFFFFF)[:, None]
     counter[3] = epoch
     bits = philox4x32(counter, (seed & 0xFFFFFFFF, seed >> 32))

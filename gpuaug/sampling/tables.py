@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..ops import Op, OpDraws
-from ..ops.base import Array
+from ..ops.base import Array, is_integer
 from ..ops.choice import Choice
 from ..policy import Policy
 from .counter import uniforms
@@ -28,11 +28,21 @@ class ViewDraws(Sequence[OpDraws]):
         seed: See `sample`.
         epoch: See `sample`.
         samples: (B,) int64 sample indices.
+        drawn_as: The view number in the counter of the draws: one, or (B,) int64, one for each sample. See `Draws`.
         steps: Which steps of the view.
     """
 
-    def __init__(self, policy: Policy, view: int, seed: int, epoch: int, samples: npt.NDArray[np.int64]) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        view: int,
+        seed: int,
+        epoch: int,
+        samples: npt.NDArray[np.int64],
+        drawn_as: int | npt.NDArray[np.int64] | None = None,
+    ) -> None:
         self.policy, self.view, self.seed, self.epoch, self.samples = policy, view, seed, epoch, samples
+        self.drawn_as = view if drawn_as is None else drawn_as
         self.steps = range(len(policy.views[view].steps))
         self._tables: list[list[OpDraws]] = []  # shared with the runs that are cut from this one
 
@@ -43,7 +53,7 @@ class ViewDraws(Sequence[OpDraws]):
     def _all(self) -> list[OpDraws]:
         if not self._tables:
             ops = self.policy.views[self.view].ops
-            u = uniforms(self.seed, self.epoch, self.samples, self.view, needed(ops))
+            u = uniforms(self.seed, self.epoch, self.samples, self.drawn_as, needed(ops))
             self._tables.append(draw_ops(ops, u, None))
         return self._tables[0]
 
@@ -68,7 +78,8 @@ class ViewDraws(Sequence[OpDraws]):
 def table_rows(view: Sequence[OpDraws], rows: Array | slice) -> Sequence[OpDraws]:
     """Some samples' rows of a view's tables, which stay unmade if they are."""
     if isinstance(view, ViewDraws) and not view.made:
-        return ViewDraws(view.policy, view.view, view.seed, view.epoch, view.samples[rows])
+        drawn_as = view.drawn_as if is_integer(view.drawn_as) else np.asarray(view.drawn_as)[rows]
+        return ViewDraws(view.policy, view.view, view.seed, view.epoch, view.samples[rows], drawn_as)
     return tuple({name: a[rows] for name, a in step.items()} for step in view)
 
 

@@ -95,9 +95,20 @@ class DrawProgram:
     radius: int
     possible: frozenset[int]
 
-    def tables(self, shapes: npt.NDArray[np.int32], samples: npt.NDArray[np.int64], seed: int, epoch: int, view: int) -> Tables:
-        """The tables of a batch. shapes: (B, 2), heights and widths of its images. The others: see `ViewDraws`."""
+    def tables(
+        self,
+        shapes: npt.NDArray[np.int32],
+        samples: npt.NDArray[np.int64],
+        seed: int,
+        epoch: int,
+        view: int | npt.NDArray[np.int64],
+    ) -> Tables:
+        """The tables of a batch.
+
+        shapes: (B, 2), heights and widths of its images. view: what they are drawn as. The others: see `ViewDraws`.
+        """
         count = len(shapes)
+        views = np.full(count, view, dtype=np.int64)
         if self.geometry:
             _, boxes, _ = geometry(shapes, self.geometry, [{}] * len(self.geometry))
         else:
@@ -110,7 +121,7 @@ class DrawProgram:
         key = seed & 0xFFFFFFFF, seed >> 32
         with FILL_TABLES.watched():
             draw.fill_tables(
-                self.rows, ORDERS, EXPONENTIAL, key, epoch, view, plain(samples), plain(shapes), self.size, words,
+                self.rows, ORDERS, EXPONENTIAL, key, epoch, views, plain(samples), plain(shapes), self.size, words,
                 boxes, flips, codes, arguments, arguments.view(np.uint32), 0, count,
             )  # fmt: skip
         return Tables(
@@ -205,7 +216,7 @@ def drawn_tables(batch: Images | torch.Tensor, draws: Sequence[OpDraws]) -> Tabl
     program = draw_program(draws.policy.views[draws.view].ops, draws.steps.start, draws.steps.stop)
     if program is None:
         return None
-    return program.tables(batch.shapes, draws.samples, draws.seed, draws.epoch, draws.view)
+    return program.tables(batch.shapes, draws.samples, draws.seed, draws.epoch, draws.drawn_as)
 
 
 def plain(numbers: Array) -> Array:

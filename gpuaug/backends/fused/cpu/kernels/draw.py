@@ -151,17 +151,17 @@ def applies(program, row, words):
 @cached
 @njit(**OPTIONS)
 def fill_tables(
-    program, orders, constants, seed, epoch, view, index, shapes, size, words, boxes, flips, codes, args, bits, begin, end
+    program, orders, constants, seed, epoch, views, index, shapes, size, words, boxes, flips, codes, args, bits, begin, end
 ):  # fmt: skip
     """Draw for images begin..end-1 of a batch, and fill their rows of the tables.
 
     program: `draw_program.Rows`. orders: (24, 4), the orders of a jitter's parts. constants: of `gpuaug.ops.exponential`. seed:
-    two words. index: (B,) sample indices. shapes: (B, 2) heights and widths. size: height and width of the view. words: (4, n),
-    for the random words of an image. boxes, flips, codes, args: as in `plan.Tables`; of boxes, only those of crops are written.
-    bits: the memory of args as uint32.
+    two words. views: (B,) the number of the view in each image's counter. index: (B,) sample indices. shapes: (B, 2) heights
+    and widths. size: height and width of the view. words: (4, n), for the random words of an image. boxes, flips, codes, args:
+    as in `plan.Tables`; of boxes, only those of crops are written. bits: the memory of args as uint32.
     """
     for b in range(begin, end):
-        fill_words(view, index[b], epoch, seed[0], seed[1], words)
+        fill_words(views[b], index[b], epoch, seed[0], seed[1], words)
         code, arg, flip = codes[b], args[b], flips[b]
         code[:], arg[:], flip[:] = NOTHING, 0.0, False
         for row in range(program.kinds.shape[0]):
