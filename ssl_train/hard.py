@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from itertools import combinations, product
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -74,7 +73,7 @@ class HardViews:
     """The choice among the candidates of a step.
 
     Args:
-        policy: the policy to train on, with two large views in front.
+        policy: the policy to train on, of whose views the first two are large.
         count: number of candidates, at least 2.
         seen: which views of the policy the trained network sees.
         targets: which of its large views are targets.
@@ -89,7 +88,7 @@ class HardViews:
     def __init__(
         self, policy: gpuaug.Policy, count: int, seen: Sequence[int], targets: Sequence[int], device: torch.device
     ) -> None:
-        self.policy, self.count, self.pairs = policy, count, candidates(policy, count)[1]
+        self.count, self.pairs = count, candidates(policy, count)[1]
         self.table = torch.tensor(self.pairs, device=device)
         self.index: Tensor | None = None
         self.seen, self.targets = [place for place in seen if place < 2], list(targets)
@@ -140,13 +139,8 @@ class HardViews:
         """
         if self.index is None:
             return drawn
-        chosen = self.table[self.index].cpu().numpy()
-        row = np.arange(len(chosen))
-        tables = [
-            tuple(
-                {name: np.stack([t[step][name] for t in drawn.tables[: self.count]])[chosen[:, place], row] for name in kind}
-                for step, kind in enumerate(drawn.tables[self.pairs[0][place]])
-            )
-            for place in (0, 1)
-        ]
-        return replace(drawn, policy=self.policy, tables=(*tables, *drawn.tables[self.count :]))
+        pairs = self.table[self.index].cpu()
+        parts = [drawn.take(self.pairs[0][place], pairs[:, place]) for place in (0, 1)]
+        parts += [drawn.take(view, view) for view in range(self.count, len(drawn.policy))]
+        found = gpuaug.concat(parts, axis="views")
+        return replace(found, policy=replace(found.policy, name=drawn.policy.name, source=drawn.policy.source))
