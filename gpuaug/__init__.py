@@ -19,7 +19,7 @@ from .ops.filter import *  # noqa: F403
 from .ops.geometric import *  # noqa: F403
 from .ops.shared import *  # noqa: F403
 from .policy import Policy, ScheduledPolicy, View
-from .sampling import Draws, sample
+from .sampling import Draws, concat, sample
 from .schedules import Schedule, cosine, linear, steps
 
 __version__ = "0.1.0"
@@ -38,6 +38,7 @@ __all__ = [
     "Schedule",
     "ScheduledPolicy",
     "View",
+    "concat",
     "cosine",
     "dali_pipeline",
     "from_torchvision",
