@@ -94,8 +94,10 @@ def fitting_box(column, numbers, constants, area, most_h, most_w, smallest, word
 
 @kernel
 def crop(column, numbers, constants, box, words):
-    """Draw a RandomResizedCrop in a box, which becomes the crop's. numbers: as in `fitting_box`, then the lowest and the highest
-    ratio."""
+    """Draw a RandomResizedCrop in a box, which becomes the crop's.
+
+    numbers: as in `fitting_box`, then the lowest and the highest ratio.
+    """
     height, width = np.float64(box[2]), np.float64(box[3])
     h, w, found = fitting_box(column, numbers, constants, height * width, height, width, 1.0, words)
     if found:
