@@ -137,7 +137,7 @@ class Trainer:
     def train_epoch(self, epoch: int, interrupted: Callable[[], int], progress: Progress) -> None:
         """Train on the rest of an epoch, then write a checkpoint."""
         self.run.model.train()
-        self.loaders.stage(epoch).set_epoch(epoch)  # keeps the position within this epoch that a checkpoint set
+        self.loaders.views.set_epoch(epoch)  # keeps the position within this epoch that a checkpoint set
         with closing(readable(self.loaders.views)) as batches:
             while self.step < (epoch + 1) * self.epoch_steps:
                 self.timed_step(batches, progress)
@@ -328,9 +328,7 @@ class Trainer:
             reason = str(error).splitlines()[0][:100]
             raise UserError(f"--resume: the checkpoint in {self.run.folder} is of another version ({reason})") from None
         try:
-            self.loaders.stage(loader["epoch"]).load_state_dict(
-                {**loader, "position": loader["position"] // distributed.world()}
-            )
+            self.loaders.views.load_state_dict({**loader, "position": loader["position"] // distributed.world()})
         except ValueError as error:
             raise UserError(f"--resume: {error}; continue a run of torchrun or srun with one of them") from None
         self.metrics.cut(self.step)
