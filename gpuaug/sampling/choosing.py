@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..ops import OpDraws
+from ..ops import Nested, OpDraws
 from ..policy import Policy
 from .rows import on_host
 from .tables import ViewDraws
@@ -28,6 +28,8 @@ def chosen_views(choice: Any, view: int, policy: Policy, count: int) -> npt.NDAr
     outside = found[(found < 0) | (found > most)]
     if outside.size:
         raise IndexError(f"Draws: choice must be in 0..{most}, got {outside.flat[0]}")
+    if isinstance(policy.views[view].ops[0], Nested):
+        raise ValueError(f"Draws: view {view} is Nested within another view, so it cannot be taken without it")
     for other in np.unique(found).tolist():
         if policy.views[other] != policy.views[view]:
             raise ValueError(f"Draws: choice must be of views equal to view {view}, but view {other} is another")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from ..isolation import eager
-from ..ops import OpDraws
-from ..policy import Policy
+from ..ops import Nested, OpDraws
+from ..policy import Policy, View
 from .choosing import check_alike, drawn_again, numbers_of, unless_own, unmade
 from .draws import Draws
 
@@ -91,8 +92,9 @@ def joined_views(parts: Sequence[Draws]) -> Draws:
         if part.shapes is not None and not np.array_equal(part.shapes, first.shapes):  # type: ignore[arg-type]
             raise ValueError(f"concat: parts must have the same shapes for their views to be joined, but parts[{k}] has others")
     numbers = [numbers_of(part.drawn_as, len(part.tables), len(part)) for part in parts]
+    before = np.cumsum([0, *(len(part.tables) for part in parts)]).tolist()
     return Draws(
-        Policy(views=[view for part in parts for view in part.policy.views]),
+        Policy(views=[moved(view, n) for part, n in zip(parts, before, strict=False) for view in part.policy.views]),
         first.seed,
         first.epoch,
         first.index.copy(),
@@ -100,3 +102,11 @@ def joined_views(parts: Sequence[Draws]) -> Draws:
         first.shapes,
         unless_own(np.concatenate(numbers)),
     )
+
+
+def moved(view: View, count: int) -> View:
+    """A view behind `count` others, which counts the view that it is nested in from the first of these."""
+    first = view.ops[0]
+    if not isinstance(first, Nested):
+        return view
+    return View(view.size, replace(first, within=first.within + count), *view.ops[1:])

@@ -13,7 +13,7 @@ from ....ops import Op
 from ....ops.base import is_integer
 from ....sampling import ViewDraws
 from ..cpu.kernels.draw import CHOICE
-from ..draw_program import draw_program
+from ..draw_program import program_of
 from ..plan import Tables
 from .drawn import draw_records, inputs
 from .launch import LaunchConfig, as_source, launch, launch_config, upload
@@ -140,7 +140,7 @@ class RecordedDraws:
         number = int(draws.drawn_as)
         view = draws.policy.views[draws.view]
         steps = view.steps[draws.steps.start : draws.steps.stop]
-        program = draw_program(view.ops, draws.steps.start, draws.steps.stop)
+        program = program_of(draws)
         if program is None or CHOICE in program.rows.kinds:  # the kernel that draws on the device has no choices
             names = ", ".join(type(o).__name__ for o in steps)
             raise ValueError(f"fused: the device cannot draw an op of this stage ({names}); use Recorded, with tables")
