@@ -147,4 +147,5 @@ class HardViews:
             )
             for place in (0, 1)
         ]
-        return replace(drawn, policy=self.policy, tables=(*tables, *drawn.tables[self.count :]))
+        small = drawn.tables[self.count : self.count + len(self.policy.views) - 2]  # without --aware equimod's plain view
+        return replace(drawn, policy=self.policy, tables=(*tables, *small))

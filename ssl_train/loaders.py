@@ -14,7 +14,7 @@ from . import distributed
 from .criteria import CRITERIA
 from .data import open_data
 from .errors import UserError
-from .evaluate import plain_loader, plain_loaders
+from .evaluate import evaluation_policy, plain_loader, plain_loaders
 from .hard import candidates
 from .methods import METHODS
 from .options import ResolvedSettings
@@ -26,7 +26,7 @@ class Loaders:
 
     Attributes:
         views: augmented views of the training images, for the epoch that `stage` was last called with; with --hard-views, all
-            the candidates.
+            the candidates. With --aware equimod, a view without augmentation comes last.
         bank, queries: all training and all test images without augmentation. `queries` is None without labels.
         labelled: whether the images have labels. If not, the views come with the images' indices in place of targets.
         classes: number of classes; 0 without labels.
@@ -61,6 +61,9 @@ class Loaders:
                 if METHODS[s.method].views == 1:
                     self.policy = gpuaug.Policy(self.policy.views[0], name=self.policy.name, source=self.policy.source)
                 drawn = candidates(self.policy, s.hard_views)[0] if s.hard_views > 2 else self.policy
+                if s.aware == "equimod":
+                    plain = evaluation_policy(size).views[0]
+                    drawn = gpuaug.Policy(*drawn.views, plain, name=drawn.name, source=drawn.source)
                 return gpuaug.DataLoader(self.bank.dataset, drawn, labels=data.labels, **more)
 
             self.stages = [views_of_size(size) for size in range(s.grow_from, s.size + 1, 32)]
