@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from itertools import combinations, product
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -74,7 +73,7 @@ class HardViews:
     """The choice among the candidates of a step.
 
     Args:
-        policy: the policy to train on, with two large views in front.
+        policy: the policy to train on, of whose views the first two are large.
         count: number of candidates, at least 2.
         seen: which views of the policy the trained network sees.
         targets: which of its large views are targets.
@@ -83,16 +82,15 @@ class HardViews:
     Attributes:
         pairs: the pairs of candidates, see `candidates`.
         table: (pairs, 2) int64, the same on the device.
-        index: (B,) int64, the number of each image's pair in the step made last.
+        index: (B,) int64, the number of each image's pair; None until the choice of a step is made.
     """
-
-    index: Tensor
 
     def __init__(
         self, policy: gpuaug.Policy, count: int, seen: Sequence[int], targets: Sequence[int], device: torch.device
     ) -> None:
-        self.policy, self.count, self.pairs = policy, count, candidates(policy, count)[1]
+        self.count, self.pairs = count, candidates(policy, count)[1]
         self.table = torch.tensor(self.pairs, device=device)
+        self.index: Tensor | None = None
         self.seen, self.targets = [place for place in seen if place < 2], list(targets)
 
     def roles(self) -> tuple[list[int], list[int]]:
@@ -125,27 +123,24 @@ class HardViews:
         share = (self.index > 0).float().mean()
         gain = losses.amax(dim=1).mean() - losses.mean()
         figures = {"hard_share": distributed.mean(share), "hard_gain": distributed.mean(gain)}
-        return [self.pick(views, 0), self.pick(views, 1), *views[self.count :]], figures
+        return [*(self.pick(views, self.table[self.index, place]) for place in (0, 1)), *views[self.count :]], figures
 
-    def pick(self, views: Sequence[Tensor], place: int) -> Tensor:
-        """The first (place 0) or second view of each image's pair."""
-        source = self.table[self.index, place].view(-1, 1, 1, 1)
-        first, *others = sorted({pair[place] for pair in self.pairs})
-        found = views[first]
-        for k in others:  # without a copy of all candidates, and in their memory format
-            found = torch.where(source == k, views[k], found)
+    def pick(self, views: Sequence[Tensor], candidate: Tensor) -> Tensor:
+        """One view of each image. candidate: (B,) int64, which."""
+        found = views[0]
+        for k in range(1, self.count):  # without a copy of all candidates, and in their memory format
+            found = torch.where((candidate == k).view(-1, 1, 1, 1), views[k], found)
         return found
 
     def draws(self, drawn: gpuaug.Draws) -> gpuaug.Draws:
-        """The draws of the views that a step was trained on, from those of all candidates. Waits for the device."""
-        chosen = self.table[self.index].cpu().numpy()
-        row = np.arange(len(chosen))
-        tables = [
-            tuple(
-                {name: np.stack([t[step][name] for t in drawn.tables[: self.count]])[chosen[:, place], row] for name in kind}
-                for step, kind in enumerate(drawn.tables[self.pairs[0][place]])
-            )
-            for place in (0, 1)
-        ]
-        small = drawn.tables[self.count : self.count + len(self.policy.views) - 2]  # without --aware equimod's plain view
-        return replace(drawn, policy=self.policy, tables=(*tables, *small))
+        """From the draws of all candidates to those of the chosen views; before the choice, what was given.
+
+        Waits for the device: the draws are on the host.
+        """
+        if self.index is None:
+            return drawn
+        pairs = self.table[self.index].cpu()
+        parts = [drawn.take(self.pairs[0][place], pairs[:, place]) for place in (0, 1)]
+        parts += [drawn.take(view, view) for view in range(self.count, len(drawn.policy))]
+        found = gpuaug.concat(parts, axis="views")
+        return replace(found, policy=replace(found.policy, name=drawn.policy.name, source=drawn.policy.source))

@@ -14,7 +14,7 @@ from .run import Run
 class Metrics:
     """metrics.jsonl of a run's folder, TensorBoard's events beside it, and the evaluations in the run's result.
 
-    path: the file. rows: steps whose numbers are still on the device. board: writes TensorBoard's events, if any.
+    path: the file. rows: steps whose losses and times are still on the device. board: writes TensorBoard's events, if any.
     """
 
     def __init__(self, result: Run) -> None:
@@ -37,11 +37,9 @@ class Metrics:
     def flush(self) -> run.Row | None:
         """Write the rows of the steps since the last call. Returns the first whose loss is not finite: it is not written."""
         for row in self.rows:
-            wait = row["data_wait"]
-            row |= {
-                name: float(value) for name, value in row.items() if isinstance(value, torch.Tensor)
-            }  # waits for the device
-            row["data_wait"] = wait.share()  # so that the step's events have passed
+            # Reading numbers waits for the device, so that the step's events have passed.
+            row |= {name: float(value) for name, value in row.items() if isinstance(value, torch.Tensor)}
+            row["data_wait"] = row["data_wait"].share()
             if not math.isfinite(row["loss"]):
                 return row
         if distributed.rank() == 0:

@@ -160,7 +160,8 @@ class Trainer:
         shown = float(loss) if self.device.type == "cpu" or self.step % 10 == 0 else None  # reading it waits for the GPU
         passed = time.perf_counter() - start
         row = {"step": self.step, "epoch": self.step / self.epoch_steps, "loss": loss, "learning_rate": rate}
-        self.metrics.rows.append(row | self.figures | {"images_per_s": self.s.batch_size / passed, "data_wait": times})
+        row |= self.figures | {"images_per_s": self.s.batch_size / passed, "data_wait": times}
+        self.metrics.rows.append(row)
         self.steps, self.passed = self.steps + 1, self.passed + passed
         self.run.images_per_s = self.steps * self.s.batch_size / self.passed
         text = None
@@ -217,15 +218,16 @@ class Trainer:
 
     def choose(self, hard: HardViews, views: list[torch.Tensor], labels: torch.Tensor) -> list[torch.Tensor]:
         """The views to train on, the hardest ones of the candidates. The networks and the memory stay as they are."""
+        hard.index = None  # until the choice, the draws are those of the candidates
         with torch.no_grad(), unmoved(self.network, self.follower):
-            drawn = self.loaders.views.draws if self.s.aware != "off" else None
+            drawn = self.draws if self.s.aware != "off" else None
             _, outputs, _ = self.outputs(views, labels, *hard.roles(), drawn)
             views, self.figures = hard.choose(views, outputs, self.criterion.loss)
         return views
 
     @property
     def draws(self) -> gpuaug.Draws:
-        """The draws of the views that the last step was trained on."""
+        """The draws of the views of this step: of those to train on, and while these are being chosen, of all candidates."""
         drawn = self.loaders.views.draws
         return self.hard.draws(drawn) if self.hard else drawn
 

@@ -2,7 +2,7 @@
 
 Philox4x32-10 turns a counter into four random words and keeps no state, so any draw can be computed again, anywhere and in any
 order. The key is the seed. The counter's four words are: the number of the block of four random words; the view, with the upper
-16 bits of the sample index above it; the lower 32 bits of the index; the epoch. `streams` says which blocks are not a view's own.
+16 bits of the sample index above it; the lower 32 bits of the index; the epoch. `streams` says which blocks a view reads.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def uniform_blocks(
 ) -> npt.NDArray[np.float64]:
     """Independent uniform numbers in [0, 1), four for each block: shape (len(index), 4 * len(blocks)).
 
-    views, blocks: (N,), the lower 16 bits of the counter's second word, and its first word.
+    views: (N,) or (len(index), N), the lower 16 bits of the counter's second word. blocks: (N,), its first word.
     """
     counter = np.zeros((4, len(index), len(blocks)), dtype=np.uint64)
     counter[0] = blocks

@@ -102,6 +102,7 @@ def test_the_pair_with_the_largest_loss_is_chosen_for_each_image(name: str, seed
     (one, other), figures = hard.choose(views, step, CRITERIA[name].loss)
     table = torch.tensor([[term(step, n, a, b) for a, b in EQUAL] for n in range(BATCH)])
     expected = table.argmax(dim=1)
+    assert hard.index is not None
     assert hard.index.tolist() == expected.tolist()
     assert [(int(x[0, 0, 0]), int(y[0, 0, 0])) for x, y in zip(one, other, strict=True)] == [EQUAL[i] for i in expected]
     assert float(figures["hard_share"]) == pytest.approx(float((expected > 0).float().mean()))
@@ -114,6 +115,7 @@ def test_the_first_of_equal_pairs_is_chosen() -> None:
     step.q |= dict.fromkeys(range(COUNT), step.q[0])
     hard = HardViews(PLAIN, COUNT, (0, 1), (0, 1), CPU)
     hard.choose([torch.zeros(BATCH, 3, 2, 2)] * COUNT, step, CRITERIA["vicreg"].loss)
+    assert hard.index is not None
     assert hard.index.tolist() == [0] * BATCH
 
 
@@ -139,7 +141,7 @@ def step_once(made: Trainer, monkeypatch: pytest.MonkeyPatch) -> tuple[list[Tens
     made.loaders.views.set_epoch(0)
     batches = iter(made.loaders.views)
     views, labels = next(batches)
-    trained_on = []
+    trained_on: list[Tensor] = []
     choose = Trainer.choose
 
     def noted(self: Trainer, *words: Any) -> list[Tensor]:
@@ -211,12 +213,20 @@ def test_weights_by_draws_are_those_of_the_chosen_views(tiny: Settings, monkeypa
     made = trainer(hard_settings(tiny, "simclr", num_workers=0, weights="draws"))
     found = []
     weigh = Trainer.weights
-    monkeypatch.setattr(Trainer, "weights", lambda self, *words: found.append(weigh(self, *words)) or found[-1])
+
+    def noted(self: Trainer, *words: Any) -> Tensor | None:
+        found.append(weigh(self, *words))
+        return found[0]
+
+    monkeypatch.setattr(Trainer, "weights", noted)
     step_once(made, monkeypatch)
-    one, other = (torch.from_numpy(strength(made.draws, k)) for k in (0, 1))
-    assert torch.equal(found[0], pair_weights(one, other))
-    unchosen = (torch.from_numpy(strength(made.loaders.views.draws, k)) for k in (0, 1))
-    assert not torch.equal(found[0], pair_weights(*unchosen))
+    chosen, unchosen = (
+        pair_weights(*(torch.from_numpy(strength(draws, k)) for k in (0, 1)))
+        for draws in (made.draws, made.loaders.views.draws)
+    )
+    assert found[0] is not None
+    assert torch.equal(found[0], chosen)
+    assert not torch.equal(found[0], unchosen)
 
 
 @pytest.mark.parametrize("method", ["barlow_twins", "lejepa", "supervised"])

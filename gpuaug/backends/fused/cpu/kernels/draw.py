@@ -22,18 +22,19 @@ TRIES = 10
 
 
 @kernel
-def fill_words(streams, index, epoch, seed0, seed1, words):
+def fill_words(streams, view, index, epoch, seed0, seed1, words):
     """All random words of an image, by Philox4x32-10 as in `gpuaug.philox`: word k of block n is in words[k, n].
 
-    streams: (2, N) the view word and the block word of each block.
+    streams: (3, N) of each block the view word, 0 where it is that of the view itself; the block word; 1 where the view's is used.
     Everything is masked to 32 bits, so that the compiler multiplies the low halves of several blocks at once.
     """
     low, half = np.uint64(0xFFFFFFFF), np.uint64(32)
     i = np.uint64(index)
-    above = (i >> half) << np.uint64(16)
+    above, own = (i >> half) << np.uint64(16), np.uint64(view)
     first2, first3 = i & low, np.uint64(epoch) & low
     for block in range(words.shape[1]):
-        c0, c1, c2, c3 = streams[1, block] & low, (streams[0, block] + above) & low, first2, first3
+        second = streams[0, block] + own * streams[2, block] + above
+        c0, c1, c2, c3 = streams[1, block] & low, second & low, first2, first3
         k0, k1 = np.uint64(seed0) & low, np.uint64(seed1) & low
         for _ in range(10):
             a, b = c0 * np.uint64(0xD2511F53), c2 * np.uint64(0xCD9E8D57)
@@ -93,8 +94,10 @@ def fitting_box(column, numbers, constants, area, most_h, most_w, smallest, word
 
 @kernel
 def crop(column, numbers, constants, box, words):
-    """Draw a RandomResizedCrop in a box, which becomes the crop's. numbers: as in `fitting_box`, then the lowest and the highest
-    ratio."""
+    """Draw a RandomResizedCrop in a box, which becomes the crop's.
+
+    numbers: as in `fitting_box`, then the lowest and the highest ratio.
+    """
     height, width = np.float64(box[2]), np.float64(box[3])
     h, w, found = fitting_box(column, numbers, constants, height * width, height, width, 1.0, words)
     if found:
@@ -154,17 +157,17 @@ def applies(program, row, words):
 @cached
 @njit(**OPTIONS)
 def fill_tables(
-    program, orders, constants, seed, epoch, streams, index, size, words, boxes, flips, codes, args, bits, begin, end
+    program, orders, constants, seed, epoch, streams, views, index, size, words, boxes, flips, codes, args, bits, begin, end
 ):  # fmt: skip
     """Draw for images begin..end-1 of a batch, and fill their rows of the tables.
 
     program: `draw_program.Rows`. orders: (24, 4), the orders of a jitter's parts. constants: of `gpuaug.ops.exponential`. seed:
-    two words. streams: as in `fill_words`. index: (B,) sample indices. size: height and width of the view. words: (4, n),
-    for the random words of an image. boxes, flips, codes, args: as in `plan.Tables`; boxes have those of the images where crops are drawn.
-    bits: the memory of args as uint32.
+    two words. streams: as in `fill_words`. views: (B,) the number of the view in each image's counter. index: (B,) sample
+    indices. size: height and width of the view. words: (4, n), for the random words of an image. boxes, flips, codes, args: as
+    in `plan.Tables`; boxes have those of the images where crops are drawn. bits: the memory of args as uint32.
     """
     for b in range(begin, end):
-        fill_words(streams, index[b], epoch, seed[0], seed[1], words)
+        fill_words(streams, views[b], index[b], epoch, seed[0], seed[1], words)
         code, arg, flip = codes[b], args[b], flips[b]
         code[:], arg[:], flip[:] = NOTHING, 0.0, False
         for row in range(program.kinds.shape[0]):

@@ -47,11 +47,12 @@ def draw_records(
     """Draw for a batch and write its records, table (B, words) int32.
 
     state: seed and epoch, int64. samples: (B,) int64 sample indices. images: (B, 4) int64, first byte, last word of all memory,
-    height and width. boxes: (B, 8) int32, as in `plan.Tables`, those of the images where a crop is drawn. all_rows: (R, ROW) int32.
+    height and width. boxes: (B, 8) int32, as in `plan.Tables`, of whole images where a crop is drawn. all_rows: (R, ROW) int32.
     numbers, condition_columns: of `draw_program.Rows`. ranges: (C, 2), its lows and highs. orders: (24, 4) int32, of a jitter.
     kinds: int32, the kind of level of each code, 0 if it is no barrier. all_levels: (L,) int32, the kind of each level.
-    constants: of `gpuaug.ops.exponential`. affine: (6,) int32, bits of scale and bias. streams: (N, 2) int32, view word (-1: view)
-    and bits of the block word of each block of random words; read if SHARES. columns: instructions of a program.
+    constants: of `gpuaug.ops.exponential`. affine: (6,) int32, bits of scale and bias. streams: (N, 2) int32, for each block
+    of random words its view word (-1: that of view) and the bits of its block word; read if SHARES. columns: instructions of a
+    program.
     """
     b = tl.program_id(0) * LANES + tl.arange(0, LANES)
     real, zero = b < count, b * 0
