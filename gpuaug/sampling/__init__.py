@@ -3,6 +3,7 @@
 from ..ops.base import needed
 from .counter import sample_indices, uniforms
 from .draws import Draws, sample
+from .joining import concat
 from .slots import Slot, slots
 from .streams import Layout, layout
 from .tables import ViewDraws, draw_choice, draw_ops
@@ -12,6 +13,7 @@ __all__ = [
     "Layout",
     "Slot",
     "ViewDraws",
+    "concat",
     "draw_choice",
     "draw_ops",
     "layout",

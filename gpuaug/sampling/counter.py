@@ -32,7 +32,7 @@ def uniform_blocks(
 ) -> npt.NDArray[np.float64]:
     """Independent uniform numbers in [0, 1), four for each block: shape (len(index), 4 * len(blocks)).
 
-    views, blocks: (N,), the lower 16 bits of the counter's second word, and its first word.
+    views: (N,) or (len(index), N), the lower 16 bits of the counter's second word. blocks: (N,), its first word.
     """
     counter = np.zeros((4, len(index), len(blocks)), dtype=np.uint64)
     counter[0] = blocks

@@ -46,9 +46,9 @@ class Layout(NamedTuple):
         """Whether any block is not the view's own."""
         return bool((self.views != OWN).any())
 
-    def views_for(self, view: int) -> npt.NDArray[np.int64]:
-        """`views`, for view number `view` of a policy."""
-        return np.where(self.views == OWN, view, self.views)
+    def views_for(self, view: int | npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """`views` (N,), for view number `view` of a policy; (B, N) for numbers (B,)."""
+        return np.where(self.views == OWN, np.asarray(view)[..., None], self.views)
 
 
 def layout(ops: Sequence[Op], outer: Op | None = None) -> Layout:
@@ -76,12 +76,20 @@ def layout(ops: Sequence[Op], outer: Op | None = None) -> Layout:
 
 
 def view_uniforms(
-    policy: Policy, view: int, seed: int, epoch: int, index: npt.NDArray[np.int64]
+    policy: Policy,
+    view: int,
+    seed: int,
+    epoch: int,
+    index: npt.NDArray[np.int64],
+    drawn_as: int | npt.NDArray[np.int64],
 ) -> tuple[npt.NDArray[np.float64], Array]:
-    """The numbers (B, needed) that the ops of a view are drawn from, in order, and those of the crop around a nested one."""
+    """The numbers (B, needed) that the ops of a view are drawn from, in order, and those of the crop around a nested one.
+
+    drawn_as: what stands for the view in the counter, see `ViewDraws`.
+    """
     ops, outer = policy.views[view].ops, outer_of([v.ops for v in policy.views], view)
     found = layout(ops, outer)
-    u = uniform_blocks(seed, epoch, index, found.views_for(view), found.blocks)
+    u = uniform_blocks(seed, epoch, index, found.views_for(drawn_as), found.blocks)
     for op, column in shared_in(ops):
         width, start = needed([op]), found.keys[op.key]
         u[:, column : column + width] = u[:, start : start + width]

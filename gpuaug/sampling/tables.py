@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..ops import Op, OpDraws, RandomResizedCrop
-from ..ops.base import Array, needed, plain, probability
+from ..ops.base import Array, is_integer, needed, plain, probability
 from ..ops.choice import Choice
 from ..ops.shared import outer_of
 from ..policy import Policy
@@ -29,11 +29,21 @@ class ViewDraws(Sequence[OpDraws]):
         seed: See `sample`.
         epoch: See `sample`.
         samples: (B,) int64 sample indices.
+        drawn_as: The view number in the counter of the draws: one, or (B,) int64, one for each sample. See `Draws`.
         steps: Which steps of the view.
     """
 
-    def __init__(self, policy: Policy, view: int, seed: int, epoch: int, samples: npt.NDArray[np.int64]) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        view: int,
+        seed: int,
+        epoch: int,
+        samples: npt.NDArray[np.int64],
+        drawn_as: int | npt.NDArray[np.int64] | None = None,
+    ) -> None:
         self.policy, self.view, self.seed, self.epoch, self.samples = policy, view, seed, epoch, samples
+        self.drawn_as = view if drawn_as is None else drawn_as
         self.steps = range(len(policy.views[view].steps))
         self._tables: list[list[OpDraws]] = []  # shared with the runs that are cut from this one
 
@@ -43,7 +53,7 @@ class ViewDraws(Sequence[OpDraws]):
 
     def _all(self) -> list[OpDraws]:
         if not self._tables:
-            self._tables.append(draw_view(self.policy, self.view, self.seed, self.epoch, self.samples))
+            self._tables.append(draw_view(self.policy, self.view, self.seed, self.epoch, self.samples, self.drawn_as))
         return self._tables[0]
 
     def __len__(self) -> int:
@@ -67,7 +77,8 @@ class ViewDraws(Sequence[OpDraws]):
 def table_rows(view: Sequence[OpDraws], rows: Array | slice) -> Sequence[OpDraws]:
     """Some samples' rows of a view's tables, which stay unmade if they are."""
     if isinstance(view, ViewDraws) and not view.made:
-        return ViewDraws(view.policy, view.view, view.seed, view.epoch, view.samples[rows])
+        drawn_as = view.drawn_as if is_integer(view.drawn_as) else np.asarray(view.drawn_as)[rows]
+        return ViewDraws(view.policy, view.view, view.seed, view.epoch, view.samples[rows], drawn_as)
     return tuple({name: a[rows] for name, a in step.items()} for step in view)
 
 
@@ -77,11 +88,15 @@ def draw_view(
     seed: int,
     epoch: int,
     samples: npt.NDArray[np.int64],
+    drawn_as: int | npt.NDArray[np.int64] | None = None,
     choices: list[OpDraws] | None = None,
 ) -> list[OpDraws]:
-    """Draws of every step of a view. The draws of its choices are appended to `choices`, in the order of `walk`."""
+    """Draws of every step of a view; drawn_as: see `ViewDraws`, None is `view`.
+
+    The draws of its choices are appended to `choices`, in the order of `walk`.
+    """
     ops, outer = policy.views[view].ops, outer_of([v.ops for v in policy.views], view)
-    u, around = view_uniforms(policy, view, seed, epoch, samples)
+    u, around = view_uniforms(policy, view, seed, epoch, samples, view if drawn_as is None else drawn_as)
     tables = draw_ops(ops, u, None, choices)
     if outer is not None:
         tables[0].update(cast(RandomResizedCrop, plain(outer)).outer(around))

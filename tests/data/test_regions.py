@@ -142,6 +142,8 @@ def test_the_loader_gives_the_same_with_every_decoder(jpegs, on_error, workers, 
             for views, target in loader:
                 yield loader.index.tolist(), torch.cat([view.flatten() for view in views]), target
                 assert all("boxes" not in table[0] for table in loader.draws.tables)
+                heights = [HEIGHT - k for k in loader.index.tolist()]  # of the whole pictures, though only regions are decoded
+                assert loader.draws.shapes.tolist() == [[height, WIDTH] for height in heights]
         assert [name[-6:] for name in loader.bad_files] == ["08.jpg"]
 
     for (i, views, target), (j, others, likewise) in zip(epochs("dali"), epochs("pillow"), strict=True):

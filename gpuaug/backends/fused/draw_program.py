@@ -21,9 +21,10 @@ from ...ops import Op, OpDraws, Size, leaves
 from ...ops.automatic.ops import Automatic
 from ...ops.base import Array
 from ...ops.color import ORDERS, PARTS
-from ...ops.exponential import EXPONENTIAL
+from ...ops.exact.exponential import EXPONENTIAL
 from ...ops.shared import outer_of
 from ...sampling import Layout, Slot, ViewDraws, layout, slots
+from ...sampling.streams import OWN
 from .cpu.compilation import FILL_TABLES
 from .cpu.kernels import draw
 from .cpu.kernels.draw import CHOICE, CROP, ERASING, FLIP, INSTRUCTION, JITTER
@@ -96,9 +97,20 @@ class DrawProgram:
     radius: int
     possible: frozenset[int]
 
-    def tables(self, shapes: npt.NDArray[np.int32], samples: npt.NDArray[np.int64], seed: int, epoch: int, view: int) -> Tables:
-        """The tables of a batch. shapes: (B, 2), heights and widths of its images. The others: see `ViewDraws`."""
+    def tables(
+        self,
+        shapes: npt.NDArray[np.int32],
+        samples: npt.NDArray[np.int64],
+        seed: int,
+        epoch: int,
+        view: int | npt.NDArray[np.int64],
+    ) -> Tables:
+        """The tables of a batch.
+
+        shapes: (B, 2), heights and widths of its images. view: what they are drawn as. The others: see `ViewDraws`.
+        """
         count = len(shapes)
+        views = np.full(count, view, dtype=np.int64)
         if self.geometry:
             _, boxes, _ = geometry(shapes, self.geometry, [{}] * len(self.geometry))
         else:
@@ -106,23 +118,26 @@ class DrawProgram:
         flips = np.empty((count, 2), dtype=np.bool_)
         codes = np.empty((count, self.instructions), dtype=np.uint8)
         arguments = np.empty((count, self.instructions, ARGUMENTS), dtype=np.float32)
-        streams = self.streams(view)
+        streams = self.streams()
         words = np.empty((4, streams.shape[1]), dtype=np.uint64)
         key = seed & 0xFFFFFFFF, seed >> 32
         with FILL_TABLES.watched():
             draw.fill_tables(
-                self.rows, ORDERS, EXPONENTIAL, key, epoch, streams, plain(samples), self.size, words,
+                self.rows, ORDERS, EXPONENTIAL, key, epoch, streams, views, plain(samples), self.size, words,
                 boxes, flips, codes, arguments, arguments.view(np.uint32), 0, count,
             )  # fmt: skip
         return Tables(
             self.size, boxes, flips, self.cubic, codes, arguments, self.scale, self.bias, self.radius, self.possible
         )  # fmt: skip
 
-    def streams(self, view: int) -> npt.NDArray[np.uint64]:
-        """The view word and the block word (2, N) of every block; N is a multiple of what the widest registers hold at once."""
-        count = len(self.layout.blocks)
-        out = np.zeros((2, -(-count // 8) * 8), dtype=np.uint64)
-        out[0, :count], out[1, :count] = self.layout.views_for(view), self.layout.blocks
+    def streams(self) -> npt.NDArray[np.uint64]:
+        """Where every block of random words comes from, as in `kernels.draw.fill_words`: (3, N).
+
+        N is a multiple of what the widest registers hold at once.
+        """
+        count, own = len(self.layout.blocks), self.layout.views == OWN
+        out = np.zeros((3, -(-count // 8) * 8), dtype=np.uint64)
+        out[0, :count], out[1, :count], out[2, :count] = np.where(own, 0, self.layout.views), self.layout.blocks, own
         return out
 
 
@@ -220,7 +235,7 @@ def drawn_tables(batch: Images | torch.Tensor, draws: Sequence[OpDraws]) -> Tabl
     program = program_of(draws)
     if program is None:
         return None
-    return program.tables(batch.shapes, draws.samples, draws.seed, draws.epoch, draws.view)
+    return program.tables(batch.shapes, draws.samples, draws.seed, draws.epoch, draws.drawn_as)
 
 
 def program_of(draws: ViewDraws) -> DrawProgram | None:

@@ -22,18 +22,20 @@ TRIES = 10
 
 
 @kernel
-def fill_words(streams, index, epoch, seed0, seed1, words):
+def fill_words(streams, view, index, epoch, seed0, seed1, words):
     """All random words of an image, by Philox4x32-10 as in `gpuaug.philox`: word k of block n is in words[k, n].
 
-    streams: (2, N) the view word and the block word of each block.
+    streams: (3, N), of each block the view word, 0 where it is that of the view itself; the block word; and 1 where the view's
+    own word is used. view: that word.
     Everything is masked to 32 bits, so that the compiler multiplies the low halves of several blocks at once.
     """
     low, half = np.uint64(0xFFFFFFFF), np.uint64(32)
     i = np.uint64(index)
-    above = (i >> half) << np.uint64(16)
+    above, own = (i >> half) << np.uint64(16), np.uint64(view)
     first2, first3 = i & low, np.uint64(epoch) & low
     for block in range(words.shape[1]):
-        c0, c1, c2, c3 = streams[1, block] & low, (streams[0, block] + above) & low, first2, first3
+        second = streams[0, block] + own * streams[2, block] + above
+        c0, c1, c2, c3 = streams[1, block] & low, second & low, first2, first3
         k0, k1 = np.uint64(seed0) & low, np.uint64(seed1) & low
         for _ in range(10):
             a, b = c0 * np.uint64(0xD2511F53), c2 * np.uint64(0xCD9E8D57)
@@ -67,7 +69,7 @@ def offset(column, free, words):
 
 @kernel
 def exponential(x, constants):
-    """exp(x), the same bits as `gpuaug.ops.exponential`, whose constants these are."""
+    """exp(x), the same bits as `gpuaug.ops.exact.exponential`, whose constants these are."""
     n = np.rint(x * constants[0])
     rest = (x - n * constants[1]) - n * constants[2]
     total = constants[3]
@@ -156,17 +158,17 @@ def applies(program, row, words):
 @cached
 @njit(**OPTIONS)
 def fill_tables(
-    program, orders, constants, seed, epoch, streams, index, size, words, boxes, flips, codes, args, bits, begin, end
+    program, orders, constants, seed, epoch, streams, views, index, size, words, boxes, flips, codes, args, bits, begin, end
 ):  # fmt: skip
     """Draw for images begin..end-1 of a batch, and fill their rows of the tables.
 
-    program: `draw_program.Rows`. orders: (24, 4), the orders of a jitter's parts. constants: of `gpuaug.ops.exponential`. seed:
-    two words. streams: as in `fill_words`. index: (B,) sample indices. size: height and width of the view. words: (4, n),
-    for the random words of an image. boxes, flips, codes, args: as in `plan.Tables`, with boxes of whole
-    images where a crop is drawn. bits: the memory of args as uint32.
+    program: `draw_program.Rows`. orders: (24, 4), the orders of a jitter's parts. constants: of `ops.exact.exponential`. seed:
+    two words. streams: as in `fill_words`. views: (B,) view numbers of the counters. index: (B,) sample indices.
+    size: height and width of the view. words: (4, n), for the random words of an image. boxes, flips, codes, args: as
+    in `plan.Tables`; boxes have those of the images where crops are drawn. bits: the memory of args as uint32.
     """
     for b in range(begin, end):
-        fill_words(streams, index[b], epoch, seed[0], seed[1], words)
+        fill_words(streams, views[b], index[b], epoch, seed[0], seed[1], words)
         code, arg, flip = codes[b], args[b], flips[b]
         code[:], arg[:], flip[:] = NOTHING, 0.0, False
         for row in range(program.kinds.shape[0]):
