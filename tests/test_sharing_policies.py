@@ -1,6 +1,6 @@
 """DINOv3's policies and those of arXiv 2406.09294 do what their sources say, measured on draws, as in test_catalog.
 
-DINOv3: `augmentations.py`, `transforms.py`, and in `configs/train` `dinov3_vit7b16_pretrain.yaml` and `dinov3_vit7b16_gram_anchor.yaml`.
+DINOv3: `augmentations.py` and `transforms.py`, `dinov3_vit7b16_pretrain.yaml` and `dinov3_vit7b16_gram_anchor.yaml`.
 """
 
 from __future__ import annotations
