@@ -14,7 +14,7 @@ from . import distributed
 from .criteria import CRITERIA
 from .data import open_data
 from .errors import UserError
-from .evaluate import plain_loader, plain_loaders
+from .evaluate import evaluation_policy, plain_loader, plain_loaders
 from .hard import candidates
 from .methods import METHODS
 from .options import ResolvedSettings
@@ -26,7 +26,7 @@ class Loaders:
 
     Attributes:
         views: augmented views of the training images; with --hard-views, all the candidates. With --grow-from, their size
-            follows from the epoch.
+            follows from the epoch. With --aware equimod, a view without augmentation comes last.
         bank, queries: all training and all test images without augmentation. `queries` is None without labels.
         labelled: whether the images have labels. If not, the views come with the images' indices in place of targets.
         classes: number of classes; 0 without labels.
@@ -62,7 +62,11 @@ class Loaders:
                 return gpuaug.Policy(found.views[0], name=found.name, source=found.source) if one else found
 
             def drawn(size: int) -> gpuaug.Policy:
-                return candidates(policy_of(size), s.hard_views)[0] if s.hard_views > 2 else policy_of(size)
+                found = candidates(policy_of(size), s.hard_views)[0] if s.hard_views > 2 else policy_of(size)
+                if s.aware != "equimod":
+                    return found
+                plain = evaluation_policy(size).views[0]
+                return gpuaug.Policy(*found.views, plain, name=found.name, source=found.source)
 
             self.policy = policy_of(s.size)
             stages = {epoch: drawn(size) for epoch, size in growth(s.grow_from, s.size, s.epochs).items()}

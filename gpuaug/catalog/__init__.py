@@ -32,6 +32,7 @@ from .self_supervised import (
     spatial,
     vicreg,
 )
+from .sharing import crop_only, dinov3, dinov3_as_trained, original, shared
 from .small_images import auto_augment, cutout, fixmatch
 from .supervised import (
     augmix,
@@ -58,6 +59,11 @@ PUBLISHED = (
     dino,
     dinov2,
     dinov2_as_trained,
+    dinov3,
+    dinov3_as_trained,
+    original,
+    shared,
+    crop_only,
     mae,
     ijepa,
     lejepa,
