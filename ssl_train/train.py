@@ -140,7 +140,7 @@ class Trainer:
     def train_epoch(self, epoch: int, interrupted: Callable[[], int], progress: Progress) -> None:
         """Train on the rest of an epoch, then write a checkpoint."""
         self.network.train()
-        self.loaders.stage(epoch).set_epoch(epoch)  # keeps the position within this epoch that a checkpoint set
+        self.loaders.views.set_epoch(epoch)  # keeps the position within this epoch that a checkpoint set
         with closing(readable(self.loaders.views)) as batches:
             while self.step < (epoch + 1) * self.epoch_steps:
                 self.timed_step(batches, progress)

@@ -11,7 +11,7 @@ import numpy as np
 from ..schedules import Schedule
 from .base import Array, Op, OpDraws, Size, is_integer, is_number, plain, positional_or_named, short
 from .checks import check_probability, fail, set_field
-from .variates import logarithm
+from .exact.variates import logarithm
 
 __all__ = ["OneOf", "SomeOf"]
 

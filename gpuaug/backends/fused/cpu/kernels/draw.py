@@ -25,7 +25,8 @@ TRIES = 10
 def fill_words(streams, view, index, epoch, seed0, seed1, words):
     """All random words of an image, by Philox4x32-10 as in `gpuaug.philox`: word k of block n is in words[k, n].
 
-    streams: (3, N) of each block the view word, 0 where it is that of the view itself; the block word; 1 where the view's is used.
+    streams: (3, N), of each block the view word, 0 where it is that of the view itself; the block word; and 1 where the view's
+    own word is used. view: that word.
     Everything is masked to 32 bits, so that the compiler multiplies the low halves of several blocks at once.
     """
     low, half = np.uint64(0xFFFFFFFF), np.uint64(32)
@@ -68,7 +69,7 @@ def offset(column, free, words):
 
 @kernel
 def exponential(x, constants):
-    """exp(x), the same bits as `gpuaug.ops.exponential`, whose constants these are."""
+    """exp(x), the same bits as `gpuaug.ops.exact.exponential`, whose constants these are."""
     n = np.rint(x * constants[0])
     rest = (x - n * constants[1]) - n * constants[2]
     total = constants[3]
@@ -161,9 +162,9 @@ def fill_tables(
 ):  # fmt: skip
     """Draw for images begin..end-1 of a batch, and fill their rows of the tables.
 
-    program: `draw_program.Rows`. orders: (24, 4), the orders of a jitter's parts. constants: of `gpuaug.ops.exponential`. seed:
-    two words. streams: as in `fill_words`. views: (B,) the number of the view in each image's counter. index: (B,) sample
-    indices. size: height and width of the view. words: (4, n), for the random words of an image. boxes, flips, codes, args: as
+    program: `draw_program.Rows`. orders: (24, 4), the orders of a jitter's parts. constants: of `ops.exact.exponential`. seed:
+    two words. streams: as in `fill_words`. views: (B,) view numbers of the counters. index: (B,) sample indices.
+    size: height and width of the view. words: (4, n), for the random words of an image. boxes, flips, codes, args: as
     in `plan.Tables`; boxes have those of the images where crops are drawn. bits: the memory of args as uint32.
     """
     for b in range(begin, end):
