@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
-from .ops import Nested, Normalize, Op, Size, ToDtype, leaves
+from .ops import CenterCrop, Nested, Normalize, Op, RandomCrop, Size, ToDtype, leaves
 from .ops.base import is_integer, plain, positional_or_named
+from .ops.crop import Sized
 from .ops.shared import check_views
 
 
@@ -81,6 +82,40 @@ class View:
         """The view's last Normalize, which must be undone to show the view as a picture; None without one."""
         return next((op for op in reversed(self.steps) if isinstance(op, Normalize)), None)
 
+    @property
+    def first_sized(self) -> int:
+        """Number of the first op that crops or resizes; the ops before it see the image itself."""
+        return next(k for k, op in enumerate(self.ops) if isinstance(plain(op), Sized) or op.output_size(None) is not None)
+
+    def at_size(self, size: int | Sequence[int]) -> View:
+        """The view at another size: equal draws give what this view gives, shrunk or enlarged, as far as ops can.
+
+        A crop keeps its box in the image. What ops have in pixels, from the first crop or resize on, is scaled by the ratio of
+        the sizes: `GaussianBlur` its sigma, at least 0.001, and its kernel, odd and at least 3; `Cutout` its length; affine
+        warps and rotations their centre; `TrivialAugmentWide` its largest shift; `ElasticTransform` sigma and alpha, so that
+        displacements are as large a share of the view, but not the same ones; `Resize` and crops behind it their sizes, rounded
+        to pixels. A length without a direction is scaled by the root of the ratio of areas. All other ops stay as they are; of
+        these, `GaussianNoise`, `JPEG` and `RandomAdjustSharpness` change the pixels of any view alike, so they change a small
+        one more. An op of your own may define `resized`, see `gpuaug.Op`.
+
+        Args:
+            size: (height, width) in pixels, or one number for both.
+
+        Raises:
+            ValueError: The first crop or resize is a `CenterCrop` or `RandomCrop`, which takes pixels of the image one to one;
+                or an op does not fit the size.
+        """
+        after = as_pair(size)
+        if after == self.size:
+            return self
+        first = self.first_sized
+        if isinstance(plain(self.ops[first]), (CenterCrop, RandomCrop)):
+            raise ValueError(
+                f"View: at_size cannot shrink a view that begins with {type(plain(self.ops[first])).__name__}, whose box has as "
+                "many pixels as the view; begin with RandomResizedCrop or Resize"
+            )
+        return View(after, *self.ops[:first], *(op.resized(self.size, after) for op in self.ops[first:]), repeat=self.repeat)
+
     def __str__(self) -> str:
         return "\n".join([f"{self.size[0]}x{self.size[1]}", *(f"  {op}" for op in self.ops)])
 
@@ -110,7 +145,8 @@ class Policy:
         views = positional_or_named("Policy", "views", given, views)
         if not views or not all(isinstance(view, View) for view in views):
             raise TypeError(f"Policy: give one or more View, got {views!r}")
-        single = tuple(View(view.size, *view.ops) for view in views for _ in range(view.repeat))
+        ones = [view if view.repeat == 1 else View(view.size, *view.ops) for view in views]
+        single = tuple(one for view, one in zip(views, ones, strict=True) for _ in range(view.repeat))
         check_views([view.ops for view in single])
         object.__setattr__(self, "views", single)
         object.__setattr__(self, "name", name)
@@ -118,6 +154,11 @@ class Policy:
 
     def __len__(self) -> int:
         return len(self.views)
+
+    def at_size(self, size: int | Sequence[int]) -> Policy:
+        """The policy with every view at this size; see `View.at_size`, and `Draws.at_size` for draws."""
+        views = [one for view, same in groupby(self.views) for one in [view.at_size(size)] * len(list(same))]
+        return Policy(views=views, name=self.name, source=self.source)
 
     def __str__(self) -> str:
         lines = [self.name or "policy"] + ([f"  {self.source}"] if self.source else [])
