@@ -18,8 +18,9 @@ from .ops.crop import *  # noqa: F403
 from .ops.filter import *  # noqa: F403
 from .ops.geometric import *  # noqa: F403
 from .ops.shared import *  # noqa: F403
-from .policy import Policy, View
+from .policy import Policy, ScheduledPolicy, View
 from .sampling import Draws, concat, sample
+from .schedules import Schedule, cosine, linear, steps
 
 __version__ = "0.1.0"
 
@@ -34,15 +35,20 @@ __all__ = [
     "Op",
     "Policy",
     "RandomChoice",
+    "Schedule",
+    "ScheduledPolicy",
     "View",
     "concat",
+    "cosine",
     "dali_pipeline",
     "from_torchvision",
+    "linear",
     "policies",
     "policy",
     "register",
     "release_memory",
     "sample",
+    "steps",
     "transform_targets",
     *(name for name in ops.__all__ if name not in ("KINDS", "Op", "OpDraws", "Size", "leaves")),
 ]

@@ -62,7 +62,7 @@ def contact_sheet(
             for k, x in enumerate(views):
                 label = f"view {v + 1}" + (f", draw {epoch + 1}" if draws > 1 else "")
                 size = (int(batch.shapes[k, 0]), int(batch.shapes[k, 1]))
-                cells[k].append((picture(x, policy.views[v]), [label, *caption(drawn, v, k, size)]))
+                cells[k].append((picture(x, drawn.policy.views[v]), [label, *caption(drawn, v, k, size)]))
     name = policy.name or "policy"
     title = f"{name}: {len(policy)} view{'s' * (len(policy) > 1)}, seed {seed}" + (f"  ({policy.source})" * bool(policy.source))
     try:

@@ -15,6 +15,7 @@ from .criteria import CRITERIA
 from .data import open_data
 from .errors import UserError
 from .evaluate import plain_loader, plain_loaders
+from .hard import candidates
 from .methods import METHODS
 from .options import ResolvedSettings
 from .views import run_policy
@@ -24,12 +25,13 @@ class Loaders:
     """The loaders of a run. Every folder is listed once; the loaders share its source.
 
     Attributes:
-        views: augmented views of the training images, for the epoch that `stage` was last called with.
+        views: augmented views of the training images, for the epoch that `stage` was last called with; with --hard-views, all
+            the candidates.
         bank, queries: all training and all test images without augmentation. `queries` is None without labels.
         labelled: whether the images have labels. If not, the views come with the images' indices in place of targets.
         classes: number of classes; 0 without labels.
         images: number of training images.
-        policy: the augmentation policy at the run's full size.
+        policy: the augmentation policy to train on, at the run's full size.
     """
 
     def __init__(self, s: ResolvedSettings, progress: bool) -> None:
@@ -55,14 +57,14 @@ class Loaders:
             more["dtype"] = view_dtype(s)
 
             def views_of_size(size: int) -> gpuaug.DataLoader:
-                policy = run_policy(s.policy, size, s.multi_crop, s.local_size if size == s.size else None)
+                self.policy = run_policy(s.policy, size, s.multi_crop, s.local_size if size == s.size else None)
                 if METHODS[s.method].views == 1:
-                    policy = gpuaug.Policy(policy.views[0], name=policy.name, source=policy.source)
-                return gpuaug.DataLoader(self.bank.dataset, policy, labels=data.labels, **more)
+                    self.policy = gpuaug.Policy(self.policy.views[0], name=self.policy.name, source=self.policy.source)
+                drawn = candidates(self.policy, s.hard_views)[0] if s.hard_views > 2 else self.policy
+                return gpuaug.DataLoader(self.bank.dataset, drawn, labels=data.labels, **more)
 
             self.stages = [views_of_size(size) for size in range(s.grow_from, s.size + 1, 32)]
             self.share = s.epochs / len(self.stages)  # epochs per stage
-            self.policy = self.stages[-1].policy
         except (ValueError, TypeError, KeyError, OSError, ImportError) as error:
             raise UserError(str(error)) from error
         self.views = self.stages[0]

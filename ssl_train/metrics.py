@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import torch
+
 from . import distributed, run
 from .run import Run
 
@@ -35,7 +37,8 @@ class Metrics:
     def flush(self) -> run.Row | None:
         """Write the rows of the steps since the last call. Returns the first whose loss is not finite: it is not written."""
         for row in self.rows:
-            row["loss"] = float(row["loss"])  # waits for the device, so that the step's events have passed
+            # Reading numbers waits for the device, so that the step's events have passed.
+            row |= {name: float(value) for name, value in row.items() if isinstance(value, torch.Tensor)}
             row["data_wait"] = row["data_wait"].share()
             if not math.isfinite(row["loss"]):
                 return row

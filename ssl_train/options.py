@@ -155,6 +155,8 @@ class BaseSettings(Generic[Unset]):
     ] = "uniform"
     score_epochs: int = 5
     """Epochs of training for the score network of --weights score or shuffled."""
+    hard_views: int = 2
+    """Large views to draw per image, of which it is trained on the pair with the largest loss; 2: the two that are drawn."""
     grow_from: Annotated[
         int | Unset,
         option(

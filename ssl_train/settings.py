@@ -141,7 +141,7 @@ def check_values(s: ResolvedSettings) -> None:
     criterion = CRITERIA[s.loss]
     least = {"size": 8, "batch_size": 2, "epochs": 1, "knn_k": 1, "num_workers": 0, "eval_every": 0, "checkpoint_every": 0}
     least |= {"seed": 0, "learning_rate": 0, "weight_decay": 0, "weight_decay_end": 0, "warmup_epochs": 0, "multi_crop": 0}
-    least |= {"local_size": 8, "score_epochs": 1, "projector_layers": 0, "projector_hidden": 0}
+    least |= {"local_size": 8, "score_epochs": 1, "hard_views": 2, "projector_layers": 0, "projector_hidden": 0}
     least |= {"queue_size": criterion.queue.least_batches if criterion.queue else 1}
     for name, low in least.items():
         value = getattr(s, name)
@@ -165,6 +165,8 @@ def check_values(s: ResolvedSettings) -> None:
         raise UserError("--predictor on: it needs a projector before it; give --projector-layers and --projector-dim")
     if s.weights != "uniform" and not criterion.weighted:
         raise UserError(f"--weights {s.weights}: the loss {s.loss} is not a mean over images; use --weights uniform")
+    if s.hard_views > 2 and not criterion.weighted:
+        raise UserError(f"--hard-views {s.hard_views}: the loss {s.loss} is not a mean over images; use --hard-views 2")
     if s.negatives is not None and not (criterion.negatives and 1 <= s.negatives < s.batch_size):
         names = losses_with(lambda c: c.negatives)
         raise UserError(f"--negatives {s.negatives}: it must be in 1..{s.batch_size - 1}, with one of the losses {names}")

@@ -17,9 +17,12 @@ from typing import Any
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
+import gpuaug
+
 from . import distributed, run
 from .criteria import CRITERIA, Memory, Step
 from .errors import UserError
+from .hard import HardViews, unmoved
 from .interrupts import Stopped, held_interrupts
 from .loaders import Loaders, readable
 from .metrics import Metrics
@@ -88,6 +91,9 @@ class Trainer:
         sizes = [view.size for view in loaders.policy.views]
         large = [i for i, size in enumerate(sizes) if size == sizes[0]]
         self.targets = large if s.symmetric == "on" else large[1:]  # the views that are predicted
+        self.seen = [i for i in range(len(sizes)) if s.symmetric == "on" or not self.target or i not in self.targets]
+        hard = loaders.policy, s.hard_views, self.seen, self.targets, self.device
+        self.hard = HardViews(*hard) if s.hard_views > 2 else None
         per_view = self.criterion.queue is not None and self.criterion.queue.per_view
         queue = (queue_length(s, loaders.images), model.embedding)
         self.memory = Memory((len(self.targets), *queue) if per_view else queue, outputs).to(self.device)
@@ -100,6 +106,7 @@ class Trainer:
         self.run = Run(folder, s, model)
         self.metrics = Metrics(self.run)
         self.step = self.saved = 0  # steps made so far, and up to the last checkpoint
+        self.figures: dict[str, torch.Tensor] = {}  # more of the last step's row, still on the device
         self.wait = DataWait(self.device)
         self.steps, self.passed = 0, 0.0  # in this process: steps, and their seconds by the host's clock
 
@@ -150,7 +157,8 @@ class Trainer:
         shown = float(loss) if self.device.type == "cpu" or self.step % 10 == 0 else None  # reading it waits for the GPU
         passed = time.perf_counter() - start
         row = {"step": self.step, "epoch": self.step / self.epoch_steps, "loss": loss, "learning_rate": rate}
-        self.metrics.rows.append(row | {"images_per_s": self.s.batch_size / passed, "data_wait": times})
+        row |= self.figures | {"images_per_s": self.s.batch_size / passed, "data_wait": times}
+        self.metrics.rows.append(row)
         self.steps, self.passed = self.steps + 1, self.passed + passed
         self.run.images_per_s = self.steps * self.s.batch_size / self.passed
         text = None
@@ -162,10 +170,11 @@ class Trainer:
     def update(self, views: list[torch.Tensor], labels: torch.Tensor) -> tuple[torch.Tensor, float]:
         """Make one optimizer step. Returns the loss of the whole batch, still on the device, and the learning rate."""
         rate = self.schedule()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.s.precision == "bf16"):
-            layers, outputs = self.outputs(views, labels)
-        outputs.weights = self.weights(views, outputs)
         try:
+            if self.hard:
+                views = self.choose(self.hard, views, labels)
+            layers, outputs = self.outputs(views, labels, self.seen, self.targets)
+            outputs.weights = self.weights(views, outputs)
             loss = self.recipe.loss_scale * self.criterion.loss(outputs)
         except torch.linalg.LinAlgError:  # type: ignore[attr-defined]  # W-MSE: the embeddings are not finite, or have collapsed
             raise self.diverged(f"the loss is not finite at step {self.step + 1}") from None
@@ -197,21 +206,37 @@ class Trainer:
         """Steps in that many epochs, but at most in 0.3 of the run."""
         return round(min(epochs, 0.3 * self.s.epochs) * self.epoch_steps)
 
-    def outputs(self, views: list[torch.Tensor], labels: torch.Tensor) -> tuple[list[torch.Tensor], Step]:
+    def choose(self, hard: HardViews, views: list[torch.Tensor], labels: torch.Tensor) -> list[torch.Tensor]:
+        """The views to train on, the hardest ones of the candidates. The networks and the memory stay as they are."""
+        hard.index = None
+        with torch.no_grad(), unmoved(self.run.model, self.target):
+            _, outputs = self.outputs(views, labels, *hard.roles())
+            views, self.figures = hard.choose(views, outputs, self.criterion.loss)
+        return views
+
+    @property
+    def draws(self) -> gpuaug.Draws:
+        """The draws of the views of this step: of those to train on, and while these are being chosen, of all candidates."""
+        drawn = self.loaders.views.draws
+        return self.hard.draws(drawn) if self.hard else drawn
+
+    def outputs(
+        self, views: list[torch.Tensor], labels: torch.Tensor, seen: list[int], targets: list[int]
+    ) -> tuple[list[torch.Tensor], Step]:
         """The layers' outputs for the first view (for the probes), and everything that the loss needs.
 
-        The trained network sees all views, except that an asymmetric method with a target network shows the target view to that
-        network only.
+        seen, targets: the views that the trained network and the target branch see; without a target network, the latter are
+        among the former.
         """
-        s, targets, model = self.s, self.targets, self.run.model
-        seen = [i for i in range(len(views)) if s.symmetric == "on" or not self.target or i not in targets]
-        layers, z, q = self.forward([views[i] for i in seen])
-        if self.target:
-            with torch.no_grad():
-                _, z, k = self.target([views[j] for j in targets])
-        else:
-            z = [z[seen.index(j)].detach() if s.stop_gradient == "on" else z[seen.index(j)] for j in targets]
-            k = [model.scores(x) for x in z] if model.scores else z
+        s, model = self.s, self.run.model
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=s.precision == "bf16"):
+            layers, z, q = self.forward([views[i] for i in seen])
+            if self.target:
+                with torch.no_grad():
+                    _, z, k = self.target([views[j] for j in targets])
+            else:
+                z = [z[seen.index(j)].detach() if s.stop_gradient == "on" else z[seen.index(j)] for j in targets]
+                k = [model.scores(x) for x in z] if model.scores else z
         start, end = self.recipe.target_temperature[0], s.target_temperature
         return layers, Step(
             q=dict(zip(seen, q, strict=True)),
@@ -237,7 +262,7 @@ class Trainer:
             order = torch.randperm(len(w), generator=outputs.generator(), device="cpu")
             return w[order.to(w.device)] if self.s.weights == "shuffled" else w
         if self.s.weights == "draws":
-            one, other = (torch.from_numpy(strength(self.loaders.views.draws, k)).to(self.device) for k in (0, 1))
+            one, other = (torch.from_numpy(strength(self.draws, k)).to(self.device) for k in (0, 1))
             return pair_weights(one, other)
         return None
 

@@ -130,6 +130,28 @@ def test_a_size_that_an_op_cannot_have_is_refused() -> None:
         simclr(224).at_size(1)
 
 
+def test_a_policy_with_schedules_has_the_size_in_every_epoch() -> None:
+    """Of sizes, of arguments in pixels, and of a function's arguments."""
+    blur = ops.GaussianBlur(9, (gpuaug.linear(0.4, 1.2, 4), 2.0))
+    fields = Policy(View(gpuaug.steps({0: 64, 2: 96}), CROP, blur, repeat=2))
+    function = gpuaug.policy("simclr", size=gpuaug.steps({0: 64, 3: 96}), strength=gpuaug.linear(0.2, 1.0, 5))
+    both = gpuaug.ScheduledPolicy(lambda blur: Policy(View(64, CROP, blur)), blur=gpuaug.steps({0: blur, 6: ops.Cutout(8)}))
+    for policy in (fields, function, both):
+        small = policy.at_size(32)
+        assert small.scheduled
+        assert set(policy.changes) <= set(small.changes)
+        for epoch in range(8):
+            assert small.at(epoch) == policy.at(epoch).at_size(32)
+            draws = gpuaug.sample(policy, range(4), epoch=epoch)
+            assert_same(draws.at_size(32), gpuaug.sample(small, range(4), epoch=epoch))
+        with pytest.raises(ValueError, match="size must be a positive integer"):
+            policy.at_size(0)
+    draws = gpuaug.sample(function, range(8), epoch=4)
+    assert Augmenter(function.at_size(32), "batched")(smooth(8), draws.at_size(32))[1].shape == (8, 3, 32, 32)
+    with pytest.raises(ValueError, match="at_size needs the view of an epoch"):
+        fields.views[0].at_size(32)
+
+
 def test_a_policy_keeps_its_name_and_its_views() -> None:
     policy = gpuaug.policy("dino")
     small = policy.at_size((48, 40))

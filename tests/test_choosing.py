@@ -241,12 +241,11 @@ def test_nested_views_keep_their_boxes_behind_other_views(made: bool) -> None:
 
 
 def test_a_graph_of_draws_refuses_rows_of_several_views() -> None:
-    RecordedDraws = pytest.importorskip("gpuaug.backends.fused.cuda.graph").RecordedDraws
-
+    graph = pytest.importorskip("gpuaug.backends.fused.cuda.graph")
     tables = drawn().take(0, np.arange(COUNT) % 2).tables[0]
     assert isinstance(tables, ViewDraws)
     with pytest.raises(ValueError, match="chosen from several views"):
-        RecordedDraws(PHOTOS, tables[:2], torch.float32, torch.contiguous_format)
+        graph.RecordedDraws(PHOTOS, tables[:2], torch.float32, torch.contiguous_format)
 
 
 def test_one_draws_is_a_list_of_one() -> None:

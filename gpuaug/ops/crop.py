@@ -11,7 +11,7 @@ import numpy as np
 
 from .base import Array, Op, OpDraws, Size, between, is_integer, scaled
 from .checks import check_fill, check_interpolation, check_range, check_size, fail, set_field
-from .exponential import exponential
+from .exact.exponential import exponential
 
 __all__ = [
     "CenterCrop",

@@ -147,6 +147,6 @@ def outer_of_checked(views: Sequence[Sequence[Op]], number: int) -> Op | None:
             )
         if isinstance(views[first.within][0], Nested):
             raise ValueError(
-                f"Policy: view {number} is Nested within view {first.within}, which is Nested itself; nest both in the same view"
+                f"Policy: view {number} is Nested within view {first.within}, which is Nested itself; nest both in one view"
             )
     return outer_of(views, number)

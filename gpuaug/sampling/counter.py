@@ -2,7 +2,7 @@
 
 Philox4x32-10 turns a counter into four random words and keeps no state, so any draw can be computed again, anywhere and in any
 order. The key is the seed. The counter's four words are: the number of the block of four random words; the view, with the upper
-16 bits of the sample index above it; the lower 32 bits of the index; the epoch. `streams` says which blocks are not a view's own.
+16 bits of the sample index above it; the lower 32 bits of the index; the epoch. `streams` says which blocks a view reads.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from ...ops import Op, OpDraws, Size, leaves
 from ...ops.automatic.ops import Automatic
 from ...ops.base import Array
 from ...ops.color import ORDERS, PARTS
-from ...ops.exponential import EXPONENTIAL
+from ...ops.exact.exponential import EXPONENTIAL
 from ...ops.shared import outer_of
 from ...sampling import Layout, Slot, ViewDraws, layout, slots
 from ...sampling.streams import OWN

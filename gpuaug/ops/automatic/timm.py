@@ -13,7 +13,7 @@ import numpy as np
 from ..base import Array, OpDraws
 from ..checks import fail
 from ..choice import in_drawn_order
-from ..variates import normal
+from ..exact.variates import normal
 from .kinds import CODE
 from .ops import Automatic, check_warps, without_unused
 

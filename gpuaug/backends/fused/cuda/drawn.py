@@ -11,7 +11,7 @@ import torch
 from ....images import Images
 from ....ops.base import Array
 from ....ops.color import ORDERS
-from ....ops.exponential import EXPONENTIAL
+from ....ops.exact.exponential import EXPONENTIAL
 from ..draw_program import DrawProgram, boxes_to_crop
 from ..plan import geometry
 from .records import check_sizes, kinds_of_levels, words_of

@@ -25,7 +25,8 @@ TRIES = 10
 def fill_words(streams, view, index, epoch, seed0, seed1, words):
     """All random words of an image, by Philox4x32-10 as in `gpuaug.philox`: word k of block n is in words[k, n].
 
-    streams: (3, N) of each block the view word, 0 where it is that of the view itself; the block word; 1 where the view's is used.
+    streams: (3, N), of each block the view word, 0 where it is that of the view itself; the block word; and 1 where the view's
+    own word is used. view: that word.
     Everything is masked to 32 bits, so that the compiler multiplies the low halves of several blocks at once.
     """
     low, half = np.uint64(0xFFFFFFFF), np.uint64(32)
@@ -68,7 +69,7 @@ def offset(column, free, words):
 
 @kernel
 def exponential(x, constants):
-    """exp(x), the same bits as `gpuaug.ops.exponential`, whose constants these are."""
+    """exp(x), the same bits as `gpuaug.ops.exact.exponential`, whose constants these are."""
     n = np.rint(x * constants[0])
     rest = (x - n * constants[1]) - n * constants[2]
     total = constants[3]
@@ -94,8 +95,10 @@ def fitting_box(column, numbers, constants, area, most_h, most_w, smallest, word
 
 @kernel
 def crop(column, numbers, constants, box, words):
-    """Draw a RandomResizedCrop in a box, which becomes the crop's. numbers: as in `fitting_box`, then the lowest and the highest
-    ratio."""
+    """Draw a RandomResizedCrop in a box, which becomes the crop's.
+
+    numbers: as in `fitting_box`, then the lowest and the highest ratio.
+    """
     height, width = np.float64(box[2]), np.float64(box[3])
     h, w, found = fitting_box(column, numbers, constants, height * width, height, width, 1.0, words)
     if found:
@@ -159,7 +162,7 @@ def fill_tables(
 ):  # fmt: skip
     """Draw for images begin..end-1 of a batch, and fill their rows of the tables.
 
-    program: `draw_program.Rows`. orders: (24, 4), the orders of a jitter's parts. constants: of `gpuaug.ops.exponential`. seed:
+    program: `draw_program.Rows`. orders: (24, 4), the orders of a jitter's parts. constants: of `ops.exact.exponential`. seed:
     two words. streams: as in `fill_words`. views: (B,) the number of the view in each image's counter. index: (B,) sample
     indices. size: height and width of the view. words: (4, n), for the random words of an image. boxes, flips, codes, args: as
     in `plan.Tables`; boxes have those of the images where crops are drawn. bits: the memory of args as uint32.

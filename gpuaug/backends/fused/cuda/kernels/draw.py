@@ -31,7 +31,7 @@ ROW = tl.constexpr(9)
 """Integers of a row: kind, column, at, code, drawn, key, wide, and begin and end of its conditions; see `draw_program.Rows`."""
 
 ORDERS, CONSTANTS = tl.constexpr(24), tl.constexpr(17)
-"""Orders of a jitter's parts, and constants of `gpuaug.ops.exponential`."""
+"""Orders of a jitter's parts, and constants of `gpuaug.ops.exact.exponential`."""
 
 ROUND = tl.constexpr(1.5 * 2**52)
 """Added and then subtracted, it rounds a float64 below 2^51 to a whole number, halves to even."""
@@ -47,11 +47,12 @@ def draw_records(
     """Draw for a batch and write its records, table (B, words) int32.
 
     state: seed and epoch, int64. samples: (B,) int64 sample indices. images: (B, 4) int64, first byte, last word of all memory,
-    height and width. boxes: (B, 8) int32, as in `plan.Tables`, those of the images where a crop is drawn. all_rows: (R, ROW) int32.
+    height and width. boxes: (B, 8) int32, as in `plan.Tables`, of whole images where a crop is drawn. all_rows: (R, ROW) int32.
     numbers, condition_columns: of `draw_program.Rows`. ranges: (C, 2), its lows and highs. orders: (24, 4) int32, of a jitter.
     kinds: int32, the kind of level of each code, 0 if it is no barrier. all_levels: (L,) int32, the kind of each level.
-    constants: of `gpuaug.ops.exponential`. affine: (6,) int32, bits of scale and bias. streams: (N, 2) int32, view word (-1: view)
-    and bits of the block word of each block of random words; read if SHARES. columns: instructions of a program.
+    constants: of `ops.exact.exponential`. affine: (6,) int32, bits of scale and bias. streams: (N, 2) int32, for each block
+    of random words its view word (-1: that of view) and the bits of its block word; read if SHARES. columns: instructions of a
+    program.
     """
     b = tl.program_id(0) * LANES + tl.arange(0, LANES)
     real, zero = b < count, b * 0
@@ -298,7 +299,7 @@ def fitting_box(column, number, constants, area, most_h, most_w, smallest, wante
 
 @triton.jit
 def exponential(x, constants):
-    """exp(x), the same bits as `gpuaug.ops.exponential`, whose constants these are."""
+    """exp(x), the same bits as `gpuaug.ops.exact.exponential`, whose constants these are."""
     n = rounded(x * tl.load(constants))
     rest = (x - n * tl.load(constants + 1)) - n * tl.load(constants + 2)
     total = x * 0 + tl.load(constants + 3)
