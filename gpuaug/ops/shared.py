@@ -55,6 +55,9 @@ class Shared(Wrapper):
     def bind(self, size: Size) -> Op:
         return replace(self, op=self.op.bind(size))
 
+    def resized(self, before: Size, after: Size) -> Op:
+        return replace(self, op=self.op.resized(before, after))
+
 
 @dataclass(frozen=True)
 class Nested(Wrapper):
@@ -85,6 +88,9 @@ class Nested(Wrapper):
 
     def bind(self, size: Size) -> Op:
         return replace(self, crop=cast("RandomResizedCrop | Shared", self.crop.bind(size)))
+
+    def resized(self, before: Size, after: Size) -> Op:
+        return replace(self, crop=cast("RandomResizedCrop | Shared", self.crop.resized(before, after)))
 
 
 def shared_in(ops: Sequence[Op], column: int = 0) -> Iterator[tuple[Shared, int]]:
