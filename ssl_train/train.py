@@ -195,8 +195,7 @@ class Trainer:
                 p.grad = None  # prototypes are frozen at first, as in the code of SwAV and DINO
         self.optimizer.step()
         if self.follower and self.s.momentum != "off":
-            momentum = half_cosine(self.s.momentum, self.s.momentum_end, self.step, self.total)
-            follow(self.follower, self.network, momentum)
+            follow(self.follower, self.network, half_cosine(self.s.momentum, self.s.momentum_end, self.step, self.total))
         self.probes.train(layers, labels)
         self.step += 1
         return distributed.mean(loss.detach()), rate
@@ -332,10 +331,8 @@ class Trainer:
         self.write_rows()
         if not all(bool(w.isfinite().all()) for w in self.network.parameters()):
             raise self.diverged(f"a weight is not finite after step {self.step}")
-        loader = self.loaders.views.state_dict()
-        # The position of all ranks together, so that a run can continue with another number of processes.
-        loader["position"] *= distributed.world()
-        state = {name: part.state_dict() for name, part in self.parts().items()} | {"step": self.step, "loader": loader}
+        state = {name: part.state_dict() for name, part in self.parts().items()}
+        state |= {"step": self.step, "loader": self.loaders.position()}
         if distributed.rank() == 0:
             run.save(self.run.folder, state)
         self.saved = self.step
@@ -350,8 +347,5 @@ class Trainer:
         except (KeyError, RuntimeError) as error:
             reason = str(error).splitlines()[0][:100]
             raise UserError(f"--resume: the checkpoint in {self.run.folder} is of another version ({reason})") from None
-        try:
-            self.loaders.views.load_state_dict({**loader, "position": loader["position"] // distributed.world()})
-        except ValueError as error:
-            raise UserError(f"--resume: {error}; continue a run of torchrun or srun with one of them") from None
+        self.loaders.move_to(loader)
         self.metrics.cut(self.step)

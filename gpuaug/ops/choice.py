@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -73,6 +73,10 @@ class Choice(Op):
                 if op.output_size(size) != size:  # a user's op, which need not have a field `size`
                     raise fail(self, "branches", KEEPS_SIZE, self.branches)
         return size
+
+    def resized(self, before: Size, after: Size) -> Op:
+        branches = tuple(tuple(op.resized(before, after) for op in branch) for branch in self.branches)
+        return replace(self, branches=branches)  # type: ignore[call-arg]
 
     def parts(self) -> str:
         """The branches in words, each with its weight."""
