@@ -32,12 +32,14 @@ def candidates(policy: gpuaug.Policy, count: int) -> tuple[gpuaug.Policy, list[P
     two kinds of views each gets half the candidates, the first kind an odd one as well, and a pair has one of each.
 
     Raises:
-        UserError: The policy has another number of large views than two.
+        UserError: The policy has another number of large views than two, or a view that is nested in one of them.
     """
     large = [view for view in policy.views if view.size == policy.views[0].size]
     small = policy.views[len(large) :]
     if len(large) != 2:
         raise UserError(f"--hard-views {count}: the policy {policy.name} has {len(large)} large views, and it must have two")
+    if any(isinstance(op, gpuaug.Nested) for view in policy.views for op in view.ops):
+        raise UserError(f"--hard-views {count}: the policy {policy.name} has a view nested in another, which may not be chosen")
     half = (count + 1) // 2
     drawn = [large[0]] * half + [large[1]] * (count - half)
     pairs = combinations(range(count), 2) if large[0] == large[1] else product(range(half), range(half, count))

@@ -153,6 +153,17 @@ class BaseSettings(Generic[Unset]):
             "reconstructed); shuffled: the same weights on other pairs; draws: how much the augmentations' strengths differ."
         ),
     ] = "uniform"
+    aware: Annotated[
+        Literal["off", "augself", "cassle", "equimod"],
+        text(
+            "Learn from the draws as well. augself: predict how the parameters of two views differ; cassle: show a view's to "
+            "the projector; equimod: predict a view's embedding from them and from the image without augmentation, a view more."
+        ),
+    ] = "off"
+    aware_weight: Annotated[
+        float | Unset,
+        option("FLOAT", "Weight of the loss of --aware augself (default: 1, above 64 pixels 0.5) or equimod (1), above 0."),
+    ] = UNSET
     score_epochs: int = 5
     """Epochs of training for the score network of --weights score or shuffled."""
     hard_views: int = 2

@@ -79,6 +79,7 @@ def fill(s: Settings | ResolvedSettings) -> ResolvedSettings:
         "prototypes": (published.outputs or 3000) if CRITERIA[loss].outputs == "prototypes" else 0,
         "temperature": published.temperature,
         "target_temperature": published.target_temperature[1],
+        "aware_weight": aware_weight(s),
         "grow_from": s.size,
         "optimizer": optimizer,
         "learning_rate": rate,
@@ -89,6 +90,26 @@ def fill(s: Settings | ResolvedSettings) -> ResolvedSettings:
         "out": out_folder(s),
     }
     return ResolvedSettings(**{**filled, **given})
+
+
+def aware_weight(s: Settings | ResolvedSettings) -> float:
+    """The published weight of the loss that --aware adds; 0 if it adds none.
+
+    AugSelf: README of hankook/AugSelf, 1 for STL-10 and 0.5 for ImageNet100. EquiMod: `lmbd` in all scripts of the authors.
+    """
+    return {"augself": 1.0 if s.size <= SMALL else 0.5, "equimod": 1.0}.get(s.aware, 0.0)
+
+
+def check_aware(s: ResolvedSettings) -> None:
+    """Raise UserError for an --aware that the other settings exclude, and for a weight outside its range."""
+    if s.aware != "off" and METHODS[s.method].views == 1:
+        raise UserError(f"--aware {s.aware}: the method {s.method} has one view of an image, and it needs two")
+    if s.aware == "cassle" and not s.projector_layers:
+        raise UserError("--aware cassle: it shows the draws to the projector; give --projector-layers of at least 1")
+    if s.aware in ("off", "cassle") and s.aware_weight:
+        raise UserError(f"--aware-weight {s.aware_weight:g}: --aware {s.aware} adds no loss; leave it out")
+    if s.aware in ("augself", "equimod") and not (math.isfinite(s.aware_weight) and s.aware_weight > 0):
+        raise UserError(f"--aware-weight {s.aware_weight:g}: it must be above 0, or --aware off")
 
 
 def heads(s: ResolvedSettings) -> tuple[Head, Head | None]:
@@ -131,6 +152,7 @@ def check_names(s: Settings | ResolvedSettings) -> None:
         ("scaling", s.scaling, SCALING),
         ("precision", s.precision, get_args(Precision)),
         ("resume", s.resume, get_args(Resume)),
+        ("aware", s.aware, ("off", "augself", "cassle", "equimod")),
     ):
         if value is not None and value not in known:
             raise UserError(f"--{option} {value}: unknown; choose from {', '.join(known)}")
@@ -170,6 +192,7 @@ def check_values(s: ResolvedSettings) -> None:
     if s.negatives is not None and not (criterion.negatives and 1 <= s.negatives < s.batch_size):
         names = losses_with(lambda c: c.negatives)
         raise UserError(f"--negatives {s.negatives}: it must be in 1..{s.batch_size - 1}, with one of the losses {names}")
+    check_aware(s)
     if s.grow_from != s.size and not (32 <= s.grow_from < s.size and (s.size - s.grow_from) % 32 == 0):
         raise UserError(f"--grow-from {s.grow_from}: it must be --size {s.size} less a multiple of 32, and at least 32")
     if s.tensorboard and not find_spec("tensorboard"):

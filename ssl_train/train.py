@@ -20,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 import gpuaug
 
 from . import distributed, run
+from .aware import Aware, Found, Network
 from .criteria import CRITERIA, Memory, Step
 from .errors import UserError
 from .hard import HardViews, unmoved
@@ -32,7 +33,7 @@ from .options import ResolvedSettings, Settings
 from .probes import Probes
 from .progress import Progress
 from .run import Run
-from .score import ScoreNet, magnitude, pair_weights, strength, train_score
+from .score import ScoreNet, draw_weights, score_weights, train_score
 from .settings import heads, queue_length, recipe, resolve
 from .waits import DataWait
 
@@ -87,22 +88,25 @@ class Trainer:
         outputs = {"embeddings": 0, "prototypes": s.prototypes, "classes": loaders.classes}[self.criterion.outputs]
         model = JointEmbedding(s.backbone, s.size, *heads(s), outputs, self.criterion.outputs == "classes", s.probe)
         model = distributed.synchronised(model.to(self.device).to(memory_format=torch.channels_last), self.device)
-        self.target = model.average() if s.momentum != "off" else None
         sizes = [view.size for view in loaders.policy.views]
         large = [i for i, size in enumerate(sizes) if size == sizes[0]]
         self.targets = large if s.symmetric == "on" else large[1:]  # the views that are predicted
-        self.seen = [i for i in range(len(sizes)) if s.symmetric == "on" or not self.target or i not in self.targets]
+        self.seen = [i for i in range(len(sizes)) if s.symmetric == "on" or s.momentum == "off" or i not in self.targets]
         hard = loaders.policy, s.hard_views, self.seen, self.targets, self.device
         self.hard = HardViews(*hard) if s.hard_views > 2 else None
         per_view = self.criterion.queue is not None and self.criterion.queue.per_view
         queue = (queue_length(s, loaders.images), model.embedding)
         self.memory = Memory((len(self.targets), *queue) if per_view else queue, outputs).to(self.device)
         self.score = ScoreNet().to(self.device) if s.weights in ("score", "shuffled") else None
-        self.probes = Probes(model, s, loaders, self.device)  # initialised last: no other weight depends on labels
-        self.forward: Callable[..., Any] = model  # `fit` wraps it for several processes and for torch.compile
+        self.probes = Probes(model, s, loaders, self.device)  # initialised late: no weight of the model depends on labels
+        self.aware = Aware(s, loaders.policy, self.device)
+        self.network = Network(model, self.aware.head(model))  # initialised last: no other weight depends on --aware
+        self.follower = self.network.average() if s.momentum != "off" else None
+        self.target = self.follower.model if self.follower else None
+        self.forward: Callable[..., Any] = self.network  # `fit` wraps it for several processes and for torch.compile
         more = {"trust": self.recipe.trust, "clip": self.recipe.clip} if s.optimizer == "lars" else {}
         steady = model.predictor if self.recipe.steady_predictor else None
-        self.optimizer = OPTIMIZERS[s.optimizer](groups(model, s.weight_decay, steady), 0.0, **more)
+        self.optimizer = OPTIMIZERS[s.optimizer](groups(self.network, s.weight_decay, steady), 0.0, **more)
         self.run = Run(folder, s, model)
         self.metrics = Metrics(self.run)
         self.step = self.saved = 0  # steps made so far, and up to the last checkpoint
@@ -112,8 +116,7 @@ class Trainer:
 
     def fit(self, interrupted: Callable[[], int]) -> None:
         """Train and evaluate to the end. After a signal, write a checkpoint and raise KeyboardInterrupt."""
-        model = self.run.model
-        whole = DistributedDataParallel(model) if distributed.active() else model
+        whole = DistributedDataParallel(self.network) if distributed.active() else self.network
         self.forward = torch.compile(whole) if self.s.compile else whole
         if self.s.tensorboard:
             self.metrics.open_board(self.step)
@@ -136,8 +139,8 @@ class Trainer:
 
     def train_epoch(self, epoch: int, interrupted: Callable[[], int], progress: Progress) -> None:
         """Train on the rest of an epoch, then write a checkpoint."""
-        self.run.model.train()
-        self.loaders.stage(epoch).set_epoch(epoch)  # keeps the position within this epoch that a checkpoint set
+        self.network.train()
+        self.loaders.views.set_epoch(epoch)  # keeps the position within this epoch that a checkpoint set
         with closing(readable(self.loaders.views)) as batches:
             while self.step < (epoch + 1) * self.epoch_steps:
                 self.timed_step(batches, progress)
@@ -170,23 +173,30 @@ class Trainer:
     def update(self, views: list[torch.Tensor], labels: torch.Tensor) -> tuple[torch.Tensor, float]:
         """Make one optimizer step. Returns the loss of the whole batch, still on the device, and the learning rate."""
         rate = self.schedule()
+        self.figures = {}
+        views, plain = (views[:-1], views[-1]) if self.s.aware == "equimod" else (views, None)
         try:
             if self.hard:
                 views = self.choose(self.hard, views, labels)
-            layers, outputs = self.outputs(views, labels, self.seen, self.targets)
+            drawn = self.draws if self.s.aware != "off" else None
+            layers, outputs, found = self.outputs(views, labels, self.seen, self.targets, drawn, plain, train=True)
             outputs.weights = self.weights(views, outputs)
             loss = self.recipe.loss_scale * self.criterion.loss(outputs)
         except torch.linalg.LinAlgError:  # type: ignore[attr-defined]  # W-MSE: the embeddings are not finite, or have collapsed
             raise self.diverged(f"the loss is not finite at step {self.step + 1}") from None
+        if drawn and found:
+            extra = self.aware.loss(found, drawn)
+            loss = loss + self.s.aware_weight * extra
+            self.figures["aware_loss"] = distributed.mean(extra.detach())
         self.optimizer.zero_grad()
         torch.autograd.backward(loss)
         if self.run.model.scores is not None and self.step < self.recipe.frozen_epochs * self.epoch_steps:
             for p in self.run.model.scores.parameters():
                 p.grad = None  # prototypes are frozen at first, as in the code of SwAV and DINO
         self.optimizer.step()
-        if self.target and self.s.momentum != "off":
+        if self.follower and self.s.momentum != "off":
             momentum = half_cosine(self.s.momentum, self.s.momentum_end, self.step, self.total)
-            follow(self.target, self.run.model, momentum)
+            follow(self.follower, self.network, momentum)
         self.probes.train(layers, labels)
         self.step += 1
         return distributed.mean(loss.detach()), rate
@@ -208,9 +218,10 @@ class Trainer:
 
     def choose(self, hard: HardViews, views: list[torch.Tensor], labels: torch.Tensor) -> list[torch.Tensor]:
         """The views to train on, the hardest ones of the candidates. The networks and the memory stay as they are."""
-        hard.index = None
-        with torch.no_grad(), unmoved(self.run.model, self.target):
-            _, outputs = self.outputs(views, labels, *hard.roles())
+        hard.index = None  # until the choice, the draws are those of the candidates
+        with torch.no_grad(), unmoved(self.network, self.follower):
+            drawn = self.draws if self.s.aware != "off" else None
+            _, outputs, _ = self.outputs(views, labels, *hard.roles(), drawn)
             views, self.figures = hard.choose(views, outputs, self.criterion.loss)
         return views
 
@@ -221,24 +232,37 @@ class Trainer:
         return self.hard.draws(drawn) if self.hard else drawn
 
     def outputs(
-        self, views: list[torch.Tensor], labels: torch.Tensor, seen: list[int], targets: list[int]
-    ) -> tuple[list[torch.Tensor], Step]:
-        """The layers' outputs for the first view (for the probes), and everything that the loss needs.
+        self,
+        views: list[torch.Tensor],
+        labels: torch.Tensor,
+        seen: list[int],
+        targets: list[int],
+        drawn: gpuaug.Draws | None = None,
+        plain: torch.Tensor | None = None,
+        train: bool = False,
+    ) -> tuple[list[torch.Tensor], Step, Found]:
+        """The layers' outputs for the first view (for the probes), everything that the loss needs, and what --aware needs.
 
         seen, targets: the views that the trained network and the target branch see; without a target network, the latter are
-        among the former.
+        among the former. drawn: the draws of `views`, for --aware. plain: the view without augmentation. train: whether a
+        gradient will be taken.
         """
         s, model = self.s, self.run.model
+        others: dict[int, torch.Tensor] = {}  # features of the views that only the target network sees
         with torch.autocast(self.device.type, torch.bfloat16, enabled=s.precision == "bf16"):
-            layers, z, q = self.forward([views[i] for i in seen])
-            if self.target:
+            if self.follower:
                 with torch.no_grad():
-                    _, z, k = self.target([views[j] for j in targets])
-            else:
-                z = [z[seen.index(j)].detach() if s.stop_gradient == "on" else z[seen.index(j)] for j in targets]
+                    _, z, k, kept = self.follower([views[j] for j in targets], self.aware.given(drawn, targets))
+                if kept:
+                    each = zip(targets, kept["features"].chunk(len(targets)), strict=True)
+                    others = {j: h for j, h in each if j not in seen}
+            given = self.aware.given(drawn, seen, plain, others if train else None)
+            layers, own, q, found = self.forward([views[i] for i in seen], given)
+            if not self.follower:
+                z = [own[seen.index(j)].detach() if s.stop_gradient == "on" else own[seen.index(j)] for j in targets]
                 k = [model.scores(x) for x in z] if model.scores else z
         start, end = self.recipe.target_temperature[0], s.target_temperature
-        return layers, Step(
+        step = Step(
             q=dict(zip(seen, q, strict=True)),
             k=dict(zip(targets, k, strict=True)),
             z=dict(zip(targets, z, strict=True)),
@@ -254,17 +278,15 @@ class Trainer:
             loss_weight=self.recipe.loss_weight,
             negatives=s.negatives,
         )
+        return layers, step, found
 
     def weights(self, views: list[torch.Tensor], outputs: Step) -> torch.Tensor | None:
-        """Weights of the images, (B,), by the difference of their first two views (see ssl_train/score.py); None: all alike."""
+        """Weights of the images, (B,), by the difference of their first two views; None: all alike."""
         if self.score:
-            w = pair_weights(magnitude(self.score, views[0]), magnitude(self.score, views[1]))
+            w = score_weights(self.score, views)
             order = torch.randperm(len(w), generator=outputs.generator(), device="cpu")
             return w[order.to(w.device)] if self.s.weights == "shuffled" else w
-        if self.s.weights == "draws":
-            one, other = (torch.from_numpy(strength(self.draws, k)).to(self.device) for k in (0, 1))
-            return pair_weights(one, other)
-        return None
+        return draw_weights(self.draws, self.device) if self.s.weights == "draws" else None
 
     def evaluate(self, epoch: int, interrupted: Callable[[], int], progress: Progress) -> None:
         """Measure kNN and linear probes after `epoch` epochs, if an evaluation is due and not in the metrics yet."""
@@ -301,13 +323,14 @@ class Trainer:
         """Everything whose state a checkpoint holds."""
         found: dict[str, Any] = {"model": self.run.model, "target": self.target, "memory": self.memory}
         found |= {"score": self.score, "optimizer": self.optimizer}
+        found |= {"aware": self.network.head, "target_aware": self.follower.head if self.follower else None}
         found |= {"probe": self.probes.classifiers, "probe_optimizer": self.probes.optimizer}
         return {name: part for name, part in found.items() if part is not None}
 
     def save(self) -> None:
         """Write the metrics so far, then a checkpoint. Raises UserError instead if a loss or a weight is not finite."""
         self.write_rows()
-        if not all(bool(w.isfinite().all()) for w in self.run.model.parameters()):
+        if not all(bool(w.isfinite().all()) for w in self.network.parameters()):
             raise self.diverged(f"a weight is not finite after step {self.step}")
         loader = self.loaders.views.state_dict()
         # The position of all ranks together, so that a run can continue with another number of processes.
@@ -328,9 +351,7 @@ class Trainer:
             reason = str(error).splitlines()[0][:100]
             raise UserError(f"--resume: the checkpoint in {self.run.folder} is of another version ({reason})") from None
         try:
-            self.loaders.stage(loader["epoch"]).load_state_dict(
-                {**loader, "position": loader["position"] // distributed.world()}
-            )
+            self.loaders.views.load_state_dict({**loader, "position": loader["position"] // distributed.world()})
         except ValueError as error:
             raise UserError(f"--resume: {error}; continue a run of torchrun or srun with one of them") from None
         self.metrics.cut(self.step)

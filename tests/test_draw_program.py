@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from parity.cases import VARIANTS
 
 import gpuaug
 from gpuaug import Augmenter, Images, Policy, View, ops
@@ -80,6 +81,11 @@ def by_arrays(policy):
 @pytest.mark.parametrize("name", [n for n in gpuaug.policies if n != "spatial" and not by_arrays(gpuaug.policy(n))])
 def test_named_policies_get_the_same_tables(name, seed):
     assert_same_tables(gpuaug.policy(name), seed, epoch=3)
+
+
+@pytest.mark.parametrize("name", [n for n, policy in VARIANTS.items() if not by_arrays(policy)])
+def test_policies_that_share_get_the_same_tables(name):
+    assert_same_tables(VARIANTS[name], 5, epoch=3)
 
 
 @settings(deadline=None)

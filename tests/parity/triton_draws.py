@@ -19,6 +19,8 @@ from gpuaug.backends.fused.cuda.records import levels_of_ops, records
 from gpuaug.ops import exponential as reference
 from gpuaug.ops.shared import outer_of
 
+from .cases import VARIANTS
+
 SEED, EPOCH = 2**63 + 17, 2**32 - 1
 RNG = np.random.default_rng(3)
 
@@ -91,10 +93,10 @@ NESTED: dict[str, tuple[View, ops.Op | None]] = {
 
 
 def named_views() -> dict[str, tuple[View, int, ops.Op | None]]:
-    """Each different first stage of the named policies that the device can draw, by name and number of its view."""
+    """Each different first stage of named policies and variants that the device can draw, by name and number of its view."""
     found: dict[object, tuple[str, View, int, ops.Op | None]] = {}
-    for name in gpuaug.policies:
-        views = gpuaug.policy(name).views
+    for name in (*gpuaug.policies, *VARIANTS):
+        views = (VARIANTS.get(name) or gpuaug.policy(name)).views
         for number, view in enumerate(views):
             count, outer = plan.count_supported(view.steps, "images"), outer_of([v.ops for v in views], number)
             program = draw_program.draw_program(view.ops, 0, count, outer) if count else None

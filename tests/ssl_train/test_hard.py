@@ -240,3 +240,6 @@ def test_what_is_out_of_range_is_named(tiny: Settings) -> None:
         trainer(replace(tiny, hard_views=1))
     with pytest.raises(UserError, match=r"--hard-views 4: the policy .* has 3 large views, and it must have two"):
         candidates(gpuaug.Policy(VIEW, VIEW, VIEW), 4)
+    nested = gpuaug.View(4, gpuaug.Nested(gpuaug.RandomResizedCrop(), within=0), gpuaug.Normalize())
+    with pytest.raises(UserError, match="has a view nested in another, which may not be chosen"):
+        candidates(gpuaug.Policy(VIEW, VIEW, nested), 4)

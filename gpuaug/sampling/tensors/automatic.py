@@ -45,24 +45,24 @@ def read_slots(o: Automatic, d: OpDraws, sizes: Sizes) -> list[Array]:
     rows[np.arange(slots)[:, None], d["op"].T, np.arange(count)] = 1.0
     rows[:, -1] = d["magnitude"].T
     weights = list(d["weights"].T) if isinstance(o, AugMix) else []
-    return [*rows.reshape(-1, count), *weights]
+    return [*rows.reshape(slots * WIDTH, count), *weights]
 
 
 def normalized(o: Automatic, rows: Array) -> Array:
     """The rows of `slot_columns` with each magnitude's distance from the neutral one, as a share of its function's largest."""
-    slots = rows[1 : 1 + o.slots * WIDTH].reshape(o.slots, WIDTH, -1)
+    slots = rows[1 : 1 + o.slots * WIDTH].reshape(o.slots, WIDTH, rows.shape[1])
     kind = slots[:, :-1].argmax(axis=1)
     far = largest(o)
     shares = (slots[:, -1] - NEUTRAL[kind]) / np.where(far > 0, far, 1)[kind]
     out = rows.copy()
-    out[1 : 1 + o.slots * WIDTH].reshape(o.slots, WIDTH, -1)[:, -1] = np.where(far[kind] > 0, shares, 0.0)
+    out[1 : 1 + o.slots * WIDTH].reshape(o.slots, WIDTH, rows.shape[1])[:, -1] = np.where(far[kind] > 0, shares, 0.0)
     out[[k for k, column in enumerate(slot_columns(o)) if column.neutral]] -= 1.0
     return out
 
 
 def functions(o: Automatic, rows: Array) -> Array:
     """Whether each slot holds a function without a magnitude, (slots, B). rows: of `slot_columns`."""
-    slots = rows[1 : 1 + o.slots * WIDTH].reshape(o.slots, WIDTH, -1)
+    slots = rows[1 : 1 + o.slots * WIDTH].reshape(o.slots, WIDTH, rows.shape[1])
     return np.asarray(PLAIN[slots[:, :-1].argmax(axis=1)])
 
 

@@ -48,7 +48,7 @@ def follow(steps: Sequence[Op], tables: Sequence[OpDraws], shapes: npt.NDArray[n
     for op, drawn in zip(steps, tables, strict=True):
         sizes.append(here)
         if isinstance(op, (RandomVerticalFlip, RandomHorizontalFlip)):
-            flipped[isinstance(op, RandomHorizontalFlip)] ^= drawn["apply"]
+            flipped[int(isinstance(op, RandomHorizontalFlip))] ^= drawn["apply"]
             continue
         after = sizes_after(op, here)
         if after is None:

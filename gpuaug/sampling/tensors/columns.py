@@ -57,10 +57,10 @@ APPLY = Column("apply", "0 or 1")
 FLIP = Column("apply", "0 or 1", "exclusive or")
 
 CROP = (
-    Column("top", "share of the image's height", "offset"),
-    Column("left", "share of the image's width", "offset"),
-    Column("height", "share of the image's height, > 0", "log-size"),
-    Column("width", "share of the image's width, > 0", "log-size"),
+    Column("top", "share of the image's height or width", "offset"),
+    Column("left", "share of the image's height or width", "offset"),
+    Column("height", "share of the image's height or width, > 0", "log-size"),
+    Column("width", "share of the image's height or width, > 0", "log-size"),
     Column("log_aspect", "log of width / height in pixels"),
 )
 """The columns of the crop, which stand first and are never scaled."""

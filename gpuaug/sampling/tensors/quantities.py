@@ -20,7 +20,7 @@ PLACES = np.argsort(ORDERS, axis=1)
 CORNERS = ("top_left", "top_right", "bottom_right", "bottom_left")
 DEGREES = "degrees"
 FACTOR = "factor, >= 0"
-SIDES = {"top": "height", "left": "width", "height": "height", "width": "width"}
+SIDES = ("top", "left", "height", "width")
 
 Values = Sequence[Array | float]
 """One entry a column: its values (B,), or one number for all images."""
@@ -87,8 +87,8 @@ def affine(o: op.RandomAffine) -> list[Column]:
     return [
         APPLY,
         ranged("angle", "degrees, clockwise", 0.0, o.degrees),  # type: ignore[arg-type]
-        ranged("translate_x", "share of the width", 0.0, (-across, across)),
-        ranged("translate_y", "share of the height", 0.0, (-down, down)),
+        ranged("translate_x", "share of the width or height", 0.0, (-across, across)),
+        ranged("translate_y", "share of the width or height", 0.0, (-down, down)),
         ranged("scale", "factor, > 0", 1.0, o.scale, ratio=True),
         ranged("shear_x", DEGREES, 0.0, shear[:2]),
         ranged("shear_y", DEGREES, 0.0, shear[2:4]),
@@ -96,9 +96,9 @@ def affine(o: op.RandomAffine) -> list[Column]:
 
 
 def perspective(o: op.RandomPerspective) -> list[Column]:
-    unit = "share of half the {}, inwards, in [0, 1]"
-    names = [(f"{corner}.{axis}", unit.format(edge)) for corner in CORNERS for axis, edge in (("x", "width"), ("y", "height"))]
-    return [APPLY, *(ranged(name, text, 0.0, (0.0, o.distortion_scale)) for name, text in names)]
+    unit = "move inwards as a share of half the width or height, in [0, 1]"
+    names = [f"{corner}.{axis}" for corner in CORNERS for axis in "xy"]
+    return [APPLY, *(ranged(name, unit, 0.0, (0.0, o.distortion_scale)) for name in names)]
 
 
 def elastic(o: op.ElasticTransform) -> list[Column]:
@@ -107,7 +107,7 @@ def elastic(o: op.ElasticTransform) -> list[Column]:
 
 
 def erased(o: Any) -> list[Column]:
-    return [APPLY, *(Column(name, f"share of the view's {edge}") for name, edge in SIDES.items())]
+    return [APPLY, *(Column(name, "share of the view's height or width, in [0, 1]") for name in SIDES)]
 
 
 def read_erased(o: Any, d: OpDraws, sizes: Sizes) -> Values:

@@ -90,22 +90,21 @@ def mean_of_slots(o: Automatic, rows: Array, columns: list[Column], sizes: Sizes
 
 
 def chains(o: AugMix, rows: Array, columns: list[Column], sizes: Sizes) -> Array:
-    each = slots(o, rows, columns, sizes).reshape(o.mixture_width, o.depth, -1).mean(axis=1)
+    each = slots(o, rows, columns, sizes).reshape(o.mixture_width, o.depth, rows.shape[1]).mean(axis=1)
     return np.asarray((each * rows[-o.mixture_width :]).sum(axis=0))
 
 
 APPLIED = Formula("1 where it was applied", lambda o, rows, columns, sizes: rows[0])
-DISTANCE = Formula("mean of {}: distance from what changes nothing, as a share of the largest one allowed", distances)
+DISTANCE = Formula("distance of {}", distances)
 SLOTS = Formula(
-    "mean over the slots: distance of the magnitude from what changes nothing, as a share of the function's largest; 1 for "
-    "AutoContrast, Equalize and Invert, 0 for Identity",
+    "mean over the slots: distance of the magnitude; 1 for AutoContrast, Equalize and Invert, 0 for Identity",
     mean_of_slots,
 )
-CHAINS = Formula("sum over the chains: weight of the chain x mean over its slots, as for RandAugment", chains)
+CHAINS = Formula("sum over the chains: weight x mean over the slots, as of RandAugment", chains)
 SPECIAL: dict[type[Op], Formula] = {
-    op.RandomChannelPermutation: Formula("share of the channels that left their place", moved_channels),
+    op.RandomChannelPermutation: Formula("share of channels that left their place", moved_channels),
     op.RandomPhotometricDistort: Formula(
-        "mean of {}, as for ColorJitter, and of the share of the channels that left their place", distort
+        "mean of the distances of {} and of the share of channels that left their place", distort
     ),
     op.RandomErasing: Formula("area of the erased box / the largest in `scale`", erasing),
     op.Cutout: Formula("area of the erased box / the largest that the image allows", cutout),
