@@ -172,8 +172,7 @@ class Trainer:
 
     def update(self, views: list[torch.Tensor], labels: torch.Tensor) -> tuple[torch.Tensor, float]:
         """Make one optimizer step. Returns the loss of the whole batch, still on the device, and the learning rate."""
-        rate = self.schedule()
-        self.figures = {}
+        rate, self.figures = self.schedule(), {}
         views, plain = (views[:-1], views[-1]) if self.s.aware == "equimod" else (views, None)
         try:
             if self.hard:
@@ -184,7 +183,7 @@ class Trainer:
             loss = self.recipe.loss_scale * self.criterion.loss(outputs)
         except torch.linalg.LinAlgError:  # type: ignore[attr-defined]  # W-MSE: the embeddings are not finite, or have collapsed
             raise self.diverged(f"the loss is not finite at step {self.step + 1}") from None
-        if drawn and found:
+        if drawn is not None and found:
             extra = self.aware.loss(found, drawn)
             loss = loss + self.s.aware_weight * extra
             self.figures["aware_loss"] = distributed.mean(extra.detach())

@@ -82,7 +82,7 @@ def largest(o: Automatic) -> Array:
         space = rand_space(o.num_magnitude_bins)
         return spread(space, space.bins[:, o.magnitude : o.magnitude + 1])
     if isinstance(o, TrivialAugmentWide):
-        space = wide_space(o.num_magnitude_bins)
+        space = wide_space(o.num_magnitude_bins, o.translate)
         return spread(space, space.bins)
     if isinstance(o, AutoAugment):
         space, table = auto_space(), sub_policies(o.policy)
