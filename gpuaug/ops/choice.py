@@ -83,7 +83,7 @@ class Choice(Op):
         weights: Any = self.weights
         branches = self.branches if isinstance(self.branches, tuple) else (self.branches,)
         words = [" then ".join(map(str, b)) or "nothing" if isinstance(b, tuple) else repr(b) for b in branches]
-        if not isinstance(weights, tuple):  # beside schedules, None and a schedule are left as given
+        if not (isinstance(weights, tuple) and isinstance(self.branches, tuple)):  # they are left as given beside schedules
             return "; ".join(words) + (f"; weights={weights!r}" if weights else "")
         return "; ".join(
             f"{weight!r}: {branch}" if isinstance(weight, Schedule) else f"{weight:.3g}: {branch}"
