@@ -13,6 +13,7 @@ from ..ops import Nested, OpDraws
 from ..policy import Policy, View
 from .choosing import check_alike, drawn_again, numbers_of, unless_own, unmade
 from .draws import Draws
+from .tables import copies
 
 
 @eager
@@ -98,7 +99,7 @@ def joined_views(parts: Sequence[Draws]) -> Draws:
         first.seed,
         first.epoch,
         first.index.copy(),
-        tuple(view for part in parts for view in part.tables),
+        tuple(copies(view) for part in parts for view in part.tables),
         first.shapes,
         unless_own(np.concatenate(numbers)),
     )
