@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from itertools import groupby
@@ -95,6 +96,14 @@ class View(Scheduled):
         """
         return tuple(leaves(self.at(0).ops if self.scheduled else self.ops))
 
+    def single(self) -> View:
+        """The view with repeat=1."""
+        if self.repeat == 1:
+            return self
+        one = copy(self)  # without the checks, which hold
+        object.__setattr__(one, "repeat", 1)
+        return one
+
     @property
     def normalize(self) -> Normalize | None:
         """The view's last Normalize, which must be undone to show the view as a picture; None without one."""
@@ -167,8 +176,7 @@ class Policy(Scheduled):
         views = positional_or_named("Policy", "views", given, views)
         if not views or not all(isinstance(view, View) for view in views):
             raise TypeError(f"Policy: give one or more View, got {views!r}")
-        single = ((view if view.repeat == 1 else View(view.size, *view.ops), view.repeat) for view in views)
-        object.__setattr__(self, "views", tuple(one for view, repeat in single for one in [view] * repeat))
+        object.__setattr__(self, "views", tuple(one for view in views for one in [view.single()] * view.repeat))
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "source", source)
         if self.scheduled:
@@ -179,7 +187,7 @@ class Policy(Scheduled):
     @cached_property
     def scheduled(self) -> bool:
         """Whether any view has a schedule over epochs."""
-        return super().scheduled
+        return any(view.scheduled for view in self.views)
 
     @cached_property
     def changes(self) -> tuple[int, ...]:

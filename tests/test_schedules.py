@@ -134,7 +134,8 @@ class Restarts(gpuaug.Schedule):
 
 
 def test_a_schedule_of_a_user_follows_the_epoch_up_to_its_last_change() -> None:
-    policy = gpuaug.Policy(gpuaug.View(8, gpuaug.CenterCrop(), gpuaug.RandomInvert(p=Restarts(4, 2))))
+    restarts: Any = Restarts(4, 2)
+    policy = gpuaug.Policy(gpuaug.View(8, gpuaug.CenterCrop(), gpuaug.RandomInvert(restarts)))
     shares = [policy.at(epoch).views[0].ops[1].p for epoch in range(10)]  # type: ignore[attr-defined]
     assert shares == [1, 0.75, 0.5, 0.25, 1, 0.75, 0.5, 0.25, 0.25, 0.25]
     assert policy == pickle.loads(pickle.dumps(policy))
