@@ -15,7 +15,7 @@ from .errors import UserError
 from .methods import METHODS, Head, Recipe
 from .model import SMALL
 from .optim import DEFAULTS, OPTIMIZERS, SCALING
-from .options import Precision, ResolvedSettings, Resume, Settings, losses_with
+from .options import AwareKind, Precision, ResolvedSettings, Resume, Settings, losses_with
 
 FREE = ("device", "num_workers", "eval_every", "checkpoint_every", "compile", "tensorboard", "out", "resume")
 """Settings that may change when a run is continued; a change of any other would make it another run."""
@@ -152,7 +152,7 @@ def check_names(s: Settings | ResolvedSettings) -> None:
         ("scaling", s.scaling, SCALING),
         ("precision", s.precision, get_args(Precision)),
         ("resume", s.resume, get_args(Resume)),
-        ("aware", s.aware, ("off", "augself", "cassle", "equimod")),
+        ("aware", s.aware, get_args(AwareKind)),
     ):
         if value is not None and value not in known:
             raise UserError(f"--{option} {value}: unknown; choose from {', '.join(known)}")
