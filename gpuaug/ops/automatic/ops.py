@@ -269,11 +269,11 @@ class AugMix(Automatic):
         draws = space.look_up(entry, (chosen[:, :, 1] * self.severity).astype(np.intp), chosen[:, :, 2] < 0.5)
         if self.chain_depth == -1:
             depths = (u[:, :width] * DEEPEST).astype(np.intp) + 1
-            taken = (np.arange(DEEPEST) < depths[:, :, None]).reshape(count, -1)
+            taken = (np.arange(DEEPEST) < depths[:, :, None]).reshape(count, self.slots)
             draws = without_unused(draws, taken)
         rest = u[:, width + 3 * self.slots :]
         own = symmetric_beta(self.alpha, rest[:, 0], rest[:, 1])[:, None]
-        chains = gamma(rest[:, 2:].reshape(count, width, -1), self.alpha)
+        chains = gamma(rest[:, 2:].reshape(count, width, uniforms_of(self.alpha)), self.alpha)
         chains = chains / chains.sum(axis=1, keepdims=True)
         draws["weights"] = np.concatenate([own, chains * (1 - own)], axis=1).astype(np.float32)
         return draws

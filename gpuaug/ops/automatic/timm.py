@@ -218,7 +218,8 @@ class TimmRandAugment(Automatic):
             entry = in_drawn_order(u[:, :first], np.array(list(WEIGHTS.values())))[:, : s.n]
         else:
             entry = (u[:, :first] * len(levels)).astype(np.intp)
-        gate, sign, *noise = np.moveaxis(u[:, first:].reshape(len(u), s.n, -1), 2, 0) if s.n else np.zeros((2, len(u), 0))
+        own = u[:, first:].reshape(len(u), s.n, (u.shape[1] - first) // s.n) if s.n else np.zeros((len(u), 0, 2))
+        gate, sign, *noise = np.moveaxis(own, 2, 0)
         level = np.full(entry.shape, float(s.m))
         if s.uniform:
             level = level * noise[0]
