@@ -74,7 +74,7 @@ BELOW = {
     "backends": {"images", "isolation", "memory", "ops", "philox", "policy", "sampling"},
     "convert": {"ops", "policy"},
     "augmenter": {"backends", "images", "isolation", "memory", "ops", "policy", "sampling"},
-    "sampling": {"isolation", "ops", "philox", "policy"},
+    "sampling": {"convert", "isolation", "ops", "philox", "policy"},
     "policy": {"ops"},
     "philox": set(),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from ..ops.base import Array, is_integer, walk
 from ..ops.choice import Choice
 from ..policy import Policy
 from .counter import sample_indices, uniforms
+from .plain import draws_to_dict, fields_from_dict
 from .rows import chosen, on_host
 from .tables import ViewDraws, draw_ops, needed, table_rows
 
@@ -97,6 +98,37 @@ class Draws:
         if any(isinstance(op, Choice) for op in ops):
             draw_ops(ops, uniforms(self.seed, self.epoch, self.index, view % len(self.tables), needed(ops)), None, found)
         return found
+
+    @eager
+    def to_dict(self) -> dict[str, Any]:
+        """The draws as plain data: a dict of strings, numbers and lists, which JSON holds and `from_dict` reads.
+
+        The tables are always written, so a record says what happened even if they were changed, or if a later version of gpuaug
+        draws otherwise. `docs/draws.md` describes the format.
+
+        Raises:
+            TypeError: A table holds something else than numbers, or the policy something that is no plain data.
+        """
+        return draws_to_dict(self)
+
+    @classmethod
+    @eager
+    def from_dict(cls, data: Mapping[str, Any], ops: Mapping[str, type] | None = None) -> Draws:
+        """The draws that `to_dict` has written, with the same bits and dtypes.
+
+        Args:
+            data: What `to_dict` returned; JSON keeps all of it.
+            ops: Name -> class of ops of your own, such as {"Mine": Mine}. No name in `data` is ever imported.
+
+        Raises:
+            ValueError: The format or its version is another one, an op or an argument is unknown, a column is missing or has
+                another length than `index`, or a value is outside its range. The message names it.
+            TypeError: An op refuses its arguments.
+        """
+        found = fields_from_dict(data, ops)
+        shapes = found.pop("shapes")
+        draws = cls(**found)
+        return draws if shapes is None else draws.with_shapes(shapes)
 
     def check_view(self, view: int) -> int:
         if not is_integer(view) or not -len(self.tables) <= view < len(self.tables):
