@@ -18,6 +18,7 @@ from .ops.crop import *  # noqa: F403
 from .ops.filter import *  # noqa: F403
 from .ops.geometric import *  # noqa: F403
 from .policy import Policy, View
+from .record import DrawsWriter, Replay, read_draws, replay, write_run
 from .sampling import Draws, sample
 
 __version__ = "0.1.0"
@@ -27,20 +28,25 @@ __all__ = [
     "CutMix",
     "DataLoader",
     "Draws",
+    "DrawsWriter",
     "Images",
     "MixDraws",
     "MixUp",
     "Op",
     "Policy",
     "RandomChoice",
+    "Replay",
     "View",
     "dali_pipeline",
     "from_torchvision",
     "policies",
     "policy",
+    "read_draws",
     "register",
     "release_memory",
+    "replay",
     "sample",
     "transform_targets",
+    "write_run",
     *(name for name in ops.__all__ if name not in ("KINDS", "Op", "OpDraws", "Size", "leaves")),
 ]

@@ -28,8 +28,8 @@ def policy_to_dict(policy: Policy) -> dict[str, Any]:
     """A policy as plain data, which `policy_from_dict` reads.
 
     Args:
-        policy: The policy. The fields of its ops may hold numbers, strings, None, torch dtypes, dataclasses, and tuples of these;
-            a list comes back as a tuple.
+        policy: The policy. The fields of its ops may hold numbers, strings, None, torch dtypes, dataclasses, and tuples of
+            these; a list comes back as a tuple.
 
     Raises:
         TypeError: A field holds something else; the message names op and field.

@@ -131,7 +131,7 @@ def type_of_column(data: Any, where: str) -> tuple[np.dtype[Any], tuple[int, ...
     raise ValueError(f"{where}: a column is a dict with dtype, a number's, and row, a shape, got {shown(data)}")
 
 
-ALLOWED = {"b": {bool}, "i": {int}, "u": {int}, "f": {int, float}}
+ALLOWED: dict[str, set[type]] = {"b": {bool}, "i": {int}, "u": {int}, "f": {int, float}}
 """Kind of a dtype -> Python's types of its values."""
 
 
