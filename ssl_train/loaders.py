@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator
 from typing import Any
 
@@ -30,10 +31,12 @@ class Loaders:
         classes: number of classes; 0 without labels.
         images: number of training images.
         policy: the augmentation policy at the run's full size.
+        data: the training images, as gpuaug.DataLoader takes them.
     """
 
     def __init__(self, s: ResolvedSettings, progress: bool) -> None:
         data = distributed.once_per_machine(lambda: open_data(s.data, progress))
+        self.data = data.train
         more: dict[str, Any] = {"num_workers": s.num_workers, "device": s.device, "seed": s.seed}
         more["memory_format"] = torch.channels_last  # as the network's
         try:
@@ -71,6 +74,10 @@ class Loaders:
         """Set `views` to the loader whose views have the size of that epoch, and return it."""
         self.views = self.stages[min(int(epoch / self.share), len(self.stages) - 1)]
         return self.views
+
+    def first_epochs(self) -> dict[int, gpuaug.DataLoader]:
+        """The first epoch of each loader of `stage`."""
+        return {math.ceil(k * self.share): loader for k, loader in enumerate(self.stages)}
 
 
 def view_dtype(s: ResolvedSettings) -> torch.dtype:

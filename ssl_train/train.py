@@ -20,6 +20,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+import gpuaug
+
 from . import distributed, run
 from .criteria import CRITERIA, Memory, Step
 from .errors import UserError
@@ -30,6 +32,7 @@ from .model import JointEmbedding, follow
 from .optim import OPTIMIZERS, SCALING, groups, half_cosine, learning_rate, ramp
 from .options import ResolvedSettings, Settings
 from .progress import Progress
+from .records import Record
 from .run import Run
 from .score import ScoreNet, magnitude, pair_weights, strength, train_score
 from .settings import heads, queue_length, recipe, resolve
@@ -66,9 +69,11 @@ def train(settings: Settings | ResolvedSettings, progress: bool = True) -> Run:
     trainer = distributed.on_all_ranks(lambda: Trainer(s, folder, loaders, progress))
     about = {"policy": str(loaders.policy)} | ({} if loaders.labelled else {"evaluation": UNLABELLED})
     state = distributed.on_rank_0(lambda: run.begin_or_continue(folder, s, about))
+    distributed.on_rank_0(lambda: gpuaug.write_run(folder, loaders.first_epochs(), loaders.data, s.epochs))
     if state:
         trainer.load(state)
-    with held_interrupts() as interrupted:
+    trainer.record.cut(trainer.step)
+    with held_interrupts() as interrupted, closing(trainer.record):
         trainer.fit(interrupted)
     return trainer.run
 
@@ -102,7 +107,7 @@ class Trainer:
         steady = model.predictor if self.recipe.steady_predictor else None
         self.optimizer = OPTIMIZERS[s.optimizer](groups(model, s.weight_decay, steady), 0.0, **more)
         self.run = Run(folder, s, model)
-        self.metrics = folder / "metrics.jsonl"
+        self.metrics, self.record = folder / "metrics.jsonl", Record(s, folder)
         self.board: Callable[..., None] | None = None
         self.rows: list[run.Row] = []  # steps whose losses and times are still on the device
         self.step = self.saved = 0  # steps made so far, and up to the last checkpoint
@@ -153,6 +158,7 @@ class Trainer:
         views, labels = self.wait.next(batches)
         loss, rate = self.update(views if isinstance(views, list) else [views], labels)
         times = self.wait.done()
+        self.record.write(self.loaders.views, self.step)
         shown = float(loss) if self.device.type == "cpu" or self.step % 10 == 0 else None  # reading it waits for the GPU
         passed = time.perf_counter() - start
         row = {"step": self.step, "epoch": self.step / self.epoch_steps, "loss": loss, "learning_rate": rate}
@@ -327,6 +333,7 @@ class Trainer:
     def save(self) -> None:
         """Write the metrics so far, then a checkpoint. Raises UserError instead if a loss or a weight is not finite."""
         self.write_rows()
+        self.record.flush()
         if not all(bool(w.isfinite().all()) for w in self.run.model.parameters()):
             raise self.diverged(f"a weight is not finite after step {self.step}")
         loader = self.loaders.views.state_dict()
