@@ -202,7 +202,7 @@ class BaseSettings(Generic[Unset]):
     tensorboard: Annotated[bool, FLAG] = False
     """Write the metrics for TensorBoard as well, to tensorboard/ in the run's folder."""
     record_draws: Recording = "off"
-    """Write the draws of every batch to the run's folder: to draws.jsonl (some 2 kB an image) or draws.parquet (0.4 kB)."""
+    """Write the draws of every batch to the run's folder: to draws.jsonl (of two views some 2 kB an image) or draws.parquet (0.2 kB)."""
     out: Annotated[str | Unset, option("FOLDER")] = UNSET
     """Folder of the run. Default: runs/METHOD-DATA-BACKBONE-SEED."""
     resume: Annotated[

@@ -19,6 +19,10 @@ BEGIN = json.dumps({"format": FORMAT})[:-1].encode()
 """What every header, and so every file, begins with."""
 
 
+HEAD = 200
+"""Bytes of a line in which we write its index."""
+
+
 class LinesFile:
     """A file of JSON lines. What follows its last line break is what a crash has left of a line, and does not count."""
 
@@ -56,13 +60,14 @@ class LinesFile:
     def read(self, index: Array | None, epoch: int) -> Iterator[Rows]:
         """The rows of an epoch under each header. index: the samples to look for; None takes all. Raises ValueError."""
         wanted = None if index is None else set(index.tolist())
-        # To read a line as JSON takes longer than to see that it is no header and names no such sample.
+        # To read a line as JSON takes longer than to see by its beginning that it is of another sample, and no header.
         relevant = re.compile(rb'^\{"format"|"index": ?(' + b"|".join(b"%d" % i for i in wanted or ()) + rb")\b")
         header: dict[str, Any] | None = None
         rows: list[dict[str, Any]] = []
         with self.path.open("rb") as file:
             for number, line in enumerate(file, 1):
-                if not line.endswith(b"\n") or not (wanted is None or relevant.search(line)):
+                other = wanted is not None and b'"index"' in line[:HEAD] and not relevant.search(line[:HEAD])
+                if other or not line.endswith(b"\n"):
                     continue
                 found = self.parsed(line, number)
                 if "format" in found:
