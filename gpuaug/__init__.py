@@ -17,9 +17,11 @@ from .ops.color import *  # noqa: F403
 from .ops.crop import *  # noqa: F403
 from .ops.filter import *  # noqa: F403
 from .ops.geometric import *  # noqa: F403
-from .policy import Policy, View
+from .ops.shared import *  # noqa: F403
+from .policy import Policy, ScheduledPolicy, View
 from .record import DrawsWriter, Replay, read_draws, replay, write_run
-from .sampling import Draws, sample
+from .sampling import Draws, concat, sample
+from .schedules import Schedule, cosine, linear, steps
 
 __version__ = "0.1.0"
 
@@ -36,9 +38,14 @@ __all__ = [
     "Policy",
     "RandomChoice",
     "Replay",
+    "Schedule",
+    "ScheduledPolicy",
     "View",
+    "concat",
+    "cosine",
     "dali_pipeline",
     "from_torchvision",
+    "linear",
     "policies",
     "policy",
     "read_draws",
@@ -46,6 +53,7 @@ __all__ = [
     "release_memory",
     "replay",
     "sample",
+    "steps",
     "transform_targets",
     "write_run",
     *(name for name in ops.__all__ if name not in ("KINDS", "Op", "OpDraws", "Size", "leaves")),

@@ -21,6 +21,10 @@ from .ops.channels import channels_of, fitted
 from .ops.filter import DTYPES
 from .policy import Policy
 from .sampling import Draws
+from .schedules import errors_name_epoch
+
+KEPT = 4
+"""Epochs whose plans an augmenter keeps: a loader begins the next one while another is in use."""
 
 
 class Augmenter:
@@ -31,7 +35,7 @@ class Augmenter:
     pickling an Augmenter keeps only its arguments; the copy makes its plans anew.
 
     Args:
-        policy: The policy that the draws are made from.
+        policy: The policy that the draws are made from. With schedules, every epoch has a plan of its own: see `at`.
         backend: "auto": "fused" for the steps that it can do and "batched" for the others; a warning is logged if a missing
             package makes this slow. "fused": the same, but a missing package raises. "batched": torch functions on the whole
             batch, on any device, differentiable. "kornia": Kornia's functions where they equal torchvision's, and "batched" for
@@ -78,6 +82,10 @@ class Augmenter:
         self.approximate = approximate
         self.compose_warps = compose_warps
         self.backends = select(backend, self.kind_of_device, approximate, compose_warps)
+        self.latest: dict[int, Augmenter] = {}
+        if policy.scheduled:
+            self.plan_every_epoch()
+            return
         channels = channels_of(step for view in policy.views for step in view.steps)
         self.plans: dict[Kind, tuple[tuple[Stage, ...], ...]] = {}
         self.plan = self.plan_for(RGB if channels == 3 else Kind("floats", channels, self.kind_of_device))
@@ -85,8 +93,41 @@ class Augmenter:
             warn_of_missing_packages(self.plan, self.kind_of_device)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        options = (self.memory_format, self.approximate, self.compose_warps)
-        return type(self), (self.policy, self.backend, self.device, self.dtype, *options)
+        return type(self), (self.policy, *self.options)
+
+    @property
+    def options(self) -> tuple[Any, ...]:
+        return self.backend, self.device, self.dtype, self.memory_format, self.approximate, self.compose_warps
+
+    def at(self, epoch: int) -> Augmenter:
+        """The augmenter of one epoch's policy, `policy.at(epoch)`; itself if the policy has no schedules.
+
+        Those of the epochs that were asked for last are kept. Calling an augmenter with draws does the same by itself.
+
+        Args:
+            epoch: An integer from 0 on.
+
+        Raises:
+            ValueError: `epoch` is no such integer.
+        """
+        policy = self.policy.at(epoch)
+        if policy is self.policy:
+            return self
+        found = self.latest.get(epoch)
+        if found is None:
+            made = (other for other in list(self.latest.values()) if other.policy == policy)
+            found = next(made, None) or type(self)(policy, *self.options)
+            kept = list(self.latest.items())[1 - KEPT :]
+            self.latest = {**dict(kept), epoch: found}  # one assignment, since several threads may ask
+        return found
+
+    def plan_every_epoch(self) -> None:
+        """Raise what the plan of any epoch raises. `plan` and `plans` are those of epoch 0."""
+        for epoch in reversed(self.policy.changes):
+            with errors_name_epoch(epoch):
+                made = type(self)(self.policy.at(epoch), *self.options)
+        self.latest = {0: made}
+        self.plan, self.plans = made.plan, made.plans
 
     @overload
     def __call__(
@@ -119,7 +160,7 @@ class Augmenter:
         Args:
             images: `Images`; a tensor (B, C, H, W), uint8, or floats in [0, 1]; a list that `Images.from_list` accepts; or a
                 list of float tensors (C, H, W), which may differ in size.
-            draws: Draws of this policy, with one row per image.
+            draws: Draws of this policy, with one row per image. If it has schedules, the views are those of the draws' epoch.
             out: Tensors to write the views into, as `empty` returns them, or slices of their rows. None allocates them.
             targets: Boxes, masks and keypoints to move with the images, one target per image; see `gpuaug.transform_targets`.
 
@@ -135,6 +176,10 @@ class Augmenter:
                 f"Augmenter: draws must be gpuaug.Draws, got {type(draws).__name__}; make them with "
                 "gpuaug.sample(augmenter.policy, index, seed=..., epoch=...)"
             )
+        if self.policy.scheduled:
+            of_epoch: Any = self.at(draws.epoch)
+            made: list[torch.Tensor] | tuple[list[torch.Tensor], list[Any]] = of_epoch(images, draws, out, targets=targets)
+            return made
         batch = as_batch(images)
         kind = kind_of(batch)
         plan = self.plans.get(kind) or self.plan_for(kind)
@@ -198,17 +243,18 @@ class Augmenter:
             return torch.empty((0, kind_of(batch).channels, *view.size), dtype=dtype, device=device_of(batch))
         return run(batch, plan, self.backends, draws, dtype, self.memory_format, out)
 
-    def empty(self, count: int, channels: int = 3) -> list[torch.Tensor]:
+    def empty(self, count: int, channels: int = 3, epoch: int = 0) -> list[torch.Tensor]:
         """Allocate memory on the CPU for the views of a batch, reusing that of earlier views which nothing refers to any more.
 
         Args:
             count: How many images the batch has.
             channels: How many channels they have.
+            epoch: Epoch of the draws, on which the size of the views depends if it is a schedule.
 
         Returns:
             One uninitialised tensor (count, channels, H, W) per view.
         """
-        views = self.policy.views
+        views = self.policy.at(epoch).views
         return [uninitialised((count, channels, *v.size), self.dtype or output_dtype(v), self.memory_format) for v in views]
 
     def check_out(self, out: Sequence[torch.Tensor], count: int, channels: int, device: torch.device) -> None:
@@ -225,6 +271,10 @@ class Augmenter:
 
     def __str__(self) -> str:
         lines = [f"Augmenter(backend={self.backend!r}, device={str(self.device or 'of the images')!r})"]
+        if self.policy.scheduled:
+            for epoch in dict.fromkeys((0, self.policy.changes[-1])):
+                lines += [f"  epoch {epoch}:", *("  " + line for line in str(self.at(epoch)).splitlines()[1:])]
+            return "\n".join(lines)
         for kind, plan in list(self.plans.items()):
             lines += [f"  given {kind}:"] if kind != RGB else []
             for (view, planned), same in groupby(zip(self.policy.views, plan, strict=True)):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from itertools import groupby
 from typing import Any
 
-from .ops import Normalize, Op, Size, ToDtype, leaves
-from .ops.base import is_integer, positional_or_named
+from .ops import Nested, Normalize, Op, Size, ToDtype, leaves
+from .ops.base import is_integer, plain, positional_or_named, short
+from .ops.shared import check_views
+from .schedules import Schedule, Scheduled, changes, check_epoch, check_every_epoch, errors_name_epoch, in_tuples, resolve
 
 
 def as_pair(size: int | Sequence[int]) -> Size:
@@ -20,19 +23,20 @@ def as_pair(size: int | Sequence[int]) -> Size:
 
 
 @dataclass(frozen=True, init=False)
-class View:
+class View(Scheduled):
     """One output of a policy: ops applied in order, which bring every image to one size.
 
     Args:
-        size: (height, width) in pixels, or one number for both. A crop or resize without a size of its own takes this one.
+        size: (height, width) in pixels, or one number for both. A crop or resize without a size of its own takes this one. It
+            may be a schedule over epochs, such as `gpuaug.steps({0: 128, 30: 224})`, and so may any argument of an op.
         *given: The ops (see `gpuaug.ops`). They must bring every image to `size`.
         ops: The ops as one sequence, instead of positional arguments.
         repeat: How many views of this kind the policy makes from each image.
 
     Raises:
         TypeError: Something other than a gpuaug op was given.
-        ValueError: The ops do not end at `size`, an op with a probability `p` changes the size, there are several ToDtype, or
-            size or repeat is out of range.
+        ValueError: The ops do not end at `size`, an op with a probability `p` changes the size, there are several ToDtype, a
+            Nested crop is not the first op, or size or repeat is out of range. With schedules, this holds for every epoch.
     """
 
     size: Size
@@ -40,23 +44,32 @@ class View:
     repeat: int = 1
 
     def __init__(self, size: int | Sequence[int], *given: Op, ops: Sequence[Op] = (), repeat: int = 1) -> None:
-        height, width = as_pair(size)
         ops = positional_or_named("View", "ops", given, ops)
         if not all(isinstance(op, Op) for op in ops):
             wrong = next(op for op in ops if not isinstance(op, Op))
             raise TypeError(f"View: ops must be gpuaug ops, got {wrong!r}; convert torchvision's with from_torchvision")
         if not (is_integer(repeat) and repeat >= 1):
             raise ValueError(f"View: repeat must be an integer >= 1, got {repeat!r}")
-        object.__setattr__(self, "size", (height, width))
-        object.__setattr__(self, "ops", tuple(op.bind((height, width)) for op in ops))
+        object.__setattr__(self, "size", tuple(size) if isinstance(size, list) else size)
+        object.__setattr__(self, "ops", ops)
         object.__setattr__(self, "repeat", int(repeat))
+        if self.scheduled:
+            check_every_epoch(self)
+        else:
+            self.bind_ops()
+
+    def bind_ops(self) -> None:
+        """Give the ops their view's size, and check that they bring every image to it."""
+        height, width = as_pair(self.size)
+        object.__setattr__(self, "size", (height, width))
+        object.__setattr__(self, "ops", tuple(op.bind((height, width)) for op in self.ops))
         reached: Size | None = None
         for op in self.ops:
             before, reached = reached, op.output_size(reached)
-            if hasattr(op, "p") and reached != before:
+            if hasattr(plain(op), "p") and reached != before:
                 raise ValueError(
-                    f"View: {type(op).__name__} has a probability p and changes the size of images, so images would differ in "
-                    "size; leave p out of such an op"
+                    f"View: {type(plain(op)).__name__} has a probability p and changes the size of images, so images would "
+                    "differ in size; leave p out of such an op"
                 )
         if reached != (height, width):
             found = "sizes of their own" if reached is None else f"{reached[0]}x{reached[1]}"
@@ -66,11 +79,20 @@ class View:
             )
         if sum(isinstance(op, ToDtype) for op in self.steps) > 1:
             raise ValueError("View: at most one ToDtype, since it states the dtype of the view that comes out")
+        if any(isinstance(op, Nested) for op in self.ops[1:]):
+            raise ValueError("View: Nested must be the first op, since its box lies in the image that comes in")
+
+    @cached_property
+    def scheduled(self) -> bool:
+        """Whether the size, or an argument of an op, is a schedule over epochs."""
+        return super().scheduled
 
     @property
     def steps(self) -> tuple[Op, ...]:
-        """The ops that change pixels, in order, with every branch of a `OneOf` in its place. Draws have one table per step."""
-        return tuple(leaves(self.ops))
+        """The ops that change pixels, in order, with every branch of a `OneOf` in its place, and the plain op of a `Shared` or
+        `Nested` one. Draws have one table per step. With schedules, they are those of epoch 0.
+        """
+        return tuple(leaves(self.at(0).ops if self.scheduled else self.ops))
 
     @property
     def normalize(self) -> Normalize | None:
@@ -78,12 +100,13 @@ class View:
         return next((op for op in reversed(self.steps) if isinstance(op, Normalize)), None)
 
     def __str__(self) -> str:
-        return "\n".join([f"{self.size[0]}x{self.size[1]}", *(f"  {op}" for op in self.ops)])
+        size = f"{self.size[0]}x{self.size[1]}" if isinstance(self.size, tuple) else short(self.size)
+        return "\n".join([size, *(f"  {op}" for op in self.ops)])
 
 
 @dataclass(frozen=True, init=False)
-class Policy:
-    """A list of views, each drawn on its own from the same image.
+class Policy(Scheduled):
+    """A list of views of the same image, each drawn on its own, except for what is `Shared` or `Nested`.
 
     Args:
         *given: The views. One with repeat=2 stands for two equal views.
@@ -94,6 +117,8 @@ class Policy:
 
     Raises:
         TypeError: There is no view, or something other than a View was given.
+        ValueError: Ops of different types share a key, two keys have the same hash, or a crop is Nested within a view that does
+            not exist, is nested itself or does not begin with a RandomResizedCrop.
     """
 
     views: tuple[View, ...]
@@ -104,10 +129,49 @@ class Policy:
         views = positional_or_named("Policy", "views", given, views)
         if not views or not all(isinstance(view, View) for view in views):
             raise TypeError(f"Policy: give one or more View, got {views!r}")
-        single = tuple(View(view.size, *view.ops) for view in views for _ in range(view.repeat))
-        object.__setattr__(self, "views", single)
+        single = ((view if view.repeat == 1 else View(view.size, *view.ops), view.repeat) for view in views)
+        object.__setattr__(self, "views", tuple(one for view, repeat in single for one in [view] * repeat))
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "source", source)
+        if self.scheduled:
+            check_every_epoch(self)
+        else:
+            check_views([view.ops for view in self.views])
+
+    @cached_property
+    def scheduled(self) -> bool:
+        """Whether any view has a schedule over epochs."""
+        return super().scheduled
+
+    @cached_property
+    def changes(self) -> tuple[int, ...]:
+        """The epochs in which the policy is another than in the one before, and 0; of more than 1,000 some, evenly spaced."""
+        return changes(self)
+
+    def at(self, epoch: int) -> Policy:
+        """The policy of one epoch, without schedules; itself if it has none.
+
+        Args:
+            epoch: An integer from 0 on.
+
+        Raises:
+            ValueError: `epoch` is no such integer.
+        """
+        if not self.scheduled:
+            check_epoch(epoch)
+            return self
+        epoch = min(check_epoch(epoch), self.changes[-1])
+        last: tuple[int, Policy] | None = vars(self).get("latest")
+        if last is None or last[0] != epoch:
+            last = epoch, self.make_at(epoch)
+            vars(self)["latest"] = last  # one assignment, since several threads may draw
+        return last[1]
+
+    def make_at(self, epoch: int) -> Policy:
+        return super().at(epoch)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in fields(self)}
 
     def __len__(self) -> int:
         return len(self.views)
@@ -117,3 +181,82 @@ class Policy:
         for view, same in groupby(self.views):
             lines.append(f"  {len(list(same))} x " + str(view).replace("\n", "\n    "))
         return "\n".join(lines)
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class ScheduledPolicy(Policy):
+    """A policy that is another one in each epoch: a function with schedules among its arguments, or a schedule of policies.
+
+    `gpuaug.policy` makes one if an argument is a schedule. Its `views` are those of epoch 0.
+
+    Args:
+        make: A function that returns a Policy; or a schedule of policies, such as `gpuaug.steps({0: policy, 30: other})`.
+        **arguments: The function's arguments, some of which are schedules.
+
+    Raises:
+        TypeError: The function returns no Policy, or a value of the schedule is none.
+        ValueError: The number of views changes, or the function refuses the arguments of an epoch.
+    """
+
+    make: Callable[..., Policy] | Schedule = field(kw_only=True)
+    arguments: tuple[tuple[str, Any], ...] = field(kw_only=True)
+
+    def __init__(self, make: Callable[..., Policy] | Any, /, **arguments: Any) -> None:
+        if not (callable(make) or isinstance(make, Schedule)):
+            raise TypeError(f"ScheduledPolicy: give a function that returns a Policy, or a schedule of policies, got {make!r}")
+        if isinstance(make, Schedule) and arguments:
+            raise TypeError(f"ScheduledPolicy: a schedule of policies takes no arguments, got {', '.join(arguments)}")
+        object.__setattr__(self, "make", make)
+        object.__setattr__(self, "arguments", tuple((name, in_tuples(arguments[name])) for name in sorted(arguments)))
+        epochs: set[int] = set()
+        for epoch in changes((make, self.arguments)):
+            with errors_name_epoch(epoch):
+                found = self.made(epoch)
+            if not epoch:
+                for name in ("views", "name", "source"):
+                    object.__setattr__(self, name, getattr(found.at(0), name))
+            epochs |= {epoch, *found.changes}
+        vars(self)["changes"] = tuple(sorted(epochs))
+
+    @property
+    def scheduled(self) -> bool:
+        """True, even if all epochs have the same policy."""
+        return True
+
+    def made(self, epoch: int) -> Policy:
+        """What the function, or the schedule of policies, gives for an epoch. It may have schedules itself."""
+        if isinstance(self.make, Schedule):
+            found = self.make.at(epoch)
+        else:
+            found = self.make(**{name: resolve(value, epoch) for name, value in self.arguments})
+        if not isinstance(found, Policy):
+            raise TypeError(f"ScheduledPolicy: there must be a Policy in every epoch, got {found!r}")
+        count = len(vars(self).get("views", found))
+        if len(found) != count:
+            raise ValueError(f"ScheduledPolicy: every epoch must have {count} views, as epoch 0 has, got {len(found)}")
+        return found
+
+    def make_at(self, epoch: int) -> Policy:
+        return self.made(epoch).at(epoch)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "changes": self.changes}
+
+    def __repr__(self) -> str:
+        first = repr(self.make) if isinstance(self.make, Schedule) else getattr(self.make, "__name__", repr(self.make))
+        return f"ScheduledPolicy({', '.join([first, *(f'{name}={value!r}' for name, value in self.arguments)])})"
+
+    def __str__(self) -> str:
+        name = self.name or "policy"
+        if isinstance(self.make, Schedule):
+            lines = [name, *(shown_under(f"from epoch {epoch} on", str(self.made(epoch))) for epoch in self.make.changes())]
+            return "\n".join(lines)
+        head = name + f"\n  {self.source}" * bool(self.source)
+        ends = {0: "epoch 0", self.changes[-1]: f"from epoch {self.changes[-1]} on"}
+        return "\n".join(
+            [head, f"  {self!r}", *(shown_under(words, str(self.made(e)).removeprefix(head)) for e, words in ends.items())]
+        )
+
+
+def shown_under(words: str, text: str) -> str:
+    return f"  {words}:\n    " + text.strip("\n").replace("\n", "\n    ")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Generator
 from typing import Any
 
@@ -15,22 +14,24 @@ from . import distributed
 from .criteria import CRITERIA
 from .data import open_data
 from .errors import UserError
-from .evaluate import plain_loader, plain_loaders
+from .evaluate import evaluation_policy, plain_loader, plain_loaders
+from .hard import candidates
 from .methods import METHODS
 from .options import ResolvedSettings
-from .views import run_policy
+from .views import growth, run_policy
 
 
 class Loaders:
     """The loaders of a run. Every folder is listed once; the loaders share its source.
 
     Attributes:
-        views: augmented views of the training images, for the epoch that `stage` was last called with.
+        views: augmented views of the training images; with --hard-views, all the candidates. With --grow-from, their size
+            follows from the epoch. With --aware equimod, a view without augmentation comes last.
         bank, queries: all training and all test images without augmentation. `queries` is None without labels.
         labelled: whether the images have labels. If not, the views come with the images' indices in place of targets.
         classes: number of classes; 0 without labels.
         images: number of training images.
-        policy: the augmentation policy at the run's full size.
+        policy: the augmentation policy to train on, at the run's full size.
         data: the training images, as gpuaug.DataLoader takes them.
     """
 
@@ -57,27 +58,24 @@ class Loaders:
             more |= order | {"batch_size": s.batch_size // distributed.world(), "drop_last": True}
             more["dtype"] = view_dtype(s)
 
-            def views_of_size(size: int) -> gpuaug.DataLoader:
-                policy = run_policy(s.policy, size, s.multi_crop, s.local_size if size == s.size else None)
-                if METHODS[s.method].views == 1:
-                    policy = gpuaug.Policy(policy.views[0], name=policy.name, source=policy.source)
-                return gpuaug.DataLoader(self.bank.dataset, policy, labels=data.labels, **more)
+            def policy_of(size: int) -> gpuaug.Policy:
+                found = run_policy(s.policy, size, s.multi_crop, s.local_size if size == s.size else None)
+                one = METHODS[s.method].views == 1
+                return gpuaug.Policy(found.views[0], name=found.name, source=found.source) if one else found
 
-            self.stages = [views_of_size(size) for size in range(s.grow_from, s.size + 1, 32)]
-            self.share = s.epochs / len(self.stages)  # epochs per stage
-            self.policy = self.stages[-1].policy
+            def drawn(size: int) -> gpuaug.Policy:
+                found = candidates(policy_of(size), s.hard_views)[0] if s.hard_views > 2 else policy_of(size)
+                if s.aware != "equimod":
+                    return found
+                plain = evaluation_policy(size).views[0]
+                return gpuaug.Policy(*found.views, plain, name=found.name, source=found.source)
+
+            self.policy = policy_of(s.size)
+            stages = {epoch: drawn(size) for epoch, size in growth(s.grow_from, s.size, s.epochs).items()}
+            policy = gpuaug.ScheduledPolicy(gpuaug.steps(stages)) if len(stages) > 1 else stages[0]
+            self.views = gpuaug.DataLoader(self.bank.dataset, policy, labels=data.labels, **more)
         except (ValueError, TypeError, KeyError, OSError, ImportError) as error:
             raise UserError(str(error)) from error
-        self.views = self.stages[0]
-
-    def stage(self, epoch: int) -> gpuaug.DataLoader:
-        """Set `views` to the loader whose views have the size of that epoch, and return it."""
-        self.views = self.stages[min(int(epoch / self.share), len(self.stages) - 1)]
-        return self.views
-
-    def first_epochs(self) -> dict[int, gpuaug.DataLoader]:
-        """The first epoch of each loader of `stage`."""
-        return {math.ceil(k * self.share): loader for k, loader in enumerate(self.stages)}
 
 
 def view_dtype(s: ResolvedSettings) -> torch.dtype:

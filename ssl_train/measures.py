@@ -1,18 +1,24 @@
-"""The quality of features: linear classifiers on them, and measures that need no classes."""
+"""The quality of features: linear classifiers and regressions on them, and measures that need no classes."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
+
+import gpuaug
 
 Tensor = torch.Tensor
 Labelled = tuple[Tensor, Tensor]
 """Features (N, D) and classes (N,) int64."""
 
 PENALTIES = [10.0**k for k in range(1, -8, -1)]
+JITTER = gpuaug.ColorJitter(0.8, 0.8, 0.8, 0.2)
+"""SimCLR's jitter at full strength (Chen et al. 2020, arXiv 2002.05709, appendix A), on every image."""
+FACTORS = ("brightness", "contrast", "saturation")
 
 
 def standardised(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
@@ -83,6 +89,102 @@ def linear_probe(train: Labelled, test: Labelled, epochs: int = 100, seed: int =
         schedule.step()
     with torch.no_grad():
         return float((classifier(queries).argmax(dim=1) == test[1]).double().mean())
+
+
+def fit_ridge(x: Tensor, y: Tensor, penalty: float) -> Tensor:
+    """Ridge regression in closed form: weights (D + 1, K), of which the last row is the intercept.
+
+    Minimises the mean over images of |x w + b - y|^2, plus penalty * |w|^2. x: (N, D), y: (N, K), both float64.
+    """
+    x_mean, y_mean = x.mean(dim=0), y.mean(dim=0)
+    x, y = x - x_mean, y - y_mean
+    wide = x.shape[1] > len(x)  # then the system of N equations is the smaller one
+    gram = x @ x.T if wide else x.T @ x
+    gram.diagonal().add_(penalty * len(x))
+    factor = torch.linalg.cholesky(gram)
+    w = x.T @ torch.cholesky_solve(y, factor) if wide else torch.cholesky_solve(x.T @ y, factor)
+    return torch.cat([w, (y_mean - x_mean @ w)[None]])
+
+
+def r_squared(w: Tensor, x: Tensor, y: Tensor) -> float:
+    """Mean over the columns of y of R^2 for the weights of `fit_ridge`: 1 is exact, 0 no better than the columns' means."""
+    error = (x @ w[:-1] + w[-1] - y).square().sum(dim=0)
+    return float((1 - error / (y - y.mean(dim=0)).square().sum(dim=0)).mean())
+
+
+def ridge(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], seed: int = 0) -> dict[str, float]:
+    """R^2 of ridge regression on standardised features, and the penalty that was chosen; in float64, in closed form.
+
+    Of PENALTIES the one with the best R^2 on a fifth of the training images, which its fit leaves out, is used for a last fit
+    on all training images.
+
+    Args:
+        train: features (N, D) and what is predicted (N, K) of the training images; N at least 10.
+        test: the same of the test images.
+        seed: seed of the split.
+
+    Returns:
+        `r2`, the mean over the K columns, at most 1, and `penalty`.
+    """
+    x, queries = standardised(train[0].double(), test[0].double())
+    y = train[1].double()
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed), device="cpu").to(x.device)
+    held, kept = order[: len(x) // 5], order[len(x) // 5 :]
+    best = max((r_squared(fit_ridge(x[kept], y[kept], penalty), x[held], y[held]), penalty) for penalty in PENALTIES)[1]
+    return {"r2": r_squared(fit_ridge(x, y, best), queries, test[1].double()), "penalty": best}
+
+
+@torch.no_grad()
+def jittered_pairs(
+    encode: Callable[[Tensor], Tensor], plain: gpuaug.DataLoader, seed: int, num_workers: int = 1
+) -> tuple[Tensor, Tensor]:
+    """Features of pairs of a plain and a jittered view, and how the second was jittered.
+
+    Both views have the same crop; only `JITTER` is between them. Its draws follow from the seed and the images' indices.
+
+    Args:
+        encode: views (B, 3, H, W) on the loader's device -> features (B, ...).
+        plain: a loader of one view without augmentation (`ssl_train.evaluate.plain_loader`), whose images and view are taken.
+        seed: seed of the draws.
+        num_workers: worker threads of the loader.
+
+    Returns:
+        [features of the plain view, features of the jittered view], (N, 2 D) float32; and float64 (N, 4): the logarithms of
+        the factors of brightness, contrast and saturation, and the turn of the hue. Both on the loader's device.
+    """
+    view = plain.policy.views[0]
+    at = view.ops.index(view.normalize) if view.normalize else len(view.ops)
+    jittered = gpuaug.View(view.size, *view.ops[:at], JITTER, *view.ops[at:])
+    more = {"batch_size": 256, "rank": 0, "world_size": 1, "num_workers": num_workers, "device": plain.device}
+    loader = gpuaug.DataLoader(plain.dataset, gpuaug.Policy(view, jittered), seed=seed, **more)  # type: ignore[arg-type]
+    features, drawn = [], []
+    for views, _ in loader:
+        features.append(torch.cat([encode(v).flatten(1).float() for v in views], dim=1))
+        columns = {name: torch.from_numpy(a).double() for name, a in loader.draws.columns(1).items() if a.dtype.kind == "f"}
+        factors = [columns[f"ColorJitter.{name}"].log() for name in FACTORS]
+        drawn.append(torch.stack([*factors, columns["ColorJitter.hue"]], dim=1).to(plain.device))
+    return torch.cat(features), torch.cat(drawn)
+
+
+def colour_prediction(
+    encode: Callable[[Tensor], Tensor], bank: gpuaug.DataLoader, queries: gpuaug.DataLoader, seed: int = 0, num_workers: int = 1
+) -> dict[str, float]:
+    """How well the features of a plain and of a colour-jittered view tell how the colours were changed; no classes are needed.
+
+    A task that invariance hurts: features that ignore colour score 0. Ridge regression goes from `jittered_pairs` of the
+    training images to their parameters, and is judged on the test images. The same seed gives the same views and split.
+
+    Args:
+        encode: as in `jittered_pairs`; in eval mode, such as `model.eval().backbone`.
+        bank, queries: loaders of the training and test images without augmentation (`ssl_train.evaluate.plain_loaders`).
+        seed: seed of the draws and of the split.
+        num_workers: worker threads of the loaders.
+
+    Returns:
+        `r2`: the mean over the four parameters, 0 for a guess and 1 if all are known; and the `penalty` that was chosen.
+    """
+    train, test = (jittered_pairs(encode, loader, seed + k, num_workers) for k, loader in enumerate((bank, queries)))
+    return ridge(train, test, seed)
 
 
 def rankme(z: Tensor) -> float:

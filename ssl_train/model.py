@@ -232,13 +232,17 @@ class JointEmbedding(nn.Module):
         """The features and, for probe="all", the output of each projector layer, (B, width) each; and the embedding."""
         return self.project(self.backbone(x), probe)
 
-    def project(self, h: torch.Tensor, probe: str) -> tuple[list[torch.Tensor], torch.Tensor]:
-        """`layers`, from the features h on."""
+    def project(
+        self, h: torch.Tensor, probe: str, shift: torch.Tensor | None = None
+    ) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """`layers`, from the features h on. shift: added to the output of the projector's first layer."""
         found = [h]
         for k, module in enumerate(self.projector):
             if isinstance(module, nn.Linear) and k and probe == "all":
                 found.append(h)
             h = module(h)
+            if not k and shift is not None:
+                h = h + shift
         return (found if probe != "all" or not len(self.projector) else [*found, h]), h
 
     def layer_widths(self, probe: str) -> list[int]:
@@ -256,11 +260,17 @@ class JointEmbedding(nn.Module):
             The layers of the first view, without gradient (see `layers`). For each view the embedding z, (B, D). For each view
             the output q: the prediction if there is a predictor, else z; or the scores of either.
         """
-        layers, z = self.project(grouped(self.backbone, views), self.probe)
+        return self.embed(grouped(self.backbone, views), len(views))
+
+    def embed(
+        self, h: torch.Tensor, views: int, shift: torch.Tensor | None = None
+    ) -> tuple[list[torch.Tensor], list[torch.Tensor], list[torch.Tensor]]:
+        """`forward`, from the features h (views * B, width) on. shift: as for `project`, (views * B, its width)."""
+        layers, z = self.project(h, self.probe, shift)
         q = self.predictor(z) if self.predictor else z
         q = self.scores(q) if self.scores else q
-        first = [layer[: len(views[0])].detach() for layer in layers]
-        return first, list(z.chunk(len(views))), list(q.chunk(len(views)))
+        first = [layer[: len(h) // views].detach() for layer in layers]
+        return first, list(z.chunk(views)), list(q.chunk(views))
 
     def average(self) -> JointEmbedding:
         """A copy for the moving average of this network, without predictor and gradients; `follow` updates it."""
@@ -270,7 +280,7 @@ class JointEmbedding(nn.Module):
 
 
 @torch.no_grad()
-def follow(target: JointEmbedding, model: JointEmbedding, momentum: float) -> None:
+def follow(target: nn.Module, model: nn.Module, momentum: float) -> None:
     """target <- momentum * target + (1 - momentum) * model, for all trained weights. Batch statistics stay the target's own."""
     source = dict(model.named_parameters())
     names, weights = zip(*target.named_parameters(), strict=True)

@@ -154,8 +154,21 @@ class BaseSettings(Generic[Unset]):
             "reconstructed); shuffled: the same weights on other pairs; draws: how much the augmentations' strengths differ."
         ),
     ] = "uniform"
+    aware: Annotated[
+        Literal["off", "augself", "cassle", "equimod"],
+        text(
+            "Learn from the draws as well. augself: predict how the parameters of two views differ; cassle: show a view's to "
+            "the projector; equimod: predict a view's embedding from them and from the image without augmentation, a view more."
+        ),
+    ] = "off"
+    aware_weight: Annotated[
+        float | Unset,
+        option("FLOAT", "Weight of the loss of --aware augself (default: 1, above 64 pixels 0.5) or equimod (1), above 0."),
+    ] = UNSET
     score_epochs: int = 5
     """Epochs of training for the score network of --weights score or shuffled."""
+    hard_views: int = 2
+    """Large views to draw per image, of which it is trained on the pair with the largest loss; 2: the two that are drawn."""
     grow_from: Annotated[
         int | Unset,
         option(
@@ -202,7 +215,7 @@ class BaseSettings(Generic[Unset]):
     tensorboard: Annotated[bool, FLAG] = False
     """Write the metrics for TensorBoard as well, to tensorboard/ in the run's folder."""
     record_draws: Recording = "off"
-    """Write the draws of every batch to the run's folder: to draws.jsonl (of two views some 2 kB an image) or draws.parquet (0.2 kB)."""
+    """Write the draws of every batch to the run's folder, for `gpuaug replay`: draws.jsonl, or the smaller draws.parquet."""
     out: Annotated[str | Unset, option("FOLDER")] = UNSET
     """Folder of the run. Default: runs/METHOD-DATA-BACKBONE-SEED."""
     resume: Annotated[

@@ -6,6 +6,7 @@ Each process writes the draws of its own images: rank 0 to draws.jsonl, rank 1 t
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import gpuaug
@@ -16,6 +17,13 @@ from .options import ResolvedSettings
 
 ENDINGS = {"jsonl": ".jsonl", "parquet": ".parquet"}
 """Value of --record-draws, besides off -> ending of the record."""
+
+
+def replay_note(s: ResolvedSettings) -> str:
+    """What a replay that draws again cannot know of a run."""
+    if s.hard_views <= 2:
+        return ""
+    return f"the run chose two large views among {s.hard_views} by their loss, so these are all candidates: see --record-draws"
 
 
 class Record:
@@ -43,13 +51,13 @@ class Record:
 
         distributed.once_per_machine(work)  # of all ranks' records: there may have been more of them before
 
-    def write(self, loader: gpuaug.DataLoader, step: int) -> None:
-        """Add the draws of the loader's last batch, which this step has used."""
+    def write(self, draws: Callable[[], gpuaug.Draws], step: int) -> None:
+        """Add the draws of the views that this step has trained on, which are asked for only if they are recorded."""
         if self.path is None:
             return
         if self.writer is None:
             self.writer = gpuaug.DrawsWriter(self.path)
-        self.writer.write(loader.draws, step)
+        self.writer.write(draws(), step)
 
     def flush(self) -> None:
         """Write everything so far to the disk, as a checkpoint needs it."""

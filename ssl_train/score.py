@@ -7,7 +7,7 @@ and has no gradient.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -95,3 +95,14 @@ def pair_weights(one: Tensor, other: Tensor) -> Tensor:
     w = (one - other).abs().float()
     scale = distributed.mean(w.mean())
     return torch.where(scale > 0, w / scale.clamp(min=1e-12), torch.ones_like(w)).clamp(max=CLIP)
+
+
+def score_weights(net: nn.Module, views: Sequence[Tensor]) -> Tensor:
+    """Weights of the images, (B,), by the difference of their first two views' magnitudes."""
+    return pair_weights(magnitude(net, views[0]), magnitude(net, views[1]))
+
+
+def draw_weights(draws: gpuaug.Draws, device: torch.device) -> Tensor:
+    """Weights of the images, (B,), by the difference of the strengths that were drawn for their first two views."""
+    one, other = (torch.from_numpy(strength(draws, k)).to(device) for k in (0, 1))
+    return pair_weights(one, other)

@@ -79,6 +79,7 @@ def fill(s: Settings | ResolvedSettings) -> ResolvedSettings:
         "prototypes": (published.outputs or 3000) if CRITERIA[loss].outputs == "prototypes" else 0,
         "temperature": published.temperature,
         "target_temperature": published.target_temperature[1],
+        "aware_weight": aware_weight(s),
         "grow_from": s.size,
         "optimizer": optimizer,
         "learning_rate": rate,
@@ -89,6 +90,26 @@ def fill(s: Settings | ResolvedSettings) -> ResolvedSettings:
         "out": out_folder(s),
     }
     return ResolvedSettings(**{**filled, **given})
+
+
+def aware_weight(s: Settings | ResolvedSettings) -> float:
+    """The published weight of the loss that --aware adds; 0 if it adds none.
+
+    AugSelf: README of hankook/AugSelf, 1 for STL-10 and 0.5 for ImageNet100. EquiMod: `lmbd` in all scripts of the authors.
+    """
+    return {"augself": 1.0 if s.size <= SMALL else 0.5, "equimod": 1.0}.get(s.aware, 0.0)
+
+
+def check_aware(s: ResolvedSettings) -> None:
+    """Raise UserError for an --aware that the other settings exclude, and for a weight outside its range."""
+    if s.aware != "off" and METHODS[s.method].views == 1:
+        raise UserError(f"--aware {s.aware}: the method {s.method} has one view of an image, and it needs two")
+    if s.aware == "cassle" and not s.projector_layers:
+        raise UserError("--aware cassle: it shows the draws to the projector; give --projector-layers of at least 1")
+    if s.aware in ("off", "cassle") and s.aware_weight:
+        raise UserError(f"--aware-weight {s.aware_weight:g}: --aware {s.aware} adds no loss; leave it out")
+    if s.aware in ("augself", "equimod") and not (math.isfinite(s.aware_weight) and s.aware_weight > 0):
+        raise UserError(f"--aware-weight {s.aware_weight:g}: it must be above 0, or --aware off")
 
 
 def heads(s: ResolvedSettings) -> tuple[Head, Head | None]:
@@ -132,6 +153,7 @@ def check_names(s: Settings | ResolvedSettings) -> None:
         ("precision", s.precision, get_args(Precision)),
         ("resume", s.resume, get_args(Resume)),
         ("record-draws", s.record_draws, get_args(Recording)),
+        ("aware", s.aware, ("off", "augself", "cassle", "equimod")),
     ):
         if value is not None and value not in known:
             raise UserError(f"--{option} {value}: unknown; choose from {', '.join(known)}")
@@ -142,7 +164,7 @@ def check_values(s: ResolvedSettings) -> None:
     criterion = CRITERIA[s.loss]
     least = {"size": 8, "batch_size": 2, "epochs": 1, "knn_k": 1, "num_workers": 0, "eval_every": 0, "checkpoint_every": 0}
     least |= {"seed": 0, "learning_rate": 0, "weight_decay": 0, "weight_decay_end": 0, "warmup_epochs": 0, "multi_crop": 0}
-    least |= {"local_size": 8, "score_epochs": 1, "projector_layers": 0, "projector_hidden": 0}
+    least |= {"local_size": 8, "score_epochs": 1, "hard_views": 2, "projector_layers": 0, "projector_hidden": 0}
     least |= {"queue_size": criterion.queue.least_batches if criterion.queue else 1}
     for name, low in least.items():
         value = getattr(s, name)
@@ -166,9 +188,12 @@ def check_values(s: ResolvedSettings) -> None:
         raise UserError("--predictor on: it needs a projector before it; give --projector-layers and --projector-dim")
     if s.weights != "uniform" and not criterion.weighted:
         raise UserError(f"--weights {s.weights}: the loss {s.loss} is not a mean over images; use --weights uniform")
+    if s.hard_views > 2 and not criterion.weighted:
+        raise UserError(f"--hard-views {s.hard_views}: the loss {s.loss} is not a mean over images; use --hard-views 2")
     if s.negatives is not None and not (criterion.negatives and 1 <= s.negatives < s.batch_size):
         names = losses_with(lambda c: c.negatives)
         raise UserError(f"--negatives {s.negatives}: it must be in 1..{s.batch_size - 1}, with one of the losses {names}")
+    check_aware(s)
     if s.grow_from != s.size and not (32 <= s.grow_from < s.size and (s.size - s.grow_from) % 32 == 0):
         raise UserError(f"--grow-from {s.grow_from}: it must be --size {s.size} less a multiple of 32, and at least 32")
     if s.tensorboard and not find_spec("tensorboard"):

@@ -23,7 +23,7 @@ from .criteria import CRITERIA
 from .data import image_folder, open_data
 from .errors import UserError, exit_status
 from .evaluate import features, knn, plain_loaders
-from .measures import linear_probe, rankme
+from .measures import colour_prediction, linear_probe, rankme
 from .methods import METHODS
 from .model import backbone
 from .options import FLAG, FOLDER, NAMED, Settings
@@ -33,20 +33,33 @@ from .train import train
 
 Row = dict[str, float]
 
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "simclr + augself": ("simclr", {"aware": "augself"}),
+    "simclr + cassle": ("simclr", {"aware": "cassle"}),
+    "simclr + equimod": ("simclr", {"aware": "equimod"}),
+    "simclr + hard views": ("simclr", {"hard_views": 4}),
+    "byol + augself": ("byol", {"aware": "augself"}),
+    "byol + hard views": ("byol", {"hard_views": 4}),
+}
+"""More rows: a method, and the settings that it is trained with besides its own."""
+BASELINES = ("raw pixels", "untrained")
+PERCENT = ("knn", "linear", "colour")
+
 
 @dataclass(frozen=True)
 class Options:
-    """Train every method in one small setting and tabulate kNN accuracy, linear accuracy and RankMe.
+    """Train every method in one small setting and tabulate kNN accuracy, linear accuracy and more.
 
-    The optimizer is AdamW. Each figure is the mean over the seeds, with its standard error.
+    Colour is how well the features of a plain and of a jittered view tell the jitter's parameters, as R^2. The optimizer is
+    AdamW. Each figure is the mean over the seeds, with its standard error.
 
     Results are written after every run. The same command continues an interrupted table.
     """
 
     data: Annotated[str, NAMED] = "photos"
     """photos, or a folder that has train/ and test/, such as CIFAR-10's images."""
-    methods: Annotated[tuple[str, ...], arg(metavar="NAME...")] = tuple(METHODS)
-    """Methods to train, one row each."""
+    methods: Annotated[tuple[str, ...], arg(metavar="NAME...")] = (*METHODS, *VARIANTS)
+    """Methods to train, and methods with additions such as 'simclr + augself'; one row each."""
     seeds: Annotated[tuple[int, ...], arg(metavar="INT...")] = (0, 1, 2)
     """Seeds of the runs. All methods are trained with the first seed, then all with the second, and so on."""
     images: int = 5000
@@ -104,8 +117,9 @@ def subset(o: Options) -> Path:
     return o.out / "images"
 
 
-def run_settings(o: Options, data: Path, method: str, seed: int, out: Path) -> Settings:
-    """The settings of one run: the method's own recipe, except for what the options determine."""
+def run_settings(o: Options, data: Path, name: str, seed: int, out: Path) -> Settings:
+    """The settings of one run: the method's own recipe, except for what the options and a variant determine."""
+    method, more = VARIANTS.get(name, (name, {}))
     own = recipe(Settings(method=method, size=o.size))
     heads = own.projector.layers > 0
     width = min(o.projector, own.projector.out)
@@ -119,6 +133,7 @@ def run_settings(o: Options, data: Path, method: str, seed: int, out: Path) -> S
         method=method,
         data=str(data),
         **same,
+        **more,
         seed=seed,
         optimizer="adamw",
         weight_decay=1e-4,
@@ -137,16 +152,21 @@ def run_settings(o: Options, data: Path, method: str, seed: int, out: Path) -> S
 
 
 def measure(encode: Callable[[torch.Tensor], torch.Tensor], o: Options, data: Path) -> Row:
-    """The quality of features: kNN and linear accuracy on the test images, and RankMe of the training images."""
-    bank, queries = (features(encode, loader, torch.device("cpu")) for loader in plain_loaders(image_folder(data), o.size))
-    linear = linear_probe(bank, queries, epochs=20)
-    return {"knn": knn(bank, queries, o.knn_k), "linear": linear, "rankme": rankme(bank[0])}
+    """The quality of features: kNN, linear accuracy and colour on the test images, and RankMe of the training images."""
+    loaders = plain_loaders(image_folder(data), o.size)
+    bank, queries = (features(encode, loader, torch.device("cpu")) for loader in loaders)
+    return {
+        "knn": knn(bank, queries, o.knn_k),
+        "linear": linear_probe(bank, queries, epochs=20),
+        "colour": colour_prediction(encode, *loaders)["r2"],
+        "rankme": rankme(bank[0]),
+    }
 
 
-def trained(o: Options, data: Path, method: str, seed: int) -> Row:
+def trained(o: Options, data: Path, name: str, seed: int) -> Row:
     """Train a method and measure it."""
-    folder = o.out / f"{method}-{seed}"
-    settings = run_settings(o, data, method, seed, folder)
+    folder = o.out / f"{name.replace(' ', '')}-{seed}"
+    settings = run_settings(o, data, name, seed, folder)
     resumed = (folder / "checkpoint.pt").exists()
     start = time.process_time()
     run = train(settings)
@@ -164,9 +184,10 @@ def untrained(o: Options, data: Path, seed: int) -> Row:
 
 def collect(o: Options) -> None:
     """Make every run that is missing in the results, and add it to them."""
-    unknown = [name for name in o.methods if name not in METHODS]
+    unknown = [name for name in o.methods if name not in (*METHODS, *VARIANTS)]
     if unknown:
-        raise UserError(f"--methods {unknown[0]}: unknown; choose from {', '.join(METHODS)}")
+        known = [*METHODS, *(f"'{name}'" for name in VARIANTS)]
+        raise UserError(f"--methods {unknown[0]}: unknown; choose from {', '.join(known)}")
     about = {**asdict(o), "data": Path(o.data).name}
     about = {name: value for name, value in about.items() if name not in ("methods", "seeds", "out", "results", "render")}
     found: dict[str, Any] = {"options": about, "versions": versions(), "rows": {}}
@@ -179,7 +200,7 @@ def collect(o: Options) -> None:
             )
     data = subset(o)
     for seed in o.seeds:
-        for name in ("raw pixels", "untrained", *o.methods):
+        for name in (*BASELINES, *o.methods):
             rows = found["rows"].setdefault(name, {})
             if str(seed) in rows or (name == "raw pixels" and rows):
                 continue
@@ -191,16 +212,31 @@ def collect(o: Options) -> None:
                 file.write(json.dumps(found, indent=1).encode())
 
 
-def cell(values: Sequence[float], percent: bool = True) -> str:
-    """The mean, and its standard error if there are several values, as text."""
-    scale = 100 if percent else 1
+def cell(values: Sequence[float], scale: float = 100, sign: str = "") -> str:
+    """The mean, and its standard error if there are several values, as text; empty without values. sign: "+" shows it."""
+    if not values:
+        return ""
     error = f" ± {scale * statistics.stdev(values) / math.sqrt(len(values)):.1f}" if len(values) > 1 else ""
-    return f"{scale * statistics.fmean(values):.1f}{error}"
+    return f"{scale * statistics.fmean(values):{sign}.1f}{error}"
+
+
+def columns(seeds: dict[str, Row]) -> dict[str, list[float]]:
+    """The values of a row's seeds by column; a value that a seed lacks, as results of an earlier version do, is left out."""
+    found = defaultdict[str, list[float]](list)
+    for row in seeds.values():
+        for key, value in row.items():
+            found[key].append(value)
+    return found
+
+
+def differences(one: dict[str, Row], other: dict[str, Row]) -> dict[str, Row]:
+    """`one` less `other`, for the seeds and columns that both have."""
+    return {seed: {k: one[seed][k] - other[seed][k] for k in one[seed] if k in other[seed]} for seed in one if seed in other}
 
 
 def markdown(found: dict[str, Any], source: str) -> str:
-    """The results as a Markdown table. source: the name of their file."""
-    o = found["options"]
+    """The results as Markdown: a table of all rows, and one of what the additions change. source: the name of their file."""
+    o, rows = found["options"], found["rows"]
     lines = [
         "# All methods, on a small budget",
         "",
@@ -208,19 +244,33 @@ def markdown(found: dict[str, Any], source: str) -> str:
         f" of batches of {o['batch_size']}, {o['backbone']}, AdamW; kNN with k = {o['knn_k']}.",
         f"Mean and standard error over seeds, from [{source}]({source}).",
         "",
-        "| features | seeds | kNN (%) | linear (%) | RankMe | loss, first to last | CPU seconds |",
-        "|---|---|---|---|---|---|---|",
+        "| features | seeds | kNN (%) | linear (%) | colour (R², %) | RankMe | loss, first to last | CPU seconds |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    for name, seeds in found["rows"].items():
-        column = defaultdict[str, list[float]](list)
-        for row in seeds.values():
-            for key, value in row.items():
-                column[key].append(value)
-        cells = [str(len(seeds)), cell(column["knn"]), cell(column["linear"]), cell(column["rankme"], percent=False), "", ""]
-        if column["last_loss"]:
-            cells[-2] = f"{statistics.fmean(column['first_loss']):.3g} to {statistics.fmean(column['last_loss']):.3g}"
-        if column["cpu_s"]:
-            cells[-1] = f"{statistics.fmean(column['cpu_s']):.0f}"
+    for name in sorted(rows, key=(*BASELINES, *METHODS, *VARIANTS).index):
+        c = columns(rows[name])
+        cells = [str(len(rows[name])), *(cell(c[key]) for key in PERCENT), cell(c["rankme"], scale=1), "", ""]
+        if c["last_loss"]:
+            cells[-2] = f"{statistics.fmean(c['first_loss']):.3g} to {statistics.fmean(c['last_loss']):.3g}"
+        if c["cpu_s"]:
+            cells[-1] = f"{statistics.fmean(c['cpu_s']):.0f}"
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    pairs = [
+        (name, differences(rows[name], rows[VARIANTS[name][0]]))
+        for name in VARIANTS
+        if name in rows and VARIANTS[name][0] in rows
+    ]
+    if pairs:
+        lines += [
+            "",
+            "What each addition changes, seed by seed: mean and standard error of the differences, in points.",
+            "",
+            "| addition | seeds | kNN | linear | colour | CPU seconds |",
+            "|---|---|---|---|---|---|",
+        ]
+    for name, seeds in pairs:
+        c = columns(seeds)
+        cells = [str(len(seeds)), *(cell(c[key], sign="+") for key in PERCENT), cell(c["cpu_s"], scale=1, sign="+")]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 

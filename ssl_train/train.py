@@ -7,7 +7,6 @@ the loader's position, and on a CPU a resumed run ends in the same bits.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -16,25 +15,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812
-from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 import gpuaug
 
 from . import distributed, run
+from .aware import Aware, Found, Network
 from .criteria import CRITERIA, Memory, Step
 from .errors import UserError
-from .evaluate import features, knn
-from .interrupts import Stopped, held_interrupts, stoppable
+from .hard import HardViews, unmoved
+from .interrupts import Stopped, held_interrupts
 from .loaders import Loaders, readable
+from .metrics import Metrics
 from .model import JointEmbedding, follow
 from .optim import OPTIMIZERS, SCALING, groups, half_cosine, learning_rate, ramp
 from .options import ResolvedSettings, Settings
+from .probes import Probes
 from .progress import Progress
-from .records import Record
+from .records import Record, replay_note
 from .run import Run
-from .score import ScoreNet, magnitude, pair_weights, strength, train_score
+from .score import ScoreNet, draw_weights, score_weights, train_score
 from .settings import heads, queue_length, recipe, resolve
 from .waits import DataWait
 
@@ -69,7 +69,7 @@ def train(settings: Settings | ResolvedSettings, progress: bool = True) -> Run:
     trainer = distributed.on_all_ranks(lambda: Trainer(s, folder, loaders, progress))
     about = {"policy": str(loaders.policy)} | ({} if loaders.labelled else {"evaluation": UNLABELLED})
     state = distributed.on_rank_0(lambda: run.begin_or_continue(folder, s, about))
-    distributed.on_rank_0(lambda: gpuaug.write_run(folder, loaders.first_epochs(), loaders.data, s.epochs))
+    distributed.on_rank_0(lambda: gpuaug.write_run(folder, loaders.views, loaders.data, s.epochs, replay_note(s)))
     if state:
         trainer.load(state)
     trainer.record.cut(trainer.step)
@@ -91,36 +91,38 @@ class Trainer:
         outputs = {"embeddings": 0, "prototypes": s.prototypes, "classes": loaders.classes}[self.criterion.outputs]
         model = JointEmbedding(s.backbone, s.size, *heads(s), outputs, self.criterion.outputs == "classes", s.probe)
         model = distributed.synchronised(model.to(self.device).to(memory_format=torch.channels_last), self.device)
-        self.target = model.average() if s.momentum != "off" else None
         sizes = [view.size for view in loaders.policy.views]
         large = [i for i, size in enumerate(sizes) if size == sizes[0]]
         self.targets = large if s.symmetric == "on" else large[1:]  # the views that are predicted
+        self.seen = [i for i in range(len(sizes)) if s.symmetric == "on" or s.momentum == "off" or i not in self.targets]
+        hard = loaders.policy, s.hard_views, self.seen, self.targets, self.device
+        self.hard = HardViews(*hard) if s.hard_views > 2 else None
         per_view = self.criterion.queue is not None and self.criterion.queue.per_view
         queue = (queue_length(s, loaders.images), model.embedding)
         self.memory = Memory((len(self.targets), *queue) if per_view else queue, outputs).to(self.device)
         self.score = ScoreNet().to(self.device) if s.weights in ("score", "shuffled") else None
-        widths = model.layer_widths(s.probe) if loaders.labelled else []  # initialised last: no other weight depends on labels
-        self.probe = nn.ModuleList(nn.Linear(width, loaders.classes) for width in widths).to(self.device)
-        self.probe_optimizer = torch.optim.Adam(self.probe.parameters(), 1e-3) if len(self.probe) else None
-        self.forward: Callable[..., Any] = model  # `fit` wraps it for several processes and for torch.compile
+        self.probes = Probes(model, s, loaders, self.device)  # initialised late: no weight of the model depends on labels
+        self.aware = Aware(s, loaders.policy, self.device)
+        self.network = Network(model, self.aware.head(model))  # initialised last: no other weight depends on --aware
+        self.follower = self.network.average() if s.momentum != "off" else None
+        self.target = self.follower.model if self.follower else None
+        self.forward: Callable[..., Any] = self.network  # `fit` wraps it for several processes and for torch.compile
         more = {"trust": self.recipe.trust, "clip": self.recipe.clip} if s.optimizer == "lars" else {}
         steady = model.predictor if self.recipe.steady_predictor else None
-        self.optimizer = OPTIMIZERS[s.optimizer](groups(model, s.weight_decay, steady), 0.0, **more)
+        self.optimizer = OPTIMIZERS[s.optimizer](groups(self.network, s.weight_decay, steady), 0.0, **more)
         self.run = Run(folder, s, model)
-        self.metrics, self.record = folder / "metrics.jsonl", Record(s, folder)
-        self.board: Callable[..., None] | None = None
-        self.rows: list[run.Row] = []  # steps whose losses and times are still on the device
+        self.metrics, self.record = Metrics(self.run), Record(s, folder)
         self.step = self.saved = 0  # steps made so far, and up to the last checkpoint
+        self.figures: dict[str, torch.Tensor] = {}  # more of the last step's row, still on the device
         self.wait = DataWait(self.device)
         self.steps, self.passed = 0, 0.0  # in this process: steps, and their seconds by the host's clock
 
     def fit(self, interrupted: Callable[[], int]) -> None:
         """Train and evaluate to the end. After a signal, write a checkpoint and raise KeyboardInterrupt."""
-        model = self.run.model
-        whole = DistributedDataParallel(model) if distributed.active() else model
+        whole = DistributedDataParallel(self.network) if distributed.active() else self.network
         self.forward = torch.compile(whole) if self.s.compile else whole
-        if self.s.tensorboard and distributed.rank() == 0:
-            self.board = run.board(self.run.folder, self.step)
+        if self.s.tensorboard:
+            self.metrics.open_board(self.step)
         if not self.step:
             if self.score:
                 train_score(self.score, self.loaders.bank, self.s.score_epochs, self.s.seed, self.device)
@@ -140,8 +142,8 @@ class Trainer:
 
     def train_epoch(self, epoch: int, interrupted: Callable[[], int], progress: Progress) -> None:
         """Train on the rest of an epoch, then write a checkpoint."""
-        self.run.model.train()
-        self.loaders.stage(epoch).set_epoch(epoch)  # keeps the position within this epoch that a checkpoint set
+        self.network.train()
+        self.loaders.views.set_epoch(epoch)  # keeps the position within this epoch that a checkpoint set
         with closing(readable(self.loaders.views)) as batches:
             while self.step < (epoch + 1) * self.epoch_steps:
                 self.timed_step(batches, progress)
@@ -158,11 +160,12 @@ class Trainer:
         views, labels = self.wait.next(batches)
         loss, rate = self.update(views if isinstance(views, list) else [views], labels)
         times = self.wait.done()
-        self.record.write(self.loaders.views, self.step)
+        self.record.write(lambda: self.draws, self.step)
         shown = float(loss) if self.device.type == "cpu" or self.step % 10 == 0 else None  # reading it waits for the GPU
         passed = time.perf_counter() - start
         row = {"step": self.step, "epoch": self.step / self.epoch_steps, "loss": loss, "learning_rate": rate}
-        self.rows.append(row | {"images_per_s": self.s.batch_size / passed, "data_wait": times})
+        row |= self.figures | {"images_per_s": self.s.batch_size / passed, "data_wait": times}
+        self.metrics.rows.append(row)
         self.steps, self.passed = self.steps + 1, self.passed + passed
         self.run.images_per_s = self.steps * self.s.batch_size / self.passed
         text = None
@@ -174,23 +177,31 @@ class Trainer:
     def update(self, views: list[torch.Tensor], labels: torch.Tensor) -> tuple[torch.Tensor, float]:
         """Make one optimizer step. Returns the loss of the whole batch, still on the device, and the learning rate."""
         rate = self.schedule()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.s.precision == "bf16"):
-            layers, outputs = self.outputs(views, labels)
-        outputs.weights = self.weights(views, outputs)
+        self.figures = {}
+        views, plain = (views[:-1], views[-1]) if self.s.aware == "equimod" else (views, None)
         try:
+            if self.hard:
+                views = self.choose(self.hard, views, labels)
+            drawn = self.draws if self.s.aware != "off" else None
+            layers, outputs, found = self.outputs(views, labels, self.seen, self.targets, drawn, plain, train=True)
+            outputs.weights = self.weights(views, outputs)
             loss = self.recipe.loss_scale * self.criterion.loss(outputs)
         except torch.linalg.LinAlgError:  # type: ignore[attr-defined]  # W-MSE: the embeddings are not finite, or have collapsed
             raise self.diverged(f"the loss is not finite at step {self.step + 1}") from None
+        if drawn and found:
+            extra = self.aware.loss(found, drawn)
+            loss = loss + self.s.aware_weight * extra
+            self.figures["aware_loss"] = distributed.mean(extra.detach())
         self.optimizer.zero_grad()
         torch.autograd.backward(loss)
         if self.run.model.scores is not None and self.step < self.recipe.frozen_epochs * self.epoch_steps:
             for p in self.run.model.scores.parameters():
                 p.grad = None  # prototypes are frozen at first, as in the code of SwAV and DINO
         self.optimizer.step()
-        if self.target and self.s.momentum != "off":
+        if self.follower and self.s.momentum != "off":
             momentum = half_cosine(self.s.momentum, self.s.momentum_end, self.step, self.total)
-            follow(self.target, self.run.model, momentum)
-        self.train_probe(layers, labels)
+            follow(self.follower, self.network, momentum)
+        self.probes.train(layers, labels)
         self.step += 1
         return distributed.mean(loss.detach()), rate
 
@@ -209,23 +220,53 @@ class Trainer:
         """Steps in that many epochs, but at most in 0.3 of the run."""
         return round(min(epochs, 0.3 * self.s.epochs) * self.epoch_steps)
 
-    def outputs(self, views: list[torch.Tensor], labels: torch.Tensor) -> tuple[list[torch.Tensor], Step]:
-        """The layers' outputs for the first view (for the probes), and everything that the loss needs.
+    def choose(self, hard: HardViews, views: list[torch.Tensor], labels: torch.Tensor) -> list[torch.Tensor]:
+        """The views to train on, the hardest ones of the candidates. The networks and the memory stay as they are."""
+        hard.index = None  # until the choice, the draws are those of the candidates
+        with torch.no_grad(), unmoved(self.network, self.follower):
+            drawn = self.draws if self.s.aware != "off" else None
+            _, outputs, _ = self.outputs(views, labels, *hard.roles(), drawn)
+            views, self.figures = hard.choose(views, outputs, self.criterion.loss)
+        return views
 
-        The trained network sees all views, except that an asymmetric method with a target network shows the target view to that
-        network only.
+    @property
+    def draws(self) -> gpuaug.Draws:
+        """The draws of the views of this step: of those to train on, and while these are being chosen, of all candidates."""
+        drawn = self.loaders.views.draws
+        return self.hard.draws(drawn) if self.hard else drawn
+
+    def outputs(
+        self,
+        views: list[torch.Tensor],
+        labels: torch.Tensor,
+        seen: list[int],
+        targets: list[int],
+        drawn: gpuaug.Draws | None = None,
+        plain: torch.Tensor | None = None,
+        train: bool = False,
+    ) -> tuple[list[torch.Tensor], Step, Found]:
+        """The layers' outputs for the first view (for the probes), everything that the loss needs, and what --aware needs.
+
+        seen, targets: the views that the trained network and the target branch see; without a target network, the latter are
+        among the former. drawn: the draws of `views`, for --aware. plain: the view without augmentation. train: whether a
+        gradient will be taken.
         """
-        s, targets, model = self.s, self.targets, self.run.model
-        seen = [i for i in range(len(views)) if s.symmetric == "on" or not self.target or i not in targets]
-        layers, z, q = self.forward([views[i] for i in seen])
-        if self.target:
-            with torch.no_grad():
-                _, z, k = self.target([views[j] for j in targets])
-        else:
-            z = [z[seen.index(j)].detach() if s.stop_gradient == "on" else z[seen.index(j)] for j in targets]
-            k = [model.scores(x) for x in z] if model.scores else z
+        s, model = self.s, self.run.model
+        others: dict[int, torch.Tensor] = {}  # features of the views that only the target network sees
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=s.precision == "bf16"):
+            if self.follower:
+                with torch.no_grad():
+                    _, z, k, kept = self.follower([views[j] for j in targets], self.aware.given(drawn, targets))
+                if kept:
+                    each = zip(targets, kept["features"].chunk(len(targets)), strict=True)
+                    others = {j: h for j, h in each if j not in seen}
+            given = self.aware.given(drawn, seen, plain, others if train else None)
+            layers, own, q, found = self.forward([views[i] for i in seen], given)
+            if not self.follower:
+                z = [own[seen.index(j)].detach() if s.stop_gradient == "on" else own[seen.index(j)] for j in targets]
+                k = [model.scores(x) for x in z] if model.scores else z
         start, end = self.recipe.target_temperature[0], s.target_temperature
-        return layers, Step(
+        step = Step(
             q=dict(zip(seen, q, strict=True)),
             k=dict(zip(targets, k, strict=True)),
             z=dict(zip(targets, z, strict=True)),
@@ -241,27 +282,15 @@ class Trainer:
             loss_weight=self.recipe.loss_weight,
             negatives=s.negatives,
         )
+        return layers, step, found
 
     def weights(self, views: list[torch.Tensor], outputs: Step) -> torch.Tensor | None:
-        """Weights of the images, (B,), by the difference of their first two views (see ssl_train/score.py); None: all alike."""
+        """Weights of the images, (B,), by the difference of their first two views; None: all alike."""
         if self.score:
-            w = pair_weights(magnitude(self.score, views[0]), magnitude(self.score, views[1]))
+            w = score_weights(self.score, views)
             order = torch.randperm(len(w), generator=outputs.generator(), device="cpu")
             return w[order.to(w.device)] if self.s.weights == "shuffled" else w
-        if self.s.weights == "draws":
-            one, other = (torch.from_numpy(strength(self.loaders.views.draws, k)).to(self.device) for k in (0, 1))
-            return pair_weights(one, other)
-        return None
-
-    def train_probe(self, layers: list[torch.Tensor], labels: torch.Tensor) -> None:
-        """Make one step of the linear probes, on the features of all ranks."""
-        if not self.probe_optimizer:
-            return
-        everyone = distributed.gather(labels)
-        self.probe_optimizer.zero_grad()
-        for classifier, layer in zip(self.probe, layers, strict=True):
-            torch.autograd.backward(F.cross_entropy(classifier(distributed.gather(layer.float())), everyone))
-        self.probe_optimizer.step()
+        return draw_weights(self.draws, self.device) if self.s.weights == "draws" else None
 
     def evaluate(self, epoch: int, interrupted: Callable[[], int], progress: Progress) -> None:
         """Measure kNN and linear probes after `epoch` epochs, if an evaluation is due and not in the metrics yet."""
@@ -269,53 +298,23 @@ class Trainer:
         if not every or epoch in self.run.knn or (epoch % every and epoch != self.s.epochs):
             return
         row = distributed.on_rank_0(lambda: self.measure(epoch, interrupted))
-        self.remember(row)
+        self.metrics.remember(row)
         probe = f", linear probe {row['probe'][0]:.1%}" if "probe" in row else ""
         progress.write(f"epoch {epoch}: kNN accuracy {row['knn']:.1%}{probe}")
 
     def measure(self, epoch: int, interrupted: Callable[[], int]) -> run.Row:
         """Measure the network, and write and return the row of the metrics."""
-        assert self.loaders.queries is not None
-        model = self.run.model.eval()
-        bank = features(model.backbone, stoppable(readable(self.loaders.bank), interrupted), self.device)
-        x, y = features(
-            lambda view: torch.cat(model.layers(view, self.s.probe)[0], dim=1),
-            stoppable(readable(self.loaders.queries), interrupted),
-            self.device,
-        )
-        layers = torch.split(x, [model.width, *model.layer_widths(self.s.probe)[1:]], dim=1)
-        row: run.Row = {"step": self.step, "epoch": epoch, "knn": knn(bank, (layers[0], y), self.s.knn_k)}
-        if len(self.probe):
-            with torch.no_grad():
-                right = [(c(layer).argmax(dim=1) == y) for c, layer in zip(self.probe, layers, strict=True)]
-            row["probe"] = [float(r.double().mean()) for r in right]
-        self.log(row)
+        row = {"step": self.step, "epoch": epoch, **self.probes.measure(self.run.model, interrupted)}
+        self.metrics.log(row)
         return row
-
-    def remember(self, row: run.Row) -> None:
-        """Add an evaluation to the run's results."""
-        self.run.knn[row["epoch"]] = row["knn"]
-        if "probe" in row:
-            self.run.probe[row["epoch"]] = row["probe"]
 
     def write_rows(self) -> None:
         """Write the rows of the steps since the last call. Raises UserError for a loss that is not finite."""
-        for row in self.rows:
-            row["loss"] = float(row["loss"])  # waits for the device, so that the step's events have passed
-            row["data_wait"] = row["data_wait"].share()
-            if not math.isfinite(row["loss"]):
-                raise self.diverged(f"the loss is {row['loss']} at step {row['step']}")
-        if distributed.rank() == 0:
-            self.log(*self.rows)
-        if self.rows:
+        if self.metrics.rows:
+            bad = self.metrics.flush()
+            if bad:
+                raise self.diverged(f"the loss is {bad['loss']} at step {bad['step']}")
             self.run.data_wait = self.wait.share
-        self.rows = []
-
-    def log(self, *rows: run.Row) -> None:
-        """Append rows to metrics.jsonl, and to TensorBoard's events."""
-        run.append_metrics(self.metrics, *rows)
-        if self.board:
-            self.board(*rows)
 
     def diverged(self, what: str) -> UserError:
         """The error for a run that has diverged. what: what is not finite."""
@@ -326,15 +325,17 @@ class Trainer:
 
     def parts(self) -> dict[str, Any]:
         """Everything whose state a checkpoint holds."""
-        found: dict[str, Any] = {"model": self.run.model, "target": self.target, "memory": self.memory, "probe": self.probe}
-        found |= {"score": self.score, "optimizer": self.optimizer, "probe_optimizer": self.probe_optimizer}
+        found: dict[str, Any] = {"model": self.run.model, "target": self.target, "memory": self.memory}
+        found |= {"score": self.score, "optimizer": self.optimizer}
+        found |= {"aware": self.network.head, "target_aware": self.follower.head if self.follower else None}
+        found |= {"probe": self.probes.classifiers, "probe_optimizer": self.probes.optimizer}
         return {name: part for name, part in found.items() if part is not None}
 
     def save(self) -> None:
         """Write the metrics so far, then a checkpoint. Raises UserError instead if a loss or a weight is not finite."""
         self.write_rows()
         self.record.flush()
-        if not all(bool(w.isfinite().all()) for w in self.run.model.parameters()):
+        if not all(bool(w.isfinite().all()) for w in self.network.parameters()):
             raise self.diverged(f"a weight is not finite after step {self.step}")
         loader = self.loaders.views.state_dict()
         # The position of all ranks together, so that a run can continue with another number of processes.
@@ -355,11 +356,7 @@ class Trainer:
             reason = str(error).splitlines()[0][:100]
             raise UserError(f"--resume: the checkpoint in {self.run.folder} is of another version ({reason})") from None
         try:
-            self.loaders.stage(loader["epoch"]).load_state_dict(
-                {**loader, "position": loader["position"] // distributed.world()}
-            )
+            self.loaders.views.load_state_dict({**loader, "position": loader["position"] // distributed.world()})
         except ValueError as error:
             raise UserError(f"--resume: {error}; continue a run of torchrun or srun with one of them") from None
-        for row in distributed.on_rank_0(lambda: run.cut_metrics(self.metrics, self.step)):
-            if "knn" in row:
-                self.remember(row)
+        self.metrics.cut(self.step)

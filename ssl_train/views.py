@@ -53,6 +53,18 @@ def run_policy(name: str, size: int, crops: int | None, local_size: int | None) 
     return gpuaug.Policy(*large, *small, name=policy.name, source=policy.source)
 
 
+def growth(start: int, end: int, epochs: int) -> dict[int, int]:
+    """Sizes from `start` to `end` in steps of 32, each for an equal share of the epochs: first epoch -> size."""
+    sizes = range(start, end + 1, 32)
+    share = epochs / len(sizes)
+    found: dict[int, int] = {}
+    for epoch in range(epochs):
+        size = sizes[min(int(epoch / share), len(sizes) - 1)]
+        if size not in found.values():
+            found[epoch] = size
+    return found
+
+
 def local_view(name: str, view: gpuaug.View, side: int) -> gpuaug.View:
     """The view at another size, with crops of LOCAL_SCALE."""
     if not any(isinstance(op, gpuaug.RandomResizedCrop) for op in view.ops):

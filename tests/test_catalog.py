@@ -445,7 +445,14 @@ def test_every_policy_takes_a_size(name: str, size: int) -> None:
 
 @pytest.mark.parametrize(
     ("name", "at_224", "at_48"),
-    [("swav", 96, 21), ("dino", 96, 21), ("dinov2", 98, 21), ("dinov2_as_trained", 98, 21), ("lejepa", 98, 21)],
+    [
+        ("swav", 96, 21),
+        ("dino", 96, 21),
+        ("dinov2", 98, 21),
+        ("dinov2_as_trained", 98, 21),
+        ("lejepa", 98, 21),
+        ("dinov3", 112, 21),
+    ],
 )
 def test_small_views_are_in_the_published_proportion(name: str, at_224: int, at_48: int) -> None:
     assert [policy(name, **given).views[-1].size[0] for given in ({}, {"size": 48})] == [at_224, at_48]

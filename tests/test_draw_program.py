@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from parity.cases import VARIANTS
 
 import gpuaug
 from gpuaug import Augmenter, Images, Policy, View, ops
@@ -82,10 +83,37 @@ def test_named_policies_get_the_same_tables(name, seed):
     assert_same_tables(gpuaug.policy(name), seed, epoch=3)
 
 
+@pytest.mark.parametrize("name", [n for n, policy in VARIANTS.items() if not by_arrays(policy)])
+def test_policies_that_share_get_the_same_tables(name):
+    assert_same_tables(VARIANTS[name], 5, epoch=3)
+
+
 @settings(deadline=None)
 @given(CROP, st.lists(STEP | CHOICE, max_size=5), st.integers(0, 2**64 - 1), st.integers(0, 2**32 - 1))
 def test_any_view_gets_the_same_tables(crop, steps, seed, epoch):
     assert_same_tables(Policy(View((24, 40), crop, *steps, repeat=2)), seed, epoch)
+
+
+RANDOM_CROP = st.builds(ops.RandomResizedCrop, st.none(), RANGE, RANGE)
+
+
+@st.composite
+def policies_that_share(draw):
+    """A view, another that shares ops with it, in a choice too, and two whose crops are nested in these."""
+    whole = [draw(RANDOM_CROP), ops.Shared(draw(RANDOM_CROP), "crop")]
+    inner = draw(RANDOM_CROP), ops.Shared(draw(RANDOM_CROP), "crop")
+    steps = [ops.Shared(draw(STEP | CHOICE), f"step {k}") for k in range(3)]
+    views = [View(24, whole[0], *steps), View((24, 40), whole[1], draw(STEP), ops.OneOf(steps[::-1], steps[1], p=draw(P)))]
+    views += [
+        View(24, ops.Nested(draw(st.sampled_from(inner)), draw(st.integers(0, 1))), draw(STEP), steps[0]) for _ in range(2)
+    ]
+    return Policy(*draw(st.permutations(views[:2])), *views[2:])
+
+
+@settings(deadline=None)
+@given(policies_that_share(), st.integers(0, 2**64 - 1), st.integers(0, 2**32 - 1))
+def test_views_that_share_draws_get_the_same_tables(policy, seed, epoch):
+    assert_same_tables(policy, seed, epoch)
 
 
 def test_a_random_crop_is_left_to_the_arrays():

@@ -75,6 +75,18 @@ def test_changed_draws_are_written_as_they_are(ending: str, tmp_path: Path) -> N
 
 
 @FORMATS
+def test_views_that_were_chosen(ending: str, tmp_path: Path) -> None:
+    draws = drawn([4, 9, 2])
+    chosen = gpuaug.concat([draws.take(0, [1, 0, 1]), draws.take(0, [0, 1, 1])], axis="views")
+    with DrawsWriter(tmp_path / f"draws.{ending}") as writer:
+        writer.write(chosen)
+        writer.write(drawn([5]).take([0]))
+    assert same_bits(read_draws(tmp_path, [4, 9, 2]), chosen)
+    assert read_draws(tmp_path, [5]).drawn_as is None
+    assert len(read_draws(tmp_path)) == 4
+
+
+@FORMATS
 def test_policies_seeds_and_columns_may_change(ending: str, tmp_path: Path) -> None:
     path = tmp_path / f"draws.{ending}"
     own = drawn([1], 2, Policy(View(8, RandomResizedCrop(), OneOf(Mine(), (GaussianBlur(3), Mine())))))
@@ -157,13 +169,12 @@ def test_a_torn_line_is_dropped_and_not_continued(tmp_path: Path) -> None:
             writer.write(drawn([k]))
     whole = path.read_bytes()
     lines = whole.splitlines(keepends=True)
-    for size in range(len(whole)):
+    ends = np.cumsum([len(line) for line in lines])
+    for size in sorted({*range(0, len(whole), 499), *(end + k for end in ends.tolist() for k in (-1, 0, 1, 30)), 1, 20, 60}):
         path.write_bytes(whole[:size])
-        kept = sum(len(b"".join(lines[: k + 1])) <= size for k in range(1, 4))
         with DrawsWriter(path) as writer:
             writer.write(drawn([9]))
-        if size % 97 == 0 or size > len(whole) - 3:
-            assert same_bits(read_draws(path), drawn([*range(kept), 9]))
+        assert same_bits(read_draws(path), drawn([*range((ends[1:] <= size).sum()), 9]))
 
 
 KILLED = """

@@ -6,7 +6,7 @@ import numpy as np
 
 from gpuaug.backends.fused.cpu.kernels.draw import exponential as compiled
 from gpuaug.ops.crop import fit_boxes
-from gpuaug.ops.exponential import EXPONENTIAL, exponential
+from gpuaug.ops.exact.exponential import EXPONENTIAL, exponential
 
 X = np.concatenate([np.random.default_rng(0).uniform(-9.3, 9.3, 50_000), np.linspace(-0.3, 0.3, 50_001)])
 X = np.concatenate([X.astype(np.float32).astype(np.float64), np.arange(-14, 15) * math.log(2) / 2])

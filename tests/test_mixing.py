@@ -12,7 +12,7 @@ from torchvision.transforms import v2
 
 import gpuaug
 from gpuaug.mixing.apply import mix_batch, pixel_weights
-from gpuaug.ops.variates import logarithm, sine_of_half_turns, symmetric_beta
+from gpuaug.ops.exact.variates import logarithm, sine_of_half_turns, symmetric_beta
 
 CLASSES = 5
 MIXES = {

@@ -182,6 +182,22 @@ REFUSED: list[tuple[Callable[..., ops.Op], str, list[Any], str]] = [
         [(1,), (1, -1), (0, 0), 5, "ab", (1, NAN)],
         "2 non-negative numbers with a positive sum",
     ),
+    (
+        lambda op: ops.Shared(op, "key"),
+        "op",
+        [
+            None,
+            "gray",
+            ops.Shared(ops.RandomInvert(), "other"),
+            ops.Nested(ops.RandomResizedCrop()),
+            ops.OneOf(ops.Shared(ops.RandomInvert(), "other")),
+        ],
+        "a gpuaug op in which nothing is Shared or Nested",
+    ),
+    (lambda op: ops.Shared(op, "key"), "op", [ops.RandAugment(520)], "at most 1024 numbers an image"),
+    (lambda key: ops.Shared(ops.RandomInvert(), key), "key", ["", None, 3], "a string that is not empty"),
+    (lambda crop: ops.Nested(crop), "crop", [ops.RandomCrop(), ops.Shared(ops.Resize(8), "a"), None], "a RandomResizedCrop"),
+    (lambda within: ops.Nested(ops.RandomResizedCrop(), within), "within", [-1, 1.0, None, True], "an integer >= 0"),
 ]
 
 

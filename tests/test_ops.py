@@ -39,6 +39,8 @@ ALL_ARGUMENTS = [
     ops.ToDtype(torch.float16),
     ops.OneOf(ops.RandomGrayscale(1.0), [ops.GaussianBlur(5), ops.RandomInvert()], weights=(1, 3), p=0.25),
     ops.SomeOf((1, 2), ops.RandomGrayscale(1.0), [ops.GaussianBlur(5), ops.RandomInvert()], weights=(1, 3), p=0.25),
+    ops.Shared(ops.RandomGrayscale(0.25), "gray"),
+    ops.Nested(ops.RandomResizedCrop(8, (0.1, 0.2), (0.5, 2.0), "bicubic"), 2),
 ]
 """Ops with every argument away from its default."""
 
@@ -135,6 +137,7 @@ def test_draws_have_a_row_an_image(op: ops.Op) -> None:
 
 @pytest.mark.parametrize("op", ALL_ARGUMENTS, ids=lambda op: type(op).__name__)
 def test_draws_stay_in_range_at_the_ends(op: ops.Op) -> None:
+    op = ops.base.plain(op)
     draws = op.draw(np.stack([np.full(op.uniforms, end) for end in ENDS]))
     ranges = {
         "area": getattr(op, "scale", None),

@@ -28,8 +28,11 @@ def same_bits(one: Draws, other: Draws) -> bool:
     """Whether all of two draws is equal, dtypes and bits included."""
     assert (one.seed, one.epoch, repr(one.policy)) == (other.seed, other.epoch, repr(other.policy))
     assert [len(view) for view in one.tables] == [len(view) for view in other.tables]
-    pairs = [(one.index, other.index)]
+    pairs: list[tuple[Any, Any]] = [(one.index, other.index)]
     assert (one.shapes is None) == (other.shapes is None)
+    assert (one.drawn_as is None) == (other.drawn_as is None)
+    if one.drawn_as is not None and other.drawn_as is not None:
+        pairs.append((one.drawn_as, other.drawn_as))
     if one.shapes is not None and other.shapes is not None:
         pairs.append((one.shapes, other.shapes))
     for view, others in zip(one.tables, other.tables, strict=True):
@@ -45,8 +48,10 @@ def policies(draw: st.DrawFn) -> Policy:
     for _ in range(draw(st.integers(1, 2))):
         inner = draw(st.lists(KEPT.filter(lambda op: not has_dtype(op)), max_size=3))
         narrow = [op for op in inner if not any(isinstance(leaf, WIDE) for leaf in ops.leaves([op]))]
+        shared = [ops.Shared(op, f"{k} {type(op).__name__}") if draw(st.booleans()) else op for k, op in enumerate(narrow)]
         last = draw(st.sampled_from([(), (ToDtype(torch.float16),)]))
-        views.append(View((7, 9), RandomResizedCrop(), *narrow, *last, repeat=draw(st.integers(1, 2))))
+        crop = RandomResizedCrop() if not views or draw(st.booleans()) else ops.Nested(RandomResizedCrop())
+        views.append(View((7, 9), crop, *shared, *last, repeat=draw(st.integers(1, 2))))
     return Policy(*views, name=draw(st.text(max_size=5)), source=draw(st.text(max_size=5)))
 
 
@@ -58,6 +63,75 @@ def test_policies_and_draws_come_back(policy: Policy, index: list[int], seed: in
     assert same_bits(draws, Draws.from_dict(draws.to_dict()))
     shaped = draws.with_shapes(np.full((len(index), 2), 33))
     assert same_bits(shaped, Draws.from_dict(through_json(shaped.to_dict())))
+
+
+def schedules(low: float, high: float, bound: int = 12) -> st.SearchStrategy[Any]:
+    """Schedules of numbers in a range."""
+    numbers, epochs = st.floats(low, high), st.integers(1, bound)
+    ramps = st.builds(gpuaug.linear, numbers, numbers, epochs) | st.builds(gpuaug.cosine, numbers, numbers, epochs)
+    values = numbers | ramps
+    return ramps | st.dictionaries(epochs, values).flatmap(lambda d: values.map(lambda first: gpuaug.steps({**d, 0: first})))
+
+
+@settings(deadline=None, max_examples=25)
+@given(schedules(0, 1), schedules(0.1, 2), st.booleans(), st.integers(0, 2**32 - 1))
+def test_schedules_come_back(p: Any, sigma: Any, whole: bool, epoch: int) -> None:
+    def made(p: float, size: int) -> Policy:
+        blur = GaussianBlur(3, (0.1, sigma) if isinstance(sigma, float) else gpuaug.linear((0.1, 0.2), (1.0, 2.0), 9))
+        return Policy(View(size, RandomResizedCrop(), RandomHorizontalFlip(p), blur), name="mine", source=f"{size}")
+
+    size = gpuaug.steps({0: 8, 3: 12})
+    policy = gpuaug.ScheduledPolicy(made, p=p, size=size) if whole else made(p, size)
+    again = policy_from_dict(through_json(policy_to_dict(policy)))
+    for e in [*range(14), epoch]:
+        assert repr(again.at(e)) == repr(policy.at(e))
+    if not whole:
+        assert repr(again) == repr(policy)
+        assert again == policy
+    stages = gpuaug.ScheduledPolicy(gpuaug.steps({0: policy, 5: made(0.5, 16)}))
+    other = policy_from_dict(through_json(policy_to_dict(stages)))
+    assert all(repr(other.at(e)) == repr(stages.at(e)) for e in range(18))
+
+
+def test_a_function_of_endless_schedules_is_refused() -> None:
+    policy = gpuaug.policy("simclr", size=gpuaug.linear(32, 64, 5000, step=32))
+    with pytest.raises(TypeError, match=r"a function's schedule over 1000 epochs or more cannot be written as plain data"):
+        policy_to_dict(policy)
+    view = View(8, RandomResizedCrop(), RandomHorizontalFlip(gpuaug.linear(0, 1, 5000)))
+    assert policy_from_dict(through_json(policy_to_dict(Policy(view)))) == Policy(view)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (
+            {"ScheduledPolicy": {"make": {"Linear": {"start": 0, "end": 1, "epochs": 3}}}},
+            "there must be a Policy in every epoch",
+        ),
+        ({"ScheduledPolicy": {"make": 3}}, "make must be a schedule of policies, got 3"),
+        ({"ScheduledPolicy": {"views": []}}, "this version has no argument 'views'; it has make"),
+        (
+            {"ScheduledPolicy": {"make": {"Steps": {"epochs": [0], "values": []}}}},
+            "epochs and values must be lists of one length",
+        ),
+        ({"ScheduledPolicy": {"make": {"Steps": {"epochs": [1], "values": [2]}}}}, "the first of them 0"),
+    ],
+)
+def test_wrong_schedules_are_named(data: Any, words: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=words):
+        policy_from_dict(data)
+
+
+def test_chosen_views_come_back() -> None:
+    policy = Policy(View(8, RandomResizedCrop(), GaussianBlur(3), OneOf(RandomHorizontalFlip(), GaussianBlur(5)), repeat=3))
+    draws = sample(policy, range(4), seed=2, epoch=1)
+    chosen = gpuaug.concat([draws.take(0, [2, 1, 0, 0]), draws.take(1, [0, 2, 2, 1])], axis="views")
+    again = Draws.from_dict(through_json(chosen.to_dict()))
+    assert same_bits(chosen, again)
+    assert again.columns(1)["OneOf.branch"].tolist() == chosen.columns(1)["OneOf.branch"].tolist()
+    for wrong in ([[0, 0, 0, 0]], [[0] * 3] * 2, [[0] * 4, [2**16] * 4], "01"):
+        with pytest.raises(ValueError, match="drawn_as: "):
+            Draws.from_dict({**chosen.to_dict(), "drawn_as": wrong})
 
 
 @pytest.mark.parametrize("name", gpuaug.policies)

@@ -160,10 +160,33 @@ def test_a_run_of_a_device_that_is_not_here_is_made_on_the_cpu(photos: Path, run
     assert again.notes == ("the run was on xpu, which is not here; on cpu the views may differ in their last bits",)
 
 
-def test_a_loader_of_each_epoch(photos: Path, run: Path) -> None:
-    loaders = {epoch: DataLoader(photos, gpuaug.policy("simclr", size=size), 5) for epoch, size in ((0, 24), (3, 32))}
-    write_run(run, loaders, photos, 5)
-    assert [replay(run, 0, epoch).views[0].shape[-1] for epoch in range(5)] == [24, 24, 24, 32, 32]
+def test_a_policy_with_schedules(photos: Path, run: Path) -> None:
+    policy = gpuaug.policy("simclr", size=gpuaug.steps({0: 24, 3: 32}))
+    loader = DataLoader(photos, policy, 5)
+    write_run(run, loader, photos, 5)
+    for epoch in range(5):
+        views, _ = next(iter(loader))
+        assert views[0].shape[-1] == (24 if epoch < 3 else 32)
+        assert same(replay(run, 2, epoch).views, [view[2:3] for view in views])
+
+
+def test_shared_and_nested_draws_and_views_that_were_chosen(photos: Path, run: Path) -> None:
+    nested = View(16, gpuaug.Nested(RandomResizedCrop(scale=(0.1, 0.4))), gpuaug.Shared(GaussianBlur(3), "blur"))
+    crop = View(24, RandomResizedCrop(), gpuaug.Shared(GaussianBlur(3), "blur"))
+    loader = DataLoader(photos, Policy(crop, crop, nested), 5)
+    write_run(run, loader, photos, note="the run chose one of the first two views")
+    views, _ = next(iter(loader))
+    again = replay(run, 2, 0)
+    assert same(again.views, [view[2:3] for view in views])
+    assert again.notes == ("the run chose one of the first two views",)
+    with DrawsWriter(run / "draws.parquet") as writer:
+        writer.write(loader.draws.take(0, [0, 1, 1, 0, 1]))
+    for k, choice in enumerate([0, 1, 1, 0, 1]):
+        again = replay(run, k, 0)
+        assert same(again.views, [views[choice][k : k + 1]])
+        assert again.notes == ()
+    assert again.draws.drawn_as is not None
+    assert again.draws.drawn_as.tolist() == [[1]]
 
 
 def test_paths_are_written_so_that_they_can_be_opened_from_elsewhere(photos: Path, run: Path) -> None:

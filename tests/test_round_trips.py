@@ -116,12 +116,16 @@ def choices(draw: st.DrawFn, inner: st.SearchStrategy[ops.Op]) -> OneOf | SomeOf
 
 
 KEPT = st.recursive(made(KEEPING_SIZE), choices, max_leaves=4)
-ANY = KEPT | made(SETTING_SIZE)
+SHARED = st.builds(ops.Shared, KEPT, st.text(min_size=1, max_size=5))
+NESTED = st.builds(ops.Nested, made({RandomResizedCrop: SETTING_SIZE[RandomResizedCrop]}), st.integers(0, 9))
+ANY = KEPT | made(SETTING_SIZE) | SHARED | NESTED
 
 
 def test_every_op_is_tried_here() -> None:
     every = {value for name, value in vars(ops).items() if name in ops.__all__ and isinstance(value, type)}
-    assert {*KEEPING_SIZE, *SETTING_SIZE, OneOf, SomeOf, ops.Op} == {kind for kind in every if issubclass(kind, ops.Op)}
+    assert {*KEEPING_SIZE, *SETTING_SIZE, OneOf, SomeOf, ops.Shared, ops.Nested, ops.Op} == {
+        kind for kind in every if issubclass(kind, ops.Op)
+    }
 
 
 @settings(deadline=None, max_examples=300)

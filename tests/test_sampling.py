@@ -117,6 +117,17 @@ def test_batch_size_does_not_matter(batch_size: int) -> None:
         assert same(gpuaug.sample(POLICY, part, seed=5, epoch=2), whole.take(slice(part.start, part.stop)))
 
 
+def test_draws_may_know_the_sizes_of_their_images() -> None:
+    draws = gpuaug.sample(POLICY, range(3))
+    assert draws.shapes is None
+    images = gpuaug.Images.from_list([np.zeros((h, w, 3), np.uint8) for h, w in ((4, 5), (6, 7), (8, 9))])
+    assert draws.with_shapes(images).take([2, 0]).shapes.tolist() == [[8, 9], [4, 5]]
+    assert draws.with_shapes(torch.tensor([[1, 2]] * 3)).shapes.dtype == np.int32
+    for wrong in ([[4, 5]], [[0, 5]] * 3, [[4.0, 5.0]] * 3, [4, 5, 6]):
+        with pytest.raises(ValueError, match="shapes must be 3 pairs"):
+            draws.with_shapes(wrong)
+
+
 def test_take_accepts_slices_masks_and_lists() -> None:
     draws = gpuaug.sample(POLICY, [4, 8, 15, 16], seed=1)
     mask = np.array([False, True, False, True])

@@ -11,9 +11,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import Any
 
-from ..ops.base import Size
-from ..policy import Policy
+from ..policy import Policy, ScheduledPolicy
+from ..schedules import schedules_in
 from .multi_crop import dino, dinov2, dinov2_as_trained, lejepa, swav
 from .self_supervised import (
     appearance,
@@ -31,6 +32,7 @@ from .self_supervised import (
     spatial,
     vicreg,
 )
+from .sharing import crop_only, dinov3, dinov3_as_trained, original, shared
 from .small_images import auto_augment, cutout, fixmatch
 from .supervised import (
     augmix,
@@ -57,6 +59,11 @@ PUBLISHED = (
     dino,
     dinov2,
     dinov2_as_trained,
+    dinov3,
+    dinov3_as_trained,
+    original,
+    shared,
+    crop_only,
     mae,
     ijepa,
     lejepa,
@@ -82,13 +89,14 @@ policies: Mapping[str, Callable[..., Policy]] = MappingProxyType({function.__nam
 """Name -> function that makes the policy. Every function accepts `size`, in pixels."""
 
 
-def policy(name: str, **arguments: float | str | Size | None) -> Policy:
+def policy(name: str, **arguments: Any) -> Policy:
     """A named policy, such as `policy("simclr", size=96)`.
 
     Args:
         name: A key of `gpuaug.policies`.
         **arguments: Passed on to the policy's function; all have `size`, those with small views `local_size`; see its signature
-            for others.
+            for others. Any may be a schedule over epochs, as in `policy("simclr", strength=gpuaug.linear(0.2, 1, 100))`, which
+            gives a `ScheduledPolicy`.
 
     Raises:
         ValueError: The name is unknown; the message suggests similar ones.
@@ -97,4 +105,6 @@ def policy(name: str, **arguments: float | str | Size | None) -> Policy:
         near = difflib.get_close_matches(str(name).lower(), policies, n=3, cutoff=0.4)
         hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"one of {', '.join(policies)}"
         raise ValueError(f"unknown policy {name!r}; {hint}")
+    if any(schedules_in(tuple(arguments.values()))):
+        return ScheduledPolicy(policies[name], **arguments)
     return policies[name](**arguments)

@@ -10,7 +10,7 @@ up by its name among gpuaug's own and those that the caller names. Nothing is im
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from math import isfinite
 from typing import Any
@@ -19,7 +19,9 @@ import numpy as np
 import torch
 
 from .. import ops as library
-from ..policy import Policy, View
+from ..policy import Policy, ScheduledPolicy, View
+from ..schedules import Schedule, changes, schedules_in, steps
+from ..schedules.values import MOST, Cosine, Linear, Ramp, Steps
 
 __all__ = ["policy_from_dict", "policy_to_dict"]
 
@@ -58,11 +60,48 @@ def policy_from_dict(data: Any, ops: Mapping[str, type] | None = None) -> Policy
 def known() -> dict[str, type]:
     """gpuaug's classes by name: ops, views, policies, and whatever dataclass of `gpuaug.ops` an op may hold."""
     classes = (value for value in vars(library).values() if isinstance(value, type) and is_dataclass(value))
-    return {kind.__name__: kind for kind in (*classes, View, Policy)}
+    return {kind.__name__: kind for kind in (*classes, View, Policy, ScheduledPolicy, Linear, Cosine, Steps)}
+
+
+def as_steps(policy: ScheduledPolicy) -> Schedule:
+    """The schedule of policies behind one, also where it is a function with schedules among its arguments.
+
+    Raises TypeError for a function whose arguments change over more epochs than can be listed.
+    """
+    if isinstance(policy.make, Schedule):
+        return policy.make
+    if any(isinstance(one, Ramp) and one.epochs >= MOST for one in schedules_in(policy.arguments)):
+        raise TypeError(
+            f"{policy!r}: a function's schedule over {MOST} epochs or more cannot be written as plain data; put the schedule "
+            "into the arguments of the ops"
+        )
+    found: Schedule = steps({epoch: policy.made(epoch) for epoch in changes(policy.arguments)})
+    return found
+
+
+def scheduled_policy(make: Any) -> ScheduledPolicy:
+    if not isinstance(make, Schedule):  # a function could do anything
+        raise ValueError(f"ScheduledPolicy: make must be a schedule of policies, got {shown(make)}")
+    return ScheduledPolicy(make)
+
+
+def steps_of(epochs: Any, values: Any) -> Any:
+    if not (isinstance(epochs, tuple) and isinstance(values, tuple) and len(epochs) == len(values)):
+        raise ValueError(f"Steps: epochs and values must be lists of one length, got {shown(epochs)} and {shown(values)}")
+    return steps(dict(zip(epochs, values, strict=True)))
+
+
+MAKERS: dict[type, tuple[tuple[str, ...], Callable[..., Any]]] = {
+    ScheduledPolicy: (("make",), scheduled_policy),
+    Steps: (("epochs", "values"), steps_of),
+}
+"""Class that is not made by its fields' names -> the names of its arguments, all needed, and what makes it of them."""
 
 
 def plain(value: Any, where: str) -> Any:
     """A value of a field as plain data. where: its place, for errors."""
+    if isinstance(value, ScheduledPolicy):
+        return {"ScheduledPolicy": {"make": plain(as_steps(value), where)}}
     if is_dataclass(value) and not isinstance(value, type):
         kind = type(value).__name__
         own = {f.name: plain(getattr(value, f.name), f"{kind}.{f.name}") for f in fields(value) if f.init}
@@ -100,13 +139,22 @@ def built(data: Any, classes: Mapping[str, type], where: str) -> Any:
     kind: Any = classes[name]
     if not isinstance(own, dict):
         raise ValueError(f"{where}: the arguments of {name} must be a dict, got {shown(own)}")
-    there = {f.name: f for f in fields(kind) if f.init}
-    if unknown := sorted(own.keys() - there.keys()):
-        raise ValueError(f"{name}: this version has no argument {unknown[0]!r}; it has {', '.join(there) or 'none'}")
-    needed = [key for key, f in there.items() if f.default is MISSING and f.default_factory is MISSING and key not in own]
-    if needed:
-        raise ValueError(f"{name}: the argument {needed[0]!r} is missing")
-    return kind(**{key: built(value, classes, f"{name}.{key}") for key, value in own.items()})
+    names, needed, make = signature(kind)
+    if unknown := sorted(own.keys() - set(names)):
+        raise ValueError(f"{name}: this version has no argument {unknown[0]!r}; it has {', '.join(names) or 'none'}")
+    if missing := [key for key in needed if key not in own]:
+        raise ValueError(f"{name}: the argument {missing[0]!r} is missing")
+    return make(**{key: built(value, classes, f"{name}.{key}") for key, value in own.items()})
+
+
+def signature(kind: Any) -> tuple[Sequence[str], Sequence[str], Callable[..., Any]]:
+    """The arguments of a class, those that are needed, and what makes it of them."""
+    if kind in MAKERS:
+        names, make = MAKERS[kind]
+        return names, names, make
+    own = [f for f in fields(kind) if f.init]
+    needed = [f.name for f in own if f.default is MISSING and f.default_factory is MISSING]
+    return [f.name for f in own], needed, kind
 
 
 def shown(value: Any) -> str:

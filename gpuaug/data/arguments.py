@@ -77,9 +77,10 @@ def source_and_policy(source: Any, dataset: Any, policy: Any) -> tuple[Any, Poli
 
 def for_three_channels(policy: Policy) -> Policy:
     """The policy. Raises ValueError for an op that is for other images than RGB, since no source has others."""
-    for view in policy.views:
-        for step in view.steps:
-            fitted(step, 3)
+    for epoch in policy.changes:
+        for view in policy.at(epoch).views:
+            for step in view.steps:
+                fitted(step, 3)
     return policy
 
 

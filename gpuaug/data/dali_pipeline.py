@@ -87,6 +87,10 @@ def dali_pipeline(
     policy = named_policy(policy) if isinstance(policy, str) else policy
     if not isinstance(policy, Policy):
         raise TypeError(f"dali_pipeline: policy must be a gpuaug.Policy or a policy's name, got {policy!r}")
+    if policy.scheduled:
+        raise ValueError(
+            "dali_pipeline: a graph has one policy, and this one has schedules; give that of an epoch, policy.at(epoch)"
+        )
     where = device_of(device)
     check(policy, where.type, approximate)
     for name, value, allowed in (("random_shuffle", random_shuffle, (True, False)), ("labels", labels, (True, False, None))):

@@ -72,7 +72,7 @@ class DataLoader(TorchInterface):
         source: Path of an image folder, of tar shards, or of a folder that `gpuaug pack` wrote; a map-style Dataset; a Hugging
             Face dataset; a pair of arrays (images, targets); or images without labels. docs/data.md lists all of them.
         policy: A `Policy`, or the name of one. It replaces the transform of a torchvision dataset. None converts that
-            transform, as `gpuaug.from_torchvision` does.
+            transform, as `gpuaug.from_torchvision` does. With schedules, a pass over epoch e uses `policy.at(e)`.
         batch_size: Samples in a batch, at least 1.
         shuffle: Whether each epoch has another random order.
         sampler: Sample indices of an epoch, in place of `shuffle`.
@@ -231,13 +231,14 @@ class DataLoader(TorchInterface):
 
     def run(self, plan: EpochPlan) -> Iterator[tuple[Any, Any]]:
         """The batches of one epoch."""
-        self.decoding.settle(self.source, self.view_maker(plan.epoch).regional)
+        maker = self.view_maker(plan.epoch)
+        self.decoding.settle(self.source, maker.regional)
         self.meter = meter = self.new_meter(plan.epoch)
         tally = BadSampleCounter(self.bad_files, self.max_bad, plan.samples, plan.epoch)
         position = plan.start
         pipeline = self.next_epoch.pop(plan) or self.pipeline(plan)
         try:
-            self.augment.prepare()  # compiles kernels, which shall not count against `timeout`
+            maker.augment.prepare()  # compiles kernels, which shall not count against `timeout`
             while True:
                 began = perf_counter()
                 pipeline.start()
@@ -253,7 +254,7 @@ class DataLoader(TorchInterface):
                 )
                 position += delivery.asked * plan.share.world_size
                 if delivery.views:
-                    yield self.deliver(delivery, plan, position)
+                    yield self.deliver(delivery, plan, position, maker)
         finally:
             pipeline.close()
             if is_encoded(self.source):  # batches of files differ in size, so some blocks will not be used again
@@ -268,11 +269,8 @@ class DataLoader(TorchInterface):
             check_mixable(maker.mix, fetched.target, fetched.index, source.name)
             return transfer_and_augment(fetched, maker, device)
 
-        maker, device, source = (
-            self.view_maker(plan.epoch),
-            self.device,
-            self.source,
-        )  # a thread that held `self` would keep the loader alive
+        # A thread that held `self` would keep the loader alive.
+        maker, device, source = self.view_maker(plan.epoch), self.device, self.source
         fetcher = fetch(self.source, plan.batches(), self.fetch_config(maker, plan))
         if not self.num_workers:
             return InlinePipeline(fetcher, augmented)
@@ -294,7 +292,7 @@ class DataLoader(TorchInterface):
             self.decoding.decode,
             OnError(self.on_error, self.seed, maker.epoch, pool),
             maker,
-            starts_with_crop(self.policy),
+            starts_with_crop(maker.augment.policy),
             self.device.type == "cpu" and self.decoding.staging is None,
             self.worker_init_fn,
             self.multiprocessing_context,
@@ -314,11 +312,11 @@ class DataLoader(TorchInterface):
             if not self.next_epoch.has(plan):
                 self.next_epoch.begin(plan, self.pipeline(plan))
 
-    def deliver(self, delivery: Delivery, plan: EpochPlan, position: int) -> tuple[Any, Any]:
+    def deliver(self, delivery: Delivery, plan: EpochPlan, position: int, maker: ViewMaker) -> tuple[Any, Any]:
         """Record a batch as delivered, and return its views and target."""
         delivery.receive()
         self.index = delivery.index
-        self.lazy_draws = LazyDraws(self.view_maker(plan.epoch), delivery.index, delivery.shapes)
+        self.lazy_draws = LazyDraws(maker, delivery.index, delivery.shapes)
         if plan.own:
             position = min(position, self.sampler.samples)  # at an uneven end some samples are delivered twice
         self.cursor.reached = (plan.epoch, position)
@@ -347,4 +345,4 @@ class DataLoader(TorchInterface):
 
     def view_maker(self, epoch: int) -> ViewMaker:
         """The maker of the views of an epoch."""
-        return ViewMaker(self.augment, self.seed, epoch, self.mix)
+        return ViewMaker(self.augment.at(epoch), self.seed, epoch, self.mix)

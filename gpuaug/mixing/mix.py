@@ -11,7 +11,7 @@ import torch
 
 from ..isolation import eager, isolated
 from ..ops.base import Array, is_integer, is_number
-from ..ops.variates import symmetric_beta
+from ..ops.exact.variates import symmetric_beta
 from ..sampling import sample_indices, uniforms
 from .apply import mix_view, soft_labels
 from .draws import MixDraws, pairs

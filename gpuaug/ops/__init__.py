@@ -3,7 +3,7 @@
 A family's file lists its public ops in `__all__`; they are public names of this package and of gpuaug, too.
 """
 
-from . import automatic, choice, color, crop, filter, geometric
+from . import automatic, choice, color, crop, filter, geometric, shared
 from .automatic import *  # noqa: F403
 from .base import Op, OpDraws, Size, leaves
 from .choice import *  # noqa: F403
@@ -11,6 +11,7 @@ from .color import *  # noqa: F403
 from .crop import *  # noqa: F403
 from .filter import *  # noqa: F403
 from .geometric import *  # noqa: F403
+from .shared import *  # noqa: F403
 
 __all__ = ["Op", "OpDraws", "Size", "leaves"]
 __all__ += automatic.__all__
@@ -19,3 +20,4 @@ __all__ += color.__all__
 __all__ += crop.__all__
 __all__ += filter.__all__
 __all__ += geometric.__all__
+__all__ += shared.__all__

@@ -8,9 +8,10 @@ from typing import Any, ClassVar, cast
 
 import numpy as np
 
-from .base import Array, Op, OpDraws, Size, is_integer, is_number, positional_or_named
+from ..schedules import Schedule
+from .base import Array, Op, OpDraws, Size, is_integer, is_number, plain, positional_or_named, short
 from .checks import check_probability, fail, set_field
-from .variates import logarithm
+from .exact.variates import logarithm
 
 __all__ = ["OneOf", "SomeOf"]
 
@@ -38,16 +39,21 @@ class Choice(Op):
         """(B, branches) bool: whether an image gets a branch, by what `draw` returned."""
         raise NotImplementedError
 
-    def set_fields(self, given: Sequence[Any], branches: Sequence[Any], weights: Sequence[float] | None, p: float) -> None:
-        """Check and store what all choices have."""
-        branches = positional_or_named(type(self).__name__, "branches", given, branches)
-        normal = tuple(tuple(b) if isinstance(b, (tuple, list)) else (b,) for b in branches)
-        set_field(self, "branches", normal)
-        set_field(self, "p", p)
+    def set_fields(self, given: Sequence[Any], branches: Any, **more: Any) -> None:
+        """Store the arguments, then check them."""
+        if given or not isinstance(branches, Schedule):
+            found = positional_or_named(type(self).__name__, "branches", given, branches)
+            branches = tuple(b if isinstance(b, Schedule) else as_branch(b) for b in found)
+        for name, value in {"branches": branches, **more}.items():
+            set_field(self, name, value)
+        self.__post_init__()
+
+    def __post_init__(self) -> None:
+        normal, weights = self.branches, cast(Sequence[float] | None, self.weights)
         if not normal or not all(isinstance(op, Op) for branch in normal for op in branch):
-            raise fail(self, "branches", "one or more ops or sequences of ops", branches)
-        if any(hasattr(op, "size") for branch in normal for op in branch):
-            raise fail(self, "branches", KEEPS_SIZE, branches)
+            raise fail(self, "branches", "one or more ops or sequences of ops", normal)
+        if any(hasattr(plain(op), "size") for branch in normal for op in branch):
+            raise fail(self, "branches", KEEPS_SIZE, normal)
         shares = (1.0,) * len(normal) if weights is None else weights
         if (
             not isinstance(shares, (tuple, list))
@@ -70,10 +76,19 @@ class Choice(Op):
 
     def parts(self) -> str:
         """The branches in words, each with its weight."""
+        weights: Any = self.weights
+        branches = self.branches if isinstance(self.branches, tuple) else (self.branches,)
+        words = [" then ".join(map(str, b)) or "nothing" if isinstance(b, tuple) else repr(b) for b in branches]
+        if not isinstance(weights, tuple):  # beside schedules, None and a schedule are left as given
+            return "; ".join(words) + (f"; weights={weights!r}" if weights else "")
         return "; ".join(
-            f"{weight:.3g}: " + (" then ".join(map(str, branch)) or "nothing")
-            for weight, branch in zip(self.weights, self.branches, strict=True)
+            f"{weight!r}: {branch}" if isinstance(weight, Schedule) else f"{weight:.3g}: {branch}"
+            for weight, branch in zip(weights, words, strict=True)
         )
+
+
+def as_branch(given: Any) -> tuple[Any, ...]:
+    return tuple(given) if isinstance(given, (tuple, list)) else (given,)
 
 
 @dataclass(frozen=True, init=False)
@@ -103,7 +118,7 @@ class OneOf(Choice):
         weights: Sequence[float] | None = None,
         p: float = 1.0,
     ) -> None:
-        self.set_fields(given, branches, weights, p)
+        self.set_fields(given, branches, weights=weights, p=p)
 
     @property
     def ends(self) -> Array:
@@ -119,7 +134,7 @@ class OneOf(Choice):
         return np.asarray(drawn["branch"][:, None] == np.arange(len(self.branches)))
 
     def __str__(self) -> str:
-        return f"OneOf(p={self.p:.4g}, {self.parts()})"
+        return f"OneOf(p={short(self.p)}, {self.parts()})"
 
 
 @dataclass(frozen=True, init=False)
@@ -153,9 +168,13 @@ class SomeOf(Choice):
         weights: Sequence[float] | None = None,
         p: float = 1.0,
     ) -> None:
-        self.set_fields(given, branches, weights, p)
+        self.set_fields(given, branches, n=n, weights=weights, p=p)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        n: Any = self.n
         most = len(self.branches)
-        pair: Any = (n, n) if is_integer(n) else n
+        pair = (n, n) if is_integer(n) else n
         if not (
             isinstance(pair, (tuple, list))
             and len(pair) == 2
@@ -164,8 +183,9 @@ class SomeOf(Choice):
         ):
             raise fail(self, "n", f"an integer in 0..{most}, the number of branches, or a pair (min, max) of them", n)
         if sum(w > 0 for w in self.weights) < pair[1]:
-            raise fail(self, "weights", f"above 0 for at least {pair[1]} branches, which is how many an image may get", weights)
-        set_field(self, "n", int(cast(int, n)) if is_integer(n) else (int(pair[0]), int(pair[1])))
+            text = f"above 0 for at least {pair[1]} branches, which is how many an image may get"
+            raise fail(self, "weights", text, self.weights)
+        set_field(self, "n", int(n) if is_integer(n) else (int(pair[0]), int(pair[1])))
 
     @property
     def limits(self) -> tuple[int, int]:
@@ -189,5 +209,6 @@ class SomeOf(Choice):
         return np.asarray((drawn["branches"][:, :, None] == np.arange(len(self.branches))).any(axis=1))
 
     def __str__(self) -> str:
-        low, high = self.limits
-        return f"SomeOf({low if low == high else f'{low} to {high}'}, p={self.p:.4g}, {self.parts()})"
+        n: Any = self.n
+        count = f"{n[0]} to {n[1]}" if isinstance(n, tuple) and n[0] != n[1] else short(n[0] if isinstance(n, tuple) else n)
+        return f"SomeOf({count}, p={short(self.p)}, {self.parts()})"

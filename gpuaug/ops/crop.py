@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, cast
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from .base import Array, Op, OpDraws, Size, between, is_integer
 from .checks import check_fill, check_interpolation, check_range, check_size, fail, set_field
-from .exponential import exponential
+from .exact.exponential import exponential
 
 __all__ = [
     "CenterCrop",
@@ -77,31 +78,48 @@ class RandomResizedCrop(Sized):
             "left": u[:, -1].astype(np.float32),
         }
 
+    def outer(self, u: Array) -> OpDraws:
+        """What the draws of a crop that is `Nested` in this one contain of it, from the numbers that this one is drawn from."""
+        ratio = np.tile(np.array(self.ratio, dtype=np.float64), (len(u), 1))
+        return {f"outer_{name}": values for name, values in (self.draw(u) | {"ratio": ratio}).items()}
+
     def boxes(self, draws: OpDraws, height: Array, width: Array) -> Array:
         """Crop boxes (B, 4) int32 as (top, left, height, width), for images of these heights and widths (B,).
 
-        Draws that contain `boxes` were made for whole pictures, of which these images are parts; those boxes are returned.
+        Draws of a `Nested` crop contain those of the crop around it; the box is still given in the image. Draws that contain
+        `boxes` were made for whole pictures, of which these images are parts; those boxes are returned.
         Raises ValueError for draws whose box is not inside its image.
         """
         if "boxes" in draws:
             return draws["boxes"]
         height, width = height.astype(np.float64), width.astype(np.float64)
-        h, w, found = fit_boxes(draws, height * width, height, width)
-        if not found.all():
-            miss = ~found
-            aspect = width / height
-            low, high = self.ratio
-            h = np.where(miss, np.where(aspect < low, np.rint(width / low), height), h)
-            w = np.where(miss, np.where(aspect > high, np.rint(height * high), width), w)
-            h, w = np.maximum(h, 1), np.maximum(w, 1)
-        top = np.where(found, uniform_offset(draws["top"], height - h), (height - h) // 2)
-        left = np.where(found, uniform_offset(draws["left"], width - w), (width - w) // 2)
-        inside = (top >= 0) & (left >= 0) & (top + h <= height) & (left + w <= width)
-        if not inside.all():  # only draws that a caller has changed; NaN is not inside either
-            raise ValueError(
-                "RandomResizedCrop: the draws put a box outside its image; they were changed: top and left must be in [0, 1)"
-            )
-        return np.stack([top, left, h, w], axis=1).astype(np.int32)
+        if "outer_area" not in draws:
+            return boxes_in(draws, self.ratio, height, width).astype(np.int32)
+        outer = {name: draws[f"outer_{name}"] for name in ("area", "log_ratio", "top", "left")}
+        frame = boxes_in(outer, draws["outer_ratio"].T, height, width)
+        box = boxes_in(draws, self.ratio, frame[:, 2], frame[:, 3])
+        box[:, :2] += frame[:, :2]
+        return box.astype(np.int32)
+
+
+def boxes_in(draws: OpDraws, ratio: Sequence[float] | Array, height: Array, width: Array) -> Array:
+    """`RandomResizedCrop.boxes` as float64. ratio: lowest and highest width / height, two numbers or (2, B)."""
+    h, w, found = fit_boxes(draws, height * width, height, width)
+    if not found.all():
+        miss = ~found
+        aspect = width / height
+        low, high = ratio
+        h = np.where(miss, np.where(aspect < low, np.rint(width / low), height), h)
+        w = np.where(miss, np.where(aspect > high, np.rint(height * high), width), w)
+        h, w = np.maximum(h, 1), np.maximum(w, 1)
+    top = np.where(found, uniform_offset(draws["top"], height - h), (height - h) // 2)
+    left = np.where(found, uniform_offset(draws["left"], width - w), (width - w) // 2)
+    inside = (top >= 0) & (left >= 0) & (top + h <= height) & (left + w <= width)
+    if not inside.all():  # only draws that a caller has changed; NaN is not inside either
+        raise ValueError(
+            "RandomResizedCrop: the draws put a box outside its image; they were changed: top and left must be in [0, 1)"
+        )
+    return np.stack([top, left, h, w], axis=1)
 
 
 def fit_boxes(

@@ -90,6 +90,8 @@ def replay(run: str | Path, index: int, epoch: int, data: Any = None, ops: Mappi
         )
     loader.set_epoch(epoch)
     ((views, _),) = loader
+    if about["note"] and not recorded:
+        notes.append(about["note"])
     if about["mix"] is not None:
         notes.append(f"the run mixed whole batches by {about['mix']}; the views are those before that")
     made = views if isinstance(views, list) else [views]
@@ -127,8 +129,7 @@ def draws_of(
             return read_draws(folder, index, epoch, ops), True
         except LookupError:
             pass
-    policy = [one["policy"] for one in about["policies"] if one["from_epoch"] <= epoch][-1]
-    return sample(policy_from_dict(policy, ops), index, about["seed"], epoch), False
+    return sample(policy_from_dict(about["policy"], ops), index, about["seed"], epoch), False
 
 
 def device_of(about: Mapping[str, Any]) -> tuple[str, list[str]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,53 +19,50 @@ NAME = "draws.json"
 FORMAT, VERSION = "gpuaug run", 1
 
 
-def write_run(
-    folder: str | Path, loader: DataLoader | Mapping[int, DataLoader], data: Any = None, epochs: int | None = None
-) -> None:
+def write_run(folder: str | Path, loader: DataLoader, data: Any = None, epochs: int | None = None, note: str = "") -> None:
     """Write draws.json to the folder of a run, for `gpuaug replay`.
 
     It holds policy, seed, source, size and dtype of the views, backend, device and decoder.
 
     Args:
         folder: The run's folder, which exists.
-        loader: The loader of the run's views; or of several the first epoch of each, such as {0: small, 50: large}.
+        loader: The loader of the run's views.
         data: What the loader reads, if it can be opened again: the path, URL or list of paths that a DataLoader takes. For
             anything else, such as arrays, the file holds a description, and whoever replays the run must name the data.
         epochs: Number of epochs, so that a later one is refused; None if that is open.
+        note: What a replay shall say that has no recorded draws, if the run used others than the loader's.
 
     Raises:
         TypeError: The policy has an op that is no plain data.
         OSError: The file cannot be written.
     """
-    loaders = dict(loader) if isinstance(loader, Mapping) else {0: loader}
-    first = loaders[min(loaders)]
-    for one in loaders.values():  # "auto" chooses by decoding some files
-        one.decoding.settle(one.source, one.view_maker(0).regional)
+    loader.decoding.settle(loader.source, loader.view_maker(0).regional)  # "auto" chooses by decoding some files
     record = {
         "format": FORMAT,
         "version": VERSION,
-        "seed": first.seed,
+        "seed": loader.seed,
         "epochs": epochs,
-        "policies": [{"from_epoch": start, "policy": policy_to_dict(loaders[start].policy)} for start in sorted(loaders)],
+        "policy": policy_to_dict(loader.policy),
         "source": {
             "path": reopened(data),
-            "is": repr(first.source),
-            "samples": len(first.source),
-            "labels": first.labels,
-            "max_pixels": first.max_pixels,
-            "decoder": first.decoding.chosen,
+            "is": repr(loader.source),
+            "samples": len(loader.source),
+            "labels": loader.labels,
+            "max_pixels": loader.max_pixels,
+            "decoder": loader.decoding.chosen,
         },
-        "device": first.device.type,
-        "backend": first.backend,
-        "dtype": None if first.dtype is None else str(first.dtype).removeprefix("torch."),
-        "memory_format": str(first.memory_format).removeprefix("torch."),
-        "mix": None if first.mix is None else str(first.mix),
+        "device": loader.device.type,
+        "backend": loader.backend,
+        "dtype": None if loader.dtype is None else str(loader.dtype).removeprefix("torch."),
+        "memory_format": str(loader.memory_format).removeprefix("torch."),
+        "mix": None if loader.mix is None else str(loader.mix),
+        "note": note,
     }
     with atomic(Path(folder) / NAME) as file:
         file.write(json.dumps(record, indent=1).encode())
 
 
-KEYS = {"seed", "epochs", "policies", "source", "device", "backend", "dtype", "memory_format", "mix"}
+KEYS = {"seed", "epochs", "policy", "source", "device", "backend", "dtype", "memory_format", "mix", "note"}
 SOURCE = {"path", "is", "samples", "labels", "max_pixels", "decoder"}
 
 

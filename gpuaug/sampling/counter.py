@@ -2,7 +2,7 @@
 
 Philox4x32-10 turns a counter into four random words and keeps no state, so any draw can be computed again, anywhere and in any
 order. The key is the seed. The counter's four words are: the number of the block of four random words; the view, with the upper
-16 bits of the sample index above it; the lower 32 bits of the index; the epoch.
+16 bits of the sample index above it; the lower 32 bits of the index; the epoch. `streams` says which blocks a view reads.
 """
 
 from __future__ import annotations
@@ -24,13 +24,23 @@ MAX_INDEX = 2**48
 def uniforms(seed: int, epoch: int, index: npt.NDArray[np.int64], view: int, count: int) -> npt.NDArray[np.float64]:
     """Independent uniform numbers in [0, 1), each a 32-bit word times 2^-32: shape (len(index), count)."""
     blocks = -(-count // 4)
-    counter = np.zeros((4, len(index), blocks), dtype=np.uint64)
-    counter[0] = np.arange(blocks)
-    counter[1] = view + ((index >> 32) << 16)[:, None]
+    return uniform_blocks(seed, epoch, index, np.full(blocks, view), np.arange(blocks))[:, :count]
+
+
+def uniform_blocks(
+    seed: int, epoch: int, index: npt.NDArray[np.int64], views: npt.NDArray[np.int64], blocks: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """Independent uniform numbers in [0, 1), four for each block: shape (len(index), 4 * len(blocks)).
+
+    views: (N,) or (len(index), N), the lower 16 bits of the counter's second word. blocks: (N,), its first word.
+    """
+    counter = np.zeros((4, len(index), len(blocks)), dtype=np.uint64)
+    counter[0] = blocks
+    counter[1] = views + ((index >> 32) << 16)[:, None]
     counter[2] = (index & 0xFFFFFFFF)[:, None]
     counter[3] = epoch
     bits = philox4x32(counter, (seed & 0xFFFFFFFF, seed >> 32))
-    words = np.moveaxis(bits, 0, -1).reshape(len(index), 4 * blocks)[:, :count]
+    words = np.moveaxis(bits, 0, -1).reshape(len(index), 4 * len(blocks))
     return words.astype(np.float64) * 2.0**-32
 
 

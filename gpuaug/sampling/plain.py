@@ -6,11 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ..convert.plain import policy_from_dict, policy_to_dict, shown
 from ..ops import OpDraws
 from ..ops.base import Array
 from ..policy import Policy
+from .choosing import unless_own
 from .counter import sample_indices
 from .tables import ViewDraws
 
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 
 FORMAT, VERSION = "gpuaug draws", 1
 """What plain draws call themselves. This version reads no other."""
+
+MOST_VIEWS = 2**16
+"""Views have 16 bits of the counter of the draws."""
 
 
 def draws_to_dict(draws: Draws) -> dict[str, Any]:
@@ -32,6 +37,7 @@ def draws_to_dict(draws: Draws) -> dict[str, Any]:
         "epoch": draws.epoch,
         "index": draws.index.tolist(),
         "shapes": None if draws.shapes is None else draws.shapes.tolist(),
+        "drawn_as": None if draws.drawn_as is None else draws.drawn_as.tolist(),
         "tables": steps,
     }
 
@@ -50,6 +56,7 @@ def fields_from_dict(data: Any, ops: Mapping[str, type] | None) -> dict[str, Any
         tuple(columns_from_dict(step, len(index), name) for step, name in named(view, v)) for v, view in enumerate(own)
     )
     check_columns(tables, policy)
+    numbers = data.get("drawn_as")
     return {
         "policy": policy,
         "seed": int(data["seed"]),
@@ -57,7 +64,18 @@ def fields_from_dict(data: Any, ops: Mapping[str, type] | None) -> dict[str, Any
         "index": index,
         "tables": tables,
         "shapes": None if shapes is None else np.array(shapes or np.empty((0, 2), int)),
+        "drawn_as": None if numbers is None else view_numbers(numbers, len(policy), len(index)),
     }
+
+
+def view_numbers(given: Any, views: int, count: int) -> npt.NDArray[np.int64] | None:
+    """`Draws.drawn_as` of `views` views of `count` samples. Raises ValueError if these are no such numbers."""
+    if not isinstance(given, list) or len(given) != views:
+        raise ValueError(f"drawn_as: must be {views} lists, one for each view, got {shown(given)}")
+    found = from_numbers(given, np.dtype(np.int64), (count,), "drawn_as")
+    if found.size and not 0 <= found.min() <= found.max() < MOST_VIEWS:
+        raise ValueError(f"drawn_as: must be numbers of views in 0..{MOST_VIEWS - 1}, got {found.min()} to {found.max()}")
+    return unless_own(found)
 
 
 def check_format(data: Any, who: str, format: str = FORMAT, version: int = VERSION) -> None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
-from typing import overload
+from typing import cast, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from ..ops import Op, OpDraws
-from ..ops.base import Array
+from ..ops import Op, OpDraws, RandomResizedCrop
+from ..ops.base import Array, is_integer, needed, plain, probability
 from ..ops.choice import Choice
+from ..ops.shared import outer_of
 from ..policy import Policy
-from .counter import uniforms
+from .streams import view_uniforms
 
 
 class ViewDraws(Sequence[OpDraws]):
@@ -28,11 +29,21 @@ class ViewDraws(Sequence[OpDraws]):
         seed: See `sample`.
         epoch: See `sample`.
         samples: (B,) int64 sample indices.
+        drawn_as: The view number in the counter of the draws: one, or (B,) int64, one for each sample. See `Draws`.
         steps: Which steps of the view.
     """
 
-    def __init__(self, policy: Policy, view: int, seed: int, epoch: int, samples: npt.NDArray[np.int64]) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        view: int,
+        seed: int,
+        epoch: int,
+        samples: npt.NDArray[np.int64],
+        drawn_as: int | npt.NDArray[np.int64] | None = None,
+    ) -> None:
         self.policy, self.view, self.seed, self.epoch, self.samples = policy, view, seed, epoch, samples
+        self.drawn_as = view if drawn_as is None else drawn_as
         self.steps = range(len(policy.views[view].steps))
         self._tables: list[list[OpDraws]] = []  # shared with the runs that are cut from this one
 
@@ -42,9 +53,7 @@ class ViewDraws(Sequence[OpDraws]):
 
     def _all(self) -> list[OpDraws]:
         if not self._tables:
-            ops = self.policy.views[self.view].ops
-            u = uniforms(self.seed, self.epoch, self.samples, self.view, needed(ops))
-            self._tables.append(draw_ops(ops, u, None))
+            self._tables.append(draw_view(self.policy, self.view, self.seed, self.epoch, self.samples, self.drawn_as))
         return self._tables[0]
 
     def __len__(self) -> int:
@@ -68,24 +77,30 @@ class ViewDraws(Sequence[OpDraws]):
 def table_rows(view: Sequence[OpDraws], rows: Array | slice) -> Sequence[OpDraws]:
     """Some samples' rows of a view's tables, which stay unmade if they are."""
     if isinstance(view, ViewDraws) and not view.made:
-        return ViewDraws(view.policy, view.view, view.seed, view.epoch, view.samples[rows])
+        drawn_as = view.drawn_as if is_integer(view.drawn_as) else np.asarray(view.drawn_as)[rows]
+        return ViewDraws(view.policy, view.view, view.seed, view.epoch, view.samples[rows], drawn_as)
     return tuple({name: a[rows] for name, a in step.items()} for step in view)
 
 
-def needed(ops: Sequence[Op]) -> int:
-    """How many uniform numbers a list of ops needs per image."""
-    count = 0
-    for op in ops:
-        count += op.uniforms + (probability(op) is not None)
-        for branch in getattr(op, "branches", ()):
-            count += needed(branch)
-    return count
+def draw_view(
+    policy: Policy,
+    view: int,
+    seed: int,
+    epoch: int,
+    samples: npt.NDArray[np.int64],
+    drawn_as: int | npt.NDArray[np.int64] | None = None,
+    choices: list[OpDraws] | None = None,
+) -> list[OpDraws]:
+    """Draws of every step of a view; drawn_as: see `ViewDraws`, None is `view`.
 
-
-def probability(op: Op) -> float | None:
-    """The op's probability per image; None if it is always applied, or if it decides on its parts by itself."""
-    p: float | None = None if op.p_of_parts else getattr(op, "p", None)
-    return p
+    The draws of its choices are appended to `choices`, in the order of `walk`.
+    """
+    ops, outer = policy.views[view].ops, outer_of([v.ops for v in policy.views], view)
+    u, around = view_uniforms(policy, view, seed, epoch, samples, view if drawn_as is None else drawn_as)
+    tables = draw_ops(ops, u, None, choices)
+    if outer is not None:
+        tables[0].update(cast(RandomResizedCrop, plain(outer)).outer(around))
+    return tables
 
 
 def draw_ops(ops: Sequence[Op], u: Array, allowed: Array | None, choices: list[OpDraws] | None = None) -> list[OpDraws]:
@@ -104,10 +119,11 @@ def draw_ops(ops: Sequence[Op], u: Array, allowed: Array | None, choices: list[O
         if p is not None:
             apply = mine[:, 0] < p if allowed is None else allowed & (mine[:, 0] < p)
             mine = mine[:, 1:]
-        if isinstance(op, Choice):
-            out += draw_choice(op, mine, apply, choices)
+        inner = plain(op)
+        if isinstance(inner, Choice):
+            out += draw_choice(inner, mine, apply, choices)
         else:
-            step = op.draw(mine)
+            step = inner.draw(mine)
             out.append(step if apply is None else {"apply": apply, **step})
     return out
 

@@ -7,6 +7,7 @@ from nvidia.dali._utils import dali_trace
 from nvidia.dali.plugin.pytorch import DALIGenericIterator, LastBatchPolicy
 from PIL import Image
 from scipy import stats
+from sharing import SHARING
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
@@ -30,6 +31,7 @@ POLICIES = {
             gpuaug.RandomErasing(0.5),
         )
     ),
+    "shared and nested": SHARING,
     "no parameters": Policy(View(32, gpuaug.CenterCrop())),
 }
 

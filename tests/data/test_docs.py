@@ -1,4 +1,4 @@
-"""The code and the commands of docs/data.md and docs/inputs.md run, from the first block to the last."""
+"""The code and the commands of docs/data.md, docs/inputs.md and docs/draws.md run, from the first block to the last."""
 
 import re
 import shlex
@@ -12,12 +12,12 @@ from gpuaug import cli
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-@pytest.mark.parametrize(("name", "languages"), [("data.md", {"python", "sh"}), ("inputs.md", {"python"})])
-def test_the_code_in_the_page_runs(name: str, languages: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["data.md", "inputs.md", "draws.md"])
+def test_the_code_in_the_page_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     page = DOCS / name
     blocks = re.findall(r"```(python|sh)\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
-    assert {language for language, _ in blocks} == languages
+    assert any(language == "python" for language, _ in blocks)
     names: dict[str, object] = {"__name__": "page"}
     for language, code in blocks:
         if language == "sh":

@@ -94,7 +94,7 @@ def test_before_the_first_batch_there_are_no_draws(folder, policy):
         _ = gpuaug.DataLoader(folder, policy, 4).draws
 
 
-def test_draws_are_those_of_the_batch(folder, policy):
+def test_draws_are_those_of_the_batch(folder, policy, pictures):
     loader = gpuaug.DataLoader(folder, policy, batch_size=8, shuffle=True, seed=5, num_workers=2)
     for views, _ in loader:
         draws = gpuaug.sample(policy, loader.index, seed=5, epoch=0)
@@ -104,6 +104,7 @@ def test_draws_are_those_of_the_batch(folder, policy):
             for name, column in draws.columns(v).items():
                 assert np.array_equal(loader.draws.columns(v)[name], column)
         assert len(views[0]) == len(loader.draws)
+        assert loader.draws.shapes.tolist() == [list(pictures[i].shape[:2]) for i in loader.index.tolist()]
 
 
 @pytest.mark.parametrize("workers", [0, 1])

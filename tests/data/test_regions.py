@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from sharing import SHARING
 
 import gpuaug
 from gpuaug import CenterCrop, Images, Policy, RandomResizedCrop, View, sample
@@ -92,14 +93,15 @@ def test_regions_are_the_least_boxes_around_all_crops():
 def test_a_view_that_begins_otherwise_needs_the_whole():
     crop = View(8, RandomResizedCrop())
     assert starts_with_crop(Policy(crop, crop))
+    assert starts_with_crop(SHARING)
     assert not starts_with_crop(Policy(crop, View(8, CenterCrop())))
     assert not starts_with_crop(Policy(View(8, CenterCrop(), RandomResizedCrop())))
 
 
 @pytest.mark.parametrize("backend", ["fused", "kornia", "torchvision"])
-@pytest.mark.parametrize("name", ["simclr", "dino", "byol"])
+@pytest.mark.parametrize("name", ["simclr", "dino", "byol", "sharing"])
 def test_views_of_regions_are_the_views_of_the_whole(backend, name):
-    policy = gpuaug.policy(name, **({} if name == "dino" else {"size": 32}))
+    policy = SHARING if name == "sharing" else gpuaug.policy(name, **({} if name == "dino" else {"size": 32}))
     if name == "dino":
         policy = Policy(policy.views[0], policy.views[-1])
     rng = np.random.default_rng(1)
@@ -128,9 +130,9 @@ def jpegs(tmp_path):
 
 
 @pytest.mark.parametrize("on_error", ["skip", "replace"])
-@pytest.mark.parametrize("workers", [0, 2])
-def test_the_loader_gives_the_same_with_every_decoder(jpegs, on_error, workers):
-    policy = Policy(View(16, RandomResizedCrop(scale=(0.05, 0.3)), repeat=2))
+@pytest.mark.parametrize(("workers", "shared"), [(0, False), (2, False), (0, True)])
+def test_the_loader_gives_the_same_with_every_decoder(jpegs, on_error, workers, shared):
+    policy = SHARING if shared else Policy(View(16, RandomResizedCrop(scale=(0.05, 0.3)), repeat=2))
 
     def epochs(decoder):
         loader = gpuaug.DataLoader(
@@ -138,8 +140,10 @@ def test_the_loader_gives_the_same_with_every_decoder(jpegs, on_error, workers):
         )
         for _ in range(2):
             for views, target in loader:
-                yield loader.index.tolist(), torch.stack(views), target
+                yield loader.index.tolist(), torch.cat([view.flatten() for view in views]), target
                 assert all("boxes" not in table[0] for table in loader.draws.tables)
+                heights = [HEIGHT - k for k in loader.index.tolist()]  # of the whole pictures, though only regions are decoded
+                assert loader.draws.shapes.tolist() == [[height, WIDTH] for height in heights]
         assert [name[-6:] for name in loader.bad_files] == ["08.jpg"]
 
     for (i, views, target), (j, others, likewise) in zip(epochs("dali"), epochs("pillow"), strict=True):

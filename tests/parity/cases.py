@@ -204,7 +204,9 @@ def steps_of(name: str) -> Sequence[Op]:
     """The ops of a case or of a named policy."""
     if name in MAPS:
         return [MAPS[name]]
-    return CROPS[name] if name in CROPS else [op for view in gpuaug.policy(name).views for op in view.steps]
+    if name in CROPS:
+        return CROPS[name]
+    return [op for view in (VARIANTS.get(name) or gpuaug.policy(name)).views for op in view.steps]
 
 
 def refuses(backend: str, name: str, ops: Sequence[Op] | None = None) -> bool:
@@ -236,10 +238,36 @@ def map_tables(op: Op, count: int) -> tuple[Sequence[Op], list[OpDraws]]:
     return steps[1:], draws[1:]
 
 
+JITTER = gpuaug.ColorJitter(0.4, 0.4, 0.2, 0.1, p=0.8)
+VARIANTS: dict[str, Policy] = {
+    "dinov3, gram teacher": gpuaug.policy("dinov3", size=48, local_size=24, gram_size=64),
+    "dinov3, shared jitter": gpuaug.policy("dinov3", size=48, local_size=24, share_color_jitter=True),
+    "dinov3, nested": gpuaug.policy("dinov3", size=48, local_size=24, nested=True),
+    "dinov3, all of it": gpuaug.policy(
+        "dinov3_as_trained", size=48, local_size=24, gram_size=64, share_color_jitter=True, nested=True
+    ),
+    "crop_only, not resized": gpuaug.policy("crop_only", size=48, local_size=24, resize=False),
+    "shared and nested": Policy(
+        View(48, gpuaug.Shared(gpuaug.RandomResizedCrop(), "crop"), gpuaug.Shared(JITTER, "jitter"), gpuaug.Normalize()),
+        View(
+            24,
+            gpuaug.Nested(gpuaug.RandomResizedCrop(scale=(0.1, 0.9), interpolation="bicubic"), 0),
+            gpuaug.OneOf(gpuaug.Shared(JITTER, "jitter"), gpuaug.GaussianBlur(5)),
+            gpuaug.Shared(gpuaug.OneOf(gpuaug.RandomGrayscale(1.0), gpuaug.RandomSolarize()), "choice"),
+            gpuaug.Normalize(),
+        ),
+    ),
+}
+"""Policies whose views share draws or are nested, beside the named ones."""
+
+
 def policy_cases(name: str) -> Iterator[tuple[Sequence[Op], list[OpDraws]]]:
-    """Steps and draws of every kind of view of a named policy, at 48 pixels, or 24 where it has small views too."""
-    small = {"local_size": 24} if "local_size" in signature(gpuaug.policies[name]).parameters else {}
-    policy = gpuaug.policy(name, size=48, **small)
+    """Steps and draws of every kind of view of a named policy, at 48 and small ones at 24 pixels, or of a variant."""
+    if name in VARIANTS:
+        policy = VARIANTS[name]
+    else:
+        small = {"local_size": 24} if "local_size" in signature(gpuaug.policies[name]).parameters else {}
+        policy = gpuaug.policy(name, size=48, **small)
     draws = gpuaug.sample(policy, range(len(photos())), seed=7)
     for view, group in groupby(zip(policy.views, draws.tables, strict=True), key=lambda pair: pair[0]):
         yield view.steps, list(next(group)[1])

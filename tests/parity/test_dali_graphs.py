@@ -15,7 +15,7 @@ from gpuaug import backends
 from gpuaug.backends import dali
 from gpuaug.backends.dali import graph
 
-from .cases import CROPS, MAPS, map_tables, tables
+from .cases import CROPS, MAPS, VARIANTS, map_tables, tables
 
 SIDE = 5000
 """Size of the picture whose inputs are made: large enough for any crop without padding."""
@@ -94,8 +94,8 @@ def case(name):
         return *tables(CROPS[name], 1, 64), True
     if name in MAPS:
         return *map_tables(MAPS[name], 1), False
-    view, *_ = gpuaug.policy(name).views
-    return view.steps, gpuaug.sample(gpuaug.policy(name), [0]).tables[0], True
+    policy, number = (VARIANTS[name], 1) if name in VARIANTS else (gpuaug.policy(name), 0)
+    return policy.views[number].steps, gpuaug.sample(policy, [0]).tables[number], True
 
 
 def supported(name):
@@ -103,7 +103,7 @@ def supported(name):
     return dali.count_approximate(steps, "images" if as_bytes else "floats") == len(steps)
 
 
-NAMES = [name for name in (*CROPS, *MAPS, *gpuaug.policies) if supported(name)]
+NAMES = [name for name in (*CROPS, *MAPS, *gpuaug.policies, "shared and nested") if supported(name)]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -10,10 +10,10 @@ import gpuaug
 from gpuaug import Augmenter, Images, OneOf, Policy, View
 from gpuaug.backends.batched import resample, run
 
-from .cases import CHAIN_TOLERANCE, MAPS, TOLERANCE, compare, pairs, photos, policy_cases, refuses
+from .cases import CHAIN_TOLERANCE, MAPS, TOLERANCE, VARIANTS, compare, pairs, photos, policy_cases, refuses
 
 
-@pytest.mark.parametrize(("backend", "name"), pairs(gpuaug.policies))
+@pytest.mark.parametrize(("backend", "name"), pairs([*gpuaug.policies, *VARIANTS]))
 def test_a_named_policy_equals_the_truth(backend, name):
     """Every kind of view of the policy, on photographs of different sizes."""
     for ops, draws in policy_cases(name):

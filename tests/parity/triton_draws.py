@@ -17,6 +17,9 @@ from gpuaug.backends.fused.cuda import drawn
 from gpuaug.backends.fused.cuda.kernels.draw import exponential
 from gpuaug.backends.fused.cuda.records import levels_of_ops, records
 from gpuaug.ops import exponential as reference
+from gpuaug.ops.shared import outer_of
+
+from .cases import VARIANTS
 
 SEED, EPOCH = 2**63 + 17, 2**32 - 1
 RNG = np.random.default_rng(3)
@@ -35,10 +38,10 @@ def index_of(batch: Images) -> np.ndarray:
     return np.arange(len(batch)) * 3 + 2**40
 
 
-def assert_same_records(view: View, batch: Images, number: int, device: str) -> None:
-    """Records of a view's first stage, for view `number` of a policy."""
+def assert_same_records(view: View, batch: Images, number: int, device: str, outer: ops.Op | None = None) -> None:
+    """Records of a view's first stage, for view `number` of a policy. outer: the crop around a nested one."""
     steps = view.steps[: plan.count_supported(view.steps, "images")]
-    program = draw_program.draw_program(view.ops, 0, len(steps))
+    program = draw_program.draw_program(view.ops, 0, len(steps), outer)
     assert program is not None
     levels = levels_of_ops(steps)
     tables = program.tables(batch.shapes, index_of(batch), SEED, EPOCH, number)
@@ -72,24 +75,47 @@ OTHERS: dict[str, tuple[View, Images]] = {
 }
 
 
-def named_views() -> dict[str, tuple[View, int]]:
-    """Each different first stage of the named policies that the device can draw, by name and number of its view."""
-    found: dict[object, tuple[str, View, int]] = {}
-    for name in gpuaug.policies:
-        for number, view in enumerate(gpuaug.policy(name).views):
-            count = plan.count_supported(view.steps, "images")
-            program = draw_program.draw_program(view.ops, 0, count) if count else None
+NESTED: dict[str, tuple[View, ops.Op | None]] = {
+    "shared ops": (
+        View(24, ops.Shared(crop, "crop"), ops.Shared(jitter, "jitter"), blur, ops.Shared(ops.GaussianNoise(p=0.5), "noise")),
+        None,
+    ),
+    "shared choices, and in one": (
+        View(24, crop, ops.Shared(ops.OneOf(jitter, blur), "a"), ops.OneOf(ops.Shared(blur, "b"), jitter)),
+        None,
+    ),
+    "a nested crop": (View(24, ops.Nested(ops.RandomResizedCrop(scale=(0.1, 0.9), ratio=(0.2, 9.0)), 3), blur), crop),
+    "a shared crop nested in a shared one": (
+        View(24, ops.Nested(ops.Shared(crop, "a"), 65_000), jitter), ops.Shared(ops.RandomResizedCrop(ratio=(3.0, 4.0)), "b")
+    ),
+}  # fmt: skip
+"""Views that read numbers of others, with the crop around a nested one."""
+
+
+def named_views() -> dict[str, tuple[View, int, ops.Op | None]]:
+    """Each different first stage of named policies and variants that the device can draw, by name and number of its view."""
+    found: dict[object, tuple[str, View, int, ops.Op | None]] = {}
+    for name in (*gpuaug.policies, *VARIANTS):
+        views = (VARIANTS.get(name) or gpuaug.policy(name)).views
+        for number, view in enumerate(views):
+            count, outer = plan.count_supported(view.steps, "images"), outer_of([v.ops for v in views], number)
+            program = draw_program.draw_program(view.ops, 0, count, outer) if count else None
             if program is not None and CHOICE not in program.rows.kinds:
-                found.setdefault(view.ops[:count], (f"{name}, view {number}", view, number))
-    return {title: (view, number) for title, view, number in found.values()}
+                found.setdefault(view.ops[:count], (f"{name}, view {number}", view, number, outer))
+    return {title: (view, number, outer) for title, view, number, outer in found.values()}
 
 
-def named(view: View, number: int, device: str) -> None:
-    assert_same_records(view, LARGE, number, device)
+def named(view: View, number: int, outer: ops.Op | None, device: str) -> None:
+    assert_same_records(view, LARGE, number, device, outer)
 
 
 def other(view: View, batch: Images, device: str) -> None:
     assert_same_records(view, batch, 5, device)
+
+
+def nested(view: View, outer: ops.Op | None, device: str) -> None:
+    for batch in (LARGE, SMALL):
+        assert_same_records(view, batch, 5, device, outer)
 
 
 @triton.jit
@@ -135,6 +161,7 @@ def a_graph(device: str) -> None:
 CASES: dict[str, Callable[[str], None]] = {
     **{title: partial(named, *view) for title, view in named_views().items()},
     **{title: partial(other, *case) for title, case in OTHERS.items()},
+    **{title: partial(nested, *case) for title, case in NESTED.items()},
     "exponential": exponentials_of_many,
     "a graph": a_graph,
 }

@@ -29,7 +29,7 @@ from gpuaug.ops import Op, OpDraws
 from gpuaug.ops.automatic.kinds import CODE
 from gpuaug.philox import philox4x32_torch
 
-from .cases import MAPS, NUDGE, TRUTH, as_tensor, jumps, photographs, tables
+from .cases import MAPS, NUDGE, TRUTH, VARIANTS, as_tensor, jumps, photographs, tables
 
 LARGEST, MEAN = 2e-4, 2e-5
 """Largest and mean error allowed, for pixel values in [0, 1]; half of the first is what a blur may cut off."""
@@ -164,6 +164,11 @@ def kinds(views: tuple[View, ...], device: str) -> Result:
     groups = groupby(zip(views, draws.tables, strict=True), key=lambda pair: pair[0])
     rows = [compare(photos(), view.steps, next(group)[1], device) for view, group in groups]
     return {name: max(row[name] for row in rows) for name in rows[0]}
+
+
+def variant(name: str, device: str) -> Result:
+    """Every kind of view of one of `cases.VARIANTS`."""
+    return kinds(VARIANTS[name].views, device)
 
 
 def strong(height: int, width: int, *more: Op) -> Policy:
@@ -382,6 +387,7 @@ CASES: dict[str, Callable[[str], Result]] = {
     "RandomCrop at every border": at_every_border,
     "RandomCrop beyond every border": beyond_every_border,
     **{f"policy {name}": partial(named, name) for name in gpuaug.policies if in_one_stage(name)},
+    **{f"policy {name}": partial(variant, name) for name in ("dinov3, all of it", "shared and nested")},
     "several tiles, channels last": partial(several_tiles, torch.float32, torch.channels_last, (40, 70)),
     "several tiles, bfloat16": partial(several_tiles, torch.bfloat16, torch.contiguous_format, (20, 40)),
     "several tiles, float16, channels last": partial(several_tiles, torch.float16, torch.channels_last, (20, 40)),

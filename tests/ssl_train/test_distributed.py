@@ -58,6 +58,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Settings]:
     several.append(
         replace(base, method="supervised", projector_hidden=None, projector_dim=None, out=str(folder / "supervised"))
     )
+    hard = next(s for s in several if s.method == "simclr")
+    several.append(replace(hard, hard_views=4, out=str(folder / "hard")))
     return [
         *several,
         replace(base, backbone="resnet10_quarter", head_norm="batch", learning_rate=0.032, out=str(folder / "batchnorm")),

@@ -24,7 +24,7 @@ from ssl_train.launch import PORTS, Launch, first_host, launch
 PLAN = """
 import contextlib, os, signal, sys
 import torch
-from ssl_train import checkpoint, progress, train
+from ssl_train import checkpoint, probes, progress
 from ssl_train.__main__ import main
 from ssl_train.train import Trainer
 
@@ -37,12 +37,12 @@ plan = sys.argv[1]
 def kill():
     os.kill(os.getpid(), signal.SIGKILL)
 
-save, features, update, atomic = Trainer.save, train.features, Trainer.update, checkpoint.atomic
+save, features, update, atomic = Trainer.save, probes.features, Trainer.update, checkpoint.atomic
 if plan == "killed" and attempt == 0 and rank == 0:
     Trainer.save = lambda self: kill()  # before the first checkpoint
 if plan == "killed" and attempt == 1 and rank == 0:
     evaluations = []  # in the second half of the first one
-    train.features = lambda *given: kill() if evaluations else (evaluations.append(0), features(*given))[1]
+    probes.features = lambda *given: kill() if evaluations else (evaluations.append(0), features(*given))[1]
 if plan == "killed" and attempt == 2 and rank == 1:
     Trainer.update = lambda self, *given: kill() if self.step == 9 else update(self, *given)  # in the middle of an epoch
 if plan == "killed" and attempt == 3 and rank == 0:

@@ -32,8 +32,7 @@ def packed(image_folder: Path, tmp_path: Path) -> Path:
 
 def test_the_training_folder_is_listed_once(tiny: Settings) -> None:
     loaders = Loaders(resolve(replace(tiny, size=64, grow_from=32)), False)
-    assert len(loaders.stages) == 2
-    assert all(stage.dataset is loaders.bank.dataset for stage in loaders.stages)
+    assert loaders.views.dataset is loaders.bank.dataset
     assert loaders.queries is not None
     assert loaders.queries.dataset is not loaders.bank.dataset
 

@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from conftest import write_images
 from scipy.optimize import minimize
 from torch import nn
 
+import gpuaug
 from ssl_train import Settings, export, measures
-from ssl_train.evaluate import main
+from ssl_train.data import image_folder
+from ssl_train.evaluate import main, plain_loaders
 from ssl_train.train import train
 
 Tensor = torch.Tensor
@@ -50,6 +53,68 @@ def test_classifiers_separate_what_is_separable_and_guess_what_is_not() -> None:
     assert measures.linear_probe(train_set, test_set, epochs=20) == 1.0
     noise = (torch.randn(90, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64), train_set[1])
     assert measures.logistic(noise, test_set)["accuracy"] < 0.9
+
+
+def test_ridge_is_the_minimum_and_the_same_in_both_forms() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, y = (torch.randn(8, k, generator=generator, dtype=torch.float64) for k in (12, 2))
+    for width in (3, 12):  # more and fewer images than features
+        w = measures.fit_ridge(x[:, :width], y, 0.1).requires_grad_()
+        loss = (x[:, :width] @ w[:-1] + w[-1] - y).square().sum(dim=1).mean() + 0.1 * w[:-1].square().sum()
+        assert torch.autograd.grad(loss, w)[0].abs().max() < 1e-12
+
+
+def test_ridge_finds_a_linear_relation_and_no_other() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(300, 5, generator=generator, dtype=torch.float64)
+    exact = x @ torch.randn(5, 2, generator=generator, dtype=torch.float64) + 3
+    noise = torch.randn(300, 2, generator=generator, dtype=torch.float64)
+    noisy = exact / exact.std(dim=0) + noise  # half of the variance is noise
+    for y, expected, margin in ((exact, 1, 1e-9), (noisy, 0.5, 0.1), (noise, 0, 0.05)):
+        found = measures.ridge((x[:200], y[:200]), (x[200:], y[200:]))
+        assert found["r2"] == pytest.approx(expected, abs=margin)
+
+
+@pytest.fixture(scope="module")
+def loaders(tmp_path_factory: pytest.TempPathFactory) -> tuple[gpuaug.DataLoader, gpuaug.DataLoader]:
+    root = write_images(tmp_path_factory.mktemp("colours"), {"train": 150, "test": 30})
+    return plain_loaders(image_folder(root), 16)
+
+
+def statistics(view: Tensor) -> Tensor:
+    """Logarithms of each channel's mean and contrast: what brightness, contrast and saturation change almost linearly."""
+    pixels = view * torch.tensor([0.229, 0.224, 0.225])[:, None, None] + torch.tensor([0.485, 0.456, 0.406])[:, None, None]
+    return torch.cat([pixels.mean(dim=(2, 3)), pixels.std(dim=(2, 3))], dim=1).clamp(min=1e-3).log()
+
+
+def test_colours_are_predicted_from_features_that_hold_them(
+    loaders: tuple[gpuaug.DataLoader, gpuaug.DataLoader],
+) -> None:
+    kept = measures.colour_prediction(statistics, *loaders)
+    assert kept["r2"] > 0.3  # clipping and the order of the parts hide the rest
+    assert measures.colour_prediction(statistics, *loaders) == kept
+    assert measures.colour_prediction(statistics, *loaders, seed=1) != kept
+    generator = torch.Generator().manual_seed(0)
+    assert measures.colour_prediction(lambda view: torch.ones(len(view), 3), *loaders)["r2"] == pytest.approx(0, abs=0.05)
+    noise = measures.colour_prediction(lambda view: torch.randn(len(view), 3, generator=generator), *loaders)
+    assert noise["r2"] == pytest.approx(0, abs=0.1)
+
+
+def test_pairs_differ_by_their_jitter_alone(loaders: tuple[gpuaug.DataLoader, gpuaug.DataLoader]) -> None:
+    """And what is to be predicted are the parameters of the draws that the seed and the images' indices give."""
+    bank = loaders[1]
+    raw, drawn = measures.jittered_pairs(lambda view: view, bank, seed=3)
+    policy = gpuaug.Policy(gpuaug.View(16, gpuaug.Resize(16), gpuaug.CenterCrop(), measures.JITTER, gpuaug.Normalize()))
+    draws = gpuaug.sample(gpuaug.Policy(bank.policy.views[0], policy.views[0]), range(60), seed=3)
+    columns = draws.columns(1)
+    for k, part in enumerate(("brightness", "contrast", "saturation")):
+        np.testing.assert_allclose(drawn[:, k].exp(), columns[f"ColorJitter.{part}"], rtol=1e-6)
+    np.testing.assert_allclose(drawn[:, 3], columns["ColorJitter.hue"])
+    assert columns.get("ColorJitter.apply", np.ones(1, bool)).all()
+    assert drawn.std(dim=0).min() > 0.05
+    plain, _ = next(iter(bank))
+    torch.testing.assert_close(raw[:60, : 3 * 16 * 16], plain.flatten(1))
+    assert (raw[:, : 3 * 16 * 16] - raw[:, 3 * 16 * 16 :]).abs().amax(dim=1).min() > 0.01
 
 
 def test_rankme_counts_directions() -> None:

@@ -139,6 +139,38 @@ def test_a_resumed_run_has_every_sample_once(
     assert rows(whole) == rows(tiny.out)
 
 
+@pytest.mark.parametrize("aware", ["off", "equimod"])
+def test_the_views_that_were_chosen_among_candidates(
+    aware: Any, tiny: Settings, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the network was trained on with --hard-views: `seen` has the candidates, so the views come from the choice."""
+    found: Seen = {}
+    choose = Trainer.choose
+
+    def watched(self: Trainer, *given: Any) -> Any:
+        views = choose(self, *given)
+        for k, i in enumerate(self.loaders.views.index.tolist()):
+            found[(self.step // self.epoch_steps, i)] = [view[k : k + 1].clone() for view in views]
+        return views
+
+    monkeypatch.setattr(Trainer, "choose", watched)
+    s = replace(tiny, data=str(photos), eval_every=0, hard_views=4, multi_crop=1, aware=aware, record_draws="jsonl")
+    train(s, progress=False)
+    for key, views in list(found.items()):
+        assert len(views) == 3
+        again = gpuaug.replay(str(tiny.out), key[1], key[0]).views
+        assert len(again) == 3 + (aware == "equimod")  # the last of which has no augmentation
+        found[key] = [*views, *again[3:]]
+    assert_replayed(tiny.out, found, True)
+    assert any((gpuaug.read_draws(str(tiny.out), epoch=1).drawn_as != np.arange(3 + (aware == "equimod"))[:, None]).ravel())
+    (Path(str(tiny.out)) / "draws.jsonl").unlink()
+    again = gpuaug.replay(str(tiny.out), 3, 1)
+    assert len(again.views) == 5 + (aware == "equimod")
+    assert again.notes == (
+        "the run chose two large views among 4 by their loss, so these are all candidates: see --record-draws",
+    )
+
+
 def test_what_was_recorded_counts(tiny: Settings, photos: Path, seen: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
     """A trainer that uses other draws than the loader's, as one that chooses among views does, has those in its record."""
 

@@ -90,7 +90,8 @@ def test_one_negative_and_noise_alone(tiny: Settings) -> None:
 def test_views_grow_in_steps_of_32_and_the_run_resumes(tiny: Settings) -> None:
     s = replace(small(tiny, "simclr"), size=64, grow_from=32, eval_every=0)
     made = trainer(s)
-    assert [made.loaders.stage(epoch).policy.views[0].size for epoch in (0, 1)] == [(32, 32), (64, 64)]
+    assert [made.loaders.views.policy.at(epoch).views[0].size for epoch in (0, 1)] == [(32, 32), (64, 64)]
+    assert [view.size for view in made.loaders.policy.views] == [(64, 64), (64, 64)]
     train(s, progress=False)
     again = train(replace(s, resume="always"), progress=False)
     assert same(weights(s.out), again.model.state_dict())

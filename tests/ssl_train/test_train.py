@@ -17,7 +17,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ssl_train import Settings
-from ssl_train import train as module
+from ssl_train import probes as module
 from ssl_train.__main__ import main
 from ssl_train.run import Run
 from ssl_train.train import Trainer, train

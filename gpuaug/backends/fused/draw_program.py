@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +21,10 @@ from ...ops import Op, OpDraws, Size, leaves
 from ...ops.automatic.ops import Automatic
 from ...ops.base import Array
 from ...ops.color import ORDERS, PARTS
-from ...ops.exponential import EXPONENTIAL
-from ...sampling import Slot, ViewDraws, needed, slots
+from ...ops.exact.exponential import EXPONENTIAL
+from ...ops.shared import outer_of
+from ...sampling import Layout, Slot, ViewDraws, layout, slots
+from ...sampling.streams import OWN
 from .cpu.compilation import FILL_TABLES
 from .cpu.kernels import draw
 from .cpu.kernels.draw import CHOICE, CROP, ERASING, FLIP, INSTRUCTION, JITTER
@@ -80,14 +82,14 @@ class DrawProgram:
         geometry: The ops that choose the pixels to read, if none of them is drawn; otherwise the first of `rows` does.
         rows: All that is drawn.
         instructions: Columns of the programs.
-        blocks: Blocks of four random words that the view uses.
+        layout: The blocks of four random words that the view uses.
         size, cubic, scale, bias, radius, possible: As in `plan.Tables`.
     """
 
     geometry: tuple[Op, ...]
     rows: Rows
     instructions: int
-    blocks: int
+    layout: Layout
     size: Size
     cubic: bool
     scale: npt.NDArray[np.float32]
@@ -95,33 +97,58 @@ class DrawProgram:
     radius: int
     possible: frozenset[int]
 
-    def tables(self, shapes: npt.NDArray[np.int32], samples: npt.NDArray[np.int64], seed: int, epoch: int, view: int) -> Tables:
-        """The tables of a batch. shapes: (B, 2), heights and widths of its images. The others: see `ViewDraws`."""
+    def tables(
+        self,
+        shapes: npt.NDArray[np.int32],
+        samples: npt.NDArray[np.int64],
+        seed: int,
+        epoch: int,
+        view: int | npt.NDArray[np.int64],
+    ) -> Tables:
+        """The tables of a batch.
+
+        shapes: (B, 2), heights and widths of its images. view: what they are drawn as. The others: see `ViewDraws`.
+        """
         count = len(shapes)
+        views = np.full(count, view, dtype=np.int64)
         if self.geometry:
             _, boxes, _ = geometry(shapes, self.geometry, [{}] * len(self.geometry))
         else:
-            boxes = np.zeros((count, 8), dtype=np.int32)
-            boxes[:, 4:6] = self.size
+            boxes = boxes_to_crop(shapes, self.size)
         flips = np.empty((count, 2), dtype=np.bool_)
         codes = np.empty((count, self.instructions), dtype=np.uint8)
         arguments = np.empty((count, self.instructions, ARGUMENTS), dtype=np.float32)
-        words = np.empty((4, -(-self.blocks // 8) * 8), dtype=np.uint64)  # as many at once as the widest registers hold
+        streams = self.streams()
+        words = np.empty((4, streams.shape[1]), dtype=np.uint64)
         key = seed & 0xFFFFFFFF, seed >> 32
         with FILL_TABLES.watched():
             draw.fill_tables(
-                self.rows, ORDERS, EXPONENTIAL, key, epoch, view, plain(samples), plain(shapes), self.size, words,
+                self.rows, ORDERS, EXPONENTIAL, key, epoch, streams, views, plain(samples), self.size, words,
                 boxes, flips, codes, arguments, arguments.view(np.uint32), 0, count,
             )  # fmt: skip
         return Tables(
             self.size, boxes, flips, self.cubic, codes, arguments, self.scale, self.bias, self.radius, self.possible
         )  # fmt: skip
 
+    def streams(self) -> npt.NDArray[np.uint64]:
+        """Where every block of random words comes from, as in `kernels.draw.fill_words`: (3, N).
+
+        N is a multiple of what the widest registers hold at once.
+        """
+        count, own = len(self.layout.blocks), self.layout.views == OWN
+        out = np.zeros((3, -(-count // 8) * 8), dtype=np.uint64)
+        out[0, :count], out[1, :count], out[2, :count] = np.where(own, 0, self.layout.views), self.layout.blocks, own
+        return out
+
 
 @lru_cache(maxsize=256)
-def draw_program(given: tuple[Op, ...], first: int, stop: int) -> DrawProgram | None:
-    """The program of steps first..stop-1 of a view's ops, a stage that begins with images; None if one has no row."""
-    ops, found = tuple(leaves(given))[first:stop], slots(given)[first:stop]
+def draw_program(given: tuple[Op, ...], first: int, stop: int, outer: Op | None = None) -> DrawProgram | None:
+    """The program of steps first..stop-1 of a view's ops, a stage that begins with images; None if one has no row.
+
+    outer: the crop, which may be shared, in whose box that of the view lies.
+    """
+    blocks = layout(given, outer)
+    ops, found = tuple(leaves(given))[first:stop], slots(given, keys=blocks.keys)[first:stop]
     n = geometry_length(ops)
     if any(isinstance(o, op.RandomCrop) for o in ops[:n]):
         return None
@@ -138,7 +165,10 @@ def draw_program(given: tuple[Op, ...], first: int, stop: int) -> DrawProgram | 
         codes = codes_of(o)
         kind, place, code, drawn, key, numbers = INSTRUCTION, at, NOTHING, False, -1, [0.0] * NUMBERS
         if isinstance(o, op.RandomResizedCrop) and k == 0:
-            kind, numbers[:6] = CROP, [*lowest_and_span(o.scale), *lowest_and_span(logs(o.ratio)), *o.ratio]
+            if outer is not None and first == 0:
+                numbers = crop_numbers(*leaves([outer]))
+                rows.append((CROP, blocks.outer, 0, NOTHING, False, -1, wide, numbers, Slot(blocks.outer, ())))
+            kind, numbers = CROP, crop_numbers(o)
         elif k < n:
             continue
         elif isinstance(o, FLIPS):
@@ -188,7 +218,7 @@ def draw_program(given: tuple[Op, ...], first: int, stop: int) -> DrawProgram | 
         () if cropped else tuple(ops[:n]),
         as_arrays(rows, tables),
         at,
-        -(-needed(given) // 4),
+        blocks,
         size,
         getattr(ops[0], "interpolation", "") == "bicubic",
         scale,
@@ -202,10 +232,23 @@ def drawn_tables(batch: Images | torch.Tensor, draws: Sequence[OpDraws]) -> Tabl
     """The tables of a fused stage, drawn now; None if its draws exist already, or if they are to be made as arrays."""
     if not (isinstance(batch, Images) and isinstance(draws, ViewDraws)) or draws.made:
         return None
-    program = draw_program(draws.policy.views[draws.view].ops, draws.steps.start, draws.steps.stop)
+    program = program_of(draws)
     if program is None:
         return None
-    return program.tables(batch.shapes, draws.samples, draws.seed, draws.epoch, draws.view)
+    return program.tables(batch.shapes, draws.samples, draws.seed, draws.epoch, draws.drawn_as)
+
+
+def program_of(draws: ViewDraws) -> DrawProgram | None:
+    """The program of a stage's draws; None if one of its steps has no row."""
+    views = [view.ops for view in draws.policy.views]
+    return draw_program(views[draws.view], draws.steps.start, draws.steps.stop, outer_of(views, draws.view))
+
+
+def boxes_to_crop(shapes: npt.NDArray[np.int32], size: Size) -> npt.NDArray[np.int32]:
+    """Boxes (B, 8), as in `Tables`, of whole images (their shapes: (B, 2)), in which crops are then drawn."""
+    boxes = np.zeros((len(shapes), 8), dtype=np.int32)
+    boxes[:, 2:4], boxes[:, 4:6] = shapes, size
+    return boxes
 
 
 def plain(numbers: Array) -> Array:
@@ -219,6 +262,12 @@ def warm_up() -> None:
         program = draw_program((op.Resize((1, 1)),), 0, 1)
         assert program is not None
         program.tables(np.ones((1, 2), dtype=np.int32), np.zeros(1, dtype=np.int64), seed=0, epoch=0, view=0)
+
+
+def crop_numbers(o: Any) -> list[float]:
+    """The numbers of the row of a `RandomResizedCrop`."""
+    found = [*lowest_and_span(o.scale), *lowest_and_span(logs(o.ratio)), *o.ratio]
+    return found + [0.0] * (NUMBERS - len(found))
 
 
 def lowest_and_span(limits: Sequence[float]) -> list[float]:

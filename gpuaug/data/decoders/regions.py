@@ -60,7 +60,7 @@ shall decode stays a file."""
 
 def starts_with_crop(policy: Policy) -> bool:
     """Whether all views begin with a random crop, so that they read only a region of the picture."""
-    return all(isinstance(view.ops[0], RandomResizedCrop) for view in policy.views)
+    return all(isinstance(view.steps[0], RandomResizedCrop) for view in policy.views)
 
 
 def regions_read(draws: Draws, shapes: Boxes) -> Boxes:

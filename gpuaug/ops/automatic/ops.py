@@ -11,8 +11,8 @@ import numpy as np
 
 from ..base import Array, Op, OpDraws, is_integer, is_number
 from ..checks import check_fill, check_interpolation, fail, set_field
+from ..exact.variates import gamma, symmetric_beta, uniforms_of
 from ..geometric import WARPS
-from ..variates import gamma, symmetric_beta, uniforms_of
 from .kinds import KINDS, auto_space, mix_space, rand_space, wide_space
 from .sub_policies import SUB_POLICIES
 

@@ -13,7 +13,7 @@ import numpy as np
 from ..base import Array, OpDraws
 from ..checks import fail
 from ..choice import in_drawn_order
-from ..variates import normal
+from ..exact.variates import normal
 from .kinds import CODE
 from .ops import Automatic, check_warps, without_unused
 
@@ -218,8 +218,8 @@ class TimmRandAugment(Automatic):
             entry = in_drawn_order(u[:, :first], np.array(list(WEIGHTS.values())))[:, : s.n]
         else:
             entry = (u[:, :first] * len(levels)).astype(np.intp)
-        own = u[:, first:].reshape(len(u), s.n, (u.shape[1] - first) // s.n) if s.n else np.zeros((len(u), 0, 2))
-        gate, sign, *noise = np.moveaxis(own, 2, 0)
+        of_slots = u[:, first:].reshape(len(u), s.n, (self.uniforms - first) // max(s.n, 1))
+        gate, sign, *noise = np.moveaxis(of_slots, 2, 0) if s.n else np.zeros((2, len(u), 0))
         level = np.full(entry.shape, float(s.m))
         if s.uniform:
             level = level * noise[0]

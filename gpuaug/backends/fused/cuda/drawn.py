@@ -11,8 +11,8 @@ import torch
 from ....images import Images
 from ....ops.base import Array
 from ....ops.color import ORDERS
-from ....ops.exponential import EXPONENTIAL
-from ..draw_program import DrawProgram
+from ....ops.exact.exponential import EXPONENTIAL
+from ..draw_program import DrawProgram, boxes_to_crop
 from ..plan import geometry
 from .records import check_sizes, kinds_of_levels, words_of
 
@@ -43,6 +43,7 @@ class Inputs(NamedTuple):
     all_levels: torch.Tensor
     constants: torch.Tensor
     affine: torch.Tensor
+    streams: torch.Tensor
 
 
 def inputs(program: DrawProgram, batch: Images, lead: int, levels: tuple[int, ...], device: torch.device) -> Inputs:
@@ -65,8 +66,7 @@ def inputs(program: DrawProgram, batch: Images, lead: int, levels: tuple[int, ..
     if program.geometry:
         _, boxes, _ = geometry(shapes, program.geometry, [{}] * len(program.geometry))
     else:
-        boxes = np.zeros((count, 8), dtype=np.int32)
-        boxes[:, 4:6] = program.size
+        boxes = boxes_to_crop(shapes, program.size)
     columns = (rows.kinds, rows.columns, rows.at, rows.codes, rows.drawn, rows.keys, rows.wide)
     arrays = (
         np.zeros(2, dtype=np.int64),
@@ -82,6 +82,7 @@ def inputs(program: DrawProgram, batch: Images, lead: int, levels: tuple[int, ..
         np.array(levels, dtype=np.int32),
         EXPONENTIAL,
         np.concatenate([program.scale, program.bias]).view(np.int32),
+        np.stack([program.layout.views, program.layout.blocks], axis=1).astype(np.uint32).view(np.int32),
     )
     return Inputs(*(on_device(a, device) for a in arrays))
 
@@ -103,7 +104,7 @@ def draw_records(given: Inputs, program: DrawProgram, view: int, levels: int) ->
     table = torch.empty((count, words_of(levels, columns)), dtype=torch.int32, device=given.samples.device)
     if count:
         numbers = (count, len(program.rows.kinds), columns, levels, view, *program.size)
-        options: dict[str, Any] = {"LANES": LANES, **OPTIONS}
+        options: dict[str, Any] = {"LANES": LANES, "SHARES": program.layout.shares, **OPTIONS}
         with torch.cuda.device(table.device) if table.device.type == "cuda" else nullcontext():
             kernel[(-(-count // LANES),)](*given, table, *numbers, **options)
     return table

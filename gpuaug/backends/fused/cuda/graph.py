@@ -10,9 +10,10 @@ import torch
 
 from ....images import Images
 from ....ops import Op
+from ....ops.base import is_integer
 from ....sampling import ViewDraws
 from ..cpu.kernels.draw import CHOICE
-from ..draw_program import draw_program
+from ..draw_program import program_of
 from ..plan import Tables
 from .drawn import draw_records, inputs
 from .launch import LaunchConfig, as_source, launch, launch_config, upload
@@ -126,15 +127,20 @@ class RecordedDraws:
 
     Raises:
         ValueError: The images are planar, or the kernels cannot read the batch's own memory; or there are not as many draws; or
-            an op of the stage can only be drawn by the host.
+            an op of the stage can only be drawn by the host; or they were chosen from several views.
     """
 
     def __init__(self, batch: Images, draws: ViewDraws, dtype: torch.dtype, memory_format: torch.memory_format) -> None:
         if len(batch) != len(draws.samples):
             raise ValueError(f"fused: the draws are of {len(draws.samples)} samples, the batch has {len(batch)} images")
+        if not is_integer(draws.drawn_as):
+            raise ValueError(
+                "fused: the draws were chosen from several views, which one graph cannot draw; use Recorded, with tables"
+            )
+        number = int(draws.drawn_as)
         view = draws.policy.views[draws.view]
         steps = view.steps[draws.steps.start : draws.steps.stop]
-        program = draw_program(view.ops, draws.steps.start, draws.steps.stop)
+        program = program_of(draws)
         if program is None or CHOICE in program.rows.kinds:  # the kernel that draws on the device has no choices
             names = ", ".join(type(o).__name__ for o in steps)
             raise ValueError(f"fused: the device cannot draw an op of this stage ({names}); use Recorded, with tables")
@@ -144,13 +150,12 @@ class RecordedDraws:
         self.index, self.state = given.samples, given.state
         self.index.copy_(torch.from_numpy(draws.samples))
         self.state.copy_(torch.from_numpy(np.array([draws.seed, draws.epoch], dtype=np.uint64).view(np.int64)))
-        index_of_view = draws.view
-        tables = program.tables(batch.shapes, draws.samples, draws.seed, draws.epoch, draws.view)
+        tables = program.tables(batch.shapes, draws.samples, draws.seed, draws.epoch, number)
         words, _ = records(batch, tables, levels, lead)
         config = launch_config(words, tables, levels, source.device, widest(batch), dtype, memory_format)
 
         def work() -> torch.Tensor:
-            return launch(source, draw_records(given, program, index_of_view, len(levels)), config)
+            return launch(source, draw_records(given, program, number, len(levels)), config)
 
         self.graph = Captured(work, source.device)
         self.view = self.graph.result

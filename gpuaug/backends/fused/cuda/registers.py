@@ -102,7 +102,8 @@ def variants(capability: int) -> Iterator[Variant]:
     yield Variant("jpeg_blocks", "bfloat16", NARROW, {"SIDE": BLOCKS})
     yield Variant("elastic_noise", "any", NARROW, TILES)
     yield Variant("elastic_across", "any", NARROW, TILES)
-    yield Variant("draw_records", "draws", DRAW_TYPES, {"LANES": LANES})
+    yield Variant("draw_records", "draws", DRAW_TYPES, {"LANES": LANES, "SHARES": False})
+    yield Variant("draw_records", "draws, shared or nested", DRAW_TYPES, {"LANES": LANES, "SHARES": True})
 
 
 def of_stages(capability: int, noisy: bool, general: bool) -> Iterator[Variant]:

@@ -22,17 +22,20 @@ TRIES = 10
 
 
 @kernel
-def fill_words(view, index, epoch, seed0, seed1, words):
+def fill_words(streams, view, index, epoch, seed0, seed1, words):
     """All random words of an image, by Philox4x32-10 as in `gpuaug.philox`: word k of block n is in words[k, n].
 
+    streams: (3, N), of each block the view word, 0 where it is that of the view itself; the block word; and 1 where the view's
+    own word is used. view: that word.
     Everything is masked to 32 bits, so that the compiler multiplies the low halves of several blocks at once.
     """
     low, half = np.uint64(0xFFFFFFFF), np.uint64(32)
     i = np.uint64(index)
-    first1 = (np.uint64(view) + ((i >> half) << np.uint64(16))) & low
+    above, own = (i >> half) << np.uint64(16), np.uint64(view)
     first2, first3 = i & low, np.uint64(epoch) & low
     for block in range(words.shape[1]):
-        c0, c1, c2, c3 = np.uint64(block) & low, first1, first2, first3
+        second = streams[0, block] + own * streams[2, block] + above
+        c0, c1, c2, c3 = streams[1, block] & low, second & low, first2, first3
         k0, k1 = np.uint64(seed0) & low, np.uint64(seed1) & low
         for _ in range(10):
             a, b = c0 * np.uint64(0xD2511F53), c2 * np.uint64(0xCD9E8D57)
@@ -66,7 +69,7 @@ def offset(column, free, words):
 
 @kernel
 def exponential(x, constants):
-    """exp(x), the same bits as `gpuaug.ops.exponential`, whose constants these are."""
+    """exp(x), the same bits as `gpuaug.ops.exact.exponential`, whose constants these are."""
     n = np.rint(x * constants[0])
     rest = (x - n * constants[1]) - n * constants[2]
     total = constants[3]
@@ -91,8 +94,12 @@ def fitting_box(column, numbers, constants, area, most_h, most_w, smallest, word
 
 
 @kernel
-def crop(column, numbers, constants, height, width, box, words):
-    """The box of a RandomResizedCrop. numbers: as in `fitting_box`, then the lowest and the highest ratio."""
+def crop(column, numbers, constants, box, words):
+    """Draw a RandomResizedCrop in a box, which becomes the crop's.
+
+    numbers: as in `fitting_box`, then the lowest and the highest ratio.
+    """
+    height, width = np.float64(box[2]), np.float64(box[3])
     h, w, found = fitting_box(column, numbers, constants, height * width, height, width, 1.0, words)
     if found:
         top = offset(column + 2 * TRIES, height - h, words)
@@ -102,7 +109,7 @@ def crop(column, numbers, constants, height, width, box, words):
         h = max(np.rint(width / numbers[4]) if aspect < numbers[4] else height, 1.0)
         w = max(np.rint(height * numbers[5]) if aspect > numbers[5] else width, 1.0)
         top, left = (height - h) // 2.0, (width - w) // 2.0
-    box[0], box[1], box[2], box[3] = np.int32(top), np.int32(left), np.int32(h), np.int32(w)
+    box[0], box[1], box[2], box[3] = box[0] + np.int32(top), box[1] + np.int32(left), np.int32(h), np.int32(w)
 
 
 @kernel
@@ -151,17 +158,17 @@ def applies(program, row, words):
 @cached
 @njit(**OPTIONS)
 def fill_tables(
-    program, orders, constants, seed, epoch, view, index, shapes, size, words, boxes, flips, codes, args, bits, begin, end
+    program, orders, constants, seed, epoch, streams, views, index, size, words, boxes, flips, codes, args, bits, begin, end
 ):  # fmt: skip
     """Draw for images begin..end-1 of a batch, and fill their rows of the tables.
 
-    program: `draw_program.Rows`. orders: (24, 4), the orders of a jitter's parts. constants: of `gpuaug.ops.exponential`. seed:
-    two words. index: (B,) sample indices. shapes: (B, 2) heights and widths. size: height and width of the view. words: (4, n),
-    for the random words of an image. boxes, flips, codes, args: as in `plan.Tables`; of boxes, only those of crops are written.
-    bits: the memory of args as uint32.
+    program: `draw_program.Rows`. orders: (24, 4), the orders of a jitter's parts. constants: of `ops.exact.exponential`. seed:
+    two words. streams: as in `fill_words`. views: (B,) view numbers of the counters. index: (B,) sample indices.
+    size: height and width of the view. words: (4, n), for the random words of an image. boxes, flips, codes, args: as
+    in `plan.Tables`; boxes have those of the images where crops are drawn. bits: the memory of args as uint32.
     """
     for b in range(begin, end):
-        fill_words(view, index[b], epoch, seed[0], seed[1], words)
+        fill_words(streams, views[b], index[b], epoch, seed[0], seed[1], words)
         code, arg, flip = codes[b], args[b], flips[b]
         code[:], arg[:], flip[:] = NOTHING, 0.0, False
         for row in range(program.kinds.shape[0]):
@@ -173,7 +180,7 @@ def fill_tables(
             if not applies(program, row, words):
                 continue
             if kind == CROP:
-                crop(column, numbers, constants, np.float64(shapes[b, 0]), np.float64(shapes[b, 1]), boxes[b], words)
+                crop(column, numbers, constants, boxes[b], words)
             elif kind == FLIP:
                 flip[at] ^= True
             elif kind == JITTER:

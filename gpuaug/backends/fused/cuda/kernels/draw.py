@@ -31,7 +31,7 @@ ROW = tl.constexpr(9)
 """Integers of a row: kind, column, at, code, drawn, key, wide, and begin and end of its conditions; see `draw_program.Rows`."""
 
 ORDERS, CONSTANTS = tl.constexpr(24), tl.constexpr(17)
-"""Orders of a jitter's parts, and constants of `gpuaug.ops.exponential`."""
+"""Orders of a jitter's parts, and constants of `gpuaug.ops.exact.exponential`."""
 
 ROUND = tl.constexpr(1.5 * 2**52)
 """Added and then subtracted, it rounds a float64 below 2^51 to a whole number, halves to even."""
@@ -42,22 +42,24 @@ UNIT = tl.constexpr(2.0**-32)
 @triton.jit(do_not_specialize=["count", "rows", "columns", "levels", "view", "view_h", "view_w"])
 def draw_records(
     state, samples, images, boxes, all_rows, numbers, condition_columns, ranges, orders, kinds, all_levels, constants, affine,
-    table, count, rows, columns, levels, view, view_h, view_w, LANES: tl.constexpr,
+    streams, table, count, rows, columns, levels, view, view_h, view_w, LANES: tl.constexpr, SHARES: tl.constexpr,
 ):  # fmt: skip
     """Draw for a batch and write its records, table (B, words) int32.
 
     state: seed and epoch, int64. samples: (B,) int64 sample indices. images: (B, 4) int64, first byte, last word of all memory,
-    height and width. boxes: (B, 8) int32, as in `plan.Tables`, with any box where a crop is drawn. all_rows: (R, ROW) int32.
+    height and width. boxes: (B, 8) int32, as in `plan.Tables`, of whole images where a crop is drawn. all_rows: (R, ROW) int32.
     numbers, condition_columns: of `draw_program.Rows`. ranges: (C, 2), its lows and highs. orders: (24, 4) int32, of a jitter.
     kinds: int32, the kind of level of each code, 0 if it is no barrier. all_levels: (L,) int32, the kind of each level.
-    constants: of `gpuaug.ops.exponential`. affine: (6,) int32, bits of scale and bias. columns: instructions of a program.
+    constants: of `ops.exact.exponential`. affine: (6,) int32, bits of scale and bias. streams: (N, 2) int32, for each block
+    of random words its view word (-1: that of view) and the bits of its block word; read if SHARES. columns: instructions of a
+    program.
     """
     b = tl.program_id(0) * LANES + tl.arange(0, LANES)
     real, zero = b < count, b * 0
     codes_at = HEAD + 2 * (levels + 1)
     rec = table + b.to(tl.int64) * (codes_at + columns * (1 + ARGUMENTS))
-    rng = counters(state, samples, b, real, view)
-    height, width = tl.load(images + 4 * b + 2, mask=real, other=1), tl.load(images + 4 * b + 3, mask=real, other=1)
+    rng = counters(state, samples, b, real, view, streams, SHARES)
+    width = tl.load(images + 4 * b + 3, mask=real, other=1)
     box = boxes + 8 * b
     top, left = tl.load(box, mask=real, other=0), tl.load(box + 1, mask=real, other=0)
     box_h, box_w = tl.load(box + 2, mask=real, other=1), tl.load(box + 3, mask=real, other=1)
@@ -73,7 +75,8 @@ def draw_records(
         applied = applies(at_row, condition_columns, ranges, real, rng)
         code_at, arg = rec + codes_at + at, rec + codes_at + columns + at * ARGUMENTS
         if kind == CROP:
-            top, left, box_h, box_w = crop(column, number, constants, height.to(tl.int32), width.to(tl.int32), real, rng)
+            down, right, box_h, box_w = crop(column, number, constants, box_h, box_w, real, rng)
+            top, left = top + down, left + right  # in the box of the crop before, if there was one
         elif kind == FLIP:
             flips = flips ^ tl.where(applied, (zero + 1) << at, 0)
         elif kind == JITTER:
@@ -197,11 +200,13 @@ def store_float(at, value, where):
 
 
 @triton.jit
-def counters(state, samples, b, real, view):
-    """The seed, and the three words of each image's counter that do not depend on the column; see `gpuaug.sampling`."""
+def counters(state, samples, b, real, view, streams, SHARES: tl.constexpr):
+    """What random words follow from besides their column: the seed, and the three words of each image's counter that do not
+    depend on the block, see `gpuaug.sampling`; then, for views that share numbers, which they do, and what else they need."""
     sample = tl.load(samples + b, mask=real, other=0)
     epoch = sample * 0 + tl.load(state + 1)
-    return tl.load(state), (((sample >> 32) << 16) + view).to(tl.uint32), sample.to(tl.uint32), epoch.to(tl.uint32)
+    second = (((sample >> 32) << 16) + (0 if SHARES else view)).to(tl.uint32)
+    return tl.load(state), second, sample.to(tl.uint32), epoch.to(tl.uint32), view, streams, SHARES
 
 
 @triton.jit
@@ -219,7 +224,13 @@ def applies(at_row, condition_columns, ranges, real, rng):
 @triton.jit
 def word(column, rng):
     """The random word of a column, one for each image."""
-    w0, w1, w2, w3 = tl.philox(rng[0], (column >> 2).to(tl.uint32), rng[1], rng[2], rng[3])
+    block, second = (column >> 2).to(tl.uint32), rng[1]
+    if rng[6]:
+        stream = rng[5] + 2 * (column >> 2)
+        own = tl.load(stream)
+        second = second + tl.where(own < 0, rng[4], own).to(tl.uint32)
+        block = tl.load(stream + 1).to(tl.uint32, bitcast=True)
+    w0, w1, w2, w3 = tl.philox(rng[0], block, second, rng[2], rng[3])
     part = column & 3
     return tl.where(part == 0, w0, tl.where(part == 1, w1, tl.where(part == 2, w2, w3)))
 
@@ -288,7 +299,7 @@ def fitting_box(column, number, constants, area, most_h, most_w, smallest, wante
 
 @triton.jit
 def exponential(x, constants):
-    """exp(x), the same bits as `gpuaug.ops.exponential`, whose constants these are."""
+    """exp(x), the same bits as `gpuaug.ops.exact.exponential`, whose constants these are."""
     n = rounded(x * tl.load(constants))
     rest = (x - n * tl.load(constants + 1)) - n * tl.load(constants + 2)
     total = x * 0 + tl.load(constants + 3)
