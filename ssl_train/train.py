@@ -45,7 +45,7 @@ def train(settings: Settings | ResolvedSettings, progress: bool = True) -> Run:
     """Make, or continue, the run that the settings describe.
 
     Under torchrun or srun every process calls this function. Only rank 0 reads and writes the run's folder, evaluates and shows
-    progress.
+    progress, except that each writes the draws of its own images (--record-draws).
 
     Args:
         settings: see `python -m ssl_train --help`; `settings.out` is the run's folder.
