@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from itertools import groupby
 from typing import Any
 
-from .ops import Nested, Normalize, Op, Size, ToDtype, leaves
+from .ops import CenterCrop, Nested, Normalize, Op, RandomCrop, Size, ToDtype, leaves
 from .ops.base import is_integer, plain, positional_or_named, short
+from .ops.crop import Sized
 from .ops.shared import check_views
 from .schedules import Schedule, Scheduled, changes, check_epoch, check_every_epoch, errors_name_epoch, in_tuples, resolve
 
@@ -94,10 +96,55 @@ class View(Scheduled):
         """
         return tuple(leaves(self.at(0).ops if self.scheduled else self.ops))
 
+    def single(self) -> View:
+        """The view with repeat=1."""
+        if self.repeat == 1:
+            return self
+        one = copy(self)  # without the checks, which hold
+        object.__setattr__(one, "repeat", 1)
+        return one
+
     @property
     def normalize(self) -> Normalize | None:
         """The view's last Normalize, which must be undone to show the view as a picture; None without one."""
         return next((op for op in reversed(self.steps) if isinstance(op, Normalize)), None)
+
+    @property
+    def first_sized(self) -> int:
+        """Number of the first op that crops or resizes; the ops before it see the image itself."""
+        return next(k for k, op in enumerate(self.ops) if isinstance(plain(op), Sized) or op.output_size(None) is not None)
+
+    def at_size(self, size: int | Sequence[int]) -> View:
+        """The view at another size: equal draws give what this view gives, shrunk or enlarged, as far as ops can.
+
+        A crop keeps its box in the image. What ops have in pixels, from the first crop or resize on, is scaled by the ratio of
+        the sizes: `GaussianBlur` its sigma, at least 0.001, and its kernel, odd and at least 3; `Cutout` its length; affine
+        warps and rotations their centre; `TrivialAugmentWide` its largest shift; `ElasticTransform` sigma and alpha, so that
+        displacements are as large a share of the view, but not the same ones; `Resize` and crops behind it their sizes, rounded
+        to pixels. A length without a direction is scaled by the root of the ratio of areas. All other ops stay as they are; of
+        these, `GaussianNoise`, `JPEG` and `RandomAdjustSharpness` change the pixels of any view alike, so they change a small
+        one more. An op of your own may define `resized`, see `gpuaug.Op`.
+
+        Args:
+            size: (height, width) in pixels, or one number for both.
+
+        Raises:
+            ValueError: The first crop or resize is a `CenterCrop` or `RandomCrop`, which takes pixels of the image one to one;
+                or an op does not fit the size; or the view has schedules.
+        """
+        after = as_pair(size)
+        if self.scheduled:
+            raise ValueError("View: at_size needs the view of an epoch, view.at(epoch); Policy.at_size takes schedules, too")
+        if after == self.size:
+            return self
+        first = self.first_sized
+        crop = plain(self.ops[first])
+        if isinstance(crop, (CenterCrop, RandomCrop)):
+            raise ValueError(
+                f"View: at_size cannot shrink a view that begins with {type(crop).__name__}, whose box has as many pixels as "
+                "the view; begin with RandomResizedCrop or Resize"
+            )
+        return View(after, *self.ops[:first], *(op.resized(self.size, after) for op in self.ops[first:]), repeat=self.repeat)
 
     def __str__(self) -> str:
         size = f"{self.size[0]}x{self.size[1]}" if isinstance(self.size, tuple) else short(self.size)
@@ -129,8 +176,7 @@ class Policy(Scheduled):
         views = positional_or_named("Policy", "views", given, views)
         if not views or not all(isinstance(view, View) for view in views):
             raise TypeError(f"Policy: give one or more View, got {views!r}")
-        single = ((view if view.repeat == 1 else View(view.size, *view.ops), view.repeat) for view in views)
-        object.__setattr__(self, "views", tuple(one for view, repeat in single for one in [view] * repeat))
+        object.__setattr__(self, "views", tuple(one for view in views for one in [view.single()] * view.repeat))
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "source", source)
         if self.scheduled:
@@ -141,7 +187,7 @@ class Policy(Scheduled):
     @cached_property
     def scheduled(self) -> bool:
         """Whether any view has a schedule over epochs."""
-        return super().scheduled
+        return any(view.scheduled for view in self.views)
 
     @cached_property
     def changes(self) -> tuple[int, ...]:
@@ -176,6 +222,13 @@ class Policy(Scheduled):
     def __len__(self) -> int:
         return len(self.views)
 
+    def at_size(self, size: int | Sequence[int]) -> Policy:
+        """The policy with every view at this size, with schedules in every epoch; see `View.at_size` and `Draws.at_size`."""
+        if self.scheduled:
+            return ScheduledPolicy(at_size, policy=self, size=as_pair(size))
+        views = [one for view, same in groupby(self.views) for one in [view.at_size(size)] * len(list(same))]
+        return Policy(views=views, name=self.name, source=self.source)
+
     def __str__(self) -> str:
         lines = [self.name or "policy"] + ([f"  {self.source}"] if self.source else [])
         for view, same in groupby(self.views):
@@ -209,7 +262,8 @@ class ScheduledPolicy(Policy):
         object.__setattr__(self, "make", make)
         object.__setattr__(self, "arguments", tuple((name, in_tuples(arguments[name])) for name in sorted(arguments)))
         epochs: set[int] = set()
-        for epoch in changes((make, self.arguments)):
+        inner = (epoch for value in arguments.values() if isinstance(value, Policy) for epoch in value.changes)
+        for epoch in sorted({*changes((make, self.arguments)), *inner}):
             with errors_name_epoch(epoch):
                 found = self.made(epoch)
             if not epoch:
@@ -256,6 +310,10 @@ class ScheduledPolicy(Policy):
         return "\n".join(
             [head, f"  {self!r}", *(shown_under(words, str(self.made(e)).removeprefix(head)) for e, words in ends.items())]
         )
+
+
+def at_size(policy: Policy, size: Size) -> Policy:
+    return policy.at_size(size)
 
 
 def shown_under(words: str, text: str) -> str:

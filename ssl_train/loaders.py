@@ -77,6 +77,19 @@ class Loaders:
         except (ValueError, TypeError, KeyError, OSError, ImportError) as error:
             raise UserError(str(error)) from error
 
+    def position(self) -> dict[str, Any]:
+        """How far `views` is, all ranks together, so that a run can continue with another number of processes."""
+        state = self.views.state_dict()
+        return {**state, "position": state["position"] * distributed.world()}
+
+    def move_to(self, state: dict[str, Any]) -> None:
+        """Continue from what `position` returned. Raises UserError if the order of images is another one."""
+        try:
+            here = {**state, "position": state["position"] // distributed.world()}
+            self.views.load_state_dict(here)
+        except ValueError as error:
+            raise UserError(f"--resume: {error}; continue a run of torchrun or srun with one of them") from None
+
 
 def view_dtype(s: ResolvedSettings) -> torch.dtype:
     """The type of the views to train on: on CUDA the one that autocast would convert them to, which halves their memory."""

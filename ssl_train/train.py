@@ -176,8 +176,7 @@ class Trainer:
 
     def update(self, views: list[torch.Tensor], labels: torch.Tensor) -> tuple[torch.Tensor, float]:
         """Make one optimizer step. Returns the loss of the whole batch, still on the device, and the learning rate."""
-        rate = self.schedule()
-        self.figures = {}
+        rate, self.figures = self.schedule(), {}
         views, plain = (views[:-1], views[-1]) if self.s.aware == "equimod" else (views, None)
         try:
             if self.hard:
@@ -188,7 +187,7 @@ class Trainer:
             loss = self.recipe.loss_scale * self.criterion.loss(outputs)
         except torch.linalg.LinAlgError:  # type: ignore[attr-defined]  # W-MSE: the embeddings are not finite, or have collapsed
             raise self.diverged(f"the loss is not finite at step {self.step + 1}") from None
-        if drawn and found:
+        if drawn is not None and found:
             extra = self.aware.loss(found, drawn)
             loss = loss + self.s.aware_weight * extra
             self.figures["aware_loss"] = distributed.mean(extra.detach())
@@ -199,8 +198,7 @@ class Trainer:
                 p.grad = None  # prototypes are frozen at first, as in the code of SwAV and DINO
         self.optimizer.step()
         if self.follower and self.s.momentum != "off":
-            momentum = half_cosine(self.s.momentum, self.s.momentum_end, self.step, self.total)
-            follow(self.follower, self.network, momentum)
+            follow(self.follower, self.network, half_cosine(self.s.momentum, self.s.momentum_end, self.step, self.total))
         self.probes.train(layers, labels)
         self.step += 1
         return distributed.mean(loss.detach()), rate
@@ -337,10 +335,8 @@ class Trainer:
         self.record.flush()
         if not all(bool(w.isfinite().all()) for w in self.network.parameters()):
             raise self.diverged(f"a weight is not finite after step {self.step}")
-        loader = self.loaders.views.state_dict()
-        # The position of all ranks together, so that a run can continue with another number of processes.
-        loader["position"] *= distributed.world()
-        state = {name: part.state_dict() for name, part in self.parts().items()} | {"step": self.step, "loader": loader}
+        state = {name: part.state_dict() for name, part in self.parts().items()}
+        state |= {"step": self.step, "loader": self.loaders.position()}
         if distributed.rank() == 0:
             run.save(self.run.folder, state)
         self.saved = self.step
@@ -355,8 +351,5 @@ class Trainer:
         except (KeyError, RuntimeError) as error:
             reason = str(error).splitlines()[0][:100]
             raise UserError(f"--resume: the checkpoint in {self.run.folder} is of another version ({reason})") from None
-        try:
-            self.loaders.views.load_state_dict({**loader, "position": loader["position"] // distributed.world()})
-        except ValueError as error:
-            raise UserError(f"--resume: {error}; continue a run of torchrun or srun with one of them") from None
+        self.loaders.move_to(loader)
         self.metrics.cut(self.step)

@@ -36,7 +36,7 @@ def run_policy(name: str, size: int, crops: int | None, local_size: int | None) 
     options = {"size": size}
     parameters = inspect.signature(gpuaug.policies[name]).parameters if name in gpuaug.policies else {}
     own = "local_size" in parameters
-    side = local_size or local_side(size, gpuaug.policy(name).views[-1].size[0] if own else 96)
+    side = local_size or local_side(size, gpuaug.policy(name, size=224).views[-1].size[0] if own else 96)
     if own:
         options["local_size"] = side
     policy = gpuaug.policy(name, **options)

@@ -210,6 +210,44 @@ def test_parts_that_do_not_fit_are_refused(parts: Any, axis: Any, error: type[Ex
         concat(parts, axis)
 
 
+NESTED = Policy(
+    View(24, ops.Shared(ops.RandomResizedCrop(), "crop"), ops.RandomInvert()),
+    View(16, ops.Nested(ops.RandomResizedCrop()), ops.Shared(ops.GaussianBlur(3), "blur")),
+    View(24, ops.Shared(ops.RandomResizedCrop(), "crop"), ops.RandomInvert()),
+)
+
+
+def test_a_nested_view_is_not_taken_without_the_view_around_it() -> None:
+    with pytest.raises(ValueError, match="view 1 is Nested within another view, so it cannot be taken without it"):
+        drawn(policy=NESTED).take(1, 1)
+    chosen = np.arange(COUNT) % 2 * 2
+    one, whole = drawn(policy=NESTED).take(2, chosen), drawn(policy=NESTED)
+    assert np.array_equal(one.tables[0][0]["top"], whole.tables[0][0]["top"])  # shared: the same in both
+    expected = np.where(chosen == 0, whole.tables[0][1]["apply"], whole.tables[2][1]["apply"])
+    assert np.array_equal(one.tables[0][1]["apply"], expected)
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_nested_views_keep_their_boxes_behind_other_views(made: bool) -> None:
+    """The view that they are nested in has moved; rows that are taken afterwards follow."""
+    first, second = drawn(made=made), drawn(policy=NESTED, made=made)
+    both = concat([first, second], axis="views")
+    assert both.policy.views[5].ops[0] == ops.Nested(ops.RandomResizedCrop(size=16), within=4)
+    views = gpuaug.Augmenter(both.policy)(PHOTOS, both)
+    assert all(map(torch.equal, views, [*gpuaug.Augmenter(POLICY)(PHOTOS, drawn()), *gpuaug.Augmenter(NESTED)(PHOTOS, second)]))
+    for v in range(7):
+        mine, other = both[[3, 1]].columns(v), (drawn() if v < 4 else drawn(policy=NESTED)).columns(v % 4)
+        assert all(np.array_equal(mine[name], other[name][[3, 1]]) for name in mine)
+
+
+def test_a_graph_of_draws_refuses_rows_of_several_views() -> None:
+    graph = pytest.importorskip("gpuaug.backends.fused.cuda.graph")
+    tables = drawn().take(0, np.arange(COUNT) % 2).tables[0]
+    assert isinstance(tables, ViewDraws)
+    with pytest.raises(ValueError, match="chosen from several views"):
+        graph.RecordedDraws(PHOTOS, tables[:2], torch.float32, torch.contiguous_format)
+
+
 def test_one_draws_is_a_list_of_one() -> None:
     assert_same(concat([drawn()]), drawn())
     assert_same(concat((drawn(),), "views"), drawn())

@@ -112,14 +112,15 @@ def works(title: str, tree: Path) -> tuple[Section, set[str]]:
     return example, passed
 
 
-def test_an_op_goes_into_four_files(tree: Path) -> None:
+def test_an_op_goes_into_five_files(tree: Path) -> None:
     example, passed = works("Adding an op", tree)
-    assert len([path for path in example.edited if not path.startswith("tests/test_")]) == 4
+    assert len([path for path in example.edited if not path.startswith("tests/test_")]) == 5
     assert not example.new
     name = "RandomGamma"
     alike = "tests/parity/test_ops.py::test_an_op_that_keeps_the_size_equals_the_truth"
     assert passed >= {f"{alike}[{backend}-{name}]" for backend in ("fused", "batched", "kornia")}
     assert "tests/test_distributions.py::test_gamma" in passed
+    assert "tests/test_draw_columns.py::test_every_public_op_is_in_the_tables" in passed
 
 
 def test_a_backend_goes_into_a_file_of_its_own_and_two_tables(tree: Path) -> None:

@@ -13,10 +13,11 @@ from pathlib import Path
 import gpuaug
 from gpuaug import ops
 from gpuaug.ops import Op
+from gpuaug.ops.automatic.ops import Automatic
 from gpuaug.ops.base import Wrapper
 from gpuaug.ops.choice import Choice
 from gpuaug.sampling.tensors.columns import APPLY, CROP, RULES, Column
-from gpuaug.sampling.tensors.quantities import WITHOUT
+from gpuaug.sampling.tensors.quantities import QUANTITIES, WITHOUT
 from gpuaug.sampling.tensors.strength import formula_of
 from gpuaug.sampling.tensors.table import columns_of
 
@@ -120,6 +121,9 @@ def test_the_tables_of_the_page_are_up_to_date() -> None:
 def test_every_public_op_is_in_the_tables() -> None:
     examples = public_ops()
     assert {"GaussianBlur", "AugMix", "SomeOf"} <= set(examples)
+    assert {name for name, op in examples.items() if not isinstance(op, (Choice, Automatic))} == {
+        k.__name__ for k in QUANTITIES
+    }
     named = [
         set(re.findall(r"\w+", " ".join(row.split("|")[1] for row in table()))) for table in (columns_table, strength_table)
     ]

@@ -14,6 +14,7 @@ from parity.cases import CROPS, MAPS
 
 import gpuaug
 from gpuaug.ops import Op
+from gpuaug.ops.automatic.ops import Automatic
 from gpuaug.sampling.tensors.columns import FLOOR
 from gpuaug.sampling.tensors.relative import union
 
@@ -189,6 +190,16 @@ def test_a_nested_crop_lies_in_its_outer_one() -> None:
     assert torch.allclose(draws.overlap(0, 1), (height + width).exp(), atol=1e-6)
 
 
+def test_chosen_and_joined_draws_keep_their_vectors() -> None:
+    view = gpuaug.View(32, gpuaug.RandomResizedCrop(), gpuaug.OneOf(gpuaug.JPEG((5, 95)), gpuaug.GaussianBlur(3)), repeat=3)
+    draws = shaped(gpuaug.Policy(view), 9)
+    choice = np.arange(9) % 3
+    chosen = draws.take(0, choice)
+    expected = torch.stack([draws.vector(v) for v in range(3)])[choice, np.arange(9)]
+    assert torch.equal(chosen.vector(0), expected)
+    assert torch.equal(gpuaug.concat([draws[:4], draws[4:]], axis="rows").relative(0, 2), draws.relative(0, 2))
+
+
 @pytest.mark.parametrize("name", gpuaug.policies)
 def test_every_named_policy_has_vectors_for_every_pair_of_views(name: str) -> None:
     draws = shaped(gpuaug.policy(name, size=64), 20)
@@ -255,9 +266,7 @@ def test_a_branch_has_a_flag() -> None:
     assert torch.equal(numbers["RandomInvert#2.apply"], numbers["OneOf.1"])
 
 
-AUTOMATIC = {
-    name: op for name, op in MAPS.items() if isinstance(op, gpuaug.RandAugment.__bases__) and name != "AugMix of few ops"
-}
+AUTOMATIC = {name: op for name, op in MAPS.items() if isinstance(op, Automatic) and name != "AugMix of few ops"}
 
 
 @pytest.mark.parametrize("name", AUTOMATIC)

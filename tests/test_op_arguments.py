@@ -152,6 +152,7 @@ REFUSED: list[tuple[Callable[..., ops.Op], str, list[Any], str]] = [
     (ops.Cutout, "length", [0, 1, 4.0, None, True], "an integer >= 2"),
     (lambda value: ops.Cutout(8, value), "value", ["random", None, (), NAN], "a number or one per channel"),
     (ops.RandAugment, "magnitude", [-1, 31, 9.0, None], "an integer in 0..30"),
+    (ops.TrivialAugmentWide, "translate", [-1, NAN, None, "32"], "a number in [0, inf]"),
     *((kind, "num_magnitude_bins", [1, 31.0], "an integer >= 2") for kind in (ops.RandAugment, ops.TrivialAugmentWide)),
     (ops.AutoAugment, "policy", ["cifar", None], "one of 'imagenet', 'cifar10', 'svhn'"),
     (ops.AugMix, "severity", [0, 11, 1.0], "an integer in 1..10"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import wraps
@@ -83,6 +84,24 @@ class Op(Scheduled):
             (height, width), or None if images still differ in size.
         """
         return size
+
+    def resized(self, before: Size, after: Size) -> Op:
+        """The op for a view of another size, in which the view looks like that of the old size, shrunk or enlarged.
+
+        An op with arguments in pixels scales them; others stay as they are. See `View.at_size`.
+
+        Args:
+            before: (height, width) of the view that the op is for.
+            after: (height, width) of the other view.
+
+        Raises:
+            ValueError: No arguments do so.
+        """
+        return self
+
+    def resized_draws(self, draws: OpDraws, before: Size, after: Size) -> OpDraws:
+        """Draws of the op as draws of `resized`: parameters in pixels are scaled. `draws` are not changed."""
+        return dict(draws)
 
     def __str__(self) -> str:
         shown = ((f.name, getattr(self, f.name)) for f in fields(self))
@@ -172,6 +191,16 @@ def positional_or_named(kind: str, name: str, given: Sequence[T], named: Sequenc
     if given and named:
         raise TypeError(f"{kind}: give {name} as positional arguments or as {name}=, not both")
     return tuple(given or named)
+
+
+def factor(before: Size, after: Size) -> float:
+    """By how much a length that has no direction is scaled between views of these sizes: the root of the ratio of areas."""
+    return math.sqrt(after[0] * after[1] / (before[0] * before[1]))
+
+
+def scaled(lengths: Sequence[int], before: Size, after: Size, least: int = 1) -> tuple[int, ...]:
+    """Lengths (height, width, height, ...) in pixels of a view of size `before`, rounded to pixels of one of size `after`."""
+    return tuple(max(least, round(length * after[k % 2] / before[k % 2])) for k, length in enumerate(lengths))
 
 
 def between(u: Array, low: float, high: float) -> Array:

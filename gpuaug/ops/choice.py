@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -74,12 +74,16 @@ class Choice(Op):
                     raise fail(self, "branches", KEEPS_SIZE, self.branches)
         return size
 
+    def resized(self, before: Size, after: Size) -> Op:
+        branches = tuple(tuple(op.resized(before, after) for op in branch) for branch in self.branches)
+        return replace(self, branches=branches)  # type: ignore[call-arg]
+
     def parts(self) -> str:
         """The branches in words, each with its weight."""
         weights: Any = self.weights
         branches = self.branches if isinstance(self.branches, tuple) else (self.branches,)
         words = [" then ".join(map(str, b)) or "nothing" if isinstance(b, tuple) else repr(b) for b in branches]
-        if not isinstance(weights, tuple):  # beside schedules, None and a schedule are left as given
+        if not (isinstance(weights, tuple) and isinstance(self.branches, tuple)):  # they are left as given beside schedules
             return "; ".join(words) + (f"; weights={weights!r}" if weights else "")
         return "; ".join(
             f"{weight!r}: {branch}" if isinstance(weight, Schedule) else f"{weight:.3g}: {branch}"

@@ -9,7 +9,7 @@ from typing import ClassVar, cast
 
 import numpy as np
 
-from .base import Array, Op, OpDraws, Size, between, is_integer
+from .base import Array, Op, OpDraws, Size, between, is_integer, scaled
 from .checks import check_fill, check_interpolation, check_range, check_size, fail, set_field
 from .exact.exponential import exponential
 
@@ -40,6 +40,9 @@ class Sized(Op):
         if self.size is None:
             raise ValueError(f"{type(self).__name__}: size is not set; give one, or put the op in a View")
         return cast(Size, self.size)
+
+    def resized(self, before: Size, after: Size) -> Op:
+        return replace(self, size=scaled(cast(Size, self.size), before, after))  # type: ignore[call-arg]
 
 
 @dataclass(frozen=True)
@@ -174,6 +177,16 @@ class Resize(Sized):
             return None if size is None else self.target(*size)
         return super().output_size(size)
 
+    def resized(self, before: Size, after: Size) -> Op:
+        if not is_integer(self.size):
+            return super().resized(before, after)
+        if before[0] * after[1] != before[1] * after[0]:
+            raise ValueError(
+                f"Resize: size {self.size} keeps the aspect ratio of images, so a view of {before[0]}x{before[1]} cannot "
+                f"become one of {after[0]}x{after[1]}, whose ratio is another; give Resize a pair (height, width)"
+            )
+        return replace(self, size=scaled([cast(int, self.size)], before, after)[0])
+
     def target(self, height: int, width: int) -> Size:
         """(height, width) of an image of this size after the resize; the longer edge is truncated, as in torchvision."""
         if isinstance(self.size, tuple):
@@ -244,6 +257,10 @@ class RandomCrop(Sized):
 
     def draw(self, u: Array) -> OpDraws:
         return {"top": u[:, 0].astype(np.float32), "left": u[:, 1].astype(np.float32)}
+
+    def resized(self, before: Size, after: Size) -> Op:
+        top_first = scaled(cast(tuple[int, ...], self.padding)[::-1], before, after, least=0)
+        return replace(self, size=cast(Size, scaled(cast(Size, self.size), before, after)), padding=top_first[::-1])
 
     def pads(self, height: Array, width: Array) -> Array:
         """Padding (B, 4) int32 as (left, top, right, bottom)."""

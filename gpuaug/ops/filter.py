@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
 
-from .base import Array, Op, OpDraws, Size, between, is_integer, is_number, words
+from .base import Array, Op, OpDraws, Size, between, factor, is_integer, is_number, words
 from .checks import check_number, check_probability, check_range, fail, per_channel, set_field
 from .crop import TRIES, fit_boxes, uniform_offset
 
@@ -23,6 +23,8 @@ __all__ = [
     "RandomErasing",
     "ToDtype",
 ]
+
+LEAST_SIGMA = 1e-3
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class GaussianBlur(Op):
         set_field(self, "kernel_size", int(pair[0]) if pair[0] == pair[1] else (int(pair[0]), int(pair[1])))
         if is_number(self.sigma):
             set_field(self, "sigma", (self.sigma, self.sigma))
-        check_range(self, "sigma", 1e-3)
+        check_range(self, "sigma", LEAST_SIGMA)
         check_probability(self)
 
     def draw(self, u: Array) -> OpDraws:
@@ -59,6 +61,17 @@ class GaussianBlur(Op):
     def kernel(self) -> tuple[int, int]:
         """(width, height) of the kernel in pixels."""
         return self.kernel_size if isinstance(self.kernel_size, tuple) else (self.kernel_size, self.kernel_size)
+
+    def resized(self, before: Size, after: Size) -> Op:
+        ratios = after[1] / before[1], after[0] / before[0]
+        width, height = (
+            n if n == 1 else max(3, 2 * round((n * r - 1) / 2) + 1) for n, r in zip(self.kernel, ratios, strict=True)
+        )
+        low, high = (max(LEAST_SIGMA, s * factor(before, after)) for s in self.sigma)
+        return replace(self, kernel_size=(width, height), sigma=(low, high))
+
+    def resized_draws(self, draws: OpDraws, before: Size, after: Size) -> OpDraws:
+        return {**draws, "sigma": np.maximum(draws["sigma"] * factor(before, after), LEAST_SIGMA).astype(draws["sigma"].dtype)}
 
     def output_size(self, size: Size | None) -> Size | None:
         width, height = self.kernel
@@ -232,6 +245,9 @@ class Cutout(Op):
 
     def draw(self, u: Array) -> OpDraws:
         return {"row": u[:, 0].astype(np.float32), "column": u[:, 1].astype(np.float32)}
+
+    def resized(self, before: Size, after: Size) -> Op:
+        return replace(self, length=2 * max(1, round(self.length // 2 * factor(before, after))))
 
     def boxes(self, draws: OpDraws, height: Array, width: Array) -> Array:
         """Boxes to erase (B, 4) int32 as (top, left, height, width), cut off at the edges of the image."""

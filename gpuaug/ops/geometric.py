@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, cast
 
 import numpy as np
 
-from .base import Array, Op, OpDraws, Size, between, is_number, words
+from .base import Array, Op, OpDraws, Size, between, factor, is_number, words
 from .checks import check_fill, check_interpolation, check_number, check_probability, check_range, fail, set_field
 
 __all__ = [
@@ -61,6 +61,10 @@ def check_center(op: Op) -> None:
     if not (isinstance(center, (tuple, list)) and len(center) == 2 and all(is_number(v) for v in center)):
         raise fail(op, "center", "a pair (x, y) in pixels from the top left corner, or None for the image's centre", center)
     set_field(op, "center", (float(center[0]), float(center[1])))
+
+
+def resized_center(center: Pair | None, before: Size, after: Size) -> Pair | None:
+    return None if center is None else (center[0] * after[1] / before[1], center[1] * after[0] / before[0])
 
 
 def offset(center: tuple[float, float] | None, height: int, width: int) -> tuple[float, float]:
@@ -130,6 +134,9 @@ class RandomAffine(Op):
                 draws["shear_y"] = between(u[:, 5], shear[2], shear[3])
         return draws
 
+    def resized(self, before: Size, after: Size) -> Op:
+        return replace(self, center=resized_center(self.center, before, after))
+
     def matrices(self, draws: OpDraws, height: int, width: int) -> Array:
         """Inverse maps (B, 6) float64, from output to input coordinates, in pixels from the image's centre."""
         zero = np.zeros(len(draws["angle"]))
@@ -191,6 +198,9 @@ class RandomRotation(Op):
     def draw(self, u: Array) -> OpDraws:
         low, high = cast(tuple[float, float], self.degrees)
         return {"angle": between(u[:, 0], low, high)}
+
+    def resized(self, before: Size, after: Size) -> Op:
+        return replace(self, center=resized_center(self.center, before, after))
 
     def matrices(self, draws: OpDraws, height: int, width: int) -> Array:
         """Inverse maps (B, 6) float64, from output to input coordinates, in pixels from the image's centre."""
@@ -290,6 +300,14 @@ class ElasticTransform(Op):
 
     def draw(self, u: Array) -> OpDraws:
         return {"key": words(u)}
+
+    def resized(self, before: Size, after: Size) -> Op:
+        """The displacement as large a share of the view. A narrower kernel averages less noise, so alpha shrinks faster."""
+        ratio = factor(before, after)
+        (across, down), sigma = cast(Pair, self.alpha), cast(Pair, self.sigma)
+        noise = ratio if sigma[0] > 0 else 1.0
+        alpha = across * noise * after[1] / before[1], down * noise * after[0] / before[0]
+        return replace(self, alpha=alpha, sigma=(sigma[0] * ratio, sigma[1] * ratio))
 
     @property
     def kernels(self) -> tuple[int, int]:

@@ -55,6 +55,9 @@ class Shared(Wrapper):
     def bind(self, size: Size) -> Op:
         return replace(self, op=self.op.bind(size))
 
+    def resized(self, before: Size, after: Size) -> Op:
+        return replace(self, op=self.op.resized(before, after))
+
 
 @dataclass(frozen=True)
 class Nested(Wrapper):
@@ -86,6 +89,9 @@ class Nested(Wrapper):
     def bind(self, size: Size) -> Op:
         return replace(self, crop=cast("RandomResizedCrop | Shared", self.crop.bind(size)))
 
+    def resized(self, before: Size, after: Size) -> Op:
+        return replace(self, crop=cast("RandomResizedCrop | Shared", self.crop.resized(before, after)))
+
 
 def shared_in(ops: Sequence[Op], column: int = 0) -> Iterator[tuple[Shared, int]]:
     """Every shared op of a list of ops, also in choices, and the column of its first number if that of the list is `column`."""
@@ -108,39 +114,38 @@ def outer_of(views: Sequence[Sequence[Op]], view: int) -> Op | None:
 
 def check_views(views: Sequence[Sequence[Op]]) -> None:
     """Raise ValueError if the ops of a policy's views cannot be drawn together."""
-    kinds: dict[str, list[str]] = {}
-    keys: dict[int, str] = {}
+    check_keys([shared for ops in views for shared, _ in shared_in(ops)])
     for number, ops in enumerate(views):
-        for shared, _ in shared_in(ops):
-            kind = [type(op).__name__ for op in walk([shared])]
-            known = kinds.setdefault(shared.key, kind)
-            if kind != known:
-                found = " and ".join(sorted({", ".join(known), ", ".join(kind)}))
-                raise ValueError(f"Policy: ops that share a key must be of one type, but {shared.key!r} has {found}")
-            other = keys.setdefault(shared.hashed, shared.key)
-            if other != shared.key:
-                raise ValueError(
-                    f"Policy: the keys {other!r} and {shared.key!r} have the same hash and would share draws; rename one"
-                )
-        outer = outer_of_checked(views, number)
-        if outer is not None and type(plain(outer)) is not RandomResizedCrop:
+        if isinstance(ops[0], Nested):
+            check_nested(views, number, ops[0].within)
+
+
+def check_keys(ops: Sequence[Shared]) -> None:
+    """Raise ValueError if one key is of ops of different types, or if two keys have the same numbers."""
+    kinds: dict[str, tuple[type[Op], ...]] = {}
+    keys: dict[int, str] = {}
+    for shared in ops:
+        kind = tuple(type(op) for op in walk([shared]))
+        known = kinds.setdefault(shared.key, kind)
+        if kind != known:
+            found = " and ".join(", ".join(k.__name__ for k in one) for one in (known, kind))
+            raise ValueError(f"Policy: ops that share a key must be of one type, but {shared.key!r} has {found}")
+        other = keys.setdefault(shared.hashed, shared.key)
+        if other != shared.key:
             raise ValueError(
-                f"Policy: view {number} is Nested within view {cast(Nested, ops[0]).within}, which must begin with a "
-                f"RandomResizedCrop, but begins with {type(plain(outer)).__name__}"
+                f"Policy: the keys {other!r} and {shared.key!r} have the same hash and would share draws; rename one"
             )
 
 
-def outer_of_checked(views: Sequence[Sequence[Op]], number: int) -> Op | None:
-    """`outer_of`, where there is such a view."""
-    first = views[number][0]
+def check_nested(views: Sequence[Sequence[Op]], number: int, within: int) -> None:
+    """Raise ValueError if a view whose crop is Nested within another view does not find a box there."""
+    this = f"view {number} is Nested within view {within}"
+    if within >= len(views) or within == number:
+        raise ValueError(f"Policy: within must be the number of another view, in 0..{len(views) - 1}, but {this}")
+    first = views[within][0]
     if isinstance(first, Nested):
-        if first.within >= len(views) or first.within == number:
-            raise ValueError(
-                f"Policy: within must be the number of another view, in 0..{len(views) - 1}, but view {number} is Nested "
-                f"within view {first.within}"
-            )
-        if isinstance(views[first.within][0], Nested):
-            raise ValueError(
-                f"Policy: view {number} is Nested within view {first.within}, which is Nested itself; nest both in one view"
-            )
-    return outer_of(views, number)
+        raise ValueError(f"Policy: {this}, which is Nested itself; nest both in one view")
+    if type(plain(first)) is not RandomResizedCrop:
+        raise ValueError(
+            f"Policy: {this}, which must begin with a RandomResizedCrop, but begins with {type(plain(first)).__name__}"
+        )

@@ -21,7 +21,7 @@ from .counter import sample_indices
 from .labels import labels
 from .plain import draws_to_dict, fields_from_dict
 from .rows import chosen, on_host
-from .tables import ViewDraws, draw_view, table_rows
+from .tables import ViewDraws, draw_view, resized_tables, table_rows
 
 Rows: TypeAlias = int | slice | Sequence[int] | Array | torch.Tensor
 
@@ -100,6 +100,24 @@ class Draws:
         tables = chosen_tables(self.tables, view, views, numbers)
         one = Policy(self.policy.views[view])
         return replace(self, policy=one, tables=(tables,), index=self.index.copy(), drawn_as=unless_own(numbers[None]))
+
+    @eager
+    def at_size(self, size: int | Sequence[int]) -> Draws:
+        """The same draws for views of another size, such as small ones that only serve to choose; see `View.at_size`.
+
+        The crops have the same boxes, and parameters in pixels are scaled: sigma of `GaussianBlur`, and shifts in pixels of
+        automatic ops. Tables that have not been made yet are drawn from the policy at this size. They differ from made ones by
+        a rounding to float32 at most.
+
+        Args:
+            size: (height, width) of all views in pixels, or one number for both.
+
+        Raises:
+            ValueError: As of `View.at_size`.
+        """
+        policy = self.policy.at_size(size)
+        tables = tuple(resized_tables(view, k, self.policy, policy, size) for k, view in enumerate(self.tables))
+        return replace(self, policy=policy, tables=tables)
 
     @eager
     def with_shapes(self, shapes: Any) -> Draws:

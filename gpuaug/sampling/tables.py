@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
-from typing import cast, overload
+from typing import Any, cast, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from ..ops import Op, OpDraws, RandomResizedCrop
+from ..ops import Op, OpDraws, RandomResizedCrop, leaves
 from ..ops.base import Array, is_integer, needed, plain, probability
 from ..ops.choice import Choice
 from ..ops.shared import outer_of
@@ -80,6 +80,19 @@ def table_rows(view: Sequence[OpDraws], rows: Array | slice) -> Sequence[OpDraws
         drawn_as = view.drawn_as if is_integer(view.drawn_as) else np.asarray(view.drawn_as)[rows]
         return ViewDraws(view.policy, view.view, view.seed, view.epoch, view.samples[rows], drawn_as)
     return tuple({name: a[rows] for name, a in step.items()} for step in view)
+
+
+def resized_tables(tables: Sequence[OpDraws], number: int, before: Policy, after: Policy, size: Any) -> Sequence[OpDraws]:
+    """The tables of view `number` of a policy, for the policy at another size; they stay unmade if they are."""
+    if isinstance(tables, ViewDraws) and not tables.made:
+        policy = after if tables.policy is before else tables.policy.at_size(size)
+        return ViewDraws(policy, tables.view, tables.seed, tables.epoch, tables.samples, tables.drawn_as)
+    view, to = before.views[number], after.views[number].size
+    first = len(list(leaves(view.ops[: view.first_sized])))
+    return tuple(
+        dict(step) if k < first else op.resized_draws(step, view.size, to)
+        for k, (op, step) in enumerate(zip(view.steps, tables, strict=True))
+    )
 
 
 def draw_view(

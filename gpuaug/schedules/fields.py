@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass, replace
+from functools import cache
 from typing import Any, Self
 
 from .numbers import is_integer
@@ -17,7 +18,7 @@ class Scheduled:
     @property
     def scheduled(self) -> bool:
         """Whether anything in it is a schedule over epochs."""
-        return next(schedules_in(self), None) is not None
+        return holds_schedule(self)
 
     def at(self, epoch: int) -> Self:
         """What it is in one epoch, without schedules; itself if it has none.
@@ -38,15 +39,29 @@ def check_epoch(epoch: Any) -> int:
     return int(epoch)
 
 
-def is_record(value: Any) -> bool:
-    return is_dataclass(value) and not isinstance(value, type)
+ATOMS = frozenset((bool, float, int, str, type(None)))
+"""Types of most arguments: a look at them saves most of the time, and every op that is made is searched for schedules."""
 
 
-def parts(value: Any) -> tuple[Any, ...]:
+@cache
+def field_names(kind: Any) -> tuple[str, ...]:
+    """Names of a dataclass's fields; none of another type."""
+    return tuple(f.name for f in fields(kind)) if is_dataclass(kind) else ()
+
+
+def parts(value: Any) -> Sequence[Any]:
     """What a tuple, a list or a dataclass is made of."""
     if isinstance(value, (tuple, list)):
-        return tuple(value)
-    return tuple(getattr(value, f.name, None) for f in fields(value)) if is_record(value) else ()
+        return value
+    kind: Any = type(value)
+    return [getattr(value, name, None) for name in field_names(kind)]
+
+
+def holds_schedule(value: Any) -> bool:
+    """Whether there is a schedule in a value."""
+    if type(value) in ATOMS:
+        return False
+    return isinstance(value, Schedule) or any(map(holds_schedule, parts(value)))
 
 
 def schedules_in(value: Any) -> Iterator[Schedule]:
@@ -64,6 +79,8 @@ def changes(value: Any) -> tuple[int, ...]:
 
 def resolve(value: Any, epoch: int) -> Any:
     """The value in one epoch; the same object if there is no schedule in it."""
+    if type(value) in ATOMS:
+        return value
     if isinstance(value, Schedule):
         return resolve(value.at(epoch), epoch)
     return value.at(epoch) if isinstance(value, Scheduled) else resolve_fields(value, epoch)
@@ -74,7 +91,7 @@ def resolve_fields(value: Any, epoch: int) -> Any:
     if isinstance(value, (tuple, list)):
         found = [resolve(part, epoch) for part in value]
         return value if all(new is old for new, old in zip(found, value, strict=True)) else tuple(found)
-    if not is_record(value):
+    if not is_dataclass(value) or isinstance(value, type):
         return value
     given = {f.name: getattr(value, f.name) for f in fields(value) if f.init}
     now = {name: resolve(old, epoch) for name, old in given.items()}

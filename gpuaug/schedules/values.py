@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,16 +16,16 @@ MOST = 1000
 """At how many epochs, at most, the values of one schedule are checked."""
 
 
-class Schedule(ABC):
+class Schedule:
     """A value that follows the epoch, in the place of a plain one. `linear`, `cosine` and `steps` make them."""
 
-    @abstractmethod
     def at(self, epoch: int) -> Any:
         """The value in an epoch, which is an integer from 0 on."""
+        raise NotImplementedError
 
-    @abstractmethod
     def changes(self) -> tuple[int, ...]:
         """The epochs in which the value is another than in the one before, and 0; of more than 1,000 some, evenly spaced."""
+        raise NotImplementedError
 
 
 def linear(start: Any, end: Any, epochs: int, *, step: float | None = None) -> Any:

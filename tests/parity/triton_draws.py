@@ -16,7 +16,7 @@ from gpuaug.backends.fused.cpu.kernels.draw import CHOICE
 from gpuaug.backends.fused.cuda import drawn
 from gpuaug.backends.fused.cuda.kernels.draw import exponential
 from gpuaug.backends.fused.cuda.records import levels_of_ops, records
-from gpuaug.ops import exponential as reference
+from gpuaug.ops.exact import exponential as reference
 from gpuaug.ops.shared import outer_of
 
 from .cases import VARIANTS

@@ -235,6 +235,16 @@ def test_losses_that_are_no_means_over_images_are_refused(tiny: Settings, method
         trainer(hard_settings(tiny, method))
 
 
+def test_growing_views_are_chosen_among_at_each_size(tiny: Settings) -> None:
+    made = trainer(hard_settings(tiny, "byol", size=64, grow_from=32, num_workers=0))
+    for epoch, size in enumerate(((32, 32), (64, 64))):
+        made.loaders.views.set_epoch(epoch)
+        views, labels = next(iter(made.loaders.views))
+        assert len(views) == 4
+        made.update(views, labels)
+        assert [view.size for view in made.draws.policy.views] == [size, size]
+
+
 def test_what_is_out_of_range_is_named(tiny: Settings) -> None:
     with pytest.raises(UserError, match="--hard-views 1: it must be at least 2"):
         trainer(replace(tiny, hard_views=1))

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ssl_train.table import cell, main, markdown
+from ssl_train.settings import resolve
+from ssl_train.table import VARIANTS, Options, cell, main, markdown, run_settings
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -72,6 +73,14 @@ def test_additions_are_compared_seed_by_seed_and_results_without_colour_can_stil
     assert [line.split(" | ")[0] for line in lines[7:10]] == ["| simclr", "| byol", "| simclr + hard views"]
     assert "| byol | 1 | 50.0 | 50.0 |  | 9.0 | 2 to 1 | 10 |" in lines
     assert lines[-1] == "| simclr + hard views | 2 | +2.0 ± 1.0 | +0.0 ± 0.0 | +5.0 | +2.5 ± 2.5 |"
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_an_addition_changes_what_it_names_and_nothing_else(name: str, tmp_path: Path) -> None:
+    method, more = VARIANTS[name]
+    plain, added = (vars(resolve(run_settings(Options(), tmp_path, row, 0, tmp_path))) for row in (method, name))
+    changed = {key for key, value in added.items() if value != plain[key]}
+    assert changed - {"aware_weight"} == more.keys()  # which is 0 without --aware
 
 
 def test_unknown_methods_are_named(image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -29,3 +29,8 @@ def test_a_run_without_crops_trains_and_is_measured(
     assert main([*words, "--policy", policy, "--multi-crop", "0", "--epochs", "1", "--eval-every", "0"]) == 0
     assert evaluate.main([str(tiny.out), "--device", "cpu", "--knn-k", "3", "--probe-epochs", "1"]) == 0
     assert '"alignment"' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("name", "side"), [("dinov2", 98), ("dinov3", 98), ("dino", 96), ("simclr", 96)])
+def test_small_views_are_in_the_published_proportion_to_224(name: str, side: int) -> None:
+    assert run_policy(name, 224, 2, None).views[-1].size == (side, side)

@@ -134,8 +134,8 @@ def rand_space(count: int) -> Space:
 
 
 @cache
-def wide_space(count: int) -> Space:
-    shift = Entry("TranslateX", np.array([32.0]))
+def wide_space(count: int, translate: float) -> Space:
+    shift = Entry("TranslateX", np.array([translate]))
     space = torchvision_space(
         count, shear=0.99, translate=shift, angle=135.0, enhance=0.99, bits=(8, 2), leave_out=("Invert",)
     )  # fmt: skip

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..base import Array, Op, OpDraws, is_integer, is_number
-from ..checks import check_fill, check_interpolation, fail, set_field
+from ..base import Array, Op, OpDraws, Size, factor, is_integer, is_number
+from ..checks import check_fill, check_interpolation, check_number, fail, set_field
 from ..exact.variates import gamma, symmetric_beta, uniforms_of
 from ..geometric import WARPS
-from .kinds import KINDS, auto_space, mix_space, rand_space, wide_space
+from .kinds import CODE, KINDS, auto_space, mix_space, rand_space, wide_space
 from .sub_policies import SUB_POLICIES
 
 
@@ -54,6 +54,11 @@ class Automatic(Op):
     def kinds(self) -> Array:
         """The codes that a slot may hold, once for each equally probable choice."""
         raise NotImplementedError
+
+    def resized_draws(self, draws: OpDraws, before: Size, after: Size) -> OpDraws:
+        magnitude = draws["magnitude"]
+        in_pixels = (draws["op"] == CODE["TranslateX"]) | (draws["op"] == CODE["TranslateY"])
+        return {**draws, "magnitude": np.where(in_pixels, magnitude * factor(before, after), magnitude).astype(magnitude.dtype)}
 
 
 @dataclass(frozen=True)
@@ -110,15 +115,18 @@ class TrivialAugmentWide(Automatic):
         num_magnitude_bins: Bins of the magnitude, at least 2.
         interpolation: Of warps: "nearest" or "bilinear".
         fill: Value outside the image in [0, 1], or one per channel.
+        translate: Largest shift in pixels, at least 0; torchvision has 32.
     """
 
     num_magnitude_bins: int = 31
     interpolation: str = "nearest"
     fill: float | tuple[float, float, float] = 0.0
+    translate: float = 32.0
 
     def __post_init__(self) -> None:
         check_integer(self, "num_magnitude_bins", 2)
         check_warps(self)
+        check_number(self, "translate", 0.0)
 
     @property
     def uniforms(self) -> int:  # type: ignore[override]
@@ -130,10 +138,13 @@ class TrivialAugmentWide(Automatic):
 
     @property
     def kinds(self) -> Array:
-        return wide_space(self.num_magnitude_bins).kinds
+        return wide_space(self.num_magnitude_bins, self.translate).kinds
+
+    def resized(self, before: Size, after: Size) -> Op:
+        return replace(self, translate=self.translate * factor(before, after))
 
     def draw(self, u: Array) -> OpDraws:
-        space = wide_space(self.num_magnitude_bins)
+        space = wide_space(self.num_magnitude_bins, self.translate)
         entry = (u[:, :1] * len(space.kinds)).astype(np.intp)
         return space.look_up(entry, (u[:, 1:2] * self.num_magnitude_bins).astype(np.intp), u[:, 2:] < 0.5)
 

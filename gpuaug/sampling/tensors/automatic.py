@@ -27,7 +27,8 @@ WIDTH = len(KINDS) + 1
 """Columns of a slot."""
 
 
-def slot_columns(o: Automatic) -> list[Column]:
+@lru_cache(maxsize=64)
+def slot_columns(o: Automatic) -> tuple[Column, ...]:
     """Flags of the functions and the magnitude, slot by slot; of AugMix the weights, too."""
     columns = [APPLY]
     for slot in range(o.slots):
@@ -36,7 +37,7 @@ def slot_columns(o: Automatic) -> list[Column]:
     if isinstance(o, AugMix):
         names = ["image", *(f"chain.{k}" for k in range(o.mixture_width))]
         columns += [Column(f"weight.{name}", "in [0, 1]", neutral=float(name == "image")) for name in names]
-    return columns
+    return tuple(columns)
 
 
 def read_slots(o: Automatic, d: OpDraws, sizes: Sizes) -> list[Array]:
@@ -81,7 +82,7 @@ def largest(o: Automatic) -> Array:
         space = rand_space(o.num_magnitude_bins)
         return spread(space, space.bins[:, o.magnitude : o.magnitude + 1])
     if isinstance(o, TrivialAugmentWide):
-        space = wide_space(o.num_magnitude_bins)
+        space = wide_space(o.num_magnitude_bins, o.translate)
         return spread(space, space.bins)
     if isinstance(o, AutoAugment):
         space, table = auto_space(), sub_policies(o.policy)

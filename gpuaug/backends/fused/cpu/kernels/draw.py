@@ -163,8 +163,8 @@ def fill_tables(
     """Draw for images begin..end-1 of a batch, and fill their rows of the tables.
 
     program: `draw_program.Rows`. orders: (24, 4), the orders of a jitter's parts. constants: of `ops.exact.exponential`. seed:
-    two words. streams: as in `fill_words`. views: (B,) view numbers of the counters. index: (B,) sample indices.
-    size: height and width of the view. words: (4, n), for the random words of an image. boxes, flips, codes, args: as
+    two words. streams: as in `fill_words`. views: (B,) the number of the view in each image's counter. index: (B,) sample
+    indices. size: height and width of the view. words: (4, n), for the random words of an image. boxes, flips, codes, args: as
     in `plan.Tables`; boxes have those of the images where crops are drawn. bits: the memory of args as uint32.
     """
     for b in range(begin, end):
