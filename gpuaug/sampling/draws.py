@@ -97,8 +97,8 @@ class Draws:
     def take_view(self, view: int, choice: Any) -> Draws:
         views = chosen_views(choice, view, self.policy, len(self))
         numbers = numbers_of(self.drawn_as, len(self.tables), len(self))[views, np.arange(len(self))]
-        tables = chosen_tables(self.tables, view, views, numbers)
         one = Policy(self.policy.views[view])
+        tables = chosen_tables(self.tables, view, views, numbers, one)
         return replace(self, policy=one, tables=(tables,), index=self.index.copy(), drawn_as=unless_own(numbers[None]))
 
     @eager
