@@ -14,6 +14,7 @@ from .optim import OPTIMIZERS, SCALING
 
 Switch = Literal["on", "off"]
 Resume: TypeAlias = Literal["never", "always", "auto"]
+Recording: TypeAlias = Literal["off", "jsonl", "parquet"]
 Precision: TypeAlias = Literal["auto", "bf16", "float32"]
 AwareKind: TypeAlias = Literal["off", "augself", "cassle", "equimod"]
 
@@ -214,6 +215,8 @@ class BaseSettings(Generic[Unset]):
     """Steps between checkpoints, besides the one at the end of each epoch; 0: only that one."""
     tensorboard: Annotated[bool, FLAG] = False
     """Write the metrics for TensorBoard as well, to tensorboard/ in the run's folder."""
+    record_draws: Recording = "off"
+    """Write the draws of every batch to the run's folder, for `gpuaug replay`: draws.jsonl, or the smaller draws.parquet."""
     out: Annotated[str | Unset, option("FOLDER")] = UNSET
     """Folder of the run. Default: runs/METHOD-DATA-BACKBONE-SEED."""
     resume: Annotated[
