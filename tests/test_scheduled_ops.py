@@ -213,7 +213,7 @@ def test_arguments_of_named_policies_may_be_schedules() -> None:
 
 def test_a_scheduled_policy_is_made_anew_and_not_replaced() -> None:
     policy = gpuaug.policy("simclr", size=gpuaug.steps({0: 32, 2: 64}))
-    with pytest.raises(TypeError, match="dataclasses.replace cannot change one"):
+    with pytest.raises(TypeError, match=r"dataclasses\.replace cannot change one"):
         dataclasses.replace(policy, name="mine")
     assert dataclasses.replace(policy.at(2), name="mine") == policy.at(2)
 
