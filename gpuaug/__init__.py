@@ -19,6 +19,7 @@ from .ops.filter import *  # noqa: F403
 from .ops.geometric import *  # noqa: F403
 from .ops.shared import *  # noqa: F403
 from .policy import Policy, ScheduledPolicy, View
+from .record import DrawsWriter, Replay, read_draws, replay, write_run
 from .sampling import Draws, concat, sample
 from .schedules import Schedule, cosine, linear, steps
 
@@ -29,12 +30,14 @@ __all__ = [
     "CutMix",
     "DataLoader",
     "Draws",
+    "DrawsWriter",
     "Images",
     "MixDraws",
     "MixUp",
     "Op",
     "Policy",
     "RandomChoice",
+    "Replay",
     "Schedule",
     "ScheduledPolicy",
     "View",
@@ -45,10 +48,13 @@ __all__ = [
     "linear",
     "policies",
     "policy",
+    "read_draws",
     "register",
     "release_memory",
+    "replay",
     "sample",
     "steps",
     "transform_targets",
+    "write_run",
     *(name for name in ops.__all__ if name not in ("KINDS", "Op", "OpDraws", "Size", "leaves")),
 ]

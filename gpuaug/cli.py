@@ -1,4 +1,4 @@
-"""The command `gpuaug`: show, policies, pack, doctor."""
+"""The command `gpuaug`: show, replay, policies, pack, doctor."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from .data.process import cores
 from .data.sources.remote import is_remote
 from .gallery import contact_sheet
 from .policy import Policy
+from .record.command import run_replay
 
 __all__ = ["main"]
 
@@ -73,6 +74,7 @@ def run_command(words: Sequence[str]) -> int:
         return 0
     commands: dict[str, Callable[..., int | None]] = {
         "show": run_show,
+        "replay": run_replay,
         "policies": run_policies,
         "pack": run_pack,
         "doctor": run_doctor,

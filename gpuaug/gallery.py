@@ -24,6 +24,9 @@ __all__ = ["contact_sheet"]
 Row = dict[str, Any]
 """One image's draws for one step."""
 
+Cell = tuple[Image.Image, list[str]]
+"""A picture and the lines below it."""
+
 CELL = 208  # largest edge of a picture, in pixels
 GAP = 10
 LINE = 15
@@ -49,38 +52,74 @@ def contact_sheet(
     """
     if not len(images):
         raise ValueError("contact_sheet: give at least one image")
+    check_ending(path)
+    batch = Images.from_list(images)
+    augment = Augmenter(policy, backend=backend, dtype=torch.float32)
+    cells: list[list[Cell]] = [[original(image)] for image in batch]
+    for epoch in range(draws):
+        drawn = sample(policy, range(len(batch)), seed=seed, epoch=epoch).with_shapes(batch)
+        views = augment(batch, drawn)
+        for k, block in enumerate(cells):
+            block += cells_of(views, drawn, k, f", draw {epoch + 1}" if draws > 1 else "")
+    name = policy.name or "policy"
+    title = f"{name}: {len(policy)} view{'s' * (len(policy) > 1)}, seed {seed}" + (f"  ({policy.source})" * bool(policy.source))
+    save(layout(title, cells), path)
+
+
+def sheet_of_views(title: str, image: torch.Tensor, views: Sequence[torch.Tensor], draws: Draws, path: str | Path) -> None:
+    """Write a contact sheet of views that are there already, of one image.
+
+    Args:
+        title: The headline.
+        image: The image, uint8 (H, W, 3).
+        views: Its views, each (1, C, H, W).
+        draws: Their draws, one row, with the image's size in `shapes`.
+        path: As in `contact_sheet`.
+
+    Raises:
+        ValueError: No image format has this ending.
+        OSError: The file cannot be written; the message names the path.
+    """
+    check_ending(path)
+    save(layout(title, [[original(image), *cells_of(views, draws, 0)]]), path)
+
+
+def check_ending(path: str | Path) -> None:
+    """Raise ValueError unless Pillow can write a picture with this ending."""
     if Image.registered_extensions().get(Path(path).suffix.lower()) not in Image.SAVE:
         raise ValueError(
             f"cannot write the contact sheet {path}: it must end in .png, .jpg or another format that Pillow writes"
         )
-    batch = Images.from_list(images)
-    augment = Augmenter(policy, backend=backend, dtype=torch.float32)
-    cells: list[list[tuple[Image.Image, list[str]]]] = [[original(image)] for image in batch]
-    for epoch in range(draws):
-        drawn = sample(policy, range(len(batch)), seed=seed, epoch=epoch)
-        for v, views in enumerate(augment(batch, drawn)):
-            for k, x in enumerate(views):
-                label = f"view {v + 1}" + (f", draw {epoch + 1}" if draws > 1 else "")
-                size = (int(batch.shapes[k, 0]), int(batch.shapes[k, 1]))
-                cells[k].append((picture(x, drawn.policy.views[v]), [label, *caption(drawn, v, k, size)]))
-    name = policy.name or "policy"
-    title = f"{name}: {len(policy)} view{'s' * (len(policy) > 1)}, seed {seed}" + (f"  ({policy.source})" * bool(policy.source))
+
+
+def save(sheet: Image.Image, path: str | Path) -> None:
     try:
-        layout(title, cells).save(path)
+        sheet.save(path)
     except OSError as error:
         raise OSError(f"cannot write the contact sheet {path}: {error.strerror or error}") from error
 
 
-def original(image: torch.Tensor) -> tuple[Image.Image, list[str]]:
+def cells_of(views: Sequence[torch.Tensor], draws: Draws, row: int, more: str = "") -> list[Cell]:
+    """The views of one image, each captioned with its draws. more: what follows the number of a view."""
+    assert draws.shapes is not None
+    size = (int(draws.shapes[row, 0]), int(draws.shapes[row, 1]))
+    return [
+        (picture(view[row], draws.policy.views[v]), [f"view {v + 1}{more}", *caption(draws, v, row, size)])
+        for v, view in enumerate(views)
+    ]
+
+
+def original(image: torch.Tensor) -> Cell:
     height, width, _ = image.shape
     return fit(Image.fromarray(image.numpy())), ["original", f"{height}x{width}"]
 
 
 def picture(x: torch.Tensor, view: View) -> Image.Image:
     """A view as a picture: undo Normalize and clip to [0, 1]."""
+    x = x.float().cpu()
     normalize = view.normalize
     if normalize is not None:
-        std, mean = (torch.tensor(values, device=x.device)[:, None, None] for values in (normalize.std, normalize.mean))
+        std, mean = (torch.tensor(values)[:, None, None] for values in (normalize.std, normalize.mean))
         x = x * std + mean
     pixels = (x.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
     return fit(Image.fromarray(pixels))
@@ -96,7 +135,7 @@ def fit(image: Image.Image) -> Image.Image:
     return image
 
 
-def layout(title: str, blocks: Sequence[Sequence[tuple[Image.Image, list[str]]]]) -> Image.Image:
+def layout(title: str, blocks: Sequence[Sequence[Cell]]) -> Image.Image:
     """Draw the sheet: one block per image, wrapped after MAX_COLUMNS cells, with captions below the pictures."""
     font, bold = ImageFont.load_default(12), ImageFont.load_default(16)
     most = max(len(block) for block in blocks)

@@ -254,7 +254,9 @@ class ScheduledPolicy(Policy):
     make: Callable[..., Policy] | Schedule = field(kw_only=True)
     arguments: tuple[tuple[str, Any], ...] = field(kw_only=True)
 
-    def __init__(self, make: Callable[..., Policy] | Any, /, **arguments: Any) -> None:
+    def __init__(self, make: Callable[..., Policy] | Any = None, /, **arguments: Any) -> None:
+        if make is None and "make" in arguments:
+            raise TypeError("ScheduledPolicy: dataclasses.replace cannot change one; make another, or change policy.at(epoch)")
         if not (callable(make) or isinstance(make, Schedule)):
             raise TypeError(f"ScheduledPolicy: give a function that returns a Policy, or a schedule of policies, got {make!r}")
         if isinstance(make, Schedule) and arguments:

@@ -32,10 +32,12 @@ class Loaders:
         classes: number of classes; 0 without labels.
         images: number of training images.
         policy: the augmentation policy to train on, at the run's full size.
+        data: the training images, as gpuaug.DataLoader takes them.
     """
 
     def __init__(self, s: ResolvedSettings, progress: bool) -> None:
         data = distributed.once_per_machine(lambda: open_data(s.data, progress))
+        self.data = data.train
         more: dict[str, Any] = {"num_workers": s.num_workers, "device": s.device, "seed": s.seed}
         more["memory_format"] = torch.channels_last  # as the network's
         try:

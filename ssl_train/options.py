@@ -14,7 +14,9 @@ from .optim import OPTIMIZERS, SCALING
 
 Switch = Literal["on", "off"]
 Resume: TypeAlias = Literal["never", "always", "auto"]
+Recording: TypeAlias = Literal["off", "jsonl", "parquet"]
 Precision: TypeAlias = Literal["auto", "bf16", "float32"]
+AwareKind: TypeAlias = Literal["off", "augself", "cassle", "equimod"]
 
 Unset = TypeVar("Unset")
 """None where an option may be left out, Never once it is resolved: mypy then reads `str | Unset` as `str`."""
@@ -154,7 +156,7 @@ class BaseSettings(Generic[Unset]):
         ),
     ] = "uniform"
     aware: Annotated[
-        Literal["off", "augself", "cassle", "equimod"],
+        AwareKind,
         text(
             "Learn from the draws as well. augself: predict how the parameters of two views differ; cassle: show a view's to "
             "the projector; equimod: predict a view's embedding from them and from the image without augmentation, a view more."
@@ -213,6 +215,8 @@ class BaseSettings(Generic[Unset]):
     """Steps between checkpoints, besides the one at the end of each epoch; 0: only that one."""
     tensorboard: Annotated[bool, FLAG] = False
     """Write the metrics for TensorBoard as well, to tensorboard/ in the run's folder."""
+    record_draws: Recording = "off"
+    """Write the draws of every batch to the run's folder, for `gpuaug replay`: draws.jsonl, or the smaller draws.parquet."""
     out: Annotated[str | Unset, option("FOLDER")] = UNSET
     """Folder of the run. Default: runs/METHOD-DATA-BACKBONE-SEED."""
     resume: Annotated[

@@ -15,7 +15,7 @@ from .errors import UserError
 from .methods import METHODS, Head, Recipe
 from .model import SMALL
 from .optim import DEFAULTS, OPTIMIZERS, SCALING
-from .options import Precision, ResolvedSettings, Resume, Settings, losses_with
+from .options import AwareKind, Precision, Recording, ResolvedSettings, Resume, Settings, losses_with
 
 FREE = ("device", "num_workers", "eval_every", "checkpoint_every", "compile", "tensorboard", "out", "resume")
 """Settings that may change when a run is continued; a change of any other would make it another run."""
@@ -152,7 +152,8 @@ def check_names(s: Settings | ResolvedSettings) -> None:
         ("scaling", s.scaling, SCALING),
         ("precision", s.precision, get_args(Precision)),
         ("resume", s.resume, get_args(Resume)),
-        ("aware", s.aware, ("off", "augself", "cassle", "equimod")),
+        ("record-draws", s.record_draws, get_args(Recording)),
+        ("aware", s.aware, get_args(AwareKind)),
     ):
         if value is not None and value not in known:
             raise UserError(f"--{option} {value}: unknown; choose from {', '.join(known)}")
@@ -197,6 +198,8 @@ def check_values(s: ResolvedSettings) -> None:
         raise UserError(f"--grow-from {s.grow_from}: it must be --size {s.size} less a multiple of 32, and at least 32")
     if s.tensorboard and not find_spec("tensorboard"):
         raise UserError("--tensorboard: TensorBoard is not installed; run `pip install tensorboard`")
+    if s.record_draws == "parquet" and not find_spec("pyarrow"):
+        raise UserError("--record-draws parquet: pyarrow is not installed; run `pip install pyarrow`, or give jsonl")
     world = distributed.world()
     if s.batch_size % world or s.batch_size < 2 * world:
         raise UserError(

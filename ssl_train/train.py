@@ -32,6 +32,7 @@ from .optim import OPTIMIZERS, SCALING, groups, half_cosine, learning_rate, ramp
 from .options import ResolvedSettings, Settings
 from .probes import Probes
 from .progress import Progress
+from .records import Record, replay_note
 from .run import Run
 from .score import ScoreNet, draw_weights, score_weights, train_score
 from .settings import heads, queue_length, recipe, resolve
@@ -44,7 +45,7 @@ def train(settings: Settings | ResolvedSettings, progress: bool = True) -> Run:
     """Make, or continue, the run that the settings describe.
 
     Under torchrun or srun every process calls this function. Only rank 0 reads and writes the run's folder, evaluates and shows
-    progress.
+    progress, except that each writes the draws of its own images (--record-draws).
 
     Args:
         settings: see `python -m ssl_train --help`; `settings.out` is the run's folder.
@@ -68,9 +69,11 @@ def train(settings: Settings | ResolvedSettings, progress: bool = True) -> Run:
     trainer = distributed.on_all_ranks(lambda: Trainer(s, folder, loaders, progress))
     about = {"policy": str(loaders.policy)} | ({} if loaders.labelled else {"evaluation": UNLABELLED})
     state = distributed.on_rank_0(lambda: run.begin_or_continue(folder, s, about))
+    distributed.on_rank_0(lambda: gpuaug.write_run(folder, loaders.views, loaders.data, s.epochs, replay_note(s)))
     if state:
         trainer.load(state)
-    with held_interrupts() as interrupted:
+    trainer.record.cut(trainer.step)
+    with held_interrupts() as interrupted, closing(trainer.record):
         trainer.fit(interrupted)
     return trainer.run
 
@@ -108,7 +111,7 @@ class Trainer:
         steady = model.predictor if self.recipe.steady_predictor else None
         self.optimizer = OPTIMIZERS[s.optimizer](groups(self.network, s.weight_decay, steady), 0.0, **more)
         self.run = Run(folder, s, model)
-        self.metrics = Metrics(self.run)
+        self.metrics, self.record = Metrics(self.run), Record(s, folder)
         self.step = self.saved = 0  # steps made so far, and up to the last checkpoint
         self.figures: dict[str, torch.Tensor] = {}  # more of the last step's row, still on the device
         self.wait = DataWait(self.device)
@@ -157,6 +160,7 @@ class Trainer:
         views, labels = self.wait.next(batches)
         loss, rate = self.update(views if isinstance(views, list) else [views], labels)
         times = self.wait.done()
+        self.record.write(lambda: self.draws, self.step)
         shown = float(loss) if self.device.type == "cpu" or self.step % 10 == 0 else None  # reading it waits for the GPU
         passed = time.perf_counter() - start
         row = {"step": self.step, "epoch": self.step / self.epoch_steps, "loss": loss, "learning_rate": rate}
@@ -328,6 +332,7 @@ class Trainer:
     def save(self) -> None:
         """Write the metrics so far, then a checkpoint. Raises UserError instead if a loss or a weight is not finite."""
         self.write_rows()
+        self.record.flush()
         if not all(bool(w.isfinite().all()) for w in self.network.parameters()):
             raise self.diverged(f"a weight is not finite after step {self.step}")
         state = {name: part.state_dict() for name, part in self.parts().items()}

@@ -73,7 +73,7 @@ def test_show_has_its_defaults(photo: Path, tmp_path: Path, monkeypatch: pytest.
 
 def test_an_unknown_policy_suggests_the_nearest(photo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "unknown policy 'simclrr'; did you mean 'simclr'" in fails(capsys, "show", "simclrr", photo)
-    assert "unknown policy 'dinov3'" in fails(capsys, "policies", "dinov3")
+    assert "unknown policy 'dinov9'" in fails(capsys, "policies", "dinov9")
 
 
 @pytest.mark.parametrize(

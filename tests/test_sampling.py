@@ -237,10 +237,11 @@ def test_index_may_be_an_integer_or_any_sequence_of_integers(index: object) -> N
     assert same(gpuaug.sample(POLICY, index), gpuaug.sample(POLICY, [7]))  # type: ignore[arg-type]
 
 
-def test_an_empty_batch_has_every_column_without_rows() -> None:
-    empty, one = gpuaug.sample(POLICY, []), gpuaug.sample(POLICY, [0])
+@pytest.mark.parametrize("policy", [POLICY, *map(gpuaug.policy, gpuaug.policies)], ids=lambda policy: policy.name)
+def test_an_empty_batch_has_every_column_without_rows(policy: gpuaug.Policy) -> None:
+    empty, one = gpuaug.sample(policy, []), gpuaug.sample(policy, [0])
     assert len(empty) == 0
-    for v in range(3):
+    for v in range(len(policy)):
         assert {k: (a.shape[1:], a.dtype) for k, a in empty.columns(v).items()} == {
             k: (a.shape[1:], a.dtype) for k, a in one.columns(v).items()
         }

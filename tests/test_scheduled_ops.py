@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -208,6 +209,13 @@ def test_arguments_of_named_policies_may_be_schedules() -> None:
     assert shown.index("epoch 0:") < shown.index("2 x 32x32") < shown.index("from epoch 4 on:") < shown.index("2 x 64x64")
     with pytest.raises(ValueError, match=r"got 32.0 \(what a schedule gives at epoch 0\)"):
         gpuaug.policy("simclr", size=linear(32, 64, 5))
+
+
+def test_a_scheduled_policy_is_made_anew_and_not_replaced() -> None:
+    policy = gpuaug.policy("simclr", size=gpuaug.steps({0: 32, 2: 64}))
+    with pytest.raises(TypeError, match=r"dataclasses\.replace cannot change one"):
+        dataclasses.replace(policy, name="mine")
+    assert dataclasses.replace(policy.at(2), name="mine") == policy.at(2)
 
 
 def test_a_policy_per_epoch() -> None:

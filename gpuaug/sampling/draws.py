@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, TypeAlias, overload
 
@@ -19,6 +19,7 @@ from . import tensors
 from .choosing import chosen_tables, chosen_views, numbers_of, unless_own
 from .counter import sample_indices
 from .labels import labels
+from .plain import draws_to_dict, fields_from_dict
 from .rows import chosen, on_host
 from .tables import ViewDraws, draw_view, resized_tables, table_rows
 
@@ -96,8 +97,8 @@ class Draws:
     def take_view(self, view: int, choice: Any) -> Draws:
         views = chosen_views(choice, view, self.policy, len(self))
         numbers = numbers_of(self.drawn_as, len(self.tables), len(self))[views, np.arange(len(self))]
-        tables = chosen_tables(self.tables, view, views, numbers)
         one = Policy(self.policy.views[view])
+        tables = chosen_tables(self.tables, view, views, numbers, one)
         return replace(self, policy=one, tables=(tables,), index=self.index.copy(), drawn_as=unless_own(numbers[None]))
 
     @eager
@@ -157,6 +158,37 @@ class Draws:
             drawn_as = None if self.drawn_as is None else self.drawn_as[number]
             draw_view(self.policy, number, self.seed, self.epoch, self.index, drawn_as, found)
         return found
+
+    @eager
+    def to_dict(self) -> dict[str, Any]:
+        """The draws as plain data: a dict of strings, numbers and lists, which JSON holds and `from_dict` reads.
+
+        The tables are always written, so a record says what happened even if they were changed, or if a later version of gpuaug
+        draws otherwise. `docs/draws.md` describes the format.
+
+        Raises:
+            TypeError: A table holds something else than numbers, or the policy something that is no plain data.
+        """
+        return draws_to_dict(self)
+
+    @classmethod
+    @eager
+    def from_dict(cls, data: Mapping[str, Any], ops: Mapping[str, type] | None = None) -> Draws:
+        """The draws that `to_dict` has written, with the same bits and dtypes.
+
+        Args:
+            data: What `to_dict` returned; JSON keeps all of it.
+            ops: Name -> class of ops of your own, such as {"Mine": Mine}. No name in `data` is ever imported.
+
+        Raises:
+            ValueError: The format or its version is another one, an op or an argument is unknown, a column is missing or has
+                another length than `index`, or a value is outside its range. The message names it.
+            TypeError: An op refuses its arguments.
+        """
+        found = fields_from_dict(data, ops)
+        shapes = found.pop("shapes")
+        draws = cls(**found)
+        return draws if shapes is None else draws.with_shapes(shapes)
 
     def check_view(self, view: Any) -> int:
         if not is_integer(view) or not -len(self.tables) <= view < len(self.tables):

@@ -77,7 +77,8 @@ def joined_tables(parts: Sequence[Sequence[OpDraws]], numbers: npt.NDArray[np.in
     """One view's tables of several batches, one after another; they stay unmade if all are. numbers: (B,), see `Draws`."""
     lazy = unmade(parts)
     if lazy:
-        return drawn_again(lazy[0], np.concatenate([part.samples for part in lazy]), numbers)
+        first = lazy[0]
+        return drawn_again(first.policy, first.view, first, np.concatenate([part.samples for part in lazy]), numbers)
     out: list[OpDraws] = []
     for steps in zip(*parts, strict=True):
         check_alike(steps, "concat: the tables of parts", range(len(parts)))
