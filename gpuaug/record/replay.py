@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from ..convert.plain import policy_from_dict
@@ -45,7 +46,7 @@ def replay(run: str | Path, index: int, epoch: int, data: Any = None, ops: Mappi
     """Make the views of one sample again, as the run in a folder saw them.
 
     The draws are those that the run has recorded; if it has recorded none of this sample in this epoch, they are drawn again.
-    On the same versions and kind of device the views are the same bit by bit.
+    With the same versions the views are the same bit by bit, on CUDA on the same kind of GPU.
 
     Args:
         run: The run's folder, which holds the draws.json of `write_run`.
@@ -159,6 +160,6 @@ def picture(loader: DataLoader, index: int) -> torch.Tensor:
     source: Any = loader.source
     if is_encoded(source):
         return torch.from_numpy(decode(source.read(index), source.name(index), loader.max_pixels).copy())
-    images, _ = source.load(torch.tensor([index]).numpy())
+    images, _ = source.load(np.array([index], dtype=np.int64))
     whole: torch.Tensor = images[0]
     return whole
