@@ -1,7 +1,8 @@
-"""Keeps a caller's torch settings (autocast, default device, torch.compile) from changing the views."""
+"""Keeps a caller's torch settings (autocast, default device, torch.compile) from changing views, and forks from hanging."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -69,3 +70,9 @@ def eager(function: Callable[P, T]) -> Callable[P, T]:
     own: Any = call
     own.__code__ = own.__code__.replace(co_name=function.__name__)
     return call
+
+
+def after_fork(function: Callable[[], None]) -> None:
+    """Call a function in every forked child of this process; systems without fork, such as Windows, have none."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=function)

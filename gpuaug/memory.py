@@ -19,6 +19,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from .isolation import after_fork
+
 SMALL = 1 << 16
 """Requests of fewer bytes are left to malloc, which reuses such small blocks itself."""
 
@@ -58,15 +60,20 @@ class Pool:
     A block is free when only the pool refers to it; any array view of a block, even a view of a view, has the block as its base
     and so keeps it in use. After each `allocate` the pool drops the free blocks that were used longest ago, until its blocks
     total no more than the peak memory in use over the last `recent` calls. It never knows more than `most` blocks.
-    make: makes a block of so many bytes.
+    A fork begins with an empty pool: a thread that the fork lacks may hold the lock. make: makes a block of so many bytes.
     """
 
     def __init__(self, recent: int = 32, most: int = 64, make: Callable[[int], npt.NDArray[np.uint8]] = ordinary) -> None:
         self.most = most
         self.make = make
+        self.recent = recent
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all blocks."""
         self.lock = threading.Lock()
         self.blocks: list[npt.NDArray[np.uint8]] = []  # the most recently used last
-        self.in_flight: deque[int] = deque(maxlen=recent)
+        self.in_flight: deque[int] = deque(maxlen=self.recent)
 
     def allocate(self, size: int) -> npt.NDArray[np.uint8]:
         """An uninitialised array of `size` bytes whose address is a multiple of 64."""
@@ -137,6 +144,8 @@ def trim() -> None:
 
 POOL = Pool()
 """One pool for the process, since every loader and every backend asks for the same few sizes."""
+
+after_fork(POOL.clear)
 
 POOLS: list[Callable[[], int]] = [POOL.release]
 """Functions that free memory kept for the next batch, and return how many bytes."""

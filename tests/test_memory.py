@@ -1,6 +1,7 @@
 """The pool reuses only memory that nothing refers to, and keeps no more than was recently in use."""
 
 import gc
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -165,3 +166,41 @@ def test_the_process_holds_two_batches_and_gives_them_back():
     assert kept < 2.5 * 77
     assert freed > 70
     assert left < 40
+
+
+FORKS = """
+import os, threading, numpy as np, torch
+import gpuaug
+from gpuaug.backends.fused.cpu.buffers import SCRATCH
+from gpuaug.memory import POOL, SMALL
+
+policy = gpuaug.policy("simclr", size=64)
+draws = gpuaug.sample(policy, range(8))
+images = [np.full((90, 90, 3), k, np.uint8) for k in range(8)]
+augment = gpuaug.Augmenter(policy, backend="fused")
+whole = augment(images, draws)
+held, leave = threading.Event(), threading.Event()
+
+def hold():  # as a thread of a loader that is interrupted by the fork of another
+    with POOL.lock, SCRATCH.lock:
+        held.set()
+        leave.wait()
+
+thread = threading.Thread(target=hold)
+thread.start()
+held.wait()
+child = os.fork()
+if not child:
+    alike = all(torch.equal(a, b) for a, b in zip(augment(images, draws), whole))
+    os._exit(0 if alike and POOL.blocks else 1)
+leave.set()
+thread.join()
+print(os.waitpid(child, 0)[1], len(POOL.blocks) > 0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_a_fork_makes_views_while_a_thread_of_its_parent_holds_the_memory():
+    """Worker processes of a Dataset are forked while other threads make views; the child waited for ever before."""
+    found = subprocess.run([sys.executable, "-c", FORKS], capture_output=True, text=True, timeout=300, check=True)
+    assert found.stdout.split() == ["0", "True"]

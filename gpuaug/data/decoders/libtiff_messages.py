@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ..process import after_fork
+from ...isolation import after_fork
 
 LOCAL = threading.local()
 

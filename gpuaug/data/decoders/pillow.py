@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from ...images import LARGE, rgb
-from ..process import after_fork
+from ...isolation import after_fork
 from . import libtiff_messages, tiff_tags
 
 Pixels = npt.NDArray[np.uint8]

@@ -6,7 +6,7 @@ import threading
 
 import torch
 
-from ..process import after_fork
+from ...isolation import after_fork
 
 LOCK = threading.Lock()
 

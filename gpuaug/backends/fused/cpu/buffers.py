@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ....isolation import after_fork
 from ....memory import ALIGNED, POOLS, aligned
 from .dimensions import Dimensions, round_up
 from .kernels.barriers.tones import LEVELS, TABLES
@@ -277,10 +278,14 @@ def arrays(group: tuple[Any, ...]) -> Iterator[npt.NDArray[Any]]:
 
 
 class Scratch:
-    """Workspaces that no thread is using, most recently used first."""
+    """Workspaces that no thread is using, most recently used first. A fork begins without any, as `memory.Pool` does."""
 
     def __init__(self, keep: int) -> None:
-        self.free: deque[tuple[Dimensions, Workspace]] = deque(maxlen=keep)
+        self.keep = keep
+        self.clear()
+
+    def clear(self) -> None:
+        self.free: deque[tuple[Dimensions, Workspace]] = deque(maxlen=self.keep)
         self.lock = threading.Lock()
 
     def borrow(self, key: Dimensions) -> Workspace:
@@ -304,4 +309,5 @@ class Scratch:
 
 
 SCRATCH = Scratch(keep=64)
+after_fork(SCRATCH.clear)
 POOLS.append(SCRATCH.release)
