@@ -274,6 +274,8 @@ def test_damage_is_named(tmp_path: Path) -> None:
         (header.replace('"step": 1, "name"', '"step": 99, "name"', 1) + line, "its policy has no step for the column"),
         (header.replace('"name": "sigma"', '"name": "other"') + line, "GaussianBlur lacks the column 'sigma'"),
         (header.replace('"columns"', '"rows"') + line, "the header of the record is damaged"),
+        (header.replace('"policy"', '"other"') + line, "the header of the record is damaged (KeyError('policy'))"),
+        (header.replace('"own": ["epoch", ', '"own": [') + line, "the header of the record is damaged (KeyError('epoch'))"),
     ):
         path.write_text(text)
         with pytest.raises(ValueError, match=re.escape(words)):

@@ -31,7 +31,7 @@ def run_replay(
     check_ending(out)
     found = replay(run, index, epoch, data)
     how = "as recorded" if found.recorded else "drawn again"
-    title = f"{run.name}: sample {index} in epoch {epoch}, {found.draws.policy.name or 'policy'}, {how}"
+    title = f"{run.resolve().name}: sample {index} in epoch {epoch}, {found.draws.policy.name or 'policy'}, {how}"
     sheet_of_views(title, found.image, found.views, found.draws, out)
     print(f"{out}: {len(found.views)} views of {found.name}, {how}")
     for note in found.notes:

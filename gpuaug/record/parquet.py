@@ -49,7 +49,7 @@ class ParquetFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         for part in self.path.glob(".part-*.partial"):  # left by a process that was killed
             part.unlink()
-        _, parquet = pyarrow()
+        pa, parquet = pyarrow()
         for part in reversed(self.parts() if step is not None else []):
             table = parquet.read_table(part)
             if "step" not in table.column_names:
@@ -58,7 +58,7 @@ class ParquetFolder:
             if early.all():
                 break
             if early.any():
-                self.save(table.filter(early), part)
+                self.save(table.filter(pa.array(early)), part)
             else:
                 part.unlink()
 

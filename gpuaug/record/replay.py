@@ -45,7 +45,7 @@ def replay(run: str | Path, index: int, epoch: int, data: Any = None, ops: Mappi
     """Make the views of one sample again, as the run in a folder saw them.
 
     The draws are those that the run has recorded; if it has recorded none of this sample in this epoch, they are drawn again.
-    On the same versions and kind of device the views are the same bit by bit.
+    With the same versions the views are the same bit by bit, on CUDA on the same kind of GPU.
 
     Args:
         run: The run's folder, which holds the draws.json of `write_run`.

@@ -88,8 +88,8 @@ def columns_of(header: Any, where: str) -> dict[str, Column]:
         for key, own in header["columns"].items():
             dtype, row = type_of_column(own, f"{where}: {key}")
             found[key] = Column(int(own["view"]), int(own["step"]), str(own["name"]), dtype, row)
-        if not {"epoch", "index"} <= set(header["own"]):
-            raise KeyError("own")
+        if missing := {"policy", "seed"} - header.keys() or {"epoch", "index"} - set(header["own"]):
+            raise KeyError(min(missing))
         return found
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{where}: the header of the record is damaged ({error!r})") from error
