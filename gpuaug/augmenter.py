@@ -102,7 +102,7 @@ class Augmenter:
     def at(self, epoch: int) -> Augmenter:
         """The augmenter of one epoch's policy, `policy.at(epoch)`; itself if the policy has no schedules.
 
-        Those of the epochs that were asked for last are kept. Calling an augmenter with draws does the same by itself.
+        Those of the last few epochs are kept. Calling an augmenter with draws asks for theirs by itself.
 
         Args:
             epoch: An integer from 0 on.

@@ -119,7 +119,7 @@ def picture(x: torch.Tensor, view: View) -> Image.Image:
     x = x.float().cpu()
     normalize = view.normalize
     if normalize is not None:
-        std, mean = (torch.tensor(values)[:, None, None] for values in (normalize.std, normalize.mean))
+        std, mean = (torch.tensor(values, device=x.device)[:, None, None] for values in (normalize.std, normalize.mean))
         x = x * std + mean
     pixels = (x.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
     return fit(Image.fromarray(pixels))

@@ -225,7 +225,7 @@ class Policy(Scheduled):
     def at_size(self, size: int | Sequence[int]) -> Policy:
         """The policy with every view at this size, with schedules in every epoch; see `View.at_size` and `Draws.at_size`."""
         if self.scheduled:
-            return ScheduledPolicy(at_size, policy=self, size=as_pair(size))
+            return ScheduledPolicy(Policy.at_size, self=self, size=as_pair(size))
         views = [one for view, same in groupby(self.views) for one in [view.at_size(size)] * len(list(same))]
         return Policy(views=views, name=self.name, source=self.source)
 
@@ -254,7 +254,9 @@ class ScheduledPolicy(Policy):
     make: Callable[..., Policy] | Schedule = field(kw_only=True)
     arguments: tuple[tuple[str, Any], ...] = field(kw_only=True)
 
-    def __init__(self, make: Callable[..., Policy] | Any, /, **arguments: Any) -> None:
+    def __init__(self, make: Callable[..., Policy] | Any = None, /, **arguments: Any) -> None:
+        if make is None and "make" in arguments:
+            raise TypeError("ScheduledPolicy: dataclasses.replace cannot change one; make another, or change policy.at(epoch)")
         if not (callable(make) or isinstance(make, Schedule)):
             raise TypeError(f"ScheduledPolicy: give a function that returns a Policy, or a schedule of policies, got {make!r}")
         if isinstance(make, Schedule) and arguments:
@@ -297,7 +299,7 @@ class ScheduledPolicy(Policy):
         return {**super().__getstate__(), "changes": self.changes}
 
     def __repr__(self) -> str:
-        first = repr(self.make) if isinstance(self.make, Schedule) else getattr(self.make, "__name__", repr(self.make))
+        first = repr(self.make) if isinstance(self.make, Schedule) else getattr(self.make, "__qualname__", repr(self.make))
         return f"ScheduledPolicy({', '.join([first, *(f'{name}={value!r}' for name, value in self.arguments)])})"
 
     def __str__(self) -> str:
@@ -310,10 +312,6 @@ class ScheduledPolicy(Policy):
         return "\n".join(
             [head, f"  {self!r}", *(shown_under(words, str(self.made(e)).removeprefix(head)) for e, words in ends.items())]
         )
-
-
-def at_size(policy: Policy, size: Size) -> Policy:
-    return policy.at_size(size)
 
 
 def shown_under(words: str, text: str) -> str:

@@ -93,6 +93,7 @@ class HardViews:
         self.count, self.pairs = count, candidates(policy, count)[1]
         self.table = torch.tensor(self.pairs, device=device)
         self.index: Tensor | None = None
+        self.chosen: tuple[Tensor, gpuaug.Draws] | None = None  # the choice, and the draws made for it
         self.seen, self.targets = [place for place in seen if place < 2], list(targets)
 
     def roles(self) -> tuple[list[int], list[int]]:
@@ -137,12 +138,16 @@ class HardViews:
     def draws(self, drawn: gpuaug.Draws) -> gpuaug.Draws:
         """From the draws of all candidates to those of the chosen views; before the choice, what was given.
 
-        Waits for the device: the draws are on the host.
+        Waits for the device, once for each choice: the draws are on the host.
         """
         if self.index is None:
             return drawn
+        if self.chosen and self.chosen[0] is self.index:
+            return self.chosen[1]
         pairs = self.table[self.index].cpu()
         parts = [drawn.take(self.pairs[0][place], pairs[:, place]) for place in (0, 1)]
         parts += [drawn.take(view, view) for view in range(self.count, len(drawn.policy))]
         found = gpuaug.concat(parts, axis="views")
-        return replace(found, policy=replace(found.policy, name=drawn.policy.name, source=drawn.policy.source))
+        found = replace(found, policy=replace(found.policy, name=drawn.policy.name, source=drawn.policy.source))
+        self.chosen = self.index, found
+        return found

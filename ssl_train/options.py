@@ -16,6 +16,7 @@ Switch = Literal["on", "off"]
 Resume: TypeAlias = Literal["never", "always", "auto"]
 Recording: TypeAlias = Literal["off", "jsonl", "parquet"]
 Precision: TypeAlias = Literal["auto", "bf16", "float32"]
+AwareKind: TypeAlias = Literal["off", "augself", "cassle", "equimod"]
 
 Unset = TypeVar("Unset")
 """None where an option may be left out, Never once it is resolved: mypy then reads `str | Unset` as `str`."""
@@ -155,7 +156,7 @@ class BaseSettings(Generic[Unset]):
         ),
     ] = "uniform"
     aware: Annotated[
-        Literal["off", "augself", "cassle", "equimod"],
+        AwareKind,
         text(
             "Learn from the draws as well. augself: predict how the parameters of two views differ; cassle: show a view's to "
             "the projector; equimod: predict a view's embedding from them and from the image without augmentation, a view more."

@@ -15,7 +15,7 @@ from .errors import UserError
 from .methods import METHODS, Head, Recipe
 from .model import SMALL
 from .optim import DEFAULTS, OPTIMIZERS, SCALING
-from .options import Precision, Recording, ResolvedSettings, Resume, Settings, losses_with
+from .options import AwareKind, Precision, Recording, ResolvedSettings, Resume, Settings, losses_with
 
 FREE = ("device", "num_workers", "eval_every", "checkpoint_every", "compile", "tensorboard", "out", "resume")
 """Settings that may change when a run is continued; a change of any other would make it another run."""
@@ -153,7 +153,7 @@ def check_names(s: Settings | ResolvedSettings) -> None:
         ("precision", s.precision, get_args(Precision)),
         ("resume", s.resume, get_args(Resume)),
         ("record-draws", s.record_draws, get_args(Recording)),
-        ("aware", s.aware, ("off", "augself", "cassle", "equimod")),
+        ("aware", s.aware, get_args(AwareKind)),
     ):
         if value is not None and value not in known:
             raise UserError(f"--{option} {value}: unknown; choose from {', '.join(known)}")

@@ -215,6 +215,19 @@ def test_sizes_and_choices_commute() -> None:
         assert_same(draws.at_size(32)[2:5], draws[2:5].at_size(32))
 
 
+@pytest.mark.parametrize("how", ["unmade", "made"])
+def test_a_chosen_view_is_resized_whatever_the_views_beside_it_were(how: str) -> None:
+    """Those that were not chosen may begin with a crop that no other size can have."""
+    policy = Policy(View(32, ops.CenterCrop()), View(32, CROP, ops.GaussianBlur(9), repeat=2))
+    draws = gpuaug.sample(policy, range(5), seed=2)
+    if how != "unmade":
+        assert draws.tables[1][0] is not None
+        assert draws.tables[2][0] is not None
+    small = draws.take(1, [1, 2, 1, 2, 2]).at_size(16)
+    assert small.policy == Policy(policy.views[1].at_size(16))
+    assert np.array_equal(small.tables[0][0]["area"][1], draws.tables[2][0]["area"][1])
+
+
 def hard_views(backend: str, how: str) -> tuple[list[torch.Tensor], list[torch.Tensor], np.ndarray]:
     """All four views at full size; the two that a score of the small ones chooses for each image; which they are, (B, 2)."""
     policy, images = simclr(64), smooth(8)

@@ -253,6 +253,16 @@ def test_one_draws_is_a_list_of_one() -> None:
     assert_same(concat((drawn(),), "views"), drawn())
 
 
+def test_numbers_that_are_nested_unevenly_or_too_large_are_refused() -> None:
+    with pytest.raises(TypeError, match="rows must be a number, a slice, integers or a mask of bools, got list"):
+        drawn()[[[1], [1, 2]]]  # type: ignore[list-item]
+    with pytest.raises(TypeError, match="choice must be the number of a view, or one for each image, got list"):
+        drawn().take(0, [[1], [1, 2]])  # type: ignore[list-item]
+    for sizes in ([(4, 4)] * (COUNT - 1) + [(3,)], [(2**31, 4)] * COUNT):
+        with pytest.raises(ValueError, match=rf"shapes must be {COUNT} pairs \(height, width\) of integers in 1..2\^31-1"):
+            drawn().with_shapes(sizes)
+
+
 def test_chosen_draws_keep_shapes_and_survive_pickling() -> None:
     choice = np.arange(COUNT) % 2
     one = drawn().with_shapes(PHOTOS).take(0, choice)
@@ -269,6 +279,19 @@ def test_what_is_done_to_the_public_arrays_changes_no_draw() -> None:
     one.drawn_as[:] = 0  # type: ignore[index]
     expected = drawn().take(0, np.arange(COUNT) % 2)
     assert np.array_equal(one.tables[0][0]["top"], expected.tables[0][0]["top"])
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_no_change_of_a_part_reaches_what_it_came_from(how: str) -> None:
+    """Also of slices, whether the tables had been made or not, and of the views of a batch that was given twice."""
+    policy = Policy(VIEW, VIEW)
+    whole = drawn(policy=policy, made=how != "unmade")
+    doubled = concat([whole, whole], axis="views")
+    for part in (whole[2:5], whole[:], whole.at_size(12), whole.take(0, 0), concat([whole]), doubled):
+        part.tables[0][0]["top"][:] = 0.5
+        part.index[:] = 0
+    assert_same(whole, drawn(policy=policy))
+    assert not (doubled.tables[2][0]["top"] == 0.5).any()
 
 
 @pytest.mark.parametrize("backend", ["fused", "batched", "torchvision"])

@@ -221,6 +221,8 @@ def test_probabilities(ours: Callable[[float], gpuaug.Op], theirs: Callable[[flo
 def of_torchvision(op: Any) -> Any:
     """The transform of torchvision's with an op's name and arguments."""
     given = {f.name: getattr(op, f.name) for f in fields(op)}
+    if isinstance(op, gpuaug.TrivialAugmentWide):
+        assert given.pop("translate") == 32  # torchvision's, where it is no argument
     if "interpolation" in given:
         given["interpolation"] = v2.InterpolationMode(given["interpolation"])
     if isinstance(op, gpuaug.RandomErasing) and op.value == "random":

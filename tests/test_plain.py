@@ -16,6 +16,7 @@ from test_round_trips import KEPT, has_dtype
 import gpuaug
 from gpuaug import Draws, GaussianBlur, OneOf, Policy, RandomHorizontalFlip, RandomResizedCrop, ToDtype, View, ops, sample
 from gpuaug.convert.plain import policy_from_dict, policy_to_dict
+from gpuaug.ops.base import walk
 
 WIDE = (gpuaug.GaussianBlur, gpuaug.ElasticTransform)  # whose kernels need larger views
 
@@ -42,13 +43,18 @@ def same_bits(one: Draws, other: Draws) -> bool:
     return all((a.dtype, a.shape, a.tobytes()) == (b.dtype, b.shape, b.tobytes()) for a, b in pairs)
 
 
+def kinds(op: ops.Op) -> str:
+    """The types of an op and of those in its branches, which must be equal where a key is."""
+    return " ".join(type(one).__name__ for one in walk([op]))
+
+
 @st.composite
 def policies(draw: st.DrawFn) -> Policy:
     views = []
     for _ in range(draw(st.integers(1, 2))):
         inner = draw(st.lists(KEPT.filter(lambda op: not has_dtype(op)), max_size=3))
         narrow = [op for op in inner if not any(isinstance(leaf, WIDE) for leaf in ops.leaves([op]))]
-        shared = [ops.Shared(op, f"{k} {type(op).__name__}") if draw(st.booleans()) else op for k, op in enumerate(narrow)]
+        shared = [ops.Shared(op, f"{k} {kinds(op)}") if draw(st.booleans()) else op for k, op in enumerate(narrow)]
         last = draw(st.sampled_from([(), (ToDtype(torch.float16),)]))
         crop = RandomResizedCrop() if not views or draw(st.booleans()) else ops.Nested(RandomResizedCrop())
         views.append(View((7, 9), crop, *shared, *last, repeat=draw(st.integers(1, 2))))

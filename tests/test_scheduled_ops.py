@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -31,7 +32,6 @@ from gpuaug import (
     ops,
     steps,
 )
-from gpuaug.catalog import policies
 
 EXAMPLES = {**examples(), OneOf: OneOf(GaussianBlur(5), RandomGrayscale(), p=0.5), SomeOf: SomeOf(1, GaussianBlur(5), p=0.5)}
 SHARED = {Shared: Shared(ColorJitter(0.4), "jitter"), Nested: Nested(RandomResizedCrop(), 0)}
@@ -200,14 +200,22 @@ def test_arguments_of_named_policies_may_be_schedules() -> None:
     assert policy.views == policy.at(0).views
     assert policy.changes == (0, 1, 2, 3, 4)
     assert (policy.name, len(policy)) == ("simclr", 2)
-    assert eval(repr(policy), NAMES | dict(policies)) == policy == pickle.loads(pickle.dumps(policy))
+    assert eval(repr(policy), NAMES) == policy == pickle.loads(pickle.dumps(policy))
+    assert eval(repr(policy.at_size(48)), NAMES) == policy.at_size(48)
     assert hash(policy) == hash(pickle.loads(pickle.dumps(policy)))
     assert policy != policy.at(0)
     shown = str(policy)
-    assert "ScheduledPolicy(simclr, size=steps({0: 32, 3: 64}), strength=linear(0.5, 1, 4))" in shown
+    assert "ScheduledPolicy(policy, name='simclr', size=steps({0: 32, 3: 64}), strength=linear(0.5, 1, 4))" in shown
     assert shown.index("epoch 0:") < shown.index("2 x 32x32") < shown.index("from epoch 4 on:") < shown.index("2 x 64x64")
     with pytest.raises(ValueError, match=r"got 32.0 \(what a schedule gives at epoch 0\)"):
         gpuaug.policy("simclr", size=linear(32, 64, 5))
+
+
+def test_a_scheduled_policy_is_made_anew_and_not_replaced() -> None:
+    policy = gpuaug.policy("simclr", size=gpuaug.steps({0: 32, 2: 64}))
+    with pytest.raises(TypeError, match=r"dataclasses\.replace cannot change one"):
+        dataclasses.replace(policy, name="mine")
+    assert dataclasses.replace(policy.at(2), name="mine") == policy.at(2)
 
 
 def test_a_policy_per_epoch() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -116,6 +117,29 @@ def test_a_step_must_lead_to_the_end() -> None:
         gpuaug.linear(128, 200, 9, step=32)
     with pytest.raises(ValueError, match="cosine: step must be a number above 0, got 0"):
         gpuaug.cosine(128, 200, 9, step=0)
+
+
+@dataclass(frozen=True)
+class Restarts(gpuaug.Schedule):
+    """A schedule of a user: falls from 1 to 1 / period, again and again, and ends after some periods."""
+
+    period: int
+    count: int
+
+    def at(self, epoch: int) -> float:
+        return 1 - (epoch % self.period) / self.period
+
+    def changes(self) -> tuple[int, ...]:
+        return tuple(range(self.period * self.count))
+
+
+def test_a_schedule_of_a_user_follows_the_epoch_up_to_its_last_change() -> None:
+    restarts: Any = Restarts(4, 2)
+    policy = gpuaug.Policy(gpuaug.View(8, gpuaug.CenterCrop(), gpuaug.RandomInvert(restarts)))
+    shares = [policy.at(epoch).views[0].ops[1].p for epoch in range(10)]  # type: ignore[attr-defined]
+    assert shares == [1, 0.75, 0.5, 0.25, 1, 0.75, 0.5, 0.25, 0.25, 0.25]
+    assert policy == pickle.loads(pickle.dumps(policy))
+    assert "p=Restarts(period=4, count=2)" in str(policy)
 
 
 @pytest.mark.parametrize("values", [{}, {1: 2}, {0: 1, -1: 2}, {0: 1, 1.5: 2}, {0: 1, "a": 2}, [1, 2], None])

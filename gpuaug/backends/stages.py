@@ -8,10 +8,11 @@ from functools import cache
 
 import torch
 
+from .. import backends
 from ..images import Images
 from ..ops import Op, OpDraws, Size, ToDtype
 from ..policy import View
-from . import AUTOMATIC, Backend, Batch, BatchForm, installed, lacking, load
+from . import Backend, Batch, BatchForm, lacking
 from .inputs import as_floats
 from .traffic import Stage
 
@@ -21,11 +22,11 @@ LOG = logging.getLogger("gpuaug")
 def select(backend: str, kind: str, approximate: bool = False, compose_warps: bool = False) -> dict[str, Backend]:
     """The backends to use on this type of device, best first."""
     if backend == "auto":
-        names = [name for name in AUTOMATIC if installed(name, kind)]
+        names = [name for name in backends.AUTOMATIC if backends.installed(name, kind)]
     else:
-        fallback = load(backend, kind).fallback
+        fallback = backends.load(backend, kind).fallback
         names = [backend, *([fallback] if fallback else [])]
-    found = {name: load(name, kind) for name in names}
+    found = {name: backends.load(name, kind) for name in names}
     if compose_warps and not any(chosen.composing for chosen in found.values()):
         advice = lacking(kind).get("fused", 'use backend="fused"')
         raise ValueError(f"Augmenter: compose_warps needs backend 'fused', got {backend!r}; {advice}")
@@ -35,7 +36,7 @@ def select(backend: str, kind: str, approximate: bool = False, compose_warps: bo
 
 def warn_of_missing_packages(plan: Sequence[Sequence[Stage]], kind: str) -> None:
     """Log, once per process, which missing packages would let a faster backend do some of the plan's stages."""
-    order = AUTOMATIC
+    order = backends.AUTOMATIC
     worst = max(order.index(stage.backend) for stages in plan for stage in stages)
     for name, words in lacking(kind).items():
         if order.index(name) < worst:

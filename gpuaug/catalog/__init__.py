@@ -106,5 +106,5 @@ def policy(name: str, **arguments: Any) -> Policy:
         hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"one of {', '.join(policies)}"
         raise ValueError(f"unknown policy {name!r}; {hint}")
     if any(schedules_in(tuple(arguments.values()))):
-        return ScheduledPolicy(policies[name], **arguments)
+        return ScheduledPolicy(policy, name=name, **arguments)
     return policies[name](**arguments)

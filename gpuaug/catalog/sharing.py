@@ -19,7 +19,7 @@ from ..policy import Policy, View, as_pair
 from .multi_crop import dinov2, local
 
 SPLIT, SMALLEST, LOCALS = 0.32, 0.05, 8
-"""Of DINOv2 and DINOv3: area between global and local crops, and that of the smallest, as shares of the image; local views."""
+"""Area between global and local crops, and that of the smallest, as shares of the image; number of local views."""
 
 
 def dinov3(
@@ -129,9 +129,6 @@ def crop_only(size: int | Size = 224, local_size: int | Size | None = None, resi
             random places; an image that is too small is padded with black, of which the source says nothing.
     """
 
-    def view(size: int | Size, scale: tuple[float, float], repeat: int) -> View:
-        scaled = RandomResizedCrop(scale=scale, interpolation="bicubic")
-        return View(size, scaled if resize else RandomCrop(pad_if_needed=True), Normalize(), repeat=repeat)
-
-    small = local(local_size, size, 98)
-    return Policy(view(size, (SPLIT, 1.0), 2), view(small, (SMALLEST, SPLIT), LOCALS), name="crop_only", source=ARMS)
+    cut = RandomCrop(pad_if_needed=True)
+    views = [View(view.size, view.ops[0] if resize else cut, Normalize()) for view in dinov2(size, local_size).views]
+    return Policy(*views, name="crop_only", source=ARMS)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from ..convert.plain import policy_from_dict
@@ -159,6 +160,6 @@ def picture(loader: DataLoader, index: int) -> torch.Tensor:
     source: Any = loader.source
     if is_encoded(source):
         return torch.from_numpy(decode(source.read(index), source.name(index), loader.max_pixels).copy())
-    images, _ = source.load(torch.tensor([index]).numpy())
+    images, _ = source.load(np.array([index], dtype=np.int64))
     whole: torch.Tensor = images[0]
     return whole

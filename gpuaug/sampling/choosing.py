@@ -37,17 +37,21 @@ def chosen_views(choice: Any, view: int, policy: Policy, count: int) -> npt.NDAr
 
 
 def chosen_tables(
-    tables: Sequence[Sequence[OpDraws]], view: int, choice: npt.NDArray[np.int64], drawn_as: npt.NDArray[np.int64]
+    tables: Sequence[Sequence[OpDraws]],
+    view: int,
+    choice: npt.NDArray[np.int64],
+    drawn_as: npt.NDArray[np.int64],
+    alone: Policy,
 ) -> Sequence[OpDraws]:
     """One view's tables, with row k from those of view choice[k]; they stay unmade if these are.
 
-    drawn_as: (B,), the view number that each row was drawn as.
+    drawn_as: (B,), the view number that each row was drawn as. alone: the policy of this view alone.
     """
     used = np.unique(choice) if len(choice) else np.array([view])
     found = [tables[number] for number in used.tolist()]
     lazy = unmade(found)
     if lazy:
-        return drawn_again(lazy[0], lazy[0].samples, drawn_as)
+        return drawn_again(alone, 0, lazy[0], lazy[0].samples, drawn_as)
     place, rows = np.searchsorted(used, choice), np.arange(len(choice))
     out: list[OpDraws] = []
     for steps in zip(*found, strict=True):
@@ -65,10 +69,12 @@ def unmade(tables: Sequence[Sequence[OpDraws]]) -> list[ViewDraws]:
     return lazy if alike else []
 
 
-def drawn_again(own: ViewDraws, samples: npt.NDArray[np.int64], numbers: npt.NDArray[np.int64]) -> ViewDraws:
-    """A view's tables, unmade, of these samples. numbers: (B,), the view number that each is drawn as."""
+def drawn_again(
+    policy: Policy, view: int, like: ViewDraws, samples: npt.NDArray[np.int64], numbers: npt.NDArray[np.int64]
+) -> ViewDraws:
+    """A view's tables, unmade, of these samples, with the seed and epoch of `like`. numbers: (B,), what each is drawn as."""
     one = len(numbers) > 0 and bool((numbers == numbers[0]).all())
-    return ViewDraws(own.policy, own.view, own.seed, own.epoch, samples, int(numbers[0]) if one else numbers.copy())
+    return ViewDraws(policy, view, like.seed, like.epoch, samples, int(numbers[0]) if one else numbers.copy())
 
 
 def check_alike(steps: Sequence[OpDraws], whose: str, numbers: Sequence[int]) -> None:

@@ -90,15 +90,15 @@ class Draws:
             return self.take_view(self.check_view(rows) % len(self.tables), choice)
         rows = chosen(rows, len(self))
         tables = tuple(table_rows(view, rows) for view in self.tables)
-        shapes = None if self.shapes is None else self.shapes[rows]
+        shapes = None if self.shapes is None else self.shapes[rows].copy()
         drawn_as = None if self.drawn_as is None else unless_own(self.drawn_as[:, rows])
-        return Draws(self.policy, self.seed, self.epoch, self.index[rows], tables, shapes, drawn_as)
+        return Draws(self.policy, self.seed, self.epoch, self.index[rows].copy(), tables, shapes, drawn_as)
 
     def take_view(self, view: int, choice: Any) -> Draws:
         views = chosen_views(choice, view, self.policy, len(self))
         numbers = numbers_of(self.drawn_as, len(self.tables), len(self))[views, np.arange(len(self))]
-        tables = chosen_tables(self.tables, view, views, numbers)
         one = Policy(self.policy.views[view])
+        tables = chosen_tables(self.tables, view, views, numbers, one)
         return replace(self, policy=one, tables=(tables,), index=self.index.copy(), drawn_as=unless_own(numbers[None]))
 
     @eager
@@ -117,7 +117,7 @@ class Draws:
         """
         policy = self.policy.at_size(size)
         tables = tuple(resized_tables(view, k, self.policy, policy, size) for k, view in enumerate(self.tables))
-        return replace(self, policy=policy, tables=tables)
+        return replace(self, policy=policy, tables=tables, index=self.index.copy())
 
     @eager
     def with_shapes(self, shapes: Any) -> Draws:
@@ -130,8 +130,10 @@ class Draws:
             ValueError: There is not one pair of positive integers for each row.
         """
         found = on_host(getattr(shapes, "shapes", shapes))
-        if found.shape != (len(self), 2) or found.dtype.kind not in "iu" or (found < 1).any():
-            raise ValueError(f"Draws: shapes must be {len(self)} pairs (height, width) of integers >= 1, got {shapes!r}")
+        if found.shape != (len(self), 2) or found.dtype.kind not in "iu" or ((found < 1) | (found >= 2**31)).any():
+            raise ValueError(
+                f"Draws: shapes must be {len(self)} pairs (height, width) of integers in 1..2^31-1, got {shapes!r}"
+            )
         return replace(self, shapes=found.astype(np.int32))
 
     @eager

@@ -13,6 +13,7 @@ from ..ops import Nested, OpDraws
 from ..policy import Policy, View
 from .choosing import check_alike, drawn_again, numbers_of, unless_own, unmade
 from .draws import Draws
+from .tables import copies
 
 
 @eager
@@ -76,7 +77,8 @@ def joined_tables(parts: Sequence[Sequence[OpDraws]], numbers: npt.NDArray[np.in
     """One view's tables of several batches, one after another; they stay unmade if all are. numbers: (B,), see `Draws`."""
     lazy = unmade(parts)
     if lazy:
-        return drawn_again(lazy[0], np.concatenate([part.samples for part in lazy]), numbers)
+        first = lazy[0]
+        return drawn_again(first.policy, first.view, first, np.concatenate([part.samples for part in lazy]), numbers)
     out: list[OpDraws] = []
     for steps in zip(*parts, strict=True):
         check_alike(steps, "concat: the tables of parts", range(len(parts)))
@@ -98,7 +100,7 @@ def joined_views(parts: Sequence[Draws]) -> Draws:
         first.seed,
         first.epoch,
         first.index.copy(),
-        tuple(view for part in parts for view in part.tables),
+        tuple(copies(view) for part in parts for view in part.tables),
         first.shapes,
         unless_own(np.concatenate(numbers)),
     )

@@ -32,5 +32,10 @@ def chosen(rows: Any, count: int) -> Array | slice:
 
 
 def on_host(values: Any) -> Array:
-    """Numbers as a NumPy array; a tensor may be on any device."""
-    return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+    """Numbers as a NumPy array, of objects if they are nested unevenly; a tensor may be on any device."""
+    if isinstance(values, torch.Tensor):
+        return values.detach().cpu().numpy()
+    try:
+        return np.asarray(values)
+    except ValueError:
+        return np.array([*values, None], dtype=np.object_)[:-1]

@@ -75,11 +75,18 @@ class ViewDraws(Sequence[OpDraws]):
 
 
 def table_rows(view: Sequence[OpDraws], rows: Array | slice) -> Sequence[OpDraws]:
-    """Some samples' rows of a view's tables, which stay unmade if they are."""
+    """Copies of some samples' rows of a view's tables, which stay unmade if they are."""
     if isinstance(view, ViewDraws) and not view.made:
         drawn_as = view.drawn_as if is_integer(view.drawn_as) else np.asarray(view.drawn_as)[rows]
         return ViewDraws(view.policy, view.view, view.seed, view.epoch, view.samples[rows], drawn_as)
-    return tuple({name: a[rows] for name, a in step.items()} for step in view)
+    return copies([{name: a[rows] for name, a in step.items()} for step in view])
+
+
+def copies(view: Sequence[OpDraws]) -> Sequence[OpDraws]:
+    """A view's tables with arrays of their own; they stay unmade if they are."""
+    if isinstance(view, ViewDraws) and not view.made:
+        return ViewDraws(view.policy, view.view, view.seed, view.epoch, view.samples, view.drawn_as)
+    return tuple({name: a.copy() for name, a in step.items()} for step in view)
 
 
 def resized_tables(tables: Sequence[OpDraws], number: int, before: Policy, after: Policy, size: Any) -> Sequence[OpDraws]:
@@ -89,9 +96,11 @@ def resized_tables(tables: Sequence[OpDraws], number: int, before: Policy, after
         return ViewDraws(policy, tables.view, tables.seed, tables.epoch, tables.samples, tables.drawn_as)
     view, to = before.views[number], after.views[number].size
     first = len(list(leaves(view.ops[: view.first_sized])))
-    return tuple(
-        dict(step) if k < first else op.resized_draws(step, view.size, to)
-        for k, (op, step) in enumerate(zip(view.steps, tables, strict=True))
+    return copies(
+        [
+            step if k < first else op.resized_draws(step, view.size, to)
+            for k, (op, step) in enumerate(zip(view.steps, tables, strict=True))
+        ]
     )
 
 

@@ -1,4 +1,4 @@
-"""Data that may hold schedules in its fields, however deep: which it holds, and what it is in one epoch."""
+"""Data that may hold schedules in its fields, also inside tuples, lists and dataclasses: which, and what it is in one epoch."""
 
 from __future__ import annotations
 

@@ -17,14 +17,21 @@ MOST = 1000
 
 
 class Schedule:
-    """A value that follows the epoch, in the place of a plain one. `linear`, `cosine` and `steps` make them."""
+    """A value that follows the epoch, in the place of a plain one. `linear`, `cosine` and `steps` make them.
+
+    A schedule of your own is a subclass: a frozen dataclass, so that it can be compared, hashed and pickled.
+    """
 
     def at(self, epoch: int) -> Any:
         """The value in an epoch, which is an integer from 0 on."""
         raise NotImplementedError
 
     def changes(self) -> tuple[int, ...]:
-        """The epochs in which the value is another than in the one before, and 0; of more than 1,000 some, evenly spaced."""
+        """The epochs in which the value is another than in the one before, in ascending order, from 0 on.
+
+        The values of these epochs are checked when a policy is made, so of very many give some, as ramps of more than 1,000 do.
+        The last one must be given: from then on policies take the value to stay as it is.
+        """
         raise NotImplementedError
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -100,7 +100,7 @@ def passes_over_view(ops: Sequence[Op]) -> float:
     return sum((float(getattr(o, "p", 1.0)) * mean_barriers(o) for o in ops), 0.0)
 
 
-@cache
+@lru_cache(maxsize=256)  # a schedule may give every epoch an op of its own
 def mean_barriers(o: Op) -> float:
     """Barriers that an op becomes on average where it is applied. An automatic op is drawn for 10,000 images."""
     if isinstance(o, Automatic):

@@ -64,7 +64,7 @@ class DecodedBatch:
     shapes: Boxes | None = None
 
     @property
-    def wholes(self) -> Boxes:
+    def picture_shapes(self) -> Boxes:
         """Height and width of each whole picture, (B, 2) int32."""
         if self.shapes is not None:
             return self.shapes

@@ -90,7 +90,7 @@ def transfer_and_augment(fetched: DecodedBatch, maker: ViewMaker, device: torch.
         began = perf_counter()
         views, target = maker.mixed(fetched.views, target, fetched.index)
         spent = fetched.augment + perf_counter() - began
-        return Delivery(views, target, *counts, stamps=(0.0, 0.0, spent), labelled=labelled, shapes=fetched.wholes)
+        return Delivery(views, target, *counts, stamps=(0.0, 0.0, spent), labelled=labelled, shapes=fetched.picture_shapes)
     start = stamp(device) if fetched.began is None else fetched.began
     if fetched.staged is not None:
         images, copied = fetched.staged.send(fetched.places), fetched.staged.copied
@@ -106,7 +106,7 @@ def transfer_and_augment(fetched: DecodedBatch, maker: ViewMaker, device: torch.
         fetched.staged.finish()
     views, target = maker.mixed(views, target, fetched.index)
     stamps = (start, middle, stamp(device))
-    return Delivery(views, target, *counts, stamps=stamps, labelled=labelled, copied=copied, shapes=fetched.wholes)
+    return Delivery(views, target, *counts, stamps=stamps, labelled=labelled, copied=copied, shapes=fetched.picture_shapes)
 
 
 class InlinePipeline:

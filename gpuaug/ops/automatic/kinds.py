@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -133,7 +133,7 @@ def rand_space(count: int) -> Space:
     return as_space(space)
 
 
-@cache
+@lru_cache(maxsize=64)  # a schedule may give every epoch a shift of its own
 def wide_space(count: int, translate: float) -> Space:
     shift = Entry("TranslateX", np.array([translate]))
     space = torchvision_space(

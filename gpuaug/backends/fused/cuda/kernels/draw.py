@@ -201,8 +201,10 @@ def store_float(at, value, where):
 
 @triton.jit
 def counters(state, samples, b, real, view, streams, SHARES: tl.constexpr):
-    """What random words follow from besides their column: the seed, and the three words of each image's counter that do not
-    depend on the block, see `gpuaug.sampling`; then, for views that share numbers, which they do, and what else they need."""
+    """What `word` needs besides a column: the seed, and the last three words of each image's counter, see `gpuaug.sampling`.
+
+    If the view shares numbers, the second of them lacks the view, which depends on the block: view, streams and SHARES follow.
+    """
     sample = tl.load(samples + b, mask=real, other=0)
     epoch = sample * 0 + tl.load(state + 1)
     second = (((sample >> 32) << 16) + (0 if SHARES else view)).to(tl.uint32)
