@@ -93,7 +93,7 @@ def test_a_disk_that_is_full_in_the_middle_leaves_the_checkpoint_before(
     tiny: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fsync = os.fsync
-    left = [4 * 2]  # two for each file: the settings, the draws.json, the first checkpoint, that of step 1
+    left = [4 * 2]  # two for each file: the settings, draws.json, the first checkpoint, that of step 1
 
     def full(number: int) -> None:
         left[0] -= 1
