@@ -12,12 +12,15 @@ from gpuaug import cli
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-@pytest.mark.parametrize("name", ["data.md", "inputs.md", "draws.md"])
-def test_the_code_in_the_page_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+PAGES = [("data.md", {"python", "sh"}), ("inputs.md", {"python"}), ("draws.md", {"python", "sh"})]
+
+
+@pytest.mark.parametrize(("name", "languages"), PAGES)
+def test_the_code_in_the_page_runs(name: str, languages: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     page = DOCS / name
     blocks = re.findall(r"```(python|sh)\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
-    assert any(language == "python" for language, _ in blocks)
+    assert {language for language, _ in blocks} == languages
     names: dict[str, object] = {"__name__": "page"}
     for language, code in blocks:
         if language == "sh":
