@@ -14,6 +14,7 @@ from .sources.folder import FolderSource
 from .sources.huggingface import HuggingFaceSource
 from .sources.packed import PackedSource
 from .sources.shards import ShardSource
+from .sources.zipped import ZipSource
 
 __all__ = [
     "ArraySource",
@@ -26,6 +27,7 @@ __all__ = [
     "PackedSource",
     "ShardSource",
     "Stats",
+    "ZipSource",
     "dali_pipeline",
     "decode",
 ]
