@@ -189,15 +189,15 @@ def known_labelled(source: Source) -> bool | None:
     return kinds.pop() if len(kinds) == 1 else None
 
 
-def common_transform(transforms: Sequence[Any]) -> Any:
-    """The transform that all parts share. Raises ValueError if two of them describe different policies."""
+def common_transform(transforms: Sequence[Any], whole: str = "ConcatDataset") -> Any:
+    """The transform that all parts share. Raises ValueError if two of them describe different policies. whole: of what."""
     first = transforms[0]
     for k, other in enumerate(transforms[1:], 1):
         if other is first:
             continue
         if first is None or other is None or as_policy(other) != as_policy(first):
             raise ValueError(
-                f"DataLoader: parts 0 and {k} of the ConcatDataset have different transforms, {first} and {other}; give them "
+                f"DataLoader: parts 0 and {k} of the {whole} have different transforms, {first} and {other}; give them "
                 "the same one, or give the loader a policy, which replaces them"
             )
     return first
