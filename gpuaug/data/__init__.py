@@ -12,6 +12,7 @@ from .sources.arrays import ArraySource
 from .sources.dataset import DatasetSource
 from .sources.folder import FolderSource
 from .sources.huggingface import HuggingFaceSource
+from .sources.mixture import Mixture, MixtureSource
 from .sources.packed import PackedSource
 from .sources.shards import ShardSource
 from .sources.zipped import ZipSource
@@ -24,6 +25,8 @@ __all__ = [
     "DecodeError",
     "FolderSource",
     "HuggingFaceSource",
+    "Mixture",
+    "MixtureSource",
     "PackedSource",
     "ShardSource",
     "Stats",
