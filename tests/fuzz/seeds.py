@@ -122,7 +122,7 @@ def draws_file() -> bytes:
 
 def manifests() -> Iterator[bytes]:
     with tempfile.TemporaryDirectory() as made:
-        for form in ("raw", "jpeg"):
+        for form in ("raw", "yuv", "jpeg"):
             yield (packed_folder(Path(made, form), form) / MANIFEST).read_bytes()
 
 
@@ -156,6 +156,11 @@ SEEDS = {
 """Target -> makes its good inputs."""
 
 
+DEEP = b"[" * 3000
+"""JSON that is nested too deeply for Python's parser."""
+
+
 def write_seeds(name: str, corpus: Path) -> None:
-    for k, data in enumerate(SEEDS[name]()):
+    deep = [DEEP] if name in ("manifest", "settings", "draws", "state") else []
+    for k, data in enumerate([*SEEDS[name](), *deep]):
         (corpus / f"seed-{k}").write_bytes(data)

@@ -13,7 +13,6 @@ import os
 import posixpath
 import re
 import tarfile
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
