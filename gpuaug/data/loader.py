@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from time import perf_counter
 from typing import Any
 
@@ -41,7 +41,7 @@ from .engine.bad_samples import MODES, BadSampleCounter, OnError
 from .engine.batch import DecodedBatch, FetchConfig
 from .engine.cursor import EpochCursor
 from .engine.fetchers import fetch
-from .engine.order import EpochOrder, EpochPlan, Share, plan_epoch
+from .engine.order import EpochOrder, EpochPlan, Share, own_order, plan_epoch
 from .engine.pipeline import Delivery, InlinePipeline, ThreadPipeline, transfer_and_augment
 from .engine.view_maker import LazyDraws, ViewMaker
 from .sources import Index, is_encoded, is_in_memory, is_itemized
@@ -117,7 +117,7 @@ class DataLoader(TorchInterface):
         in_order: No effect: batches always come in order.
 
     Attributes:
-        dataset: The source as given. For a path or arrays, the source object that the loader made of them.
+        dataset: The source as given. For a path, arrays or a mixture, the source object that the loader made of them.
         index: Sample indices of the batch delivered last, int64 (B,).
         bad_files: Name and reason of every bad sample so far, in all epochs.
 
@@ -206,7 +206,7 @@ class DataLoader(TorchInterface):
         self.backend, self.dtype, self.memory_format = backend, dtype, memory_format
         self.augment = Augmenter(self.policy, backend, self.device, dtype, memory_format)
         self.shuffle = bool(shuffle)
-        order = EpochOrder(len(self.source), self.shuffle, self.seed, fixed, self.drop_last)
+        order = own_order(self.source, self.shuffle, self.seed, fixed, self.drop_last)
         self.set_samplers(order if sampler is None else sampler, batch_sampler)
         self.check_length()
         self.warned_share: Share | None = None
@@ -287,7 +287,7 @@ class DataLoader(TorchInterface):
 
     def fetch_config(self, maker: ViewMaker, plan: EpochPlan) -> FetchConfig:
         """The options by which an epoch's batches are fetched."""
-        pool: range | Index = range(len(self.source))
+        pool: Sequence[int] | Index = self.sampler.pool(maker.epoch) if plan.own else range(len(self.source))
         if self.on_error == "replace" and not plan.own:  # a sampler may name only some samples
             pool = np.unique(np.concatenate([np.empty(0, np.int64), *plan.batches()]))
         return FetchConfig(

@@ -20,11 +20,11 @@ from ..sampling import Draws
 from .arguments import check_length, integer
 from .decoding import Decoding
 from .engine.cursor import EpochCursor, check_state
-from .engine.order import EpochOrder, samplers_with_epoch
+from .engine.order import EpochOrder, SourceOrder, samplers_with_epoch
 from .engine.pipeline import NextEpoch
 from .engine.stats import Meter, Stats
 from .engine.view_maker import LazyDraws
-from .sources import Source, is_encoded, is_itemized
+from .sources import Source, is_encoded, is_itemized, is_ordered
 
 FIXED = frozenset(
     (
@@ -78,6 +78,12 @@ class TorchInterface(torch_data.DataLoader[Any]):
 
     def set_samplers(self, sampler: Iterable[int], batch_sampler: Iterable[Iterable[int]] | None) -> None:
         """Set `sampler` and `batch_sampler` as torch does. batch_sampler: the user's, or None."""
+        own = isinstance(sampler, SourceOrder) and sampler.source is self.source and batch_sampler is None
+        if is_ordered(self.source) and not own:
+            raise ValueError(
+                "DataLoader: a Mixture brings its own order, so it goes with neither sampler nor batch_sampler; for an order "
+                "of your own give a ConcatDataset of its parts"
+            )
         self.own_batches = batch_sampler is not None
         if batch_sampler is not None:
             self.sampler = torch_data.SequentialSampler(range(len(self.source)))  # unused, as in torch
@@ -208,10 +214,10 @@ class TorchInterface(torch_data.DataLoader[Any]):
         """The place of the iterator that was used last; after its end, the start of the next epoch.
 
         Returns:
-            A dict of plain values: seed, epoch, position, samples (of the source) and shuffle; on CUDA also the decoder, None
-            if decoder="auto" has not chosen yet; and scaled, if it is on. `position` counts the samples of the epoch that all
-            ranks together have delivered, bad ones included, if each rank has delivered as many batches as this one. With a
-            user's sampler it counts the samples that this rank has delivered.
+            A dict of plain values: seed, epoch, position, samples (of the source) and shuffle; for a mixture also what its
+            order follows from; on CUDA also the decoder, None if decoder="auto" has not chosen yet; and scaled, if it is on.
+            `position` counts the samples of the epoch that all ranks together have delivered, bad ones included, if each rank
+            has delivered as many batches as this one. With a user's sampler it counts the samples that this rank has delivered.
         """
         epoch, position = self.cursor.reached
         return {
@@ -220,6 +226,7 @@ class TorchInterface(torch_data.DataLoader[Any]):
             "position": position,
             "samples": len(self.source),
             "shuffle": self.shuffle,
+            **(self.sampler.state() if isinstance(self.sampler, EpochOrder) else {}),
             **self.decoding.state(),
         }
 
@@ -232,7 +239,7 @@ class TorchInterface(torch_data.DataLoader[Any]):
             state: A result of `state_dict()`.
 
         Raises:
-            ValueError: `state` is no such dict, or its seed, shuffle or number of samples differ from this loader's.
+            ValueError: `state` is no such dict, or its seed, shuffle, number of samples or mixture differ from this loader's.
         """
         check_state(state, {name: value for name, value in self.state_dict().items() if name not in ("decoder", "scaled")})
         most = self.sampler.samples if isinstance(self.sampler, EpochOrder) else None
