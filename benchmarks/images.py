@@ -135,7 +135,7 @@ def large_photo(k: int, height: int, width: int) -> npt.NDArray[np.uint8]:
     """A photograph as of a phone: part k of a photograph, enlarged by a bicubic filter, with the detail that this lacks.
 
     Its details of 4, 2 and 1 pixels are the finest ones of three other photographs, tiled, and strong where the photograph
-    itself has contrast. Then comes noise as demosaicking leaves it: gray noise that neighbours share, and coarser coloured noise.
+    itself has contrast. Then comes noise as demosaicking leaves it: gray, shared by neighbours, and coarser coloured noise.
     """
     found = part(k, height, width).astype(np.float32)
     near = np.abs(finest(Image.fromarray(part(k, height // 8, width // 8)).convert("L")))

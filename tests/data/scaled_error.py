@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,6 @@ def differences(policy: Policy, data: bytes, index: Sequence[int], seed: int = 0
 
 def draws_with(draws: gpuaug.Draws, boxes: Any) -> gpuaug.Draws:
     """The draws with other boxes (V, B, 4)."""
-    from dataclasses import replace
-
     return replace(draws, tables=tuple(({"boxes": own}, *table[1:]) for own, table in zip(boxes, draws.tables, strict=True)))
 
 
