@@ -13,6 +13,7 @@ from .sources.dataset import DatasetSource
 from .sources.folder import FolderSource
 from .sources.huggingface import HuggingFaceSource
 from .sources.packed import PackedSource
+from .sources.remote.retries import RemoteError
 from .sources.shards import ShardSource
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "FolderSource",
     "HuggingFaceSource",
     "PackedSource",
+    "RemoteError",
     "ShardSource",
     "Stats",
     "dali_pipeline",

@@ -15,18 +15,18 @@ import torch
 from torch.utils import data as torch_data
 
 from ..policy import Policy
-from .arguments import check_length, integer
+from .arguments import check_length, integer, labels_changed_error
 from .decoding import Decoding
 from .engine.cursor import EpochCursor, check_state
 from .engine.order import EpochOrder, samplers_with_epoch
 from .engine.pipeline import NextEpoch
 from .engine.stats import Meter, Stats
-from .sources import Source, is_encoded, is_itemized
+from .sources import Index, Source, is_encoded, is_itemized
 
 FIXED = frozenset(
     (
-        *("backend", "decoder", "device", "dtype", "labels", "memory_format", "mix", "num_workers", "nvjpeg_hw_load", "policy"),
-        *("seed", "shuffle", "source"),
+        *("backend", "cache_dir", "cache_size", "decoder", "device", "dtype", "labels", "memory_format", "mix", "num_workers"),
+        *("nvjpeg_hw_load", "policy", "seed", "shuffle", "source"),
     )
 )
 """Attributes that cannot be set later, because other parts of a loader were made from them; torch fixes some more itself."""
@@ -163,6 +163,13 @@ class TorchInterface(torch_data.DataLoader[Any]):
         if self.settled is None:
             self.settled = self.source.labelled
         return self.settled
+
+    def settle_labels(self, labelled: bool, index: Index) -> None:
+        """Let the first batch say whether batches hold targets. Raises TypeError if a later one differs."""
+        if self.settled is None:
+            self.settled = labelled
+        if labelled != self.settled:
+            raise labels_changed_error(self.source.name(int(index[0])), labelled)
 
     def stats(self) -> Stats:
         """Where the time of the current or latest epoch went so far; see `gpuaug.data.Stats`."""

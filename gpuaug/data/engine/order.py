@@ -142,6 +142,12 @@ class EpochPlan:
     batches: Callable[[], Iterator[Index]]
     samples: int
 
+    def pool(self, on_error: str, samples: int) -> range | Index:
+        """The samples that may replace a bad one. samples: number of samples in the source."""
+        if on_error == "replace" and not self.own:  # a sampler may name only some samples
+            return np.unique(np.concatenate([np.empty(0, np.int64), *self.batches()]))
+        return range(samples)
+
 
 def plan_epoch(
     sampler: Any, batch_sampler: Any, epoch: int, start: int, batch_size: int, drop_last: bool, samples: int

@@ -27,6 +27,7 @@ from ..atomic import TEMPORARY, atomic
 from ..decoders.pillow import MAX_PIXELS, DecodeError, decode
 from ..sources import Encoded, Index, is_encoded
 from ..sources.packed import MANIFEST, PIXELS, PROGRESS, TARGETS, VERSION
+from ..sources.remote.retries import RemoteError
 from ..sources.resolve import from_path
 from ..sources.tar_index import SUFFIX
 from .formats import Part, RowWriter, ShardWriter, Writer, bytes_in_tar, encode_jpeg, npy_bytes, square
@@ -135,6 +136,8 @@ def pack(
         try:
             pixels = decode(source.read(i), name, max_pixels)
             return square(pixels, packing.size).tobytes() if raw else encode_jpeg(pixels, packing.size, packing.quality, name)
+        except RemoteError:
+            raise
         except (OSError, ValueError) as error:  # ValueError for a shape that cannot be resized or stored as JPEG
             if on_error == "skip":
                 return error

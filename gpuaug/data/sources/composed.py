@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
 
 import numpy as np
 
@@ -12,7 +13,20 @@ from ...images import Images
 from ...policy import Policy
 from ..decoders.pillow import MAX_PIXELS, Pixels, decode
 from ..targets import Collate, collate_batch, collate_by_torch, collate_nothing, collate_single
-from . import Encoded, Index, Itemized, Loaded, Source, collate_samples, first_is_labelled, is_encoded, is_itemized
+from . import (
+    Encoded,
+    Index,
+    Itemized,
+    Loaded,
+    PlainReader,
+    Reader,
+    Source,
+    collate_samples,
+    first_is_labelled,
+    is_encoded,
+    is_itemized,
+    reader_of,
+)
 from .dataset import DatasetSource
 
 
@@ -38,6 +52,10 @@ class SubsetSource:
 
     def read(self, i: int) -> bytes:
         return cast(Encoded, self.source).read(int(self.indices[i]))
+
+    def reader(self) -> Reader:
+        whole = reader_of(cast(Encoded, self.source))
+        return PlainReader(self) if isinstance(whole, PlainReader) else SubsetReader(self, whole)
 
     def target(self, index: Index, collate: Collate = collate_by_torch) -> Any:
         return cast(Encoded, self.source).target(self.indices[index], collate)
@@ -66,10 +84,15 @@ class ConcatSource:
     def __len__(self) -> int:
         return int(self.ends[-1])
 
+    def locate(self, i: int) -> tuple[int, int]:
+        """The number of the part that holds sample i, and the sample's number in it."""
+        k = int(np.searchsorted(self.ends, i, side="right"))
+        return k, i - int(self.ends[k - 1] if k else 0)
+
     def find(self, i: int) -> tuple[Source, int]:
         """The part that holds sample i, and the sample's number in it."""
-        k = int(np.searchsorted(self.ends, i, side="right"))
-        return self.parts[k], i - int(self.ends[k - 1] if k else 0)
+        k, i = self.locate(i)
+        return self.parts[k], i
 
     def name(self, i: int) -> str:
         part, k = self.find(i)
@@ -78,6 +101,10 @@ class ConcatSource:
     def read(self, i: int) -> bytes:
         part, k = self.find(i)
         return cast(Encoded, part).read(k)
+
+    def reader(self) -> Reader:
+        parts = [reader_of(cast(Encoded, part)) for part in self.parts]
+        return PlainReader(self) if all(isinstance(part, PlainReader) for part in parts) else PartsReader(self, parts)
 
     def target(self, index: Index, collate: Collate = collate_by_torch) -> Any:
         if collate is collate_nothing:
@@ -102,6 +129,64 @@ class ConcatSource:
 
     def __repr__(self) -> str:
         return f"Concatenated({', '.join(map(repr, self.parts))})"
+
+
+@dataclass(frozen=True)
+class SubsetReader:
+    """Reads the samples of a subset by a reader of the whole."""
+
+    source: SubsetSource
+    whole: Reader
+
+    def name(self, i: int) -> str:
+        return self.source.name(i)
+
+    def will_read(self, index: Index) -> None:
+        self.whole.will_read(self.source.indices[index])
+
+    def read(self, i: int) -> bytes:
+        return self.whole.read(int(self.source.indices[i]))
+
+    def close(self) -> None:
+        self.whole.close()
+
+
+class Located(Protocol):
+    """A source made of parts."""
+
+    def name(self, i: int) -> str: ...
+
+    def locate(self, i: int) -> tuple[int, int]:
+        """The number of the part that holds sample i, and the sample's number in it."""
+        ...
+
+
+@dataclass(frozen=True)
+class PartsReader:
+    """Reads the samples of a source made of parts by a reader of each part."""
+
+    source: Located
+    parts: Sequence[Reader]
+
+    def name(self, i: int) -> str:
+        return self.source.name(i)
+
+    def will_read(self, index: Index) -> None:
+        found: list[list[int]] = [[] for _ in self.parts]
+        for i in index.tolist():
+            part, k = self.source.locate(i)
+            found[part].append(k)
+        for part_reader, own in zip(self.parts, found, strict=True):
+            if own:
+                part_reader.will_read(np.array(own, dtype=np.int64))
+
+    def read(self, i: int) -> bytes:
+        part, k = self.source.locate(i)
+        return self.parts[part].read(k)
+
+    def close(self) -> None:
+        for part in self.parts:
+            part.close()
 
 
 def simple_sources(source: Source, indices: Index | None = None) -> list[Source]:
