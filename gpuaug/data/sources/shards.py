@@ -25,7 +25,7 @@ from .remote import is_remote
 from .remote.ahead import Range, ReadAhead
 from .remote.cache import CACHE_SIZE, ShardCache
 from .remote.objects import ask, filesystem, forget_listings, read_range
-from .remote.retries import OPENING, RemoteError, ShortenedError, is_missing, is_of_server
+from .remote.retries import RemoteError, ShortenedError, is_missing, is_of_server
 from .remote.stamps import stamp_of
 
 LOG = logging.getLogger("gpuaug")
@@ -101,7 +101,7 @@ class ShardSource:
                 "of ImageFolders"
             )
         with ThreadPoolExecutor(INDEXERS) as pool:
-            self.stamps = list(pool.map(lambda path: stamp_of(path, OPENING), self.paths))
+            self.stamps = list(pool.map(stamp_of, self.paths))
             self.copies = [
                 self.cache.copy_of(path, stamp) if self.cache and is_remote(path) else None
                 for path, stamp in zip(self.paths, self.stamps, strict=True)

@@ -22,7 +22,7 @@ from typing import IO, Any, NamedTuple
 
 from ...atomic import TEMPORARY, sync, sync_folder
 from .objects import IN_FLIGHT, PIECE, forget_listings, read_range, request
-from .retries import OPENING, RemoteError
+from .retries import RemoteError
 from .stamps import Stamp, stamp_of
 
 LOG = logging.getLogger("gpuaug")
@@ -160,7 +160,7 @@ class ShardCache:
                 download(url, copied.size, file.fileno(), stop)
                 sync(file)
                 forget_listings(url)
-                if stamp_of(url, OPENING) != stamp:
+                if stamp_of(url) != stamp:
                     LOG.warning("%s: has changed since its index was made; no copy of it is kept", url)
                     return None
                 path.replace(copied.path)

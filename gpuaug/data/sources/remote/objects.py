@@ -7,7 +7,6 @@ answers at once. A `Client` sends its requests there. Other file systems are cal
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import io
 import os
 import re
@@ -28,6 +27,9 @@ IN_FLIGHT = 64
 
 PIECE = 2**21
 """Bytes of a request, where many are read one after another."""
+
+WINDOW = 4
+"""Pieces of a file that are requested at a time to read it from front to back."""
 
 SCHEME = re.compile(r"([^:/]+)://[^/]*")
 
@@ -151,14 +153,13 @@ def path_in(client: Client, url: str) -> str:
     return cast(str, client.fs._strip_protocol(url))
 
 
-def ask(url: str, method: str, patience: Patience | None = None, **options: Any) -> Any:
+def ask(url: str, method: str, **options: Any) -> Any:
     """The result of a method of the file system, such as "info", about a URL; asked again after a failure that passes."""
-    patience = patience or retries.OPENING
     if client := client_of(url):
         inside = path_in(client, url)
-        return result(client.submit(lambda: getattr(client.fs, f"_{method}")(inside, **options), 0, url, patience))
+        return result(client.submit(lambda: getattr(client.fs, f"_{method}")(inside, **options), 0, url, retries.OPENING))
     fs, inside = filesystem(url)
-    return repeat(url, lambda: getattr(fs, method)(inside, **options), patience)
+    return repeat(url, lambda: getattr(fs, method)(inside, **options), retries.OPENING)
 
 
 def forget_listings(url: str) -> None:
@@ -228,16 +229,15 @@ def read_local(path: str | os.PathLike[str], start: int, size: int) -> bytes:
 
 
 class RemoteFile(io.RawIOBase):
-    """A remote file of a known size to be read from front to back, in several requests at a time."""
+    """A remote file of a known size, for reading from front to back.
+
+    It is requested by windows of several pieces at a time. Steps back within the last window cost nothing, which a
+    BufferedReader forgets at the end of the file.
+    """
 
     def __init__(self, url: str, size: int) -> None:
         self.url, self.size, self.at = url, size, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
+        self.start, self.window = 0, b""
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         self.at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self.at, io.SEEK_END: self.size}[whence]
@@ -246,23 +246,28 @@ class RemoteFile(io.RawIOBase):
     def tell(self) -> int:
         return self.at
 
-    def readinto(self, memory: Any) -> int:
-        end = min(self.at + len(memory), self.size)
-        begun = self.at
-        starts = range(self.at, end, PIECE)
-        asked = [request(self.url, start, min(PIECE, end - start)) for start in starts]
-        with contextlib.ExitStack() as stack:
-            for one in asked:
-                if one is not None:
-                    stack.callback(one.cancel)
-            for start, one in zip(starts, asked, strict=True):
-                count = min(PIECE, end - start)
-                data = read_range(self.url, start, count) if one is None else one.result()
-                memory[start - begun : start - begun + count] = data
-        self.at = max(self.at, end)
-        return max(end - begun, 0)
+    def read(self, size: int = -1) -> bytes:
+        end = self.size if size < 0 else min(self.at + size, self.size)
+        found: list[bytes] = []
+        while self.at < end:
+            if not self.start <= self.at < self.start + len(self.window):
+                self.start, self.window = self.at, pieces(self.url, self.at, min(WINDOW * PIECE, self.size - self.at))
+            found.append(self.window[self.at - self.start : end - self.start])
+            self.at += len(found[-1])
+        return b"".join(found)
+
+
+def pieces(url: str, start: int, size: int) -> bytes:
+    """A range of a remote file, in several requests at a time."""
+    ranges = [(k, min(PIECE, start + size - k)) for k in range(start, start + size, PIECE)]
+    asked = [request(url, *one) for one in ranges]
+    try:
+        return b"".join(future.result() if future else read_range(url, *one) for one, future in zip(ranges, asked, strict=True))
+    finally:
+        for future in asked:
+            if future is not None:
+                future.cancel()
 
 
 def open_remote(url: str, size: int) -> IO[bytes]:
-    """A remote file for reading from front to back: four pieces at a time, which is faster than a request for each header."""
-    return cast("IO[bytes]", io.BufferedReader(RemoteFile(url, size), 4 * PIECE))
+    return cast("IO[bytes]", RemoteFile(url, size))

@@ -116,6 +116,8 @@ def chain(error: BaseException) -> Iterator[BaseException]:
 
 def status_of(error: BaseException) -> int | None:
     """The HTTP status that an error tells of, in the ways of aiohttp, botocore, gcsfs and Azure; None without one."""
+    if type(error).__module__ == "aiohttp.http_exceptions":  # whose code 400 stands for a body that was cut off
+        return None
     response = getattr(error, "response", None)
     told = response.get("ResponseMetadata", {}).get("HTTPStatusCode") if isinstance(response, dict) else None
     for given in (told, *(getattr(error, name, None) for name in ("status", "code", "status_code"))):

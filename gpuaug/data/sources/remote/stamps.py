@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from . import is_remote
 from .objects import ask, filesystem
-from .retries import Patience, RemoteError, described, is_missing
+from .retries import RemoteError, described, is_missing
 
 TAGS = ("ETag", "etag", "md5Hash", "content_md5", "Content-MD5", "Digest", "Last-Modified", "LastModified", "mtime", "created")
 """What file systems call a file's checksum, or the time of its last change; the first that is there counts."""
@@ -20,14 +20,14 @@ class Stamp(NamedTuple):
     text: str
 
 
-def stamp_of(path: str, patience: Patience | None = None) -> Stamp:
+def stamp_of(path: str) -> Stamp:
     """Size and modification time of a file, or for a remote one its size and checksum.
 
     Raises FileNotFoundError, and an OSError with the path for anything else, a RemoteError if the server does not answer.
     """
     try:
         if is_remote(path):
-            info = ask(path, "info", patience)
+            info = ask(path, "info")
             if not isinstance(info.get("size"), int):
                 raise OSError("the server does not tell its size")
             return Stamp(info["size"], f"{info['size']} {tag_of(path, info)}")
