@@ -15,6 +15,7 @@ from .sources.huggingface import HuggingFaceSource
 from .sources.packed import PackedSource
 from .sources.remote.retries import RemoteError
 from .sources.shards import ShardSource
+from .sources.zipped import ZipSource
 
 __all__ = [
     "ArraySource",
@@ -28,6 +29,7 @@ __all__ = [
     "RemoteError",
     "ShardSource",
     "Stats",
+    "ZipSource",
     "dali_pipeline",
     "decode",
 ]

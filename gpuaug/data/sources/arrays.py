@@ -10,18 +10,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ...images import Images
+from ...images import Images, Layout
 from ...ops import Size
 from ..decoders.pillow import Pixels
 from ..targets import Collate, collate_by_torch, collate_single, collate_targets, refuse_geometric
 from . import Index
 
 
-def memory_layout(pixels: Pixels) -> tuple[Pixels, bool]:
-    """Images (N, H, W, 3) in the axis order of their memory, and whether that is channels first, (N, 3, H, W)."""
+def memory_layout(pixels: Pixels) -> tuple[Pixels, Layout]:
+    """Images (N, H, W, 3) in the axis order of their memory, and what that is: "planar" if channels are first, (N, 3, H, W)."""
     planes = pixels.transpose(0, 3, 1, 2)
     planar = planes.flags.c_contiguous and not pixels.flags.c_contiguous
-    return (planes if planar else pixels), planar
+    return (planes, "planar") if planar else (pixels, "interleaved")
 
 
 def flat_view(pixels: Pixels) -> torch.Tensor | None:
@@ -86,11 +86,11 @@ class ArraySource:
             raise IndexError(f"{self!r}: index must be in 0..{len(self) - 1}, got {int(index.min())}..{int(index.max())}")
         shape = self.images.shape[1:]
         shapes = np.repeat(np.array([shape[:2]], dtype=np.int32), len(index), axis=0)
-        pixels, planar = memory_layout(self.images)
+        pixels, layout = memory_layout(self.images)
         if self.flat is not None:
-            images = Images(self.flat, shapes, index * prod(shape), planar)
+            images = Images(self.flat, shapes, index * prod(shape), layout)
         else:
-            images = Images(torch.from_numpy(pixels[index].reshape(-1)), shapes, planar=planar)
+            images = Images(torch.from_numpy(pixels[index].reshape(-1)), shapes, layout=layout)
         if not self.labelled:
             return images, None
         return images, collate_targets(self.targets, index, self.target_transform, collate, self.name)

@@ -53,9 +53,12 @@ def make_view(
     if not count:
         return out
     if isinstance(batch, Images):
+        if batch.layout == "yuv420":
+            batch = batch.packed()
         height, width = batch.shapes.T
-        step = 1 if batch.planar else 3
-        planes = np.multiply(height, width, dtype=np.int64) if batch.planar else np.ones(count, dtype=np.int64)
+        planar = batch.layout == "planar"
+        step = 1 if planar else 3
+        planes = np.multiply(height, width, dtype=np.int64) if planar else np.ones(count, dtype=np.int64)
         pitches = np.multiply(width, step, dtype=np.int64)
         source = Source(batch.buffer.numpy(), batch.offsets, pitches, step, planes, NO_FLOATS)
     else:

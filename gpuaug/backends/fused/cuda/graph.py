@@ -69,7 +69,7 @@ class Recorded:
     Every call returns the same tensor, with new content.
 
     Args:
-        batch: `Images` (not planar), or a float32 tensor (B, 3, H, W). Its memory and shapes must not change. The caller writes
+        batch: interleaved `Images`, or a float32 tensor (B, 3, H, W). Its memory and shapes must not change. The caller writes
             new pixels into this memory on the current stream.
         ops: Steps of the stage. They determine the launches that any of its draws can need.
         tables: Tables of the stage for any draws.
@@ -77,7 +77,7 @@ class Recorded:
         memory_format: Memory format of the view.
 
     Raises:
-        ValueError: The images are planar, or the kernels cannot read the batch's own memory.
+        ValueError: The images are not interleaved, or the kernels cannot read the batch's own memory.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class RecordedDraws:
     Every call returns the same tensor, with new content: the bits of the view that the host's draws give.
 
     Args:
-        batch: `Images` (not planar). As for `Recorded`.
+        batch: interleaved `Images`. As for `Recorded`.
         draws: Of the view's first stage, such as `gpuaug.sample(policy, index, seed, epoch).tables[0][:count]`. Of them, only
             policy, view, steps, seed, epoch and samples count, not arrays that the caller has changed.
         dtype: Dtype of the view: float32, float16 or bfloat16.
@@ -126,8 +126,8 @@ class RecordedDraws:
             epoch.
 
     Raises:
-        ValueError: The images are planar, or the kernels cannot read the batch's own memory; or there are not as many draws; or
-            an op of the stage can only be drawn by the host; or they were chosen from several views.
+        ValueError: The images are not interleaved, or the kernels cannot read the batch's own memory; or there are not as
+            many draws; or an op of the stage can only be drawn by the host; or they were chosen from several views.
     """
 
     def __init__(self, batch: Images, draws: ViewDraws, dtype: torch.dtype, memory_format: torch.memory_format) -> None:
@@ -185,7 +185,7 @@ def own_source(batch: Any) -> tuple[torch.Tensor, int]:
     Raises:
         ValueError: It would be a copy.
     """
-    if isinstance(batch, Images) and batch.planar:
+    if isinstance(batch, Images) and batch.layout != "interleaved":
         raise ValueError("fused: a CUDA graph needs images with interleaved channels; pass images.packed()")
     source, lead = as_source(batch)
     memory = batch.buffer if isinstance(batch, Images) else batch

@@ -145,7 +145,7 @@ def make_view(batch: Any, tables: Tables, dtype: torch.dtype, memory_format: tor
         ValueError: The batch is on the CPU and Triton's interpreter is off (TRITON_INTERPRET=1 turns it on), an image has
             more than `records.MAX_IMAGE` bytes, about 2 GiB, or the views exceed MOST.
     """
-    if isinstance(batch, Images) and batch.planar:
+    if isinstance(batch, Images) and batch.layout != "interleaved":
         batch = batch.packed()
     source, lead = as_source(batch)
     words, levels = records(batch, tables, None, lead)
