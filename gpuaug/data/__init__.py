@@ -12,6 +12,7 @@ from .sources.arrays import ArraySource
 from .sources.dataset import DatasetSource
 from .sources.folder import FolderSource
 from .sources.huggingface import HuggingFaceSource
+from .sources.mixture import Mixture, MixtureSource
 from .sources.packed import PackedSource
 from .sources.remote.retries import RemoteError
 from .sources.shards import ShardSource
@@ -25,6 +26,8 @@ __all__ = [
     "DecodeError",
     "FolderSource",
     "HuggingFaceSource",
+    "Mixture",
+    "MixtureSource",
     "PackedSource",
     "RemoteError",
     "ShardSource",

@@ -250,7 +250,7 @@ def test_a_full_disk_is_one_warning_and_reading_without_the_cache(store, tmp_pat
 
 def test_a_cache_of_what_is_not_remote_is_refused(tmp_path, folder, plain):
     shard = tar(tmp_path / "a.tar", [("1.png", b"x")])
-    with pytest.raises(ValueError, match=r"ShardSource: cache_dir keeps copies of remote shards, but .*a.tar is on this machine"):
+    with pytest.raises(ValueError, match=r"cache_dir keeps copies of remote shards, but .*a.tar is on this machine"):
         ShardSource(shard, cache_dir=tmp_path / "cache")
     for source in (folder, shard, [shard], FolderSource(folder), torch.zeros(4, 3, 8, 8, dtype=torch.uint8)):
         with pytest.raises(ValueError, match=r"DataLoader: cache_dir is for remote shards that are given by their URL"):
@@ -281,6 +281,6 @@ def test_a_loader_of_a_source_with_a_cache(tmp_path, plain, caplog):
         first = gpuaug.DataLoader("memory://again/t-0.tar", plain, 4, cache_dir=tmp_path / "cache")
         again = gpuaug.DataLoader(first.source, plain, 4, cache_dir=first.cache_dir, cache_size=first.cache_size)
         assert next(iter(again))[1].tolist() == [0, 1, 2, 3]
-    with pytest.raises(ValueError, match="give it to gpuaug.data.ShardSource"):
+    with pytest.raises(ValueError, match=r"give it to gpuaug.data.ShardSource"):
         gpuaug.DataLoader(first.source, plain, cache_dir=tmp_path / "another")
     assert caplog.records == []

@@ -1,6 +1,5 @@
 """Which failures pass, how long a request is tried, and how ranges are joined."""
 
-import asyncio
 import random
 
 import pytest
@@ -34,13 +33,15 @@ def test_what_the_server_said_decides(status, how, wrapped):
     assert retries.is_missing(error) == (status in (404, 410, 416))
 
 
-@pytest.mark.parametrize("error", [TimeoutError(), asyncio.TimeoutError(), ConnectionResetError(104, "reset"), OSError(5, "x")])
+@pytest.mark.parametrize("error", [TimeoutError(), TimeoutError(), ConnectionResetError(104, "reset"), OSError(5, "x")])
 def test_errors_of_the_way_there_pass(error):
     assert retries.passes(error)
     assert not retries.is_missing(error)
 
 
-@pytest.mark.parametrize("error", [FileNotFoundError(), ShortenedError(), PermissionError(), ImportError(), ValueError(), KeyError()])
+@pytest.mark.parametrize(
+    "error", [FileNotFoundError(), ShortenedError(), PermissionError(), ImportError(), ValueError(), KeyError()]
+)
 def test_errors_of_the_file_or_the_settings_do_not_pass(error):
     assert not retries.passes(error)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import numpy as np
+import torch
 
 from ...convert import from_torchvision
 from ...images import Images
@@ -24,10 +25,12 @@ from . import (
     collate_samples,
     first_is_labelled,
     is_encoded,
+    is_in_memory,
     is_itemized,
     reader_of,
 )
 from .dataset import DatasetSource
+from .packed import PackedSource
 
 
 class SubsetSource:
@@ -84,15 +87,10 @@ class ConcatSource:
     def __len__(self) -> int:
         return int(self.ends[-1])
 
-    def locate(self, i: int) -> tuple[int, int]:
-        """The number of the part that holds sample i, and the sample's number in it."""
-        k = int(np.searchsorted(self.ends, i, side="right"))
-        return k, i - int(self.ends[k - 1] if k else 0)
-
     def find(self, i: int) -> tuple[Source, int]:
         """The part that holds sample i, and the sample's number in it."""
-        k, i = self.locate(i)
-        return self.parts[k], i
+        k = int(np.searchsorted(self.ends, i, side="right"))
+        return self.parts[k], i - int(self.ends[k - 1] if k else 0)
 
     def name(self, i: int) -> str:
         part, k = self.find(i)
@@ -103,8 +101,8 @@ class ConcatSource:
         return cast(Encoded, part).read(k)
 
     def reader(self) -> Reader:
-        parts = [reader_of(cast(Encoded, part)) for part in self.parts]
-        return PlainReader(self) if all(isinstance(part, PlainReader) for part in parts) else PartsReader(self, parts)
+        made = PartsReader(self)
+        return PlainReader(self) if all(isinstance(one, PlainReader) for one in made.readers.values()) else made
 
     def target(self, index: Index, collate: Collate = collate_by_torch) -> Any:
         if collate is collate_nothing:
@@ -116,7 +114,25 @@ class ConcatSource:
 
     def load(self, index: Index, collate: Collate = collate_by_torch) -> tuple[Images, Any]:
         samples = index.tolist()
-        return collate_samples([self.item(i) for i in samples], samples, collate, self.name)
+        if not is_in_memory(self) or not samples:
+            return collate_samples([self.item(i) for i in samples], samples, collate, self.name)
+        found: list[Images] = []
+        targets: list[Any] = [None] * len(samples)
+        places: list[Index] = []
+        for k, rows, own in self.by_part(index):
+            images, of_part = cast(Loaded, self.parts[k]).load(own, collate if collate is collate_nothing else list)
+            found.append(images)
+            places.append(rows)
+            for row, target in zip(rows.tolist(), [None] * len(rows) if of_part is None else of_part, strict=True):
+                targets[row] = target
+        return joined(found, places), collate_batch(targets, collate, lambda k: self.name(samples[k]))
+
+    def by_part(self, index: Index) -> Iterator[tuple[int, Index, Index]]:
+        """Number of each part that holds some of the samples, their rows in `index`, and their numbers in the part."""
+        of = np.searchsorted(self.ends, index, side="right")
+        for k in np.unique(of).tolist():
+            rows = np.flatnonzero(of == k)
+            yield k, rows, index[rows] - (int(self.ends[k - 1]) if k else 0)
 
     def item(self, i: int) -> tuple[Pixels, Any]:
         part, k = self.find(i)
@@ -151,42 +167,52 @@ class SubsetReader:
         self.whole.close()
 
 
-class Located(Protocol):
-    """A source made of parts."""
-
-    def name(self, i: int) -> str: ...
-
-    def locate(self, i: int) -> tuple[int, int]:
-        """The number of the part that holds sample i, and the sample's number in it."""
-        ...
-
-
-@dataclass(frozen=True)
 class PartsReader:
     """Reads the samples of a source made of parts by a reader of each part."""
 
-    source: Located
-    parts: Sequence[Reader]
+    def __init__(self, source: ConcatSource) -> None:
+        self.source = source
+        self.readers = {id(part): reader_of(cast(Encoded, part)) for part in source.parts}
 
     def name(self, i: int) -> str:
         return self.source.name(i)
 
     def will_read(self, index: Index) -> None:
-        found: list[list[int]] = [[] for _ in self.parts]
-        for i in index.tolist():
-            part, k = self.source.locate(i)
-            found[part].append(k)
-        for part_reader, own in zip(self.parts, found, strict=True):
-            if own:
-                part_reader.will_read(np.array(own, dtype=np.int64))
+        for k, _, own in self.source.by_part(index):
+            self.readers[id(self.source.parts[k])].will_read(own)
 
     def read(self, i: int) -> bytes:
-        part, k = self.source.locate(i)
-        return self.parts[part].read(k)
+        part, k = self.source.find(i)
+        return self.readers[id(part)].read(k)
 
     def close(self) -> None:
-        for part in self.parts:
-            part.close()
+        for reader in self.readers.values():
+            reader.close()
+
+
+def joined(found: Sequence[Images], places: Sequence[Index]) -> Images:
+    """Images of several parts as one batch. places: their rows in the batch."""
+    if len(found) == 1:
+        return found[0]
+    if len({images.layout for images in found}) > 1:
+        found = [images.packed() for images in found]
+    order = np.argsort(np.concatenate(places))
+    images = [one.gathered() for one in found]
+    starts = np.cumsum([0, *(one.buffer.numel() for one in images)])
+    offsets = np.concatenate([start + one.offsets for start, one in zip(starts.tolist(), images, strict=False)])
+    shapes = np.concatenate([one.shapes for one in images])
+    return Images(torch.cat([one.buffer for one in images]), shapes[order], offsets[order], images[0].layout)
+
+
+def will_need(source: Source, index: Index) -> None:
+    """Tell those sources that are memory maps which samples will be read soon, so that the system begins to load them."""
+    if isinstance(source, SubsetSource):
+        will_need(source.source, source.indices[index])
+    elif isinstance(source, ConcatSource):
+        for k, _, own in source.by_part(index):
+            will_need(source.parts[k], own)
+    elif isinstance(source, PackedSource):
+        source.will_need(index)
 
 
 def simple_sources(source: Source, indices: Index | None = None) -> list[Source]:
@@ -218,15 +244,15 @@ def known_labelled(source: Source) -> bool | None:
     return kinds.pop() if len(kinds) == 1 else None
 
 
-def common_transform(transforms: Sequence[Any]) -> Any:
-    """The transform that all parts share. Raises ValueError if two of them describe different policies."""
+def common_transform(transforms: Sequence[Any], whole: str = "ConcatDataset") -> Any:
+    """The transform that all parts share. Raises ValueError if two of them describe different policies. whole: of what."""
     first = transforms[0]
     for k, other in enumerate(transforms[1:], 1):
         if other is first:
             continue
         if first is None or other is None or as_policy(other) != as_policy(first):
             raise ValueError(
-                f"DataLoader: parts 0 and {k} of the ConcatDataset have different transforms, {first} and {other}; give them "
+                f"DataLoader: parts 0 and {k} of the {whole} have different transforms, {first} and {other}; give them "
                 "the same one, or give the loader a policy, which replaces them"
             )
     return first

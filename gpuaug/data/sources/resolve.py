@@ -20,6 +20,7 @@ from .composed import ConcatSource, SubsetSource, common_transform, known_labell
 from .dataset import DatasetSource
 from .folder import ALL_IMAGES, EXTENSIONS, FolderSource, is_hidden
 from .huggingface import HuggingFaceSource, is_huggingface
+from .mixture import Mixture, MixtureSource
 from .remote import is_remote
 from .remote.cache import ShardCache
 from .shards import MAGIC, RANGE, UNPACK, ShardSource, shards_in_folder
@@ -79,7 +80,16 @@ def find_source(given: Any, policy_given: bool, labels: bool | None, cache: Mapp
         raise TypeError(f"DataLoader: paths come in a list, not in an array of {given.dtype}; give list(paths)")
     if isinstance(given, (np.ndarray, torch.Tensor)):
         return ArraySource(given), None
+    if isinstance(given, Mixture):
+        return from_mixture(given, policy_given, labels, cache)
     return from_dataset(given, policy_given, labels)
+
+
+def from_mixture(given: Mixture, policy_given: bool, labels: bool | None, cache: Mapping[str, Any]) -> tuple[Source, Any]:
+    """The source of a mixture, and the transform that its parts share, or None."""
+    parts, inside = zip(*(find_source(part, policy_given, labels, cache) for part in given.parts), strict=True)
+    transform = None if policy_given else common_transform(inside, "Mixture")
+    return MixtureSource(parts, given.weights, given.samples, given.replacement), transform
 
 
 def check_cache(source: Source, cache: Mapping[str, Any]) -> None:
@@ -87,7 +97,7 @@ def check_cache(source: Source, cache: Mapping[str, Any]) -> None:
     if cache.get("cache_dir") is None:
         return
     asked = ShardCache.resolve(cache["cache_dir"])
-    if any(getattr(getattr(part, "cache", None), "folder", None) != asked for part in simple_sources(source)):
+    if not any(getattr(getattr(part, "cache", None), "folder", None) == asked for part in simple_sources(source)):
         raise ValueError(
             "DataLoader: cache_dir is for remote shards that are given by their URL, such as s3://bucket/train-{000..146}.tar, "
             f"but the source is {source!r}; leave it out, or give it to gpuaug.data.ShardSource"
@@ -99,7 +109,7 @@ def check_labels(source: Source, labels: bool | None) -> None:
     of = {known_labelled(part): part for part in simple_sources(source)}
     if True in of and False in of:
         raise ValueError(
-            f"DataLoader: of the ConcatDataset's parts, {of[True]!r} has labels and {of[False]!r} has none; give the "
+            f"DataLoader: of the parts, {of[True]!r} has labels and {of[False]!r} has none; give the "
             "loader labels=False, which leaves all labels out"
         )
     if labels and False in of:
@@ -215,10 +225,10 @@ def from_dataset(dataset: Any, policy_given: bool, labels: bool | None) -> tuple
         return HuggingFaceSource(dataset, labelled=labels), None
     check_map_style(dataset)
     if getitem_owner(dataset) == "torch.utils.data.dataset.Subset":
-        inner, transform = from_dataset(dataset.dataset, policy_given, labels)
+        inner, transform = from_part(dataset.dataset, policy_given, labels)
         return SubsetSource(inner, dataset.indices), transform
     if getitem_owner(dataset) == "torch.utils.data.dataset.ConcatDataset":
-        parts, inside = zip(*(from_dataset(part, policy_given, labels) for part in dataset.datasets), strict=True)
+        parts, inside = zip(*(from_part(part, policy_given, labels) for part in dataset.datasets), strict=True)
         return ConcatSource(parts), None if policy_given else common_transform(inside)
     raw, transform = dataset, None
     target_transform = None if labels is False else getattr(dataset, "target_transform", None)
@@ -233,6 +243,16 @@ def from_dataset(dataset: Any, policy_given: bool, labels: bool | None) -> tuple
             targets = None
         return ArraySource(pixels, targets, target_transform), transform
     return DatasetSource(raw), transform
+
+
+def from_part(dataset: Any, policy_given: bool, labels: bool | None) -> tuple[Source, Any]:
+    """As `from_dataset`, for the inside of a Subset or ConcatDataset."""
+    if isinstance(dataset, (Mixture, MixtureSource)):
+        raise TypeError(
+            "DataLoader: a Mixture cannot be a part of a Subset or ConcatDataset; give the loader the Mixture itself, which "
+            "may hold Subsets and ConcatDatasets"
+        )
+    return from_dataset(dataset, policy_given, labels)
 
 
 def size_of(source: Source) -> Size | None:

@@ -16,8 +16,8 @@ from ..cpu.kernels.draw import CHOICE
 from ..draw_program import program_of
 from ..plan import Tables
 from .drawn import draw_records, inputs
-from .launch import LaunchConfig, as_source, launch, launch_config, upload
-from .records import Words, levels_of_ops, records
+from .launch import LaunchConfig, as_source, launch, launch_config, readable, upload
+from .records import Words, levels_of_ops, records, step_of
 
 
 class Captured:
@@ -105,7 +105,9 @@ class Recorded:
 
     def pack(self, tables: Tables, dtype: torch.dtype, memory_format: torch.memory_format) -> tuple[Words, LaunchConfig]:
         words, _ = records(self.batch, tables, self.levels, self.lead)
-        return words, launch_config(words, tables, self.levels, self.source.device, self.span, dtype, memory_format)
+        return words, launch_config(
+            words, tables, self.levels, self.source.device, self.span, dtype, memory_format, step_of(self.batch) == 1
+        )
 
 
 class RecordedDraws:
@@ -151,11 +153,12 @@ class RecordedDraws:
         self.index.copy_(torch.from_numpy(draws.samples))
         self.state.copy_(torch.from_numpy(np.array([draws.seed, draws.epoch], dtype=np.uint64).view(np.int64)))
         tables = program.tables(batch.shapes, draws.samples, draws.seed, draws.epoch, number)
+        step = step_of(batch)
         words, _ = records(batch, tables, levels, lead)
-        config = launch_config(words, tables, levels, source.device, widest(batch), dtype, memory_format)
+        config = launch_config(words, tables, levels, source.device, widest(batch), dtype, memory_format, step == 1)
 
         def work() -> torch.Tensor:
-            return launch(source, draw_records(given, program, number, len(levels)), config)
+            return launch(source, draw_records(given, program, number, len(levels), step), config)
 
         self.graph = Captured(work, source.device)
         self.view = self.graph.result
@@ -185,8 +188,11 @@ def own_source(batch: Any) -> tuple[torch.Tensor, int]:
     Raises:
         ValueError: It would be a copy.
     """
-    if isinstance(batch, Images) and batch.layout != "interleaved":
-        raise ValueError("fused: a CUDA graph needs images with interleaved channels; pass images.packed()")
+    if isinstance(batch, Images) and not readable(batch):
+        raise ValueError(
+            'fused: a CUDA graph needs images of layout "interleaved", or "yuv420" from Ampere (8.0) on, '
+            f"got {batch.layout!r}; pass images.packed()"
+        )
     source, lead = as_source(batch)
     memory = batch.buffer if isinstance(batch, Images) else batch
     if source.untyped_storage().data_ptr() != memory.untyped_storage().data_ptr():
