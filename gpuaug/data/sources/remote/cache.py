@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from ...atomic import TEMPORARY, sync, sync_folder
-from .objects import IN_FLIGHT, PIECE, forget_listings, read_range, request
+from .objects import IN_FLIGHT, PIECE, StoppedError, forget_listings, read_range, request, result
 from .retries import RemoteError
 from .stamps import Stamp, stamp_of
 
@@ -42,9 +42,6 @@ WINDOW = 8
 LOCKED = 0.05
 """Seconds between two looks at a lock that another process holds."""
 
-STOP = 0.2
-"""Seconds between two looks at whether to stop."""
-
 ENDING = ".tar"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -56,10 +53,6 @@ class Copy(NamedTuple):
 
     path: Path
     size: int
-
-
-class StoppedError(Exception):
-    """The loader that wanted a copy has been closed."""
 
 
 class ShardCache:
@@ -160,7 +153,7 @@ class ShardCache:
                 download(url, copied.size, file.fileno(), stop)
                 sync(file)
                 forget_listings(url)
-                if stamp_of(url) != stamp:
+                if stamp_of(url, stop) != stamp:
                     LOG.warning("%s: has changed since its index was made; no copy of it is kept", url)
                     return None
                 path.replace(copied.path)
@@ -282,21 +275,9 @@ def download(url: str, size: int, descriptor: int, stop: threading.Event | None)
             if not asked:
                 return
             start, count, future = asked[0]
-            os.pwrite(descriptor, read_range(url, start, count) if future is None else finished(future, stop), start)
+            os.pwrite(descriptor, read_range(url, start, count) if future is None else result(future, stop), start)
             asked.popleft()
     finally:
         for *_, future in asked:
             if future is not None:
                 future.cancel()
-
-
-def finished(future: Future[bytes], stop: threading.Event | None) -> bytes:
-    """The result of a request. Raises StoppedError if told to stop before."""
-    while True:
-        try:
-            return future.result(None if stop is None else STOP)
-        except TimeoutError:
-            if future.done():
-                raise
-            if stop is not None and stop.is_set():
-                raise StoppedError from None

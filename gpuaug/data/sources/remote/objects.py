@@ -31,6 +31,9 @@ PIECE = 2**21
 WINDOW = 4
 """Pieces of a file that are requested at a time to read it from front to back."""
 
+LOOK = 0.2
+"""Seconds between two looks at whether to stop waiting."""
+
 SCHEME = re.compile(r"([^:/]+)://[^/]*")
 
 CLIENTS: dict[tuple[Any, ...], Client | None] = {}
@@ -45,6 +48,10 @@ def forget_clients() -> None:
 
 
 after_fork(forget_clients)
+
+
+class StoppedError(Exception):
+    """Nobody waits for the result any more."""
 
 
 class Client:
@@ -153,11 +160,14 @@ def path_in(client: Client, url: str) -> str:
     return cast(str, client.fs._strip_protocol(url))
 
 
-def ask(url: str, method: str, **options: Any) -> Any:
-    """The result of a method of the file system, such as "info", about a URL; asked again after a failure that passes."""
+def ask(url: str, method: str, stop: threading.Event | None = None, **options: Any) -> Any:
+    """The result of a method of the file system, such as "info", about a URL; asked again after a failure that passes.
+
+    stop: as for `result`.
+    """
     if client := client_of(url):
         inside = path_in(client, url)
-        return result(client.submit(lambda: getattr(client.fs, f"_{method}")(inside, **options), 0, url, retries.OPENING))
+        return result(client.submit(lambda: getattr(client.fs, f"_{method}")(inside, **options), 0, url, retries.OPENING), stop)
     fs, inside = filesystem(url)
     return repeat(url, lambda: getattr(fs, method)(inside, **options), retries.OPENING)
 
@@ -168,10 +178,17 @@ def forget_listings(url: str) -> None:
     (client.fs if client else filesystem(url)[0]).invalidate_cache()
 
 
-def result(future: Future[T]) -> T:
-    """The result of a request; leaving early, as by Ctrl-C, cancels it."""
+def result(future: Future[T], stop: threading.Event | None = None) -> T:
+    """The result of a request; leaving early, as by Ctrl-C, cancels it. Raises StoppedError once `stop` is set."""
     try:
-        return future.result()
+        while True:
+            try:
+                return future.result(None if stop is None else LOOK)
+            except TimeoutError:
+                if future.done():
+                    raise
+                if stop is not None and stop.is_set():
+                    raise StoppedError from None
     finally:
         future.cancel()
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import is_remote
-from .objects import ask, filesystem
+from .objects import StoppedError, ask, filesystem
 from .retries import RemoteError, described, is_missing
 
 TAGS = ("ETag", "etag", "md5Hash", "content_md5", "Content-MD5", "Digest", "Last-Modified", "LastModified", "mtime", "created")
@@ -20,19 +21,21 @@ class Stamp(NamedTuple):
     text: str
 
 
-def stamp_of(path: str) -> Stamp:
+def stamp_of(path: str, stop: threading.Event | None = None) -> Stamp:
     """Size and modification time of a file, or for a remote one its size and checksum.
+
+    stop: ends the wait for a server when set, by StoppedError.
 
     Raises FileNotFoundError, and an OSError with the path for anything else, a RemoteError if the server does not answer.
     """
     try:
         if is_remote(path):
-            info = ask(path, "info")
+            info = ask(path, "info", stop)
             if not isinstance(info.get("size"), int):
                 raise OSError("the server does not tell its size")
             return Stamp(info["size"], f"{info['size']} {tag_of(path, info)}")
         status = Path(path).stat()
-    except (ImportError, ValueError):
+    except (ImportError, ValueError, StoppedError):
         raise
     except Exception as error:  # remote file systems raise what their clients do
         if is_missing(error):
