@@ -87,6 +87,11 @@ class ConcatSource:
     def __len__(self) -> int:
         return int(self.ends[-1])
 
+    def locate(self, index: Index) -> tuple[Index, Index]:
+        """The part of each sample index, and the sample's number in that part."""
+        of = np.searchsorted(self.ends, index, side="right")
+        return of, index - np.concatenate([[0], self.ends[:-1]])[of]
+
     def find(self, i: int) -> tuple[Source, int]:
         """The part that holds sample i, and the sample's number in it."""
         k = int(np.searchsorted(self.ends, i, side="right"))
@@ -129,10 +134,10 @@ class ConcatSource:
 
     def by_part(self, index: Index) -> Iterator[tuple[int, Index, Index]]:
         """Number of each part that holds some of the samples, their rows in `index`, and their numbers in the part."""
-        of = np.searchsorted(self.ends, index, side="right")
+        of, own = self.locate(index)
         for k in np.unique(of).tolist():
             rows = np.flatnonzero(of == k)
-            yield k, rows, index[rows] - (int(self.ends[k - 1]) if k else 0)
+            yield k, rows, own[rows]
 
     def item(self, i: int) -> tuple[Pixels, Any]:
         part, k = self.find(i)
@@ -140,6 +145,7 @@ class ConcatSource:
             return part.item(k)
         if is_encoded(part):
             return decode(part.read(k), part.name(k), self.max_pixels), part.target(np.array([k]), collate_single)
+        will_need(part, np.array([k]))
         images, target = cast(Loaded, part).load(np.array([k]), collate_single)
         return images[0].numpy(), target
 
@@ -202,6 +208,11 @@ def joined(found: Sequence[Images], places: Sequence[Index]) -> Images:
     offsets = np.concatenate([start + one.offsets for start, one in zip(starts.tolist(), images, strict=False)])
     shapes = np.concatenate([one.shapes for one in images])
     return Images(torch.cat([one.buffer for one in images]), shapes[order], offsets[order], images[0].layout)
+
+
+def is_mapped(source: Source) -> bool:
+    """Whether a source of pixels lies on a disk, wholly or in part."""
+    return is_in_memory(source) and any(isinstance(part, PackedSource) for part in simple_sources(source))
 
 
 def will_need(source: Source, index: Index) -> None:
