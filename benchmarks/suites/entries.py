@@ -33,7 +33,6 @@ from torch.utils.data import ConcatDataset, Dataset, Subset
 
 import gpuaug
 
-
 from ..measure import machine
 from ..measure.result import Verdict
 from ..measure.stats import quartiles
