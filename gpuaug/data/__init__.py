@@ -15,6 +15,7 @@ from .sources.huggingface import HuggingFaceSource
 from .sources.mixture import Mixture, MixtureSource
 from .sources.packed import PackedSource
 from .sources.shards import ShardSource
+from .sources.zipped import ZipSource
 
 __all__ = [
     "ArraySource",
@@ -29,6 +30,7 @@ __all__ = [
     "PackedSource",
     "ShardSource",
     "Stats",
+    "ZipSource",
     "dali_pipeline",
     "decode",
 ]

@@ -24,6 +24,7 @@ from .huggingface import HuggingFaceSource, is_huggingface
 from .mixture import Mixture, MixtureSource
 from .remote import is_remote
 from .shards import MAGIC, RANGE, UNPACK, ShardSource, shards_in_folder
+from .zipped import ZipSource
 
 T = TypeVar("T")
 
@@ -175,6 +176,8 @@ def from_path(path: str, labels: bool | None = None, advice: str = ALL_IMAGES) -
     A folder with a manifest was written by `gpuaug pack`. A folder that holds `.tar` files and no folders holds shards. Any
     other folder is an image folder. advice: what errors and warnings say about doing without labels.
     """
+    if path.lower().endswith(".zip") and not is_remote(path) and not MAGIC.search(path) and not Path(path).is_dir():
+        return ZipSource(path, labels, advice)
     if path.lower().endswith((".tar", ".zip", *UNPACK)) and not Path(path).is_dir():
         return ShardSource(path, labels=labels, advice=advice)
     if is_remote(path):
