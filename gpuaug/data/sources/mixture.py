@@ -6,7 +6,7 @@ number of ranks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from fractions import Fraction
 from math import isfinite
@@ -170,6 +170,9 @@ class MixtureSource(ConcatSource):
 
     def find(self, i: int) -> tuple[Source, int]:
         return super().find(i % self.total)
+
+    def by_part(self, index: Index) -> Iterator[tuple[int, Index, Index]]:
+        return super().by_part(index % self.total)
 
     def locate(self, index: npt.ArrayLike) -> tuple[Index, Index]:
         """The part of each sample index, and the sample's number in that part.

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +51,10 @@ LINKS = 40
 """Longest chain of links that is followed, as in Linux."""
 
 Int64s = npt.NDArray[np.int64]
+Integers: TypeAlias = "npt.NDArray[np.int64] | npt.NDArray[np.uint32]"
+
+COLUMNS = ("offsets", "sizes", "targets", "ends", "names")
+"""Arrays of a `Shard`, in its order."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,19 +66,13 @@ class Shard:
     """
 
     offsets: Int64s
-    sizes: Int64s
+    sizes: Integers
     targets: Int64s
-    ends: Int64s
+    ends: Integers
     names: npt.NDArray[np.uint8]
     unreadable: str = ""
     left_out: int = 0
     example: str = ""
-
-    @classmethod
-    def of(cls, columns: Int64s, names: npt.NDArray[np.uint8], unreadable: str, left_out: int, example: str) -> Shard:
-        """From (4, N) offsets, sizes, targets and ends."""
-        offsets, sizes, targets, ends = columns
-        return cls(offsets, sizes, targets, ends, names, unreadable, left_out, example)
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -133,7 +131,8 @@ def load(path: Path, stamp: str) -> Shard | None:
         with path.open("rb") as file, np.load(file) as arrays:  # given a path, np.load would leave a damaged file open
             if str(arrays["stamp"]) != stamp:
                 return None
-            return Shard.of(arrays["columns"], arrays["names"], *json.loads(str(arrays["notes"])))
+            columns = [arrays[name] for name in COLUMNS]
+            return Shard(*columns, *json.loads(str(arrays["notes"])))
     except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile):  # not an index, so there is none
         return None
 
@@ -141,9 +140,9 @@ def load(path: Path, stamp: str) -> Shard | None:
 def save(shard: Shard, path: Path, stamp: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic(path) as file:
-        columns = np.stack([shard.offsets, shard.sizes, shard.targets, shard.ends])
+        columns = {name: getattr(shard, name) for name in COLUMNS}
         notes = json.dumps([shard.unreadable, shard.left_out, shard.example])
-        np.savez(file, stamp=np.array(stamp), columns=columns, names=shard.names, notes=np.array(notes))
+        np.savez(file, stamp=np.array(stamp), notes=np.array(notes), **columns)
 
 
 def scan(path: str) -> Shard:
@@ -177,9 +176,16 @@ def scan(path: str) -> Shard:
                 unreadable = unreadable or str(error)
             names.append(os.fsencode(images[0].name))
     ends = np.cumsum([len(name) for name in names])
-    columns = np.array([offsets, sizes, targets, ends], dtype=np.int64)
+    starts, classes = np.array(offsets, dtype=np.int64), np.array(targets, dtype=np.int64)
     joined = np.frombuffer(b"".join(names), dtype=np.uint8)
-    return Shard.of(columns, joined, unreadable, len(left_out), next(iter(left_out), ""))
+    example = next(iter(left_out), "")
+    return Shard(starts, compact(sizes), classes, compact(ends), joined, unreadable, len(left_out), example)
+
+
+def compact(numbers: Any) -> Integers:
+    """Numbers of 0 or more as uint32, or as int64 if one is too large; an index of ten million samples must fit into memory."""
+    found = np.array(numbers, dtype=np.int64)
+    return found.astype(np.uint32) if not len(found) or found.max() < 2**32 else found
 
 
 def is_document(member: tarfile.TarInfo) -> bool:
