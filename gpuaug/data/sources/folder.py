@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from ..decoders.pillow import DecodeError
 from ..targets import Collate, collate_by_torch, collate_targets
+from .remote import is_remote
 
 LOG = logging.getLogger("gpuaug")
 
@@ -130,6 +131,19 @@ class FolderSource:
             source.files.add([os.fspath(path) for path, _ in some], known)
             targets.extend([target for _, target in some])
         source.targets = np.array(targets, dtype=np.int64)
+        return source
+
+    @classmethod
+    def from_paths(cls, paths: Sequence[str]) -> FolderSource:
+        """A source of files without labels, in the order of the list. Raises ValueError for a URL."""
+        source = cls.from_samples([], [], {}, labelled=False)
+        known: dict[str, int] = {}
+        for at in range(0, len(paths), MANY):
+            source.files.add(paths[at : at + MANY], known)
+        if remote := next(filter(is_remote, known), None):
+            url = next(path for path in paths if path.startswith(remote))
+            raise ValueError(f"{url}: image files are only read from local disks; put remote images into .tar shards")
+        source.targets = np.full(len(paths), -1, dtype=np.int64)
         return source
 
     def __len__(self) -> int:

@@ -6,7 +6,6 @@ import copy
 import os
 import tarfile
 from collections.abc import Iterator, Mapping
-from itertools import repeat
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -153,8 +152,9 @@ LONGEST = max(map(len, EXTENSIONS))
 
 def from_list(paths: list[str], labels: bool | None = None) -> Source:
     """The source of a list of tar shards, or of image files, which have no labels."""
-    images = {end for end in {path[-LONGEST:] for path in paths} if end.lower().endswith(EXTENSIONS)}  # of few endings
-    others = [path for path in paths if path[-LONGEST:] not in images]
+    endings = {path[-LONGEST:] for path in paths}  # few, of ten million paths
+    images = {end for end in endings if end.lower().endswith(EXTENSIONS)}
+    others = [] if endings == images else [path for path in paths if path[-LONGEST:] not in images]
     for path in others:
         refuse_unknown(path)
     if len(others) == len(paths):
@@ -165,9 +165,7 @@ def from_list(paths: list[str], labels: bool | None = None) -> Source:
             f"DataLoader: a list must hold only image files or only tar shards, but this one holds {image} and "
             f"{others[0]}; for both, give a ConcatDataset or two loaders"
         )
-    if remote := next(filter(is_remote, paths), None):
-        raise ValueError(f"{remote}: image files are only read from local disks; put remote images into .tar shards")
-    return FolderSource.from_samples(zip(paths, repeat(-1)), [], {}, labelled=False)
+    return FolderSource.from_paths(paths)
 
 
 def from_path(path: str, labels: bool | None = None, advice: str = ALL_IMAGES) -> Source:
