@@ -146,6 +146,10 @@ def packed(root: Path) -> Any:
     return gpuaug.data.PackedSource(root)
 
 
+def half(root: Path, entries: int) -> Any:
+    return Subset(packed(root), shuffled(entries)[: entries // 2])
+
+
 def shuffled(entries: int) -> Any:
     return np.random.default_rng(0).permutation(entries)
 
@@ -158,10 +162,7 @@ KINDS: dict[str, tuple[Callable[[Path, int], None], Callable[[Path, int], Any]]]
     "hugging face": (fill_rows, rows),
     "subset": (nothing, lambda root, entries: Subset(Pictures(entries), shuffled(entries).tolist())),
     "subset of packed": (fill_packed, lambda root, entries: Subset(packed(root), shuffled(entries))),
-    "concatenation": (
-        fill_packed,
-        lambda root, entries: ConcatDataset([packed(root), Subset(packed(root), shuffled(entries))]),
-    ),
+    "concatenation": (fill_packed, lambda root, entries: ConcatDataset([half(root, entries), half(root, entries)])),
     "mixture": (fill_packed, lambda root, entries: gpuaug.data.Mixture([root, arrays(root, 1000)], [9, 1], samples=entries)),
     "with replacement": (fill_packed, lambda root, entries: gpuaug.data.Mixture([root], [1], replacement=True)),
     "shards": (fill_shards, lambda root, entries: root),
