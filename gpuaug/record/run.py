@@ -86,7 +86,7 @@ def read_run(folder: Path) -> dict[str, Any]:
         raise FileNotFoundError(
             f"{path}: there is no such file; give the folder of a run, in which gpuaug.write_run has written it"
         ) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: is no JSON ({error})") from error
     check_format(found, str(path), FORMAT, VERSION)
     missing = KEYS - found.keys()

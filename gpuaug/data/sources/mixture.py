@@ -226,10 +226,7 @@ class MixtureSource(ConcatSource):
         length, quota = self.lengths[k], self.quotas[k]
         first, place = divmod(epoch * quota, length)
         passes = -(-(place + quota) // length)
-        if shuffle:
-            found = pass_orders(seed, k, first, passes, length)
-        else:
-            found = np.tile(np.arange(length), (passes, 1))
+        found = pass_orders(seed, k, first, passes, length) if shuffle else np.tile(np.arange(length), (passes, 1))
         found += (np.arange(passes) * self.total + int(self.starts[k]))[:, None]
         return found.reshape(-1)[place : place + quota]
 

@@ -30,6 +30,8 @@ LAYOUTS: dict[str, Layout] = {"raw": "interleaved", "yuv": "yuv420"}
 FORMATS = ("jpeg", *ROWS)
 VERSION = 1
 FIELDS = {"format": str, "version": int, "count": int, "size": int, "classes": list}
+PART, FILE = {"count": int, "sha256": str}, {"name": str, "bytes": int}
+"""Fields of a part, and more fields of one that is a file, which is in the same folder."""
 
 
 def row_shape(format: str, size: int) -> tuple[int, ...]:
@@ -147,10 +149,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         found = {name: type(manifest[name]) for name in FIELDS}
-        files = [part["name"] for part in manifest["parts"]] if manifest["format"] == "jpeg" else []
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{path}: not a manifest of `gpuaug pack`: {type(error).__name__} {error}") from error
-    if found != FIELDS or not all(isinstance(name, str) for name in files):
+    if found != FIELDS or min(manifest["count"], manifest["size"] - 1) < 0 or not are_parts(manifest):
         raise ValueError(f"{path}: not a manifest of `gpuaug pack`: a field is not as described at `gpuaug.data.PackedSource`")
     if manifest["version"] != VERSION:
         raise ValueError(f"{path}: version {manifest['version']}; this gpuaug reads version {VERSION}; pack again, or upgrade")
@@ -160,6 +161,17 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"{', '.join(FORMATS)}; pack again, or upgrade"
         )
     return cast("dict[str, Any]", manifest)
+
+
+def are_parts(manifest: dict[str, Any]) -> bool:
+    """Whether the parts of a manifest are as `pack` writes them. Rows that another program wrote have none."""
+    shards = manifest["format"] == "jpeg"
+    parts = manifest.get("parts", None if shards else [])
+    if not isinstance(parts, list):
+        return False
+    types = PART | (FILE if shards else {})
+    right = all(isinstance(part, dict) and {name: type(part.get(name)) for name in types} == types for part in parts)
+    return right and all(part["count"] >= 0 and (not shards or Path(part["name"]).name == part["name"]) for part in parts)
 
 
 def packed_source(folder: Path, labels: bool | None = None) -> PackedSource | ShardSource:

@@ -13,8 +13,7 @@ import os
 import posixpath
 import re
 import tarfile
-import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
@@ -131,10 +130,23 @@ def load(path: Path, stamp: str) -> Shard | None:
         with path.open("rb") as file, np.load(file) as arrays:  # given a path, np.load would leave a damaged file open
             if str(arrays["stamp"]) != stamp:
                 return None
-            columns = [arrays[name] for name in COLUMNS]
-            return Shard(*columns, *json.loads(str(arrays["notes"])))
-    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile):  # not an index, so there is none
+            columns, notes = [arrays[name] for name in COLUMNS], json.loads(str(arrays["notes"]))
+    except Exception:  # not an index, so there is none; readers of zip and NumPy's files raise what their parsers do
         return None
+    return Shard(*columns, *notes) if is_sound(columns, notes) else None
+
+
+def is_sound(columns: Sequence[npt.NDArray[Any]], notes: Any) -> bool:
+    """Whether these can be what `save` wrote."""
+    offsets, sizes, targets, ends, names = columns
+    if any(column.shape != (offsets.size,) for column in columns[:4]) or not offsets.dtype == targets.dtype == np.int64:
+        return False
+    if not all(column.dtype in (np.dtype(np.int64), np.dtype(np.uint32)) for column in (sizes, ends)):
+        return False
+    inside = (offsets >= 0).all() and (sizes >= 0).all() and (ends >= 0).all() and (ends[1:] >= ends[:-1]).all()
+    if names.dtype != np.uint8 or names.ndim != 1 or not inside or (len(ends) and ends[-1] > len(names)):
+        return False
+    return isinstance(notes, list) and [type(note) for note in notes] == [str, int, str]
 
 
 def save(shard: Shard, path: Path, stamp: str) -> None:

@@ -106,11 +106,11 @@ class Members(FolderTree):
             self.top = inner
 
     def add(self, info: zipfile.ZipInfo) -> None:
-        if info.is_dir() or not info.filename.lower().endswith(EXTENSIONS):
+        if not info.filename.lower().endswith(EXTENSIONS):
             return
         folders, name = info.filename.split("/")[:-1], info.filename.split("/")[-1]
         path = f"{self.top}/{info.filename}"
-        if any(map(is_hidden, (*folders, name))):  # and paths with . and .., which no archive should have
+        if not all(folders) or any(map(is_hidden, (*folders, name))):  # and paths with //, . and .., which none should have
             self.hidden.append(path)
             return
         if problem := problem_of(info):

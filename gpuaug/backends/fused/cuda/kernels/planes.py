@@ -1,4 +1,4 @@
-"""The pixels of the kernels in strips from planes of brightness and two colours (see `gpuaug.yuv`), as libjpeg makes RGB of them.
+"""Pixels of the kernels in strips, from planes of brightness and two colours (see `gpuaug.yuv`), as libjpeg makes RGB.
 
 Colours have half the resolution. A pixel's are those of the four nearest places, enlarged by libjpeg's triangle filter and
 rounded; all numbers are libjpeg's to the bit. So the products of matrices, and the view, are those of an interleaved image.
@@ -79,11 +79,8 @@ def enlarged(plane, near, far, c0, c1, c2, c3, odd, weight):
     # Halves are rounded down and up from column to column.
     even = weight * k1 + rest * k0 + 8, weight * k1 + rest * k2 + 7, weight * k2 + rest * k1 + 8, weight * k2 + rest * k3 + 7
     v0 = tl.where(odd, weight * k0 + rest * k1 + 7, even[0]) >> 4
-    v1, v2, v3 = (
-        tl.where(odd, even[0], even[1]) >> 4,
-        tl.where(odd, even[1], even[2]) >> 4,
-        tl.where(odd, even[2], even[3]) >> 4,
-    )
+    v1, v2 = tl.where(odd, even[0], even[1]) >> 4, tl.where(odd, even[1], even[2]) >> 4
+    v3 = tl.where(odd, even[2], even[3]) >> 4
     return v0, v1, v2, v3
 
 
