@@ -13,6 +13,4 @@ def test_remote_soak():
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stderr
     *_, last = done.stdout.splitlines()
-    assert re.match(
-        r"\d+ rounds, \d+ samples, each once an epoch with its own views; \d+ restarts, .* [1-9]\d* faults", last
-    )
+    assert re.match(r"\d+ rounds, \d+ samples, each once an epoch with its own views; \d+ restarts, .* [1-9]\d* faults", last)
