@@ -1,0 +1,85 @@
+"""A decoder by Pillow's libjpeg: plain JPEGs go to it in the calling thread, and all other files to `decode`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ....memory import POOL
+from ..jpeg_header import PlainJPEG, plain
+from ..pillow import MAX_PIXELS, DecodeError, Pixels, try_decode
+from ..regions import Boxes, Region, Regional
+from .library import usable
+from .routine import GOOD
+
+
+class LibjpegDecoder:
+    """Decodes files one after the other, with the same pixels and the same errors as `decode`.
+
+    Any number of threads may call it at a time. A file about which libjpeg has so much as a warning goes to Pillow, so what
+    becomes of a file depends on no other.
+
+    Args:
+        max_pixels: Largest number of pixels in a picture.
+
+    Raises:
+        ImportError: Pillow's libjpeg cannot be called directly.
+    """
+
+    def __init__(self, max_pixels: int = MAX_PIXELS) -> None:
+        self.max_pixels = max_pixels
+        self.library = usable()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return LibjpegDecoder, (self.max_pixels,)
+
+    def __call__(
+        self, datas: Sequence[bytes], names: Sequence[str], regional: Regional | None
+    ) -> list[Pixels | Region | DecodeError]:
+        """For each file its picture, uint8 (H, W, 3), or a `Region` that contains what is read of it; or its DecodeError."""
+        files = {k: found for k, data in enumerate(datas) if (found := plain(data, self.max_pixels))}
+        done = self.decode_plain(list(files), [datas[k] for k in files], list(files.values()), regional) if files else {}
+        return [
+            done[k] if k in done else try_decode(data, name, self.max_pixels)
+            for k, (data, name) in enumerate(zip(datas, names, strict=True))
+        ]
+
+    def decode_plain(
+        self, where: list[int], datas: list[bytes], files: list[PlainJPEG], regional: Regional | None
+    ) -> dict[int, Any]:
+        """Those of the plain files at these places that libjpeg decodes without a complaint."""
+        wholes = np.array([file.size for file in files], np.int32)
+        boxes = np.concatenate([np.zeros_like(wholes), wholes], axis=1)
+        if regional:
+            blocks = np.array([0 if file.progressive else file.block for file in files], np.int32)
+            boxes = widened(regional(where, wholes), wholes, blocks)
+        sizes = 3 * np.multiply(boxes[:, 2], boxes[:, 3], dtype=np.int64)
+        starts = np.cumsum(sizes) - sizes
+        memory = POOL.allocate(int(sizes.sum()))
+        found = self.library.decode(datas, np.concatenate([wholes, boxes], axis=1), starts + memory.ctypes.data)
+        frames = np.concatenate([boxes[:, :2], wholes], axis=1).tolist()
+        out: dict[int, Any] = {}
+        table = zip(where, found, starts.tolist(), sizes.tolist(), boxes[:, 2:].tolist(), frames, strict=True)
+        for k, how, start, size, shape, frame in table:
+            if how == GOOD:
+                pixels = memory[start : start + size].reshape(*shape, 3)
+                out[k] = Region(pixels, tuple(frame)) if regional else pixels
+        return out
+
+
+def widened(boxes: Boxes, shapes: Boxes, blocks: Boxes) -> Boxes:
+    """Boxes (B, 4) whose pixels, and for a border of two columns those of which colour is made, lie inside others.
+
+    libjpeg can begin a row at a block, and upsamples colour at the cut as at the edge of a picture: the first pixel behind it
+    differs, and the last two before it. blocks: (B,) pixels of a block; 0 for files of which all columns are decoded, as those
+    with several scans, and all rows.
+    """
+    some = blocks > 0
+    block = np.maximum(blocks, 1)
+    left = np.where(some, np.maximum(boxes[:, 1] - 2, 0) // block * block, 0)
+    right = np.where(some, np.minimum(boxes[:, 1] + boxes[:, 3] + 2, shapes[:, 1]), shapes[:, 1])
+    top = np.where(some, boxes[:, 0], 0)
+    bottom = np.where(some, boxes[:, 0] + boxes[:, 2], shapes[:, 0])
+    return np.stack([top, left, bottom - top, right - left], axis=1).astype(np.int32)
