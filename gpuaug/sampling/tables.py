@@ -31,7 +31,11 @@ class ViewDraws(Sequence[OpDraws]):
         samples: (B,) int64 sample indices.
         drawn_as: The view number in the counter of the draws: one, or (B,) int64, one for each sample. See `Draws`.
         steps: Which steps of the view.
+        frames: (B, 4) int32, if the images are parts of pictures: top and left of each in its picture, and the picture's height
+            and width. The view's first step is then a random crop, whose boxes are drawn in the picture. See `in_frames`.
     """
+
+    frames: npt.NDArray[np.int32] | None = None
 
     def __init__(
         self,
@@ -53,7 +57,8 @@ class ViewDraws(Sequence[OpDraws]):
 
     def _all(self) -> list[OpDraws]:
         if not self._tables:
-            self._tables.append(draw_view(self.policy, self.view, self.seed, self.epoch, self.samples, self.drawn_as))
+            tables = draw_view(self.policy, self.view, self.seed, self.epoch, self.samples, self.drawn_as)
+            self._tables.append(tables if self.frames is None else boxed(tables, self.policy, self.view, self.frames))
         return self._tables[0]
 
     def __len__(self) -> int:
@@ -72,6 +77,21 @@ class ViewDraws(Sequence[OpDraws]):
         part = copy(self)
         part.steps = steps
         return part
+
+
+def in_frames(view: Sequence[OpDraws], policy: Policy, number: int, frames: npt.NDArray[np.int32]) -> Sequence[OpDraws]:
+    """The tables of view `number` for images that are parts of pictures; they stay unmade if they are. frames: see `ViewDraws`."""
+    if isinstance(view, ViewDraws) and not view.made:
+        part = copy(view)
+        part.frames, part._tables = frames, []
+        return part
+    return boxed(view, policy, number, frames)
+
+
+def boxed(view: Sequence[OpDraws], policy: Policy, number: int, frames: npt.NDArray[np.int32]) -> list[OpDraws]:
+    """Tables whose first crop is given as boxes in parts of pictures."""
+    boxes = cast(RandomResizedCrop, policy.views[number].steps[0]).boxes(view[0], frames[:, 2], frames[:, 3])
+    return [{"boxes": boxes - np.pad(frames[:, :2], ((0, 0), (0, 2)))}, *view[1:]]
 
 
 def table_rows(view: Sequence[OpDraws], rows: Array | slice) -> Sequence[OpDraws]:

@@ -235,7 +235,24 @@ def drawn_tables(batch: Images | torch.Tensor, draws: Sequence[OpDraws]) -> Tabl
     program = program_of(draws)
     if program is None:
         return None
-    return program.tables(batch.shapes, draws.samples, draws.seed, draws.epoch, draws.drawn_as)
+    if draws.frames is None:
+        return program.tables(batch.shapes, draws.samples, draws.seed, draws.epoch, draws.drawn_as)
+    found = program.tables(draws.frames[:, 2:], draws.samples, draws.seed, draws.epoch, draws.drawn_as)
+    found.boxes[:, :2] -= draws.frames[:, :2]
+    return found
+
+
+def drawn_boxes(draws: Sequence[OpDraws], shapes: npt.NDArray[np.int32]) -> npt.NDArray[np.int32] | None:
+    """The boxes (B, 4) of the random crop that is a view's first step, drawn now; None as of `drawn_tables`.
+
+    shapes: (B, 2), heights and widths of the pictures.
+    """
+    if not isinstance(draws, ViewDraws) or draws.made:
+        return None
+    program = program_of(draws[:1])
+    if program is None:
+        return None
+    return program.tables(shapes, draws.samples, draws.seed, draws.epoch, draws.drawn_as).boxes[:, :4]
 
 
 def program_of(draws: ViewDraws) -> DrawProgram | None:

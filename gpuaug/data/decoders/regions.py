@@ -12,6 +12,7 @@ import numpy.typing as npt
 from ...ops import RandomResizedCrop
 from ...policy import Policy
 from ...sampling import Draws
+from ...sampling.tables import in_frames
 from .pillow import DecodeError, Pixels
 
 Boxes = npt.NDArray[np.int32]
@@ -73,13 +74,16 @@ def regions_read(draws: Draws, shapes: Boxes) -> Boxes:
 
 def crop_boxes(draws: Draws, shapes: Boxes) -> Boxes:
     """The boxes (V, B, 4) of the crops at the start of each view. shapes: (height, width) of each picture."""
-    crops = [cast(RandomResizedCrop, view.steps[0]) for view in draws.policy.views]
-    found = [crop.boxes(table[0], *shapes.T) for crop, table in zip(crops, draws.tables, strict=True)]
+    from ...backends.fused.draw_program import drawn_boxes  # here, since Numba takes a while to import
+
+    found = []
+    for view, tables in zip(draws.policy.views, draws.tables, strict=True):
+        boxes = drawn_boxes(tables, shapes)
+        found.append(cast(RandomResizedCrop, view.steps[0]).boxes(tables[0], *shapes.T) if boxes is None else boxes)
     return np.stack(found)
 
 
 def crops_in_regions(draws: Draws, frames: Boxes) -> Draws:
     """The draws with their first crops as boxes inside the decoded regions. frames: (B, 4), the frame of each `Region`."""
-    boxes = crop_boxes(draws, frames[:, 2:])
-    boxes[:, :, :2] -= frames[:, :2]
-    return replace(draws, tables=tuple(({"boxes": own}, *table[1:]) for own, table in zip(boxes, draws.tables, strict=True)))
+    tables = (in_frames(table, draws.policy, v, frames) for v, table in enumerate(draws.tables))
+    return replace(draws, tables=tuple(tables))

@@ -41,10 +41,7 @@ class LibjpegDecoder:
         """For each file its picture, uint8 (H, W, 3), or a `Region` that contains what is read of it; or its DecodeError."""
         files = {k: found for k, data in enumerate(datas) if (found := plain(data, self.max_pixels))}
         done = self.decode_plain(list(files), [datas[k] for k in files], list(files.values()), regional) if files else {}
-        return [
-            done[k] if k in done else try_decode(data, name, self.max_pixels)
-            for k, (data, name) in enumerate(zip(datas, names, strict=True))
-        ]
+        return [done[k] if k in done else try_decode(data, names[k], self.max_pixels) for k, data in enumerate(datas)]
 
     def decode_plain(
         self, where: list[int], datas: list[bytes], files: list[PlainJPEG], regional: Regional | None
@@ -57,7 +54,7 @@ class LibjpegDecoder:
             boxes = widened(regional(where, wholes), wholes, blocks)
         sizes = 3 * np.multiply(boxes[:, 2], boxes[:, 3], dtype=np.int64)
         starts = np.cumsum(sizes) - sizes
-        memory = POOL.allocate(int(sizes.sum()))
+        memory = POOL.allocate(1 << int(sizes.sum()).bit_length())  # so that all parts of batches use the same few blocks
         found = self.library.decode(datas, np.concatenate([wholes, boxes], axis=1), starts + memory.ctypes.data)
         frames = np.concatenate([boxes[:, :2], wholes], axis=1).tolist()
         out: dict[int, Any] = {}
