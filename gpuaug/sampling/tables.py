@@ -80,7 +80,7 @@ class ViewDraws(Sequence[OpDraws]):
 
 
 def in_frames(view: Sequence[OpDraws], policy: Policy, number: int, frames: npt.NDArray[np.int32]) -> Sequence[OpDraws]:
-    """The tables of view `number` for images that are parts of pictures; they stay unmade if they are. frames: see `ViewDraws`."""
+    """The tables of a view for images that are parts of pictures; they stay unmade if they are. frames: see `ViewDraws`."""
     if isinstance(view, ViewDraws) and not view.made:
         part = copy(view)
         part.frames, part._tables = frames, []

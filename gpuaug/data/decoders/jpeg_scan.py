@@ -32,7 +32,7 @@ def two_bytes(data, at):
 def begins_with(data, at, name):
     if at + len(name) > len(data):
         return False
-    for k in range(len(name)):
+    for k in range(len(name)):  # noqa: SIM110 - Numba has no generators here
         if data[at + k] != name[k]:
             return False
     return True
@@ -49,7 +49,7 @@ def is_harmless(data, at, marker, length):
     if marker == TABLES:
         if length < 2 or (length - 2) % 65 != 0:
             return False
-        for k in range(at + 4, min(at + 2 + length, len(data)), 65):
+        for k in range(at + 4, min(at + 2 + length, len(data)), 65):  # noqa: SIM110
             if data[k] > 15:
                 return False
         return True

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ....images import LARGE
 from ....memory import POOL
 from ..jpeg_header import PlainJPEG, plain
 from ..pillow import MAX_PIXELS, DecodeError, Pixels, try_decode
@@ -36,7 +37,7 @@ class LibjpegDecoder:
         return LibjpegDecoder, (self.max_pixels,)
 
     def __call__(
-        self, datas: Sequence[bytes], names: Sequence[str], regional: Regional | None
+        self, datas: Sequence[bytes], names: Sequence[str], regional: Regional | None = None
     ) -> list[Pixels | Region | DecodeError]:
         """For each file its picture, uint8 (H, W, 3), or a `Region` that contains what is read of it; or its DecodeError."""
         files = {k: found for k, data in enumerate(datas) if (found := plain(data, self.max_pixels))}
@@ -54,7 +55,7 @@ class LibjpegDecoder:
             boxes = widened(regional(where, wholes), wholes, blocks)
         sizes = 3 * np.multiply(boxes[:, 2], boxes[:, 3], dtype=np.int64)
         starts = np.cumsum(sizes) - sizes
-        memory = POOL.allocate(1 << int(sizes.sum()).bit_length())  # so that all parts of batches use the same few blocks
+        memory = allocated(int(sizes.sum()))
         found = self.library.decode(datas, np.concatenate([wholes, boxes], axis=1), starts + memory.ctypes.data)
         frames = np.concatenate([boxes[:, :2], wholes], axis=1).tolist()
         out: dict[int, Any] = {}
@@ -64,6 +65,14 @@ class LibjpegDecoder:
                 pixels = memory[start : start + size].reshape(*shape, 3)
                 out[k] = Region(pixels, tuple(frame)) if regional else pixels
         return out
+
+
+def allocated(size: int) -> Pixels:
+    """Memory for pixels: of the pool, in powers of two, so that all parts of batches use the same few blocks.
+
+    What lies behind the pixels is never touched, so it takes no memory. A large picture's memory is not kept.
+    """
+    return POOL.allocate(1 << size.bit_length()) if size <= 3 * LARGE else np.empty(size, np.uint8)
 
 
 def widened(boxes: Boxes, shapes: Boxes, blocks: Boxes) -> Boxes:

@@ -35,7 +35,7 @@ class Library:
         packages = Path(PIL.__file__).parents[1]
         found = [path for place in PLACES for path in packages.glob(place)]
         if not found:
-            raise OSError("this Pillow has no libjpeg of its own; PyPI's wheels have one: pip install --force-reinstall pillow")
+            raise OSError("this Pillow has no libjpeg of its own, as PyPI's wheels have; pip install --force-reinstall pillow")
         try:
             self.functions = routine.table(ctypes.CDLL(str(found[0])))
             self.run = routine.routine()
@@ -66,7 +66,7 @@ class Library:
         return found.tolist()
 
     def check(self, name: str) -> None:
-        """Decode part of a small picture, and three bytes that are none: a library that is not as expected shall not be used."""
+        """Decode part of a small picture, and what is none, since a library that is not as expected shall not be used."""
         pixels = np.arange(3 * 40 * 48, dtype=np.uint32).reshape(40, 48, 3) % 251
         stream = io.BytesIO()
         Image.fromarray(pixels.astype(np.uint8)).save(stream, "JPEG", quality=90)

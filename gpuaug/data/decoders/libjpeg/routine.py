@@ -52,7 +52,7 @@ define internal void @silent(ptr %info) {
   ret void
 }
 
-; Decode `height` rows from `top` on of a picture of `rows` x `columns`, and of each row `width` pixels from `left` on, to `out`.
+; Decode `height` rows from `top` on of a picture of `rows` x `columns`, of each `width` pixels from `left` on, to `out`.
 ; Returns 0 if all went well, 1 after an error, 2 if the picture is not as told, 3 after a warning.
 define internal i32 @decode(ptr %library, ptr %data, i64 %size, i32 %rows, i32 %columns, i32 %top, i32 %left, i32 %height,
                             i32 %width, ptr %out) noinline {
@@ -168,8 +168,8 @@ other:
   ret i32 2
 }
 
-; Decode `count` files: addresses of their contents and their sizes, of each rows, columns, top, left, height and width, and where
-; its pixels go. What became of each is written to `found`.
+; Decode `count` files: the addresses of their contents and their sizes; of each rows, columns, top, left, height and width, and
+; where its pixels go. What became of each is written to `found`.
 define void @decode_files(ptr %library, i64 %count, ptr %datas, ptr %sizes, ptr %boxes, ptr %outs, ptr %found) {
 start:
   br label %loop
