@@ -39,8 +39,10 @@ class Library:
         try:
             self.functions = routine.table(ctypes.CDLL(str(found[0])))
             self.run = routine.routine()
-        except (AttributeError, RuntimeError) as error:  # ctypes' of a missing function; LLVM's
+        except AttributeError as error:  # ctypes' of a missing function
             raise OSError(f"{found[0].name}: {error}") from error
+        except RuntimeError as error:
+            raise OSError("it needs Numba 0.62 or later, whose LLVM knows opaque pointers: pip install -U numba") from error
         self.check(found[0].name)
 
     def decode(self, contents: list[bytes], boxes: npt.NDArray[np.int32], outs: Addresses) -> list[int]:
