@@ -12,8 +12,10 @@ from .sources.arrays import ArraySource
 from .sources.dataset import DatasetSource
 from .sources.folder import FolderSource
 from .sources.huggingface import HuggingFaceSource
+from .sources.mixture import Mixture, MixtureSource
 from .sources.packed import PackedSource
 from .sources.shards import ShardSource
+from .sources.zipped import ZipSource
 
 __all__ = [
     "ArraySource",
@@ -23,9 +25,12 @@ __all__ = [
     "DecodeError",
     "FolderSource",
     "HuggingFaceSource",
+    "Mixture",
+    "MixtureSource",
     "PackedSource",
     "ShardSource",
     "Stats",
+    "ZipSource",
     "dali_pipeline",
     "decode",
 ]

@@ -21,6 +21,7 @@ from ..ops.channels import fitted
 from ..policy import Policy
 from .engine.order import EpochOrder, Share
 from .sources import is_source
+from .sources.mixture import Mixture
 
 LOG = logging.getLogger("gpuaug")
 
@@ -85,8 +86,8 @@ def for_three_channels(policy: Policy) -> Policy:
 
 
 def shown_dataset(source: Any, given: Any) -> Any:
-    """What `loader.dataset` is: the source as given, or the source object that was made of a path or of arrays."""
-    made = isinstance(given, (str, tuple, list)) or hasattr(given, "__fspath__")
+    """What `loader.dataset` is: the source as given, or the source object that was made of a path, arrays or a mixture."""
+    made = isinstance(given, (str, tuple, list, Mixture)) or hasattr(given, "__fspath__")
     return source if made else given
 
 

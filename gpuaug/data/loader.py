@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from time import perf_counter
 from typing import Any
 
@@ -12,9 +12,8 @@ import torch
 
 from ..augmenter import Augmenter
 from ..memory import trim
-from ..mixing import Mix, MixDraws
+from ..mixing import Mix
 from ..policy import Policy
-from ..sampling import Draws
 from .arguments import (
     available_device,
     check_batch_sampler,
@@ -37,12 +36,12 @@ from .arguments import (
 from .decoders import DECODERS
 from .decoders.pillow import MAX_PIXELS
 from .decoders.regions import starts_with_crop
-from .decoding import Decoding, check_decoder
+from .decoding import Decoding, check_decoder, check_scaled, warn_unscaled
 from .engine.bad_samples import MODES, BadSampleCounter, OnError
 from .engine.batch import DecodedBatch, FetchConfig
 from .engine.cursor import EpochCursor
 from .engine.fetchers import fetch
-from .engine.order import EpochOrder, EpochPlan, Share, plan_epoch
+from .engine.order import EpochOrder, EpochPlan, Share, own_order, plan_epoch
 from .engine.pipeline import Delivery, InlinePipeline, ThreadPipeline, transfer_and_augment
 from .engine.view_maker import LazyDraws, ViewMaker
 from .sources import Index, is_encoded, is_in_memory, is_itemized
@@ -89,8 +88,10 @@ class DataLoader(TorchInterface):
             happens once per machine, does not count.
         worker_init_fn: As in torch. Where there are no worker processes, a warning says that it is not used.
         multiprocessing_context: As `worker_init_fn`.
-        decoder: "libjpeg", "dali" or "pillow", whose pixels are the same; "nvjpeg", on CUDA, whose pixels differ a little. "auto"
-            is the first of these that works; on CUDA the fastest, measured before the first batch (docs/data.md, decoders).
+        decoder: "libjpeg", "dali" or "pillow", with the same pixels; "nvjpeg", on CUDA, whose pixels differ a little. "auto" is
+            the first of these that works; on CUDA the fastest, measured before the first batch (docs/data.md, decoders).
+        scaled: "auto" decodes JPEGs much larger than the views at 1/2, 1/4 or 1/8 of their size, each at the smallest at which
+            every crop is at least twice its view; the views differ a little (docs/data.md). False decodes at full size.
         nvjpeg_hw_load: Share of the JPEGs, 0..1, that "nvjpeg" gives to the GPU's JPEG engine, if there is one.
         on_error: What to do with a sample that cannot be read or decoded: "raise", "skip" (its batch gets smaller), or
             "replace" by another sample, which is chosen by seed, epoch and index.
@@ -116,7 +117,7 @@ class DataLoader(TorchInterface):
         in_order: No effect: batches always come in order.
 
     Attributes:
-        dataset: The source as given. For a path or arrays, the source object that the loader made of them.
+        dataset: The source as given. For a path, arrays or a mixture, the source object that the loader made of them.
         index: Sample indices of the batch delivered last, int64 (B,).
         bad_files: Name and reason of every bad sample so far, in all epochs.
 
@@ -148,6 +149,7 @@ class DataLoader(TorchInterface):
         worker_init_fn: Callable[[int], None] | None = None,
         multiprocessing_context: Any = None,
         decoder: str = "auto",
+        scaled: str | bool = False,
         nvjpeg_hw_load: float = 1.0,
         on_error: str = "raise",
         max_bad: float = 0.01,
@@ -185,9 +187,12 @@ class DataLoader(TorchInterface):
         self.max_bad, self.max_pixels = fraction("max_bad", max_bad), integer("max_pixels", max_pixels, 1)
         self.nvjpeg_hw_load = fraction("nvjpeg_hw_load", nvjpeg_hw_load)
         fixed = fixed_share(rank, world_size, sampler is not None or batch_sampler is not None)
+        self.scaled = check_scaled(scaled, self.decoder)
         check_decoder(self.decoder, device)
         self.device = available_device(device)
-        self.decoding = Decoding(self.decoder, self.max_pixels, self.device, self.num_workers, self.nvjpeg_hw_load)
+        self.decoding = Decoding(
+            self.decoder, self.max_pixels, self.device, self.num_workers, self.nvjpeg_hw_load, bool(self.scaled)
+        )
         self.labels, self.target_collate_fn = check_labels_argument(labels, target_collate_fn), target_collate_fn
         self.mix = check_mix(mix, self.labels)
         self.source, transform = as_source(found, own is not None, self.labels)
@@ -197,14 +202,15 @@ class DataLoader(TorchInterface):
         if self.num_workers and not is_itemized(self.source):
             warn_unused(worker_init_fn=worker_init_fn, multiprocessing_context=multiprocessing_context)
         self.policy = own if own is not None else policy_of_transform(transform, size_of(self.source))
+        warn_unscaled(self.scaled, self.source, self.policy)
         self.backend, self.dtype, self.memory_format = backend, dtype, memory_format
         self.augment = Augmenter(self.policy, backend, self.device, dtype, memory_format)
         self.shuffle = bool(shuffle)
-        order = EpochOrder(len(self.source), self.shuffle, self.seed, fixed, self.drop_last)
+        order = own_order(self.source, self.shuffle, self.seed, fixed, self.drop_last)
         self.set_samplers(order if sampler is None else sampler, batch_sampler)
         self.check_length()
         self.warned_share: Share | None = None
-        self.lazy_draws: LazyDraws | None = None
+        self.lazy_draws = None
         self.bad_files: dict[str, str] = {}
         if self.device.type == "cpu" and is_encoded(self.source):
             self.view_threads = max(1, self.num_workers)
@@ -281,7 +287,7 @@ class DataLoader(TorchInterface):
 
     def fetch_config(self, maker: ViewMaker, plan: EpochPlan) -> FetchConfig:
         """The options by which an epoch's batches are fetched."""
-        pool: range | Index = range(len(self.source))
+        pool: Sequence[int] | Index = self.sampler.pool(maker.epoch) if plan.own else range(len(self.source))
         if self.on_error == "replace" and not plan.own:  # a sampler may name only some samples
             pool = np.unique(np.concatenate([np.empty(0, np.int64), *plan.batches()]))
         return FetchConfig(
@@ -326,22 +332,6 @@ class DataLoader(TorchInterface):
             raise labels_changed_error(self.source.name(int(delivery.index[0])), delivery.labelled)
         views = delivery.views
         return views if len(views) > 1 else views[0], delivery.target
-
-    @property
-    def draws(self) -> Draws:
-        """Parameters of the views of the batch delivered last. Raises RuntimeError before the first one."""
-        if self.lazy_draws is None:
-            raise RuntimeError("DataLoader: no batch has been delivered yet, so there are no draws")
-        return self.lazy_draws.draws
-
-    @property
-    def mix_draws(self) -> MixDraws:
-        """Partner, lambda and box of each sample of the batch delivered last. Raises RuntimeError without `mix`, or batch."""
-        found = None if self.lazy_draws is None else self.lazy_draws.mix
-        if found is None:
-            lacking = "mix= was not given" if self.mix is None else "no batch has been delivered yet"
-            raise RuntimeError(f"DataLoader: {lacking}, so there are no draws of a mix")
-        return found
 
     def view_maker(self, epoch: int) -> ViewMaker:
         """The maker of the views of an epoch."""

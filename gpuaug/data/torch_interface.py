@@ -14,19 +14,22 @@ from typing import Any, Self
 import torch
 from torch.utils import data as torch_data
 
+from ..mixing import Mix, MixDraws
 from ..policy import Policy
+from ..sampling import Draws
 from .arguments import check_length, integer
 from .decoding import Decoding
 from .engine.cursor import EpochCursor, check_state
-from .engine.order import EpochOrder, samplers_with_epoch
+from .engine.order import EpochOrder, SourceOrder, samplers_with_epoch
 from .engine.pipeline import NextEpoch
 from .engine.stats import Meter, Stats
-from .sources import Source, is_encoded, is_itemized
+from .engine.view_maker import LazyDraws
+from .sources import Source, is_encoded, is_itemized, is_ordered
 
 FIXED = frozenset(
     (
         *("backend", "decoder", "device", "dtype", "labels", "memory_format", "mix", "num_workers", "nvjpeg_hw_load", "policy"),
-        *("seed", "shuffle", "source"),
+        *("scaled", "seed", "shuffle", "source"),
     )
 )
 """Attributes that cannot be set later, because other parts of a loader were made from them; torch fixes some more itself."""
@@ -66,12 +69,21 @@ class TorchInterface(torch_data.DataLoader[Any]):
     view_threads: int = 1
     """Threads that make views."""
     next_epoch: NextEpoch
+    lazy_draws: LazyDraws | None
+    """The draws of the batch delivered last."""
+    mix: Mix | None
     decoding: Decoding
     own_batches: bool
     """Whether the user gave a batch sampler."""
 
     def set_samplers(self, sampler: Iterable[int], batch_sampler: Iterable[Iterable[int]] | None) -> None:
         """Set `sampler` and `batch_sampler` as torch does. batch_sampler: the user's, or None."""
+        own = isinstance(sampler, SourceOrder) and sampler.source is self.source and batch_sampler is None
+        if is_ordered(self.source) and not own:
+            raise ValueError(
+                "DataLoader: a Mixture brings its own order, so it goes with neither sampler nor batch_sampler; for an order "
+                "of your own give a ConcatDataset of its parts"
+            )
         self.own_batches = batch_sampler is not None
         if batch_sampler is not None:
             self.sampler = torch_data.SequentialSampler(range(len(self.source)))  # unused, as in torch
@@ -164,6 +176,22 @@ class TorchInterface(torch_data.DataLoader[Any]):
             self.settled = self.source.labelled
         return self.settled
 
+    @property
+    def draws(self) -> Draws:
+        """Parameters of the views of the batch delivered last. Raises RuntimeError before the first one."""
+        if self.lazy_draws is None:
+            raise RuntimeError("DataLoader: no batch has been delivered yet, so there are no draws")
+        return self.lazy_draws.draws
+
+    @property
+    def mix_draws(self) -> MixDraws:
+        """Partner, lambda and box of each sample of the batch delivered last. Raises RuntimeError without `mix`, or batch."""
+        found = None if self.lazy_draws is None else self.lazy_draws.mix
+        if found is None:
+            lacking = "mix= was not given" if self.mix is None else "no batch has been delivered yet"
+            raise RuntimeError(f"DataLoader: {lacking}, so there are no draws of a mix")
+        return found
+
     def stats(self) -> Stats:
         """Where the time of the current or latest epoch went so far; see `gpuaug.data.Stats`."""
         return self.meter.stats()
@@ -186,10 +214,10 @@ class TorchInterface(torch_data.DataLoader[Any]):
         """The place of the iterator that was used last; after its end, the start of the next epoch.
 
         Returns:
-            A dict of plain values: seed, epoch, position, samples (of the source) and shuffle; on CUDA also the decoder, None
-            if decoder="auto" has not chosen yet. `position` counts the samples
-            of the epoch that all ranks together have delivered, bad ones included, if each rank has delivered as many
-            batches as this one. With a user's sampler it counts the samples that this rank has delivered.
+            A dict of plain values: seed, epoch, position, samples (of the source) and shuffle; for a mixture also what its
+            order follows from; on CUDA also the decoder, None if decoder="auto" has not chosen yet; and scaled, if it is on.
+            `position` counts the samples of the epoch that all ranks together have delivered, bad ones included, if each rank
+            has delivered as many batches as this one. With a user's sampler it counts the samples that this rank has delivered.
         """
         epoch, position = self.cursor.reached
         return {
@@ -198,6 +226,7 @@ class TorchInterface(torch_data.DataLoader[Any]):
             "position": position,
             "samples": len(self.source),
             "shuffle": self.shuffle,
+            **(self.sampler.state() if isinstance(self.sampler, EpochOrder) else {}),
             **self.decoding.state(),
         }
 
@@ -210,9 +239,9 @@ class TorchInterface(torch_data.DataLoader[Any]):
             state: A result of `state_dict()`.
 
         Raises:
-            ValueError: `state` is no such dict, or its seed, shuffle or number of samples differ from this loader's.
+            ValueError: `state` is no such dict, or its seed, shuffle, number of samples or mixture differ from this loader's.
         """
-        check_state(state, {name: value for name, value in self.state_dict().items() if name != "decoder"})
+        check_state(state, {name: value for name, value in self.state_dict().items() if name not in ("decoder", "scaled")})
         most = self.sampler.samples if isinstance(self.sampler, EpochOrder) else None
         epoch = integer("epoch", state["epoch"], 0, EPOCHS - 1)
         position = integer("position", state["position"], 0, most)

@@ -25,6 +25,7 @@ from ...ops.exact.exponential import EXPONENTIAL
 from ...ops.shared import outer_of
 from ...sampling import Layout, Slot, ViewDraws, layout, slots
 from ...sampling.streams import OWN
+from ...sampling.tables import in_region
 from .cpu.compilation import FILL_TABLES
 from .cpu.kernels import draw
 from .cpu.kernels.draw import CHOICE, CROP, ERASING, FLIP, INSTRUCTION, JITTER
@@ -237,8 +238,9 @@ def drawn_tables(batch: Images | torch.Tensor, draws: Sequence[OpDraws]) -> Tabl
         return None
     if draws.frames is None:
         return program.tables(batch.shapes, draws.samples, draws.seed, draws.epoch, draws.drawn_as)
-    found = program.tables(draws.frames[:, 2:], draws.samples, draws.seed, draws.epoch, draws.drawn_as)
-    found.boxes[:, :2] -= draws.frames[:, :2]
+    frames = draws.frames
+    found = program.tables(frames[:, 2:4], draws.samples, draws.seed, draws.epoch, draws.drawn_as)
+    found.boxes[:, :4] = in_region(found.boxes[:, :4], frames[:, :2], frames[:, 4:])
     return found
 
 

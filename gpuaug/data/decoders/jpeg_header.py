@@ -18,6 +18,10 @@ from .pillow import MAX_PIXELS, orientation
 START, END = b"\xff\xd8", b"\xff\xd9"
 """First and last bytes of a JPEG."""
 
+SCAN = 0xDA
+FRAMES = frozenset({0xC0, 0xC1, 0xC2})
+"""Markers of a scan, and of Huffman-coded frames: baseline, extended, progressive (ITU-T T.81, table B.1)."""
+
 
 class PlainJPEG(NamedTuple):
     """What decoders need to know of a file that `plain` accepts.

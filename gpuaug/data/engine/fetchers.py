@@ -16,7 +16,8 @@ import numpy as np
 import torch
 
 from ..decoders.staging import StagedBatch
-from ..sources import Encoded, Index, Loaded, Source, is_encoded, is_itemized
+from ..sources import Encoded, Index, Loaded, Source, is_encoded, is_in_memory, is_itemized
+from ..sources.composed import will_need
 from .assembly import assemble
 from .batch import DecodedBatch, DecodedPart, FetchConfig, Fetcher, load_batch, read_part
 from .process_fetcher import ProcessFetcher
@@ -28,6 +29,9 @@ JOIN_SECONDS = 10.0
 PART_SIZE = 32
 """Most samples that a thread takes at a time: few enough that threads finish together and stop soon when told to."""
 
+FORETOLD = 64
+"""Samples of which a memory-mapped source is told before their batch is read: a disk is as fast with twice as many."""
+
 
 def fetch(source: Source, batches: Iterator[Index], config: FetchConfig) -> Fetcher:
     """The fetcher that suits a source."""
@@ -35,7 +39,23 @@ def fetch(source: Source, batches: Iterator[Index], config: FetchConfig) -> Fetc
         return ThreadFetcher(source, batches, config)
     if config.workers and is_itemized(source):
         return ProcessFetcher(source, batches, config)
+    if config.workers and is_in_memory(source):
+        batches = foretold(source, batches)
     return fetch_inline(source, batches, config)
+
+
+def foretold(source: Source, batches: Iterator[Index]) -> Iterator[Index]:
+    """The batches, the source having been told of the following ones too, so that a disk reads while views are made."""
+    ahead: deque[Index] = deque()
+    samples = 0
+    for index in batches:
+        will_need(source, index)
+        ahead.append(index)
+        samples += len(index)
+        while samples - len(ahead[0]) >= FORETOLD:
+            samples -= len(ahead[0])
+            yield ahead.popleft()
+    yield from ahead
 
 
 def fetch_inline(source: Source, batches: Iterator[Index], config: FetchConfig) -> Generator[DecodedBatch, None, None]:
