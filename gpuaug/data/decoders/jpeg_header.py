@@ -52,7 +52,7 @@ def plain(data: bytes, max_pixels: int = MAX_PIXELS) -> PlainJPEG | None:
     if not complete:
         return None
     size = size or pillow_size(data)
-    return PlainJPEG(size, 8 * blocks, progressive) if size and size[0] * size[1] <= max_pixels else None
+    return PlainJPEG(size, 8 * max(blocks, 1), progressive) if size and size[0] * size[1] <= max_pixels else None
 
 
 def dali_safe_size(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[int, int] | None:

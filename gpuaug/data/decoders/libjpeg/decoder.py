@@ -13,7 +13,7 @@ from ..jpeg_header import PlainJPEG, plain
 from ..pillow import MAX_PIXELS, DecodeError, Pixels, try_decode
 from ..regions import Boxes, Region, Regional
 from .library import usable
-from .routine import GOOD
+from .routine import GOOD, SLACK
 
 
 class LibjpegDecoder:
@@ -51,12 +51,14 @@ class LibjpegDecoder:
         wholes = np.array([file.size for file in files], np.int32)
         boxes = np.concatenate([np.zeros_like(wholes), wholes], axis=1)
         if regional:
-            blocks = np.array([0 if file.progressive else file.block for file in files], np.int32)
-            boxes = widened(regional(where, wholes), wholes, blocks)
+            some = np.array([not file.progressive for file in files])[:, None]  # all scans of the others must be read anyway
+            boxes = np.where(some, regional(where, wholes), boxes)
+        columns = columns_decoded(boxes, wholes, np.array([file.block for file in files], np.int32))
         sizes = 3 * np.multiply(boxes[:, 2], boxes[:, 3], dtype=np.int64)
-        starts = np.cumsum(sizes) - sizes
-        memory = allocated(int(sizes.sum()))
-        found = self.library.decode(datas, np.concatenate([wholes, boxes], axis=1), starts + memory.ctypes.data)
+        starts = np.cumsum(sizes + SLACK) - sizes
+        memory = allocated(int(starts[-1] + sizes[-1]) + SLACK)
+        numbers = [wholes, boxes[:, :1], columns[:, :1], boxes[:, 2:3], columns[:, 1:], boxes[:, 3:]]
+        found = self.library.decode(datas, np.concatenate(numbers, axis=1), starts + memory.ctypes.data)
         frames = np.concatenate([boxes[:, :2], wholes], axis=1).tolist()
         out: dict[int, Any] = {}
         table = zip(where, found, starts.tolist(), sizes.tolist(), boxes[:, 2:].tolist(), frames, strict=True)
@@ -67,25 +69,20 @@ class LibjpegDecoder:
         return out
 
 
+def columns_decoded(boxes: Boxes, shapes: Boxes, blocks: Boxes) -> Boxes:
+    """Of boxes (B, 4) the first column to decode, how many, and how many of these lie before the box, (B, 3).
+
+    libjpeg can begin a row at a block, and upsamples colour at the cut as at the edge of a picture: the first pixel behind it
+    differs, and the last two before it, so these are decoded and left out. blocks: (B,) pixels of a block.
+    """
+    left, right = boxes[:, 1], boxes[:, 1] + boxes[:, 3]
+    start = np.maximum(left - 2, 0) // blocks * blocks
+    return np.stack([start, np.minimum(right + 2, shapes[:, 1]) - start, left - start], axis=1)
+
+
 def allocated(size: int) -> Pixels:
     """Memory for pixels: of the pool, in powers of two, so that all parts of batches use the same few blocks.
 
     What lies behind the pixels is never touched, so it takes no memory. A large picture's memory is not kept.
     """
     return POOL.allocate(1 << size.bit_length()) if size <= 3 * LARGE else np.empty(size, np.uint8)
-
-
-def widened(boxes: Boxes, shapes: Boxes, blocks: Boxes) -> Boxes:
-    """Boxes (B, 4) whose pixels, and for a border of two columns those of which colour is made, lie inside others.
-
-    libjpeg can begin a row at a block, and upsamples colour at the cut as at the edge of a picture: the first pixel behind it
-    differs, and the last two before it. blocks: (B,) pixels of a block; 0 for files of which all columns are decoded, as those
-    with several scans, and all rows.
-    """
-    some = blocks > 0
-    block = np.maximum(blocks, 1)
-    left = np.where(some, np.maximum(boxes[:, 1] - 2, 0) // block * block, 0)
-    right = np.where(some, np.minimum(boxes[:, 1] + boxes[:, 3] + 2, shapes[:, 1]), shapes[:, 1])
-    top = np.where(some, boxes[:, 0], 0)
-    bottom = np.where(some, boxes[:, 0] + boxes[:, 2], shapes[:, 0])
-    return np.stack([top, left, bottom - top, right - left], axis=1).astype(np.int32)

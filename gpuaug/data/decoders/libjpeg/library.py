@@ -50,9 +50,11 @@ class Library:
 
         Args:
             contents: The files.
-            boxes: (n, 6) height and width of each picture; top, left, height and width of the part to decode. Its columns must
-                begin at a multiple of the picture's block, unless they are all.
-            outs: (n,) The addresses to which the pixels go, (height, width, 3) uint8 without gaps.
+            boxes: (n, 8) height and width of each picture; top, left, height and width of the part to decode, whose columns
+                must begin at a multiple of the picture's block, unless they are all; how many pixels of its rows to leave out
+                on the left, at most 42; and how many to write then.
+            outs: (n,) The addresses to which the pixels go, uint8 without gaps. What lies up to `SLACK` bytes before them is
+                kept if the file is good, and up to as many behind them are overwritten.
 
         Returns:
             0 for each file that was decoded without an error or a warning, and some other number for others, whose pixels are
@@ -73,15 +75,13 @@ class Library:
         stream = io.BytesIO()
         Image.fromarray(pixels.astype(np.uint8)).save(stream, "JPEG", quality=90)
         data = stream.getvalue()
-        part = np.zeros((20, 32, 3), np.uint8)
-        found = self.decode(
-            [data, b"\xff\xd8\xff"],
-            np.array([[40, 48, 10, 16, 20, 32], [40, 48, 10, 16, 20, 32]], np.int32),
-            np.full(2, part.ctypes.data, np.int64),
-        )
+        memory = np.zeros(routine.SLACK + 20 * 12 * 3 + routine.SLACK, np.uint8)
+        boxes = np.array([[40, 48, 10, 16, 20, 32, 1, 12]] * 2, np.int32)
+        found = self.decode([data, b"\xff\xd8\xff"], boxes, np.full(2, memory.ctypes.data + routine.SLACK, np.int64))
         with Image.open(stream) as image:
-            truth = np.asarray(image)[10:30, 17:48]
-        if found[0] != routine.GOOD or found[1] == routine.GOOD or not np.array_equal(part[:, 1:], truth):
+            truth = np.asarray(image)[10:30, 17:29]
+        part = memory[routine.SLACK : -routine.SLACK].reshape(truth.shape)
+        if found[0] != routine.GOOD or found[1] == routine.GOOD or not np.array_equal(part, truth):
             raise OSError(f"{name}: its ABI or its pixels are not those that Pillow's have")
 
 

@@ -31,6 +31,9 @@ FUNCTIONS = (
 )
 """Functions of libjpeg that the routine calls, in the order of its table."""
 
+SLACK = 128
+"""Bytes before the pixels of a file, and behind those of the last one, that the routine may write to."""
+
 GOOD = 0
 """What the routine says of a file that was decoded without an error and without a warning."""
 
@@ -38,6 +41,7 @@ SOURCE = """
 declare i32 @_setjmp(ptr) returns_twice
 declare void @longjmp(ptr, i32) noreturn
 declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)
+declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
 
 ; libjpeg's error_exit: leave for the frame whose jmp_buf lies 256 bytes behind the struct of the errors.
 define internal void @leave(ptr %info) noreturn {
@@ -52,16 +56,18 @@ define internal void @silent(ptr %info) {
   ret void
 }
 
-; Decode `height` rows from `top` on of a picture of `rows` x `columns`, of each `width` pixels from `left` on, to `out`.
+; Decode `height` rows from `top` on of a picture of `rows` x `columns`, of each `width` pixels from `left` on; leave out `skip`
+; pixels of a row, and write the next `keep` to `out`, without gaps.
 ; Returns 0 if all went well, 1 after an error, 2 if the picture is not as told, 3 after a warning.
 define internal i32 @decode(ptr %library, ptr %data, i64 %size, i32 %rows, i32 %columns, i32 %top, i32 %left, i32 %height,
-                            i32 %width, ptr %out) noinline {
+                            i32 %width, i32 %skip, i32 %keep, ptr %out) noinline {
 start:
   %info = alloca [640 x i8], align 16       ; struct jpeg_decompress_struct, 632 bytes
   %errors = alloca [1024 x i8], align 16    ; struct jpeg_error_mgr, 168 bytes, and from byte 256 on a jmp_buf
   %x = alloca i32
   %w = alloca i32
   %row = alloca ptr
+  %tail = alloca [128 x i8], align 16
   call void @llvm.memset.p0.i64(ptr %info, i8 0, i64 640, i1 false)
   %std_error = load ptr, ptr %library
   call ptr %std_error(ptr %errors)
@@ -80,7 +86,7 @@ start:
   %a5 = getelementptr ptr, ptr %library, i64 5
   %crop = load ptr, ptr %a5
   %a6 = getelementptr ptr, ptr %library, i64 6
-  %skip = load ptr, ptr %a6
+  %pass = load ptr, ptr %a6
   %a7 = getelementptr ptr, ptr %library, i64 7
   %read = load ptr, ptr %a7
   %a8 = getelementptr ptr, ptr %library, i64 8
@@ -126,27 +132,38 @@ cropped:
   br i1 %aligned, label %lower, label %other
 
 lower:
+  %pixels_before = zext i32 %skip to i64
+  %before = mul i64 %pixels_before, 3
+  %fits = icmp ule i64 %before, 128
+  br i1 %fits, label %rows_above, label %other
+
+rows_above:
   %from_top = icmp eq i32 %top, 0
   br i1 %from_top, label %loop, label %skipped
 
 skipped:
-  %gone = call i32 %skip(ptr %info, i32 %top)
+  %gone = call i32 %pass(ptr %info, i32 %top)
   %all_gone = icmp eq i32 %gone, %top
   br i1 %all_gone, label %loop, label %other
 
 loop:
-  %y = phi i32 [ 0, %lower ], [ 0, %skipped ], [ %next, %more ]
+  %y = phi i32 [ 0, %rows_above ], [ 0, %skipped ], [ %next, %more ]
   %at_end = icmp uge i32 %y, %height
   br i1 %at_end, label %end, label %more
 
+; The pixels that are left out on the left lie over the end of the row before, which is put back; those on the right lie where
+; the next row comes.
 more:
-  %wide = zext i32 %width to i64
+  %wide = zext i32 %keep to i64
   %line = mul i64 %wide, 3
   %deep = zext i32 %y to i64
-  %offset = mul i64 %line, %deep
+  %down = mul i64 %line, %deep
+  %offset = sub i64 %down, %before
   %to = getelementptr i8, ptr %out, i64 %offset
+  call void @llvm.memcpy.p0.p0.i64(ptr %tail, ptr %to, i64 %before, i1 false)
   store ptr %to, ptr %row
   %got = call i32 %read(ptr %info, ptr %row, i32 1)
+  call void @llvm.memcpy.p0.p0.i64(ptr %to, ptr %tail, i64 %before, i1 false)
   %next = add i32 %y, %got
   %none = icmp eq i32 %got, 0
   br i1 %none, label %other, label %loop
@@ -168,8 +185,8 @@ other:
   ret i32 2
 }
 
-; Decode `count` files: the addresses of their contents and their sizes; of each rows, columns, top, left, height and width, and
-; where its pixels go. What became of each is written to `found`.
+; Decode `count` files: the addresses of their contents and their sizes; the eight numbers of each, from rows to keep; and where
+; its pixels go. What became of each is written to `found`.
 define void @decode_files(ptr %library, i64 %count, ptr %datas, ptr %sizes, ptr %boxes, ptr %outs, ptr %found) {
 start:
   br label %loop
@@ -186,7 +203,7 @@ one:
   %size = load i64, ptr %size_at
   %out_at = getelementptr ptr, ptr %outs, i64 %k
   %out = load ptr, ptr %out_at
-  %first = mul i64 %k, 6
+  %first = mul i64 %k, 8
   %box = getelementptr i32, ptr %boxes, i64 %first
   %rows = load i32, ptr %box
   %b1 = getelementptr i32, ptr %box, i64 1
@@ -199,8 +216,12 @@ one:
   %height = load i32, ptr %b4
   %b5 = getelementptr i32, ptr %box, i64 5
   %width = load i32, ptr %b5
+  %b6 = getelementptr i32, ptr %box, i64 6
+  %skip = load i32, ptr %b6
+  %b7 = getelementptr i32, ptr %box, i64 7
+  %keep = load i32, ptr %b7
   %what = call i32 @decode(ptr %library, ptr %data, i64 %size, i32 %rows, i32 %columns, i32 %top, i32 %left, i32 %height,
-                           i32 %width, ptr %out)
+                           i32 %width, i32 %skip, i32 %keep, ptr %out)
   %found_at = getelementptr i32, ptr %found, i64 %k
   store i32 %what, ptr %found_at
   %next = add i64 %k, 1
