@@ -14,18 +14,24 @@ from .sources.folder import FolderSource
 from .sources.huggingface import HuggingFaceSource
 from .sources.packed import PackedSource
 from .sources.shards import ShardSource
+from .sources.streams.dataset import DatasetStream
+from .sources.streams.huggingface import HuggingFaceStream
+from .sources.streams.webdataset import WebDatasetStream
 
 __all__ = [
     "ArraySource",
     "DaliDecoder",
     "DataLoader",
     "DatasetSource",
+    "DatasetStream",
     "DecodeError",
     "FolderSource",
     "HuggingFaceSource",
+    "HuggingFaceStream",
     "PackedSource",
     "ShardSource",
     "Stats",
+    "WebDatasetStream",
     "dali_pipeline",
     "decode",
 ]

@@ -19,7 +19,7 @@ from .decoders.large import header_pixels
 from .decoders.pillow import DecodeError, decode
 from .decoders.regions import Decoder, Region, Regional, Waiting
 from .decoders.staging import Staging
-from .engine.fetchers import PART_SIZE
+from .engine.fetching.threads import PART_SIZE
 from .sources import Encoded, Source, is_encoded
 
 LOG = logging.getLogger("gpuaug")
@@ -91,6 +91,8 @@ class Decoding:
 
         regional: makes, for samples, what tells which region of each picture will be read.
         """
+        if self.chosen is None and source.workers == "stream":
+            self.use(cpu_decoder("auto"), "the files of a stream cannot be tried in advance")
         if self.chosen is not None or not is_encoded(source):
             return
         samples = np.linspace(0, len(source) - 1, min(TRIAL, len(source))).astype(np.int64).tolist()

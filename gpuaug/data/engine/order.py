@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, islice
 from operator import index
@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DistributedSampler
+from torch.utils.data import DistributedSampler, Sampler
 
 from ...isolation import default_on_cpu
-from ..sources import Index
+from ..sources import Index, known_length
+from ..sources.streams import Stream, StreamPass
 
 
 @dataclass(frozen=True)
@@ -34,14 +35,112 @@ def current_share() -> Share:
     return Share(torch.distributed.get_rank(), torch.distributed.get_world_size())
 
 
-class EpochOrder(DistributedSampler[int]):
+class OwnOrder:
+    """What the loader's own samplers share: the epoch, and the share of it that this process reads.
+
+    fixed: the share to read, whatever torch.distributed says. None asks torch.distributed each time, so that a sampler made
+    before the process group reads its share as well.
+    """
+
+    fixed: Share | None
+    epoch = 0
+
+    @property
+    def share(self) -> Share:
+        return self.fixed or current_share()
+
+    # Attributes of DistributedSampler.
+
+    @property
+    def rank(self) -> int:
+        return self.share.rank
+
+    @property
+    def num_replicas(self) -> int:
+        return self.share.world_size
+
+    def set_epoch(self, epoch: int) -> None:
+        """Set the epoch that the next `iter()` of the sampler or of its loader yields. Raises TypeError for no integer."""
+        self.epoch = index(epoch)
+
+
+class StreamOrder(OwnOrder, Sampler[int]):
+    """The sampler of a stream, which has an order of its own: it knows the epoch and the share, but no samples.
+
+    length: samples of the stream, if it says so. what: batch_size and drop_last, and where the batches depend on it the number
+    of workers, all of which must be the same to go on with a pass.
+    """
+
+    def __init__(self, stream: Stream, fixed: Share | None, batch_size: int, drop_last: bool, workers: int) -> None:
+        self.stream = stream
+        self.fixed = fixed
+        self.batch_size, self.drop_last = batch_size, drop_last
+        self.needed = {} if stream.encoded else {"num_workers": workers, "batch_size": batch_size, "drop_last": drop_last}
+
+    def __len__(self) -> int:
+        return len(self.stream)
+
+    def __iter__(self) -> Iterator[int]:
+        raise TypeError(f"DataLoader: {self.stream!r} is a stream, whose order nobody knows; iterate over the loader")
+
+    def plan(self, epoch: int, start: int) -> EpochPlan:
+        """The plan of an epoch from its `start`-th sample on, which may be a `Place`."""
+        share, place = self.share, start if isinstance(start, Place) else Place(start)
+        mine = place.rank in (None, share.rank)
+        what = StreamPass(
+            epoch,
+            share.rank,
+            share.world_size,
+            start // share.world_size,
+            place.resume if mine else None,
+            mine,
+            self.batch_size,
+            self.drop_last,
+        )
+        return EpochPlan(epoch, start, share, False, lambda: iter(()), known_length(self.stream), what)
+
+    def state(self, place: int) -> dict[str, Any]:
+        """What a saved state holds beside epoch and position."""
+        share = self.share
+        resume = place.resume if isinstance(place, Place) else None
+        return {"rank": share.rank, "world_size": share.world_size, **self.needed, "resume": resume}
+
+    def restored(self, position: int, state: Any) -> Place:
+        """The place of a saved state. Raises ValueError if it is not of this kind of stream, or of other ranks or workers."""
+        mine = self.state(0)
+        if not isinstance(state, Mapping) or state.keys() != mine.keys():
+            raise ValueError(f"DataLoader: the state is not of a {type(self.stream).__name__}, which this loader reads")
+        for name in ("world_size", *self.needed):
+            if position and state[name] != mine[name]:
+                raise ValueError(
+                    f"DataLoader: the state was saved in the middle of an epoch with {name}={state[name]}, but this loader has "
+                    f"{name}={mine[name]}, with which the rest of the stream would be other samples; make them the same, or go "
+                    "on with the next epoch by set_epoch"
+                )
+        return Place(position, state["resume"], int(state["rank"]))
+
+
+class Place(int):
+    """A position in a stream. resume: what takes a pass of that rank there directly, if there is such a thing."""
+
+    resume: Any
+    rank: int | None
+
+    def __new__(cls, position: int, resume: Any = None, rank: int | None = None) -> Place:
+        place = super().__new__(cls, position)
+        place.resume, place.rank = resume, rank
+        return place
+
+    def __getnewargs__(self) -> tuple[int, Any, int | None]:  # type: ignore[override]
+        return int(self), self.resume, self.rank
+
+
+class EpochOrder(OwnOrder, DistributedSampler[int]):  # type: ignore[override]
     """A sampler over 0..samples-1, in order or shuffled, for one rank.
 
     Ranks take turns along the order of the whole epoch: rank r reads its samples r, r + world_size, ... If the ranks' shares
     are uneven, they are filled up from the start of the order, or cut off with drop_last, as torch's DistributedSampler does.
 
-    fixed: the share to read, whatever torch.distributed says. None asks torch.distributed each time, so that a sampler made
-    before the process group reads its share as well.
     The class derives from DistributedSampler because programs test for that, and replace any other sampler by their own.
     """
 
@@ -54,23 +153,11 @@ class EpochOrder(DistributedSampler[int]):
         self.drop_last = drop_last
         self.epoch = 0
 
-    @property
-    def share(self) -> Share:
-        return self.fixed or current_share()
-
     # Attributes of DistributedSampler.
 
     @property
     def dataset(self) -> range:  # type: ignore[override]
         return range(self.samples)
-
-    @property
-    def rank(self) -> int:  # type: ignore[override]
-        return self.share.rank
-
-    @property
-    def num_replicas(self) -> int:  # type: ignore[override]
-        return self.share.world_size
 
     @property
     def num_samples(self) -> int:  # type: ignore[override]
@@ -98,10 +185,6 @@ class EpochOrder(DistributedSampler[int]):
         """Number of samples left for each rank after the first `start` of all ranks together."""
         rest = max(self.samples - start, 0)
         return rest // share.world_size if self.drop_last else -(-rest // share.world_size)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Set the epoch that the next `iter()` of the sampler or of its loader yields. Raises TypeError for no integer."""
-        self.epoch = index(epoch)
 
     def __len__(self) -> int:
         return self.num_samples
@@ -132,7 +215,9 @@ class EpochPlan:
             sampler they count those of this rank.
         batches: Makes the epoch's batches of sample indices, int64 (B,). Each call begins anew, unless the sampler has no
             length.
-        samples: Number of samples in the whole epoch of this rank, or in the source if the sampler has no length.
+        samples: Number of samples in the whole epoch of this rank, or in the source if the sampler has no length; None for a
+            stream without a length.
+        stream: What to read of a stream, which has no batches of indices.
     """
 
     epoch: int
@@ -140,7 +225,8 @@ class EpochPlan:
     share: Share
     own: bool
     batches: Callable[[], Iterator[Index]]
-    samples: int
+    samples: int | None
+    stream: StreamPass | None = None
 
 
 def plan_epoch(
@@ -152,6 +238,8 @@ def plan_epoch(
     A user's sampler is read now, up to its length, so that another `iter()` does not disturb it. `EpochOrder` is a pure
     function, and is computed later by the thread that needs it.
     """
+    if isinstance(sampler, StreamOrder):
+        return sampler.plan(epoch, start)
     if isinstance(sampler, EpochOrder) and batch_sampler is None:
         share = sampler.share
 

@@ -5,6 +5,7 @@ A source is a small class with a length, names of samples for error messages, an
 workers = "threads"     read(i) -> encoded bytes, target(index): decoded by our threads (Pillow releases the GIL)
 workers = "processes"   load(index) -> (Images, target), item(i) -> (pixels, target): a user's Python code, in worker processes
 workers = "none"        load(index) -> (Images, target): pixels in memory, used in place
+workers = "stream"      no length and no order of ours: see `streams`
 
 `target` and `load` take the collate function, and return None as the target if there are no labels.
 """
@@ -71,7 +72,7 @@ def collate_samples(
 
 def is_source(given: Any) -> bool:
     """Whether an object follows one of the protocols above."""
-    return getattr(given, "workers", None) in ("threads", "processes", "none") and hasattr(given, "name")
+    return getattr(given, "workers", None) in ("threads", "processes", "none", "stream") and hasattr(given, "name")
 
 
 def is_encoded(source: Source) -> TypeGuard[Encoded]:
@@ -87,6 +88,26 @@ def is_itemized(source: Source) -> TypeGuard[Itemized]:
 def is_in_memory(source: Source) -> TypeGuard[Loaded]:
     """Whether a source holds decoded pixels in memory."""
     return source.workers == "none"
+
+
+def has_files(source: Source) -> bool:
+    """Whether threads of this process decode a source's samples, of a stream too."""
+    return is_encoded(source) or (source.workers == "stream" and getattr(source, "encoded", False))
+
+
+def runs_processes(source: Source) -> bool:
+    """Whether a source runs a user's Python code in worker processes, of a stream too."""
+    return is_itemized(source) or (source.workers == "stream" and not has_files(source))
+
+
+def known_length(source: Source) -> int | None:
+    """Number of samples of a source; None for a stream that does not say it."""
+    try:
+        return len(source)
+    except (TypeError, NotImplementedError):  # what torch's own samplers raise, and what a Dataset may
+        if source.workers == "stream":
+            return None
+        raise
 
 
 def first_is_labelled(source: Itemized) -> bool:

@@ -14,6 +14,7 @@ from ..decoders.pillow import MAX_PIXELS, Pixels, decode
 from ..targets import Collate, collate_batch, collate_by_torch, collate_nothing, collate_single
 from . import Encoded, Index, Itemized, Loaded, Source, collate_samples, first_is_labelled, is_encoded, is_itemized
 from .dataset import DatasetSource
+from .streams.dataset import DatasetStream
 
 
 class SubsetSource:
@@ -129,7 +130,7 @@ def set_max_pixels(source: Source, max_pixels: int) -> None:
 
 def known_labelled(source: Source) -> bool | None:
     """Whether a source has labels; None if some have, or only a sample of a user's Dataset can tell."""
-    kinds = {None if isinstance(part, DatasetSource) else part.labelled for part in simple_sources(source)}
+    kinds = {None if isinstance(part, (DatasetSource, DatasetStream)) else part.labelled for part in simple_sources(source)}
     return kinds.pop() if len(kinds) == 1 else None
 
 
