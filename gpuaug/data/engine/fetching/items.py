@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import replace
+from multiprocessing.reduction import ForkingPickler
 from time import perf_counter, process_time
 from typing import Any
 
@@ -21,6 +22,19 @@ from ..bad_samples import read_good
 from ..batch import DecodedBatch, FetchConfig
 from ..process_fetcher import ProcessFetcher, handed_over
 from .reader import failed
+
+
+class Arriving:
+    """A pickled batch that becomes the batch when the message arrives that holds it, even if its turn is later.
+
+    Its shared memory is handed over by the worker, which ends as soon as its stream does and all of its messages have arrived.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def __reduce__(self) -> tuple[Any, tuple[bytes]]:
+        return ForkingPickler.loads, (self.data,)
 
 
 class StreamCollate:
@@ -53,7 +67,7 @@ class StreamCollate:
         read = 0.0 if self.ended is None else process_time() - self.ended
         made = handed_over(lambda: replace(self.batch(items, index), read=read), len(items), self.ahead)
         self.ended = process_time()
-        return made
+        return Arriving(made) if isinstance(made, bytes) else made
 
     def batch(self, items: Sequence[Any], index: Index) -> DecodedBatch:
         def item(i: int) -> tuple[Pixels, Any] | OSError:
