@@ -37,10 +37,10 @@ class WebDatasetStream:
     def __init__(self, pipeline: Any, labelled: bool | None = None, first: Any = None) -> None:
         self.pipeline = pipeline
         found = first_sample(pipeline) if first is None else first
-        self.labelled = labelled is not False and found is not None and class_of(found) is not None
-        self.wanted = labelled
+        self.wanted, self.labelled = labelled, True
         if found is not None:
-            self.record(found)
+            self.record(found)  # raises if it is no such dict
+        self.labelled = labelled is not False and found is not None and class_of(found) is not None
 
     def __len__(self) -> int:
         return len(self.pipeline)
