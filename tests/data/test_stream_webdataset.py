@@ -3,6 +3,7 @@
 import io
 import json
 import pickle
+import threading
 import warnings
 from hashlib import blake2b
 from itertools import islice
@@ -17,6 +18,7 @@ from tars import of_folder, tar
 
 import gpuaug
 from gpuaug.data import DatasetStream, DecodeError, FolderSource, ShardSource, WebDatasetStream
+from gpuaug.data.decoding import Decoding
 
 COUNT = 70
 
@@ -247,3 +249,52 @@ def test_the_pipeline_divides_itself_among_ranks(shards, plain, monkeypatch):
         assert loader.rank == rank
         every += indices(found)
     assert len(set(every)) == len(every) == COUNT
+
+
+def test_a_batch_is_delivered_before_the_next_one_has_been_read_and_a_stalled_stream_is_left(plain, held):
+    go_on = threading.Event()
+
+    def samples():
+        for k in range(12):
+            if k == 6:
+                go_on.wait(60)
+            yield {"__key__": str(k), "__url__": "made", "png": png(k)}
+
+    loader = gpuaug.DataLoader(wds.DataPipeline(samples), plain, batch_size=4, num_workers=2)
+    epoch = iter(loader)
+    next(epoch)
+    assert loader.index.tolist() == [hashed("made", str(k)) for k in range(4)]
+    epoch.close()
+    assert [name for name in held()[0] if name != "gpuaug-reader"] == []  # nothing can interrupt what the reader waits for
+    go_on.set()
+    for thread in threading.enumerate():
+        if thread.name == "gpuaug-reader":
+            thread.join(10)
+    assert held()[0] == []
+
+
+def test_a_stream_that_gives_nothing_in_time_is_a_timeout(plain, held):
+    go_on = threading.Event()
+
+    def samples():
+        yield {"__key__": "0", "png": png(0)}
+        go_on.wait(60)
+
+    with pytest.raises(TimeoutError, match=r"no batch within 0\.3 s"):
+        made(wds.DataPipeline(samples), plain, num_workers=1, timeout=0.3)
+    go_on.set()
+
+
+def test_a_run_over_a_stream_cannot_be_replayed(shards, plain, tmp_path):
+    loader = gpuaug.DataLoader(pipeline(shards), plain)
+    with pytest.raises(TypeError, match=r"write_run: WebDatasetStream\(WebDataset\) is a stream, of which no sample"):
+        gpuaug.write_run(tmp_path, loader)
+
+
+def test_auto_on_cuda_takes_the_decoder_of_the_cpu(shards):
+    """The files of a stream cannot be tried in advance."""
+    decoding = Decoding("auto", 10**6, torch.device("cpu"), 1, 1.0)
+    decoding.chosen = None  # as on CUDA, where "auto" has not chosen yet
+    decoding.settle(WebDatasetStream(pipeline(shards)), lambda index: None)
+    assert decoding.chosen in ("dali", "pillow")
+    assert "cannot be tried in advance" in decoding.why
