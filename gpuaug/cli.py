@@ -172,16 +172,16 @@ def run_pack(
     max_pixels: int = MAX_PIXELS,
     labels: Annotated[bool, arg(help_behavior_hint="(default: store them)")] = True,
 ) -> int:
-    """Decode and resize a data set once, into tar shards of JPEG or an array of raw pixels.
+    """Decode and resize a data set once, into tar shards of JPEG, or an array of raw pixels or of YUV planes.
 
     Args:
         src: Image folder or tar shards to pack.
         dst: Folder to write, new or left by a packing that was interrupted, which then goes on.
         packed: Check this packed folder instead; exit status 1 if it is damaged.
-        size: Shorter edge of a packed JPEG, or side of a raw square, in pixels.
-        format: JPEG in tar shards, or raw pixels in one array.
+        size: Shorter edge of a packed JPEG, or side of a raw or yuv square, in pixels.
+        format: JPEG in tar shards; or one array of raw pixels, or of planes (yuv): half the bytes, colours at half resolution.
         quality: JPEG quality, 1 to 100.
-        shard_size: Images in a tar shard, or in a range of raw rows that has a checksum of its own.
+        shard_size: Images in a tar shard, or in a range of an array's rows that has a checksum of its own.
         workers: Threads that decode and encode.
         on_error: Whether an image that cannot be packed ends the packing, or is left out and listed.
         max_pixels: Pixels above which a picture is refused as a decompression bomb.

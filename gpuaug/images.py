@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import index
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +13,13 @@ import torch
 
 from .isolation import eager
 from .memory import POOL
+from .yuv import to_rgb
 
 if TYPE_CHECKING:
     from PIL import Image
+
+
+Layout = Literal["interleaved", "planar", "yuv420"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,12 +27,14 @@ class Images:
     """A batch of 8-bit RGB images, each of its own size, on one device.
 
     Args:
-        buffer: Flat uint8 tensor: the pixels of every image, row by row, three bytes per pixel. A contiguous tensor is shared;
-            any other, such as every second byte of another tensor, is copied.
+        buffer: Flat uint8 tensor: the pixels of every image, row by row, three bytes per pixel unless `layout` says otherwise.
+            A contiguous tensor is shared; any other, such as every second byte of another tensor, is copied.
         shapes: (B, 2) int32 NumPy array of heights and widths. It stays on the host, where crop boxes are computed.
         starts: (B,) int64 NumPy array: where each image begins in the buffer, which may contain other bytes too. None: the
             images follow each other without gaps.
-        planar: Whether each image is stored as three planes (3, H, W), one byte per value, instead of (H, W, 3).
+        layout: How each image is stored: "interleaved" as (H, W, 3); "planar" as three planes (3, H, W); "yuv420" as a plane
+            of brightness and two of colours at half resolution, 1.5 bytes per pixel (see `gpuaug.yuv`), which backends
+            read as the RGB that libjpeg makes of them.
 
     Raises:
         TypeError: `buffer` or `shapes` has the wrong type.
@@ -38,7 +44,7 @@ class Images:
     buffer: torch.Tensor
     shapes: npt.NDArray[np.int32]
     starts: npt.NDArray[np.int64] | None = None
-    planar: bool = False
+    layout: Layout = "interleaved"
 
     def __post_init__(self) -> None:
         for name, value, kind in (("buffer", self.buffer, torch.Tensor), ("shapes", self.shapes, np.ndarray)):
@@ -48,6 +54,8 @@ class Images:
             raise ValueError(f"Images: buffer must be a flat uint8 tensor, got {self.buffer.dtype} of {self.buffer.ndim} dims")
         if self.shapes.ndim != 2 or self.shapes.shape[1] != 2 or self.shapes.dtype.kind not in "iu" or (self.shapes < 1).any():
             raise ValueError("Images: shapes must be (B, 2) heights and widths, integers, each at least 1")
+        if self.layout not in get_args(Layout):
+            raise ValueError(f"Images: layout must be one of {', '.join(map(repr, get_args(Layout)))}, got {self.layout!r}")
         if self.starts is None:
             if int(self.sizes.sum()) != self.buffer.numel():
                 raise ValueError(f"Images: shapes need {int(self.sizes.sum())} bytes, the buffer has {self.buffer.numel()}")
@@ -101,11 +109,12 @@ class Images:
         if not last and not images[:1].is_contiguous():
             last = images.stride(1) == 1
             images = images.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+        layout: Layout = "interleaved" if last else "planar"
         size, step = 3 * height * width, images.stride(0)
         if count < 2 or step == size:
-            return cls((images.permute(0, 2, 3, 1) if last else images).reshape(-1), shapes, planar=not last)
+            return cls((images.permute(0, 2, 3, 1) if last else images).reshape(-1), shapes, layout=layout)
         flat = images.as_strided(((count - 1) * step + size,), (1,), images.storage_offset())
-        return cls(flat, shapes, np.arange(count, dtype=np.int64) * step, not last)
+        return cls(flat, shapes, np.arange(count, dtype=np.int64) * step, layout)
 
     @property
     def device(self) -> torch.device:
@@ -115,7 +124,10 @@ class Images:
     @property
     def sizes(self) -> npt.NDArray[np.int64]:
         """(B,) int64: how many bytes each image has."""
-        return np.asarray(np.multiply(self.shapes[:, 0], self.shapes[:, 1], dtype=np.int64) * 3)
+        height, width = self.shapes.T.astype(np.int64)
+        if self.layout == "yuv420":
+            return np.asarray(height * width + 2 * (-(-height // 2) * -(-width // 2)))
+        return np.asarray(3 * height * width)
 
     @property
     def offsets(self) -> npt.NDArray[np.int64]:
@@ -131,12 +143,15 @@ class Images:
 
     def packed(self) -> Images:
         """The batch as (H, W, 3) images without gaps between them: itself if it is so already, else a copy."""
-        if not self.planar:
+        if self.layout == "interleaved":
             return self.gathered()
         if not (len(self) and self.uniform):
             return Images(torch.cat([self.buffer[:0], *(image.reshape(-1) for image in self)]), self.shapes)
-        planes = self.gathered().buffer.view(len(self), 3, *self.shapes[0].tolist())
-        return Images(planes.permute(0, 2, 3, 1).reshape(-1), self.shapes)
+        height, width = self.shapes[0].tolist()
+        rows = self.gathered().buffer.view(len(self), -1)
+        if self.layout == "yuv420":
+            return Images(to_rgb(rows, height, width).reshape(-1), self.shapes)
+        return Images(rows.view(-1, 3, height, width).permute(0, 2, 3, 1).reshape(-1), self.shapes)
 
     def gathered(self) -> Images:
         """The batch without gaps between images: itself if it has none, else a copy."""
@@ -149,25 +164,25 @@ class Images:
             out = POOL.allocate(len(self) * size)
             table = self.buffer[: rows * size].view(rows, size).numpy()
             np.take(table, starts // size, axis=0, out=out.reshape(len(self), size), mode="clip")  # "raise" makes another copy
-            return Images(torch.from_numpy(out), self.shapes, planar=self.planar)
+            return Images(torch.from_numpy(out), self.shapes, layout=self.layout)
         parts = [self.buffer[a : a + n] for a, n in zip(starts.tolist(), sizes.tolist(), strict=True)]
-        return Images(torch.cat(parts) if parts else self.buffer[:0], self.shapes, planar=self.planar)
+        return Images(torch.cat(parts) if parts else self.buffer[:0], self.shapes, layout=self.layout)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Images:
         """Copy the batch to a device, without gaps between images; itself if it is there already."""
         if torch.device(device) == self.device:
             return self
-        return Images(self.gathered().buffer.to(device, non_blocking=non_blocking), self.shapes, planar=self.planar)
+        return Images(self.gathered().buffer.to(device, non_blocking=non_blocking), self.shapes, layout=self.layout)
 
     def pin_memory(self) -> Images:
         """Copy the batch to page-locked memory, without gaps between images, so that copies to a GPU can be asynchronous."""
-        return Images(self.gathered().buffer.pin_memory(), self.shapes, planar=self.planar)
+        return Images(self.gathered().buffer.pin_memory(), self.shapes, layout=self.layout)
 
     def __len__(self) -> int:
         return len(self.shapes)
 
     def __getitem__(self, k: int) -> torch.Tensor:
-        """Image k, uint8 (H, W, 3), sharing memory with the batch. Raises IndexError if k is outside the batch."""
+        """Image k, uint8 (H, W, 3), sharing memory unless the layout is "yuv420". Raises IndexError outside the batch."""
         try:
             k = index(k)
         except TypeError as error:
@@ -180,8 +195,10 @@ class Images:
         k %= len(self)
         height, width = (int(n) for n in self.shapes[k])
         start = int(self.offsets[k])
-        pixels = self.buffer[start : start + height * width * 3]
-        return pixels.view(3, height, width).permute(1, 2, 0) if self.planar else pixels.view(height, width, 3)
+        pixels = self.buffer[start : start + int(self.sizes[k])]
+        if self.layout == "yuv420":
+            return to_rgb(pixels[None], height, width)[0]
+        return pixels.view(3, height, width).permute(1, 2, 0) if self.layout == "planar" else pixels.view(height, width, 3)
 
     def __iter__(self) -> Iterator[torch.Tensor]:
         return (self[k] for k in range(len(self)))

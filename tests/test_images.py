@@ -145,11 +145,11 @@ def test_a_tensor_of_any_layout_keeps_its_pixels(name: str) -> None:
 
 def test_planes_of_different_sizes() -> None:
     planes = torch.cat([torch.from_numpy(image).permute(2, 0, 1).reshape(-1) for image in (RGB, RGB[:2])])
-    images = Images(planes, np.array([[5, 7], [2, 7]], np.int32), planar=True)
+    images = Images(planes, np.array([[5, 7], [2, 7]], np.int32), layout="planar")
     for made in (images, images.packed()):
         assert np.array_equal(made[0].numpy(), RGB)
         assert np.array_equal(made[1].numpy(), RGB[:2])
-    assert not images.packed().planar
+    assert images.packed().layout == "interleaved"
     images[1].fill_(7)
     assert images.buffer[-1] == 7
 

@@ -43,7 +43,7 @@ class Backend:
             NumPy arrays with one row per image (see `gpuaug.Draws`).
         writes_output: Whether `apply` also accepts the view's dtype, its memory format, and a tensor to write the view into (or
             None). The Augmenter passes them to the last stage of a view. Otherwise it converts or copies the view afterwards.
-        reads_in_place: Whether `apply` accepts `Images` that are planar or have gaps in their buffer, and uint8 tensors.
+        reads_in_place: Whether `apply` accepts `Images` of any layout, or with gaps in their buffer, and uint8 tensors.
             Otherwise the Augmenter packs the former, and makes floats of the latter, first.
         extra_passes: extra_passes(ops) says how often, averaged over draws, a stage of these ops writes the whole view to
             memory in float32 and reads it again before it writes the result.

@@ -12,11 +12,13 @@ from .sources.arrays import ArraySource
 from .sources.dataset import DatasetSource
 from .sources.folder import FolderSource
 from .sources.huggingface import HuggingFaceSource
+from .sources.mixture import Mixture, MixtureSource
 from .sources.packed import PackedSource
 from .sources.shards import ShardSource
 from .sources.streams.dataset import DatasetStream
 from .sources.streams.huggingface import HuggingFaceStream
 from .sources.streams.webdataset import WebDatasetStream
+from .sources.zipped import ZipSource
 
 __all__ = [
     "ArraySource",
@@ -28,10 +30,13 @@ __all__ = [
     "FolderSource",
     "HuggingFaceSource",
     "HuggingFaceStream",
+    "Mixture",
+    "MixtureSource",
     "PackedSource",
     "ShardSource",
     "Stats",
     "WebDatasetStream",
+    "ZipSource",
     "dali_pipeline",
     "decode",
 ]

@@ -19,8 +19,10 @@ from ..ops import Size
 from ..ops.base import is_integer, is_number
 from ..ops.channels import fitted
 from ..policy import Policy
-from .engine.order import EpochOrder, Share, StreamOrder
+from .engine.fetching.order import StreamOrder
+from .engine.order import EpochOrder, OwnOrder, Share, own_order
 from .sources import Source, is_source
+from .sources.mixture import Mixture
 from .sources.streams import is_stream
 
 LOG = logging.getLogger("gpuaug")
@@ -86,8 +88,8 @@ def for_three_channels(policy: Policy) -> Policy:
 
 
 def shown_dataset(source: Any, given: Any) -> Any:
-    """What `loader.dataset` is: the source as given, or the source object that was made of a path or of arrays."""
-    made = isinstance(given, (str, tuple, list)) or hasattr(given, "__fspath__")
+    """What `loader.dataset` is: the source as given, or the source object that was made of a path, arrays or a mixture."""
+    made = isinstance(given, (str, tuple, list, Mixture)) or hasattr(given, "__fspath__")
     return source if made else given
 
 
@@ -176,13 +178,13 @@ def check_length(sampler: Iterable[int], available: int, batch_size: int, drop_l
         )
 
 
-def order_of(
+def loader_order(
     source: Source, shuffle: bool, seed: int, fixed: Share | None, batch_size: int, drop_last: bool, workers: int
-) -> EpochOrder | StreamOrder:
+) -> OwnOrder:
     """The loader's own sampler."""
     if is_stream(source):
         return StreamOrder(source, fixed, batch_size, drop_last, workers)
-    return EpochOrder(len(source), shuffle, seed, fixed, drop_last)
+    return own_order(source, shuffle, seed, fixed, drop_last)
 
 
 def check_stream(source: Source, shuffle: bool, sampler: Any, batch_sampler: Any, on_error: str) -> None:
@@ -194,8 +196,8 @@ def check_stream(source: Source, shuffle: bool, sampler: Any, batch_sampler: Any
             f"DataLoader: {source!r} is a stream, so shuffle must stay False; shuffle the stream itself, such as by its "
             ".shuffle(...), or in its own code"
         )
-    if sampler is not None or batch_sampler is not None:
-        name = "batch_sampler" if sampler is None else "sampler"
+    if batch_sampler is not None or not (sampler is None or isinstance(sampler, StreamOrder)):
+        name = "batch_sampler" if batch_sampler is not None else "sampler"
         raise ValueError(
             f"DataLoader: {source!r} is a stream, whose samples come in its own order, so {name} must stay None; choose and "
             "order samples in the stream itself, or give a source with len and []"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from time import perf_counter
 from typing import Any
 
@@ -12,9 +12,8 @@ import torch
 
 from ..augmenter import Augmenter
 from ..memory import trim
-from ..mixing import Mix, MixDraws
+from ..mixing import Mix
 from ..policy import Policy
-from ..sampling import Draws
 from .arguments import (
     available_device,
     check_batch_sampler,
@@ -26,7 +25,7 @@ from .arguments import (
     fraction,
     integer,
     labels_changed_error,
-    order_of,
+    loader_order,
     policy_of_transform,
     refuse_unsupported,
     seconds,
@@ -38,12 +37,13 @@ from .arguments import (
 from .decoders import DECODERS
 from .decoders.pillow import MAX_PIXELS
 from .decoders.regions import starts_with_crop
-from .decoding import Decoding, check_decoder
+from .decoding import Decoding, check_decoder, check_scaled, warn_unscaled
 from .engine.bad_samples import MODES, BadSampleCounter, OnError
 from .engine.batch import DecodedBatch, FetchConfig
 from .engine.cursor import EpochCursor
 from .engine.fetchers import fetch
-from .engine.order import EpochOrder, EpochPlan, Place, Share, plan_epoch
+from .engine.fetching.order import Place
+from .engine.order import EpochOrder, EpochPlan, Share, plan_epoch
 from .engine.pipeline import Delivery, InlinePipeline, ThreadPipeline, transfer_and_augment
 from .engine.view_maker import LazyDraws, ViewMaker
 from .sources import Index, has_files, is_in_memory, known_length, runs_processes
@@ -92,6 +92,8 @@ class DataLoader(TorchInterface):
         multiprocessing_context: As `worker_init_fn`.
         decoder: "pillow" or "dali", which give the same pixels; "nvjpeg", on CUDA, whose pixels differ a little. "auto" is DALI
             if it is installed; on CUDA it is the fastest, measured before the first batch (docs/data.md, decoders).
+        scaled: "auto" decodes JPEGs much larger than the views at 1/2, 1/4 or 1/8 of their size, each at the smallest at which
+            every crop is at least twice its view; the views differ a little (docs/data.md). False decodes at full size.
         nvjpeg_hw_load: Share of the JPEGs, 0..1, that "nvjpeg" gives to the GPU's JPEG engine, if there is one.
         on_error: What to do with a sample that cannot be read or decoded: "raise", "skip" (its batch gets smaller), or
             "replace" by another sample, which is chosen by seed, epoch and index.
@@ -117,7 +119,7 @@ class DataLoader(TorchInterface):
         in_order: No effect: batches always come in order.
 
     Attributes:
-        dataset: The source as given. For a path or arrays, the source object that the loader made of them.
+        dataset: The source as given. For a path, arrays or a mixture, the source object that the loader made of them.
         index: Sample indices of the batch delivered last, int64 (B,).
         bad_files: Name and reason of every bad sample so far, in all epochs.
 
@@ -149,6 +151,7 @@ class DataLoader(TorchInterface):
         worker_init_fn: Callable[[int], None] | None = None,
         multiprocessing_context: Any = None,
         decoder: str = "auto",
+        scaled: str | bool = False,
         nvjpeg_hw_load: float = 1.0,
         on_error: str = "raise",
         max_bad: float = 0.01,
@@ -186,9 +189,12 @@ class DataLoader(TorchInterface):
         self.max_bad, self.max_pixels = fraction("max_bad", max_bad), integer("max_pixels", max_pixels, 1)
         self.nvjpeg_hw_load = fraction("nvjpeg_hw_load", nvjpeg_hw_load)
         fixed = fixed_share(rank, world_size, sampler is not None or batch_sampler is not None)
+        self.scaled = check_scaled(scaled, self.decoder)
         check_decoder(self.decoder, device)
         self.device = available_device(device)
-        self.decoding = Decoding(self.decoder, self.max_pixels, self.device, self.num_workers, self.nvjpeg_hw_load)
+        self.decoding = Decoding(
+            self.decoder, self.max_pixels, self.device, self.num_workers, self.nvjpeg_hw_load, bool(self.scaled)
+        )
         self.labels, self.target_collate_fn = check_labels_argument(labels, target_collate_fn), target_collate_fn
         self.mix = check_mix(mix, self.labels)
         self.source, transform = as_source(found, own is not None, self.labels)
@@ -198,14 +204,15 @@ class DataLoader(TorchInterface):
         if self.num_workers and not runs_processes(self.source):
             warn_unused(worker_init_fn=worker_init_fn, multiprocessing_context=multiprocessing_context)
         self.policy = own if own is not None else policy_of_transform(transform, size_of(self.source))
+        warn_unscaled(self.scaled, self.source, self.policy)
         self.backend, self.dtype, self.memory_format = backend, dtype, memory_format
         self.augment = Augmenter(self.policy, backend, self.device, dtype, memory_format)
         self.shuffle = bool(shuffle)
-        order = order_of(self.source, self.shuffle, self.seed, fixed, self.size, self.drop_last, self.num_workers)
+        order = loader_order(self.source, self.shuffle, self.seed, fixed, self.size, self.drop_last, self.num_workers)
         self.set_samplers(order, sampler, batch_sampler)
         self.check_length()
         self.warned_share: Share | None = None
-        self.lazy_draws: LazyDraws | None = None
+        self.lazy_draws = None
         self.bad_files: dict[str, str] = {}
         if self.device.type == "cpu" and has_files(self.source):
             self.view_threads = max(1, self.num_workers)
@@ -282,7 +289,7 @@ class DataLoader(TorchInterface):
 
     def fetch_config(self, maker: ViewMaker, plan: EpochPlan) -> FetchConfig:
         """The options by which an epoch's batches are fetched."""
-        pool: range | Index = range(known_length(self.source) or 0)
+        pool: Sequence[int] | Index = self.sampler.pool(maker.epoch) if plan.own else range(known_length(self.source) or 0)
         if self.on_error == "replace" and not plan.own:  # a sampler may name only some samples
             pool = np.unique(np.concatenate([np.empty(0, np.int64), *plan.batches()]))
         return FetchConfig(
@@ -327,22 +334,6 @@ class DataLoader(TorchInterface):
             raise labels_changed_error(self.source.name(int(delivery.index[0])), delivery.labelled)
         views = delivery.views
         return views if len(views) > 1 else views[0], delivery.target
-
-    @property
-    def draws(self) -> Draws:
-        """Parameters of the views of the batch delivered last. Raises RuntimeError before the first one."""
-        if self.lazy_draws is None:
-            raise RuntimeError("DataLoader: no batch has been delivered yet, so there are no draws")
-        return self.lazy_draws.draws
-
-    @property
-    def mix_draws(self) -> MixDraws:
-        """Partner, lambda and box of each sample of the batch delivered last. Raises RuntimeError without `mix`, or batch."""
-        found = None if self.lazy_draws is None else self.lazy_draws.mix
-        if found is None:
-            lacking = "mix= was not given" if self.mix is None else "no batch has been delivered yet"
-            raise RuntimeError(f"DataLoader: {lacking}, so there are no draws of a mix")
-        return found
 
     def view_maker(self, epoch: int) -> ViewMaker:
         """The maker of the views of an epoch."""

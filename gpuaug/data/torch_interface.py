@@ -14,19 +14,23 @@ from typing import Any, Self
 import torch
 from torch.utils import data as torch_data
 
+from ..mixing import Mix, MixDraws
 from ..policy import Policy
+from ..sampling import Draws
 from .arguments import check_length, check_stream, integer
 from .decoding import Decoding
 from .engine.cursor import EpochCursor, check_state
-from .engine.order import EpochOrder, OwnOrder, StreamOrder, samplers_with_epoch
+from .engine.fetching.order import StreamOrder
+from .engine.order import EpochOrder, OwnOrder, SourceOrder, samplers_with_epoch
 from .engine.pipeline import NextEpoch
 from .engine.stats import Meter, Stats
-from .sources import Source, has_files, known_length, runs_processes
+from .engine.view_maker import LazyDraws
+from .sources import Source, has_files, is_ordered, known_length, runs_processes
 
 FIXED = frozenset(
     (
         *("backend", "decoder", "device", "dtype", "labels", "memory_format", "mix", "num_workers", "nvjpeg_hw_load", "policy"),
-        *("seed", "shuffle", "source"),
+        *("scaled", "seed", "shuffle", "source"),
     )
 )
 """Attributes that cannot be set later, because other parts of a loader were made from them; torch fixes some more itself."""
@@ -66,6 +70,9 @@ class TorchInterface(torch_data.DataLoader[Any]):
     view_threads: int = 1
     """Threads that make views."""
     next_epoch: NextEpoch
+    lazy_draws: LazyDraws | None
+    """The draws of the batch delivered last."""
+    mix: Mix | None
     decoding: Decoding
     own_batches: bool
     """Whether the user gave a batch sampler."""
@@ -73,15 +80,24 @@ class TorchInterface(torch_data.DataLoader[Any]):
     def set_samplers(
         self, order: OwnOrder, sampler: Iterable[int] | None, batch_sampler: Iterable[Iterable[int]] | None
     ) -> None:
-        """Set `sampler` and `batch_sampler` as torch does. sampler, batch_sampler: the user's, or None."""
+        """Set `sampler` and `batch_sampler` as torch does. sampler, batch_sampler: the user's, or None.
+
+        A program that makes a loader from another one's attributes gives that one's own sampler.
+        """
         check_stream(self.source, self.shuffle, sampler, batch_sampler, self.on_error)
+        own = sampler is None or (isinstance(sampler, SourceOrder) and sampler.source is self.source)
+        if is_ordered(self.source) and (batch_sampler is not None or not own):
+            raise ValueError(
+                "DataLoader: a Mixture brings its own order, so it goes with neither sampler nor batch_sampler; for an order "
+                "of your own give a ConcatDataset of its parts"
+            )
         self.own_batches = batch_sampler is not None
         self._dataset_kind = int(self.source.workers == "stream")
         if batch_sampler is not None:
             self.sampler = torch_data.SequentialSampler(range(len(self.source)))  # unused, as in torch
             self.batch_sampler = batch_sampler
         else:
-            self.sampler = order if sampler is None else sampler
+            self.sampler = order if sampler is None or isinstance(sampler, StreamOrder) else sampler
             self.batch_sampler = torch_data.BatchSampler(self.sampler, self.size, self.drop_last)
 
     def freeze(self) -> None:
@@ -171,6 +187,22 @@ class TorchInterface(torch_data.DataLoader[Any]):
             self.settled = self.source.labelled
         return self.settled
 
+    @property
+    def draws(self) -> Draws:
+        """Parameters of the views of the batch delivered last. Raises RuntimeError before the first one."""
+        if self.lazy_draws is None:
+            raise RuntimeError("DataLoader: no batch has been delivered yet, so there are no draws")
+        return self.lazy_draws.draws
+
+    @property
+    def mix_draws(self) -> MixDraws:
+        """Partner, lambda and box of each sample of the batch delivered last. Raises RuntimeError without `mix`, or batch."""
+        found = None if self.lazy_draws is None else self.lazy_draws.mix
+        if found is None:
+            lacking = "mix= was not given" if self.mix is None else "no batch has been delivered yet"
+            raise RuntimeError(f"DataLoader: {lacking}, so there are no draws of a mix")
+        return found
+
     def stats(self) -> Stats:
         """Where the time of the current or latest epoch went so far; see `gpuaug.data.Stats`."""
         return self.meter.stats()
@@ -193,12 +225,12 @@ class TorchInterface(torch_data.DataLoader[Any]):
         """The place of the iterator that was used last; after its end, the start of the next epoch.
 
         Returns:
-            A dict of plain values: seed, epoch, position, samples (of the source) and shuffle; on CUDA also the decoder, None
-            if decoder="auto" has not chosen yet. `position` counts the samples
-            of the epoch that all ranks together have delivered, bad ones included, if each rank has delivered as many
-            batches as this one. With a user's sampler it counts the samples that this rank has delivered. For a stream,
-            samples is None if it has no length, and the key "stream" says what the rest of the pass depends on: rank,
-            world_size and, for a torch IterableDataset, num_workers, batch_size and drop_last.
+            A dict of plain values: seed, epoch, position, samples (of the source) and shuffle; for a mixture also what its
+            order follows from; on CUDA also the decoder, None if decoder="auto" has not chosen yet; and scaled, if it is on.
+            `position` counts the samples of the epoch that all ranks together have delivered, bad ones included, if each rank
+            has delivered as many batches as this one. With a user's sampler it counts the samples that this rank has delivered.
+            For a stream, samples is None if it has no length, and the key "stream" says what the rest of the pass depends on:
+            rank, world_size and, for a torch IterableDataset, num_workers, batch_size and drop_last.
         """
         epoch, position = self.cursor.reached
         return {
@@ -207,7 +239,7 @@ class TorchInterface(torch_data.DataLoader[Any]):
             "position": int(position),
             "samples": known_length(self.source),
             "shuffle": self.shuffle,
-            **({"stream": self.sampler.state(position)} if isinstance(self.sampler, StreamOrder) else {}),
+            **(self.sampler.state(position) if isinstance(self.sampler, OwnOrder) else {}),
             **self.decoding.state(),
         }
 
@@ -221,10 +253,10 @@ class TorchInterface(torch_data.DataLoader[Any]):
             state: A result of `state_dict()`.
 
         Raises:
-            ValueError: `state` is no such dict, or its seed, shuffle or number of samples differ from this loader's, or what a
-                pass over a stream depends on.
+            ValueError: `state` is no such dict, or its seed, shuffle, number of samples or mixture differ from this loader's,
+                or what a pass over a stream depends on.
         """
-        check_state(state, {name: value for name, value in self.state_dict().items() if name != "decoder"})
+        check_state(state, {name: value for name, value in self.state_dict().items() if name not in ("decoder", "scaled")})
         most = self.sampler.samples if isinstance(self.sampler, EpochOrder) else None
         epoch = integer("epoch", state["epoch"], 0, EPOCHS - 1)
         position = integer("position", state["position"], 0, most)

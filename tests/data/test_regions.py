@@ -110,7 +110,7 @@ def test_views_of_regions_are_the_views_of_the_whole(backend, name):
     draws = sample(policy, range(3), 9, 1)
     boxes = regions_read(draws, shapes)
     cut = [p[t : t + h, x : x + w] for p, (t, x, h, w) in zip(pictures, boxes.tolist(), strict=True)]
-    frames = np.concatenate([boxes[:, :2], shapes], axis=1)
+    frames = np.concatenate([boxes[:, :2], shapes, np.ones((3, 1), np.int32)], axis=1)
     augment = gpuaug.Augmenter(policy, backend)
     for part, whole in zip(
         augment(Images.from_list(cut), crops_in_regions(draws, frames)), augment(pictures, draws), strict=True

@@ -47,7 +47,7 @@ def test_memory_map(tmp_path, plain, planar):
 def test_arrays_of_either_order_are_read_where_they_lie(pixels):
     """A batch refers to the array, channels last or first; nothing is copied or transposed."""
     images, _ = ArraySource(pixels, range(10)).load(np.array([7, 2, 2]))
-    assert images.planar == (pixels.shape[1] == 3)
+    assert images.layout == ("planar" if pixels.shape[1] == 3 else "interleaved")
     pixels[2] = 9
     assert [bool((image == 9).all()) for image in images] == [False, True, True]
 

@@ -35,7 +35,7 @@ def scattered(images, planar):
         parts += [torch.arange(gap, dtype=torch.uint8), (image.permute(2, 0, 1) if planar else image).reshape(-1)]
         starts.append(at + gap)
         at = starts[-1] + image.numel()
-    return Images(torch.cat(parts), images.shapes, np.array(starts[::-1], np.int64), planar)
+    return Images(torch.cat(parts), images.shapes, np.array(starts[::-1], np.int64), "planar" if planar else "interleaved")
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

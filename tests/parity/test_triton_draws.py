@@ -60,7 +60,7 @@ def test_other_images_than_the_draws_are_of_are_refused():
 
 def test_planar_images_are_refused():
     with pytest.raises(ValueError, match=r"pass images.packed\(\)"):
-        recorded_draws(gpuaug.policy("mae"), Images(BATCH.buffer, BATCH.shapes, planar=True))
+        recorded_draws(gpuaug.policy("mae"), Images(BATCH.buffer, BATCH.shapes, layout="planar"))
 
 
 # The capture, seen by a stand-in for torch.cuda that notes what is called on which device.

@@ -362,7 +362,9 @@ def apart_in_memory(planar: bool, device: str) -> Result:
         parts += [torch.arange(gap, dtype=torch.uint8), (image.permute(2, 0, 1) if planar else image).reshape(-1)]
         starts.append(at + gap)
         at = starts[-1] + image.numel()
-    images = Images(torch.cat(parts).to(device), photos().shapes, np.array(starts[::-1], np.int64), planar)
+    images = Images(
+        torch.cat(parts).to(device), photos().shapes, np.array(starts[::-1], np.int64), "planar" if planar else "interleaved"
+    )
     assert all(torch.equal(a.cpu(), b) for a, b in zip(images, photos(), strict=True))
     policy = strong(20, 40)
     steps, draws = policy.views[0].steps, gpuaug.sample(policy, range(len(images)), seed=2).tables[0]

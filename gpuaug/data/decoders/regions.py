@@ -27,10 +27,14 @@ Frame: TypeAlias = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Region:
-    """Part of a picture. pixels: uint8 (h, w, 3)."""
+    """Part of a picture. pixels: uint8 (h, w, 3).
+
+    scale: Each pixel stands for scale x scale pixels of the picture, in which `frame` is given all the same.
+    """
 
     pixels: Pixels
     frame: Frame
+    scale: int = 1
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,68 @@ def starts_with_crop(policy: Policy) -> bool:
     return all(isinstance(view.steps[0], RandomResizedCrop) for view in policy.views)
 
 
+SCALES = (8, 4, 2)
+"""Scales at which libjpeg decodes, beside 1: each pixel stands for as many pixels in either direction."""
+
+FINER = 2
+"""How many pixels of a scaled picture each pixel of a view has at least, in either direction."""
+
+
+@dataclass(frozen=True)
+class DrawnRegions:
+    """A `Regional` by the draws of the files' samples, which also tells at which scale each file may be decoded."""
+
+    draws: Callable[[], Draws]
+
+    def __call__(self, where: Sequence[int], shapes: Boxes) -> Boxes:
+        return regions_read(self.of(where), shapes)
+
+    def of(self, where: Sequence[int]) -> Draws:
+        """The draws of some of the files."""
+        draws = self.draws()
+        return draws if len(where) == len(draws) else draws.take(where)
+
+    def take(self, where: Sequence[int]) -> DrawnRegions:
+        """The same for some of the files."""
+        return DrawnRegions(lambda: self.of(where))
+
+    def scales(self, where: Sequence[int], shapes: Boxes) -> list[int]:
+        """The scale of each file: see `scales`."""
+        return scales(self.of(where), shapes)
+
+    @property
+    def least_edge(self) -> int:
+        """A picture whose longer edge has fewer pixels is decoded at scale 1, whatever was drawn."""
+        return min(SCALES) * FINER * max(max(crop_size(crop)) for crop in first_crops(self.draws().policy))
+
+
+def first_crops(policy: Policy) -> list[RandomResizedCrop]:
+    """The crop at the start of each view, which is one if `starts_with_crop`."""
+    return [cast(RandomResizedCrop, view.steps[0]) for view in policy.views]
+
+
+def crop_size(crop: RandomResizedCrop) -> tuple[int, int]:
+    return cast(tuple[int, int], crop.size)
+
+
+def scalable(policy: Policy) -> bool:
+    """Whether pictures may be decoded at a smaller scale: all views begin with a random crop that filters what it reads."""
+    return starts_with_crop(policy) and all(crop.interpolation != "nearest" for crop in first_crops(policy))
+
+
+def scales(draws: Draws, shapes: Boxes) -> list[int]:
+    """The scale at which each picture may be decoded: the largest at which every crop is `FINER` times its view or larger.
+
+    shapes: (height, width) of each upright picture. A picture's scale follows from its own size, its draws and the views' sizes
+    alone. It is 1 if no larger one will do, and for crops that take the nearest pixel, since they filter nothing.
+    """
+    if not scalable(draws.policy):
+        return [1] * len(shapes)
+    sizes = np.array([crop_size(crop) for crop in first_crops(draws.policy)], np.int64)
+    most = (crop_boxes(draws, shapes)[:, :, 2:] // (FINER * sizes[:, None])).min(axis=(0, 2))
+    return [next((scale for scale in SCALES if scale <= limit), 1) for limit in most.tolist()]
+
+
 def regions_read(draws: Draws, shapes: Boxes) -> Boxes:
     """The regions (B, 4) that views read, the smallest boxes around their crops. shapes: (height, width) of each picture."""
     boxes = crop_boxes(draws, shapes)
@@ -73,13 +139,22 @@ def regions_read(draws: Draws, shapes: Boxes) -> Boxes:
 
 def crop_boxes(draws: Draws, shapes: Boxes) -> Boxes:
     """The boxes (V, B, 4) of the crops at the start of each view. shapes: (height, width) of each picture."""
-    crops = [cast(RandomResizedCrop, view.steps[0]) for view in draws.policy.views]
+    crops = first_crops(draws.policy)
     found = [crop.boxes(table[0], *shapes.T) for crop, table in zip(crops, draws.tables, strict=True)]
     return np.stack(found)
 
 
 def crops_in_regions(draws: Draws, frames: Boxes) -> Draws:
-    """The draws with their first crops as boxes inside the decoded regions. frames: (B, 4), the frame of each `Region`."""
-    boxes = crop_boxes(draws, frames[:, 2:])
-    boxes[:, :, :2] -= frames[:, :2]
+    """The draws with their first crops as boxes inside the decoded regions. frames: (B, 5), frame and scale of each `Region`.
+
+    In a scaled region a box has its edges at the nearest pixels, since boxes are integers: at most half of the scale away.
+    """
+    boxes = in_region(crop_boxes(draws, frames[:, 2:4]), frames[:, :2], frames[:, 4:])
     return replace(draws, tables=tuple(({"boxes": own}, *table[1:]) for own, table in zip(boxes, draws.tables, strict=True)))
+
+
+def in_region(boxes: Boxes, corner: Boxes, scale: Boxes) -> Boxes:
+    """Boxes (..., B, 4) in pixels of regions. corner: (B, 2), where each region begins in its picture. scale: (B, 1)."""
+    start, end = boxes[..., :2] - corner, boxes[..., :2] + boxes[..., 2:] - corner
+    start, end = (2 * start + scale) // (2 * scale), (2 * end + scale) // (2 * scale)
+    return np.concatenate([start, end - start], axis=-1)

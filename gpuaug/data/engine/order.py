@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain, islice
 from operator import index
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DistributedSampler, Sampler
+from torch.utils.data import DistributedSampler
 
 from ...isolation import default_on_cpu
-from ..sources import Index, known_length
-from ..sources.streams import Stream, StreamPass
+from ..shuffling import order_of, random_words
+from ..sources import Index, Ordered, Source, is_ordered
+from ..sources.streams import StreamPass
 
 
 @dataclass(frozen=True)
@@ -63,76 +65,13 @@ class OwnOrder:
         """Set the epoch that the next `iter()` of the sampler or of its loader yields. Raises TypeError for no integer."""
         self.epoch = index(epoch)
 
+    def plan(self, epoch: int, start: int, batch_size: int, drop_last: bool, samples: int) -> EpochPlan:
+        """As `plan_epoch`."""
+        raise NotImplementedError
 
-class StreamOrder(OwnOrder, Sampler[int]):
-    """The sampler of a stream, which has an order of its own: it knows the epoch and the share, but no samples.
-
-    length: samples of the stream, if it says so. what: batch_size and drop_last, and where the batches depend on it the number
-    of workers, all of which must be the same to go on with a pass.
-    """
-
-    def __init__(self, stream: Stream, fixed: Share | None, batch_size: int, drop_last: bool, workers: int) -> None:
-        self.stream = stream
-        self.fixed = fixed
-        self.batch_size, self.drop_last = batch_size, drop_last
-        self.needed = {} if stream.encoded else {"num_workers": workers, "batch_size": batch_size, "drop_last": drop_last}
-
-    def __len__(self) -> int:
-        return len(self.stream)
-
-    def __iter__(self) -> Iterator[int]:
-        raise TypeError(f"DataLoader: {self.stream!r} is a stream, whose order nobody knows; iterate over the loader")
-
-    def plan(self, epoch: int, start: int) -> EpochPlan:
-        """The plan of an epoch from its `start`-th sample on, which may be a `Place`."""
-        share, place = self.share, start if isinstance(start, Place) else Place(start)
-        mine = place.rank in (None, share.rank)
-        what = StreamPass(
-            epoch,
-            share.rank,
-            share.world_size,
-            start // share.world_size,
-            place.resume if mine else None,
-            mine,
-            self.batch_size,
-            self.drop_last,
-        )
-        return EpochPlan(epoch, start, share, False, lambda: iter(()), known_length(self.stream), what)
-
-    def state(self, place: int) -> dict[str, Any]:
-        """What a saved state holds beside epoch and position."""
-        share = self.share
-        resume = place.resume if isinstance(place, Place) else None
-        return {"rank": share.rank, "world_size": share.world_size, **self.needed, "resume": resume}
-
-    def restored(self, position: int, state: Any) -> Place:
-        """The place of a saved state. Raises ValueError if it is not of this kind of stream, or of other ranks or workers."""
-        mine = self.state(0)
-        if not isinstance(state, Mapping) or state.keys() != mine.keys():
-            raise ValueError(f"DataLoader: the state is not of a {type(self.stream).__name__}, which this loader reads")
-        for name in ("world_size", *self.needed):
-            if position and state[name] != mine[name]:
-                raise ValueError(
-                    f"DataLoader: the state was saved in the middle of an epoch with {name}={state[name]}, but this loader has "
-                    f"{name}={mine[name]}, with which the rest of the stream would be other samples; make them the same, or go "
-                    "on with the next epoch by set_epoch"
-                )
-        return Place(position, state["resume"], int(state["rank"]))
-
-
-class Place(int):
-    """A position in a stream. resume: what takes a pass of that rank there directly, if there is such a thing."""
-
-    resume: Any
-    rank: int | None
-
-    def __new__(cls, position: int, resume: Any = None, rank: int | None = None) -> Place:
-        place = super().__new__(cls, position)
-        place.resume, place.rank = resume, rank
-        return place
-
-    def __getnewargs__(self) -> tuple[int, Any, int | None]:  # type: ignore[override]
-        return int(self), self.resume, self.rank
+    def state(self, position: int) -> dict[str, Any]:
+        """What a state that is saved at a position says beside seed, number of samples and shuffle."""
+        return {}
 
 
 class EpochOrder(OwnOrder, DistributedSampler[int]):  # type: ignore[override]
@@ -143,6 +82,9 @@ class EpochOrder(OwnOrder, DistributedSampler[int]):  # type: ignore[override]
 
     The class derives from DistributedSampler because programs test for that, and replace any other sampler by their own.
     """
+
+    bound: int | None = None
+    """Sample indices are below this; None is the number of samples."""
 
     def __init__(self, samples: int, shuffle: bool, seed: int, fixed: Share | None = WHOLE, drop_last: bool = False) -> None:
         # DistributedSampler's own __init__ would ask for the rank now.
@@ -171,9 +113,19 @@ class EpochOrder(OwnOrder, DistributedSampler[int]):  # type: ignore[override]
         """Sample indices of a whole epoch for all ranks together, int64 (samples,)."""
         if not self.shuffle:
             return np.arange(self.samples, dtype=np.int64)
-        # NumPy fixes the raw words of a bit generator for all its versions, but not the result of `Generator.permutation`.
-        keys = np.random.Philox(key=np.array([self.seed, epoch], dtype=np.uint64)).random_raw(self.samples)
-        return np.argsort(keys, kind="stable")
+        return order_of(random_words((self.seed, epoch), 0, self.samples))
+
+    def pool(self, epoch: int) -> Sequence[int]:
+        """The samples of a whole epoch for all ranks together, which replacements for bad ones are chosen from."""
+        return range(self.samples)
+
+    def plan(self, epoch: int, start: int, batch_size: int, drop_last: bool, samples: int) -> EpochPlan:
+        share = self.share
+
+        def batches() -> Iterator[Index]:
+            return array_batches(self.shard(epoch, start, share), batch_size, drop_last, self.bound or samples)
+
+        return EpochPlan(epoch, start, share, True, batches, self.left(share))
 
     def shard(self, epoch: int, start: int = 0, share: Share | None = None) -> Index:
         """A rank's sample indices in the rest of an epoch, after the first `start` samples of all ranks together."""
@@ -190,7 +142,53 @@ class EpochOrder(OwnOrder, DistributedSampler[int]):  # type: ignore[override]
         return self.num_samples
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self.shard(self.epoch).tolist())
+        order = self.shard(self.epoch)
+        for at in range(0, len(order), 4096):  # never all of them as Python objects, which take ten times the memory
+            yield from order[at : at + 4096].tolist()
+
+
+class SourceOrder(EpochOrder):
+    """The order that a source brings by itself."""
+
+    bound = 2**48
+
+    def __init__(self, source: Ordered, shuffle: bool, seed: int, fixed: Share | None = WHOLE, drop_last: bool = False) -> None:
+        super().__init__(len(source), shuffle, seed, fixed, drop_last)
+        self.source = source
+
+    def indices(self, epoch: int) -> Index:
+        return self.source.epoch_order(self.seed, epoch, self.shuffle)
+
+    def pool(self, epoch: int) -> Sequence[int]:
+        return EpochPool(self, epoch)
+
+    def state(self, position: int) -> dict[str, Any]:
+        return {"mixture": self.source.order_state()}
+
+
+class EpochPool(Sequence[int]):
+    """The samples of an epoch in their order, computed when the first of them is asked for."""
+
+    def __init__(self, order: EpochOrder, epoch: int) -> None:
+        self.order = order
+        self.epoch = epoch
+
+    @cached_property
+    def indices(self) -> Index:
+        return self.order.indices(self.epoch)
+
+    def __len__(self) -> int:
+        return self.order.samples
+
+    def __getitem__(self, k: Any) -> Any:
+        return self.indices[k]
+
+
+def own_order(source: Source, shuffle: bool, seed: int, fixed: Share | None, drop_last: bool) -> EpochOrder:
+    """The loader's own order of a source's samples."""
+    if is_ordered(source):
+        return SourceOrder(source, shuffle, seed, fixed, drop_last)
+    return EpochOrder(len(source), shuffle, seed, fixed, drop_last)
 
 
 class LoaderEpoch(int):
@@ -238,15 +236,8 @@ def plan_epoch(
     A user's sampler is read now, up to its length, so that another `iter()` does not disturb it. `EpochOrder` is a pure
     function, and is computed later by the thread that needs it.
     """
-    if isinstance(sampler, StreamOrder):
-        return sampler.plan(epoch, start)
-    if isinstance(sampler, EpochOrder) and batch_sampler is None:
-        share = sampler.share
-
-        def own_batches() -> Iterator[Index]:
-            return index_batches(sampler.shard(epoch, start, share), batch_size, drop_last, samples)
-
-        return EpochPlan(epoch, start, share, True, own_batches, sampler.left(share))
+    if isinstance(sampler, OwnOrder) and batch_sampler is None:
+        return sampler.plan(epoch, start, batch_size, drop_last, samples)
     given = sampler if batch_sampler is None else batch_sampler
     set_sampler_epoch(given, epoch)
     order: Any = given
@@ -279,17 +270,20 @@ def set_sampler_epoch(sampler: Any, epoch: int) -> None:
         one.set_epoch(LoaderEpoch(epoch))
 
 
-def index_batches(order: Iterable[int] | Index, batch_size: int, drop_last: bool, samples: int) -> Iterator[Index]:
+def array_batches(order: Index, batch_size: int, drop_last: bool, samples: int) -> Iterator[Index]:
     """Batches of sample indices, int64 (B,), in a given order; the last one may be smaller, or is dropped.
 
     Raises IndexError for an index outside 0..samples-1.
     """
+    for at in range(0, len(order) - batch_size + 1 if drop_last else len(order), batch_size):
+        yield check_range(order[at : at + batch_size].copy(), samples)  # a batch shall not keep the whole order
+
+
+def index_batches(order: Iterable[int], batch_size: int, drop_last: bool, samples: int) -> Iterator[Index]:
+    """As `array_batches`, in the order of a user's sampler."""
     items = iter(order)
-    at = 0
     while True:
-        # An order that is an array already is copied, so that the batches do not keep the whole of it.
-        batch = order[at : at + batch_size].copy() if isinstance(order, np.ndarray) else as_integers(islice(items, batch_size))
-        at += batch_size
+        batch = as_integers(islice(items, batch_size))
         if not len(batch) or (drop_last and len(batch) < batch_size):
             return
         yield check_range(batch, samples)

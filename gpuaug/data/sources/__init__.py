@@ -62,6 +62,18 @@ class Itemized(Loaded, Protocol):
     def item(self, i: int) -> tuple[Pixels, Any]: ...
 
 
+class Ordered(Source, Protocol):
+    """A source that brings its own order of an epoch, as a mixture does. It reads sample indices beyond its length, too."""
+
+    def epoch_order(self, seed: int, epoch: int, shuffle: bool) -> Index:
+        """Sample indices of a whole epoch for all ranks together, int64 (len(source),), no two of them equal."""
+        ...
+
+    def order_state(self) -> dict[str, Any]:
+        """Plain values that the order follows from, beside seed, epoch and shuffle."""
+        ...
+
+
 def collate_samples(
     items: Sequence[tuple[Pixels, Any]], index: Sequence[int], collate: Collate, name: Callable[[int], str]
 ) -> tuple[Images, Any]:
@@ -108,6 +120,11 @@ def known_length(source: Source) -> int | None:
         if source.workers == "stream":
             return None
         raise
+
+
+def is_ordered(source: Source) -> TypeGuard[Ordered]:
+    """Whether a source brings its own order of an epoch."""
+    return hasattr(source, "epoch_order")
 
 
 def first_is_labelled(source: Itemized) -> bool:

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import numpy as np
+import torch
 
 from ...convert import from_torchvision
 from ...images import Images
 from ...policy import Policy
 from ..decoders.pillow import MAX_PIXELS, Pixels, decode
 from ..targets import Collate, collate_batch, collate_by_torch, collate_nothing, collate_single
-from . import Encoded, Index, Itemized, Loaded, Source, collate_samples, first_is_labelled, is_encoded, is_itemized
+from . import (
+    Encoded,
+    Index,
+    Itemized,
+    Loaded,
+    Source,
+    collate_samples,
+    first_is_labelled,
+    is_encoded,
+    is_in_memory,
+    is_itemized,
+)
 from .dataset import DatasetSource
+from .packed import PackedSource
 from .streams.dataset import DatasetStream
 
 
@@ -90,7 +103,25 @@ class ConcatSource:
 
     def load(self, index: Index, collate: Collate = collate_by_torch) -> tuple[Images, Any]:
         samples = index.tolist()
-        return collate_samples([self.item(i) for i in samples], samples, collate, self.name)
+        if not is_in_memory(self) or not samples:
+            return collate_samples([self.item(i) for i in samples], samples, collate, self.name)
+        found: list[Images] = []
+        targets: list[Any] = [None] * len(samples)
+        places: list[Index] = []
+        for k, rows, own in self.by_part(index):
+            images, of_part = cast(Loaded, self.parts[k]).load(own, collate if collate is collate_nothing else list)
+            found.append(images)
+            places.append(rows)
+            for row, target in zip(rows.tolist(), [None] * len(rows) if of_part is None else of_part, strict=True):
+                targets[row] = target
+        return joined(found, places), collate_batch(targets, collate, lambda k: self.name(samples[k]))
+
+    def by_part(self, index: Index) -> Iterator[tuple[int, Index, Index]]:
+        """Number of each part that holds some of the samples, their rows in `index`, and their numbers in the part."""
+        of = np.searchsorted(self.ends, index, side="right")
+        for k in np.unique(of).tolist():
+            rows = np.flatnonzero(of == k)
+            yield k, rows, index[rows] - (int(self.ends[k - 1]) if k else 0)
 
     def item(self, i: int) -> tuple[Pixels, Any]:
         part, k = self.find(i)
@@ -103,6 +134,31 @@ class ConcatSource:
 
     def __repr__(self) -> str:
         return f"Concatenated({', '.join(map(repr, self.parts))})"
+
+
+def joined(found: Sequence[Images], places: Sequence[Index]) -> Images:
+    """Images of several parts as one batch. places: their rows in the batch."""
+    if len(found) == 1:
+        return found[0]
+    if len({images.layout for images in found}) > 1:
+        found = [images.packed() for images in found]
+    order = np.argsort(np.concatenate(places))
+    images = [one.gathered() for one in found]
+    starts = np.cumsum([0, *(one.buffer.numel() for one in images)])
+    offsets = np.concatenate([start + one.offsets for start, one in zip(starts.tolist(), images, strict=False)])
+    shapes = np.concatenate([one.shapes for one in images])
+    return Images(torch.cat([one.buffer for one in images]), shapes[order], offsets[order], images[0].layout)
+
+
+def will_need(source: Source, index: Index) -> None:
+    """Tell those sources that are memory maps which samples will be read soon, so that the system begins to load them."""
+    if isinstance(source, SubsetSource):
+        will_need(source.source, source.indices[index])
+    elif isinstance(source, ConcatSource):
+        for k, _, own in source.by_part(index):
+            will_need(source.parts[k], own)
+    elif isinstance(source, PackedSource):
+        source.will_need(index)
 
 
 def simple_sources(source: Source, indices: Index | None = None) -> list[Source]:
@@ -134,15 +190,15 @@ def known_labelled(source: Source) -> bool | None:
     return kinds.pop() if len(kinds) == 1 else None
 
 
-def common_transform(transforms: Sequence[Any]) -> Any:
-    """The transform that all parts share. Raises ValueError if two of them describe different policies."""
+def common_transform(transforms: Sequence[Any], whole: str = "ConcatDataset") -> Any:
+    """The transform that all parts share. Raises ValueError if two of them describe different policies. whole: of what."""
     first = transforms[0]
     for k, other in enumerate(transforms[1:], 1):
         if other is first:
             continue
         if first is None or other is None or as_policy(other) != as_policy(first):
             raise ValueError(
-                f"DataLoader: parts 0 and {k} of the ConcatDataset have different transforms, {first} and {other}; give them "
+                f"DataLoader: parts 0 and {k} of the {whole} have different transforms, {first} and {other}; give them "
                 "the same one, or give the loader a policy, which replaces them"
             )
     return first

@@ -55,7 +55,7 @@ class FolderSource:
 
     def __init__(self, root: str | os.PathLike[str], labels: bool | None = None, advice: str = ALL_IMAGES) -> None:
         top = str(Path(root).expanduser())
-        tree = FolderTree(top)
+        tree = self.tree(top)
         folders, loose = tree.inside(top)
         self.files = PathTable()
         self.target_transform: Callable[[Any], Any] | None = None
@@ -94,6 +94,10 @@ class FolderSource:
         self.targets: npt.NDArray[np.int64] = np.full(len(self.files), -1, dtype=np.int64)
         if self.labelled:
             self.targets = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
+
+    def tree(self, top: str) -> FolderTree:
+        """What lists the folders."""
+        return FolderTree(top)
 
     @classmethod
     def from_samples(

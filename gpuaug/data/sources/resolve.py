@@ -20,12 +20,14 @@ from .composed import ConcatSource, SubsetSource, common_transform, known_labell
 from .dataset import DatasetSource
 from .folder import ALL_IMAGES, EXTENSIONS, FolderSource, is_hidden
 from .huggingface import HuggingFaceSource, is_huggingface, is_streaming
+from .mixture import Mixture, MixtureSource
 from .remote import is_remote
 from .shards import MAGIC, RANGE, UNPACK, ShardSource, shards_in_folder
 from .streams import is_pipeline
 from .streams.dataset import DatasetStream
 from .streams.huggingface import HuggingFaceStream
 from .streams.webdataset import WebDatasetStream, stream_of_files
+from .zipped import ZipSource
 
 T = TypeVar("T")
 
@@ -75,7 +77,16 @@ def find_source(given: Any, policy_given: bool, labels: bool | None) -> tuple[So
         raise TypeError(f"DataLoader: paths come in a list, not in an array of {given.dtype}; give list(paths)")
     if isinstance(given, (np.ndarray, torch.Tensor)):
         return ArraySource(given), None
+    if isinstance(given, Mixture):
+        return from_mixture(given, policy_given, labels)
     return from_dataset(given, policy_given, labels)
+
+
+def from_mixture(given: Mixture, policy_given: bool, labels: bool | None) -> tuple[Source, Any]:
+    """The source of a mixture, and the transform that its parts share, or None."""
+    parts, inside = zip(*(find_source(part, policy_given, labels) for part in given.parts), strict=True)
+    transform = None if policy_given else common_transform(inside, "Mixture")
+    return MixtureSource(parts, given.weights, given.samples, given.replacement), transform
 
 
 def check_labels(source: Source, labels: bool | None) -> None:
@@ -83,7 +94,7 @@ def check_labels(source: Source, labels: bool | None) -> None:
     of = {known_labelled(part): part for part in simple_sources(source)}
     if True in of and False in of:
         raise ValueError(
-            f"DataLoader: of the ConcatDataset's parts, {of[True]!r} has labels and {of[False]!r} has none; give the "
+            f"DataLoader: of the parts, {of[True]!r} has labels and {of[False]!r} has none; give the "
             "loader labels=False, which leaves all labels out"
         )
     if labels and False in of:
@@ -166,6 +177,8 @@ def from_path(path: str, labels: bool | None = None, advice: str = ALL_IMAGES) -
     A folder with a manifest was written by `gpuaug pack`. A folder that holds `.tar` files and no folders holds shards. Any
     other folder is an image folder. advice: what errors and warnings say about doing without labels.
     """
+    if path.lower().endswith(".zip") and not is_remote(path) and not MAGIC.search(path) and not Path(path).is_dir():
+        return ZipSource(path, labels, advice)
     if path.lower().endswith((".tar", ".zip", *UNPACK)) and not Path(path).is_dir():
         return ShardSource(path, labels=labels, advice=advice)
     if is_remote(path):
@@ -199,10 +212,10 @@ def from_dataset(dataset: Any, policy_given: bool, labels: bool | None) -> tuple
         return DatasetStream(stream), inside
     check_map_style(dataset)
     if getitem_owner(dataset) == "torch.utils.data.dataset.Subset":
-        inner, transform = from_dataset(dataset.dataset, policy_given, labels)
+        inner, transform = from_part(dataset.dataset, policy_given, labels)
         return SubsetSource(inner, dataset.indices), transform
     if getitem_owner(dataset) == "torch.utils.data.dataset.ConcatDataset":
-        parts, inside = zip(*(from_dataset(part, policy_given, labels) for part in dataset.datasets), strict=True)
+        parts, inside = zip(*(from_part(part, policy_given, labels) for part in dataset.datasets), strict=True)
         return ConcatSource(parts), None if policy_given else common_transform(inside)
     raw, transform = dataset, None
     target_transform = None if labels is False else getattr(dataset, "target_transform", None)
@@ -217,6 +230,16 @@ def from_dataset(dataset: Any, policy_given: bool, labels: bool | None) -> tuple
             targets = None
         return ArraySource(pixels, targets, target_transform), transform
     return DatasetSource(raw), transform
+
+
+def from_part(dataset: Any, policy_given: bool, labels: bool | None) -> tuple[Source, Any]:
+    """As `from_dataset`, for the inside of a Subset or ConcatDataset."""
+    if isinstance(dataset, (Mixture, MixtureSource)):
+        raise TypeError(
+            "DataLoader: a Mixture cannot be a part of a Subset or ConcatDataset; give the loader the Mixture itself, which "
+            "may hold Subsets and ConcatDatasets"
+        )
+    return from_dataset(dataset, policy_given, labels)
 
 
 def size_of(source: Source) -> Size | None:

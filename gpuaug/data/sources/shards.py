@@ -158,7 +158,8 @@ def matching_paths(pattern: str) -> list[str]:
     """The sorted paths that match a pattern without counting braces."""
     if pattern.lower().endswith(".zip"):
         raise ValueError(
-            f"{pattern}: is a zip, which cannot be read; unpack it with `unzip X.zip -d FOLDER` and give the folder"
+            f"{pattern}: is a zip, and only a single one on a local disk is read; give its path alone, after a download if it "
+            "is elsewhere, and several as a ConcatDataset of gpuaug.data.ZipSource"
         )
     if packed := next((end for end in UNPACK if pattern.lower().endswith(end)), None):
         raise ValueError(

@@ -13,7 +13,6 @@ import os
 import posixpath
 import re
 import tarfile
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -133,9 +132,20 @@ def load(path: Path, stamp: str) -> Shard | None:
         with path.open("rb") as file, np.load(file) as arrays:  # given a path, np.load would leave a damaged file open
             if str(arrays["stamp"]) != stamp:
                 return None
-            return Shard.of(arrays["columns"], arrays["names"], *json.loads(str(arrays["notes"])))
-    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile):  # not an index, so there is none
+            columns, names, notes = arrays["columns"], arrays["names"], json.loads(str(arrays["notes"]))
+    except Exception:  # not an index, so there is none; readers of zip and NumPy's files raise what their parsers do
         return None
+    return Shard.of(columns, names, *notes) if is_sound(columns, names, notes) else None
+
+
+def is_sound(columns: Any, names: Any, notes: Any) -> bool:
+    """Whether these can be what `save` wrote."""
+    if columns.dtype != np.int64 or columns.ndim != 2 or len(columns) != 4 or names.dtype != np.uint8 or names.ndim != 1:
+        return False
+    offsets, sizes, _, ends = columns
+    inside = (offsets >= 0).all() and (sizes >= 0).all() and (np.diff(ends, prepend=0) >= 0).all()
+    kinds = isinstance(notes, list) and [type(note) for note in notes] == [str, int, str]
+    return bool(inside) and kinds and (not len(ends) or ends[-1] <= len(names))
 
 
 def save(shard: Shard, path: Path, stamp: str) -> None:

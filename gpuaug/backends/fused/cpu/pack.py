@@ -11,7 +11,9 @@ from .jit import OPTIONS, kernel
 
 # Words of the head of a record. The first two form one 64-bit number, the byte at which the box begins.
 BASE, LAST, PITCH, BOX_H, BOX_W, FULL_H, FULL_W, SKIP_Y, SKIP_X, FLIPS, SCALE_Y, SCALE_X = 0, *range(2, 13)
-GAIN, BIAS, HEAD = 13, 16, 19
+GAIN, BIAS = 13, 16
+# Where the box lies in its picture, and rows of the picture: what planes are read by. The picture's columns are PITCH then.
+TOP, LEFT, ROWS, HEAD = 19, 20, 21, 22
 
 OFF = -1
 """Stored as the begin and end of a pass that an image skips."""
@@ -82,15 +84,15 @@ def write_passes(record, code, kinds, levels):
 @cached
 @njit(**OPTIONS)
 def pack(
-    starts, shapes, lead, size, most, boxes, flips, codes, arguments, scale, bias, kinds, levels, words, floats
+    starts, shapes, step, lead, size, most, boxes, flips, codes, arguments, scale, bias, kinds, levels, words, floats
 ):  # fmt: skip
     """Write the records of a batch; return how that ended.
 
     starts: (B,) bytes at which the images begin; empty if each begins where the one before ends. shapes: (B, 2) heights and
-    widths; empty for a batch of floats. lead, size: bytes before the first image, and of all memory. most: most bytes of an
-    image. boxes, flips, codes, scale, bias: as in `plan.Tables`. arguments: those of `Tables` as (B, 8 N) int32. kinds:
-    as for `find_levels`. levels: the kind of each level. words: (B, words of a record) int32. floats: the same memory as
-    float32.
+    widths; empty for a batch of floats. step: 3, or 1 for planes of brightness and colours (see `gpuaug.yuv`). lead, size:
+    bytes before the first image, and of all memory. most: most bytes of an image. boxes, flips, codes, scale, bias: as in
+    `plan.Tables`. arguments: those of `Tables` as (B, 8 N) int32. kinds: as for `find_levels`. levels: the kind of each level.
+    words: (B, words of a record) int32. floats: the same memory as float32.
     """
     columns = codes.shape[1]
     codes_at = HEAD + 2 * (levels.shape[0] + 1)
@@ -99,16 +101,21 @@ def pack(
     for b in range(codes.shape[0]):
         record, real, box, code = words[b], floats[b], boxes[b], codes[b]
         record[:BOX_H] = 0
+        record[TOP:HEAD] = 0
         if shapes.shape[0]:
             height, width = np.int64(shapes[b, 0]), np.int64(shapes[b, 1])
-            pitch = 3 * width
-            if pitch * height > most:
+            pitch = step * width
+            image = pitch * height
+            if step == 1:
+                image += 2 * ((height + 1) // 2) * ((width + 1) // 2)
+            if image > most:
                 return TOO_LARGE
-            base = lead + (starts[b] if starts.shape[0] else next_start) + box[0] * pitch + box[1] * 3
-            next_start += pitch * height
+            base = lead + (starts[b] if starts.shape[0] else next_start) + box[0] * pitch + box[1] * step
+            next_start += image
             record[BASE], record[BASE + 1] = np.int32(base & 0xFFFFFFFF), np.int32(base >> 32)
             record[LAST] = min((size - 1) // 4 - base // 4, 2**31 - 1)
             record[PITCH] = pitch
+            record[TOP], record[LEFT], record[ROWS] = box[0], box[1], height
         for k in range(6):
             record[BOX_H + k] = box[2 + k]
         record[FLIPS] = flips[b, 0] + 2 * flips[b, 1]

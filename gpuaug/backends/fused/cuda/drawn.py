@@ -93,17 +93,17 @@ def on_device(array: Array, device: torch.device) -> torch.Tensor:
     return tensor.clone() if device.type == "cpu" else tensor.to(device)
 
 
-def draw_records(given: Inputs, program: DrawProgram, view: int, levels: int) -> torch.Tensor:
+def draw_records(given: Inputs, program: DrawProgram, view: int, levels: int, step: int = 3) -> torch.Tensor:
     """Draw for a batch, on the current stream, and return its records, (B, words) int32.
 
-    They equal those of `records` with the same levels.
+    They equal those of `records` with the same levels. step: of `records.step_of` the images.
     """
     from .kernels.draw import draw_records as kernel
 
     count, columns = len(given.samples), program.instructions
     table = torch.empty((count, words_of(levels, columns)), dtype=torch.int32, device=given.samples.device)
     if count:
-        numbers = (count, len(program.rows.kinds), columns, levels, view, *program.size)
+        numbers = (count, len(program.rows.kinds), columns, levels, view, *program.size, step)
         options: dict[str, Any] = {"LANES": LANES, "SHARES": program.layout.shares, **OPTIONS}
         with torch.cuda.device(table.device) if table.device.type == "cuda" else nullcontext():
             kernel[(-(-count // LANES),)](*given, table, *numbers, **options)

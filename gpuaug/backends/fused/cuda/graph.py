@@ -16,8 +16,8 @@ from ..cpu.kernels.draw import CHOICE
 from ..draw_program import program_of
 from ..plan import Tables
 from .drawn import draw_records, inputs
-from .launch import LaunchConfig, as_source, launch, launch_config, upload
-from .records import Words, levels_of_ops, records
+from .launch import LaunchConfig, as_source, launch, launch_config, readable, upload
+from .records import Words, levels_of_ops, records, step_of
 
 
 class Captured:
@@ -69,7 +69,7 @@ class Recorded:
     Every call returns the same tensor, with new content.
 
     Args:
-        batch: `Images` (not planar), or a float32 tensor (B, 3, H, W). Its memory and shapes must not change. The caller writes
+        batch: interleaved `Images`, or a float32 tensor (B, 3, H, W). Its memory and shapes must not change. The caller writes
             new pixels into this memory on the current stream.
         ops: Steps of the stage. They determine the launches that any of its draws can need.
         tables: Tables of the stage for any draws.
@@ -77,7 +77,7 @@ class Recorded:
         memory_format: Memory format of the view.
 
     Raises:
-        ValueError: The images are planar, or the kernels cannot read the batch's own memory.
+        ValueError: The images are not interleaved, or the kernels cannot read the batch's own memory.
     """
 
     def __init__(
@@ -105,7 +105,9 @@ class Recorded:
 
     def pack(self, tables: Tables, dtype: torch.dtype, memory_format: torch.memory_format) -> tuple[Words, LaunchConfig]:
         words, _ = records(self.batch, tables, self.levels, self.lead)
-        return words, launch_config(words, tables, self.levels, self.source.device, self.span, dtype, memory_format)
+        return words, launch_config(
+            words, tables, self.levels, self.source.device, self.span, dtype, memory_format, step_of(self.batch) == 1
+        )
 
 
 class RecordedDraws:
@@ -114,7 +116,7 @@ class RecordedDraws:
     Every call returns the same tensor, with new content: the bits of the view that the host's draws give.
 
     Args:
-        batch: `Images` (not planar). As for `Recorded`.
+        batch: interleaved `Images`. As for `Recorded`.
         draws: Of the view's first stage, such as `gpuaug.sample(policy, index, seed, epoch).tables[0][:count]`. Of them, only
             policy, view, steps, seed, epoch and samples count, not arrays that the caller has changed.
         dtype: Dtype of the view: float32, float16 or bfloat16.
@@ -126,8 +128,8 @@ class RecordedDraws:
             epoch.
 
     Raises:
-        ValueError: The images are planar, or the kernels cannot read the batch's own memory; or there are not as many draws; or
-            an op of the stage can only be drawn by the host; or they were chosen from several views.
+        ValueError: The images are not interleaved, or the kernels cannot read the batch's own memory; or there are not as
+            many draws; or an op of the stage can only be drawn by the host; or they were chosen from several views.
     """
 
     def __init__(self, batch: Images, draws: ViewDraws, dtype: torch.dtype, memory_format: torch.memory_format) -> None:
@@ -151,11 +153,12 @@ class RecordedDraws:
         self.index.copy_(torch.from_numpy(draws.samples))
         self.state.copy_(torch.from_numpy(np.array([draws.seed, draws.epoch], dtype=np.uint64).view(np.int64)))
         tables = program.tables(batch.shapes, draws.samples, draws.seed, draws.epoch, number)
+        step = step_of(batch)
         words, _ = records(batch, tables, levels, lead)
-        config = launch_config(words, tables, levels, source.device, widest(batch), dtype, memory_format)
+        config = launch_config(words, tables, levels, source.device, widest(batch), dtype, memory_format, step == 1)
 
         def work() -> torch.Tensor:
-            return launch(source, draw_records(given, program, number, len(levels)), config)
+            return launch(source, draw_records(given, program, number, len(levels), step), config)
 
         self.graph = Captured(work, source.device)
         self.view = self.graph.result
@@ -185,8 +188,11 @@ def own_source(batch: Any) -> tuple[torch.Tensor, int]:
     Raises:
         ValueError: It would be a copy.
     """
-    if isinstance(batch, Images) and batch.planar:
-        raise ValueError("fused: a CUDA graph needs images with interleaved channels; pass images.packed()")
+    if isinstance(batch, Images) and not readable(batch):
+        raise ValueError(
+            'fused: a CUDA graph needs images of layout "interleaved", or "yuv420" from Ampere (8.0) on, '
+            f"got {batch.layout!r}; pass images.packed()"
+        )
     source, lead = as_source(batch)
     memory = batch.buffer if isinstance(batch, Images) else batch
     if source.untyped_storage().data_ptr() != memory.untyped_storage().data_ptr():

@@ -21,7 +21,7 @@ from ....ops.jpeg import CHROMA, LUMA, TRANSFORM
 from ..cpu.pack import ANY
 from ..instructions import BLUR, CONTRAST, ELASTIC, GENERAL, JPEG, KEEP, RANDOM
 from ..plan import Tables
-from .records import Words, columns_read, records
+from .records import Words, columns_read, records, step_of
 
 TILE = (32, 32)
 """Rows and columns of pixels in a tile. 224, 96 and 32 are multiples of 32, and a warp's load then covers one row."""
@@ -106,6 +106,7 @@ class LaunchConfig:
         noisy: Whether programs may have noise.
         general: Whether programs may have any of `instructions.GENERAL`.
         mixes: Whether programs may mix views.
+        yuv: Whether images are planes of brightness and colours.
         radius: Largest radius of any blur, in pixels.
         dtype: Dtype of the view.
         memory_format: Memory format of the view.
@@ -122,6 +123,7 @@ class LaunchConfig:
     noisy: bool
     general: bool
     mixes: bool
+    yuv: bool
     radius: int
     dtype: torch.dtype
     memory_format: torch.memory_format
@@ -145,11 +147,11 @@ def make_view(batch: Any, tables: Tables, dtype: torch.dtype, memory_format: tor
         ValueError: The batch is on the CPU and Triton's interpreter is off (TRITON_INTERPRET=1 turns it on), an image has
             more than `records.MAX_IMAGE` bytes, about 2 GiB, or the views exceed MOST.
     """
-    if isinstance(batch, Images) and batch.planar:
+    if isinstance(batch, Images) and not readable(batch):
         batch = batch.packed()
     source, lead = as_source(batch)
     words, levels = records(batch, tables, None, lead)
-    config = launch_config(words, tables, levels, source.device, None, dtype, memory_format)
+    config = launch_config(words, tables, levels, source.device, None, dtype, memory_format, step_of(batch) == 1)
     return launch(source, upload(words, source.device), config)
 
 
@@ -161,6 +163,7 @@ def launch_config(
     span: int | None,
     dtype: torch.dtype,
     memory_format: torch.memory_format,
+    yuv: bool = False,
 ) -> LaunchConfig:
     count, columns = tables.codes.shape
     size, cubic, possible = tables.size, tables.cubic, tables.possible
@@ -169,9 +172,16 @@ def launch_config(
     if span is None:
         span = columns_read(words, cubic, strips.columns) if strips else 0
     return LaunchConfig(
-        count, size, words.shape[1], columns, levels, cubic, strips, span, noisy, general, mixes, tables.radius, dtype,
+        count, size, words.shape[1], columns, levels, cubic, strips, span, noisy, general, mixes, yuv, tables.radius, dtype,
         memory_format,
     )  # fmt: skip
+
+
+def readable(images: Images) -> bool:
+    """Whether the kernels read images as they are: with interleaved channels, or in strips as brightness and colours."""
+    if images.layout == "yuv420":
+        return strips_for(capability_of(images.device), False) is not None
+    return images.layout == "interleaved"
 
 
 def as_source(batch: Any) -> tuple[torch.Tensor, int]:
@@ -296,7 +306,7 @@ class Launches:
         else:
             strips.strip_pass[self.strips](
                 self.source, self.table, self.weights, self.scratch, self.sums, self.out, *self.numbers, self.chunks,
-                *self.places, CUBIC=config.cubic, **self.strip, **self.general, **self.finish,
+                *self.places, CUBIC=config.cubic, YUV=config.yuv, **self.strip, **self.general, **self.finish,
             )  # fmt: skip
 
     def blur(self, level: int) -> None:

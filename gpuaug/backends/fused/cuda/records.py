@@ -88,6 +88,7 @@ def records(batch: Any, tables: Tables, levels: tuple[int, ...] | None, lead: in
         outcome = pack.pack(
             NO_STARTS if starts is None else plain(starts),
             plain(batch.shapes) if whole else NO_SHAPES,
+            step_of(batch),
             lead,
             lead + batch.buffer.numel() if whole else 0,
             MAX_IMAGE,
@@ -107,6 +108,11 @@ def records(batch: Any, tables: Tables, levels: tuple[int, ...] | None, lead: in
     if outcome == pack.NO_LEVEL:
         raise ValueError("fused: the batch needs a contrast, a blur or the like that its CUDA graph was not captured with")
     return words, tuple(found.tolist())
+
+
+def step_of(batch: Any) -> int:
+    """Bytes from a pixel of `Images` to the next one in its row: 1 in planes of brightness and colours, else 3."""
+    return 1 if isinstance(batch, Images) and batch.layout == "yuv420" else 3
 
 
 def check_sizes(batch: Images) -> None:

@@ -24,7 +24,8 @@ ARGUMENTS, KEY = tl.constexpr(instructions.ARGUMENTS), tl.constexpr(instructions
 BASE, LAST, PITCH, FLIPS = (tl.constexpr(word) for word in (record.BASE, record.LAST, record.PITCH, record.FLIPS))
 BOX_H, BOX_W, FULL_H, SKIP_X = (tl.constexpr(word) for word in (record.BOX_H, record.BOX_W, record.FULL_H, record.SKIP_X))
 SCALE_Y, SCALE_X = tl.constexpr(record.SCALE_Y), tl.constexpr(record.SCALE_X)
-GAIN = tl.constexpr(record.GAIN)
+GAIN, ROWS = tl.constexpr(record.GAIN), tl.constexpr(record.ROWS)
+TOP, LEFT = tl.constexpr(record.TOP), tl.constexpr(record.LEFT)
 HEAD, OFF = tl.constexpr(record.HEAD), tl.constexpr(record.OFF)
 
 ROW = tl.constexpr(9)
@@ -39,10 +40,11 @@ ROUND = tl.constexpr(1.5 * 2**52)
 UNIT = tl.constexpr(2.0**-32)
 
 
-@triton.jit(do_not_specialize=["count", "rows", "columns", "levels", "view", "view_h", "view_w"])
+@triton.jit(do_not_specialize=["count", "rows", "columns", "levels", "view", "view_h", "view_w", "step"])
 def draw_records(
     state, samples, images, boxes, all_rows, numbers, condition_columns, ranges, orders, kinds, all_levels, constants, affine,
-    streams, table, count, rows, columns, levels, view, view_h, view_w, LANES: tl.constexpr, SHARES: tl.constexpr,
+    streams, table, count, rows, columns, levels, view, view_h, view_w, step, LANES: tl.constexpr,
+    SHARES: tl.constexpr,
 ):  # fmt: skip
     """Draw for a batch and write its records, table (B, words) int32.
 
@@ -52,7 +54,7 @@ def draw_records(
     kinds: int32, the kind of level of each code, 0 if it is no barrier. all_levels: (L,) int32, the kind of each level.
     constants: of `ops.exact.exponential`. affine: (6,) int32, bits of scale and bias. streams: (N, 2) int32, for each block
     of random words its view word (-1: that of view) and the bits of its block word; read if SHARES. columns: instructions of a
-    program.
+    program. step: see `pack.pack`.
     """
     b = tl.program_id(0) * LANES + tl.arange(0, LANES)
     real, zero = b < count, b * 0
@@ -92,13 +94,16 @@ def draw_records(
         row += 1
     tl.store(rec + HEAD + 2 * level + 1, zero + columns, mask=real)
     tl.store(rec + FLIPS, flips, mask=real)
-    pitch = 3 * width
-    base = tl.load(images + 4 * b, mask=real, other=0) + top * pitch + left * 3
+    pitch = step * width
+    base = tl.load(images + 4 * b, mask=real, other=0) + top * pitch + left * step
     last = tl.load(images + 4 * b + 1, mask=real, other=0) - (base >> 2)
     tl.store(rec + BASE, base.to(tl.int32), mask=real)
     tl.store(rec + BASE + 1, (base >> 32).to(tl.int32), mask=real)
     tl.store(rec + LAST, tl.minimum(last, 2147483647).to(tl.int32), mask=real)
     tl.store(rec + PITCH, pitch.to(tl.int32), mask=real)
+    tl.store(rec + TOP, top, mask=real)
+    tl.store(rec + LEFT, left, mask=real)
+    tl.store(rec + ROWS, tl.load(images + 4 * b + 2, mask=real, other=1).to(tl.int32), mask=real)
     tl.store(rec + BOX_H, box_h, mask=real)
     tl.store(rec + BOX_W, box_w, mask=real)
     k = 0

@@ -19,6 +19,7 @@ from ... import instructions
 from ...cpu import pack as record
 from .matrices import axis, blur_weights, dot3, halves, pixels, weights
 from .ops import clamp
+from .planes import colour_rows, picture_of, pixels_of_planes
 from .tiles import arguments, finish_pass, gaussian, scratch_of, span
 
 LAST, PITCH = tl.constexpr(record.LAST), tl.constexpr(record.PITCH)
@@ -29,9 +30,13 @@ BLUR, HEAD, OFF = tl.constexpr(instructions.BLUR), tl.constexpr(record.HEAD), tl
 def strip_pass(
     source, table, memory, scratch, sums, out, height, width, words, chunks, passes, columns,
     CUBIC: tl.constexpr, NOISY: tl.constexpr, GENERAL: tl.constexpr, CHANNELS_LAST: tl.constexpr,
-    H: tl.constexpr, W: tl.constexpr, KY: tl.constexpr, KX: tl.constexpr,
+    H: tl.constexpr, W: tl.constexpr, KY: tl.constexpr, KX: tl.constexpr, YUV: tl.constexpr,
 ):  # fmt: skip
-    """source: the bytes of all images. chunks: for how many chunks of KX columns of an image a program has memory."""
+    """source: the bytes of all images. chunks: for how many chunks of KX columns of an image a program has memory.
+
+    YUV: whether images are planes of brightness and colours, see `planes`.
+    """
+    STEP: tl.constexpr = 1 if YUV else 3
     TWO: tl.constexpr = out.dtype.element_ty != tl.bfloat16  # whether weights have two parts
     PRECISE: tl.constexpr = out.dtype.element_ty == tl.float32  # whether sums along the columns have two parts too
     UNIT: tl.constexpr = 1.0 if TWO else 1 / 255  # goes into the weights unless they are to be exact
@@ -43,8 +48,10 @@ def strip_pass(
     count = past - first
     base = (tl.load(rec + 1).to(tl.int64) << 32) | (tl.load(rec).to(tl.int64) & 0xFFFFFFFF)
     pitch, last = tl.load(rec + PITCH), tl.load(rec + LAST)
+    if YUV:
+        colours, down, left, rows = picture_of(source, rec, base, pitch)
     source = source.to(tl.pointer_type(tl.uint32), bitcast=True) + (base >> 2)
-    corner = (base & 3).to(tl.int32) + 3 * first
+    corner = (base & 3).to(tl.int32) + STEP * first
     memory += tl.program_id(0).to(tl.int64) * chunks * (2 * W * KX)
     k = tl.arange(0, KX)[None, :]
     place = tl.arange(0, W)[:, None] * KX + k
@@ -64,11 +71,19 @@ def strip_pass(
         r, g, b = tl.zeros([W, H], tl.float32), tl.zeros([W, H], tl.float32), tl.zeros([W, H], tl.float32)
         row = first_y
         while row < past_y:
-            at = corner + tl.minimum(row + tl.arange(0, KY)[:, None], past_y - 1) * pitch
+            n = tl.minimum(row + tl.arange(0, KY)[:, None], past_y - 1)
+            at = corner + n * pitch
+            if YUV:
+                near, far = colour_rows(down + n, rows, pitch)
             hr, hg, hb = tl.zeros([W, KY], tl.float32), tl.zeros([W, KY], tl.float32), tl.zeros([W, KY], tl.float32)
             j = tl.full((), 0, tl.int32)
             while j < count:
-                pr, pg, pb = pixels(source, last, at + 3 * j, KX, KY)
+                if YUV:
+                    pr, pg, pb = pixels_of_planes(
+                        source, last, at + j, colours, near, far, left + first + j, rows, pitch, KX, KY
+                    )
+                else:
+                    pr, pg, pb = pixels(source, last, at + 3 * j, KX, KY)
                 if TWO:
                     e = tl.load(memory + (2 * W * j + W * KX) + place)
                     hr, hg, hb = tl.dot(e, pr, hr), tl.dot(e, pg, hg), tl.dot(e, pb, hb)
