@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 from numbered import Numbered
 from PIL import Image
 from streamed import by_index, indices, made, same, taken
-from torch.utils.data import ChainDataset, IterableDataset, get_worker_info
+from torch.utils.data import ChainDataset, IterableDataset, Subset, get_worker_info
 from torch.utils.data import DataLoader as TorchLoader
 
 import gpuaug
 from gpuaug.data import DatasetStream, DecodeError
-from gpuaug.data.engine.order import Place, Share, StreamOrder
+from gpuaug.data.engine.fetching.order import Place, StreamOrder
+from gpuaug.data.engine.order import Share
 
 
 def picture(k):
@@ -466,6 +467,12 @@ def test_chained_streams(plain):
     assert indices(batches) == list(range(7))
 
 
+def test_streams_cannot_be_parts_of_what_has_an_order(plain):
+    for made_of in (Subset(Dealt(4), [0]), gpuaug.data.Mixture([Dealt(4), Mapped(3)], [1, 1])):
+        with pytest.raises(TypeError, match=r"DatasetStream\(Dealt\) is a stream, which cannot be a part of a Subset"):
+            gpuaug.DataLoader(made_of, plain)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -505,8 +512,9 @@ def test_nothing_iterates_over_the_sampler(plain):
     order = StreamOrder(DatasetStream(Dealt(8)), Share(1, 2), 4, False, 0)
     place = pickle.loads(pickle.dumps(Place(6, {"a": 1}, 0)))
     assert (place, place.resume, place.rank) == (6, {"a": 1}, 0)
-    assert order.plan(0, place).stream.start == 3
-    assert order.plan(0, place).stream.resume is None  # another rank's
+    plan = order.plan(0, place, 4, False, 0)
+    assert plan.stream.start == 3
+    assert plan.stream.resume is None  # another rank's
 
 
 def test_unused_options_are_not_warned_of(plain, caplog):

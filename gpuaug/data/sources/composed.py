@@ -30,11 +30,21 @@ from .packed import PackedSource
 from .streams.dataset import DatasetStream
 
 
+def refuse_streams(parts: Sequence[Source]) -> None:
+    """Raise TypeError for a stream, whose samples cannot be named by their index."""
+    if stream := next((part for part in parts if part.workers == "stream"), None):
+        raise TypeError(
+            f"DataLoader: {stream!r} is a stream, which cannot be a part of a Subset, ConcatDataset or Mixture; join streams "
+            "by torch's ChainDataset, or as their own library does, such as by datasets.interleave_datasets"
+        )
+
+
 class SubsetSource:
     """Some samples of another source in a given order, as in torch's Subset; sample i is that of the i-th index."""
 
     def __init__(self, source: Source, indices: Sequence[int]) -> None:
         self.source = source
+        refuse_streams([source])
         self.indices = np.asarray(indices, dtype=np.int64).reshape(-1)
         if len(self.indices) and not 0 <= int(self.indices.min()) <= int(self.indices.max()) < len(source):
             raise ValueError(f"DataLoader: the Subset has indices outside 0..{len(source) - 1}")
@@ -68,6 +78,7 @@ class ConcatSource:
 
     def __init__(self, parts: Sequence[Source]) -> None:
         self.parts = list(parts)
+        refuse_streams(self.parts)
         self.ends = np.cumsum([len(part) for part in self.parts])
         kinds = {part.workers for part in self.parts}
         self.workers = kinds.pop() if len(kinds) == 1 else "processes"
