@@ -26,8 +26,7 @@ from ..sources import Index
 from ..targets import tensors, to_device
 from .bad_samples import BadSample
 from .batch import DecodedBatch, Fetcher
-from .fetching.reader import StreamFetcher
-from .fetching.threads import JOIN_SECONDS
+from .fetching.threads import JOIN_SECONDS, ThreadFetcher
 from .order import EpochPlan, Share
 from .process_fetcher import ProcessFetcher
 from .stats import Stamp, stamp
@@ -224,10 +223,12 @@ class ThreadPipeline:
         if self.thread.ident is None:
             self.fetcher.close()
             return
+        if isinstance(self.fetcher, ThreadFetcher):
+            self.fetcher.interrupt()
         if self.thread is threading.current_thread():  # the garbage collector may close a generator in any thread
             return
         self.thread.join(CLOSE_SECONDS)
-        if self.thread.is_alive() and isinstance(self.fetcher, (ProcessFetcher, StreamFetcher)):
+        if self.thread.is_alive() and isinstance(self.fetcher, ProcessFetcher):
             self.fetcher.terminate()
         for _ in range(2):  # torch's signal handler may raise here for the workers that were ended
             with contextlib.suppress(RuntimeError):

@@ -17,7 +17,7 @@ import numpy as np
 
 from ....sampling import Draws
 from ...decoders.pillow import DecodeError
-from ...sources import Index
+from ...sources import Index, PlainReader
 from ...sources.streams import EncodedStream, Record, StreamPass
 from ...targets import Collate, collate_by_torch
 from ..batch import DecodedBatch, FetchConfig
@@ -69,7 +69,7 @@ class RecordBatch:
             return replace(made, index=index[made.index], read=made.read + self.seconds, resume=self.resume)
 
         rows = RowMaker(maker.augment, maker.seed, maker.epoch, maker.mix, index)
-        return Work(self, np.arange(len(index)), replace(config, maker=rows), finish)
+        return Work(self, PlainReader(self), np.arange(len(index)), replace(config, maker=rows), finish)
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ class StreamFetcher(ThreadFetcher):
             raise TimeoutError(f"DataLoader: {self.stream!r} gave no batch within {limit}") from error
         return None if batch is None else batch.work(self.config)
 
-    def terminate(self) -> None:
+    def interrupt(self) -> None:
         """Make a thread that waits for the stream leave."""
         self.ahead.stop()
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from ...decoders.staging import StagedBatch
-from ...sources import Encoded, Index
+from ...sources import Encoded, Index, Reader
 from ..assembly import assemble
 from ..batch import DecodedBatch, DecodedPart, FetchConfig, read_part
 from ..torch_threads import limit_torch_threads
@@ -35,9 +35,10 @@ def as_it_is(batch: DecodedBatch) -> DecodedBatch:
 
 @dataclass(frozen=True)
 class Work:
-    """A batch to decode: samples `index` of a source. finish: completes the decoded batch."""
+    """A batch to decode: samples `index` of a source, read by the reader. finish: completes the decoded batch."""
 
     source: Encoded
+    reader: Reader
     index: Index
     config: FetchConfig
     finish: Callable[[DecodedBatch], DecodedBatch] = as_it_is
@@ -53,7 +54,7 @@ class Work:
     def here(self) -> DecodedBatch:
         """The batch, decoded in the calling thread."""
         out, staged = self.memory()
-        return self.assembled([read_part(self.source, self.index, self.config, out, staged)], out, staged)
+        return self.assembled([read_part(self.reader, self.index, self.config, out, staged)], out, staged)
 
 
 def split_rows(out: Out, parts: Sequence[Index]) -> Sequence[Out]:
@@ -78,10 +79,11 @@ class ThreadFetcher:
     """Threads that decode parts of batches and make their views.
 
     All threads work on the batch that is due first, so that it is ready as soon as possible. They start when the first batch is
-    asked for, so an unused fetcher need not be closed.
+    asked for, so an unused fetcher need not be closed. reader: what all of the work is read by, to be closed at the end.
     """
 
-    def __init__(self, work: Iterator[Work], config: FetchConfig) -> None:
+    def __init__(self, work: Iterator[Work], config: FetchConfig, reader: Reader | None = None) -> None:
+        self.reader = reader
         self.work = work
         self.config = config
         self.pending: deque[tuple[Work, list[Part], Out, StagedBatch | None]] = deque()
@@ -97,7 +99,7 @@ class ThreadFetcher:
                 continue
             try:
                 work = part.work
-                part.made.set_result(read_part(work.source, part.index, work.config, part.out, part.staged))
+                part.made.set_result(read_part(work.reader, part.index, work.config, part.out, part.staged))
             except BaseException as error:
                 part.made.set_exception(error)
             del part, work  # or the thread would hold the last part's pixels while it waits
@@ -146,8 +148,14 @@ class ThreadFetcher:
             limit = f"{self.config.timeout:g} s"
             raise TimeoutError(f"DataLoader: the batch that starts with {first} was not read within {limit}") from error
 
+    def interrupt(self) -> None:
+        """Let the threads that wait for a server go on at once, with an error."""
+        if self.reader is not None:
+            self.reader.close()
+
     def close(self) -> None:
         self.stop.set()
+        self.interrupt()
         for _ in self.threads:
             self.tasks.put(None)
         for thread in self.threads:
