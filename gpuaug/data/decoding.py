@@ -21,8 +21,8 @@ from .decoders.pillow import DecodeError, decode
 from .decoders.regions import Decoder, Region, Regional, Waiting, scalable
 from .decoders.scaled import ScaledDecoder
 from .decoders.staging import Staging
-from .engine.fetchers import PART_SIZE
-from .sources import Encoded, Source, is_encoded
+from .engine.fetching.threads import PART_SIZE
+from .sources import Encoded, Source, has_files, is_encoded
 
 LOG = logging.getLogger("gpuaug")
 
@@ -100,6 +100,8 @@ class Decoding:
 
         regional: makes, for samples, what tells which region of each picture will be read.
         """
+        if self.chosen is None and source.workers == "stream":
+            self.use(cpu_decoder("auto"), "the files of a stream cannot be tried in advance")
         if self.chosen is not None or not is_encoded(source):
             return
         samples = np.linspace(0, len(source) - 1, min(TRIAL, len(source))).astype(np.int64).tolist()
@@ -239,7 +241,7 @@ def check_scaled(scaled: Any, decoder: str) -> str | bool:
 
 def warn_unscaled(scaled: str | bool, source: Source, policy: Policy) -> None:
     """Warn that `scaled` does nothing if the views of files may read all of a picture, or take single pixels of it."""
-    if scaled and is_encoded(source) and not scalable(policy):
+    if scaled and has_files(source) and not scalable(policy):
         LOG.warning(
             "DataLoader: scaled='auto' has no effect with this policy: every view must begin with RandomResizedCrop, and not "
             "with interpolation='nearest'; leave scaled=False"

@@ -21,7 +21,7 @@ from .decoders.device import DeviceDecoder
 from .decoders.pillow import Pixels
 from .decoders.regions import Boxes, Region, Waiting
 from .engine.batch import to_images, try_read
-from .engine.fetchers import PART_SIZE
+from .engine.fetching.threads import PART_SIZE
 from .engine.stats import remedy
 from .loader import DataLoader
 from .sources import Encoded, Index, Loaded, is_encoded

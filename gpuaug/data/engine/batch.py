@@ -48,6 +48,7 @@ class DecodedBatch:
         places: Where each picture lies in it.
         began: When the device was given files to decode; None if it was given none.
         shapes: Height and width of each picture, (B, 2), if the pixels have been dropped.
+        resume: From where a pass over a stream goes on after this batch, if the stream tells.
     """
 
     index: Index
@@ -64,6 +65,7 @@ class DecodedBatch:
     places: Sequence[Place] = ()
     began: Stamp | None = None
     shapes: Boxes | None = None
+    resume: Any = None
 
     @property
     def picture_shapes(self) -> Boxes:

@@ -6,6 +6,7 @@ workers = "threads"     read(i) -> encoded bytes, target(index): decoded by our 
                         reader() -> a `Reader`, for a source that can read ahead
 workers = "processes"   load(index) -> (Images, target), item(i) -> (pixels, target): a user's Python code, in worker processes
 workers = "none"        load(index) -> (Images, target): pixels in memory, used in place
+workers = "stream"      no length and no order of ours: see `streams`
 
 `target` and `load` take the collate function, and return None as the target if there are no labels.
 """
@@ -126,7 +127,7 @@ def collate_samples(
 
 def is_source(given: Any) -> bool:
     """Whether an object follows one of the protocols above."""
-    return getattr(given, "workers", None) in ("threads", "processes", "none") and hasattr(given, "name")
+    return getattr(given, "workers", None) in ("threads", "processes", "none", "stream") and hasattr(given, "name")
 
 
 def is_encoded(source: Source) -> TypeGuard[Encoded]:
@@ -142,6 +143,26 @@ def is_itemized(source: Source) -> TypeGuard[Itemized]:
 def is_in_memory(source: Source) -> TypeGuard[Loaded]:
     """Whether a source holds decoded pixels in memory."""
     return source.workers == "none"
+
+
+def has_files(source: Source) -> bool:
+    """Whether threads of this process decode a source's samples, of a stream too."""
+    return is_encoded(source) or (source.workers == "stream" and getattr(source, "encoded", False))
+
+
+def runs_processes(source: Source) -> bool:
+    """Whether a source runs a user's Python code in worker processes, of a stream too."""
+    return is_itemized(source) or (source.workers == "stream" and not has_files(source))
+
+
+def known_length(source: Source) -> int | None:
+    """Number of samples of a source; None for a stream that does not say it."""
+    try:
+        return len(source)
+    except (TypeError, NotImplementedError):  # what torch's own samplers raise, and what a Dataset may
+        if source.workers == "stream":
+            return None
+        raise
 
 
 def is_ordered(source: Source) -> TypeGuard[Ordered]:

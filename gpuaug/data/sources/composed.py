@@ -31,6 +31,16 @@ from . import (
 )
 from .dataset import DatasetSource
 from .packed import PackedSource
+from .streams.dataset import DatasetStream
+
+
+def refuse_streams(parts: Sequence[Source]) -> None:
+    """Raise TypeError for a stream, whose samples cannot be named by their index."""
+    if stream := next((part for part in parts if part.workers == "stream"), None):
+        raise TypeError(
+            f"DataLoader: {stream!r} is a stream, which cannot be a part of a Subset, ConcatDataset or Mixture; join streams "
+            "by torch's ChainDataset, or as their own library does, such as by datasets.interleave_datasets"
+        )
 
 
 class SubsetSource:
@@ -38,6 +48,7 @@ class SubsetSource:
 
     def __init__(self, source: Source, indices: Sequence[int] | Index) -> None:
         self.source = source
+        refuse_streams([source])
         if isinstance(indices, range):  # which NumPy would read number by number
             indices = np.arange(indices.start, indices.stop, indices.step, dtype=np.int64)
         self.indices = np.asarray(indices, dtype=np.int64).reshape(-1)
@@ -77,6 +88,7 @@ class ConcatSource:
 
     def __init__(self, parts: Sequence[Source]) -> None:
         self.parts = list(parts)
+        refuse_streams(self.parts)
         self.ends = np.cumsum([len(part) for part in self.parts])
         kinds = {part.workers for part in self.parts}
         self.workers = kinds.pop() if len(kinds) == 1 else "processes"
@@ -258,7 +270,7 @@ def set_max_pixels(source: Source, max_pixels: int) -> None:
 
 def known_labelled(source: Source) -> bool | None:
     """Whether a source has labels; None if some have, or only a sample of a user's Dataset can tell."""
-    kinds = {None if isinstance(part, DatasetSource) else part.labelled for part in simple_sources(source)}
+    kinds = {None if isinstance(part, (DatasetSource, DatasetStream)) else part.labelled for part in simple_sources(source)}
     return kinds.pop() if len(kinds) == 1 else None
 
 

@@ -19,11 +19,15 @@ from .arrays import ArraySource
 from .composed import ConcatSource, SubsetSource, common_transform, known_labelled, simple_sources
 from .dataset import DatasetSource
 from .folder import ALL_IMAGES, EXTENSIONS, FolderSource, is_hidden
-from .huggingface import HuggingFaceSource, is_huggingface
+from .huggingface import HuggingFaceSource, is_huggingface, is_streaming
 from .mixture import Mixture, MixtureSource
 from .remote import is_remote
 from .remote.cache import ShardCache
 from .shards import MAGIC, RANGE, UNPACK, ShardSource, shards_in_folder
+from .streams import is_pipeline
+from .streams.dataset import DatasetStream
+from .streams.huggingface import HuggingFaceStream
+from .streams.webdataset import WebDatasetStream, stream_of_files
 from .zipped import ZipSource
 
 T = TypeVar("T")
@@ -128,6 +132,8 @@ MISSING: dict[type, str] = {
     packed.PackedSource: f"{packed.TARGETS} holds -1 for every image; pack a folder that has one folder of images per class",
     ArraySource: "there are no targets; give a pair (images, targets)",
     HuggingFaceSource: "no column was found for them; name it: gpuaug.data.HuggingFaceSource(dataset, label=...)",
+    HuggingFaceStream: "no column was found for them; name it: gpuaug.data.HuggingFaceStream(dataset, label=...)",
+    WebDatasetStream: "its first sample has no cls, and no json with the field label",
     ShardSource: "no sample has a .cls, or a .json with the field label",
     object: "its `labelled` says so",
 }
@@ -225,7 +231,12 @@ def from_dataset(dataset: Any, policy_given: bool, labels: bool | None) -> tuple
     if is_source(dataset):
         return dataset, None
     if is_huggingface(dataset):
-        return HuggingFaceSource(dataset, labelled=labels), None
+        return (HuggingFaceStream if is_streaming(dataset) else HuggingFaceSource)(dataset, labelled=labels), None
+    if is_pipeline(dataset) and (files := stream_of_files(dataset, labels)) is not None:
+        return files, None
+    if isinstance(dataset, IterableDataset):
+        stream, inside = (dataset, None) if policy_given else without_transform(dataset)
+        return DatasetStream(stream), inside
     check_map_style(dataset)
     if getitem_owner(dataset) == "torch.utils.data.dataset.Subset":
         inner, transform = from_part(dataset.dataset, policy_given, labels)
@@ -265,19 +276,15 @@ def size_of(source: Source) -> Size | None:
 
 
 def check_map_style(dataset: Any) -> None:
-    if isinstance(dataset, IterableDataset):
-        raise TypeError(
-            f"DataLoader: {type(dataset).__name__} is an IterableDataset; give a map-style Dataset, which has len and []"
-        )
     if isinstance(dataset, Iterator) and not hasattr(dataset, "__getitem__"):
         raise TypeError(
             f"DataLoader: source is a {type(dataset).__name__}, which can be iterated only once; give list(source) "
-            "if it yields paths or images, or a map-style Dataset"
+            "if it yields paths or images, a map-style Dataset, or an IterableDataset of torch, whose __iter__ begins anew"
         )
     if isinstance(dataset, (Mapping, torch.Tensor)) or not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")):
         raise TypeError(
-            "DataLoader: source must be a path, a map-style Dataset of (image, target) or of images, or an array of images or "
-            f"a pair (images, targets), got {type(dataset).__name__}"
+            "DataLoader: source must be a path, a map-style Dataset or IterableDataset of (image, target) or of images, or an "
+            f"array of images or a pair (images, targets), got {type(dataset).__name__}"
         )
 
 

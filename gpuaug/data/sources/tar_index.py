@@ -314,9 +314,17 @@ def read_label(file: IO[bytes], path: str, sample: dict[str, tarfile.TarInfo], l
     file.seek(start)
     text = file.read(size)
     try:
-        value = int(text) if member is sample.get("cls") else json.loads(text).get("label", -1)
+        return class_in(text, is_json=member is not sample.get("cls"))
+    except ValueError as error:
+        raise ValueError(f"{path}: {member.name}: {error}") from error
+
+
+def class_in(text: bytes, is_json: bool) -> int:
+    """The class in a `.cls`, or in the field `label` of a `.json`, -1 without it. Raises ValueError if it is no integer."""
+    try:
+        value = json.loads(text).get("label", -1) if is_json else int(text)
         if isinstance(value, bool) or not isinstance(value, int) or not -(2**63) <= value < 2**63:
             raise TypeError
     except (ValueError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: {member.name}: the class must be an integer, got {text[:40]!r}") from error
+        raise ValueError(f"the class must be an integer, got {text[:40]!r}") from error
     return value
