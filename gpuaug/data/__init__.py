@@ -14,6 +14,7 @@ from .sources.folder import FolderSource
 from .sources.huggingface import HuggingFaceSource
 from .sources.mixture import Mixture, MixtureSource
 from .sources.packed import PackedSource
+from .sources.remote.retries import RemoteError
 from .sources.shards import ShardSource
 from .sources.zipped import ZipSource
 
@@ -28,6 +29,7 @@ __all__ = [
     "Mixture",
     "MixtureSource",
     "PackedSource",
+    "RemoteError",
     "ShardSource",
     "Stats",
     "ZipSource",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from time import perf_counter
 from typing import Any
@@ -24,7 +25,6 @@ from .arguments import (
     fixed_share,
     fraction,
     integer,
-    labels_changed_error,
     policy_of_transform,
     refuse_unsupported,
     seconds,
@@ -46,6 +46,7 @@ from .engine.pipeline import Delivery, InlinePipeline, ThreadPipeline, transfer_
 from .engine.view_maker import LazyDraws, ViewMaker
 from .sources import Index, is_encoded, is_in_memory, is_itemized
 from .sources.composed import known_labelled, set_max_pixels
+from .sources.remote.cache import CACHE_SIZE
 from .sources.resolve import as_source, size_of
 from .targets import check_mixable, collate_by_torch, collate_nothing
 from .torch_interface import TorchInterface
@@ -100,6 +101,8 @@ class DataLoader(TorchInterface):
         rank: Which share of an epoch this process reads, 0..world_size-1. None asks torch.distributed when an epoch begins
             and logs a warning, because torch's DataLoader reads all samples; rank=0, world_size=1 reads all.
         world_size: Number of processes that share an epoch; given together with `rank`.
+        cache_dir: Folder in which remote shards are kept whole; processes may share it (docs/data.md, remote shards).
+        cache_size: Bytes above which those that were used least recently are deleted.
         labels: None uses the labels that the source has. False leaves them out, and takes all images of a folder, inside and
             outside of class folders. True raises if the source has no labels.
         target_collate_fn: Makes one target of the list of a batch's targets, in place of torch's `default_collate`.
@@ -159,6 +162,8 @@ class DataLoader(TorchInterface):
         labels: bool | None = None,
         target_collate_fn: Callable[[list[Any]], Any] | None = None,
         mix: Mix | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        cache_size: int = CACHE_SIZE,
         persistent_workers: bool = False,
         pin_memory: bool = False,
         dataset: Any = None,
@@ -195,7 +200,9 @@ class DataLoader(TorchInterface):
         )
         self.labels, self.target_collate_fn = check_labels_argument(labels, target_collate_fn), target_collate_fn
         self.mix = check_mix(mix, self.labels)
-        self.source, transform = as_source(found, own is not None, self.labels)
+        self.cache_dir, self.cache_size = cache_dir, integer("cache_size", cache_size, 1)
+        cache = {"cache_dir": cache_dir, "cache_size": self.cache_size}
+        self.source, transform = as_source(found, own is not None, self.labels, cache)
         self.settled = check_labelled_mix(self.mix, known_labelled(self.source) if self.labels is None else self.labels)
         set_max_pixels(self.source, self.max_pixels)
         self.dataset = shown_dataset(self.source, source if dataset is None else dataset)
@@ -326,10 +333,7 @@ class DataLoader(TorchInterface):
         if plan.own:
             position = min(position, self.sampler.samples)  # at an uneven end some samples are delivered twice
         self.cursor.reached = (plan.epoch, position)
-        if self.settled is None:
-            self.settled = delivery.labelled
-        if delivery.labelled != self.settled:
-            raise labels_changed_error(self.source.name(int(delivery.index[0])), delivery.labelled)
+        self.settle_labels(delivery.labelled, delivery.index)
         views = delivery.views
         return views if len(views) > 1 else views[0], delivery.target
 

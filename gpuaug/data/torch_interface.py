@@ -17,19 +17,19 @@ from torch.utils import data as torch_data
 from ..mixing import Mix, MixDraws
 from ..policy import Policy
 from ..sampling import Draws
-from .arguments import check_length, integer
+from .arguments import check_length, integer, labels_changed_error
 from .decoding import Decoding
 from .engine.cursor import EpochCursor, check_state
 from .engine.order import EpochOrder, SourceOrder, samplers_with_epoch
 from .engine.pipeline import NextEpoch
 from .engine.stats import Meter, Stats
 from .engine.view_maker import LazyDraws
-from .sources import Source, is_encoded, is_itemized, is_ordered
+from .sources import Index, Source, is_encoded, is_itemized, is_ordered
 
 FIXED = frozenset(
     (
-        *("backend", "decoder", "device", "dtype", "labels", "memory_format", "mix", "num_workers", "nvjpeg_hw_load", "policy"),
-        *("scaled", "seed", "shuffle", "source"),
+        *("backend", "cache_dir", "cache_size", "decoder", "device", "dtype", "labels", "memory_format", "mix", "num_workers"),
+        *("nvjpeg_hw_load", "policy", "scaled", "seed", "shuffle", "source"),
     )
 )
 """Attributes that cannot be set later, because other parts of a loader were made from them; torch fixes some more itself."""
@@ -175,6 +175,13 @@ class TorchInterface(torch_data.DataLoader[Any]):
         if self.settled is None:
             self.settled = self.source.labelled
         return self.settled
+
+    def settle_labels(self, labelled: bool, index: Index) -> None:
+        """Let the first batch say whether batches hold targets. Raises TypeError if a later one differs."""
+        if self.settled is None:
+            self.settled = labelled
+        if labelled != self.settled:
+            raise labels_changed_error(self.source.name(int(index[0])), labelled)
 
     @property
     def draws(self) -> Draws:

@@ -19,7 +19,8 @@ from ..decoders.pillow import Pixels, memory_for
 from ..decoders.regions import Boxes, Decoded, Decoder, DrawnRegions, Frame, Region, Waiting
 from ..decoders.scaled import ScaledDecoder
 from ..decoders.staging import Place, StagedBatch, Staging
-from ..sources import Encoded, Index, Loaded, collate_samples, is_itemized
+from ..sources import Encoded, Index, Loaded, Reader, collate_samples, is_itemized
+from ..sources.remote.retries import RemoteError
 from ..targets import Collate, collate_by_torch
 from .bad_samples import BadSample, GoodSamples, OnError, read_good
 from .stats import Stamp
@@ -140,8 +141,11 @@ def load_batch(source: Loaded, index: Index, on_error: OnError, collate: Collate
 
 
 def try_read(read: Callable[[int], T], i: int) -> T | OSError:
+    """What `read` returns, or its OSError, which makes sample i a bad one. A silent server says nothing of the sample."""
     try:
         return read(i)
+    except RemoteError:
+        raise
     except OSError as error:
         return error
 
@@ -181,7 +185,7 @@ class DecodedPart:
 
 
 def read_part(
-    source: Encoded,
+    source: Encoded | Reader,
     index: Index,
     config: FetchConfig,
     out: Sequence[torch.Tensor] | None = None,

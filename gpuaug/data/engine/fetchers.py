@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from ..decoders.staging import StagedBatch
-from ..sources import Encoded, Index, Loaded, Source, is_encoded, is_itemized
+from ..sources import Encoded, Index, Loaded, PlainReader, Reader, Source, is_encoded, is_itemized, reader_of
 from ..sources.composed import is_mapped, will_need
 from .assembly import assemble
 from .batch import DecodedBatch, DecodedPart, FetchConfig, Fetcher, load_batch, read_part
@@ -86,16 +86,32 @@ def foretold(source: Source, batches: Iterator[Index]) -> Generator[Index, None,
 def fetch_inline(source: Source, batches: Iterator[Index], config: FetchConfig) -> Generator[DecodedBatch, None, None]:
     """Fetch in the calling thread."""
     try:
-        for index in batches:
-            if is_encoded(source):
+        if not is_encoded(source):
+            for index in batches:
+                yield load_batch(cast(Loaded, source), index, config.on_error, config.collate)
+            return
+        with contextlib.closing(reader_of(source)) as reader:
+            for index in announced(batches, reader, config.ahead):
                 out = config.maker.augment.empty(len(index)) if config.make_views else None
                 staged = config.staged()
-                yield assemble(source, index, [read_part(source, index, config, out, staged)], config, out, staged)
-            else:
-                yield load_batch(cast(Loaded, source), index, config.on_error, config.collate)
+                yield assemble(source, index, [read_part(reader, index, config, out, staged)], config, out, staged)
     finally:
         if isinstance(batches, Generator):
             batches.close()  # ends its thread
+
+
+def announced(batches: Iterator[Index], reader: Reader, ahead: int) -> Iterator[Index]:
+    """The batches, each of which the reader knows of while the `ahead` ones before it are made."""
+    if isinstance(reader, PlainReader):  # and a sampler is not asked earlier than it need be
+        yield from batches
+        return
+    waiting: deque[Index] = deque()
+    for index in batches:
+        reader.will_read(index)
+        waiting.append(index)
+        if len(waiting) > ahead:
+            yield waiting.popleft()
+    yield from waiting
 
 
 Out: TypeAlias = "list[torch.Tensor] | None"
@@ -118,6 +134,7 @@ class ThreadFetcher:
 
     def __init__(self, source: Encoded, batches: Iterator[Index], config: FetchConfig) -> None:
         self.source = source
+        self.reader = reader_of(source)
         self.batches = batches
         self.config = config
         self.pending: deque[tuple[Index, list[Future[DecodedPart]], Out, StagedBatch | None]] = deque()
@@ -133,7 +150,7 @@ class ThreadFetcher:
                 continue
             future, index, out, staged = task
             try:
-                future.set_result(read_part(self.source, index, self.config, out, staged))
+                future.set_result(read_part(self.reader, index, self.config, out, staged))
             except BaseException as error:
                 future.set_exception(error)
             del task, future, out, staged  # or the thread would hold the last part's pixels while it waits
@@ -154,6 +171,7 @@ class ThreadFetcher:
         if not self.threads:
             self.start()
         while len(self.pending) < self.config.ahead and (index := next(self.batches, None)) is not None:
+            self.reader.will_read(index)
             parts = np.array_split(index, max(-(-len(index) // PART_SIZE), min(self.config.workers, len(index))))
             out = self.config.maker.augment.empty(len(index)) if self.config.make_views else None
             staged = self.config.staged()
@@ -177,8 +195,13 @@ class ThreadFetcher:
             limit = f"{self.config.timeout:g} s"
             raise TimeoutError(f"DataLoader: the batch that starts with {first} was not read within {limit}") from error
 
+    def interrupt(self) -> None:
+        """Let the threads that wait for a server go on at once, with an error."""
+        self.reader.close()
+
     def close(self) -> None:
         self.stop.set()
+        self.reader.close()
         for _ in self.threads:
             self.tasks.put(None)
         for thread in self.threads:

@@ -26,7 +26,7 @@ from ..sources import Index
 from ..targets import tensors, to_device
 from .bad_samples import BadSample
 from .batch import DecodedBatch, Fetcher
-from .fetchers import JOIN_SECONDS
+from .fetchers import JOIN_SECONDS, ThreadFetcher
 from .order import EpochPlan, Share
 from .process_fetcher import ProcessFetcher
 from .stats import Stamp, stamp
@@ -217,6 +217,8 @@ class ThreadPipeline:
         if self.thread.ident is None:
             self.fetcher.close()
             return
+        if isinstance(self.fetcher, ThreadFetcher):
+            self.fetcher.interrupt()
         if self.thread is threading.current_thread():  # the garbage collector may close a generator in any thread
             return
         self.thread.join(CLOSE_SECONDS)

@@ -2,7 +2,8 @@
 
 A source is a small class with a length, names of samples for error messages, and one way to read, which `workers` names:
 
-workers = "threads"     read(i) -> encoded bytes, target(index): decoded by our threads (Pillow releases the GIL)
+workers = "threads"     read(i) -> encoded bytes, target(index): decoded by our threads (Pillow releases the GIL);
+                        reader() -> a `Reader`, for a source that can read ahead
 workers = "processes"   load(index) -> (Images, target), item(i) -> (pixels, target): a user's Python code, in worker processes
 workers = "none"        load(index) -> (Images, target): pixels in memory, used in place
 
@@ -12,7 +13,8 @@ workers = "none"        load(index) -> (Images, target): pixels in memory, used 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeGuard
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeGuard, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +22,7 @@ import numpy.typing as npt
 from ...images import Images
 from ..decoders.pillow import Pixels
 from ..targets import Collate, collate_batch, collate_by_torch
+from .remote.retries import RemoteError
 
 Index = npt.NDArray[np.int64]
 
@@ -47,6 +50,46 @@ class Encoded(Source, Protocol):
     def read(self, i: int) -> bytes: ...
 
     def target(self, index: Index, collate: Collate = collate_by_torch) -> Any: ...
+
+
+class Reader(Protocol):
+    """Reads samples of an `Encoded` source in one pass over it; several threads may call `read`."""
+
+    def name(self, i: int) -> str: ...
+
+    def will_read(self, index: Index) -> None:
+        """Say that `read` will be called for these samples, so that their bytes may be on their way by then."""
+        ...
+
+    def read(self, i: int) -> bytes: ...
+
+    def close(self) -> None:
+        """End what `will_read` has begun. Threads inside `read` leave it with an error; a second close does nothing."""
+        ...
+
+
+@dataclass(frozen=True)
+class PlainReader:
+    """Reads each sample when it is asked for."""
+
+    source: Encoded
+
+    def name(self, i: int) -> str:
+        return self.source.name(i)
+
+    def will_read(self, index: Index) -> None:
+        pass
+
+    def read(self, i: int) -> bytes:
+        return self.source.read(i)
+
+    def close(self) -> None:
+        pass
+
+
+def reader_of(source: Encoded) -> Reader:
+    """A source's own reader, which its method `reader` makes, or else a plain one."""
+    return cast(Reader, source.reader()) if hasattr(source, "reader") else PlainReader(source)
 
 
 class Loaded(Source, Protocol):
@@ -112,6 +155,8 @@ def first_is_labelled(source: Itemized) -> bool:
     for i in range(len(source)):
         try:
             return source.item(i)[1] is not None
+        except RemoteError:
+            raise
         except OSError as error:
             failed = failed or error
     if failed is not None:

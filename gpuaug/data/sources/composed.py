@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -18,12 +19,15 @@ from . import (
     Index,
     Itemized,
     Loaded,
+    PlainReader,
+    Reader,
     Source,
     collate_samples,
     first_is_labelled,
     is_encoded,
     is_in_memory,
     is_itemized,
+    reader_of,
 )
 from .dataset import DatasetSource
 from .packed import PackedSource
@@ -51,6 +55,10 @@ class SubsetSource:
 
     def read(self, i: int) -> bytes:
         return cast(Encoded, self.source).read(int(self.indices[i]))
+
+    def reader(self) -> Reader:
+        whole = reader_of(cast(Encoded, self.source))
+        return PlainReader(self) if isinstance(whole, PlainReader) else SubsetReader(self, whole)
 
     def target(self, index: Index, collate: Collate = collate_by_torch) -> Any:
         return cast(Encoded, self.source).target(self.indices[index], collate)
@@ -97,6 +105,10 @@ class ConcatSource:
         part, k = self.find(i)
         return cast(Encoded, part).read(k)
 
+    def reader(self) -> Reader:
+        made = PartsReader(self)
+        return PlainReader(self) if all(isinstance(one, PlainReader) for one in made.readers.values()) else made
+
     def target(self, index: Index, collate: Collate = collate_by_torch) -> Any:
         if collate is collate_nothing:
             return None
@@ -139,6 +151,49 @@ class ConcatSource:
 
     def __repr__(self) -> str:
         return f"Concatenated({', '.join(map(repr, self.parts))})"
+
+
+@dataclass(frozen=True)
+class SubsetReader:
+    """Reads the samples of a subset by a reader of the whole."""
+
+    source: SubsetSource
+    whole: Reader
+
+    def name(self, i: int) -> str:
+        return self.source.name(i)
+
+    def will_read(self, index: Index) -> None:
+        self.whole.will_read(self.source.indices[index])
+
+    def read(self, i: int) -> bytes:
+        return self.whole.read(int(self.source.indices[i]))
+
+    def close(self) -> None:
+        self.whole.close()
+
+
+class PartsReader:
+    """Reads the samples of a source made of parts by a reader of each part."""
+
+    def __init__(self, source: ConcatSource) -> None:
+        self.source = source
+        self.readers = {id(part): reader_of(cast(Encoded, part)) for part in source.parts}
+
+    def name(self, i: int) -> str:
+        return self.source.name(i)
+
+    def will_read(self, index: Index) -> None:
+        for k, _, own in self.source.by_part(index):
+            self.readers[id(self.source.parts[k])].will_read(own)
+
+    def read(self, i: int) -> bytes:
+        part, k = self.source.find(i)
+        return self.readers[id(part)].read(k)
+
+    def close(self) -> None:
+        for reader in self.readers.values():
+            reader.close()
 
 
 def joined(found: Sequence[Images], places: Sequence[Index]) -> Images:

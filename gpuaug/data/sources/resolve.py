@@ -22,10 +22,13 @@ from .folder import ALL_IMAGES, EXTENSIONS, FolderSource, is_hidden
 from .huggingface import HuggingFaceSource, is_huggingface
 from .mixture import Mixture, MixtureSource
 from .remote import is_remote
+from .remote.cache import ShardCache
 from .shards import MAGIC, RANGE, UNPACK, ShardSource, shards_in_folder
 from .zipped import ZipSource
 
 T = TypeVar("T")
+
+NO_CACHE: Mapping[str, Any] = {}
 
 ARRAYS = {
     "torchvision.datasets.cifar.CIFAR10": ("data", "targets"),
@@ -36,27 +39,31 @@ ARRAYS = {
 """Class of a Dataset that holds pixels in memory -> its attributes of pixels and targets, which are read without PIL."""
 
 
-def as_source(given: Any, policy_given: bool, labels: bool | None = None) -> tuple[Source, Any]:
+def as_source(
+    given: Any, policy_given: bool, labels: bool | None = None, cache: Mapping[str, Any] = NO_CACHE
+) -> tuple[Source, Any]:
     """The source of what the user gave, and the torchvision transform that was inside it, or None.
 
     given: path or URL (see `from_path`), list of shards or of image files, array or pair of arrays, map-style Dataset, or a
     source. policy_given: whether the user gave a policy, which replaces the transform of a torchvision dataset. labels: whether
-    labels are wanted; None takes them if there are any. Raises ValueError if labels=True and there are none, and if only some
-    parts of a concatenation have labels.
+    labels are wanted; None takes them if there are any. cache: `cache_dir` and `cache_size` of remote shards. Raises ValueError
+    if labels=True and there are none, if only some parts of a concatenation have labels, and for a cache of anything else than
+    remote shards.
     """
-    source, transform = find_source(given, policy_given, labels)
+    source, transform = find_source(given, policy_given, labels, cache)
+    check_cache(source, cache)
     if labels is not False:
         check_labels(source, labels)
     return source, transform
 
 
-def find_source(given: Any, policy_given: bool, labels: bool | None) -> tuple[Source, Any]:
+def find_source(given: Any, policy_given: bool, labels: bool | None, cache: Mapping[str, Any]) -> tuple[Source, Any]:
     if isinstance(given, (str, os.PathLike)):
         refuse_files(os.fspath(given))
-        return from_path(os.fspath(given), labels), None
+        return from_path(os.fspath(given), labels, cache=cache), None
     # Exactly these types, since a Dataset may be a subclass of list.
     if type(given) in (tuple, list) and given and all(map(is_path, given)):
-        return from_list([os.fspath(path) for path in given], labels), None
+        return from_list([os.fspath(path) for path in given], labels, cache), None
     if type(given) in (tuple, list) and given and type(given[0]) in (tuple, list) and given[0] and is_path(given[0][0]):
         raise TypeError(
             "DataLoader: a list of paths with labels is not accepted; put the files into one folder per class and give their "
@@ -74,15 +81,27 @@ def find_source(given: Any, policy_given: bool, labels: bool | None) -> tuple[So
     if isinstance(given, (np.ndarray, torch.Tensor)):
         return ArraySource(given), None
     if isinstance(given, Mixture):
-        return from_mixture(given, policy_given, labels)
+        return from_mixture(given, policy_given, labels, cache)
     return from_dataset(given, policy_given, labels)
 
 
-def from_mixture(given: Mixture, policy_given: bool, labels: bool | None) -> tuple[Source, Any]:
+def from_mixture(given: Mixture, policy_given: bool, labels: bool | None, cache: Mapping[str, Any]) -> tuple[Source, Any]:
     """The source of a mixture, and the transform that its parts share, or None."""
-    parts, inside = zip(*(find_source(part, policy_given, labels) for part in given.parts), strict=True)
+    parts, inside = zip(*(find_source(part, policy_given, labels, cache) for part in given.parts), strict=True)
     transform = None if policy_given else common_transform(inside, "Mixture")
     return MixtureSource(parts, given.weights, given.samples, given.replacement), transform
+
+
+def check_cache(source: Source, cache: Mapping[str, Any]) -> None:
+    """Raise ValueError if a cache was asked for and the source has none, or another one."""
+    if cache.get("cache_dir") is None:
+        return
+    asked = ShardCache.resolve(cache["cache_dir"])
+    if not any(getattr(getattr(part, "cache", None), "folder", None) == asked for part in simple_sources(source)):
+        raise ValueError(
+            "DataLoader: cache_dir is for remote shards that are given by their URL, such as s3://bucket/train-{000..146}.tar, "
+            f"but the source is {source!r}; leave it out, or give it to gpuaug.data.ShardSource"
+        )
 
 
 def check_labels(source: Source, labels: bool | None) -> None:
@@ -113,6 +132,11 @@ MISSING: dict[type, str] = {
     object: "its `labelled` says so",
 }
 """Kind of source, subclasses before their bases -> what such a source lacks if it has no labels."""
+
+
+def remote_only(cache: Mapping[str, Any], paths: list[str]) -> Mapping[str, Any]:
+    """The options of a cache, or none if no path is remote, which `check_cache` then says."""
+    return cache if any(map(is_remote, paths)) else NO_CACHE
 
 
 def is_path(given: Any) -> bool:
@@ -147,13 +171,13 @@ def refuse_unknown(path: str) -> None:
         )
 
 
-def from_list(paths: list[str], labels: bool | None = None) -> Source:
+def from_list(paths: list[str], labels: bool | None = None, cache: Mapping[str, Any] = NO_CACHE) -> Source:
     """The source of a list of tar shards, or of image files, which have no labels."""
     for path in paths:
         refuse_unknown(path)
     images = [path for path in paths if path.lower().endswith(EXTENSIONS)]
     if not images:
-        return ShardSource(paths, labels=labels)
+        return ShardSource(paths, labels=labels, **remote_only(cache, paths))
     if len(images) < len(paths):
         other = next(path for path in paths if not path.lower().endswith(EXTENSIONS))
         raise ValueError(
@@ -165,7 +189,7 @@ def from_list(paths: list[str], labels: bool | None = None) -> Source:
     return FolderSource.from_samples([(path, -1) for path in images], [], {}, labelled=False)
 
 
-def from_path(path: str, labels: bool | None = None, advice: str = ALL_IMAGES) -> Source:
+def from_path(path: str, labels: bool | None = None, advice: str = ALL_IMAGES, cache: Mapping[str, Any] = NO_CACHE) -> Source:
     """The source at a path: a tar shard, a pattern of shards, a URL of either or of a folder of shards, or a folder.
 
     A folder with a manifest was written by `gpuaug pack`. A folder that holds `.tar` files and no folders holds shards. Any
@@ -174,9 +198,9 @@ def from_path(path: str, labels: bool | None = None, advice: str = ALL_IMAGES) -
     if path.lower().endswith(".zip") and not is_remote(path) and not MAGIC.search(path) and not Path(path).is_dir():
         return ZipSource(path, labels, advice)
     if path.lower().endswith((".tar", ".zip", *UNPACK)) and not Path(path).is_dir():
-        return ShardSource(path, labels=labels, advice=advice)
+        return ShardSource(path, labels=labels, advice=advice, **remote_only(cache, [path]))
     if is_remote(path):
-        return ShardSource(shards_in_folder(path), labels=labels, advice=advice)
+        return ShardSource(shards_in_folder(path), labels=labels, advice=advice, **cache)
     folder = Path(path).expanduser()
     if (folder / packed.MANIFEST).exists() or (folder / packed.PROGRESS).exists():
         return packed.packed_source(folder, labels)

@@ -36,4 +36,4 @@ def fill_ring(pixels, at, pitch, low, high, reach, ready, need, start, index, pa
                     spare[n] = pixels[here + n]
                 source, here = spare, 0
             split(source, here, line, k, apart)
-        across(reach, line, -low, 0, 1, apart, 1, start, index, pairs, half, ring, mask, row)
+        across(reach, line, -low, 0, 1, apart, 0, 1, start, index, pairs, half, ring, mask, row)
