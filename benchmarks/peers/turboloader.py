@@ -15,8 +15,9 @@ import torch
 from gpuaug import Policy
 from gpuaug import ops as op
 
-from ..images import RAW_EDGE, Raw, Source, image_files
+from ..images import image_files
 from ..measure import cores
+from ..sources import RAW_EDGE, Raw, Source
 from .contender import Contender, Epoch, Setting
 
 NORMALIZE = op.Normalize()
