@@ -27,7 +27,7 @@ from ..measure.timing import Call
 from ..object_store import BUCKET, object_store, s3_at
 from ..peers.contender import Contender, Setting
 from ..sources import Cold, Large, Raw, Remote, Source, Yuv, evict, repeated_pack
-from . import common, endurance, targets
+from . import common, endurance, entries, targets
 from .common import Measurement, Progress, Request
 
 COUNT = {False: 320, True: 64}
@@ -144,6 +144,7 @@ def measure(request: Request, progress: Progress) -> Result:
             verdicts = judged(m, images_of)
             if any(c.name == FUSED for c in contenders):
                 verdicts += endurance.verdicts(root, settings.quick, progress)
+                verdicts += [] if settings.quick else entries.verdicts(progress)
     records = [WorkloadRecord(t.name, t.policy, (), gpuaug.policy(t.policy).views[0].size, t.batch) for t in made]
     return m.result("loader", "images/s", records, targets=verdicts)
 

@@ -117,7 +117,8 @@ def test_decoders_decode_the_same_files_to_pillows_pixels(photos, tmp_path, caps
     found = run("decode", tmp_path, "--data", str(photos))
     assert found.workloads[0].batch == 16
     measured = {c.contender: c for c in found.cells if c.figure}
-    installed = {"gpuaug-pillow-buffer", "gpuaug-dali-buffer", "gpuaug-one-crop", "gpuaug-two-crops", "opencv"}
+    installed = {"gpuaug-pillow-buffer", "gpuaug-dali", "gpuaug-dali-buffer", "gpuaug-one-crop", "gpuaug-two-crops", "opencv"}
+    installed |= {"gpuaug-libjpeg-one-crop", "gpuaug-libjpeg-two-crops"}
     assert set(measured) >= {FUSED, "gpuaug-pillow", "torchvision", "dali", *installed}
     assert all(c.more["processor"] > 0 for c in measured.values())
     assert {c.more["largest"] for name, c in measured.items() if name != "dali"} == {0}

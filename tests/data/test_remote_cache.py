@@ -167,6 +167,14 @@ def test_a_copy_that_is_not_whole_is_not_used(store, tmp_path, damage):
         assert not path.exists()
 
 
+def test_an_index_that_was_being_written_when_its_process_was_killed_is_removed_later(tmp_path):
+    for name, seconds in ((".old.index.npz.12345678.partial", 10_000), (".new.index.npz.12345678.partial", 0)):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (time.time() - seconds,) * 2)
+    ShardCache(tmp_path, 1)
+    assert [path.name for path in tmp_path.glob(".*.partial")] == [".new.index.npz.12345678.partial"]
+
+
 PROGRAM = """
     import hashlib, sys
     from gpuaug.data import ShardSource
@@ -199,10 +207,10 @@ def test_two_processes_fill_one_cache(store, tmp_path):
 
 def test_a_process_that_is_killed_while_it_copies_leaves_nothing_that_is_taken_for_a_copy(store, tmp_path):
     with FaultyProxy(store[1], 1.0, faults={"stuck": 1}, stalled=LIMIT, only="t-1") as proxy, s3_at(proxy.address):
-        process = start(URL.replace("s3://", "s3://"), tmp_path)
+        process = start(URL, tmp_path)
         try:
             for _ in range(1200):
-                left = list(tmp_path.glob(".*.partial"))
+                left = list(tmp_path.glob(".*.tar.partial"))
                 if len(copies(tmp_path)) == SHARDS - 1 and any(path.stat().st_size for path in left):
                     break
                 assert process.poll() is None, process.communicate()
@@ -210,7 +218,7 @@ def test_a_process_that_is_killed_while_it_copies_leaves_nothing_that_is_taken_f
         finally:
             process.kill()
             process.communicate(timeout=LIMIT)
-        (partial,) = tmp_path.glob(".*.partial")
+        (partial,) = tmp_path.glob(".*.tar.partial")
         assert partial.stat().st_size == (store[0] / "t-1.tar").stat().st_size  # whole by its size, but not by its content
         assert set(copies(tmp_path)) < set(on_disk(store[0]))
         proxy.rate = 0.0

@@ -36,8 +36,10 @@ from .packed import PackedSource
 class SubsetSource:
     """Some samples of another source in a given order, as in torch's Subset; sample i is that of the i-th index."""
 
-    def __init__(self, source: Source, indices: Sequence[int]) -> None:
+    def __init__(self, source: Source, indices: Sequence[int] | Index) -> None:
         self.source = source
+        if isinstance(indices, range):  # which NumPy would read number by number
+            indices = np.arange(indices.start, indices.stop, indices.step, dtype=np.int64)
         self.indices = np.asarray(indices, dtype=np.int64).reshape(-1)
         if len(self.indices) and not 0 <= int(self.indices.min()) <= int(self.indices.max()) < len(source):
             raise ValueError(f"DataLoader: the Subset has indices outside 0..{len(source) - 1}")
@@ -235,8 +237,13 @@ def simple_sources(source: Source, indices: Index | None = None) -> list[Source]
     if indices is None:
         return [one for part in source.parts for one in simple_sources(part)]
     of = np.searchsorted(source.ends, indices, side="right")
-    starts = [0, *source.ends]
-    return [one for k in np.unique(of) for one in simple_sources(source.parts[k], indices[of == k] - starts[k])]
+    found: list[Source] = []
+    for k in np.flatnonzero(np.bincount(of, minlength=len(source.parts))).tolist():
+        part = source.parts[k]
+        composed = isinstance(part, (SubsetSource, ConcatSource))  # otherwise it does not matter which samples they are
+        start = source.ends[k - 1] if k else 0
+        found += simple_sources(part, indices[of == k] - start) if composed else [part]
+    return found
 
 
 def set_max_pixels(source: Source, max_pixels: int) -> None:

@@ -62,7 +62,7 @@ def find_source(given: Any, policy_given: bool, labels: bool | None, cache: Mapp
         refuse_files(os.fspath(given))
         return from_path(os.fspath(given), labels, cache=cache), None
     # Exactly these types, since a Dataset may be a subclass of list.
-    if type(given) in (tuple, list) and given and all(map(is_path, given)):
+    if type(given) in (tuple, list) and given and all(issubclass(kind, (str, os.PathLike)) for kind in set(map(type, given))):
         return from_list([os.fspath(path) for path in given], labels, cache), None
     if type(given) in (tuple, list) and given and type(given[0]) in (tuple, list) and given[0] and is_path(given[0][0]):
         raise TypeError(
@@ -171,22 +171,25 @@ def refuse_unknown(path: str) -> None:
         )
 
 
+LONGEST = max(map(len, EXTENSIONS))
+
+
 def from_list(paths: list[str], labels: bool | None = None, cache: Mapping[str, Any] = NO_CACHE) -> Source:
     """The source of a list of tar shards, or of image files, which have no labels."""
-    for path in paths:
+    endings = {path[-LONGEST:] for path in paths}  # few, of ten million paths
+    images = {end for end in endings if end.lower().endswith(EXTENSIONS)}
+    others = [] if endings == images else [path for path in paths if path[-LONGEST:] not in images]
+    for path in others:
         refuse_unknown(path)
-    images = [path for path in paths if path.lower().endswith(EXTENSIONS)]
-    if not images:
+    if len(others) == len(paths):
         return ShardSource(paths, labels=labels, **remote_only(cache, paths))
-    if len(images) < len(paths):
-        other = next(path for path in paths if not path.lower().endswith(EXTENSIONS))
+    if others:
+        image = next(path for path in paths if path[-LONGEST:] in images)
         raise ValueError(
-            f"DataLoader: a list must hold only image files or only tar shards, but this one holds {images[0]} and "
-            f"{other}; for both, give a ConcatDataset or two loaders"
+            f"DataLoader: a list must hold only image files or only tar shards, but this one holds {image} and "
+            f"{others[0]}; for both, give a ConcatDataset or two loaders"
         )
-    if remote := next((path for path in images if is_remote(path)), None):
-        raise ValueError(f"{remote}: image files are only read from local disks; put remote images into .tar shards")
-    return FolderSource.from_samples([(path, -1) for path in images], [], {}, labelled=False)
+    return FolderSource.from_paths(paths)
 
 
 def from_path(path: str, labels: bool | None = None, advice: str = ALL_IMAGES, cache: Mapping[str, Any] = NO_CACHE) -> Source:

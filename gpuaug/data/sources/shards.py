@@ -9,7 +9,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -110,6 +110,8 @@ class ShardSource:
             self.shards = list(tqdm(found, "indexing", len(self.paths), unit=" shards", disable=None, delay=2, leave=False))
         self.starts = np.cumsum([0, *(len(shard) for shard in self.shards)]).tolist()
         self.targets = np.concatenate([np.empty(0, np.int64), *(shard.targets for shard in self.shards)])
+        # Each shard's targets are a part of these from now on, so that they are not kept twice.
+        self.shards = [replace(s, targets=self.targets[k : k + len(s)]) for s, k in zip(self.shards, self.starts, strict=False)]
         if labels is False:
             self.targets[:] = -1
         elif unreadable := next((shard.unreadable for shard in self.shards if shard.unreadable), None):

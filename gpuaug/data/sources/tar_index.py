@@ -13,12 +13,12 @@ import os
 import posixpath
 import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -53,6 +53,10 @@ LINKS = 40
 """Longest chain of links that is followed, as in Linux."""
 
 Int64s = npt.NDArray[np.int64]
+Integers: TypeAlias = "npt.NDArray[np.int64] | npt.NDArray[np.uint32]"
+
+COLUMNS = ("offsets", "sizes", "targets", "ends", "names")
+"""Arrays of a `Shard`, in its order."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,19 +68,13 @@ class Shard:
     """
 
     offsets: Int64s
-    sizes: Int64s
+    sizes: Integers
     targets: Int64s
-    ends: Int64s
+    ends: Integers
     names: npt.NDArray[np.uint8]
     unreadable: str = ""
     left_out: int = 0
     example: str = ""
-
-    @classmethod
-    def of(cls, columns: Int64s, names: npt.NDArray[np.uint8], unreadable: str, left_out: int, example: str) -> Shard:
-        """From (4, N) offsets, sizes, targets and ends."""
-        offsets, sizes, targets, ends = columns
-        return cls(offsets, sizes, targets, ends, names, unreadable, left_out, example)
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -124,28 +122,31 @@ def load(path: Path, stamp: str) -> Shard | None:
         with path.open("rb") as file, np.load(file) as arrays:  # given a path, np.load would leave a damaged file open
             if str(arrays["stamp"]) != stamp:
                 return None
-            columns, names, notes = arrays["columns"], arrays["names"], json.loads(str(arrays["notes"]))
+            columns, notes = [arrays[name] for name in COLUMNS], json.loads(str(arrays["notes"]))
     except Exception:  # not an index, so there is none; readers of zip and NumPy's files raise what their parsers do
         return None
-    return Shard.of(columns, names, *notes) if is_sound(columns, names, notes) else None
+    return Shard(*columns, *notes) if is_sound(columns, notes) else None
 
 
-def is_sound(columns: Any, names: Any, notes: Any) -> bool:
+def is_sound(columns: Sequence[npt.NDArray[Any]], notes: Any) -> bool:
     """Whether these can be what `save` wrote."""
-    if columns.dtype != np.int64 or columns.ndim != 2 or len(columns) != 4 or names.dtype != np.uint8 or names.ndim != 1:
+    offsets, sizes, targets, ends, names = columns
+    if any(column.shape != (offsets.size,) for column in columns[:4]) or not offsets.dtype == targets.dtype == np.int64:
         return False
-    offsets, sizes, _, ends = columns
-    inside = (offsets >= 0).all() and (sizes >= 0).all() and (np.diff(ends, prepend=0) >= 0).all()
-    kinds = isinstance(notes, list) and [type(note) for note in notes] == [str, int, str]
-    return bool(inside) and kinds and (not len(ends) or ends[-1] <= len(names))
+    if not all(column.dtype in (np.dtype(np.int64), np.dtype(np.uint32)) for column in (sizes, ends)):
+        return False
+    inside = (offsets >= 0).all() and (sizes >= 0).all() and (ends >= 0).all() and (ends[1:] >= ends[:-1]).all()
+    if names.dtype != np.uint8 or names.ndim != 1 or not inside or (len(ends) and ends[-1] > len(names)):
+        return False
+    return isinstance(notes, list) and [type(note) for note in notes] == [str, int, str]
 
 
 def save(shard: Shard, path: Path, stamp: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic(path) as file:
-        columns = np.stack([shard.offsets, shard.sizes, shard.targets, shard.ends])
+        columns = {name: getattr(shard, name) for name in COLUMNS}
         notes = json.dumps([shard.unreadable, shard.left_out, shard.example])
-        np.savez(file, stamp=np.array(stamp), columns=columns, names=shard.names, notes=np.array(notes))
+        np.savez(file, stamp=np.array(stamp), notes=np.array(notes), **columns)
 
 
 def scan(path: str, stamp: Stamp | None = None, copied: Copy | None = None) -> Shard:
@@ -181,9 +182,16 @@ def scan(path: str, stamp: Stamp | None = None, copied: Copy | None = None) -> S
                 unreadable = unreadable or str(error)
             names.append(os.fsencode(images[0].name))
     ends = np.cumsum([len(name) for name in names])
-    columns = np.array([offsets, sizes, targets, ends], dtype=np.int64)
+    starts, classes = np.array(offsets, dtype=np.int64), np.array(targets, dtype=np.int64)
     joined = np.frombuffer(b"".join(names), dtype=np.uint8)
-    return Shard.of(columns, joined, unreadable, len(left_out), next(iter(left_out), ""))
+    example = next(iter(left_out), "")
+    return Shard(starts, compact(sizes), classes, compact(ends), joined, unreadable, len(left_out), example)
+
+
+def compact(numbers: Any) -> Integers:
+    """Numbers of 0 or more as uint32, or as int64 if one is too large; an index of ten million samples must fit into memory."""
+    found = np.array(numbers, dtype=np.int64)
+    return found.astype(np.uint32) if not len(found) or found.max() < 2**32 else found
 
 
 def is_document(member: tarfile.TarInfo) -> bool:

@@ -42,7 +42,7 @@ WINDOW = 8
 LOCKED = 0.05
 """Seconds between two looks at a lock that another process holds."""
 
-ENDING = ".tar"
+ENDING, INDEX = ".tar", ".npz"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 assert WINDOW <= IN_FLIGHT
@@ -205,6 +205,10 @@ class ShardCache:
         for path in self.folder.glob(f".*{ENDING}{TEMPORARY}"):
             with contextlib.suppress(FileNotFoundError), path.open("r+b") as file:
                 if lock(file, wait=False) and is_at(file, path):
+                    path.unlink()
+        for path in self.folder.glob(f".*{INDEX}.*{TEMPORARY}"):  # these are written in no time, and without a lock
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > RECENT:
                     path.unlink()
 
     def make_room(self, copied: Copy) -> bool:
