@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+
+from .sources import Arrays
 
 PHOTOS = (
     "astronaut.png",
@@ -31,26 +32,6 @@ RAGGED = ((375, 500), (500, 375), (333, 500), (500, 333))
 
 Photos = Sequence[npt.NDArray[np.uint8]]
 """Decoded images (H, W, 3) in memory."""
-
-Arrays = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
-"""Images (N, H, W, 3) and targets (N,)."""
-
-RAW_EDGE = 256
-"""Edge of the images of a `Raw`, in pixels."""
-
-
-@dataclass(frozen=True)
-class Raw:
-    """A folder, with one folder of images a class, that a contender first writes in its own format, as raw squares.
-
-    It does so once, before the clock starts.
-    """
-
-    folder: Path
-
-
-Source = Path | Raw | Arrays
-"""A folder with one folder of images a class, such a folder to be prepared first, or arrays in memory."""
 
 
 @contextmanager
