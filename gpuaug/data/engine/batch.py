@@ -269,7 +269,7 @@ def read_part(
 class Names(Sequence[str]):
     """The names of some samples, made when they are asked for: only errors need them."""
 
-    def __init__(self, source: Encoded, samples: Sequence[int]) -> None:
+    def __init__(self, source: Encoded | Reader, samples: Sequence[int]) -> None:
         self.source = source
         self.samples = samples
 
