@@ -20,7 +20,7 @@ import torch
 from ..cpu.pack import ANY
 from ..instructions import BLUR, ELASTIC, JPEG
 from .drawn import LANES, OPTIONS, Inputs
-from .launch import BLOCKS, GENERAL_TILE, STRIP_REGISTERS, TILE, WARPS, register_limit, strips_for
+from .sizes import BLOCKS, GENERAL_TILE, STRIP_REGISTERS, TILE, WARPS, register_limit, strips_for
 
 CAPABILITIES = (75, 80, 90, 100)
 """Turing (T4), Ampere (A100), Hopper (H100, H200), Blackwell (B200)."""
@@ -114,7 +114,7 @@ def of_stages(capability: int, noisy: bool, general: bool) -> Iterator[Variant]:
     finish = {**last, "GENERAL": general}
     if strips:
         strip = {**finish, "H": strips.rows, "W": strips.columns, "KY": strips.chunk_rows, "KX": strips.chunk_columns}
-        kernel, crop = "strip_pass", {**strip, "CUBIC": True}
+        kernel, crop = "strip_pass", {**strip, "CUBIC": True, "YUV": False}
     else:
         kernel, crop = "first_pass", {"FLOATS": False, "CUBIC": True, **finish, **TILES}
     dtypes = {"bfloat16": NARROW, "float16": {**NARROW, "out": "*fp16"}, "float32": WIDE}
