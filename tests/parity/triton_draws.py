@@ -11,12 +11,12 @@ import triton.language as tl
 
 import gpuaug
 from gpuaug import Images, Policy, View, ops
-from gpuaug.images import Layout
 from gpuaug.backends.fused import cuda, draw_program, plan
 from gpuaug.backends.fused.cpu.kernels.draw import CHOICE
 from gpuaug.backends.fused.cuda import drawn
 from gpuaug.backends.fused.cuda.kernels.draw import exponential
 from gpuaug.backends.fused.cuda.records import levels_of_ops, records, step_of
+from gpuaug.images import Layout
 from gpuaug.ops.exact import exponential as reference
 from gpuaug.ops.shared import outer_of
 

@@ -89,8 +89,8 @@ def pack(
     """Write the records of a batch; return how that ended.
 
     starts: (B,) bytes at which the images begin; empty if each begins where the one before ends. shapes: (B, 2) heights and
-    widths; empty for a batch of floats. step: 3, or 1 for planes of brightness and colours (see `gpuaug.yuv`). lead, size: bytes
-    before the first image, and of all memory. most: most bytes of an image. boxes, flips, codes, scale, bias: as in
+    widths; empty for a batch of floats. step: 3, or 1 for planes of brightness and colours (see `gpuaug.yuv`). lead, size:
+    bytes before the first image, and of all memory. most: most bytes of an image. boxes, flips, codes, scale, bias: as in
     `plan.Tables`. arguments: those of `Tables` as (B, 8 N) int32. kinds: as for `find_levels`. levels: the kind of each level.
     words: (B, words of a record) int32. floats: the same memory as float32.
     """

@@ -121,6 +121,9 @@ def of_stages(capability: int, noisy: bool, general: bool) -> Iterator[Variant]:
     for dtype, types in list(dtypes.items())[: 1 if general and noisy else 3]:
         order = {"CHANNELS_LAST": dtype == "float16"}
         yield Variant(kernel, f"bicubic, {dtype}{more}", {**types, "source": "*u8"}, {**crop, **order})
+        if strips and (dtype == "float32" or not (general or noisy)):
+            planes = {**crop, **order, "YUV": True}
+            yield Variant(kernel, f"bicubic, {dtype}{more}, planes of colours", {**types, "source": "*u8"}, planes)
         if general:
             begun = {**last, **order, "H": GENERAL_TILE[0], "W": GENERAL_TILE[1]}
             yield Variant("general_pass", dtype + more, types, {**begun, "KIND": ANY})
