@@ -22,7 +22,7 @@ from ..cpu.pack import ANY
 from ..instructions import BLUR, CONTRAST, ELASTIC, GENERAL, JPEG, KEEP, RANDOM
 from ..plan import Tables
 from .records import Words, columns_read, records, step_of
-from .sizes import BLOCKS, GENERAL_TILE, STRIP_REGISTERS, TILE, WARPS, Strips, capability_of, register_limit, strips_for
+from .sizes import BLOCKS, GENERAL_TILE, STRIP_REGISTERS, TILE, WARPS, Strips, register_limit, strips_for
 
 PLACE, PLACES = 3 * 256 // 2, 3
 """64-bit words for the statistics of a barrier in the general form of the kernels: three histograms, in 32 bits; and how many
@@ -117,6 +117,11 @@ def launch_config(
         count, size, words.shape[1], columns, levels, cubic, strips, span, noisy, general, mixes, yuv, tables.radius, dtype,
         memory_format,
     )  # fmt: skip
+
+
+def capability_of(device: torch.device) -> tuple[int, int]:
+    """The compute capability of a device; Hopper's in the interpreter."""
+    return torch.cuda.get_device_capability(device) if device.type == "cuda" else (9, 0)
 
 
 def readable(images: Images) -> bool:

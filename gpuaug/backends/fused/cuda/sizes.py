@@ -59,8 +59,3 @@ def strips_for(capability: tuple[int, int], noisy: bool) -> Strips | None:
     if capability < (8, 0):
         return None
     return Strips(rows=16 if noisy else 32, chunk_columns=32 if capability[0] == 9 else 16)
-
-
-def capability_of(device: torch.device) -> tuple[int, int]:
-    """The compute capability of a device; Hopper's in the interpreter."""
-    return torch.cuda.get_device_capability(device) if device.type == "cuda" else (9, 0)
