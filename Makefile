@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test test-oldest test-oldest-triton test-clients test-matrix check format bench gpu-check clean
+.PHONY: demo fuzz test test-oldest test-oldest-triton test-clients test-matrix check format bench gpu-check clean
 
 demo: $(READY)
 	$(BIN)/python -m ssl_train.demo
@@ -47,6 +47,11 @@ test-clients: $(READY)
 test-matrix:
 	$(PYTHON) tests/version_matrix.py $(ROWS)
 
+# Broken files for everything that reads files; FOLDER keeps what was found for the next run. make fuzz MINUTES=60 FOLDER=fuzz
+MINUTES ?= 1
+fuzz: $(READY)
+	$(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(if $(FOLDER),--folder $(FOLDER))
+
 check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -60,7 +65,12 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks run augment scaling decode --quick --repeats 10 --json bench/bench.json
 	$(BIN)/python -m benchmarks report bench/bench.json -o bench/report.html --png bench
 
-gpu-check: $(READY)
+gpu-# Broken files for everything that reads files; FOLDER keeps what was found for the next run. make fuzz MINUTES=60 FOLDER=fuzz
+MINUTES ?= 1
+fuzz: $(READY)
+	$(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(if $(FOLDER),--folder $(FOLDER))
+
+check: $(READY)
 	$(BIN)/python -m benchmarks gpu-check
 
 $(READY): pyproject.toml

@@ -172,16 +172,16 @@ def run_pack(
     max_pixels: int = MAX_PIXELS,
     labels: Annotated[bool, arg(help_behavior_hint="(default: store them)")] = True,
 ) -> int:
-    """Decode and resize a data set once, into tar shards of JPEG or an array of raw pixels.
+    """Decode and resize a data set once, into tar shards of JPEG, or an array of raw pixels or of YUV planes.
 
     Args:
         src: Image folder or tar shards to pack.
         dst: Folder to write, new or left by a packing that was interrupted, which then goes on.
         packed: Check this packed folder instead; exit status 1 if it is damaged.
-        size: Shorter edge of a packed JPEG, or side of a raw square, in pixels.
-        format: JPEG in tar shards, or raw pixels in one array.
+        size: Shorter edge of a packed JPEG, or side of a raw or yuv square, in pixels.
+        format: JPEG in tar shards; or one array of raw pixels, or of planes (yuv): half the bytes, colours at half resolution.
         quality: JPEG quality, 1 to 100.
-        shard_size: Images in a tar shard, or in a range of raw rows that has a checksum of its own.
+        shard_size: Images in a tar shard, or in a range of an array's rows that has a checksum of its own.
         workers: Threads that decode and encode.
         on_error: Whether an image that cannot be packed ends the packing, or is left out and listed.
         max_pixels: Pixels above which a picture is refused as a decompression bomb.
@@ -218,6 +218,7 @@ def run_doctor(
     workers: Annotated[int, arg(help_behavior_hint=f"(default: {cores()}, the cores at hand)")] = cores(),
     device: str = "cuda" if torch.cuda.is_available() else "cpu",
     seconds: float = 10.0,
+    scaled: bool = False,
 ) -> None:
     """Show devices, versions and backends; with a folder and a policy, what limits their DataLoader.
 
@@ -228,13 +229,14 @@ def run_doctor(
         workers: `num_workers` of the loader.
         device: Device that the views are made on, such as cpu or cuda:1.
         seconds: How long to measure, in seconds.
+        scaled: Decode JPEGs much larger than the views at a smaller scale, as DataLoader does with scaled="auto".
     """
     if path is None:
         print_machine()
         return
     if name is None:
         raise ValueError(f"doctor: name a policy after {path}, such as simclr; `gpuaug policies` lists them")
-    print(diagnose(path, name, batch_size, workers, device, seconds))
+    print(diagnose(path, name, batch_size, workers, device, seconds, "auto" if scaled else False))
 
 
 def print_machine() -> None:

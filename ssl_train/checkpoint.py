@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ def load(path: Path) -> dict[str, Any]:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"no checkpoint at {path}; start the run without --resume") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+    except Exception as error:  # torch's readers of zip and pickle raise what their parsers do
         reason = (str(error) or type(error).__name__).splitlines()[0][:100]
         raise UserError(f"{path} cannot be read as a checkpoint ({reason}); delete it to start afresh") from None
     return state

@@ -13,14 +13,16 @@ import numpy as np
 import torch
 
 from ..backends import findable, how_to_install
-from .decoders import cpu_decoder, decoder_of
+from ..policy import Policy
+from .decoders import auto_on_cpu, cpu_decoder, decoder_of, libjpeg_missing
 from .decoders.device import DeviceDecoder
 from .decoders.large import header_pixels
 from .decoders.pillow import DecodeError, decode
-from .decoders.regions import Decoder, Region, Regional, Waiting
+from .decoders.regions import Decoder, Region, Regional, Waiting, scalable
+from .decoders.scaled import ScaledDecoder
 from .decoders.staging import Staging
-from .engine.fetchers import PART_SIZE
-from .sources import Encoded, Source, is_encoded
+from .engine.fetching.threads import PART_SIZE
+from .sources import Encoded, Source, has_files, is_encoded
 
 LOG = logging.getLogger("gpuaug")
 
@@ -53,9 +55,10 @@ class Decoding:
         device: Where the views are made.
         threads: Threads that decode.
         hw_load: Share of the files, 0..1, that nvJPEG gives to the GPU's JPEG engine.
+        scaled: Whether JPEGs much larger than the views are decoded at a smaller scale, which happens on the CPU.
 
     Attributes:
-        chosen: The decoder in use: "nvjpeg", "dali" or "pillow"; None before "auto" has chosen.
+        chosen: The decoder in use: "nvjpeg", "libjpeg", "dali" or "pillow"; None before "auto" has chosen.
         why: Why it is that one; empty if the user has named it.
     """
 
@@ -64,33 +67,41 @@ class Decoding:
     decode: Decoder
     staging: Staging | None
 
-    def __init__(self, name: str, max_pixels: int, device: torch.device, threads: int, hw_load: float) -> None:
+    def __init__(
+        self, name: str, max_pixels: int, device: torch.device, threads: int, hw_load: float, scaled: bool = False
+    ) -> None:
         self.name = name
         self.max_pixels = max_pixels
         self.device = device
         self.threads = max(1, threads)
         self.hw_load = hw_load
+        self.scaled = scaled
         self.staging = Staging(device) if device.type == "cuda" else None
         self.use(name, "")
         if name == "auto":
-            self.use(cpu_decoder(name), "DALI is installed" if findable("nvidia.dali") else "DALI is not installed")
-            if device.type == "cuda" and findable("nvidia.dali"):
+            self.use(*auto_on_cpu())
+            if device.type == "cuda" and findable("nvidia.dali") and not scaled:
                 self.chosen, self.why = None, ""
 
     def use(self, name: str, why: str) -> None:
         self.chosen, self.why = name, why
         self.decode = decoder_of(name, self.max_pixels, self.device, self.threads, self.hw_load)
+        if self.scaled:
+            self.decode = ScaledDecoder(self.decode, self.max_pixels)
 
     def __str__(self) -> str:
         if self.chosen is None:
             return "auto, which chooses before the first batch"
-        return f"{self.chosen} ({self.why})" if self.why else self.chosen
+        found = f"{self.chosen} ({self.why})" if self.why else self.chosen
+        return f"{found}; large JPEGs are scaled by pillow" if self.scaled else found
 
     def settle(self, source: Source, regional: Callable[[Sequence[int]], Regional | None]) -> None:
         """Let "auto" choose, once, by decoding some of the source's files both ways; nothing of these is delivered.
 
         regional: makes, for samples, what tells which region of each picture will be read.
         """
+        if self.chosen is None and source.workers == "stream":
+            self.use(cpu_decoder("auto"), "the files of a stream cannot be tried in advance")
         if self.chosen is not None or not is_encoded(source):
             return
         samples = np.linspace(0, len(source) - 1, min(TRIAL, len(source))).astype(np.int64).tolist()
@@ -102,15 +113,21 @@ class Decoding:
         LOG.info("decoder: %s", self)
 
     def state(self) -> dict[str, Any]:
-        """What a saved state of the loader needs: nothing on the CPU, where all decoders give the same pixels."""
-        return {"decoder": self.chosen} if self.device.type == "cuda" else {}
+        """What a saved state of the loader needs: on CUDA the decoder, as all decoders of the CPU give the same pixels."""
+        return ({"decoder": self.chosen} if self.device.type == "cuda" else {}) | ({"scaled": "auto"} if self.scaled else {})
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take over the choice of a saved state, or warn if the decoder that the user has named gives other pixels."""
+        if bool(state.get("scaled", False)) != self.scaled:
+            LOG.warning(
+                "DataLoader: the state was saved with scaled=%r, but this loader has scaled=%r, so the views of pictures much "
+                "larger than they are differ a little",
+                *(state.get("scaled", False), "auto" if self.scaled else False),
+            )
         saved = state.get("decoder", cpu_decoder("auto"))  # without it, the state is from a loader that decodes on the CPU
         if saved is None:
             return
-        if self.name == "auto" and self.device.type == "cuda":
+        if self.name == "auto" and self.device.type == "cuda" and not self.scaled:
             self.use(saved if saved == "nvjpeg" else cpu_decoder("auto"), "as in the state that was loaded")
         elif (saved == "nvjpeg") != (self.chosen == "nvjpeg"):
             LOG.warning(
@@ -207,7 +224,28 @@ def available() -> dict[str, str]:
         else f"not installed; {how_to_install('nvidia.dali').removeprefix('install it with: ')}"
     )
     nvjpeg = dali if torch.cuda.is_available() else "does not run on cpu"
-    return {"pillow": "installed", "dali": dali, "nvjpeg": nvjpeg}
+    return {"pillow": "installed", "libjpeg": libjpeg_missing() or "installed", "dali": dali, "nvjpeg": nvjpeg}
+
+
+def check_scaled(scaled: Any, decoder: str) -> str | bool:
+    """ "auto" or False. Raises ValueError for anything else, and for a decoder that cannot scale."""
+    if scaled is not False and scaled != "auto":
+        raise ValueError(f"DataLoader: scaled must be 'auto' or False, got {scaled!r}")
+    if scaled and decoder == "nvjpeg":
+        raise ValueError(
+            "DataLoader: scaled='auto' decodes on the CPU, which decoder='nvjpeg' does not; give decoder='dali' or 'pillow', "
+            "or scaled=False"
+        )
+    return scaled if scaled else False
+
+
+def warn_unscaled(scaled: str | bool, source: Source, policy: Policy) -> None:
+    """Warn that `scaled` does nothing if the views of files may read all of a picture, or take single pixels of it."""
+    if scaled and has_files(source) and not scalable(policy):
+        LOG.warning(
+            "DataLoader: scaled='auto' has no effect with this policy: every view must begin with RandomResizedCrop, and not "
+            "with interpolation='nearest'; leave scaled=False"
+        )
 
 
 def check_decoder(decoder: str, device: torch.device | str) -> None:

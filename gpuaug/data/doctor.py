@@ -21,10 +21,11 @@ from .decoders.device import DeviceDecoder
 from .decoders.pillow import Pixels
 from .decoders.regions import Boxes, Region, Waiting
 from .engine.batch import to_images, try_read
-from .engine.fetchers import PART_SIZE
+from .engine.fetching.threads import PART_SIZE
 from .engine.stats import remedy
 from .loader import DataLoader
 from .sources import Encoded, Index, Loaded, is_encoded
+from .sources.composed import will_need
 
 T = TypeVar("T")
 
@@ -103,8 +104,9 @@ def diagnose(
     workers: int = 0,
     device: torch.device | str = "cpu",
     seconds: float = 10.0,
+    scaled: str | bool = False,
 ) -> Diagnosis:
-    """Measure the stages of `DataLoader(source, policy, batch_size, num_workers=workers)` in a shuffled order.
+    """Measure the stages of `DataLoader(source, policy, batch_size, num_workers=workers, scaled=scaled)` in a shuffled order.
 
     This takes about `seconds` in all. Raises what DataLoader raises, ValueError if seconds is not above 0, and DecodeError if
     none of the first batch's samples can be decoded.
@@ -118,6 +120,7 @@ def diagnose(
         shuffle=True,
         num_workers=workers,
         device=device,
+        scaled=scaled,
         on_error="skip",
         max_bad=1.0,
         rank=0,
@@ -135,8 +138,13 @@ def diagnose(
         images, frames = to_images(pictures)
         bad = len(order[:batch_size]) - len(index)
     else:
-        load = cast(Loaded, loader.source).load
-        images, _ = load(index)
+        source = cast(Loaded, loader.source)
+        images, _ = source.load(index)
+
+        def load(index: Index) -> None:
+            will_need(source, index)
+            source.load(index)
+
         chunks = np.array_split(order, -(-len(order) // batch_size))
         rates["load"] = rate(load, cycle(chunks), 1, seconds / 3) * len(order) / len(chunks)
     rates["augment"] = augmentation_rate(loader, images, index, frames, seconds / 4)

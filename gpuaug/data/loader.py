@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from time import perf_counter
 from typing import Any
 
@@ -12,9 +13,8 @@ import torch
 
 from ..augmenter import Augmenter
 from ..memory import trim
-from ..mixing import Mix, MixDraws
+from ..mixing import Mix
 from ..policy import Policy
-from ..sampling import Draws
 from .arguments import (
     available_device,
     check_batch_sampler,
@@ -25,28 +25,30 @@ from .arguments import (
     fixed_share,
     fraction,
     integer,
-    labels_changed_error,
+    loader_order,
     policy_of_transform,
     refuse_unsupported,
     seconds,
     shown_dataset,
     source_and_policy,
-    warn_rank_share,
+    warn_share,
     warn_unused,
 )
 from .decoders import DECODERS
 from .decoders.pillow import MAX_PIXELS
 from .decoders.regions import starts_with_crop
-from .decoding import Decoding, check_decoder
+from .decoding import Decoding, check_decoder, check_scaled, warn_unscaled
 from .engine.bad_samples import MODES, BadSampleCounter, OnError
 from .engine.batch import DecodedBatch, FetchConfig
 from .engine.cursor import EpochCursor
 from .engine.fetchers import fetch
+from .engine.fetching.order import Place
 from .engine.order import EpochOrder, EpochPlan, Share, plan_epoch
 from .engine.pipeline import Delivery, InlinePipeline, ThreadPipeline, transfer_and_augment
 from .engine.view_maker import LazyDraws, ViewMaker
-from .sources import Index, is_encoded, is_in_memory, is_itemized
+from .sources import Index, has_files, is_in_memory, known_length, runs_processes
 from .sources.composed import known_labelled, set_max_pixels
+from .sources.remote.cache import CACHE_SIZE
 from .sources.resolve import as_source, size_of
 from .targets import check_mixable, collate_by_torch, collate_nothing
 from .torch_interface import TorchInterface
@@ -69,8 +71,8 @@ class DataLoader(TorchInterface):
     a batch of views. A loader can be copied and pickled if its source, its sampler and its functions can.
 
     Args:
-        source: Path of an image folder, of tar shards, or of a folder that `gpuaug pack` wrote; a map-style Dataset; a Hugging
-            Face dataset; a pair of arrays (images, targets); or images without labels. docs/data.md lists all of them.
+        source: Path of an image folder, of tar shards, or of a folder that `gpuaug pack` wrote; a Dataset, IterableDataset,
+            Hugging Face dataset or WebDataset; a pair of arrays (images, targets); or images. docs/data.md lists all.
         policy: A `Policy`, or the name of one. It replaces the transform of a torchvision dataset. None converts that
             transform, as `gpuaug.from_torchvision` does. With schedules, a pass over epoch e uses `policy.at(e)`.
         batch_size: Samples in a batch, at least 1.
@@ -89,8 +91,10 @@ class DataLoader(TorchInterface):
             happens once per machine, does not count.
         worker_init_fn: As in torch. Where there are no worker processes, a warning says that it is not used.
         multiprocessing_context: As `worker_init_fn`.
-        decoder: "pillow" or "dali", which give the same pixels; "nvjpeg", on CUDA, whose pixels differ a little. "auto" is DALI
-            if it is installed; on CUDA it is the fastest, measured before the first batch (docs/data.md, decoders).
+        decoder: "libjpeg", "dali" or "pillow", with the same pixels; "nvjpeg", on CUDA, whose pixels differ a little. "auto" is
+            the first of these that works; on CUDA the fastest, measured before the first batch (docs/data.md, decoders).
+        scaled: "auto" decodes JPEGs much larger than the views at 1/2, 1/4 or 1/8 of their size, each at the smallest at which
+            every crop is at least twice its view; the views differ a little (docs/data.md). False decodes at full size.
         nvjpeg_hw_load: Share of the JPEGs, 0..1, that "nvjpeg" gives to the GPU's JPEG engine, if there is one.
         on_error: What to do with a sample that cannot be read or decoded: "raise", "skip" (its batch gets smaller), or
             "replace" by another sample, which is chosen by seed, epoch and index.
@@ -99,6 +103,8 @@ class DataLoader(TorchInterface):
         rank: Which share of an epoch this process reads, 0..world_size-1. None asks torch.distributed when an epoch begins
             and logs a warning, because torch's DataLoader reads all samples; rank=0, world_size=1 reads all.
         world_size: Number of processes that share an epoch; given together with `rank`.
+        cache_dir: Folder in which remote shards are kept whole; processes may share it (docs/data.md, remote shards).
+        cache_size: Bytes above which those that were used least recently are deleted.
         labels: None uses the labels that the source has. False leaves them out, and takes all images of a folder, inside and
             outside of class folders. True raises if the source has no labels.
         target_collate_fn: Makes one target of the list of a batch's targets, in place of torch's `default_collate`.
@@ -116,7 +122,7 @@ class DataLoader(TorchInterface):
         in_order: No effect: batches always come in order.
 
     Attributes:
-        dataset: The source as given. For a path or arrays, the source object that the loader made of them.
+        dataset: The source as given. For a path, arrays or a mixture, the source object that the loader made of them.
         index: Sample indices of the batch delivered last, int64 (B,).
         bad_files: Name and reason of every bad sample so far, in all epochs.
 
@@ -148,6 +154,7 @@ class DataLoader(TorchInterface):
         worker_init_fn: Callable[[int], None] | None = None,
         multiprocessing_context: Any = None,
         decoder: str = "auto",
+        scaled: str | bool = False,
         nvjpeg_hw_load: float = 1.0,
         on_error: str = "raise",
         max_bad: float = 0.01,
@@ -157,6 +164,8 @@ class DataLoader(TorchInterface):
         labels: bool | None = None,
         target_collate_fn: Callable[[list[Any]], Any] | None = None,
         mix: Mix | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        cache_size: int = CACHE_SIZE,
         persistent_workers: bool = False,
         pin_memory: bool = False,
         dataset: Any = None,
@@ -185,28 +194,34 @@ class DataLoader(TorchInterface):
         self.max_bad, self.max_pixels = fraction("max_bad", max_bad), integer("max_pixels", max_pixels, 1)
         self.nvjpeg_hw_load = fraction("nvjpeg_hw_load", nvjpeg_hw_load)
         fixed = fixed_share(rank, world_size, sampler is not None or batch_sampler is not None)
+        self.scaled = check_scaled(scaled, self.decoder)
         check_decoder(self.decoder, device)
         self.device = available_device(device)
-        self.decoding = Decoding(self.decoder, self.max_pixels, self.device, self.num_workers, self.nvjpeg_hw_load)
+        self.decoding = Decoding(
+            self.decoder, self.max_pixels, self.device, self.num_workers, self.nvjpeg_hw_load, bool(self.scaled)
+        )
         self.labels, self.target_collate_fn = check_labels_argument(labels, target_collate_fn), target_collate_fn
         self.mix = check_mix(mix, self.labels)
-        self.source, transform = as_source(found, own is not None, self.labels)
+        self.cache_dir, self.cache_size = cache_dir, integer("cache_size", cache_size, 1)
+        cache = {"cache_dir": cache_dir, "cache_size": self.cache_size}
+        self.source, transform = as_source(found, own is not None, self.labels, cache)
         self.settled = check_labelled_mix(self.mix, known_labelled(self.source) if self.labels is None else self.labels)
         set_max_pixels(self.source, self.max_pixels)
         self.dataset = shown_dataset(self.source, source if dataset is None else dataset)
-        if self.num_workers and not is_itemized(self.source):
+        if self.num_workers and not runs_processes(self.source):
             warn_unused(worker_init_fn=worker_init_fn, multiprocessing_context=multiprocessing_context)
         self.policy = own if own is not None else policy_of_transform(transform, size_of(self.source))
+        warn_unscaled(self.scaled, self.source, self.policy)
         self.backend, self.dtype, self.memory_format = backend, dtype, memory_format
         self.augment = Augmenter(self.policy, backend, self.device, dtype, memory_format)
         self.shuffle = bool(shuffle)
-        order = EpochOrder(len(self.source), self.shuffle, self.seed, fixed, self.drop_last)
-        self.set_samplers(order if sampler is None else sampler, batch_sampler)
+        order = loader_order(self.source, self.shuffle, self.seed, fixed, self.size, self.drop_last, self.num_workers)
+        self.set_samplers(order, sampler, batch_sampler)
         self.check_length()
         self.warned_share: Share | None = None
-        self.lazy_draws: LazyDraws | None = None
+        self.lazy_draws = None
         self.bad_files: dict[str, str] = {}
-        if self.device.type == "cpu" and is_encoded(self.source):
+        if self.device.type == "cpu" and has_files(self.source):
             self.view_threads = max(1, self.num_workers)
         self.pin_memory_device, self.in_order = pin_memory_device, in_order
         self.cursor = EpochCursor(self.epoch_samplers)
@@ -218,8 +233,8 @@ class DataLoader(TorchInterface):
         epoch, start = self.cursor.reached = self.cursor.upcoming
         plan = self.plan(epoch, start)
         self.check_length()
-        if plan.own and plan.share != self.warned_share:
-            warn_rank_share(self.sampler)
+        if (plan.own or plan.stream) and plan.share != self.warned_share:
+            warn_share(self.sampler)
             self.warned_share = plan.share
         self.cursor.move(epoch + 1)
         yield from self.run(plan)
@@ -227,7 +242,7 @@ class DataLoader(TorchInterface):
     def plan(self, epoch: int, start: int) -> EpochPlan:
         """What an epoch reads from its `start`-th sample on."""
         own = self.batch_sampler if self.own_batches else None
-        return plan_epoch(self.sampler, own, epoch, start, self.size, self.drop_last, len(self.source))
+        return plan_epoch(self.sampler, own, epoch, start, self.size, self.drop_last, known_length(self.source) or 0)
 
     def run(self, plan: EpochPlan) -> Iterator[tuple[Any, Any]]:
         """The batches of one epoch."""
@@ -248,7 +263,7 @@ class DataLoader(TorchInterface):
                 meter.waited(began)
                 if delivery is None:
                     break
-                tally.add(delivery.bad)
+                tally.add(delivery.bad, delivery.asked)
                 meter.add(
                     len(delivery.index), len(delivery.bad), delivery.read, delivery.decode, delivery.stamps, delivery.copied
                 )
@@ -257,7 +272,7 @@ class DataLoader(TorchInterface):
                     yield self.deliver(delivery, plan, position, maker)
         finally:
             pipeline.close()
-            if is_encoded(self.source):  # batches of files differ in size, so some blocks will not be used again
+            if has_files(self.source):  # batches of files differ in size, so some blocks will not be used again
                 trim()
         self.cursor.reached = (plan.epoch + 1, 0)
         LOG.info("%s", meter)
@@ -271,7 +286,7 @@ class DataLoader(TorchInterface):
 
         # A thread that held `self` would keep the loader alive.
         maker, device, source = self.view_maker(plan.epoch), self.device, self.source
-        fetcher = fetch(self.source, plan.batches(), self.fetch_config(maker, plan))
+        fetcher = fetch(self.source, plan, self.fetch_config(maker, plan))
         if not self.num_workers:
             return InlinePipeline(fetcher, augmented)
         threads = max(1, (torch.get_num_threads() - self.num_workers) // 2)  # the other half is left to the training step
@@ -281,7 +296,7 @@ class DataLoader(TorchInterface):
 
     def fetch_config(self, maker: ViewMaker, plan: EpochPlan) -> FetchConfig:
         """The options by which an epoch's batches are fetched."""
-        pool: range | Index = range(len(self.source))
+        pool: Sequence[int] | Index = self.sampler.pool(maker.epoch) if plan.own else range(known_length(self.source) or 0)
         if self.on_error == "replace" and not plan.own:  # a sampler may name only some samples
             pool = np.unique(np.concatenate([np.empty(0, np.int64), *plan.batches()]))
         return FetchConfig(
@@ -319,29 +334,10 @@ class DataLoader(TorchInterface):
         self.lazy_draws = LazyDraws(maker, delivery.index, delivery.shapes)
         if plan.own:
             position = min(position, self.sampler.samples)  # at an uneven end some samples are delivered twice
-        self.cursor.reached = (plan.epoch, position)
-        if self.settled is None:
-            self.settled = delivery.labelled
-        if delivery.labelled != self.settled:
-            raise labels_changed_error(self.source.name(int(delivery.index[0])), delivery.labelled)
+        self.cursor.reached = (plan.epoch, position if plan.stream is None else Place(position, delivery.resume))
+        self.settle_labels(delivery.labelled, delivery.index)
         views = delivery.views
         return views if len(views) > 1 else views[0], delivery.target
-
-    @property
-    def draws(self) -> Draws:
-        """Parameters of the views of the batch delivered last. Raises RuntimeError before the first one."""
-        if self.lazy_draws is None:
-            raise RuntimeError("DataLoader: no batch has been delivered yet, so there are no draws")
-        return self.lazy_draws.draws
-
-    @property
-    def mix_draws(self) -> MixDraws:
-        """Partner, lambda and box of each sample of the batch delivered last. Raises RuntimeError without `mix`, or batch."""
-        found = None if self.lazy_draws is None else self.lazy_draws.mix
-        if found is None:
-            lacking = "mix= was not given" if self.mix is None else "no batch has been delivered yet"
-            raise RuntimeError(f"DataLoader: {lacking}, so there are no draws of a mix")
-        return found
 
     def view_maker(self, epoch: int) -> ViewMaker:
         """The maker of the views of an epoch."""

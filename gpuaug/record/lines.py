@@ -85,7 +85,7 @@ class LinesFile:
     def parsed(self, line: bytes, number: int) -> dict[str, Any]:
         try:
             found = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{self.path}, line {number}: is no JSON ({error})") from None
         if not isinstance(found, dict):
             raise ValueError(f"{self.path}, line {number}: must be an object, got {line[:40]!r}")

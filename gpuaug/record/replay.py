@@ -78,6 +78,7 @@ def replay(run: str | Path, index: int, epoch: int, data: Any = None, ops: Mappi
         labels=source["labels"],
         max_pixels=source["max_pixels"],
         decoder=source["decoder"] if device == about["device"] else "auto",
+        scaled=source.get("scaled", False),  # runs of earlier versions do not say it
         device=device,
         seed=about["seed"],
         backend=about["backend"],

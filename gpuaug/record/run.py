@@ -22,7 +22,7 @@ FORMAT, VERSION = "gpuaug run", 1
 def write_run(folder: str | Path, loader: DataLoader, data: Any = None, epochs: int | None = None, note: str = "") -> None:
     """Write draws.json to the folder of a run, for `gpuaug replay`.
 
-    It holds policy, seed, source, size and dtype of the views, backend, device and decoder.
+    It holds policy, seed, source, size and dtype of the views, backend, device, decoder and `scaled`.
 
     Args:
         folder: The run's folder, which exists.
@@ -33,9 +33,12 @@ def write_run(folder: str | Path, loader: DataLoader, data: Any = None, epochs: 
         note: What a replay shall say that has no recorded draws, if the run used others than the loader's.
 
     Raises:
-        TypeError: The policy has an op that is no plain data.
+        TypeError: The policy has an op that is no plain data, or the loader reads a stream, of which no sample can be
+            read alone.
         OSError: The file cannot be written.
     """
+    if loader.source.workers == "stream":
+        raise TypeError(f"write_run: {loader.source!r} is a stream, of which no sample can be read alone to be replayed")
     loader.decoding.settle(loader.source, loader.view_maker(0).regional)  # "auto" chooses by decoding some files
     record = {
         "format": FORMAT,
@@ -50,6 +53,7 @@ def write_run(folder: str | Path, loader: DataLoader, data: Any = None, epochs: 
             "labels": loader.labels,
             "max_pixels": loader.max_pixels,
             "decoder": loader.decoding.chosen,
+            "scaled": loader.scaled,
         },
         "device": loader.device.type,
         "backend": loader.backend,
@@ -85,7 +89,7 @@ def read_run(folder: Path) -> dict[str, Any]:
         raise FileNotFoundError(
             f"{path}: there is no such file; give the folder of a run, in which gpuaug.write_run has written it"
         ) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: is no JSON ({error})") from error
     check_format(found, str(path), FORMAT, VERSION)
     missing = KEYS - found.keys()

@@ -26,8 +26,9 @@ from gpuaug.data.packing import formats
 from gpuaug.data.packing.pack import Packing, duration, pack, readable
 from gpuaug.data.packing.verify import verify
 from gpuaug.data.sources.packed import MANIFEST, PROGRESS
+from gpuaug.yuv import from_rgb, to_rgb
 
-FORMATS = ("jpeg", "raw")
+FORMATS = ("jpeg", "raw", "yuv")
 ROOT = Path(__file__).parents[2]
 
 
@@ -58,6 +59,14 @@ def content(folder: Path) -> dict[str, bytes]:
 
 def pixels_of(source, i: int) -> np.ndarray:
     return decode(source.read(i), source.name(i))
+
+
+def stored(pixels: np.ndarray, kind: str, size: int) -> np.ndarray:
+    """The picture that a packing holds of this one."""
+    if kind == "jpeg":
+        return decode(formats.encode_jpeg(pixels, size, 90, ""), "")
+    small = formats.square(pixels, size)
+    return small if kind == "raw" else to_rgb(from_rgb(torch.tensor(small[None])), size, size)[0].numpy()
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -101,10 +110,7 @@ def test_the_loader_gives_the_views_of_the_stored_pixels(tmp_path, folder, polic
     source = FolderSource(folder)
     quiet(folder, tmp_path / "p", Packing(kind, 16, shard_size=30))
     packed = gpuaug.DataLoader(tmp_path / "p", policy, batch_size=16, shuffle=True, num_workers=2)
-    pixels = []
-    for i in range(70):
-        made = pixels_of(source, i)
-        pixels.append(formats.square(made, 16) if kind == "raw" else decode(formats.encode_jpeg(made, 16, 90, ""), ""))
+    pixels = [stored(pixels_of(source, i), kind, 16) for i in range(70)]
     augment = gpuaug.Augmenter(policy)
     for views, target in packed:
         expected = augment([pixels[i] for i in packed.index], packed.draws)
@@ -246,7 +252,7 @@ def test_other_samples_are_refused(tmp_path, folder):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"format": "png"}, "format must be jpeg or raw, got 'png'"),
+        ({"format": "png"}, "format must be one of jpeg, raw, yuv, got 'png'"),
         ({"size": 0}, r"size must be an integer in 1\.\.32768, got 0"),
         ({"quality": 101}, r"quality must be an integer in 1\.\.100, got 101"),
         ({"shard_size": 0}, r"shard-size must be an integer in 1\.\.\d+, got 0"),
@@ -258,9 +264,10 @@ def test_options_out_of_range(options, message):
 
 
 def test_sources_that_cannot_be_packed(tmp_path, folder):
-    quiet(folder, tmp_path / "p", Packing("raw", 8))
-    with pytest.raises(ValueError, match="holds raw pixels already; pack the files that it was made from"):
-        quiet(tmp_path / "p", tmp_path / "q", Packing())
+    for kind in ("raw", "yuv"):
+        quiet(folder, tmp_path / kind, Packing(kind, 8))
+        with pytest.raises(ValueError, match=f"holds {kind} pixels already; pack the files that it was made from"):
+            quiet(tmp_path / kind, tmp_path / "q", Packing())
     with tarfile.open(tmp_path / "empty.tar", "w"):
         pass
     with pytest.raises(ValueError, match=r"empty.tar: there are no images in it"):
@@ -273,7 +280,7 @@ def test_sources_that_cannot_be_packed(tmp_path, folder):
 def test_an_image_too_long_for_jpeg_is_named(tmp_path):
     (tmp_path / "set" / "a").mkdir(parents=True)
     Image.new("L", (65600, 1)).save(tmp_path / "set" / "a" / "long.png")
-    with pytest.raises(ValueError, match=r"long.png: 65600 x 1 pixels cannot be stored as JPEG .*use the format raw"):
+    with pytest.raises(ValueError, match=r"long.png: 65600 x 1 pixels cannot be stored as JPEG .*use the format raw or yuv"):
         quiet(tmp_path / "set", tmp_path / "p", Packing())
 
 
@@ -287,11 +294,13 @@ def test_a_disk_too_small_is_known_before_it_begins(tmp_path, folder, monkeypatc
 @pytest.mark.parametrize("kind", FORMATS)
 def test_what_is_said_before_comes_true(tmp_path, folder, kind):
     first, second = quiet(folder, tmp_path / "p", Packing(kind, 24, 85, shard_size=32), workers=2)
-    shape = "24 x 24" if kind == "raw" else "shorter edge at most 24, quality 85"
+    shape = "shorter edge at most 24, quality 85" if kind == "jpeg" else "24 x 24"
     assert first == f"70 images as {kind}, {shape}"
     told = re.fullmatch(r"expected: ([\d.]+) kB in .*/p; \d+ images/s on 2 threads, \d+ s", second)
     assert told
-    size = sum(len(data) for name, data in content(tmp_path / "p").items() if name.endswith((".tar", "pixels.npy")))
+    size = sum(
+        len(data) for name, data in content(tmp_path / "p").items() if name.endswith((".tar", "pixels.npy", "planes.npy"))
+    )
     assert float(told[1]) == pytest.approx(size / 1000, rel=0.2)  # a tar's end is rounded up to 10 kB
 
 
@@ -340,10 +349,10 @@ def test_bad_images_are_left_out_and_named_and_the_others_stored(tmp_path, folde
     source = FolderSource(folder)
     kept = [i for i in range(70) if i not in bad]
     assert packed.targets.tolist() == source.targets[kept].tolist()
-    if kind == "raw":
-        assert np.array_equal(packed.images, [formats.square(pixels_of(source, i), 12) for i in kept])
-    else:
+    if kind == "jpeg":
         assert [packed.read(k) for k in range(67)] == [formats.encode_jpeg(pixels_of(source, i), 12, 90, "") for i in kept]
+    else:
+        assert np.array_equal([packed[k][0] for k in range(67)], [stored(pixels_of(source, i), kind, 12) for i in kept])
 
 
 def test_a_source_without_a_good_image_is_an_error(tmp_path):
@@ -378,7 +387,7 @@ def test_the_command(tmp_path, folder, kind, capsys):
     assert capsys.readouterr().out.startswith(f"70 images as {kind}, ")
     assert cli.main(["pack", "--verify", str(dst)]) == 0
     assert capsys.readouterr().out == f"{dst}: all is as it was written\n"
-    (dst / ("targets.npy" if kind == "raw" else "p-000000.tar")).unlink()
+    (dst / ("p-000000.tar" if kind == "jpeg" else "targets.npy")).unlink()
     assert cli.main(["pack", "--verify", str(dst)]) == 1
     assert str(dst) in capsys.readouterr().out
 

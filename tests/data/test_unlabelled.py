@@ -212,19 +212,19 @@ def test_a_torchvision_dataset_without_targets(dataset, plain):
     assert torch.equal((views * 255).round().byte(), planes(PIXELS))
 
 
-@pytest.mark.parametrize("kind", ["jpeg", "raw"])
+@pytest.mark.parametrize("kind", ["jpeg", "raw", "yuv"])
 def test_packed_images_without_labels_stay_so(kind, files, plain, tmp_path):
     pack(str(files), tmp_path / kind, Packing(kind, 8), say=lambda _: None)
     assert not verify(tmp_path / kind)
     loader = gpuaug.DataLoader(tmp_path / kind, plain, 4)
     assert not loader.labelled
     assert torch.cat([index for _, index in loader]).tolist() == list(range(10))
-    reason = {"jpeg": r"no sample has a \.cls", "raw": r"targets\.npy holds -1 for every image"}[kind]
+    reason = r"no sample has a \.cls" if kind == "jpeg" else r"targets\.npy holds -1 for every image"
     with pytest.raises(ValueError, match=f"labels=True, but .* has none: {reason}"):
         gpuaug.DataLoader(tmp_path / kind, plain, labels=True)
 
 
-@pytest.mark.parametrize("kind", ["jpeg", "raw"])
+@pytest.mark.parametrize("kind", ["jpeg", "raw", "yuv"])
 def test_a_labelled_folder_may_be_packed_without_labels(kind, folder, plain, tmp_path):
     pack(str(folder), tmp_path / kind, Packing(kind, 8), say=lambda _: None, labels=False)
     assert not verify(tmp_path / kind)

@@ -16,14 +16,14 @@ from gpuaug.data.sources.packed import MANIFEST
 def packed(tmp_path_factory, folder):
     """A packed folder of each format, with its bytes, for tests to damage and repair."""
     found = {}
-    for kind in ("jpeg", "raw"):
+    for kind in ("jpeg", "raw", "yuv"):
         dst = tmp_path_factory.mktemp(kind) / "p"
         pack(str(folder), dst, Packing(kind, 12, shard_size=16))
         found[kind] = (dst, {path.name: path.read_bytes() for path in sorted(dst.iterdir()) if path.suffix != ".npz"})
     return found
 
 
-@pytest.mark.parametrize("kind", ["jpeg", "raw"])
+@pytest.mark.parametrize("kind", ["jpeg", "raw", "yuv"])
 @settings(deadline=None)
 @given(data=st.data())
 def test_a_flipped_bit_is_found_and_its_file_is_named(packed, kind, data):
@@ -42,14 +42,35 @@ def test_a_flipped_bit_is_found_and_its_file_is_named(packed, kind, data):
     assert verify(dst) == []
 
 
-def test_the_range_of_rows_that_is_damaged_is_named(packed):
-    dst, files = packed["raw"]
-    damaged = bytearray(files["pixels.npy"])
-    damaged[128 + 20 * 12 * 12 * 3] ^= 1
-    (dst / "pixels.npy").write_bytes(damaged)
+@pytest.mark.parametrize(("kind", "name", "row"), [("raw", "pixels.npy", 12 * 12 * 3), ("yuv", "planes.npy", 12 * 12 * 3 // 2)])
+def test_the_range_of_rows_that_is_damaged_is_named(packed, kind, name, row):
+    dst, files = packed[kind]
+    damaged = bytearray(files[name])
+    damaged[128 + 20 * row] ^= 1
+    (dst / name).write_bytes(damaged)
     problems = verify(dst)
-    (dst / "pixels.npy").write_bytes(files["pixels.npy"])
-    assert problems == [f"{dst}/pixels.npy: images 16 to 31 are not those that were written (SHA-256)"]
+    (dst / name).write_bytes(files[name])
+    assert problems == [f"{dst}/{name}: images 16 to 31 are not those that were written (SHA-256)"]
+
+
+@pytest.mark.parametrize(("kind", "name"), [("raw", "pixels.npy"), ("yuv", "planes.npy")])
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda data: None, "no such file; pack again"),
+        (lambda data: data[:5000], "damaged, or not a NumPy array"),
+        (lambda data: data.replace(b"(70, ", b"(69, "), r"holds uint8 of shape \(69, .*but packed.json asks for .*\(70, "),
+    ],
+    ids=["lost", "cut short", "wrong count"],
+)
+def test_what_is_wrong_with_rows_is_named(packed, kind, name, change, problem):
+    dst, files = packed[kind]
+    changed = change(files[name])
+    (dst / name).unlink() if changed is None else (dst / name).write_bytes(changed)
+    problems = verify(dst)
+    (dst / name).write_bytes(files[name])
+    assert len(problems) == 1
+    assert re.search(f"p/{name}: {problem}", problems[0])
 
 
 @pytest.mark.parametrize(
@@ -87,3 +108,15 @@ def test_a_manifest_whose_counts_do_not_agree(packed):
         f"{dst}/packed.json: the counts of its parts do not add up to 70",
         f"{dst}/p-000001.tar: has 16 samples, 17 were written",
     ]
+
+
+@pytest.mark.parametrize("kind", ["raw", "yuv"])
+def test_a_manifest_of_rows_whose_counts_do_not_agree(packed, kind):
+    dst, files = packed[kind]
+    manifest = json.loads(files[MANIFEST])
+    manifest["parts"][4]["count"] -= 1
+    (dst / MANIFEST).write_text(json.dumps(manifest))
+    problems = verify(dst)
+    (dst / MANIFEST).write_bytes(files[MANIFEST])
+    assert problems[0] == f"{dst}/packed.json: the counts of its parts do not add up to 70"
+    assert "images 64 to 68 are not those that were written" in problems[1]

@@ -89,7 +89,7 @@ def test_views_of_regions_of_jpegs(
     assert found == sorted(["draws.json", *([f"draws.{record}"] * (record != "off"))])
 
 
-@pytest.mark.parametrize("format", ["raw", "jpeg"])
+@pytest.mark.parametrize("format", ["raw", "yuv", "jpeg"])
 def test_views_of_a_packed_folder(format: str, tiny: Settings, photos: Path, tmp_path: Path, seen: Seen) -> None:
     packed = tmp_path / "packed"
     for split in ("train", "test"):

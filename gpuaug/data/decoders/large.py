@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from PIL import Image
 
@@ -11,15 +11,21 @@ from ...images import LARGE
 from .jpeg_header import header_size
 
 
-def group_by_memory(samples: Sequence[int], files: Mapping[int, bytes | OSError]) -> Iterator[tuple[list[int], int]]:
+def group_by_memory(
+    samples: Sequence[int], files: Mapping[int, bytes | OSError], held: Callable[[int, bytes], int] | None = None
+) -> Iterator[tuple[list[int], int]]:
     """Split samples, in order, into groups whose pixels may be in memory together; each large picture is a group of its own.
 
+    held: for the k-th sample and its file, large by its header, the pixels that it takes in memory, if these may be fewer.
     Yields each group with the number of pixels of its large picture, or 0.
     """
     group: list[int] = []
-    for i in samples:
+    for k, i in enumerate(samples):
         data = files[i]
-        if isinstance(data, OSError) or (size := header_pixels(data)) <= LARGE:
+        size = 0 if isinstance(data, OSError) else header_pixels(data)
+        if size > LARGE and held is not None and not isinstance(data, OSError):
+            size = held(k, data)
+        if size <= LARGE:
             group.append(i)
             continue
         if group:

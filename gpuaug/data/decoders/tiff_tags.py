@@ -50,7 +50,7 @@ def kind(data: bytes) -> Kind | None:
                     (value_at,) = struct.unpack_from(order + number, data, value_at)
                 found[tag] = max(struct.unpack_from(f"{order}{min(length, MOST)}H", data, value_at))
             at += 4 + 2 * value_size
-    except (struct.error, ValueError):
+    except (struct.error, ValueError, OverflowError):
         return None
     return Kind(found.get(SAMPLES, 1), found.get(BITS, 1), found.get(FORMAT, 1))
 

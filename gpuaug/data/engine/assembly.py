@@ -88,7 +88,7 @@ def decoded_on_device(
 
 
 def frames_of(sent: Sequence[Sent]) -> Boxes | None:
-    """The frame of each picture, (B, 4), if any of them is a region."""
+    """The frame and scale of each picture, (B, 5), if any of them is a region."""
     if all(one.frame == (0, 0, *one.place.shape) for one in sent):
         return None
-    return np.array([one.frame for one in sent], np.int32)
+    return np.array([(*one.frame, one.scale) for one in sent], np.int32)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from time import perf_counter
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, overload
 
 import numpy as np
 import torch
@@ -16,9 +16,11 @@ from ...memory import trim
 from ...sampling import Draws
 from ..decoders.large import group_by_memory
 from ..decoders.pillow import Pixels, memory_for
-from ..decoders.regions import Boxes, Decoded, Decoder, Frame, Region, Regional, Waiting, regions_read
+from ..decoders.regions import Boxes, Decoded, Decoder, DrawnRegions, Frame, Region, Waiting
+from ..decoders.scaled import ScaledDecoder
 from ..decoders.staging import Place, StagedBatch, Staging
-from ..sources import Encoded, Index, Loaded, collate_samples, is_itemized
+from ..sources import Encoded, Index, Loaded, Reader, collate_samples, is_itemized
+from ..sources.remote.retries import RemoteError
 from ..targets import Collate, collate_by_torch
 from .bad_samples import BadSample, GoodSamples, OnError, read_good
 from .stats import Stamp
@@ -39,13 +41,14 @@ class DecodedBatch:
         bad: Those of them that could not be read.
         read: Seconds, summed over workers; a Dataset's own code counts as read.
         decode: Seconds, summed over workers.
-        frames: The frame of each `Region`, (B, 4), if images are parts of pictures.
+        frames: The frame and scale of each `Region`, (B, 5), if images are parts of pictures.
         views: The views, if the thread that decoded the pixels has already made them; it has then dropped the pixels.
         augment: Seconds that the views took, summed over workers; 0 without `views`.
         staged: Memory of the pictures, if they are on their way to a device; `images` is then empty.
         places: Where each picture lies in it.
         began: When the device was given files to decode; None if it was given none.
         shapes: Height and width of each picture, (B, 2), if the pixels have been dropped.
+        resume: From where a pass over a stream goes on after this batch, if the stream tells.
     """
 
     index: Index
@@ -62,6 +65,7 @@ class DecodedBatch:
     places: Sequence[Place] = ()
     began: Stamp | None = None
     shapes: Boxes | None = None
+    resume: Any = None
 
     @property
     def picture_shapes(self) -> Boxes:
@@ -69,7 +73,7 @@ class DecodedBatch:
         if self.shapes is not None:
             return self.shapes
         if self.frames is not None:
-            return self.frames[:, 2:]
+            return self.frames[:, 2:4]
         if self.staged is not None:
             return np.array([one.shape for one in self.places], np.int32).reshape(-1, 2)
         return self.images.shapes
@@ -139,18 +143,22 @@ def load_batch(source: Loaded, index: Index, on_error: OnError, collate: Collate
 
 
 def try_read(read: Callable[[int], T], i: int) -> T | OSError:
+    """What `read` returns, or its OSError, which makes sample i a bad one. A silent server says nothing of the sample."""
     try:
         return read(i)
+    except RemoteError:
+        raise
     except OSError as error:
         return error
 
 
 @dataclass(frozen=True)
 class Sent:
-    """A picture that has been placed in a batch's memory. frame: as in `Region`."""
+    """A picture that has been placed in a batch's memory. frame, scale: as in `Region`."""
 
     place: Place
     frame: Frame
+    scale: int = 1
 
 
 @dataclass(frozen=True)
@@ -179,7 +187,7 @@ class DecodedPart:
 
 
 def read_part(
-    source: Encoded,
+    source: Encoded | Reader,
     index: Index,
     config: FetchConfig,
     out: Sequence[torch.Tensor] | None = None,
@@ -197,10 +205,8 @@ def read_part(
     def draws(samples: tuple[int, ...]) -> Draws:
         return config.maker.draws(samples)
 
-    def regional(samples: tuple[int, ...]) -> Regional:
-        return lambda where, shapes: regions_read(
-            draws(samples) if len(where) == len(samples) else draws(samples).take(where), shapes
-        )
+    def regional(samples: tuple[int, ...]) -> DrawnRegions:
+        return DrawnRegions(lambda: draws(samples))
 
     files: dict[int, bytes | OSError] = {}
 
@@ -214,7 +220,7 @@ def read_part(
         found = [read(i) for i in samples]
         began = perf_counter()
         files_read = [(data, i) for data, i in zip(found, samples, strict=True) if not isinstance(data, OSError)]
-        datas, names = [data for data, _ in files_read], [source.name(i) for _, i in files_read]
+        datas, names = [data for data, _ in files_read], Names(source, [i for _, i in files_read])
         region = regional(tuple(i for _, i in files_read)) if config.decode_regions else None
         decoded = iter(config.decode(datas, names, region))
         pictures: list[Decoded | Sent | OSError] = []
@@ -241,18 +247,41 @@ def read_part(
             images, frames = to_images(found.items)
             rows = [view[len(kept) : len(kept) + len(images)] for view in out]
             config.maker.views(images, draws(tuple(found.index)), frames, rows)
-            shapes.append(images.shapes if frames is None else frames[:, 2:])
+            shapes.append(images.shapes if frames is None else frames[:, 2:4])
         kept.extend(found.index)
         bad.extend(found.bad)
         return perf_counter() - began
 
+    def held(k: int, data: bytes) -> int:
+        assert isinstance(config.decode, ScaledDecoder)
+        return config.decode.held(regional(tuple(asked)).take([k]), data)
+
+    scaled = isinstance(config.decode, ScaledDecoder) and config.decode_regions
     # All groups first: `read` removes files, and a sampler may name a sample twice.
-    for group, size in list(group_by_memory(asked, files)):
+    for group, size in list(group_by_memory(asked, files, held if scaled else None)):
         with memory_for(size):
             augment += augment_group(group)
             if size:
                 trim()  # or malloc would keep the memory of the large picture for this thread
     return DecodedPart(kept, [], bad, len(asked), spent[0], spent[1], augment, shapes)
+
+
+class Names(Sequence[str]):
+    """The names of some samples, made when they are asked for: only errors need them."""
+
+    def __init__(self, source: Encoded | Reader, samples: Sequence[int]) -> None:
+        self.source = source
+        self.samples = samples
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    @overload
+    def __getitem__(self, k: int) -> str: ...
+    @overload
+    def __getitem__(self, k: slice) -> Names: ...
+    def __getitem__(self, k: int | slice) -> str | Names:
+        return Names(self.source, self.samples[k]) if isinstance(k, slice) else self.source.name(self.samples[k])
 
 
 def place(item: Pixels | Region | Sent, staged: StagedBatch) -> Sent:
@@ -261,15 +290,17 @@ def place(item: Pixels | Region | Sent, staged: StagedBatch) -> Sent:
         return item
     pixels = item.pixels if isinstance(item, Region) else item
     height, width = pixels.shape[:2]
-    return Sent(staged.place(pixels), item.frame if isinstance(item, Region) else (0, 0, height, width))
+    if isinstance(item, Region):
+        return Sent(staged.place(pixels), item.frame, item.scale)
+    return Sent(staged.place(pixels), (0, 0, height, width))
 
 
 def to_images(items: Sequence[Any]) -> tuple[Images, Boxes | None]:
-    """Pictures and `Region`s as a batch, and the frame of each, (B, 4), if any of them is a region."""
+    """Pictures and `Region`s as a batch, and the frame and scale of each, (B, 5), if any of them is a region."""
     images = in_one_buffer([item.pixels if isinstance(item, Region) else item for item in items])
     if not any(isinstance(item, Region) for item in items):
         return images, None
-    frames = [item.frame if isinstance(item, Region) else (0, 0, *item.shape[:2]) for item in items]
+    frames = [(*item.frame, item.scale) if isinstance(item, Region) else (0, 0, *item.shape[:2], 1) for item in items]
     return images, np.array(frames, np.int32)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from copy import copy
 from typing import Any
 
-from .order import EpochOrder, LoaderEpoch, epoch_of
+from .order import LoaderEpoch, OwnOrder, epoch_of
 
 
 class EpochCursor:
@@ -31,7 +31,7 @@ class EpochCursor:
         """Begin the next pass here."""
         self.upcoming = (epoch, position)
         for sampler in self.samplers:
-            if isinstance(sampler, EpochOrder):
+            if isinstance(sampler, OwnOrder):
                 sampler.set_epoch(epoch)
         self.epochs = [epoch_of(sampler) for sampler in self.samplers]
 
@@ -55,10 +55,10 @@ class EpochCursor:
 
 def check_state(state: Any, mine: Mapping[str, Any]) -> None:
     """Raise ValueError if `state` is not a saved state, or belongs to another order than `mine`."""
-    if not isinstance(state, Mapping) or not state.keys() >= mine.keys():
+    if not isinstance(state, Mapping) or not state.keys() >= mine.keys() - {"mixture"}:
         raise ValueError(f"DataLoader: a state has the keys {', '.join(mine)}, as state_dict() returns them; got {state!r}")
-    for name in ("seed", "samples", "shuffle"):
-        if state[name] != mine[name]:
+    for name in ("seed", "samples", "shuffle", "mixture"):  # the last one is that of a Mixture alone
+        if state.get(name) != mine.get(name):
             raise ValueError(
-                f"DataLoader: the state was saved with {name}={state[name]}, but this loader has {name}={mine[name]}"
+                f"DataLoader: the state was saved with {name}={state.get(name)}, but this loader has {name}={mine.get(name)}"
             )

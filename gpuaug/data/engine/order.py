@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain, islice
 from operator import index
 from typing import Any
@@ -13,7 +14,9 @@ import torch
 from torch.utils.data import DistributedSampler
 
 from ...isolation import default_on_cpu
-from ..sources import Index
+from ..shuffling import order_of, random_words
+from ..sources import Index, Ordered, Source, is_ordered
+from ..sources.streams import StreamPass
 
 
 @dataclass(frozen=True)
@@ -34,16 +37,54 @@ def current_share() -> Share:
     return Share(torch.distributed.get_rank(), torch.distributed.get_world_size())
 
 
-class EpochOrder(DistributedSampler[int]):
+class OwnOrder:
+    """What the loader's own samplers share: the epoch, and the share of it that this process reads.
+
+    fixed: the share to read, whatever torch.distributed says. None asks torch.distributed each time, so that a sampler made
+    before the process group reads its share as well.
+    """
+
+    fixed: Share | None
+    epoch = 0
+
+    @property
+    def share(self) -> Share:
+        return self.fixed or current_share()
+
+    # Attributes of DistributedSampler.
+
+    @property
+    def rank(self) -> int:
+        return self.share.rank
+
+    @property
+    def num_replicas(self) -> int:
+        return self.share.world_size
+
+    def set_epoch(self, epoch: int) -> None:
+        """Set the epoch that the next `iter()` of the sampler or of its loader yields. Raises TypeError for no integer."""
+        self.epoch = index(epoch)
+
+    def plan(self, epoch: int, start: int, batch_size: int, drop_last: bool, samples: int) -> EpochPlan:
+        """As `plan_epoch`."""
+        raise NotImplementedError
+
+    def state(self, position: int) -> dict[str, Any]:
+        """What a state that is saved at a position says beside seed, number of samples and shuffle."""
+        return {}
+
+
+class EpochOrder(OwnOrder, DistributedSampler[int]):  # type: ignore[override]
     """A sampler over 0..samples-1, in order or shuffled, for one rank.
 
     Ranks take turns along the order of the whole epoch: rank r reads its samples r, r + world_size, ... If the ranks' shares
     are uneven, they are filled up from the start of the order, or cut off with drop_last, as torch's DistributedSampler does.
 
-    fixed: the share to read, whatever torch.distributed says. None asks torch.distributed each time, so that a sampler made
-    before the process group reads its share as well.
     The class derives from DistributedSampler because programs test for that, and replace any other sampler by their own.
     """
+
+    bound: int | None = None
+    """Sample indices are below this; None is the number of samples."""
 
     def __init__(self, samples: int, shuffle: bool, seed: int, fixed: Share | None = WHOLE, drop_last: bool = False) -> None:
         # DistributedSampler's own __init__ would ask for the rank now.
@@ -54,23 +95,11 @@ class EpochOrder(DistributedSampler[int]):
         self.drop_last = drop_last
         self.epoch = 0
 
-    @property
-    def share(self) -> Share:
-        return self.fixed or current_share()
-
     # Attributes of DistributedSampler.
 
     @property
     def dataset(self) -> range:  # type: ignore[override]
         return range(self.samples)
-
-    @property
-    def rank(self) -> int:  # type: ignore[override]
-        return self.share.rank
-
-    @property
-    def num_replicas(self) -> int:  # type: ignore[override]
-        return self.share.world_size
 
     @property
     def num_samples(self) -> int:  # type: ignore[override]
@@ -84,9 +113,19 @@ class EpochOrder(DistributedSampler[int]):
         """Sample indices of a whole epoch for all ranks together, int64 (samples,)."""
         if not self.shuffle:
             return np.arange(self.samples, dtype=np.int64)
-        # NumPy fixes the raw words of a bit generator for all its versions, but not the result of `Generator.permutation`.
-        keys = np.random.Philox(key=np.array([self.seed, epoch], dtype=np.uint64)).random_raw(self.samples)
-        return np.argsort(keys, kind="stable")
+        return order_of(random_words((self.seed, epoch), 0, self.samples))
+
+    def pool(self, epoch: int) -> Sequence[int]:
+        """The samples of a whole epoch for all ranks together, which replacements for bad ones are chosen from."""
+        return range(self.samples)
+
+    def plan(self, epoch: int, start: int, batch_size: int, drop_last: bool, samples: int) -> EpochPlan:
+        share = self.share
+
+        def batches() -> Iterator[Index]:
+            return array_batches(self.shard(epoch, start, share), batch_size, drop_last, self.bound or samples)
+
+        return EpochPlan(epoch, start, share, True, batches, self.left(share))
 
     def shard(self, epoch: int, start: int = 0, share: Share | None = None) -> Index:
         """A rank's sample indices in the rest of an epoch, after the first `start` samples of all ranks together."""
@@ -99,15 +138,57 @@ class EpochOrder(DistributedSampler[int]):
         rest = max(self.samples - start, 0)
         return rest // share.world_size if self.drop_last else -(-rest // share.world_size)
 
-    def set_epoch(self, epoch: int) -> None:
-        """Set the epoch that the next `iter()` of the sampler or of its loader yields. Raises TypeError for no integer."""
-        self.epoch = index(epoch)
-
     def __len__(self) -> int:
         return self.num_samples
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self.shard(self.epoch).tolist())
+        order = self.shard(self.epoch)
+        for at in range(0, len(order), 4096):  # never all of them as Python objects, which take ten times the memory
+            yield from order[at : at + 4096].tolist()
+
+
+class SourceOrder(EpochOrder):
+    """The order that a source brings by itself."""
+
+    bound = 2**48
+
+    def __init__(self, source: Ordered, shuffle: bool, seed: int, fixed: Share | None = WHOLE, drop_last: bool = False) -> None:
+        super().__init__(len(source), shuffle, seed, fixed, drop_last)
+        self.source = source
+
+    def indices(self, epoch: int) -> Index:
+        return self.source.epoch_order(self.seed, epoch, self.shuffle)
+
+    def pool(self, epoch: int) -> Sequence[int]:
+        return EpochPool(self, epoch)
+
+    def state(self, position: int) -> dict[str, Any]:
+        return {"mixture": self.source.order_state()}
+
+
+class EpochPool(Sequence[int]):
+    """The samples of an epoch in their order, computed when the first of them is asked for."""
+
+    def __init__(self, order: EpochOrder, epoch: int) -> None:
+        self.order = order
+        self.epoch = epoch
+
+    @cached_property
+    def indices(self) -> Index:
+        return self.order.indices(self.epoch)
+
+    def __len__(self) -> int:
+        return self.order.samples
+
+    def __getitem__(self, k: Any) -> Any:
+        return self.indices[k]
+
+
+def own_order(source: Source, shuffle: bool, seed: int, fixed: Share | None, drop_last: bool) -> EpochOrder:
+    """The loader's own order of a source's samples."""
+    if is_ordered(source):
+        return SourceOrder(source, shuffle, seed, fixed, drop_last)
+    return EpochOrder(len(source), shuffle, seed, fixed, drop_last)
 
 
 class LoaderEpoch(int):
@@ -132,7 +213,9 @@ class EpochPlan:
             sampler they count those of this rank.
         batches: Makes the epoch's batches of sample indices, int64 (B,). Each call begins anew, unless the sampler has no
             length.
-        samples: Number of samples in the whole epoch of this rank, or in the source if the sampler has no length.
+        samples: Number of samples in the whole epoch of this rank, or in the source if the sampler has no length; None for a
+            stream without a length.
+        stream: What to read of a stream, which has no batches of indices.
     """
 
     epoch: int
@@ -140,7 +223,8 @@ class EpochPlan:
     share: Share
     own: bool
     batches: Callable[[], Iterator[Index]]
-    samples: int
+    samples: int | None
+    stream: StreamPass | None = None
 
 
 def plan_epoch(
@@ -152,13 +236,8 @@ def plan_epoch(
     A user's sampler is read now, up to its length, so that another `iter()` does not disturb it. `EpochOrder` is a pure
     function, and is computed later by the thread that needs it.
     """
-    if isinstance(sampler, EpochOrder) and batch_sampler is None:
-        share = sampler.share
-
-        def own_batches() -> Iterator[Index]:
-            return index_batches(sampler.shard(epoch, start, share), batch_size, drop_last, samples)
-
-        return EpochPlan(epoch, start, share, True, own_batches, sampler.left(share))
+    if isinstance(sampler, OwnOrder) and batch_sampler is None:
+        return sampler.plan(epoch, start, batch_size, drop_last, samples)
     given = sampler if batch_sampler is None else batch_sampler
     set_sampler_epoch(given, epoch)
     order: Any = given
@@ -191,17 +270,20 @@ def set_sampler_epoch(sampler: Any, epoch: int) -> None:
         one.set_epoch(LoaderEpoch(epoch))
 
 
-def index_batches(order: Iterable[int] | Index, batch_size: int, drop_last: bool, samples: int) -> Iterator[Index]:
+def array_batches(order: Index, batch_size: int, drop_last: bool, samples: int) -> Iterator[Index]:
     """Batches of sample indices, int64 (B,), in a given order; the last one may be smaller, or is dropped.
 
     Raises IndexError for an index outside 0..samples-1.
     """
+    for at in range(0, len(order) - batch_size + 1 if drop_last else len(order), batch_size):
+        yield check_range(order[at : at + batch_size].copy(), samples)  # a batch shall not keep the whole order
+
+
+def index_batches(order: Iterable[int], batch_size: int, drop_last: bool, samples: int) -> Iterator[Index]:
+    """As `array_batches`, in the order of a user's sampler."""
     items = iter(order)
-    at = 0
     while True:
-        # An order that is an array already is copied, so that the batches do not keep the whole of it.
-        batch = order[at : at + batch_size].copy() if isinstance(order, np.ndarray) else as_integers(islice(items, batch_size))
-        at += batch_size
+        batch = as_integers(islice(items, batch_size))
         if not len(batch) or (drop_last and len(batch) < batch_size):
             return
         yield check_range(batch, samples)

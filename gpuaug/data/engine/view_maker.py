@@ -13,7 +13,7 @@ from ...augmenter import Augmenter
 from ...images import Images
 from ...mixing import Mix, MixDraws
 from ...sampling import Draws, sample
-from ..decoders.regions import Boxes, Regional, crops_in_regions, regions_read, starts_with_crop
+from ..decoders.regions import Boxes, DrawnRegions, crops_in_regions, starts_with_crop
 from ..sources import Index
 
 
@@ -32,17 +32,17 @@ class ViewMaker:
     def draws(self, index: Sequence[int] | Index) -> Draws:
         return sample(self.augment.policy, index, self.seed, self.epoch)
 
-    def regional(self, index: Sequence[int]) -> Regional | None:
+    def regional(self, index: Sequence[int]) -> DrawnRegions | None:
         """Tells which region of each of these samples' pictures the views read; None if they may read all of it."""
         if not starts_with_crop(self.augment.policy):
             return None
         draws = self.draws(index)
-        return lambda where, shapes: regions_read(draws.take(where), shapes)
+        return DrawnRegions(lambda: draws)
 
     def views(
         self, images: Images, draws: Draws, frames: Boxes | None = None, out: Sequence[torch.Tensor] | None = None
     ) -> list[torch.Tensor]:
-        """The views, written to `out` if it is given. frames: (B, 4), the frame of each `Region` if images are regions."""
+        """The views, written to `out` if it is given. frames: (B, 5), as `to_images` returns them."""
         return self.augment(images, draws if frames is None else crops_in_regions(draws, frames), out)
 
     def mixed(self, views: list[torch.Tensor], target: Any, index: Index) -> tuple[list[torch.Tensor], Any]:

@@ -1,4 +1,4 @@
-"""What packing stores: smaller images, as JPEG in tar shards or as rows of one array."""
+"""What packing stores: smaller images, as JPEG in tar shards, or as pixels or planes in the rows of one array."""
 
 from __future__ import annotations
 
@@ -6,16 +6,22 @@ import hashlib
 import io
 import tarfile
 from collections.abc import Iterable
+from math import prod
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from PIL import Image
 
+from ...yuv import from_rgb, halves
 from ..atomic import TEMPORARY, atomic, sync
 from ..decoders.pillow import Pixels
-from ..sources.packed import PIXELS, TARGETS
+from ..sources.packed import ROWS, TARGETS, row_shape
+
+STRIP = 1 << 13
+"""Pixels of a strip; torch computes in one thread up to 32,768 numbers, of which a pixel has three."""
 
 Part = dict[str, Any]
 """A part in the manifest: count and sha256, for a shard also name and bytes, and `skipped` if samples were left out."""
@@ -29,7 +35,7 @@ def encode_jpeg(pixels: Pixels, size: int, quality: int, name: str) -> bytes:
         image.save(file, "JPEG", quality=quality)
     except OSError as error:  # an edge of more than 65500 pixels
         raise ValueError(
-            f"{name}: {image.width} x {image.height} pixels cannot be stored as JPEG ({error}); use the format raw"
+            f"{name}: {image.width} x {image.height} pixels cannot be stored as JPEG ({error}); use the format raw or yuv"
         ) from error
     return file.getvalue()
 
@@ -39,6 +45,26 @@ def square(pixels: Pixels, size: int) -> Pixels:
     image = resized(pixels, size)
     left, top = round((image.width - size) / 2), round((image.height - size) / 2)  # as torchvision's CenterCrop
     return np.asarray(image.crop((left, top, left + size, top + size)))
+
+
+def planes(pixels: Pixels) -> npt.NDArray[np.uint8]:
+    """The planes of a picture (see `gpuaug.yuv`), one behind the other: uint8 (bytes of an image,).
+
+    They are made strip by strip, each of an even number of rows and so few pixels that torch does not start threads for it:
+    `workers` threads do this at a time.
+    """
+    height, width = pixels.shape[:2]
+    down, across = halves(height, width)
+    out = np.empty(height * width + 2 * down * across, np.uint8)
+    y, colours = out[: height * width].reshape(height, width), out[height * width :].reshape(2, down, across)
+    rows = max(2, STRIP // width // 2 * 2)
+    for top in range(0, height, rows):
+        strip = from_rgb(torch.tensor(pixels[None, top : top + rows], device="cpu"))[0].numpy()
+        bottom = min(top + rows, height)
+        size = (bottom - top) * width
+        y[top:bottom] = strip[:size].reshape(-1, width)
+        colours[:, top // 2 : -(-bottom // 2)] = strip[size:].reshape(2, -1, across)
+    return out
 
 
 def resized(pixels: Pixels, size: int) -> Image.Image:
@@ -111,17 +137,18 @@ class RowWriter:
     The checksum of a part covers its bytes in the file; the header of the array belongs to the first part.
     """
 
-    def __init__(self, dst: Path, count: int, size: int) -> None:
-        self.final, self.targets_file = dst / PIXELS, dst / TARGETS
-        self.growing = dst / (PIXELS + TEMPORARY)
-        self.size, self.row = size, 3 * size * size
+    def __init__(self, dst: Path, format: str, count: int, size: int) -> None:
+        self.final, self.targets_file = dst / ROWS[format], dst / TARGETS
+        self.growing = dst / (ROWS[format] + TEMPORARY)
+        self.shape = row_shape(format, size)
+        self.row = prod(self.shape)
         self.header = self.header_of(count)
 
     def header_of(self, count: int) -> bytes:
         """The header of the array, of the same length for any count, since NumPy leaves space for its digits."""
         header = io.BytesIO()
-        shape = (count, self.size, self.size, 3)
-        np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        about = {"descr": "|u1", "fortran_order": False, "shape": (count, *self.shape)}
+        np.lib.format.write_array_header_1_0(header, about)
         return header.getvalue()
 
     def usable(self, number: int, part: Part) -> bool:

@@ -1,4 +1,4 @@
-"""Packing: decode and resize a dataset once, into WebDataset shards of JPEGs or one array of raw pixels.
+"""Packing: decode and resize a dataset once, into WebDataset shards of JPEGs, or one array of raw pixels or of planes.
 
 Work is done part by part; a part is a shard, or a range of rows of the array. A finished part is on the disk and in the journal
 before the next one begins, so an interrupted packing can go on from there, and ends with the same bytes.
@@ -26,15 +26,16 @@ from ...ops.base import is_integer
 from ..atomic import TEMPORARY, atomic
 from ..decoders.pillow import MAX_PIXELS, DecodeError, decode
 from ..sources import Encoded, Index, is_encoded
-from ..sources.packed import MANIFEST, PIXELS, PROGRESS, TARGETS, VERSION
+from ..sources.packed import MANIFEST, PROGRESS, ROWS, TARGETS, VERSION, PackedSource
+from ..sources.remote.retries import RemoteError
 from ..sources.resolve import from_path
 from ..sources.tar_index import SUFFIX
-from .formats import Part, RowWriter, ShardWriter, Writer, bytes_in_tar, encode_jpeg, npy_bytes, square
+from .formats import Part, RowWriter, ShardWriter, Writer, bytes_in_tar, encode_jpeg, npy_bytes, planes, square
 
 T = TypeVar("T")
 OPTIONS = ("format", "size", "quality", "shard_size", "count")
 
-Format: TypeAlias = Literal["jpeg", "raw"]
+Format: TypeAlias = Literal["jpeg", "raw", "yuv"]
 
 ImageErrors: TypeAlias = Literal["raise", "skip"]
 """What an image that cannot be packed does: end the packing, or be left out and listed."""
@@ -54,7 +55,8 @@ class Packing:
     """How to pack.
 
     Attributes:
-        format: "jpeg", with a shorter edge of at most `size` pixels, or "raw", exactly `size` x `size`.
+        format: "jpeg", with a shorter edge of at most `size` pixels; or exactly `size` x `size`: "raw" as RGB, "yuv" as planes
+            of brightness and, at half resolution, of colours, in half the bytes.
         size: Edge in pixels, 1..32768.
         quality: Quality of JPEG, 1..100.
         shard_size: Images in a part, which is a shard, or a range of rows with its own checksum.
@@ -67,7 +69,7 @@ class Packing:
 
     def __post_init__(self) -> None:
         if self.format not in get_args(Format):
-            raise ValueError(f"pack: format must be {' or '.join(get_args(Format))}, got {self.format!r}")
+            raise ValueError(f"pack: format must be one of {', '.join(get_args(Format))}, got {self.format!r}")
         for name, high in (("size", 2**15), ("quality", 100), ("shard_size", 2**31)):
             value = getattr(self, name)
             if not is_integer(value) or not 1 <= value <= high:
@@ -100,7 +102,7 @@ def pack(
             class folders.
 
     Raises:
-        ValueError: An option is out of its range, or the source is packed raw already.
+        ValueError: An option is out of its range, or the source is packed as pixels or planes already.
         FileExistsError: `dst` holds something else.
         DecodeError: An image cannot be decoded; the message names it.
         OSError: The disk is too small.
@@ -123,8 +125,8 @@ def pack(
     if parts is None:
         say(f"{dst}: is already packed; `gpuaug pack --verify {dst}` checks it")
         return
-    raw = packing.format == "raw"
-    writer: Writer = RowWriter(dst, len(targets), packing.size) if raw else ShardWriter(dst, targets)
+    in_rows = packing.format in ROWS
+    writer: Writer = RowWriter(dst, packing.format, len(targets), packing.size) if in_rows else ShardWriter(dst, targets)
     ranges = [range(k, min(k + packing.shard_size, len(targets))) for k in range(0, len(targets), packing.shard_size)]
     done = next((k for k, part in enumerate(parts) if not writer.usable(k, part)), len(parts))
     parts = parts[:done]
@@ -134,7 +136,12 @@ def pack(
         name = source.name(i)
         try:
             pixels = decode(source.read(i), name, max_pixels)
-            return square(pixels, packing.size).tobytes() if raw else encode_jpeg(pixels, packing.size, packing.quality, name)
+            if not in_rows:
+                return encode_jpeg(pixels, packing.size, packing.quality, name)
+            pixels = square(pixels, packing.size)
+            return (planes(pixels) if packing.format == "yuv" else pixels).tobytes()
+        except RemoteError:
+            raise
         except (OSError, ValueError) as error:  # ValueError for a shape that cannot be resized or stored as JPEG
             if on_error == "skip":
                 return error
@@ -161,7 +168,7 @@ def pack(
     kept = np.delete(targets, [one["index"] for one in left_out])
     writer.finish(kept, parts)
     manifest["count"] = len(kept)
-    if raw:
+    if in_rows:
         manifest["targets_sha256"] = hashlib.sha256(npy_bytes(kept)).hexdigest()
     write_json(dst / MANIFEST, {**manifest, "parts": parts})
     (dst / PROGRESS).unlink()
@@ -186,7 +193,8 @@ def packable_source(src: str, labels: bool) -> Encoded:
     if not len(source):
         raise ValueError(f"{src}: there are no images in it")
     if not is_encoded(source):
-        raise ValueError(f"{src}: holds raw pixels already; pack the files that it was made from")
+        kind = source.format if isinstance(source, PackedSource) else "raw"
+        raise ValueError(f"{src}: holds {kind} pixels already; pack the files that it was made from")
     return source
 
 
@@ -196,7 +204,7 @@ def manifest_of(source: Encoded, targets: Index, packing: Packing) -> dict[str, 
     for i in range(len(source)):
         checksum.update(short_name(source, i).encode(errors="surrogateescape") + b"\0")
     about = {"version": VERSION, **asdict(packing), "count": len(source)}
-    if packing.format == "raw":
+    if packing.format in ROWS:
         del about["quality"]
     return {**about, "classes": list(getattr(source, "classes", ())), "source": checksum.hexdigest()}
 
@@ -214,7 +222,8 @@ def finished_parts(dst: Path, manifest: dict[str, Any]) -> list[Part] | None:
     if dst.exists() and not dst.is_dir():
         raise FileExistsError(f"{dst}: is a file; give a new folder")
     names = {path.name for path in dst.iterdir()} if dst.exists() else set()
-    ours = rf"{re.escape(dst.name)}-\d{{6,}}\.tar({re.escape(SUFFIX)})?|{PIXELS}({TEMPORARY})?|{TARGETS}|{MANIFEST}|{PROGRESS}"
+    rows = rf"({'|'.join(ROWS.values())})({TEMPORARY})?"
+    ours = rf"{re.escape(dst.name)}-\d{{6,}}\.tar({re.escape(SUFFIX)})?|{rows}|{TARGETS}|{MANIFEST}|{PROGRESS}"
     journal = next((dst / name for name in (PROGRESS, MANIFEST) if name in names), None)
     pattern = re.compile(rf"\..*{TEMPORARY}" if journal is None else rf"\..*{TEMPORARY}|{ours}")
     if foreign := sorted(name for name in names if not pattern.fullmatch(name)):

@@ -11,8 +11,8 @@ from typing import Any
 from tqdm import tqdm
 
 from ..decoders.pillow import MAX_PIXELS, DecodeError, decode
-from ..sources.packed import MANIFEST, PIXELS, TARGETS, PackedSource, read_manifest
-from ..sources.remote import read_range
+from ..sources.packed import MANIFEST, ROWS, TARGETS, PackedSource, read_manifest
+from ..sources.remote.objects import read_range
 from ..sources.tar_index import scan
 from .formats import Part, sha256_of
 from .pack import map_in_order
@@ -29,11 +29,11 @@ def verify(dst: Path, workers: int = 1, max_pixels: int = MAX_PIXELS) -> list[st
     dst = dst.expanduser()
     manifest = read_manifest(dst)
     problems = []
-    # A raw folder that another program wrote has no parts, so nothing in it can be verified.
+    # A folder of pixels that another program wrote has no parts, so nothing in it can be verified.
     if sum(part["count"] for part in manifest.get("parts", [])) != manifest["count"]:
         problems.append(f"{dst / MANIFEST}: the counts of its parts do not add up to {manifest['count']}")
     with tqdm(total=manifest["count"], desc="verifying", unit=" images") as bar:
-        if manifest["format"] == "raw":
+        if manifest["format"] in ROWS:
             return problems + list(wrong_rows(dst, manifest, bar))
         with ThreadPoolExecutor(workers) as pool:
             for part in manifest.get("parts", []):
@@ -79,10 +79,10 @@ def wrong_rows(dst: Path, manifest: dict[str, Any], bar: tqdm[Any]) -> Iterator[
         return
     if sha256_of(dst / TARGETS) != manifest.get("targets_sha256"):
         yield f"{dst / TARGETS}: its bytes are not those that were written (SHA-256)"
-    row = source.images[0].nbytes
+    path, row = source.path, source.images[0].nbytes
     first = 0
-    with (dst / PIXELS).open("rb") as file:
-        checksum = hashlib.sha256(file.read((dst / PIXELS).stat().st_size - len(source) * row))  # the header
+    with path.open("rb") as file:
+        checksum = hashlib.sha256(file.read(path.stat().st_size - len(source) * row))  # the header
         for part in manifest.get("parts", []):
             for k in range(0, part["count"], BLOCK):
                 count = min(BLOCK, part["count"] - k)
@@ -90,6 +90,6 @@ def wrong_rows(dst: Path, manifest: dict[str, Any], bar: tqdm[Any]) -> Iterator[
                 bar.update(count)
             if checksum.hexdigest() != part["sha256"]:
                 last = first + part["count"] - 1
-                yield f"{dst / PIXELS}: images {first} to {last} are not those that were written (SHA-256)"
+                yield f"{path}: images {first} to {last} are not those that were written (SHA-256)"
             checksum = hashlib.sha256()
             first += part["count"]

@@ -24,11 +24,10 @@ def memory_layout(pixels: Pixels) -> tuple[Pixels, Layout]:
     return (planes, "planar") if planar else (pixels, "interleaved")
 
 
-def flat_view(pixels: Pixels) -> torch.Tensor | None:
-    """A flat tensor that shares memory with the pixels; None if they are not contiguous, or read-only, which torch warns of."""
-    pixels, _ = memory_layout(pixels)
-    shared = pixels.flags.c_contiguous and pixels.flags.writeable
-    return torch.from_numpy(pixels.reshape(-1)) if shared else None
+def flat_view(table: Pixels) -> torch.Tensor | None:
+    """A flat tensor that shares memory with the table; None if it is not contiguous, or read-only, which torch warns of."""
+    shared = table.flags.c_contiguous and table.flags.writeable
+    return torch.from_numpy(table.reshape(-1)) if shared else None
 
 
 class ArraySource:
@@ -48,18 +47,25 @@ class ArraySource:
     workers = "none"
 
     def __init__(self, images: Any, targets: Any = None, target_transform: Callable[[Any], Any] | None = None) -> None:
-        self.images = rows_of_rgb(images)
-        self.flat = flat_view(self.images)
+        self.hold(rows_of_rgb(images), targets, target_transform)
+
+    def hold(self, images: Pixels, targets: Any, target_transform: Callable[[Any], Any] | None = None) -> None:
+        self.images = images
+        self.flat = flat_view(self.table()[0])
         self.labelled = targets is not None
-        self.targets = as_targets(targets, len(self.images))
+        self.targets = as_targets(targets, len(images))
         self.target_transform = target_transform
+
+    def table(self) -> tuple[Pixels, Layout]:
+        """The images in the axis order of their memory, (N, ...), and how each of them is stored."""
+        return memory_layout(self.images)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "flat": None}  # a pickle with both would hold the pixels twice
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self.flat = flat_view(self.images)
+        self.flat = flat_view(self.table()[0])
 
     def __len__(self) -> int:
         return len(self.images)
@@ -84,13 +90,12 @@ class ArraySource:
     def load(self, index: Index, collate: Collate = collate_by_torch) -> tuple[Images, Any]:
         if len(index) and not 0 <= int(index.min()) <= int(index.max()) < len(self):
             raise IndexError(f"{self!r}: index must be in 0..{len(self) - 1}, got {int(index.min())}..{int(index.max())}")
-        shape = self.images.shape[1:]
-        shapes = np.repeat(np.array([shape[:2]], dtype=np.int32), len(index), axis=0)
-        pixels, layout = memory_layout(self.images)
+        shapes = np.repeat(np.array([self.size], dtype=np.int32), len(index), axis=0)
+        table, layout = self.table()
         if self.flat is not None:
-            images = Images(self.flat, shapes, index * prod(shape), layout)
+            images = Images(self.flat, shapes, index * prod(table.shape[1:]), layout)
         else:
-            images = Images(torch.from_numpy(pixels[index].reshape(-1)), shapes, layout=layout)
+            images = Images(torch.from_numpy(table[index].reshape(-1)), shapes, layout=layout)
         if not self.labelled:
             return images, None
         return images, collate_targets(self.targets, index, self.target_transform, collate, self.name)
@@ -142,4 +147,4 @@ def as_targets(targets: Any, count: int) -> npt.NDArray[Any]:
             f"DataLoader: targets must be numbers, got {labels.dtype}; encode them as integers, such as by "
             "numpy.unique(targets, return_inverse=True)[1], or leave them out: labels=False, or None in their place"
         )
-    return labels.astype(np.int64) if labels.dtype.kind in "iu" else labels
+    return labels.astype(np.int64, copy=False) if labels.dtype.kind in "iu" else labels

@@ -1,18 +1,23 @@
-"""Folders that `gpuaug pack` wrote: their manifest, and raw pixels that are read without decoding."""
+"""Folders that `gpuaug pack` wrote: their manifest, and pixels or planes that are read without decoding."""
 
 from __future__ import annotations
 
+import ctypes
 import json
 import mmap
 import os
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from ...images import Images
-from ..targets import Collate, collate_by_torch
+from ...images import Layout
+from ...ops import Size
+from ...yuv import halves
+from ..decoders.pillow import Pixels
 from . import Index
 from .arrays import ArraySource
 from .shards import ShardSource
@@ -20,22 +25,42 @@ from .shards import ShardSource
 MANIFEST = "packed.json"
 PROGRESS = "packing.json"
 """Stands in place of the manifest until everything is packed."""
-PIXELS, TARGETS = "pixels.npy", "targets.npy"
+TARGETS = "targets.npy"
+ROWS = {"raw": "pixels.npy", "yuv": "planes.npy"}
+"""Format that is read without decoding -> its file, an array with one row an image."""
+LAYOUTS: dict[str, Layout] = {"raw": "interleaved", "yuv": "yuv420"}
+FORMATS = ("jpeg", *ROWS)
 VERSION = 1
 FIELDS = {"format": str, "version": int, "count": int, "size": int, "classes": list}
+PART, FILE = {"count": int, "sha256": str}, {"name": str, "bytes": int}
+"""Fields of a part, and more fields of one that is a file, which is in the same folder."""
+
+
+def row_shape(format: str, size: int) -> tuple[int, ...]:
+    """The shape of an image of size x size in the array of a format."""
+    down, across = halves(size, size)
+    return (size, size, 3) if format == "raw" else (size * size + 2 * down * across,)
 
 
 class PackedSource(ArraySource):
-    """Images of one size in a folder that `gpuaug pack --format raw` or another program wrote.
+    """Images of one size in a folder that `gpuaug pack`, with `--format raw` or `yuv`, or another program wrote.
 
-    The folder holds `pixels.npy`, uint8 (N, size, size, 3); `targets.npy`, int64 (N,), all -1 for images without labels; and
-    `packed.json` with the fields format ("raw"), version (1), count (N), size (edge in pixels) and classes (a list of names).
-    Pixels stay on the disk, memory-mapped. A pickled source holds only the folder's path, and opens it again.
+    The folder holds `packed.json` with the fields format ("raw" or "yuv"), version (1), count (N), size (edge in pixels) and
+    classes (a list of names); `targets.npy`, int64 (N,), all -1 for images without labels; and one of two arrays:
+
+    - raw: `pixels.npy`, uint8 (N, size, size, 3);
+    - yuv: `planes.npy`, uint8 (N, bytes of an image). An image is a plane of brightness Y, size x size, then the planes of
+      colours Cb and Cr, h x h with h = ceil(size / 2): those of a JPEG with colours at half resolution (4:2:0, JFIF). Its
+      pixels are the RGB that libjpeg makes of these planes.
+
+    The array stays on the disk, memory-mapped. A pickled source holds only the folder's path, and opens it again.
 
     Args:
         folder: Path of the folder.
 
     Attributes:
+        format: "raw" or "yuv".
+        images: The array.
         classes: Names of the classes.
         targets: int64 (N,), -1 without labels.
 
@@ -47,22 +72,32 @@ class PackedSource(ArraySource):
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder).expanduser()
         manifest = read_manifest(self.folder)
-        if manifest["format"] != "raw":
+        self.format: str = manifest["format"]
+        if self.format not in ROWS:
             raise ValueError(
-                f"{self.folder / MANIFEST}: holds format {manifest['format']!r}, not 'raw'; give the folder's path"
+                f"{self.folder / MANIFEST}: holds format {self.format!r}, not {' or '.join(map(repr, ROWS))}; give the "
+                "folder's path"
             )
-        count, size = manifest["count"], manifest["size"]
-        pixels = load_array(self.folder / PIXELS, np.uint8, (count, size, size, 3), "c")
-        super().__init__(pixels, load_array(self.folder / TARGETS, np.int64, (count,)))
+        count, self.edge = manifest["count"], manifest["size"]
+        images = load_array(self.path, np.uint8, (count, *row_shape(self.format, self.edge)), "c")
+        self.hold(images, load_array(self.folder / TARGETS, np.int64, (count,)))
         self.labelled = bool((self.targets != -1).any())
         self.classes: list[str] = manifest["classes"]
 
-    def name(self, i: int) -> str:
-        return f"{self.folder / PIXELS}: image {i}"
+    @property
+    def path(self) -> Path:
+        """The file of the array."""
+        return self.folder / ROWS[self.format]
 
-    def load(self, index: Index, collate: Collate = collate_by_torch) -> tuple[Images, Any]:
-        self.will_need(index)
-        return super().load(index, collate)
+    @property
+    def size(self) -> Size:
+        return self.edge, self.edge
+
+    def table(self) -> tuple[Pixels, Layout]:
+        return self.images, LAYOUTS[self.format]
+
+    def name(self, i: int) -> str:
+        return f"{self.path}: image {i}"
 
     def will_need(self, index: Index) -> None:
         """Ask the system for all rows of a batch at once, so that it need not load them page by page as they are touched.
@@ -70,20 +105,30 @@ class PackedSource(ArraySource):
         From a cold disk this is 13 times as fast at 256 x 256 and 100 times at 32 x 32. Rows that are in memory already take
         2 us more each (one core, a virtual disk).
         """
-        mapped = cast(Any, self.images).base
-        if not (isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_WILLNEED")):  # Windows has no such call
+        advise = advice_of_system()
+        if advise is None or not len(self):
             return
-        header, row = len(mapped) - self.images.nbytes, self.images[0].nbytes
-        for i in index.tolist():
-            start = header + i * row
-            page = start // mmap.PAGESIZE * mmap.PAGESIZE
-            mapped.madvise(mmap.MADV_WILLNEED, page, start + row - page)
+        start, row = self.images.ctypes.data, self.images[0].nbytes
+        for i in index[(index >= 0) & (index < len(self))].tolist():
+            at = start + i * row
+            page = at // mmap.PAGESIZE * mmap.PAGESIZE
+            advise(page, at + row - page, mmap.MADV_WILLNEED)
 
     def __reduce__(self) -> tuple[type[PackedSource], tuple[Path]]:
         return PackedSource, (self.folder,)
 
     def __repr__(self) -> str:
-        return f"PackedSource({len(self)} images of {self.size[0]}x{self.size[1]})"
+        return f"PackedSource({len(self)} images of {self.edge}x{self.edge}{', yuv' if self.format == 'yuv' else ''})"
+
+
+@cache
+def advice_of_system() -> Callable[[int, int, int], int] | None:
+    """The system's `madvise`, or None where it has none, as on Windows. Python's own keeps other threads from running."""
+    if not hasattr(mmap, "MADV_WILLNEED"):
+        return None
+    function = ctypes.CDLL(None).madvise
+    function.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    return cast("Callable[[int, int, int], int]", function)
 
 
 def load_array(
@@ -112,19 +157,34 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         found = {name: type(manifest[name]) for name in FIELDS}
-        files = [part["name"] for part in manifest["parts"]] if manifest["format"] == "jpeg" else []
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{path}: not a manifest of `gpuaug pack`: {type(error).__name__} {error}") from error
-    if found != FIELDS or manifest["format"] not in ("raw", "jpeg") or not all(isinstance(name, str) for name in files):
+    if found != FIELDS or min(manifest["count"], manifest["size"] - 1) < 0 or not are_parts(manifest):
         raise ValueError(f"{path}: not a manifest of `gpuaug pack`: a field is not as described at `gpuaug.data.PackedSource`")
     if manifest["version"] != VERSION:
         raise ValueError(f"{path}: version {manifest['version']}; this gpuaug reads version {VERSION}; pack again, or upgrade")
+    if manifest["format"] not in FORMATS:
+        raise ValueError(
+            f"{path}: not a manifest of `gpuaug pack` that this gpuaug reads: format {manifest['format']!r}, not one of "
+            f"{', '.join(FORMATS)}; pack again, or upgrade"
+        )
     return cast("dict[str, Any]", manifest)
 
 
+def are_parts(manifest: dict[str, Any]) -> bool:
+    """Whether the parts of a manifest are as `pack` writes them. Rows that another program wrote have none."""
+    shards = manifest["format"] == "jpeg"
+    parts = manifest.get("parts", None if shards else [])
+    if not isinstance(parts, list):
+        return False
+    types = PART | (FILE if shards else {})
+    right = all(isinstance(part, dict) and {name: type(part.get(name)) for name in types} == types for part in parts)
+    return right and all(part["count"] >= 0 and (not shards or Path(part["name"]).name == part["name"]) for part in parts)
+
+
 def packed_source(folder: Path, labels: bool | None = None) -> PackedSource | ShardSource:
-    """The source of a packed folder of either format. labels: as for `ShardSource`."""
+    """The source of a packed folder of any format. labels: as for `ShardSource`."""
     manifest = read_manifest(folder)
-    if manifest["format"] == "raw":
+    if manifest["format"] in ROWS:
         return PackedSource(folder)
     return ShardSource([folder / part["name"] for part in manifest["parts"]], manifest["classes"], labels)

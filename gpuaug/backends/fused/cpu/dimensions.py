@@ -6,7 +6,7 @@ from math import ceil
 from typing import NamedTuple
 
 from ..plan import Tables
-from .kernels.resize import SLACK
+from .kernels.rows.across import SLACK
 from .kernels.views import extremes
 from .simd.llvm import LANES
 

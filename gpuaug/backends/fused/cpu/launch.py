@@ -53,16 +53,14 @@ def make_view(
     if not count:
         return out
     if isinstance(batch, Images):
-        if batch.layout == "yuv420":
-            batch = batch.packed()
         height, width = batch.shapes.T
-        planar = batch.layout == "planar"
+        planar = batch.layout != "interleaved"
         step = 1 if planar else 3
         planes = np.multiply(height, width, dtype=np.int64) if planar else np.ones(count, dtype=np.int64)
         pitches = np.multiply(width, step, dtype=np.int64)
-        source = Source(batch.buffer.numpy(), batch.offsets, pitches, step, planes, NO_FLOATS)
+        source = Source(batch.buffer.numpy(), batch.offsets, pitches, step, planes, batch.layout == "yuv420", NO_FLOATS)
     else:
-        source = Source(NO_BYTES, NO_OFFSETS, NO_OFFSETS, 3, NO_OFFSETS, batch.contiguous().reshape(-1).numpy())
+        source = Source(NO_BYTES, NO_OFFSETS, NO_OFFSETS, 3, NO_OFFSETS, False, batch.contiguous().reshape(-1).numpy())
     target = as_target(out, tables, memory_format)
     words = tables.arguments.view(np.uint32)
 

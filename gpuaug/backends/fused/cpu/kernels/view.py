@@ -38,7 +38,7 @@ def view_with(fixed16):
     strip_behind, (clear, gather, finish) = strip_with(barriers, any_program), gather_with(colors, barriers)
 
     @kernel
-    def make_view(source, b, box_width, flip, code, arg, bits, step_count, across, down, box_start, work, buffers, target):
+    def make_view(source, b, box, flip, code, arg, bits, step_count, across, down, work, buffers, target):
         """Make view b; `views` explains passes and strips. Returns False, with the view unfinished, if it needs float32.
 
         across, down: slots of its filters. buffers: the part of `work` for this format.
@@ -115,9 +115,7 @@ def view_with(fixed16):
                         start = (np.int64(b) * 3 * height + line) * width
                         output.read_floats(source.floats, start, view_plane, width, flip[0], here, here_plane, at + r * stride)
                 else:
-                    ready = resize.filter_rows(
-                        source, b, across, top, taps, box_start, box_width, ready, s, s + rows - 1, filters, mask
-                    )
+                    ready = resize.filter_rows(source, b, across, top, taps, box, ready, s, s + rows - 1, filters, mask)
                     if any_program and not step_count and streams:
                         resize.down_out(
                             filters.ring, mask, top, taps, weights_y, s, rows, backwards, ring_stride,

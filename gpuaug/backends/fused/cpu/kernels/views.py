@@ -32,6 +32,7 @@ from ..simd.pixels import prefetch
 from . import color_fixed, resize
 from .barriers.warp import slides
 from .program import compact, reads_around
+from .rows import apart
 from .view import make_fixed, make_float32
 
 
@@ -53,14 +54,19 @@ def prepare_filters(box, skip_y, skip_x, flip, cubic, step, filters, height, wid
     down = filter_slot(box[2], box[4], skip_y, height, False, slots)
     mark = 2 * step + (1 if cubic else 0)
     if across == 0 or filters.kept[0, across] != mark:
-        first = filters.first[0, across]
+        first, taps = filters.first[0, across], filters.taps[0, across]
         most = resize.compute_taps(
             box[3], box[5], skip_x, width, flip, cubic, np.float32(resize.UNIT),
-            first, filters.taps[0, across], filters.norm, filters.weights_x,
+            first, taps, filters.norm, filters.weights_x,
         )  # fmt: skip
         extent, pairs = filters.extent[across], filters.pairs[across]
         extent[0] = resize.pair_weights(filters.weights_x, most, width, filters.norm, pairs)
         extent[1] = resize.windows(width, first, step, filters.start[across], filters.offset[across])
+        extent[4] = step == 3 and extent[1] + 2 >= apart.WINDOW
+        if extent[4]:
+            extent[1] = resize.windows(width, first, 1, filters.start[across], filters.offset[across])
+        ends = first[0] + taps[0], first[width - 1] + taps[width - 1]
+        extent[2], extent[3] = min(first[0], first[width - 1]), max(ends[0], ends[1])
         filters.kept[0, across] = mark
     if down == 0 or filters.kept[1, down] != mark:
         resize.compute_taps(
@@ -110,11 +116,17 @@ def prefetch_box(source, boxes, b):
     """
     if source.pitches[b] > MOST_BYTES:
         return
-    at = source.offsets[b] + np.int64(boxes[b, 0]) * source.pitches[b]
+    top, rows, pitch = np.int64(boxes[b, 0]), np.int64(boxes[b, 2]), source.pitches[b]
+    begin, apart = source.offsets[b], source.planes[b]
     for plane in range(3 if source.step == 1 else 1):
-        begin = at + plane * source.planes[b]
-        for line in range(begin, begin + boxes[b, 2] * source.pitches[b], 64):
+        for line in range(begin + top * pitch, begin + (top + rows) * pitch, 64):
             prefetch(source.pixels, line)
+        begin += apart
+        if source.halved and plane == 0:
+            height = apart // pitch
+            pitch = (pitch + 1) // 2
+            apart = (height + 1) // 2 * pitch
+            top, rows = top // 2, rows // 2 + 1
 
 
 @cached
@@ -153,7 +165,7 @@ def make_views(source, boxes, flips, cubic, codes, args, words, work, target, be
     for b in range(begin, end):
         code, arg, flip, box = codes[b], args[b], flips[b], boxes[b]
         step_count = compact(code, work.steps)
-        across, down, at = 0, 0, np.int64(0)
+        across, down = 0, 0
         if not from_floats:
             if work.filters.kept.shape[1] > 1 and b + 1 < end:
                 prefetch_box(source, boxes, b + 1)
@@ -169,11 +181,10 @@ def make_views(source, boxes, flips, cubic, codes, args, words, work, target, be
             across, down = prepare_filters(
                 box, skip_y, skip_x, flip[0], cubic, source.step, work.filters, target.height, target.width
             )  # fmt: skip
-            at = source.offsets[b] + np.int64(box[0]) * source.pitches[b] + np.int64(box[1]) * source.step
         done = False
         if step_count and not from_floats and color_fixed.fits(code, arg, work.steps, step_count):
             done = make_fixed(
-                source, b, box[3], flip, code, arg, words[b], step_count, across, down, at, work, work.fixed16, target
+                source, b, box, flip, code, arg, words[b], step_count, across, down, work, work.fixed16, target
             )  # fmt: skip
         if not done:
-            make_float32(source, b, box[3], flip, code, arg, words[b], step_count, across, down, at, work, work.float32, target)
+            make_float32(source, b, box, flip, code, arg, words[b], step_count, across, down, work, work.float32, target)

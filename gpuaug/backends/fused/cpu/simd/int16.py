@@ -105,20 +105,21 @@ def zero_sums(typing: Any) -> Any:
     return indices(), lambda context, builder, sig, args: every(0)
 
 
+def sums_of_pairs(builder: Any, a: Any, b: Any) -> Any:
+    """The products of the lanes, added in neighbouring pairs."""
+    if permutes_bytes():
+        return call(builder, "llvm.x86.avx512.pmaddw.d.512", INTS, [a, b])
+    products = builder.mul(*(builder.sext(x, _WIDE) for x in (a, b)))
+    even, odd = (
+        builder.shuffle_vector(products, products, ir.Constant(INTS, [2 * k + side for k in range(16)])) for side in (0, 1)
+    )
+    return builder.add(even, odd)
+
+
 @intrinsic
 def pair_sums(typing: Any, a: Any, b: Any) -> Any:
     """Sixteen int32: the products of the lanes, added in neighbouring pairs."""
-
-    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        if permutes_bytes():
-            return call(builder, "llvm.x86.avx512.pmaddw.d.512", INTS, args)
-        products = builder.mul(*(builder.sext(x, _WIDE) for x in args))
-        even, odd = (
-            builder.shuffle_vector(products, products, ir.Constant(INTS, [2 * k + side for k in range(16)])) for side in (0, 1)
-        )
-        return builder.add(even, odd)
-
-    return indices(shorts, shorts), generate
+    return indices(shorts, shorts), lambda context, builder, sig, args: sums_of_pairs(builder, *args)
 
 
 @intrinsic
