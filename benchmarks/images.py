@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+
+from .sources import Arrays
 
 PHOTOS = (
     "astronaut.png",
@@ -40,26 +41,6 @@ NOISE = 4.2
 
 Photos = Sequence[npt.NDArray[np.uint8]]
 """Decoded images (H, W, 3) in memory."""
-
-Arrays = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
-"""Images (N, H, W, 3) and targets (N,)."""
-
-RAW_EDGE = 256
-"""Edge of the images of a `Raw`, in pixels."""
-
-
-@dataclass(frozen=True)
-class Raw:
-    """A folder, with one folder of images a class, that a contender first writes in its own format, as raw squares.
-
-    It does so once, before the clock starts.
-    """
-
-    folder: Path
-
-
-Source = Path | Raw | Arrays
-"""A folder with one folder of images a class, such a folder to be prepared first, or arrays in memory."""
 
 
 @contextmanager
@@ -148,7 +129,7 @@ def large_photo(k: int, height: int, width: int) -> npt.NDArray[np.uint8]:
         detail = np.pad(detail / detail.std(), short, mode="symmetric")[:h, :w]
         found += (strength * contrast * resized(detail, h * size, w * size)[:height, :width])[..., None]
     noise = rng.standard_normal((height + 1, width + 1), dtype=np.float32)
-    noise = (noise[:-1, :-1] + noise[1:, :-1] + noise[:-1, 1:] + noise[1:, 1:]) / 2
+    noise = np.float32(0.5) * (noise[:-1, :-1] + noise[1:, :-1] + noise[:-1, 1:] + noise[1:, 1:])
     for channel in range(3):
         colour = rng.standard_normal((height // 4, width // 4), dtype=np.float32)
         found[..., channel] += NOISE * (noise + resized(colour, height, width) / 2)

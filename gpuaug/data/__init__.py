@@ -14,7 +14,11 @@ from .sources.folder import FolderSource
 from .sources.huggingface import HuggingFaceSource
 from .sources.mixture import Mixture, MixtureSource
 from .sources.packed import PackedSource
+from .sources.remote.retries import RemoteError
 from .sources.shards import ShardSource
+from .sources.streams.dataset import DatasetStream
+from .sources.streams.huggingface import HuggingFaceStream
+from .sources.streams.webdataset import WebDatasetStream
 from .sources.zipped import ZipSource
 
 __all__ = [
@@ -22,14 +26,18 @@ __all__ = [
     "DaliDecoder",
     "DataLoader",
     "DatasetSource",
+    "DatasetStream",
     "DecodeError",
     "FolderSource",
     "HuggingFaceSource",
+    "HuggingFaceStream",
     "Mixture",
     "MixtureSource",
     "PackedSource",
+    "RemoteError",
     "ShardSource",
     "Stats",
+    "WebDatasetStream",
     "ZipSource",
     "dali_pipeline",
     "decode",

@@ -19,9 +19,11 @@ from ..ops import Size
 from ..ops.base import is_integer, is_number
 from ..ops.channels import fitted
 from ..policy import Policy
-from .engine.order import EpochOrder, Share
-from .sources import is_source
+from .engine.fetching.order import StreamOrder
+from .engine.order import EpochOrder, OwnOrder, Share, own_order
+from .sources import Source, is_source
 from .sources.mixture import Mixture
+from .sources.streams import is_stream
 
 LOG = logging.getLogger("gpuaug")
 
@@ -173,6 +175,55 @@ def check_length(sampler: Iterable[int], available: int, batch_size: int, drop_l
         raise ValueError(
             f"DataLoader: batch_size={batch_size} with drop_last=True leaves no batch of {samples} samples; "
             f"lower batch_size to at most {samples}, or set drop_last=False"
+        )
+
+
+def loader_order(
+    source: Source, shuffle: bool, seed: int, fixed: Share | None, batch_size: int, drop_last: bool, workers: int
+) -> OwnOrder:
+    """The loader's own sampler."""
+    if is_stream(source):
+        return StreamOrder(source, fixed, batch_size, drop_last, workers)
+    return own_order(source, shuffle, seed, fixed, drop_last)
+
+
+def check_stream(source: Source, shuffle: bool, sampler: Any, batch_sampler: Any, on_error: str) -> None:
+    """Raise for arguments that need samples in an order of ours, if the source is a stream."""
+    if not is_stream(source):
+        return
+    if shuffle:
+        raise ValueError(
+            f"DataLoader: {source!r} is a stream, so shuffle must stay False; shuffle the stream itself, such as by its "
+            ".shuffle(...), or in its own code"
+        )
+    if batch_sampler is not None or not (sampler is None or isinstance(sampler, StreamOrder)):
+        name = "batch_sampler" if batch_sampler is not None else "sampler"
+        raise ValueError(
+            f"DataLoader: {source!r} is a stream, whose samples come in its own order, so {name} must stay None; choose and "
+            "order samples in the stream itself, or give a source with len and []"
+        )
+    if on_error == "replace":
+        raise ValueError(
+            f"DataLoader: {source!r} is a stream, in which no other sample can be read in place of a bad one; give "
+            "on_error='skip' or 'raise'"
+        )
+
+
+def warn_share(order: EpochOrder | StreamOrder) -> None:
+    """Warn if this process reads a share of the source, or all of it, when the user may expect the opposite."""
+    if isinstance(order, EpochOrder):
+        warn_rank_share(order)
+    elif order.share.world_size > 1 and not order.stream.divides:
+        LOG.warning(
+            "rank %d of %d runs %r as it is, as torch's DataLoader does: it must leave out the samples of the other ranks by "
+            "itself, or each rank reads all of them",
+            *(order.share.rank, order.share.world_size, order.stream),
+        )
+    elif order.fixed is None and order.share.world_size > 1:
+        LOG.warning(
+            "rank %d of %d reads its share of %r, since torch.distributed is initialised. To read all, as in evaluation, give "
+            "rank=0, world_size=1; to read a share without this warning, give rank=%d, world_size=%d",
+            *(order.share.rank, order.share.world_size, order.stream, order.share.rank, order.share.world_size),
         )
 
 

@@ -14,15 +14,15 @@ import torch
 
 from ..backends import findable, how_to_install
 from ..policy import Policy
-from .decoders import cpu_decoder, decoder_of
+from .decoders import auto_on_cpu, cpu_decoder, decoder_of, libjpeg_missing
 from .decoders.device import DeviceDecoder
 from .decoders.large import header_pixels
 from .decoders.pillow import DecodeError, decode
 from .decoders.regions import Decoder, Region, Regional, Waiting, scalable
 from .decoders.scaled import ScaledDecoder
 from .decoders.staging import Staging
-from .engine.fetchers import PART_SIZE
-from .sources import Encoded, Source, is_encoded
+from .engine.fetching.threads import PART_SIZE
+from .sources import Encoded, Source, has_files, is_encoded
 
 LOG = logging.getLogger("gpuaug")
 
@@ -58,7 +58,7 @@ class Decoding:
         scaled: Whether JPEGs much larger than the views are decoded at a smaller scale, which happens on the CPU.
 
     Attributes:
-        chosen: The decoder in use: "nvjpeg", "dali" or "pillow"; None before "auto" has chosen.
+        chosen: The decoder in use: "nvjpeg", "libjpeg", "dali" or "pillow"; None before "auto" has chosen.
         why: Why it is that one; empty if the user has named it.
     """
 
@@ -79,7 +79,7 @@ class Decoding:
         self.staging = Staging(device) if device.type == "cuda" else None
         self.use(name, "")
         if name == "auto":
-            self.use(cpu_decoder(name), "DALI is installed" if findable("nvidia.dali") else "DALI is not installed")
+            self.use(*auto_on_cpu())
             if device.type == "cuda" and findable("nvidia.dali") and not scaled:
                 self.chosen, self.why = None, ""
 
@@ -100,6 +100,8 @@ class Decoding:
 
         regional: makes, for samples, what tells which region of each picture will be read.
         """
+        if self.chosen is None and source.workers == "stream":
+            self.use(cpu_decoder("auto"), "the files of a stream cannot be tried in advance")
         if self.chosen is not None or not is_encoded(source):
             return
         samples = np.linspace(0, len(source) - 1, min(TRIAL, len(source))).astype(np.int64).tolist()
@@ -222,7 +224,7 @@ def available() -> dict[str, str]:
         else f"not installed; {how_to_install('nvidia.dali').removeprefix('install it with: ')}"
     )
     nvjpeg = dali if torch.cuda.is_available() else "does not run on cpu"
-    return {"pillow": "installed", "dali": dali, "nvjpeg": nvjpeg}
+    return {"pillow": "installed", "libjpeg": libjpeg_missing() or "installed", "dali": dali, "nvjpeg": nvjpeg}
 
 
 def check_scaled(scaled: Any, decoder: str) -> str | bool:
@@ -239,7 +241,7 @@ def check_scaled(scaled: Any, decoder: str) -> str | bool:
 
 def warn_unscaled(scaled: str | bool, source: Source, policy: Policy) -> None:
     """Warn that `scaled` does nothing if the views of files may read all of a picture, or take single pixels of it."""
-    if scaled and is_encoded(source) and not scalable(policy):
+    if scaled and has_files(source) and not scalable(policy):
         LOG.warning(
             "DataLoader: scaled='auto' has no effect with this policy: every view must begin with RandomResizedCrop, and not "
             "with interpolation='nearest'; leave scaled=False"

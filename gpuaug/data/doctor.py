@@ -21,10 +21,11 @@ from .decoders.device import DeviceDecoder
 from .decoders.pillow import Pixels
 from .decoders.regions import Boxes, Region, Waiting
 from .engine.batch import to_images, try_read
-from .engine.fetchers import PART_SIZE
+from .engine.fetching.threads import PART_SIZE
 from .engine.stats import remedy
 from .loader import DataLoader
 from .sources import Encoded, Index, Loaded, is_encoded
+from .sources.composed import will_need
 
 T = TypeVar("T")
 
@@ -137,8 +138,13 @@ def diagnose(
         images, frames = to_images(pictures)
         bad = len(order[:batch_size]) - len(index)
     else:
-        load = cast(Loaded, loader.source).load
-        images, _ = load(index)
+        source = cast(Loaded, loader.source)
+        images, _ = source.load(index)
+
+        def load(index: Index) -> None:
+            will_need(source, index)
+            source.load(index)
+
         chunks = np.array_split(order, -(-len(order) // batch_size))
         rates["load"] = rate(load, cycle(chunks), 1, seconds / 3) * len(order) / len(chunks)
     rates["augment"] = augmentation_rate(loader, images, index, frames, seconds / 4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from time import perf_counter
 from typing import Any
@@ -24,13 +25,13 @@ from .arguments import (
     fixed_share,
     fraction,
     integer,
-    labels_changed_error,
+    loader_order,
     policy_of_transform,
     refuse_unsupported,
     seconds,
     shown_dataset,
     source_and_policy,
-    warn_rank_share,
+    warn_share,
     warn_unused,
 )
 from .decoders import DECODERS
@@ -41,11 +42,13 @@ from .engine.bad_samples import MODES, BadSampleCounter, OnError
 from .engine.batch import DecodedBatch, FetchConfig
 from .engine.cursor import EpochCursor
 from .engine.fetchers import fetch
-from .engine.order import EpochOrder, EpochPlan, Share, own_order, plan_epoch
+from .engine.fetching.order import Place
+from .engine.order import EpochOrder, EpochPlan, Share, plan_epoch
 from .engine.pipeline import Delivery, InlinePipeline, ThreadPipeline, transfer_and_augment
 from .engine.view_maker import LazyDraws, ViewMaker
-from .sources import Index, is_encoded, is_in_memory, is_itemized
+from .sources import Index, has_files, is_in_memory, known_length, runs_processes
 from .sources.composed import known_labelled, set_max_pixels
+from .sources.remote.cache import CACHE_SIZE
 from .sources.resolve import as_source, size_of
 from .targets import check_mixable, collate_by_torch, collate_nothing
 from .torch_interface import TorchInterface
@@ -68,8 +71,8 @@ class DataLoader(TorchInterface):
     a batch of views. A loader can be copied and pickled if its source, its sampler and its functions can.
 
     Args:
-        source: Path of an image folder, of tar shards, or of a folder that `gpuaug pack` wrote; a map-style Dataset; a Hugging
-            Face dataset; a pair of arrays (images, targets); or images without labels. docs/data.md lists all of them.
+        source: Path of an image folder, of tar shards, or of a folder that `gpuaug pack` wrote; a Dataset, IterableDataset,
+            Hugging Face dataset or WebDataset; a pair of arrays (images, targets); or images. docs/data.md lists all.
         policy: A `Policy`, or the name of one. It replaces the transform of a torchvision dataset. None converts that
             transform, as `gpuaug.from_torchvision` does. With schedules, a pass over epoch e uses `policy.at(e)`.
         batch_size: Samples in a batch, at least 1.
@@ -88,8 +91,8 @@ class DataLoader(TorchInterface):
             happens once per machine, does not count.
         worker_init_fn: As in torch. Where there are no worker processes, a warning says that it is not used.
         multiprocessing_context: As `worker_init_fn`.
-        decoder: "pillow" or "dali", which give the same pixels; "nvjpeg", on CUDA, whose pixels differ a little. "auto" is DALI
-            if it is installed; on CUDA it is the fastest, measured before the first batch (docs/data.md, decoders).
+        decoder: "libjpeg", "dali" or "pillow", with the same pixels; "nvjpeg", on CUDA, whose pixels differ a little. "auto" is
+            the first of these that works; on CUDA the fastest, measured before the first batch (docs/data.md, decoders).
         scaled: "auto" decodes JPEGs much larger than the views at 1/2, 1/4 or 1/8 of their size, each at the smallest at which
             every crop is at least twice its view; the views differ a little (docs/data.md). False decodes at full size.
         nvjpeg_hw_load: Share of the JPEGs, 0..1, that "nvjpeg" gives to the GPU's JPEG engine, if there is one.
@@ -100,6 +103,8 @@ class DataLoader(TorchInterface):
         rank: Which share of an epoch this process reads, 0..world_size-1. None asks torch.distributed when an epoch begins
             and logs a warning, because torch's DataLoader reads all samples; rank=0, world_size=1 reads all.
         world_size: Number of processes that share an epoch; given together with `rank`.
+        cache_dir: Folder in which remote shards are kept whole; processes may share it (docs/data.md, remote shards).
+        cache_size: Bytes above which those that were used least recently are deleted.
         labels: None uses the labels that the source has. False leaves them out, and takes all images of a folder, inside and
             outside of class folders. True raises if the source has no labels.
         target_collate_fn: Makes one target of the list of a batch's targets, in place of torch's `default_collate`.
@@ -159,6 +164,8 @@ class DataLoader(TorchInterface):
         labels: bool | None = None,
         target_collate_fn: Callable[[list[Any]], Any] | None = None,
         mix: Mix | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        cache_size: int = CACHE_SIZE,
         persistent_workers: bool = False,
         pin_memory: bool = False,
         dataset: Any = None,
@@ -195,24 +202,26 @@ class DataLoader(TorchInterface):
         )
         self.labels, self.target_collate_fn = check_labels_argument(labels, target_collate_fn), target_collate_fn
         self.mix = check_mix(mix, self.labels)
-        self.source, transform = as_source(found, own is not None, self.labels)
+        self.cache_dir, self.cache_size = cache_dir, integer("cache_size", cache_size, 1)
+        cache = {"cache_dir": cache_dir, "cache_size": self.cache_size}
+        self.source, transform = as_source(found, own is not None, self.labels, cache)
         self.settled = check_labelled_mix(self.mix, known_labelled(self.source) if self.labels is None else self.labels)
         set_max_pixels(self.source, self.max_pixels)
         self.dataset = shown_dataset(self.source, source if dataset is None else dataset)
-        if self.num_workers and not is_itemized(self.source):
+        if self.num_workers and not runs_processes(self.source):
             warn_unused(worker_init_fn=worker_init_fn, multiprocessing_context=multiprocessing_context)
         self.policy = own if own is not None else policy_of_transform(transform, size_of(self.source))
         warn_unscaled(self.scaled, self.source, self.policy)
         self.backend, self.dtype, self.memory_format = backend, dtype, memory_format
         self.augment = Augmenter(self.policy, backend, self.device, dtype, memory_format)
         self.shuffle = bool(shuffle)
-        order = own_order(self.source, self.shuffle, self.seed, fixed, self.drop_last)
-        self.set_samplers(order if sampler is None else sampler, batch_sampler)
+        order = loader_order(self.source, self.shuffle, self.seed, fixed, self.size, self.drop_last, self.num_workers)
+        self.set_samplers(order, sampler, batch_sampler)
         self.check_length()
         self.warned_share: Share | None = None
         self.lazy_draws = None
         self.bad_files: dict[str, str] = {}
-        if self.device.type == "cpu" and is_encoded(self.source):
+        if self.device.type == "cpu" and has_files(self.source):
             self.view_threads = max(1, self.num_workers)
         self.pin_memory_device, self.in_order = pin_memory_device, in_order
         self.cursor = EpochCursor(self.epoch_samplers)
@@ -224,8 +233,8 @@ class DataLoader(TorchInterface):
         epoch, start = self.cursor.reached = self.cursor.upcoming
         plan = self.plan(epoch, start)
         self.check_length()
-        if plan.own and plan.share != self.warned_share:
-            warn_rank_share(self.sampler)
+        if (plan.own or plan.stream) and plan.share != self.warned_share:
+            warn_share(self.sampler)
             self.warned_share = plan.share
         self.cursor.move(epoch + 1)
         yield from self.run(plan)
@@ -233,7 +242,7 @@ class DataLoader(TorchInterface):
     def plan(self, epoch: int, start: int) -> EpochPlan:
         """What an epoch reads from its `start`-th sample on."""
         own = self.batch_sampler if self.own_batches else None
-        return plan_epoch(self.sampler, own, epoch, start, self.size, self.drop_last, len(self.source))
+        return plan_epoch(self.sampler, own, epoch, start, self.size, self.drop_last, known_length(self.source) or 0)
 
     def run(self, plan: EpochPlan) -> Iterator[tuple[Any, Any]]:
         """The batches of one epoch."""
@@ -254,7 +263,7 @@ class DataLoader(TorchInterface):
                 meter.waited(began)
                 if delivery is None:
                     break
-                tally.add(delivery.bad)
+                tally.add(delivery.bad, delivery.asked)
                 meter.add(
                     len(delivery.index), len(delivery.bad), delivery.read, delivery.decode, delivery.stamps, delivery.copied
                 )
@@ -263,7 +272,7 @@ class DataLoader(TorchInterface):
                     yield self.deliver(delivery, plan, position, maker)
         finally:
             pipeline.close()
-            if is_encoded(self.source):  # batches of files differ in size, so some blocks will not be used again
+            if has_files(self.source):  # batches of files differ in size, so some blocks will not be used again
                 trim()
         self.cursor.reached = (plan.epoch + 1, 0)
         LOG.info("%s", meter)
@@ -277,7 +286,7 @@ class DataLoader(TorchInterface):
 
         # A thread that held `self` would keep the loader alive.
         maker, device, source = self.view_maker(plan.epoch), self.device, self.source
-        fetcher = fetch(self.source, plan.batches(), self.fetch_config(maker, plan))
+        fetcher = fetch(self.source, plan, self.fetch_config(maker, plan))
         if not self.num_workers:
             return InlinePipeline(fetcher, augmented)
         threads = max(1, (torch.get_num_threads() - self.num_workers) // 2)  # the other half is left to the training step
@@ -287,7 +296,7 @@ class DataLoader(TorchInterface):
 
     def fetch_config(self, maker: ViewMaker, plan: EpochPlan) -> FetchConfig:
         """The options by which an epoch's batches are fetched."""
-        pool: Sequence[int] | Index = self.sampler.pool(maker.epoch) if plan.own else range(len(self.source))
+        pool: Sequence[int] | Index = self.sampler.pool(maker.epoch) if plan.own else range(known_length(self.source) or 0)
         if self.on_error == "replace" and not plan.own:  # a sampler may name only some samples
             pool = np.unique(np.concatenate([np.empty(0, np.int64), *plan.batches()]))
         return FetchConfig(
@@ -325,11 +334,8 @@ class DataLoader(TorchInterface):
         self.lazy_draws = LazyDraws(maker, delivery.index, delivery.shapes)
         if plan.own:
             position = min(position, self.sampler.samples)  # at an uneven end some samples are delivered twice
-        self.cursor.reached = (plan.epoch, position)
-        if self.settled is None:
-            self.settled = delivery.labelled
-        if delivery.labelled != self.settled:
-            raise labels_changed_error(self.source.name(int(delivery.index[0])), delivery.labelled)
+        self.cursor.reached = (plan.epoch, position if plan.stream is None else Place(position, delivery.resume))
+        self.settle_labels(delivery.labelled, delivery.index)
         views = delivery.views
         return views if len(views) > 1 else views[0], delivery.target
 

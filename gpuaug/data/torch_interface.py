@@ -17,19 +17,20 @@ from torch.utils import data as torch_data
 from ..mixing import Mix, MixDraws
 from ..policy import Policy
 from ..sampling import Draws
-from .arguments import check_length, integer
+from .arguments import check_length, check_stream, integer, labels_changed_error
 from .decoding import Decoding
 from .engine.cursor import EpochCursor, check_state
-from .engine.order import EpochOrder, SourceOrder, samplers_with_epoch
+from .engine.fetching.order import StreamOrder
+from .engine.order import EpochOrder, OwnOrder, SourceOrder, samplers_with_epoch
 from .engine.pipeline import NextEpoch
 from .engine.stats import Meter, Stats
 from .engine.view_maker import LazyDraws
-from .sources import Source, is_encoded, is_itemized, is_ordered
+from .sources import Index, Source, has_files, is_ordered, known_length, runs_processes
 
 FIXED = frozenset(
     (
-        *("backend", "decoder", "device", "dtype", "labels", "memory_format", "mix", "num_workers", "nvjpeg_hw_load", "policy"),
-        *("scaled", "seed", "shuffle", "source"),
+        *("backend", "cache_dir", "cache_size", "decoder", "device", "dtype", "labels", "memory_format", "mix", "num_workers"),
+        *("nvjpeg_hw_load", "policy", "scaled", "seed", "shuffle", "source"),
     )
 )
 """Attributes that cannot be set later, because other parts of a loader were made from them; torch fixes some more itself."""
@@ -76,21 +77,28 @@ class TorchInterface(torch_data.DataLoader[Any]):
     own_batches: bool
     """Whether the user gave a batch sampler."""
 
-    def set_samplers(self, sampler: Iterable[int], batch_sampler: Iterable[Iterable[int]] | None) -> None:
-        """Set `sampler` and `batch_sampler` as torch does. batch_sampler: the user's, or None."""
-        own = isinstance(sampler, SourceOrder) and sampler.source is self.source and batch_sampler is None
-        if is_ordered(self.source) and not own:
+    def set_samplers(
+        self, order: OwnOrder, sampler: Iterable[int] | None, batch_sampler: Iterable[Iterable[int]] | None
+    ) -> None:
+        """Set `sampler` and `batch_sampler` as torch does. sampler, batch_sampler: the user's, or None.
+
+        A program that makes a loader from another one's attributes gives that one's own sampler.
+        """
+        check_stream(self.source, self.shuffle, sampler, batch_sampler, self.on_error)
+        own = sampler is None or (isinstance(sampler, SourceOrder) and sampler.source is self.source)
+        if is_ordered(self.source) and (batch_sampler is not None or not own):
             raise ValueError(
                 "DataLoader: a Mixture brings its own order, so it goes with neither sampler nor batch_sampler; for an order "
                 "of your own give a ConcatDataset of its parts"
             )
         self.own_batches = batch_sampler is not None
+        self._dataset_kind = int(self.source.workers == "stream")
         if batch_sampler is not None:
             self.sampler = torch_data.SequentialSampler(range(len(self.source)))  # unused, as in torch
             self.batch_sampler = batch_sampler
         else:
-            self.sampler = sampler
-            self.batch_sampler = torch_data.BatchSampler(sampler, self.size, self.drop_last)
+            self.sampler = order if sampler is None or isinstance(sampler, StreamOrder) else sampler
+            self.batch_sampler = torch_data.BatchSampler(self.sampler, self.size, self.drop_last)
 
     def freeze(self) -> None:
         """Make torch's `__setattr__` refuse new values of batch_size, sampler and the like from now on."""
@@ -117,6 +125,8 @@ class TorchInterface(torch_data.DataLoader[Any]):
 
     def check_length(self) -> None:
         """Raise if an epoch has no batch on this rank; asked for each epoch, since the rank may have changed."""
+        if isinstance(self.sampler, StreamOrder):  # only its end tells how long it was
+            return
         given = self.batch_sampler if self.own_batches else self.sampler
         check_length(given, len(self.source), 1 if self.own_batches else self.size, self.drop_last, self.on_error)
 
@@ -128,8 +138,9 @@ class TorchInterface(torch_data.DataLoader[Any]):
 
     def new_meter(self, epoch: int) -> Meter:
         """A meter of an epoch, with all counts at 0."""
-        decoder = str(self.decoding) if is_encoded(self.source) else ""
-        return Meter(epoch, self.num_workers, self.view_threads, "load" if is_itemized(self.source) else "read", decoder)
+        decoder = str(self.decoding) if has_files(self.source) else ""
+        stage = "load" if runs_processes(self.source) else "stream" if self.source.workers == "stream" else "read"
+        return Meter(epoch, self.num_workers, self.view_threads, stage, decoder)
 
     def __repr__(self) -> str:
         ranks = f", rank {self.rank} of {self.world_size}" if self.world_size > 1 else ""
@@ -148,7 +159,7 @@ class TorchInterface(torch_data.DataLoader[Any]):
         """A loader over the same data that counts its own epochs."""
         other = type(self).__new__(type(self))
         state: dict[str, Any] = {**self.__getstate__(), "bad_files": dict(self.bad_files), "decoding": copy(self.decoding)}
-        if isinstance(self.sampler, EpochOrder):
+        if isinstance(self.sampler, OwnOrder):
             state["sampler"] = copy(self.sampler)
             if not self.own_batches:
                 state["batch_sampler"] = torch_data.BatchSampler(state["sampler"], self.size, self.drop_last)
@@ -175,6 +186,13 @@ class TorchInterface(torch_data.DataLoader[Any]):
         if self.settled is None:
             self.settled = self.source.labelled
         return self.settled
+
+    def settle_labels(self, labelled: bool, index: Index) -> None:
+        """Let the first batch say whether batches hold targets. Raises TypeError if a later one differs."""
+        if self.settled is None:
+            self.settled = labelled
+        if labelled != self.settled:
+            raise labels_changed_error(self.source.name(int(index[0])), labelled)
 
     @property
     def draws(self) -> Draws:
@@ -218,33 +236,39 @@ class TorchInterface(torch_data.DataLoader[Any]):
             order follows from; on CUDA also the decoder, None if decoder="auto" has not chosen yet; and scaled, if it is on.
             `position` counts the samples of the epoch that all ranks together have delivered, bad ones included, if each rank
             has delivered as many batches as this one. With a user's sampler it counts the samples that this rank has delivered.
+            For a stream, samples is None if it has no length, and the key "stream" says what the rest of the pass depends on:
+            rank, world_size and, for a torch IterableDataset, num_workers, batch_size and drop_last.
         """
         epoch, position = self.cursor.reached
         return {
             "seed": self.seed,
             "epoch": epoch,
-            "position": position,
-            "samples": len(self.source),
+            "position": int(position),
+            "samples": known_length(self.source),
             "shuffle": self.shuffle,
-            **(self.sampler.state() if isinstance(self.sampler, EpochOrder) else {}),
+            **(self.sampler.state(position) if isinstance(self.sampler, OwnOrder) else {}),
             **self.decoding.state(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Make the next `iter()` yield the rest of a saved epoch, for any batch size, number of workers and number of ranks.
 
-        A user's sampler must yield the same order again.
+        A user's sampler must yield the same order again. In the middle of a pass over a stream the number of ranks must be the
+        same, and what else the state says that the pass depends on.
 
         Args:
             state: A result of `state_dict()`.
 
         Raises:
-            ValueError: `state` is no such dict, or its seed, shuffle, number of samples or mixture differ from this loader's.
+            ValueError: `state` is no such dict, or its seed, shuffle, number of samples or mixture differ from this loader's,
+                or what a pass over a stream depends on.
         """
         check_state(state, {name: value for name, value in self.state_dict().items() if name not in ("decoder", "scaled")})
         most = self.sampler.samples if isinstance(self.sampler, EpochOrder) else None
         epoch = integer("epoch", state["epoch"], 0, EPOCHS - 1)
         position = integer("position", state["position"], 0, most)
+        if isinstance(self.sampler, StreamOrder):
+            position = self.sampler.restored(position, state["stream"])
         self.next_epoch.discard()
         self.decoding.restore(state)
         self.cursor.jump(epoch, position)
@@ -252,12 +276,12 @@ class TorchInterface(torch_data.DataLoader[Any]):
     @property
     def rank(self) -> int:
         """Rank of this process, 0..world_size-1; 0 with a user's sampler, which decides for itself what each rank reads."""
-        return self.sampler.rank if isinstance(self.sampler, EpochOrder) else 0
+        return self.sampler.rank if isinstance(self.sampler, OwnOrder) else 0
 
     @property
     def world_size(self) -> int:
         """Number of processes that share an epoch: as given, or that of torch.distributed now."""
-        return self.sampler.num_replicas if isinstance(self.sampler, EpochOrder) else 1
+        return self.sampler.num_replicas if isinstance(self.sampler, OwnOrder) else 1
 
     @property
     def collate_fn(self) -> Any:  # type: ignore[override]

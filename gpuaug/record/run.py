@@ -33,9 +33,12 @@ def write_run(folder: str | Path, loader: DataLoader, data: Any = None, epochs: 
         note: What a replay shall say that has no recorded draws, if the run used others than the loader's.
 
     Raises:
-        TypeError: The policy has an op that is no plain data.
+        TypeError: The policy has an op that is no plain data, or the loader reads a stream, of which no sample can be
+            read alone.
         OSError: The file cannot be written.
     """
+    if loader.source.workers == "stream":
+        raise TypeError(f"write_run: {loader.source!r} is a stream, of which no sample can be read alone to be replayed")
     loader.decoding.settle(loader.source, loader.view_maker(0).regional)  # "auto" chooses by decoding some files
     record = {
         "format": FORMAT,

@@ -79,3 +79,27 @@ def policy() -> gpuaug.Policy:
 def plain() -> gpuaug.Policy:
     """One view that is the top left 8 x 8 pixels or the picture itself, so that pixels can be compared."""
     return gpuaug.Policy(gpuaug.View(8, gpuaug.CenterCrop()))
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """A folder of shards that an S3 server holds, and the server's address."""
+    from remote_shards import fill
+
+    from benchmarks.object_store import object_store
+
+    root = tmp_path_factory.mktemp("store")
+    fill(root)
+    fill(root, "other", seed=1)
+    with object_store(root) as endpoint:
+        yield root, endpoint
+
+
+@pytest.fixture
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests are given up sooner than a user would want, since the tests' server is near."""
+    from gpuaug.data.sources.remote import retries
+
+    short = retries.Patience(seconds=60.0, answer=1.0, first_wait=0.02, longest_wait=0.3)
+    monkeypatch.setattr(retries, "READING", short)
+    monkeypatch.setattr(retries, "OPENING", short)

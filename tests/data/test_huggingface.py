@@ -251,12 +251,13 @@ def test_strings_are_numbered_in_sorted_order_and_that_is_said(hugging, plain, c
     assert (source.classes, source.targets.tolist()) == (["a", "b", "c"], [1, 0, 1, 2])
 
 
-def test_splits_and_streams_are_refused(hugging, plain):
+def test_several_splits_are_refused_and_streams_have_a_source_of_their_own(hugging, plain):
     with pytest.raises(TypeError, match=r"DatasetDict has several splits; give one of them, such as dataset\['train'\]"):
         gpuaug.DataLoader(datasets.DatasetDict(train=hugging), plain)
-    for stream in (hugging.to_iterable_dataset(), hugging.to_iterable_dataset().with_format("torch")):
-        with pytest.raises(TypeError, match=r"IterableDataset is a stream; load it with streaming=False"):
-            gpuaug.DataLoader(stream, plain)
+    with pytest.raises(TypeError, match=r"IterableDatasetDict has several splits; give one of them"):
+        gpuaug.DataLoader(datasets.IterableDatasetDict(train=hugging.to_iterable_dataset()), plain)
+    with pytest.raises(TypeError, match=r"IterableDataset is a stream; give gpuaug.data.HuggingFaceStream"):
+        HuggingFaceSource(hugging.to_iterable_dataset())
 
 
 def test_rows_that_hold_no_image_are_named(plain):

@@ -3,6 +3,7 @@
 import json
 import pickle
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -157,6 +158,31 @@ def test_any_samples_of_parts(packed, squares, index):
     assert source.load(np.array(index), list)[1] == target.tolist()
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_mixture_of_both_formats_repeats_samples(packed, squares, plain, workers):
+    mixture = gpuaug.data.Mixture([packed["raw"], Subset(PackedSource(packed["yuv"]), [5, 6, 7])], [1, 1])
+    loader = gpuaug.DataLoader(mixture, plain, 16, shuffle=True, num_workers=workers)
+    whole = [squares, through_planes(squares)[5:8]]
+    classes = PackedSource(packed["raw"]).targets
+    views = gpuaug.Augmenter(plain)
+    count = 0
+    for found, target in loader:
+        parts, own = loader.dataset.locate(loader.index)
+        truth = [whole[part][k] for part, k in zip(parts, own, strict=True)]
+        assert torch.equal(found, views(truth, loader.draws))
+        assert target.tolist() == [classes[k if part == 0 else 5 + k] for part, k in zip(parts, own, strict=True)]
+        count += int((parts == 1).sum())
+    assert count >= 30  # of three samples
+
+
+def until(found, seconds=20.0) -> bool:
+    """Whether something comes true in time."""
+    end = time.monotonic() + seconds
+    while not found() and time.monotonic() < end:
+        time.sleep(0.001)
+    return found()
+
+
 class Told(PackedSource):
     """Notes what it is told of and what is read."""
 
@@ -174,26 +200,48 @@ class Told(PackedSource):
 
 
 @settings(deadline=None)
-@given(st.lists(st.integers(0, 70), max_size=10))
+@given(st.lists(st.integers(0, 70), max_size=20))
 def test_a_source_is_told_of_later_batches_before_a_batch_is_read(packed, sizes):
     source = Told(packed["yuv"])
     batches = [np.arange(size) for size in sizes]
     seen = []
     for index in foretold(source, iter(batches)):
-        told = sum(len(what) for _, what in source.events)
         seen.append(index)
-        assert told >= min(sum(map(len, seen)) + FORETOLD, sum(sizes))
+        expected = min(sum(map(len, seen)) + FORETOLD, sum(sizes))
+        assert until(lambda expected=expected: sum(len(what) for _, what in source.events) >= expected)
     assert [index.tolist() for index in seen] == [index.tolist() for index in batches]
     assert [what for _, what in source.events] == [index.tolist() for index in batches]
 
 
-def test_a_loader_with_workers_tells_ahead(packed, plain):
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_loader_tells_of_each_batch_once(packed, plain, workers, held):
     source = Told(packed["yuv"])
-    for _ in gpuaug.DataLoader(source, plain, 16, num_workers=1):
-        pass
-    read = [k for k, (what, _) in enumerate(source.events) if what == "read"]
-    assert [what for what, _ in source.events[: read[0]]] == ["told"] * 5  # of 70 samples, before the first is read
-    assert len(read) == 5
+    for index in (range(70), np.arange(70) % 5):
+        part = SubsetSource(source, index)
+        for _ in gpuaug.DataLoader(part, plain, 16, shuffle=True, num_workers=workers):
+            pass
+        assert until(lambda: held()[0] == [])
+        told, read = ([samples for kind, samples in source.events if kind == what] for what in ("told", "read"))
+        assert told == read
+        assert len(told) == 5
+        source.events.clear()
+
+
+def test_a_loader_that_is_left_early_tells_no_more(packed, plain, held):
+    loader = gpuaug.DataLoader(PackedSource(packed["yuv"]), plain, 4, num_workers=2)
+    batches = iter(loader)
+    next(batches)
+    assert "gpuaug-ahead" in held()[0]
+    batches.close()
+    assert until(lambda: held()[0] == [])
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_sampler_beyond_the_end_is_named_when_its_batch_is_read(packed, plain, workers):
+    for source in (PackedSource(packed["yuv"]), SubsetSource(PackedSource(packed["yuv"]), range(70))):
+        loader = gpuaug.DataLoader(source, plain, 4, sampler=[0, 1, 2, 3, 4, 70], num_workers=workers)
+        with pytest.raises(IndexError, match=r"70"):
+            list(loader)
 
 
 def test_parts_are_told_of_their_own_samples(packed):

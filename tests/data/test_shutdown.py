@@ -244,7 +244,7 @@ class Stuck(FolderSource):
 
 
 def test_a_file_that_hangs_is_a_timeout(held, folder, plain, monkeypatch):
-    monkeypatch.setattr("gpuaug.data.engine.fetchers.JOIN_SECONDS", 0.1)
+    monkeypatch.setattr("gpuaug.data.engine.fetching.threads.JOIN_SECONDS", 0.1)
     monkeypatch.setattr("gpuaug.data.engine.pipeline.JOIN_SECONDS", 0.1)
     monkeypatch.setattr("gpuaug.data.engine.pipeline.CLOSE_SECONDS", 0.1)
     source = Stuck(folder)

@@ -85,3 +85,19 @@ def test_planes_of_odd_sizes(size):
     tensor = pixels(3, *size)
     for policy in (WIDE, CHEAP):
         assert torch.equal(views(tensor, policy, "fused")[0], views(rows(tensor), policy, "fused")[0])
+
+
+@pytest.mark.parametrize("width", [90, 191, 192, 400, 1300])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_views_much_smaller_than_their_crops(width, interpolation):
+    """Rows of interleaved pixels are split into channels for these, also where a row is the last of the buffer."""
+    images, crop = (
+        pixels(3, 37, width),
+        gpuaug.RandomResizedCrop(scale=(0.3, 1.0), ratio=(1.0, 4.0), interpolation=interpolation),
+    )
+    for size in ((5, 7), (9, 16), (12, 40)):
+        policy = Policy(gpuaug.View(size, crop, gpuaug.RandomHorizontalFlip()))
+        planes, split = views(images, policy, "fused")[0], views(rows(images), policy, "fused")[0]
+        assert torch.equal(planes, split)
+        truth = views(rows(images), policy, TRUTH)[0]
+        assert (split - truth).abs().max() < 2e-4

@@ -19,6 +19,9 @@ MODES = ("raise", "skip", "replace")
 TRIES = 16
 """Replacements that are tried for a bad sample before an error is raised."""
 
+FEW = 1000
+"""Samples of a stream without a length of which `max_bad` is the share at first, so that one bad sample does not end it."""
+
 LOG = logging.getLogger("gpuaug")
 
 
@@ -112,19 +115,21 @@ def reason(error: OSError, name: str) -> str:
 class BadSampleCounter:
     """Counts the bad samples of one epoch as they reach the consumer.
 
-    files: name -> reason, for all epochs; new ones are added. share: largest share of the epoch's `samples` that may be bad.
+    files: name -> reason, for all epochs; new ones are added. share: largest share of the epoch's `samples` that may be bad;
+    without a length, of the samples asked for so far, or of the first `FEW` if those are more.
     """
 
-    def __init__(self, files: dict[str, str], share: float, samples: int, epoch: int) -> None:
+    def __init__(self, files: dict[str, str], share: float, samples: int | None, epoch: int) -> None:
         self.files = files
         self.share = share
         self.samples = samples
         self.epoch = epoch
         self.names: list[str] = []
-        self.count = 0
+        self.count = self.asked = 0
 
-    def add(self, found: Sequence[BadSample]) -> None:
-        """Log each new file, and raise DecodeError once there are too many bad samples."""
+    def add(self, found: Sequence[BadSample], asked: int) -> None:
+        """Log each new file, and raise DecodeError once there are too many bad samples. asked: size of the batch as ordered."""
+        self.asked += asked
         for bad in found:
             if bad.name not in self.files:
                 self.files[bad.name] = bad.reason
@@ -132,10 +137,12 @@ class BadSampleCounter:
             if len(self.names) < 3:
                 self.names.append(bad.name)
         self.count += len(found)
-        if found and self.count > self.share * self.samples:
+        samples = max(self.asked, FEW) if self.samples is None else self.samples
+        if found and self.count > self.share * samples:
             first = ", ".join(f"{name} ({self.files[name]})" for name in self.names)
+            of = f"first {samples}" if self.samples is None else str(samples)
             raise DecodeError(
-                f"DataLoader: {self.count} of the {self.samples} samples of epoch {self.epoch} are bad so far, more than "
+                f"DataLoader: {self.count} of the {of} samples of epoch {self.epoch} are bad so far, more than "
                 f"max_bad={self.share:g} of them; the first: {first}. Repair or remove the files in loader.bad_files, or raise "
                 "max_bad"
             )

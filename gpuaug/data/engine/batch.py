@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from time import perf_counter
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, overload
 
 import numpy as np
 import torch
@@ -19,7 +19,8 @@ from ..decoders.pillow import Pixels, memory_for
 from ..decoders.regions import Boxes, Decoded, Decoder, DrawnRegions, Frame, Region, Waiting
 from ..decoders.scaled import ScaledDecoder
 from ..decoders.staging import Place, StagedBatch, Staging
-from ..sources import Encoded, Index, Loaded, collate_samples, is_itemized
+from ..sources import Encoded, Index, Loaded, Reader, collate_samples, is_itemized
+from ..sources.remote.retries import RemoteError
 from ..targets import Collate, collate_by_torch
 from .bad_samples import BadSample, GoodSamples, OnError, read_good
 from .stats import Stamp
@@ -47,6 +48,7 @@ class DecodedBatch:
         places: Where each picture lies in it.
         began: When the device was given files to decode; None if it was given none.
         shapes: Height and width of each picture, (B, 2), if the pixels have been dropped.
+        resume: From where a pass over a stream goes on after this batch, if the stream tells.
     """
 
     index: Index
@@ -63,6 +65,7 @@ class DecodedBatch:
     places: Sequence[Place] = ()
     began: Stamp | None = None
     shapes: Boxes | None = None
+    resume: Any = None
 
     @property
     def picture_shapes(self) -> Boxes:
@@ -140,8 +143,11 @@ def load_batch(source: Loaded, index: Index, on_error: OnError, collate: Collate
 
 
 def try_read(read: Callable[[int], T], i: int) -> T | OSError:
+    """What `read` returns, or its OSError, which makes sample i a bad one. A silent server says nothing of the sample."""
     try:
         return read(i)
+    except RemoteError:
+        raise
     except OSError as error:
         return error
 
@@ -181,7 +187,7 @@ class DecodedPart:
 
 
 def read_part(
-    source: Encoded,
+    source: Encoded | Reader,
     index: Index,
     config: FetchConfig,
     out: Sequence[torch.Tensor] | None = None,
@@ -214,7 +220,7 @@ def read_part(
         found = [read(i) for i in samples]
         began = perf_counter()
         files_read = [(data, i) for data, i in zip(found, samples, strict=True) if not isinstance(data, OSError)]
-        datas, names = [data for data, _ in files_read], [source.name(i) for _, i in files_read]
+        datas, names = [data for data, _ in files_read], Names(source, [i for _, i in files_read])
         region = regional(tuple(i for _, i in files_read)) if config.decode_regions else None
         decoded = iter(config.decode(datas, names, region))
         pictures: list[Decoded | Sent | OSError] = []
@@ -258,6 +264,24 @@ def read_part(
             if size:
                 trim()  # or malloc would keep the memory of the large picture for this thread
     return DecodedPart(kept, [], bad, len(asked), spent[0], spent[1], augment, shapes)
+
+
+class Names(Sequence[str]):
+    """The names of some samples, made when they are asked for: only errors need them."""
+
+    def __init__(self, source: Encoded | Reader, samples: Sequence[int]) -> None:
+        self.source = source
+        self.samples = samples
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    @overload
+    def __getitem__(self, k: int) -> str: ...
+    @overload
+    def __getitem__(self, k: slice) -> Names: ...
+    def __getitem__(self, k: int | slice) -> str | Names:
+        return Names(self.source, self.samples[k]) if isinstance(k, slice) else self.source.name(self.samples[k])
 
 
 def place(item: Pixels | Region | Sent, staged: StagedBatch) -> Sent:

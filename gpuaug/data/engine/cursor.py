@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from copy import copy
 from typing import Any
 
-from .order import EpochOrder, LoaderEpoch, epoch_of
+from .order import LoaderEpoch, OwnOrder, epoch_of
 
 
 class EpochCursor:
@@ -31,7 +31,7 @@ class EpochCursor:
         """Begin the next pass here."""
         self.upcoming = (epoch, position)
         for sampler in self.samplers:
-            if isinstance(sampler, EpochOrder):
+            if isinstance(sampler, OwnOrder):
                 sampler.set_epoch(epoch)
         self.epochs = [epoch_of(sampler) for sampler in self.samplers]
 

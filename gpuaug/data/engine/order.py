@@ -16,6 +16,7 @@ from torch.utils.data import DistributedSampler
 from ...isolation import default_on_cpu
 from ..shuffling import order_of, random_words
 from ..sources import Index, Ordered, Source, is_ordered
+from ..sources.streams import StreamPass
 
 
 @dataclass(frozen=True)
@@ -36,14 +37,49 @@ def current_share() -> Share:
     return Share(torch.distributed.get_rank(), torch.distributed.get_world_size())
 
 
-class EpochOrder(DistributedSampler[int]):
+class OwnOrder:
+    """What the loader's own samplers share: the epoch, and the share of it that this process reads.
+
+    fixed: the share to read, whatever torch.distributed says. None asks torch.distributed each time, so that a sampler made
+    before the process group reads its share as well.
+    """
+
+    fixed: Share | None
+    epoch = 0
+
+    @property
+    def share(self) -> Share:
+        return self.fixed or current_share()
+
+    # Attributes of DistributedSampler.
+
+    @property
+    def rank(self) -> int:
+        return self.share.rank
+
+    @property
+    def num_replicas(self) -> int:
+        return self.share.world_size
+
+    def set_epoch(self, epoch: int) -> None:
+        """Set the epoch that the next `iter()` of the sampler or of its loader yields. Raises TypeError for no integer."""
+        self.epoch = index(epoch)
+
+    def plan(self, epoch: int, start: int, batch_size: int, drop_last: bool, samples: int) -> EpochPlan:
+        """As `plan_epoch`."""
+        raise NotImplementedError
+
+    def state(self, position: int) -> dict[str, Any]:
+        """What a state that is saved at a position says beside seed, number of samples and shuffle."""
+        return {}
+
+
+class EpochOrder(OwnOrder, DistributedSampler[int]):  # type: ignore[override]
     """A sampler over 0..samples-1, in order or shuffled, for one rank.
 
     Ranks take turns along the order of the whole epoch: rank r reads its samples r, r + world_size, ... If the ranks' shares
     are uneven, they are filled up from the start of the order, or cut off with drop_last, as torch's DistributedSampler does.
 
-    fixed: the share to read, whatever torch.distributed says. None asks torch.distributed each time, so that a sampler made
-    before the process group reads its share as well.
     The class derives from DistributedSampler because programs test for that, and replace any other sampler by their own.
     """
 
@@ -59,23 +95,11 @@ class EpochOrder(DistributedSampler[int]):
         self.drop_last = drop_last
         self.epoch = 0
 
-    @property
-    def share(self) -> Share:
-        return self.fixed or current_share()
-
     # Attributes of DistributedSampler.
 
     @property
     def dataset(self) -> range:  # type: ignore[override]
         return range(self.samples)
-
-    @property
-    def rank(self) -> int:  # type: ignore[override]
-        return self.share.rank
-
-    @property
-    def num_replicas(self) -> int:  # type: ignore[override]
-        return self.share.world_size
 
     @property
     def num_samples(self) -> int:  # type: ignore[override]
@@ -95,9 +119,13 @@ class EpochOrder(DistributedSampler[int]):
         """The samples of a whole epoch for all ranks together, which replacements for bad ones are chosen from."""
         return range(self.samples)
 
-    def state(self) -> dict[str, Any]:
-        """What a saved state says about the order, beside seed, number of samples and shuffle."""
-        return {}
+    def plan(self, epoch: int, start: int, batch_size: int, drop_last: bool, samples: int) -> EpochPlan:
+        share = self.share
+
+        def batches() -> Iterator[Index]:
+            return array_batches(self.shard(epoch, start, share), batch_size, drop_last, self.bound or samples)
+
+        return EpochPlan(epoch, start, share, True, batches, self.left(share))
 
     def shard(self, epoch: int, start: int = 0, share: Share | None = None) -> Index:
         """A rank's sample indices in the rest of an epoch, after the first `start` samples of all ranks together."""
@@ -109,10 +137,6 @@ class EpochOrder(DistributedSampler[int]):
         """Number of samples left for each rank after the first `start` of all ranks together."""
         rest = max(self.samples - start, 0)
         return rest // share.world_size if self.drop_last else -(-rest // share.world_size)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Set the epoch that the next `iter()` of the sampler or of its loader yields. Raises TypeError for no integer."""
-        self.epoch = index(epoch)
 
     def __len__(self) -> int:
         return self.num_samples
@@ -138,7 +162,7 @@ class SourceOrder(EpochOrder):
     def pool(self, epoch: int) -> Sequence[int]:
         return EpochPool(self, epoch)
 
-    def state(self) -> dict[str, Any]:
+    def state(self, position: int) -> dict[str, Any]:
         return {"mixture": self.source.order_state()}
 
 
@@ -189,7 +213,9 @@ class EpochPlan:
             sampler they count those of this rank.
         batches: Makes the epoch's batches of sample indices, int64 (B,). Each call begins anew, unless the sampler has no
             length.
-        samples: Number of samples in the whole epoch of this rank, or in the source if the sampler has no length.
+        samples: Number of samples in the whole epoch of this rank, or in the source if the sampler has no length; None for a
+            stream without a length.
+        stream: What to read of a stream, which has no batches of indices.
     """
 
     epoch: int
@@ -197,7 +223,8 @@ class EpochPlan:
     share: Share
     own: bool
     batches: Callable[[], Iterator[Index]]
-    samples: int
+    samples: int | None
+    stream: StreamPass | None = None
 
 
 def plan_epoch(
@@ -209,13 +236,8 @@ def plan_epoch(
     A user's sampler is read now, up to its length, so that another `iter()` does not disturb it. `EpochOrder` is a pure
     function, and is computed later by the thread that needs it.
     """
-    if isinstance(sampler, EpochOrder) and batch_sampler is None:
-        share = sampler.share
-
-        def own_batches() -> Iterator[Index]:
-            return array_batches(sampler.shard(epoch, start, share), batch_size, drop_last, sampler.bound or samples)
-
-        return EpochPlan(epoch, start, share, True, own_batches, sampler.left(share))
+    if isinstance(sampler, OwnOrder) and batch_sampler is None:
+        return sampler.plan(epoch, start, batch_size, drop_last, samples)
     given = sampler if batch_sampler is None else batch_sampler
     set_sampler_epoch(given, epoch)
     order: Any = given

@@ -26,7 +26,7 @@ from ..sources import Index
 from ..targets import tensors, to_device
 from .bad_samples import BadSample
 from .batch import DecodedBatch, Fetcher
-from .fetchers import JOIN_SECONDS
+from .fetching.threads import JOIN_SECONDS, ThreadFetcher
 from .order import EpochPlan, Share
 from .process_fetcher import ProcessFetcher
 from .stats import Stamp, stamp
@@ -51,6 +51,7 @@ class Delivery:
         labelled: Whether the target holds labels; otherwise it holds the sample indices.
         copied: Bytes of pixels and files that were copied to the device.
         shapes: Height and width of each picture, (B, 2).
+        resume: As in `DecodedBatch`.
     """
 
     views: list[torch.Tensor]
@@ -65,6 +66,7 @@ class Delivery:
     labelled: bool = True
     copied: int = 0
     shapes: Boxes | None = None
+    resume: Any = None
 
     def receive(self) -> None:
         """Make the consumer's stream wait for the side stream, and tell the allocator that it uses the tensors."""
@@ -79,6 +81,10 @@ class Delivery:
 
 def transfer_and_augment(fetched: DecodedBatch, maker: ViewMaker, device: torch.device) -> Delivery:
     """Transfer, augment and mix one batch on the device's current stream; its views may have been made already."""
+    return replace(views_of(fetched, maker, device), resume=fetched.resume)
+
+
+def views_of(fetched: DecodedBatch, maker: ViewMaker, device: torch.device) -> Delivery:
     counts = (fetched.index, fetched.asked, fetched.bad, fetched.read, fetched.decode)
     if not len(fetched.index):
         return Delivery([], None, *counts)
@@ -217,6 +223,8 @@ class ThreadPipeline:
         if self.thread.ident is None:
             self.fetcher.close()
             return
+        if isinstance(self.fetcher, ThreadFetcher):
+            self.fetcher.interrupt()
         if self.thread is threading.current_thread():  # the garbage collector may close a generator in any thread
             return
         self.thread.join(CLOSE_SECONDS)

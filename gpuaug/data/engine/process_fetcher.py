@@ -6,7 +6,7 @@ import contextlib
 import shutil
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from multiprocessing.connection import wait
 from multiprocessing.reduction import ForkingPickler
@@ -44,6 +44,10 @@ class ProcessFetcher:
             worker_init_fn=config.worker_init_fn,
             multiprocessing_context=config.context,
         )
+        self.begin(loader)
+
+    def begin(self, loader: torch_data.DataLoader[Any]) -> None:
+        """Start the processes."""
         # An interrupt would leave some processes behind. torch draws seeds on the default device, which workers inherit.
         with uninterrupted(), default_on_cpu():
             self.engine: Any = iter(loader)
@@ -52,18 +56,26 @@ class ProcessFetcher:
         return self
 
     def __next__(self) -> DecodedBatch:
+        made: DecodedBatch = self.made()
+        return self.kept(made)
+
+    def made(self) -> Any:
+        """What a worker has made next."""
         try:
-            made: bytes | RuntimeError = next(self.engine)
+            made: Any = next(self.engine)
             if isinstance(made, RuntimeError):
                 raise made
-            fetched: DecodedBatch = ForkingPickler.loads(made)
+            return ForkingPickler.loads(made) if isinstance(made, bytes) else made
         except (ConnectionError, EOFError, FileNotFoundError) as error:
             # The worker may die while its batch's memory is handed over, after torch has checked that it is alive.
             if "in DataLoader worker process" in str(error) or not wait(self.sentinels(), DEATH_SECONDS):
                 raise
             raise RuntimeError("DataLoader: a worker process died before it had handed over its batch") from error
+
+    @staticmethod
+    def kept(made: DecodedBatch) -> DecodedBatch:
         # A worker's tensors hold one open descriptor each, too many for a loop that collects the targets of an epoch.
-        return replace(fetched, target=each_tensor(fetched.target, torch.Tensor.clone))
+        return replace(made, target=each_tensor(made.target, torch.Tensor.clone))
 
     def sentinels(self) -> list[int]:
         """Handles that become ready when a worker dies."""
@@ -93,28 +105,34 @@ class BatchDataset(torch_data.Dataset[Any]):
         self.ahead = ahead
 
     def __getitem__(self, index: Index) -> bytes | RuntimeError:
-        needed = ""
-        try:
-            fetched = load_batch(self.source, index, self.on_error, self.collate)
-            needed = f", whose pixels are {fetched.images.buffer.numel() / 2**20:.1f} MiB,"
-            return bytes(ForkingPickler.dumps(fetched))
-        except RuntimeError as error:
-            if "shared memory" not in str(error):
-                raise
-            return RuntimeError(f"DataLoader: a batch of {len(index)}{needed} {self.crowded(error)}")
+        return handed_over(lambda: load_batch(self.source, index, self.on_error, self.collate), len(index), self.ahead)
 
-    def crowded(self, error: RuntimeError) -> str:
-        """The rest of the message if a batch does not fit into shared memory."""
-        try:
-            whole, _, free = (f"{size / 2**20:.1f} MiB" for size in shutil.disk_usage(SHARED_MEMORY))
-            where = f"{SHARED_MEMORY}, which has {whole}, {free} of them free"
-        except OSError:  # not Linux
-            where = "shared memory"
-        return (
-            f"did not fit into {where} ({error}). Worker processes hand batches over there, up to num_workers x "
-            f"prefetch_factor = {self.ahead} of them at a time. Give the container more, as `docker run --shm-size=8g` does, "
-            "or choose a smaller prefetch_factor, batch_size or num_workers; num_workers=0 needs no shared memory"
-        )
+
+def handed_over(make: Callable[[], DecodedBatch], count: int, ahead: int) -> bytes | RuntimeError:
+    """A batch of `count` samples, pickled; an error if it does not fit into shared memory. ahead: as in `BatchDataset`."""
+    needed = ""
+    try:
+        fetched = make()
+        needed = f", whose pixels are {fetched.images.buffer.numel() / 2**20:.1f} MiB,"
+        return bytes(ForkingPickler.dumps(fetched))
+    except RuntimeError as error:
+        if "shared memory" not in str(error):
+            raise
+        return RuntimeError(f"DataLoader: a batch of {count}{needed} {crowded(error, ahead)}")
+
+
+def crowded(error: RuntimeError, ahead: int) -> str:
+    """The rest of the message if a batch does not fit into shared memory."""
+    try:
+        whole, _, free = (f"{size / 2**20:.1f} MiB" for size in shutil.disk_usage(SHARED_MEMORY))
+        where = f"{SHARED_MEMORY}, which has {whole}, {free} of them free"
+    except OSError:  # not Linux
+        where = "shared memory"
+    return (
+        f"did not fit into {where} ({error}). Worker processes hand batches over there, up to num_workers x "
+        f"prefetch_factor = {ahead} of them at a time. Give the container more, as `docker run --shm-size=8g` does, "
+        "or choose a smaller prefetch_factor, batch_size or num_workers; num_workers=0 needs no shared memory"
+    )
 
 
 class OneEpochSampler(torch_data.Sampler[Index]):

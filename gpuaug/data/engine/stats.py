@@ -38,11 +38,12 @@ def remedy(stage: str, workers: int, option: str = "num_workers=", cuda: str = "
     change = {
         "read": "put the data on a faster disk, or make fewer and larger files of it",
         "decode": "store the pictures at about twice the size of the views (`gpuaug pack`)",
-        "load": "speed up the Dataset's own __getitem__",
+        "load": "speed up the Dataset's own __getitem__ or __iter__",
+        "stream": "one thread reads the stream: put the data on a faster disk or nearer, or do less in the stream's own steps",
         "transfer": "store smaller pictures, or use larger batches",
         "augment": f"use {cuda} or a cheaper policy (`print(loader.augment)` shows its cost)",
     }[stage]
-    if stage in ("transfer", "augment"):
+    if stage in ("transfer", "augment", "stream"):
         return change
     now = f"{option}{workers}, {cores()} cores"
     if workers < cores():
@@ -67,7 +68,8 @@ class Stats:
         transfer: Seconds per sample for the copy to the device, and for decoding there.
         augment: Seconds per sample that one thread takes to make views; on CUDA the GPU's time.
         makers: Threads that make views; on the CPU the threads that decode do.
-        first_stage: What reading is: "read" for files, "load" for a Dataset's own code. The advice depends on it.
+        first_stage: What reading is: "read" for files, "load" for a Dataset's own code, "stream" for one thread that reads a
+            stream. The advice depends on it.
         decoder: The decoder of files, and why it is that one; empty if the source holds no files.
         copied: Bytes of pixels and files that were copied to the device; 0 on the CPU.
     """
@@ -97,7 +99,8 @@ class Stats:
     def rates(self) -> dict[str, float]:
         """Stage -> samples/s that it would reach alone with these workers; stages that take no time are left out."""
         cost = {"read": self.read, "decode": self.decode, "transfer": self.transfer, "augment": self.augment}
-        parallel = {"read": max(self.workers, 1), "decode": max(self.workers, 1), "transfer": 1, "augment": self.makers}
+        readers = 1 if self.first_stage == "stream" else max(self.workers, 1)
+        parallel = {"read": readers, "decode": max(self.workers, 1), "transfer": 1, "augment": self.makers}
         return {k: parallel[k] / c for k, c in cost.items() if c}
 
     @property
@@ -112,6 +115,8 @@ class Stats:
         if self.workers and self.first_wait > self.wait / 2:
             return "start"
         groups = [["read", "decode"], ["transfer", "augment"]] if self.makers == 1 else [list(self.rates)]
+        if self.first_stage == "stream" and self.workers:  # a thread of its own reads
+            groups = [["read"], *([stage for stage in group if stage != "read"] for group in groups)]
         found = [[k for k in group if k in self.rates] for group in groups]
         slower = max((group for group in found if group), key=lambda group: sum(1 / self.rates[k] for k in group))
         return min(slower, key=self.rates.__getitem__)

@@ -27,6 +27,7 @@ from ..atomic import TEMPORARY, atomic
 from ..decoders.pillow import MAX_PIXELS, DecodeError, decode
 from ..sources import Encoded, Index, is_encoded
 from ..sources.packed import MANIFEST, PROGRESS, ROWS, TARGETS, VERSION, PackedSource
+from ..sources.remote.retries import RemoteError
 from ..sources.resolve import from_path
 from ..sources.tar_index import SUFFIX
 from .formats import Part, RowWriter, ShardWriter, Writer, bytes_in_tar, encode_jpeg, npy_bytes, planes, square
@@ -139,6 +140,8 @@ def pack(
                 return encode_jpeg(pixels, packing.size, packing.quality, name)
             pixels = square(pixels, packing.size)
             return (planes(pixels) if packing.format == "yuv" else pixels).tobytes()
+        except RemoteError:
+            raise
         except (OSError, ValueError) as error:  # ValueError for a shape that cannot be resized or stored as JPEG
             if on_error == "skip":
                 return error

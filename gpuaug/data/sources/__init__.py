@@ -2,9 +2,11 @@
 
 A source is a small class with a length, names of samples for error messages, and one way to read, which `workers` names:
 
-workers = "threads"     read(i) -> encoded bytes, target(index): decoded by our threads (Pillow releases the GIL)
+workers = "threads"     read(i) -> encoded bytes, target(index): decoded by our threads (Pillow releases the GIL);
+                        reader() -> a `Reader`, for a source that can read ahead
 workers = "processes"   load(index) -> (Images, target), item(i) -> (pixels, target): a user's Python code, in worker processes
 workers = "none"        load(index) -> (Images, target): pixels in memory, used in place
+workers = "stream"      no length and no order of ours: see `streams`
 
 `target` and `load` take the collate function, and return None as the target if there are no labels.
 """
@@ -12,7 +14,8 @@ workers = "none"        load(index) -> (Images, target): pixels in memory, used 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeGuard
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeGuard, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +23,7 @@ import numpy.typing as npt
 from ...images import Images
 from ..decoders.pillow import Pixels
 from ..targets import Collate, collate_batch, collate_by_torch
+from .remote.retries import RemoteError
 
 Index = npt.NDArray[np.int64]
 
@@ -47,6 +51,46 @@ class Encoded(Source, Protocol):
     def read(self, i: int) -> bytes: ...
 
     def target(self, index: Index, collate: Collate = collate_by_torch) -> Any: ...
+
+
+class Reader(Protocol):
+    """Reads samples of an `Encoded` source in one pass over it; several threads may call `read`."""
+
+    def name(self, i: int) -> str: ...
+
+    def will_read(self, index: Index) -> None:
+        """Say that `read` will be called for these samples, so that their bytes may be on their way by then."""
+        ...
+
+    def read(self, i: int) -> bytes: ...
+
+    def close(self) -> None:
+        """End what `will_read` has begun. Threads inside `read` leave it with an error; a second close does nothing."""
+        ...
+
+
+@dataclass(frozen=True)
+class PlainReader:
+    """Reads each sample when it is asked for."""
+
+    source: Encoded
+
+    def name(self, i: int) -> str:
+        return self.source.name(i)
+
+    def will_read(self, index: Index) -> None:
+        pass
+
+    def read(self, i: int) -> bytes:
+        return self.source.read(i)
+
+    def close(self) -> None:
+        pass
+
+
+def reader_of(source: Encoded) -> Reader:
+    """A source's own reader, which its method `reader` makes, or else a plain one."""
+    return cast(Reader, source.reader()) if hasattr(source, "reader") else PlainReader(source)
 
 
 class Loaded(Source, Protocol):
@@ -83,7 +127,7 @@ def collate_samples(
 
 def is_source(given: Any) -> bool:
     """Whether an object follows one of the protocols above."""
-    return getattr(given, "workers", None) in ("threads", "processes", "none") and hasattr(given, "name")
+    return getattr(given, "workers", None) in ("threads", "processes", "none", "stream") and hasattr(given, "name")
 
 
 def is_encoded(source: Source) -> TypeGuard[Encoded]:
@@ -101,6 +145,26 @@ def is_in_memory(source: Source) -> TypeGuard[Loaded]:
     return source.workers == "none"
 
 
+def has_files(source: Source) -> bool:
+    """Whether threads of this process decode a source's samples, of a stream too."""
+    return is_encoded(source) or (source.workers == "stream" and getattr(source, "encoded", False))
+
+
+def runs_processes(source: Source) -> bool:
+    """Whether a source runs a user's Python code in worker processes, of a stream too."""
+    return is_itemized(source) or (source.workers == "stream" and not has_files(source))
+
+
+def known_length(source: Source) -> int | None:
+    """Number of samples of a source; None for a stream that does not say it."""
+    try:
+        return len(source)
+    except (TypeError, NotImplementedError):  # what torch's own samplers raise, and what a Dataset may
+        if source.workers == "stream":
+            return None
+        raise
+
+
 def is_ordered(source: Source) -> TypeGuard[Ordered]:
     """Whether a source brings its own order of an epoch."""
     return hasattr(source, "epoch_order")
@@ -112,6 +176,8 @@ def first_is_labelled(source: Itemized) -> bool:
     for i in range(len(source)):
         try:
             return source.item(i)[1] is not None
+        except RemoteError:
+            raise
         except OSError as error:
             failed = failed or error
     if failed is not None:

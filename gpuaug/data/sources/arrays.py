@@ -147,4 +147,4 @@ def as_targets(targets: Any, count: int) -> npt.NDArray[Any]:
             f"DataLoader: targets must be numbers, got {labels.dtype}; encode them as integers, such as by "
             "numpy.unique(targets, return_inverse=True)[1], or leave them out: labels=False, or None in their place"
         )
-    return labels.astype(np.int64) if labels.dtype.kind in "iu" else labels
+    return labels.astype(np.int64, copy=False) if labels.dtype.kind in "iu" else labels

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -18,22 +19,38 @@ from . import (
     Index,
     Itemized,
     Loaded,
+    PlainReader,
+    Reader,
     Source,
     collate_samples,
     first_is_labelled,
     is_encoded,
     is_in_memory,
     is_itemized,
+    reader_of,
 )
 from .dataset import DatasetSource
 from .packed import PackedSource
+from .streams.dataset import DatasetStream
+
+
+def refuse_streams(parts: Sequence[Source]) -> None:
+    """Raise TypeError for a stream, whose samples cannot be named by their index."""
+    if stream := next((part for part in parts if part.workers == "stream"), None):
+        raise TypeError(
+            f"DataLoader: {stream!r} is a stream, which cannot be a part of a Subset, ConcatDataset or Mixture; join streams "
+            "by torch's ChainDataset, or as their own library does, such as by datasets.interleave_datasets"
+        )
 
 
 class SubsetSource:
     """Some samples of another source in a given order, as in torch's Subset; sample i is that of the i-th index."""
 
-    def __init__(self, source: Source, indices: Sequence[int]) -> None:
+    def __init__(self, source: Source, indices: Sequence[int] | Index) -> None:
         self.source = source
+        refuse_streams([source])
+        if isinstance(indices, range):  # which NumPy would read number by number
+            indices = np.arange(indices.start, indices.stop, indices.step, dtype=np.int64)
         self.indices = np.asarray(indices, dtype=np.int64).reshape(-1)
         if len(self.indices) and not 0 <= int(self.indices.min()) <= int(self.indices.max()) < len(source):
             raise ValueError(f"DataLoader: the Subset has indices outside 0..{len(source) - 1}")
@@ -52,6 +69,10 @@ class SubsetSource:
     def read(self, i: int) -> bytes:
         return cast(Encoded, self.source).read(int(self.indices[i]))
 
+    def reader(self) -> Reader:
+        whole = reader_of(cast(Encoded, self.source))
+        return PlainReader(self) if isinstance(whole, PlainReader) else SubsetReader(self, whole)
+
     def target(self, index: Index, collate: Collate = collate_by_torch) -> Any:
         return cast(Encoded, self.source).target(self.indices[index], collate)
 
@@ -67,6 +88,7 @@ class ConcatSource:
 
     def __init__(self, parts: Sequence[Source]) -> None:
         self.parts = list(parts)
+        refuse_streams(self.parts)
         self.ends = np.cumsum([len(part) for part in self.parts])
         kinds = {part.workers for part in self.parts}
         self.workers = kinds.pop() if len(kinds) == 1 else "processes"
@@ -78,6 +100,11 @@ class ConcatSource:
 
     def __len__(self) -> int:
         return int(self.ends[-1])
+
+    def locate(self, index: Index) -> tuple[Index, Index]:
+        """The part of each sample index, and the sample's number in that part."""
+        of = np.searchsorted(self.ends, index, side="right")
+        return of, index - np.concatenate([[0], self.ends[:-1]])[of]
 
     def find(self, i: int) -> tuple[Source, int]:
         """The part that holds sample i, and the sample's number in it."""
@@ -91,6 +118,10 @@ class ConcatSource:
     def read(self, i: int) -> bytes:
         part, k = self.find(i)
         return cast(Encoded, part).read(k)
+
+    def reader(self) -> Reader:
+        made = PartsReader(self)
+        return PlainReader(self) if all(isinstance(one, PlainReader) for one in made.readers.values()) else made
 
     def target(self, index: Index, collate: Collate = collate_by_torch) -> Any:
         if collate is collate_nothing:
@@ -117,10 +148,10 @@ class ConcatSource:
 
     def by_part(self, index: Index) -> Iterator[tuple[int, Index, Index]]:
         """Number of each part that holds some of the samples, their rows in `index`, and their numbers in the part."""
-        of = np.searchsorted(self.ends, index, side="right")
+        of, own = self.locate(index)
         for k in np.unique(of).tolist():
             rows = np.flatnonzero(of == k)
-            yield k, rows, index[rows] - (int(self.ends[k - 1]) if k else 0)
+            yield k, rows, own[rows]
 
     def item(self, i: int) -> tuple[Pixels, Any]:
         part, k = self.find(i)
@@ -128,11 +159,55 @@ class ConcatSource:
             return part.item(k)
         if is_encoded(part):
             return decode(part.read(k), part.name(k), self.max_pixels), part.target(np.array([k]), collate_single)
+        will_need(part, np.array([k]))
         images, target = cast(Loaded, part).load(np.array([k]), collate_single)
         return images[0].numpy(), target
 
     def __repr__(self) -> str:
         return f"Concatenated({', '.join(map(repr, self.parts))})"
+
+
+@dataclass(frozen=True)
+class SubsetReader:
+    """Reads the samples of a subset by a reader of the whole."""
+
+    source: SubsetSource
+    whole: Reader
+
+    def name(self, i: int) -> str:
+        return self.source.name(i)
+
+    def will_read(self, index: Index) -> None:
+        self.whole.will_read(self.source.indices[index])
+
+    def read(self, i: int) -> bytes:
+        return self.whole.read(int(self.source.indices[i]))
+
+    def close(self) -> None:
+        self.whole.close()
+
+
+class PartsReader:
+    """Reads the samples of a source made of parts by a reader of each part."""
+
+    def __init__(self, source: ConcatSource) -> None:
+        self.source = source
+        self.readers = {id(part): reader_of(cast(Encoded, part)) for part in source.parts}
+
+    def name(self, i: int) -> str:
+        return self.source.name(i)
+
+    def will_read(self, index: Index) -> None:
+        for k, _, own in self.source.by_part(index):
+            self.readers[id(self.source.parts[k])].will_read(own)
+
+    def read(self, i: int) -> bytes:
+        part, k = self.source.find(i)
+        return self.readers[id(part)].read(k)
+
+    def close(self) -> None:
+        for reader in self.readers.values():
+            reader.close()
 
 
 def joined(found: Sequence[Images], places: Sequence[Index]) -> Images:
@@ -147,6 +222,11 @@ def joined(found: Sequence[Images], places: Sequence[Index]) -> Images:
     offsets = np.concatenate([start + one.offsets for start, one in zip(starts.tolist(), images, strict=False)])
     shapes = np.concatenate([one.shapes for one in images])
     return Images(torch.cat([one.buffer for one in images]), shapes[order], offsets[order], images[0].layout)
+
+
+def is_mapped(source: Source) -> bool:
+    """Whether a source of pixels lies on a disk, wholly or in part."""
+    return is_in_memory(source) and any(isinstance(part, PackedSource) for part in simple_sources(source))
 
 
 def will_need(source: Source, index: Index) -> None:
@@ -169,8 +249,13 @@ def simple_sources(source: Source, indices: Index | None = None) -> list[Source]
     if indices is None:
         return [one for part in source.parts for one in simple_sources(part)]
     of = np.searchsorted(source.ends, indices, side="right")
-    starts = [0, *source.ends]
-    return [one for k in np.unique(of) for one in simple_sources(source.parts[k], indices[of == k] - starts[k])]
+    found: list[Source] = []
+    for k in np.flatnonzero(np.bincount(of, minlength=len(source.parts))).tolist():
+        part = source.parts[k]
+        composed = isinstance(part, (SubsetSource, ConcatSource))  # otherwise it does not matter which samples they are
+        start = source.ends[k - 1] if k else 0
+        found += simple_sources(part, indices[of == k] - start) if composed else [part]
+    return found
 
 
 def set_max_pixels(source: Source, max_pixels: int) -> None:
@@ -185,7 +270,7 @@ def set_max_pixels(source: Source, max_pixels: int) -> None:
 
 def known_labelled(source: Source) -> bool | None:
     """Whether a source has labels; None if some have, or only a sample of a user's Dataset can tell."""
-    kinds = {None if isinstance(part, DatasetSource) else part.labelled for part in simple_sources(source)}
+    kinds = {None if isinstance(part, (DatasetSource, DatasetStream)) else part.labelled for part in simple_sources(source)}
     return kinds.pop() if len(kinds) == 1 else None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -50,21 +50,24 @@ class DatasetSource:
             item = self.dataset[i]
         except StopIteration as error:  # it would end the epoch silently
             raise RuntimeError(f"{self.name(i)}: the Dataset raised StopIteration") from error
-        if isinstance(item, Mapping) or (isinstance(item, (tuple, list)) and len(item) not in (1, 2)):
-            raise TypeError(
-                f"{self.name(i)} must be an image or a pair (image, target), got {type(item).__name__} of {len(item)}; what "
-                "belongs to the image beside its pixels must be one target, such as a tuple or a dict"
-            )
-        if not isinstance(item, (tuple, list)):
-            item = (item,)
-        image, target = item[0], item[1] if len(item) == 2 else None
-        try:
-            return as_rgb(image), target
-        except (TypeError, ValueError) as error:
-            reason = str(error).removeprefix("Images: image 0 ")
-            raise type(error)(
-                f"{self.name(i)}: the image {reason}; a Dataset must return raw images, which gpuaug augments"
-            ) from error
+        return as_sample(item, lambda: self.name(i))
 
     def __repr__(self) -> str:
         return f"DatasetSource({type(self.dataset).__name__}, {len(self)} samples)"
+
+
+def as_sample(item: Any, name: Callable[[], str]) -> tuple[Pixels, Any]:
+    """Pixels and target, or None, of what a user's Dataset returned. Raises TypeError or ValueError for anything else."""
+    if isinstance(item, Mapping) or (isinstance(item, (tuple, list)) and len(item) not in (1, 2)):
+        raise TypeError(
+            f"{name()} must be an image or a pair (image, target), got {type(item).__name__} of {len(item)}; what "
+            "belongs to the image beside its pixels must be one target, such as a tuple or a dict"
+        )
+    if not isinstance(item, (tuple, list)):
+        item = (item,)
+    image, target = item[0], item[1] if len(item) == 2 else None
+    try:
+        return as_rgb(image), target
+    except (TypeError, ValueError) as error:
+        reason = str(error).removeprefix("Images: image 0 ")
+        raise type(error)(f"{name()}: the image {reason}; a Dataset must return raw images, which gpuaug augments") from error

@@ -30,6 +30,17 @@ def is_huggingface(given: Any) -> bool:
     return any(f"{c.__module__}.{c.__qualname__}" in CLASSES for c in type(given).__mro__)
 
 
+def is_streaming(dataset: Any) -> bool:
+    return "Iterable" in type(dataset).__name__
+
+
+def refuse_splits(dataset: Any) -> None:
+    if "Dict" in (kind := type(dataset).__name__):
+        raise TypeError(
+            f"DataLoader: a {kind} has several splits; give one of them, such as dataset[{next(iter(dataset), '')!r}]"
+        )
+
+
 class HuggingFaceSource:
     """The images and labels of a `datasets.Dataset`; its format and transform are not used.
 
@@ -56,18 +67,15 @@ class HuggingFaceSource:
 
     def __init__(self, dataset: Any, image: str | None = None, label: str | None = None, labelled: bool | None = None) -> None:
         kind = type(dataset).__name__
-        if "Dict" in kind:
-            raise TypeError(
-                f"DataLoader: a {kind} has several splits; give one of them, such as dataset[{next(iter(dataset), '')!r}]"
-            )
-        if "Iterable" in kind:
-            raise TypeError(f"DataLoader: {kind} is a stream; load it with streaming=False, so that it has len and []")
+        refuse_splits(dataset)
+        if is_streaming(dataset):
+            raise TypeError(f"HuggingFaceSource: {kind} is a stream; give gpuaug.data.HuggingFaceStream, or the dataset itself")
         features = dataset.features
         self.image = choose_column("image", image, features, IMAGES, (is_bytes, is_string))
         plain = dataset.with_format(None)
         self.targets: npt.NDArray[Any] = np.full(len(dataset), -1, dtype=np.int64)
         self.classes: list[str] = []
-        likely = any(fits(key, features[key]) for fits in LABELS for key in features)
+        likely = any(fits_any(key, features[key]) for key in features)
         self.label: str | None = None
         if labelled or (labelled is None and (label is not None or likely)):
             self.label = choose_column("label", label, features, LABELS, (is_string,))
@@ -86,12 +94,7 @@ class HuggingFaceSource:
     def read(self, i: int) -> bytes:
         """The image file in a row, or at the path or URL in it. Raises DecodeError with the row's number."""
         try:
-            cell = self.files[i][self.image]
-            if cell is None:
-                raise ValueError("there is no image")
-            if cell["bytes"] is not None:
-                return cast(bytes, cell["bytes"])
-            return read_linked(cell) if "://" in cell["path"] else Path(cell["path"]).read_bytes()
+            return file_in(self.files[i][self.image])
         except Exception as error:  # remote file systems raise what their clients do
             raise DecodeError(f"{self.name(i)}: cannot be read: {error or type(error).__name__}") from error
 
@@ -141,6 +144,11 @@ LABELS: tuple[Fits, ...] = (is_classes, is_integer, is_called_label)
 """How a column for images or labels is recognised, the likeliest test first."""
 
 
+def fits_any(key: str, feature: Any) -> bool:
+    """Whether a column is likely to hold labels."""
+    return any(fits(key, feature) for fits in LABELS)
+
+
 def inner(feature: Any) -> Any:
     """The feature of a list's items, None for other features; `datasets` has three ways to write a list."""
     if isinstance(feature, list):
@@ -148,20 +156,27 @@ def inner(feature: Any) -> Any:
     return feature.feature if type(feature).__name__ in ("List", "LargeList", "Sequence") else None
 
 
-def choose_column(role: str, name: str | None, features: Any, likely: tuple[Fits, ...], by_name: tuple[Fits, ...]) -> str:
+def choose_column(
+    role: str,
+    name: str | None,
+    features: Any,
+    likely: tuple[Fits, ...],
+    by_name: tuple[Fits, ...],
+    maker: str = "HuggingFaceSource",
+) -> str:
     """The column for a role: the one that was named, or the only one that passes the first test that any passes."""
     if name is not None:
         if name not in features:
-            raise ValueError(f"HuggingFaceSource: {role}={name!r} is no column; the columns are {', '.join(features)}")
+            raise ValueError(f"{maker}: {role}={name!r} is no column; the columns are {', '.join(features)}")
         if not any(fits(name, features[name]) for fits in likely + by_name):
-            raise ValueError(f"HuggingFaceSource: column {name!r} cannot be the {role}, its feature is {features[name]}")
+            raise ValueError(f"{maker}: column {name!r} cannot be the {role}, its feature is {features[name]}")
         return name
     fitting = [[key for key in features if fits(key, features[key])] for fits in likely]
     found: list[str] = next((keys for keys in fitting if keys), [])
     if len(found) != 1:
         which = f"columns {', '.join(found)} may each be" if found else f"no column of {', '.join(features)} can be"
         options = f"{role}=...)" + (", or labels=False" if role == "label" else "")
-        raise ValueError(f"HuggingFaceSource: {which} the {role}; use gpuaug.data.HuggingFaceSource(dataset, {options}")
+        raise ValueError(f"{maker}: {which} the {role}; use gpuaug.data.{maker}(dataset, {options}")
     return found[0]
 
 
@@ -193,6 +208,15 @@ def undecoded() -> Any:
     from datasets import Image  # imported already, since the dataset is one of its objects
 
     return Image(decode=False)
+
+
+def file_in(cell: dict[str, Any] | None) -> bytes:
+    """The image file in a cell of a column, or at the path or URL in it. Raises what `datasets` and file systems raise."""
+    if cell is None:
+        raise ValueError("there is no image")
+    if cell["bytes"] is not None:
+        return cast(bytes, cell["bytes"])
+    return read_linked(cell) if "://" in cell["path"] else Path(cell["path"]).read_bytes()
 
 
 def read_linked(cell: dict[str, Any]) -> bytes:

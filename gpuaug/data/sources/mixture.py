@@ -6,7 +6,7 @@ number of ranks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from fractions import Fraction
 from math import isfinite
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...ops.base import is_integer, is_number
-from ..shuffling import ARRANGEMENT, PASSES, REPLACEMENT, order_of, random_words, row_orders
+from ..shuffling import ARRANGEMENT, PASSES, REPLACEMENT, random_words, row_orders
 from . import Index, Source
 from .composed import ConcatSource
 
@@ -171,6 +171,9 @@ class MixtureSource(ConcatSource):
     def find(self, i: int) -> tuple[Source, int]:
         return super().find(i % self.total)
 
+    def by_part(self, index: Index) -> Iterator[tuple[int, Index, Index]]:
+        return super().by_part(index % self.total)
+
     def locate(self, index: npt.ArrayLike) -> tuple[Index, Index]:
         """The part of each sample index, and the sample's number in that part.
 
@@ -196,6 +199,8 @@ class MixtureSource(ConcatSource):
 
     def epoch_order(self, seed: int, epoch: int, shuffle: bool) -> Index:
         """Sample indices of a whole epoch for all ranks together, int64 (samples,)."""
+        if len(self.parts) == 1:
+            return self.drawn(0, seed, epoch) if self.replacement else self.visits(0, seed, epoch, shuffle)
         turns = self.turns(seed, epoch, shuffle)
         if self.replacement:
             return self.drawn(np.repeat(np.arange(len(self.parts)), self.quotas)[turns], seed, epoch)
@@ -214,24 +219,25 @@ class MixtureSource(ConcatSource):
             due += 0.5
         for quota, end in zip(self.quotas, np.cumsum(self.quotas), strict=True):
             due[end - quota : end] /= quota
-        return order_of(due.view(np.uint64))  # the bits of positive floats have their order
+        return np.argsort(due, kind="stable")  # quick, since each part's are in order already
 
     def visits(self, k: int, seed: int, epoch: int, shuffle: bool) -> Index:
         """The sample indices of part k in an epoch, in their order."""
         length, quota = self.lengths[k], self.quotas[k]
         first, place = divmod(epoch * quota, length)
-        visit = np.arange(place, place + quota)
-        repeat = visit // length
-        sample: Index = visit - repeat * length
-        if shuffle:
-            sample = pass_orders(seed, k, first, int(repeat[-1]) + 1, length)[visit]
-        return sample + repeat * self.total + int(self.starts[k])
+        passes = -(-(place + quota) // length)
+        found = pass_orders(seed, k, first, passes, length) if shuffle else np.tile(np.arange(length), (passes, 1))
+        found += (np.arange(passes) * self.total + int(self.starts[k]))[:, None]
+        return found.reshape(-1)[place : place + quota]
 
-    def drawn(self, part: Index, seed: int, epoch: int) -> Index:
-        """The sample indices of an epoch with replacement, whose places belong to the given parts."""
+    def drawn(self, part: Index | int, seed: int, epoch: int) -> Index:
+        """The sample indices of an epoch with replacement. part: the part of each place, or the only one."""
         words = random_words((seed, epoch), 0, self.samples, REPLACEMENT)
-        sample = (words % np.array(self.lengths, dtype=np.uint64)[part]).view(np.int64) + self.starts[part]
-        return sample + self.total * occurrences(sample, self.total)
+        words %= np.array(self.lengths, dtype=np.uint64)[part]
+        sample = words.view(np.int64)
+        sample += self.starts[part]
+        sample += self.total * occurrences(sample, self.total)
+        return sample
 
     def __repr__(self) -> str:
         taken = ", ".join(f"{quota} of {part!r}" for quota, part in zip(self.quotas, self.parts, strict=True))
@@ -239,13 +245,14 @@ class MixtureSource(ConcatSource):
 
 
 def pass_orders(seed: int, k: int, first: int, passes: int, length: int) -> Index:
-    """The orders of consecutive passes through the samples of part k, one after another: int64 (passes * length,)."""
-    found = np.empty((passes, length), dtype=np.int64)
+    """The orders of consecutive passes through the samples of part k: int64 (passes, length)."""
     step = max(1, CHUNK // length)
+    orders = []
     for at in range(0, passes, step):
-        some = found[at : at + step]
-        some[:] = row_orders(random_words((seed, k), (first + at) * length, some.size, PASSES).reshape(some.shape))
-    return found.reshape(-1)
+        rows = min(step, passes - at)
+        keys = random_words((seed, k), (first + at) * length, rows * length, PASSES)
+        orders.append(row_orders(keys.reshape(rows, length)))
+    return orders[0] if len(orders) == 1 else np.concatenate(orders)
 
 
 def occurrences(sample: Index, total: int) -> Index:
@@ -256,10 +263,13 @@ def occurrences(sample: Index, total: int) -> Index:
         order = np.argsort(sample, kind="stable")
         value = sample[order]
     else:  # sample and place in one word: sorting those is several times as fast
-        packed = np.sort(sample << bits | np.arange(count))
+        packed = sample << bits
+        packed |= np.arange(count)
+        packed.sort()
         order, value = packed & (2**bits - 1), packed >> bits
-    place = np.arange(count)
-    place[1:][value[1:] == value[:-1]] = 0
-    found = np.empty_like(place)
-    found[order] = np.arange(count) - np.maximum.accumulate(place)
+    later = np.flatnonzero(value[1:] == value[:-1]) + 1  # those that are not the first of their value
+    second = later.copy()
+    second[1:][later[1:] == later[:-1] + 1] = 0
+    found = np.zeros(count, dtype=np.int64)
+    found[order[later]] = later - np.maximum.accumulate(second) + 1
     return found

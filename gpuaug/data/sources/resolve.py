@@ -19,13 +19,20 @@ from .arrays import ArraySource
 from .composed import ConcatSource, SubsetSource, common_transform, known_labelled, simple_sources
 from .dataset import DatasetSource
 from .folder import ALL_IMAGES, EXTENSIONS, FolderSource, is_hidden
-from .huggingface import HuggingFaceSource, is_huggingface
+from .huggingface import HuggingFaceSource, is_huggingface, is_streaming
 from .mixture import Mixture, MixtureSource
 from .remote import is_remote
+from .remote.cache import ShardCache
 from .shards import MAGIC, RANGE, UNPACK, ShardSource, shards_in_folder
+from .streams import is_pipeline
+from .streams.dataset import DatasetStream
+from .streams.huggingface import HuggingFaceStream
+from .streams.webdataset import WebDatasetStream, stream_of_files
 from .zipped import ZipSource
 
 T = TypeVar("T")
+
+NO_CACHE: Mapping[str, Any] = {}
 
 ARRAYS = {
     "torchvision.datasets.cifar.CIFAR10": ("data", "targets"),
@@ -36,27 +43,31 @@ ARRAYS = {
 """Class of a Dataset that holds pixels in memory -> its attributes of pixels and targets, which are read without PIL."""
 
 
-def as_source(given: Any, policy_given: bool, labels: bool | None = None) -> tuple[Source, Any]:
+def as_source(
+    given: Any, policy_given: bool, labels: bool | None = None, cache: Mapping[str, Any] = NO_CACHE
+) -> tuple[Source, Any]:
     """The source of what the user gave, and the torchvision transform that was inside it, or None.
 
     given: path or URL (see `from_path`), list of shards or of image files, array or pair of arrays, map-style Dataset, or a
     source. policy_given: whether the user gave a policy, which replaces the transform of a torchvision dataset. labels: whether
-    labels are wanted; None takes them if there are any. Raises ValueError if labels=True and there are none, and if only some
-    parts of a concatenation have labels.
+    labels are wanted; None takes them if there are any. cache: `cache_dir` and `cache_size` of remote shards. Raises ValueError
+    if labels=True and there are none, if only some parts of a concatenation have labels, and for a cache of anything else than
+    remote shards.
     """
-    source, transform = find_source(given, policy_given, labels)
+    source, transform = find_source(given, policy_given, labels, cache)
+    check_cache(source, cache)
     if labels is not False:
         check_labels(source, labels)
     return source, transform
 
 
-def find_source(given: Any, policy_given: bool, labels: bool | None) -> tuple[Source, Any]:
+def find_source(given: Any, policy_given: bool, labels: bool | None, cache: Mapping[str, Any]) -> tuple[Source, Any]:
     if isinstance(given, (str, os.PathLike)):
         refuse_files(os.fspath(given))
-        return from_path(os.fspath(given), labels), None
+        return from_path(os.fspath(given), labels, cache=cache), None
     # Exactly these types, since a Dataset may be a subclass of list.
-    if type(given) in (tuple, list) and given and all(map(is_path, given)):
-        return from_list([os.fspath(path) for path in given], labels), None
+    if type(given) in (tuple, list) and given and all(issubclass(kind, (str, os.PathLike)) for kind in set(map(type, given))):
+        return from_list([os.fspath(path) for path in given], labels, cache), None
     if type(given) in (tuple, list) and given and type(given[0]) in (tuple, list) and given[0] and is_path(given[0][0]):
         raise TypeError(
             "DataLoader: a list of paths with labels is not accepted; put the files into one folder per class and give their "
@@ -74,15 +85,27 @@ def find_source(given: Any, policy_given: bool, labels: bool | None) -> tuple[So
     if isinstance(given, (np.ndarray, torch.Tensor)):
         return ArraySource(given), None
     if isinstance(given, Mixture):
-        return from_mixture(given, policy_given, labels)
+        return from_mixture(given, policy_given, labels, cache)
     return from_dataset(given, policy_given, labels)
 
 
-def from_mixture(given: Mixture, policy_given: bool, labels: bool | None) -> tuple[Source, Any]:
+def from_mixture(given: Mixture, policy_given: bool, labels: bool | None, cache: Mapping[str, Any]) -> tuple[Source, Any]:
     """The source of a mixture, and the transform that its parts share, or None."""
-    parts, inside = zip(*(find_source(part, policy_given, labels) for part in given.parts), strict=True)
+    parts, inside = zip(*(find_source(part, policy_given, labels, cache) for part in given.parts), strict=True)
     transform = None if policy_given else common_transform(inside, "Mixture")
     return MixtureSource(parts, given.weights, given.samples, given.replacement), transform
+
+
+def check_cache(source: Source, cache: Mapping[str, Any]) -> None:
+    """Raise ValueError if a cache was asked for and the source has none, or another one."""
+    if cache.get("cache_dir") is None:
+        return
+    asked = ShardCache.resolve(cache["cache_dir"])
+    if not any(getattr(getattr(part, "cache", None), "folder", None) == asked for part in simple_sources(source)):
+        raise ValueError(
+            "DataLoader: cache_dir is for remote shards that are given by their URL, such as s3://bucket/train-{000..146}.tar, "
+            f"but the source is {source!r}; leave it out, or give it to gpuaug.data.ShardSource"
+        )
 
 
 def check_labels(source: Source, labels: bool | None) -> None:
@@ -109,10 +132,17 @@ MISSING: dict[type, str] = {
     packed.PackedSource: f"{packed.TARGETS} holds -1 for every image; pack a folder that has one folder of images per class",
     ArraySource: "there are no targets; give a pair (images, targets)",
     HuggingFaceSource: "no column was found for them; name it: gpuaug.data.HuggingFaceSource(dataset, label=...)",
+    HuggingFaceStream: "no column was found for them; name it: gpuaug.data.HuggingFaceStream(dataset, label=...)",
+    WebDatasetStream: "its first sample has no cls, and no json with the field label",
     ShardSource: "no sample has a .cls, or a .json with the field label",
     object: "its `labelled` says so",
 }
 """Kind of source, subclasses before their bases -> what such a source lacks if it has no labels."""
+
+
+def remote_only(cache: Mapping[str, Any], paths: list[str]) -> Mapping[str, Any]:
+    """The options of a cache, or none if no path is remote, which `check_cache` then says."""
+    return cache if any(map(is_remote, paths)) else NO_CACHE
 
 
 def is_path(given: Any) -> bool:
@@ -147,25 +177,28 @@ def refuse_unknown(path: str) -> None:
         )
 
 
-def from_list(paths: list[str], labels: bool | None = None) -> Source:
+LONGEST = max(map(len, EXTENSIONS))
+
+
+def from_list(paths: list[str], labels: bool | None = None, cache: Mapping[str, Any] = NO_CACHE) -> Source:
     """The source of a list of tar shards, or of image files, which have no labels."""
-    for path in paths:
+    endings = {path[-LONGEST:] for path in paths}  # few, of ten million paths
+    images = {end for end in endings if end.lower().endswith(EXTENSIONS)}
+    others = [] if endings == images else [path for path in paths if path[-LONGEST:] not in images]
+    for path in others:
         refuse_unknown(path)
-    images = [path for path in paths if path.lower().endswith(EXTENSIONS)]
-    if not images:
-        return ShardSource(paths, labels=labels)
-    if len(images) < len(paths):
-        other = next(path for path in paths if not path.lower().endswith(EXTENSIONS))
+    if len(others) == len(paths):
+        return ShardSource(paths, labels=labels, **remote_only(cache, paths))
+    if others:
+        image = next(path for path in paths if path[-LONGEST:] in images)
         raise ValueError(
-            f"DataLoader: a list must hold only image files or only tar shards, but this one holds {images[0]} and "
-            f"{other}; for both, give a ConcatDataset or two loaders"
+            f"DataLoader: a list must hold only image files or only tar shards, but this one holds {image} and "
+            f"{others[0]}; for both, give a ConcatDataset or two loaders"
         )
-    if remote := next((path for path in images if is_remote(path)), None):
-        raise ValueError(f"{remote}: image files are only read from local disks; put remote images into .tar shards")
-    return FolderSource.from_samples([(path, -1) for path in images], [], {}, labelled=False)
+    return FolderSource.from_paths(paths)
 
 
-def from_path(path: str, labels: bool | None = None, advice: str = ALL_IMAGES) -> Source:
+def from_path(path: str, labels: bool | None = None, advice: str = ALL_IMAGES, cache: Mapping[str, Any] = NO_CACHE) -> Source:
     """The source at a path: a tar shard, a pattern of shards, a URL of either or of a folder of shards, or a folder.
 
     A folder with a manifest was written by `gpuaug pack`. A folder that holds `.tar` files and no folders holds shards. Any
@@ -174,9 +207,9 @@ def from_path(path: str, labels: bool | None = None, advice: str = ALL_IMAGES) -
     if path.lower().endswith(".zip") and not is_remote(path) and not MAGIC.search(path) and not Path(path).is_dir():
         return ZipSource(path, labels, advice)
     if path.lower().endswith((".tar", ".zip", *UNPACK)) and not Path(path).is_dir():
-        return ShardSource(path, labels=labels, advice=advice)
+        return ShardSource(path, labels=labels, advice=advice, **remote_only(cache, [path]))
     if is_remote(path):
-        return ShardSource(shards_in_folder(path), labels=labels, advice=advice)
+        return ShardSource(shards_in_folder(path), labels=labels, advice=advice, **cache)
     folder = Path(path).expanduser()
     if (folder / packed.MANIFEST).exists() or (folder / packed.PROGRESS).exists():
         return packed.packed_source(folder, labels)
@@ -198,7 +231,12 @@ def from_dataset(dataset: Any, policy_given: bool, labels: bool | None) -> tuple
     if is_source(dataset):
         return dataset, None
     if is_huggingface(dataset):
-        return HuggingFaceSource(dataset, labelled=labels), None
+        return (HuggingFaceStream if is_streaming(dataset) else HuggingFaceSource)(dataset, labelled=labels), None
+    if is_pipeline(dataset) and (files := stream_of_files(dataset, labels)) is not None:
+        return files, None
+    if isinstance(dataset, IterableDataset):
+        stream, inside = (dataset, None) if policy_given else without_transform(dataset)
+        return DatasetStream(stream), inside
     check_map_style(dataset)
     if getitem_owner(dataset) == "torch.utils.data.dataset.Subset":
         inner, transform = from_part(dataset.dataset, policy_given, labels)
@@ -238,19 +276,15 @@ def size_of(source: Source) -> Size | None:
 
 
 def check_map_style(dataset: Any) -> None:
-    if isinstance(dataset, IterableDataset):
-        raise TypeError(
-            f"DataLoader: {type(dataset).__name__} is an IterableDataset; give a map-style Dataset, which has len and []"
-        )
     if isinstance(dataset, Iterator) and not hasattr(dataset, "__getitem__"):
         raise TypeError(
             f"DataLoader: source is a {type(dataset).__name__}, which can be iterated only once; give list(source) "
-            "if it yields paths or images, or a map-style Dataset"
+            "if it yields paths or images, a map-style Dataset, or an IterableDataset of torch, whose __iter__ begins anew"
         )
     if isinstance(dataset, (Mapping, torch.Tensor)) or not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")):
         raise TypeError(
-            "DataLoader: source must be a path, a map-style Dataset of (image, target) or of images, or an array of images or "
-            f"a pair (images, targets), got {type(dataset).__name__}"
+            "DataLoader: source must be a path, a map-style Dataset or IterableDataset of (image, target) or of images, or an "
+            f"array of images or a pair (images, targets), got {type(dataset).__name__}"
         )
 
 

@@ -7,19 +7,26 @@ import logging
 import os
 import re
 from bisect import bisect_right
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from tqdm import tqdm
 
+from ...ops.base import is_integer
 from ..decoders.pillow import DecodeError
 from ..targets import Collate, collate_by_torch, collate_targets
-from . import tar_index
+from . import Index, PlainReader, Reader, tar_index
 from .folder import ALL_IMAGES
-from .remote import filesystem, is_remote, read_range
+from .remote import is_remote
+from .remote.ahead import Range, ReadAhead
+from .remote.cache import CACHE_SIZE, ShardCache
+from .remote.objects import ask, filesystem, forget_listings, read_range
+from .remote.retries import RemoteError, ShortenedError, is_missing, is_of_server
+from .remote.stamps import stamp_of
 
 LOG = logging.getLogger("gpuaug")
 
@@ -55,6 +62,9 @@ class ShardSource:
         classes: Names of the classes, if they are known.
         labels: None takes the classes that the shards hold; False ignores them, whatever they are.
         advice: What the error about a class that is no integer says about doing without labels.
+        cache_dir: Folder of this machine in which remote shards are kept whole; several processes may use it at once. None
+            keeps none.
+        cache_size: Bytes of shards, at least 1, above which those in `cache_dir` that were used least recently are deleted.
 
     Attributes:
         targets: int64 (N,), from a sample's `.cls` or the field `label` of its `.json`; -1 without either, and with
@@ -63,7 +73,9 @@ class ShardSource:
 
     Raises:
         FileNotFoundError: A shard is missing, or no file matches a pattern.
-        ValueError: For a folder, a damaged or compressed shard, a sample without an image, or a class that is no integer.
+        RemoteError: A server does not answer (see docs/data.md, remote shards).
+        ValueError: For a folder, a damaged or compressed shard, a sample without an image, or a class that is no integer; and
+            for `cache_dir` without a URL.
     """
 
     workers = "threads"
@@ -74,9 +86,14 @@ class ShardSource:
         classes: Iterable[str] = (),
         labels: bool | None = None,
         advice: str = ALL_IMAGES,
+        cache_dir: str | os.PathLike[str] | None = None,
+        cache_size: int = CACHE_SIZE,
     ) -> None:
-        given = [shards] if isinstance(shards, (str, os.PathLike)) else list(shards)
-        self.paths = [path for pattern in given for path in expand_pattern(os.fspath(pattern))]
+        given = [os.fspath(one) for one in ([shards] if isinstance(shards, (str, os.PathLike)) else list(shards))]
+        self.cache = cache_for(given, cache_dir, cache_size)
+        for url in filter(is_remote, given):
+            forget_listings(url)
+        self.paths = [path for pattern in given for path in expand_pattern(pattern)]
         self.classes = list(classes)
         if folder := next((path for path in self.paths if Path(path).is_dir()), None):
             raise ValueError(
@@ -84,10 +101,17 @@ class ShardSource:
                 "of ImageFolders"
             )
         with ThreadPoolExecutor(INDEXERS) as pool:
-            found = pool.map(tar_index.index, self.paths)
+            self.stamps = list(pool.map(stamp_of, self.paths))
+            self.copies = [
+                self.cache.copy_of(path, stamp) if self.cache and is_remote(path) else None
+                for path, stamp in zip(self.paths, self.stamps, strict=True)
+            ]
+            found = pool.map(lambda path, stamp: tar_index.index(path, stamp, self.cache), self.paths, self.stamps)
             self.shards = list(tqdm(found, "indexing", len(self.paths), unit=" shards", disable=None, delay=2, leave=False))
         self.starts = np.cumsum([0, *(len(shard) for shard in self.shards)]).tolist()
         self.targets = np.concatenate([np.empty(0, np.int64), *(shard.targets for shard in self.shards)])
+        # Each shard's targets are a part of these from now on, so that they are not kept twice.
+        self.shards = [replace(s, targets=self.targets[k : k + len(s)]) for s, k in zip(self.shards, self.starts, strict=False)]
         if labels is False:
             self.targets[:] = -1
         elif unreadable := next((shard.unreadable for shard in self.shards if shard.unreadable), None):
@@ -115,16 +139,41 @@ class ShardSource:
         return f"{self.paths[shard]}: {self.shards[shard].name(k)}"
 
     def read(self, i: int) -> bytes:
-        """A sample's image file. Raises DecodeError if the shard cannot be read, or was cut short after it was indexed."""
+        """A sample's image file.
+
+        Raises DecodeError if the shard is gone, cannot be read, or was cut short after it was indexed, and RemoteError if its
+        server does not answer, or refuses.
+        """
+        return self.read_by(self.read_range, i)
+
+    def read_by(self, read: Callable[[Range], bytes], i: int) -> bytes:
+        """As `read`, with a function that reads ranges."""
         shard, k = self.locate(i)
-        start, size = int(self.shards[shard].offsets[k]), int(self.shards[shard].sizes[k])
         try:
-            data = read_range(self.paths[shard], start, size)
+            return read(self.range_of(shard, k))
+        except CancelledError:
+            raise
+        except ShortenedError as error:
+            raise DecodeError(
+                f"{self.name(i)}: the shard ends within it; the shard was cut short after it was indexed ({error})"
+            ) from error
         except Exception as error:  # remote file systems raise what their clients do
-            raise DecodeError(f"{self.name(i)}: cannot be read: {error or type(error).__name__}") from error
-        if len(data) != size:
-            raise DecodeError(f"{self.name(i)}: the shard ends within it; the shard was cut short after it was indexed")
-        return data
+            kind = RemoteError if is_of_server(self.paths[shard], error) else DecodeError
+            raise kind(f"{self.name(i)}: cannot be read: {error or type(error).__name__}") from error
+
+    def range_of(self, shard: int, k: int) -> Range:
+        return Range(shard, int(self.shards[shard].offsets[k]), int(self.shards[shard].sizes[k]))
+
+    def read_range(self, wanted: Range) -> bytes:
+        copied = self.copies[wanted.shard]
+        if self.cache and copied and (found := self.cache.read(copied, wanted.start, wanted.size)) is not None:
+            return found
+        return read_range(self.paths[wanted.shard], wanted.start, wanted.size)
+
+    def reader(self) -> Reader:
+        if not any(map(is_remote, self.paths)) or type(self).read is not ShardSource.read:
+            return PlainReader(self)
+        return ShardReader(self, ReadAhead(self.read_range, self.paths, self.stamps, self.cache, self.copies))
 
     def target(self, index: tar_index.Int64s, collate: Collate = collate_by_torch) -> Any:
         """Targets of a batch: int64 (B,), or the result of `collate`; None if no sample has a class."""
@@ -132,6 +181,39 @@ class ShardSource:
 
     def __repr__(self) -> str:
         return f"ShardSource({len(self)} samples in {len(self.paths)} shards)"
+
+
+@dataclass(frozen=True)
+class ShardReader:
+    """Reads samples of remote shards, whose ranges it requests ahead."""
+
+    source: ShardSource
+    ahead: ReadAhead
+
+    def name(self, i: int) -> str:
+        return self.source.name(i)
+
+    def will_read(self, index: Index) -> None:
+        self.ahead.will_read([self.source.range_of(*self.source.locate(i)) for i in index.tolist()])
+
+    def read(self, i: int) -> bytes:
+        return self.source.read_by(self.ahead.read, i)
+
+    def close(self) -> None:
+        self.ahead.close()
+
+
+def cache_for(given: Sequence[str], folder: Any, size: Any) -> ShardCache | None:
+    """The cache that the user asks for. given: the shards."""
+    if not is_integer(size) or size < 1:
+        raise ValueError(f"ShardSource: cache_size must be an integer, at least 1 (bytes of shards), got {size!r}")
+    if folder is None:
+        return None
+    if not any(map(is_remote, given)):
+        raise ValueError(
+            f"ShardSource: cache_dir keeps copies of remote shards, but {', '.join(given[:2])} is on this machine; leave it out"
+        )
+    return ShardCache(folder, int(size))
 
 
 def expand_pattern(pattern: str) -> list[str]:
@@ -169,8 +251,8 @@ def matching_paths(pattern: str) -> list[str]:
     if is_remote(pattern):
         if not MAGIC.search(pattern):
             return [pattern]
-        fs, inside = filesystem(pattern)
-        found = [fs.unstrip_protocol(path) for path in fs.glob(inside)]
+        fs, _ = filesystem(pattern)
+        found = [fs.unstrip_protocol(path) for path in listed(pattern, "glob")]
     else:
         pattern = str(Path(pattern).expanduser())
         if not MAGIC.search(pattern) or Path(pattern).exists():
@@ -183,14 +265,21 @@ def matching_paths(pattern: str) -> list[str]:
 
 def shards_in_folder(url: str) -> list[str]:
     """The sorted `.tar` shards in a remote folder. Raises FileNotFoundError if there are none."""
-    fs, inside = filesystem(url)
-    try:
-        names = [str(name) for name in fs.ls(inside, detail=False)]
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{url}: no such folder") from error
-    except Exception as error:  # remote file systems raise what their clients do
-        raise OSError(f"{url}: cannot be listed: {error or type(error).__name__}") from error
+    fs, _ = filesystem(url)
+    forget_listings(url)
+    names = listed(url, "ls", detail=False)
     found = sorted(fs.unstrip_protocol(name) for name in names if name.endswith(".tar"))
     if not found:
         raise FileNotFoundError(f"{url}: no .tar shards in it; a URL must name a shard, a pattern of shards, or their folder")
     return found
+
+
+def listed(url: str, method: str, **options: Any) -> list[str]:
+    """What a server lists for a URL. Raises FileNotFoundError for a folder that is not there, and OSError for anything else."""
+    try:
+        return [str(name) for name in ask(url, method, **options)]
+    except Exception as error:  # remote file systems raise what their clients do
+        if is_missing(error):
+            raise FileNotFoundError(f"{url}: no such folder") from error
+        kind = RemoteError if isinstance(error, RemoteError) else OSError
+        raise kind(f"{url}: cannot be listed: {error or type(error).__name__}") from error

@@ -16,6 +16,7 @@ from .dimensions import Dimensions, round_up
 from .kernels.barriers.tones import LEVELS, TABLES
 from .kernels.barriers.warp import FRAME
 from .kernels.blur import HOISTED
+from .kernels.rows.yuv import LINES
 from .simd.int16 import LANES as LANES16
 from .simd.layout import CHANNELS
 from .simd.llvm import LANES
@@ -92,13 +93,13 @@ class Filters(NamedTuple):
         pairs: (slots, taps * width) `weights_x` as 16-bit integers, two in each 32-bit lane.
         offset: (slots, width) byte at which an output pixel begins to read, counted from the start of its group.
         start: (slots, groups) byte at which each group of sixteen output pixels begins to read.
-        extent: (slots, 4) pairs of taps per output pixel, the reach of the horizontal filter (see `rows.across`), and the first
-            source pixel that any output pixel needs and the one behind the last.
+        extent: (slots, 5) pairs of taps per output pixel, the reach of the horizontal filter (see `rows.across`), the first
+            source pixel that any output pixel needs, the one behind the last, and whether rows are split into channels first.
         norm: Scratch for sums of weights.
         ring: Ring buffer of rows made by the horizontal filter, a power of two of them, enough for the vertical filter.
-        row: Copy of a row at the end of the source, padded because the filter reads beyond its pixels; or a row that was made
-            from planes at half resolution.
-        colours: Two lines of colours between two rows of their planes (see `rows.yuv`).
+        row: Copy of a row at the end of the source, padded because the filter reads beyond its pixels; or rows that were made
+            from planes at half resolution, or a row that was split into its channels.
+        colours: Rows of colours between two rows of their planes (see `rows.yuv`).
         spare: Copies of parts of planes at the end of the source.
     """
 
@@ -222,11 +223,11 @@ def allocate(d: Dimensions) -> Workspace:
             pairs=aligned(d.slots * d.taps_x * stride, np.int32).reshape(d.slots, d.taps_x * stride),
             offset=aligned(d.slots * stride, np.int32).reshape(d.slots, stride),
             start=np.zeros((d.slots, stride // LANES), dtype=np.int32),
-            extent=np.zeros((d.slots, 4), dtype=np.int64),
+            extent=np.zeros((d.slots, 5), dtype=np.int64),
             norm=np.zeros(longest, dtype=np.float32),
             ring=aligned(d.ring * 3 * stride + LANES),  # `resize.down_fixed` reads one vector beyond a row
-            row=aligned(d.row_bytes, np.uint8),
-            colours=aligned(d.row_bytes, np.int16),
+            row=aligned(LINES * d.row_bytes, np.uint8),
+            colours=aligned(LINES * d.row_bytes, np.int16),
             spare=aligned(d.row_bytes, np.uint8),
         ),
         pixel_buffers(d, stride, margin, inside),

@@ -13,7 +13,7 @@ from ..simd.float32 import LANES, splat
 from ..simd.int16 import ONE as UNIT16
 from ..simd.int16 import rounded
 from .output import write_strip, write_view
-from .rows import across, yuv
+from .rows import across, apart, yuv
 
 UNIT = 16384
 """The integer for a horizontal weight of 1. Sixteen bits hold weights below 2, which a normalised cubic never reaches."""
@@ -218,7 +218,7 @@ def filter_rows(source, b, slot, top, count, box, ready, first, last, filters, m
     filtered before. Returns the number of rows filtered so far.
     """
     ready, need = max(ready, top[first]), top[last] + count[last]
-    half, reach, low, high = filters.extent[slot]
+    half, reach, low, high, split = filters.extent[slot]
     start, index, pairs = filters.start[slot], filters.offset[slot], filters.pairs[slot]
     at, pitch, plane = source.offsets[b], source.pitches[b], source.planes[b]
     if source.halved:
@@ -228,8 +228,14 @@ def filter_rows(source, b, slot, top, count, box, ready, first, last, filters, m
         )  # fmt: skip
     else:
         at += np.int64(box[0]) * pitch + np.int64(box[1]) * source.step
-        across.fill_ring(
-            reach, source.pixels, at, pitch, source.step, plane, box[3], ready, need,
-            start, index, pairs, half, filters.ring, mask, filters.row,
-        )  # fmt: skip
+        if split:
+            apart.fill_ring(
+                source.pixels, at, pitch, low, high, reach, ready, need,
+                start, index, pairs, half, filters.ring, mask, filters.row, filters.spare,
+            )  # fmt: skip
+        else:
+            across.fill_ring(
+                reach, source.pixels, at, pitch, source.step, plane, box[3], ready, need,
+                start, index, pairs, half, filters.ring, mask, filters.row,
+            )  # fmt: skip
     return max(ready, need)

@@ -32,6 +32,7 @@ from ..simd.pixels import prefetch
 from . import color_fixed, resize
 from .barriers.warp import slides
 from .program import compact, reads_around
+from .rows import apart
 from .view import make_fixed, make_float32
 
 
@@ -61,6 +62,9 @@ def prepare_filters(box, skip_y, skip_x, flip, cubic, step, filters, height, wid
         extent, pairs = filters.extent[across], filters.pairs[across]
         extent[0] = resize.pair_weights(filters.weights_x, most, width, filters.norm, pairs)
         extent[1] = resize.windows(width, first, step, filters.start[across], filters.offset[across])
+        extent[4] = step == 3 and extent[1] + 2 >= apart.WINDOW
+        if extent[4]:
+            extent[1] = resize.windows(width, first, 1, filters.start[across], filters.offset[across])
         ends = first[0] + taps[0], first[width - 1] + taps[width - 1]
         extent[2], extent[3] = min(first[0], first[width - 1]), max(ends[0], ends[1])
         filters.kept[0, across] = mark

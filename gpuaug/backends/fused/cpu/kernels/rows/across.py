@@ -31,22 +31,25 @@ def filter_with(pick, known, planar):
     """
 
     @inlined_by_llvm
-    def across(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready):
+    def across(source, at, pitch, step, plane, ahead, rows, start, index, pairs, half, ring, mask, ready):
         """Filter rows of pixels, `pitch` bytes apart from source[at] on, into rows ready, ready + 1, ... of the ring.
 
-        step, plane: bytes from one pixel to the next, and from one channel of a pixel to the next.
+        step, plane: bytes from one pixel to the next, and from channel to channel of a pixel. ahead: bytes of a row of each
+        plane that are fetched ahead, if the kernel may be for planes.
         """
         stride = start.shape[0] * LANES
         count = known if known else half
         for row in range(rows):
             to = ((ready + row) & mask) * 3 * stride
+            if planar:
+                for x in range(0, ahead, 64):
+                    for c in range(3):
+                        prefetch(source, at + (row + PREFETCH_ROWS) * pitch + c * plane + x)
             for g in range(start.shape[0]):
                 x = g * LANES
                 near = at + row * pitch + start[g]
-                prefetch(source, near + PREFETCH_ROWS * pitch)
-                if planar:
-                    prefetch(source, near + PREFETCH_ROWS * pitch + plane)
-                    prefetch(source, near + PREFETCH_ROWS * pitch + 2 * plane)
+                if not planar:
+                    prefetch(source, near + PREFETCH_ROWS * pitch)
                 i, w = load(index, x), load(pairs, x)
                 r, n, b = pick(source, near, i, step, plane)
                 red, green, blue = multiply_pairs(r, w), multiply_pairs(n, w), multiply_pairs(b, w)
@@ -67,15 +70,15 @@ def for_pairs(pick, first, planar=False):
     three, more = filter_with(pick, first + 2, planar), filter_with(pick, 0, planar)
 
     @inlined_by_llvm
-    def across(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready):
+    def across(source, at, pitch, step, plane, ahead, rows, start, index, pairs, half, ring, mask, ready):
         if half == first:
-            one(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
+            one(source, at, pitch, step, plane, ahead, rows, start, index, pairs, half, ring, mask, ready)
         elif half == first + 1:
-            two(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
+            two(source, at, pitch, step, plane, ahead, rows, start, index, pairs, half, ring, mask, ready)
         elif half == first + 2:
-            three(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
+            three(source, at, pitch, step, plane, ahead, rows, start, index, pairs, half, ring, mask, ready)
         else:
-            more(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
+            more(source, at, pitch, step, plane, ahead, rows, start, index, pairs, half, ring, mask, ready)
 
     return across
 
@@ -89,20 +92,20 @@ across_planar_128, across_any = filter_with(pick_planar_128, 0, planar=True), fi
 
 
 @kernel
-def across(reach, source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready):
+def across(reach, source, at, pitch, step, plane, ahead, rows, start, index, pairs, half, ring, mask, ready):
     """Filter rows horizontally with the fastest kernel that suffices; `windows` returns the reach."""
     farthest = reach if plane > 1 else reach + 2  # of interleaved pixels, one window holds all channels
     if farthest >= 128:
-        across_any(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
+        across_any(source, at, pitch, step, plane, ahead, rows, start, index, pairs, half, ring, mask, ready)
     elif plane > 1:
         if farthest < 64:
-            across_planar_64(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
+            across_planar_64(source, at, pitch, step, plane, ahead, rows, start, index, pairs, half, ring, mask, ready)
         else:
-            across_planar_128(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
+            across_planar_128(source, at, pitch, step, plane, ahead, rows, start, index, pairs, half, ring, mask, ready)
     elif farthest < 64:
-        across_64(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
+        across_64(source, at, pitch, step, plane, ahead, rows, start, index, pairs, half, ring, mask, ready)
     else:
-        across_128(source, at, pitch, step, plane, rows, start, index, pairs, half, ring, mask, ready)
+        across_128(source, at, pitch, step, plane, ahead, rows, start, index, pairs, half, ring, mask, ready)
 
 
 @inlined_by_llvm
@@ -113,12 +116,15 @@ def fill_ring(reach, source, at, pitch, step, plane, width, ready, need, start, 
     """
     beyond = step * width + SLACK + 2 * step * half
     last = source.shape[0] - beyond - 2 * plane
-    inside = min(max((last - at) // pitch + 1, ready), need)
-    across(reach, source, at + ready * pitch, pitch, step, plane, inside - ready, start, index, pairs, half, ring, mask, ready)
     apart = beyond if plane > 1 else 1
+    inside = min(max((last - at) // pitch + 1, ready), need)
+    across(
+        reach, source, at + ready * pitch, pitch, step, plane, step * width, inside - ready,
+        start, index, pairs, half, ring, mask, ready,
+    )  # fmt: skip
     for row in range(inside, need):
         begin = at + row * pitch
         for c in range(3):
             for x in range(width):
                 line[c * apart + step * x] = source[begin + c * plane + step * x]
-        across(reach, line, 0, 0, step, apart, 1, start, index, pairs, half, ring, mask, row)
+        across(reach, line, 0, 0, step, apart, 0, 1, start, index, pairs, half, ring, mask, row)

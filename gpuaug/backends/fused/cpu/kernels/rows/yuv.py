@@ -19,6 +19,9 @@ from .across import PREFETCH_ROWS, SLACK, across
 BLOCK = 2 * LANES
 """Pixels that are made at a time."""
 
+LINES = 4
+"""Rows that each step makes before the next step reads them."""
+
 BIAS = -510
 """Is added to mixed colours, of which four make one of sixteen times the size: 4 * BIAS = 8 - 16 * 128 rounds it, and subtracts
 128 from the colour."""
@@ -72,60 +75,72 @@ def join(pixels, y, colours, blue, red, beside, line, to, apart):
 
 @inlined_by_llvm
 def copied(pixels, at, count, spare, to):
-    """Copy bytes that a vector would read beyond the end of the buffer; returns where they are."""
+    """Copy bytes that vectors would read beyond the end of the buffer; returns where they are."""
     for k in range(min(count, pixels.shape[0] - at)):
         spare[to + k] = pixels[at + k]
     return to
 
 
-@kernel
-def make_rows(pixels, at, height, width, y, first, end, line, apart, colours, spare):
-    """Write columns first..end-1 of row y of an image, whose planes begin at pixels[at], into three lines.
-
-    first: an even column. apart: bytes from one line to the next, at least `end - first` rounded up to whole blocks.
-    """
-    rows, columns = (height + 1) // 2, (width + 1) // 2
-    left, count = first // 2, (end - first + BLOCK - 1) // BLOCK * LANES
-    level = at + y * width + first
+@inlined_by_llvm
+def mix_row(pixels, plane, rows, columns, y, left, count, out, to, spare):
+    """Write one colour of row y of an image from column `left` of its plane on, and at one column on either side."""
     near = y // 2
     far = min(near + 1, rows - 1) if y % 2 else max(near - 1, 0)
-    beside = 1
     if columns <= 2:
-        far, beside = near, 0
-    blue = at + height * width
-    red = blue + rows * columns
-    near, far = near * columns, far * columns
-    # Each colour is mixed from column `left` on, and at one column on either side, or again at the first and last column.
-    half = colours.shape[0] // 2
-    before, last = max(left - 1, 0), min(left + count, columns)
-    after = min(last, columns - 1)
-    for plane, to in ((blue, LANES), (red, half + LANES)):
-        mix_one(pixels, plane + near + before, plane + far + before, colours, to - 1)
-        source, n, f = pixels, plane + near + left, plane + far + left
-        if max(n, f) + count > pixels.shape[0]:
-            source, n, f = spare, copied(pixels, n, count, spare, 0), copied(pixels, f, count, spare, count)
-        mix(source, n, f, count, colours, to)
-        mix_one(pixels, plane + near + after, plane + far + after, colours, to + last - left)
-    source, begin = pixels, level
-    if level + 2 * count > pixels.shape[0]:
-        source, begin = spare, copied(pixels, level, 2 * count, spare, 0)
+        far = near
+    near, far = plane + near * columns, plane + far * columns
+    before, after = max(left - 1, 0), min(left + count, columns)  # beyond the first and the last column these are repeated
+    last = min(after, columns - 1)
+    mix_one(pixels, near + before, far + before, out, to - 1)
+    source, n, f = pixels, near + left, far + left
+    if max(n, f) + count > pixels.shape[0]:
+        source, n, f = spare, copied(pixels, n, count, spare, 0), copied(pixels, f, count, spare, count)
+    mix(source, n, f, count, out, to)
+    mix_one(pixels, near + last, far + last, out, to + after - left)
+
+
+@inlined_by_llvm
+def join_row(pixels, y, colours, blue, red, count, beside, line, to, apart, spare):
+    """Write a row of red, green and blue: brightness begins at pixels[y], the colours at colours[blue] and colours[red]."""
+    source, begin = pixels, y
+    if y + 2 * count > pixels.shape[0]:
+        source, begin = spare, copied(pixels, y, 2 * count, spare, 0)
     for k in range(0, count, LANES):
-        prefetch(pixels, level + 2 * k + PREFETCH_ROWS * width)
-        prefetch(pixels, blue + near + left + k + PREFETCH_ROWS // 2 * columns)
-        prefetch(pixels, red + near + left + k + PREFETCH_ROWS // 2 * columns)
-        join(source, begin + 2 * k, colours, LANES + k, half + LANES + k, beside, line, 2 * k, apart)
+        join(source, begin + 2 * k, colours, blue + k, red + k, beside, line, to + 2 * k, apart)
 
 
 @kernel
-def fill_ring(pixels, at, height, width, box, low, high, reach, ready, need,
+def fill_ring(
+    pixels, at, height, width, box, low, high, reach, ready, need,
     start, index, pairs, half, ring, mask, line, colours, spare,
 ):  # fmt: skip
     """Filter rows ready..need-1 of the box of an image, whose planes begin at pixels[at], into the ring.
 
-    low, high: the columns of the box that any output pixel needs.
+    low, high: the columns of the box that any output pixel needs. line, colours: scratch for LINES rows; spare: for half a row.
+
+    The filter and each step before it read what was written some rows ago. A processor would wait for numbers that were written
+    just before, since it loads them in other pieces.
     """
+    rows, columns = (height + 1) // 2, (width + 1) // 2
     first, end = (box[1] + low) // 2 * 2, box[1] + high
+    left, count = first // 2, (end - first + BLOCK - 1) // BLOCK * LANES
     apart = (end - first + SLACK + 2 * half) // BLOCK * BLOCK
-    for row in range(ready, need):
-        make_rows(pixels, at, height, width, box[0] + row, first, end, line, apart, colours, spare)
-        across(reach, line, box[1] - first, 0, 1, apart, 1, start, index, pairs, half, ring, mask, row)
+    blue = at + height * width
+    red = blue + rows * columns
+    beside = 0 if columns <= 2 else 1
+    wide = colours.shape[0] // (2 * LINES)
+    for begin in range(ready, need, LINES):
+        lines = min(LINES, need - begin)
+        for k in range(lines):
+            y, to = box[0] + begin + k, 2 * k * wide + LANES
+            mix_row(pixels, blue, rows, columns, y, left, count, colours, to, spare)
+            mix_row(pixels, red, rows, columns, y, left, count, colours, to + wide, spare)
+        for k in range(lines):
+            y, to = box[0] + begin + k, 2 * k * wide + LANES
+            level, near = at + y * width + first, y // 2 * columns + left
+            for x in range(0, count, LANES):
+                prefetch(pixels, level + PREFETCH_ROWS * width + 2 * x)
+                prefetch(pixels, blue + near + PREFETCH_ROWS // 2 * columns + x)
+                prefetch(pixels, red + near + PREFETCH_ROWS // 2 * columns + x)
+            join_row(pixels, level, colours, to, to + wide, count, beside, line, 3 * k * apart, apart, spare)
+        across(reach, line, box[1] - first, 3 * apart, 1, apart, 0, lines, start, index, pairs, half, ring, mask, begin)
