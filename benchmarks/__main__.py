@@ -90,6 +90,7 @@ def parser() -> ArgumentParser:
     add("--device", choices=("sm_75", "sm_80", "sm_90"), default="sm_90", help="T4, A100, or H100 and H200 (default: sm_90)")
     add("--draws", type=int, default=64, help="images to draw for each workload; more take longer (default: 64)")
     add("--workload", nargs="+", default=(), metavar="NAME", help="these of the core workloads only (default: all five)")
+    add("--yuv", action="store_true", help="images as planes of brightness and colours at half resolution (default: RGB)")
     add("--blocks", action="store_true", help="first print every basic block of the machine code, and how often it runs")
     add("--write", type=Path, metavar="FILE.md", help="also replace the marked section of this page")
     command("list", run_list, "List suites, workloads, contenders and targets.")
@@ -254,10 +255,10 @@ def run_gpu_check(minutes: float | None, data: Path | None, json: Path, step: Se
     return gpucheck.command(step, gpucheck.device_of(device), quick, data, minutes, json)
 
 
-def run_model(device: str, draws: int, workload: Sequence[str], blocks: bool, write: Path | None) -> None:
+def run_model(device: str, draws: int, workload: Sequence[str], yuv: bool, blocks: bool, write: Path | None) -> None:
     from .model import predict
 
-    predict.command(device, draws, workload, blocks, write)
+    predict.command(device, draws, workload, yuv, blocks, write)
 
 
 def run_list() -> None:

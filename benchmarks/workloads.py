@@ -166,11 +166,14 @@ def choose(policies: Sequence[str] = (), quick: bool = False) -> list[Workload]:
     return [w for w in DEFAULT if w.policy in policies] + new
 
 
-def perfect_bytes(workload: Workload, itemsize: int = 4) -> int:
-    """Bytes that a view moves if each moves once: the whole 8-bit image in, the view's numbers of `itemsize` bytes out."""
+def perfect_bytes(workload: Workload, itemsize: int = 4, yuv: bool = False) -> int:
+    """Bytes that a view moves if each moves once: the whole 8-bit image in, the view's numbers of `itemsize` bytes out.
+
+    yuv: whether the image has colours at half resolution, 1.5 bytes a pixel instead of 3.
+    """
     pixels = sum(height * width for height, width in workload.sizes) // len(workload.sizes)
     out_height, out_width = one_view(workload.policy).views[0].size
-    return 3 * pixels + itemsize * 3 * out_height * out_width
+    return (3 * pixels // 2 if yuv else 3 * pixels) + itemsize * 3 * out_height * out_width
 
 
 def photographs(workload: Workload) -> Photos:

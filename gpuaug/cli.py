@@ -218,6 +218,7 @@ def run_doctor(
     workers: Annotated[int, arg(help_behavior_hint=f"(default: {cores()}, the cores at hand)")] = cores(),
     device: str = "cuda" if torch.cuda.is_available() else "cpu",
     seconds: float = 10.0,
+    scaled: bool = False,
 ) -> None:
     """Show devices, versions and backends; with a folder and a policy, what limits their DataLoader.
 
@@ -228,13 +229,14 @@ def run_doctor(
         workers: `num_workers` of the loader.
         device: Device that the views are made on, such as cpu or cuda:1.
         seconds: How long to measure, in seconds.
+        scaled: Decode JPEGs much larger than the views at a smaller scale, as DataLoader does with scaled="auto".
     """
     if path is None:
         print_machine()
         return
     if name is None:
         raise ValueError(f"doctor: name a policy after {path}, such as simclr; `gpuaug policies` lists them")
-    print(diagnose(path, name, batch_size, workers, device, seconds))
+    print(diagnose(path, name, batch_size, workers, device, seconds, "auto" if scaled else False))
 
 
 def print_machine() -> None:

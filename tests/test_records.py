@@ -41,11 +41,14 @@ def expected_record(batch, tables, b, levels, lead):
     """One record as a list of int32 and float32 numbers."""
     code, box = tables.codes[b].tolist(), tables.boxes[b].tolist()
     if isinstance(batch, Images):
-        pitch = 3 * int(batch.shapes[b, 1])
-        base = lead + int(batch.offsets[b]) + box[0] * pitch + box[1] * 3
+        step = 1 if batch.layout == "yuv420" else 3
+        pitch = step * int(batch.shapes[b, 1])
+        base = lead + int(batch.offsets[b]) + box[0] * pitch + box[1] * step
         last = min((lead + batch.buffer.numel() - 1) // 4 - base // 4, 2**31 - 1)
+        place = [*box[:2], int(batch.shapes[b, 0])]
     else:
         pitch = base = last = 0
+        place = [0, 0, 0]
     places = [n for n, c in enumerate(code) if IS_BARRIER[c]]
     scales = np.array(box[2:4], np.float32) / np.array(box[4:6], np.float32)
     spans, k, begin = [[OFF, OFF] for _ in range(len(levels) + 1)], 0, -1
@@ -56,7 +59,8 @@ def expected_record(batch, tables, b, levels, lead):
     flips = int(tables.flips[b, 0]) + 2 * int(tables.flips[b, 1])
     head = [*np.array([base], np.int64).view(np.int32).tolist(), last, pitch, *box[2:], flips]
     floats = [*scales, *tables.scale, *tables.bias]
-    parts = [head, np.array(floats, np.float32).view(np.int32), *spans, code, tables.arguments[b].reshape(-1).view(np.int32)]
+    arguments = tables.arguments[b].reshape(-1).view(np.int32)
+    parts = [head, np.array(floats, np.float32).view(np.int32), place, *spans, code, arguments]
     return np.concatenate([np.asarray(part, np.int32) for part in parts])
 
 
@@ -99,6 +103,19 @@ def test_records_of_two_of_each():
     batch = Images(IMAGES.buffer, shapes, np.ascontiguousarray(IMAGES.offsets[::-1]))
     for seed in range(4):
         table = gpuaug.sample(policy, INDEX, seed=seed).tables[0]
+        made = draw_program.drawn_tables(batch, table)
+        assert made is not None
+        assert_records(batch, made, None, 3)
+
+
+def test_records_of_planes_of_brightness_and_colours():
+    """Of odd sizes, one behind the other and in another order."""
+    sizes = [int(h * w + 2 * -(-h // 2) * -(-w // 2)) for h, w in SHAPES.astype(np.int64)]
+    buffer = torch.zeros(sum(sizes) + 5, dtype=torch.uint8)
+    starts = np.array([sum(sizes[k + 1 :]) + 5 for k in range(len(sizes))], np.int64)
+    policy = Policy(View((24, 40), ops.RandomResizedCrop(), ops.RandomHorizontalFlip(), ops.GaussianBlur(3)))
+    table = gpuaug.sample(policy, INDEX, seed=1).tables[0]
+    for batch in (Images(buffer[5:], SHAPES, layout="yuv420"), Images(buffer, SHAPES, starts, "yuv420")):
         made = draw_program.drawn_tables(batch, table)
         assert made is not None
         assert_records(batch, made, None, 3)
@@ -200,9 +217,9 @@ def test_a_graph_refuses_a_barrier_that_it_has_no_launch_for():
         spans_of(np.array([[BLUR]], np.uint8), (CONTRAST,))
 
 
-def whole_images(buffer, shapes, starts=None):
+def whole_images(buffer, shapes, starts=None, layout="interleaved"):
     """A batch and the tables of a resize of it."""
-    batch, steps = Images(buffer, shapes, starts), (ops.Resize((8, 8)),)
+    batch, steps = Images(buffer, shapes, starts, layout), (ops.Resize((8, 8)),)
     return batch, plan.tables(batch, steps, [{}])
 
 
@@ -219,6 +236,15 @@ def test_an_image_that_32_bits_cannot_address_is_refused():
     assert len(words) == 1
     with pytest.raises(ValueError, match=f"image 1 of the batch has {3 * 2**15 * 21846} bytes; at most {MAX_IMAGE}"):
         records(*whole_images(memory, np.int32([[9, 9], [2**15, 21846]]), np.int64([0, 500])), None)
+
+
+def test_planes_that_32_bits_cannot_address_are_refused():
+    memory = torch.from_numpy(np.zeros(2**31 + 2**20, dtype=np.uint8))
+    batch, tables = whole_images(memory, np.int32([[2**15, 43688]]), np.int64([0]), "yuv420")
+    assert len(records(batch, tables, None)[0]) == 1
+    size = 2**15 * 43691 + 2 * 2**14 * 21846
+    with pytest.raises(ValueError, match=f"image 0 of the batch has {size} bytes; at most {MAX_IMAGE}"):
+        records(*whole_images(memory, np.int32([[2**15, 43691]]), np.int64([0]), "yuv420"), None)
 
 
 @pytest.mark.parametrize("op", [ops.GaussianNoise(p=0.01), ops.RandomErasing(0.01, value="random")])

@@ -30,6 +30,7 @@ class Timing:
     Attributes:
         device: "cuda" if a call only starts work that must be waited for.
         calls: Calls in a repeat.
+        before: What to do before each call, which is not timed.
         seconds: Time of one call by the clock, for each repeat.
         processor: Processor time of one call, for each repeat.
     """
@@ -37,6 +38,7 @@ class Timing:
     make: Call
     device: str = "cpu"
     calls: int = 1
+    before: Call | None = None
     seconds: list[float] = field(default_factory=list)
     processor: list[float] = field(default_factory=list)
     error: Exception | None = None
@@ -48,9 +50,11 @@ def synchronize(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def timed(make: Call, calls: int = 1, device: str = "cpu") -> tuple[float, float]:
+def timed(make: Call, calls: int = 1, device: str = "cpu", before: Call | None = None) -> tuple[float, float]:
     """Seconds of one call, as the mean of several in a row: by the clock, until the device has finished, and of processor time,
-    summed over the process's threads."""
+    summed over the process's threads. before: what to do first, which is not timed."""
+    if before is not None:
+        before()
     synchronize(device)
     processor, start = time.process_time(), time.perf_counter()
     for _ in range(calls):
@@ -97,11 +101,11 @@ def guarded(timing: Timing, step: Callable[[Timing], None]) -> None:
 
 def calibrate(timing: Timing, seconds: float) -> None:
     one = min(timed(timing.make, device=timing.device)[0] for _ in range(WARM_UP))
-    timing.calls = max(1, min(MOST_CALLS, ceil(seconds / one)))
+    timing.calls = 1 if timing.before else max(1, min(MOST_CALLS, ceil(seconds / one)))
 
 
 def repeat(timing: Timing) -> None:
-    wall, processor = timed(timing.make, timing.calls, timing.device)
+    wall, processor = timed(timing.make, timing.calls, timing.device, timing.before)
     timing.seconds.append(wall)
     timing.processor.append(processor)
 

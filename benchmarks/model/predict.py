@@ -100,11 +100,12 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Cost:
-    """A workload, the pixels of its view, and its launches."""
+    """A workload, the pixels of its view, its launches, and whether its images are planes of brightness and colours."""
 
     workload: Workload
     pixels: int
     kernels: tuple[Kernel, ...]
+    yuv: bool = False
 
     def seconds(self, device: Device) -> float:
         """Predicted seconds a view."""
@@ -113,12 +114,12 @@ class Cost:
 
     def share(self, device: Device) -> float:
         """Predicted share of copy bandwidth, by the bytes of a perfect pass."""
-        return perfect_bytes(self.workload, 2) / self.seconds(device) / device.bandwidth / COPIED
+        return perfect_bytes(self.workload, 2, self.yuv) / self.seconds(device) / device.bandwidth / COPIED
 
 
-def costs(workloads: Sequence[Workload], capability: int, draws: int) -> list[Cost]:
-    """Costs of workloads with bfloat16 views, on `draws` draws."""
-    found = traces({f"{w.policy} {w.name}": list(w.sizes) for w in workloads}, draws, capability)
+def costs(workloads: Sequence[Workload], capability: int, draws: int, yuv: bool = False) -> list[Cost]:
+    """Costs of workloads with bfloat16 views, on `draws` draws. yuv: whether images are planes of brightness and colours."""
+    found = traces({f"{w.policy} {w.name}": list(w.sizes) for w in workloads}, draws, capability, yuv=yuv)
     made = []
     for workload, launches in zip(workloads, found.values(), strict=True):
         names = [launch["kernel"] for launch in launches]
@@ -131,7 +132,7 @@ def costs(workloads: Sequence[Workload], capability: int, draws: int) -> list[Co
             kinds = {kind: n * threads for kind, n in each.items()}
             kernels.append(Kernel(names[k] + number, kinds, (launch["read"] + launch["written"]) * programs, text))
         height, width = one_view(workload.policy).views[0].size
-        made.append(Cost(workload, height * width, tuple(kernels)))
+        made.append(Cost(workload, height * width, tuple(kernels), yuv))
     return made
 
 
@@ -209,7 +210,7 @@ def replaced(path: Path, begin: str, text: str) -> str:
     return before + text + rest.partition(END)[2]
 
 
-def command(device: str, draws: int, names: Sequence[str], blocks: bool, page: Path | None) -> None:
+def command(device: str, draws: int, names: Sequence[str], yuv: bool, blocks: bool, page: Path | None) -> None:
     """Predict, print the tables, and write the section if a page is given."""
     known = {w.name: w for w in CORE}
     for name in names:
@@ -217,11 +218,13 @@ def command(device: str, draws: int, names: Sequence[str], blocks: bool, page: P
             raise ValueError(f"--workload {name}: must be one of {', '.join(known)}")
     if draws < 1:
         raise ValueError(f"--draws must be at least 1, got {draws}")
+    if yuv and page:
+        raise ValueError("--yuv: --write replaces a section about RGB images; leave one of them out")
     devices = [d for d in DEVICES if f"sm_{d.capability}" == device]
     begin = BEGIN.format(devices[0].capability)
     if page:
         replaced(page, begin, "")  # raises now rather than after minutes
-    found = costs([known[name] for name in names or known], devices[0].capability, draws)
+    found = costs([known[name] for name in names or known], devices[0].capability, draws, yuv)
     for cost in found if blocks else ():
         print(*(f"{cost.workload.name}, {k.name}: {k.blocks}" for k in cost.kernels), sep="\n\n", end="\n\n")
     for rows in (kernel_rows, view_rows):

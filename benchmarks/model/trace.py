@@ -26,7 +26,9 @@ Launch = dict[str, Any]
 constants; options; and means per program: lines (chain, see `source`, -> how often it ran), read and written (bytes)."""
 
 
-def traces(policies: dict[str, list[tuple[int, int]]], draws: int, capability: int, seed: int = 0) -> dict[str, list[Launch]]:
+def traces(
+    policies: dict[str, list[tuple[int, int]]], draws: int, capability: int, seed: int = 0, yuv: bool = False
+) -> dict[str, list[Launch]]:
     """The launches of one batch of each policy.
 
     Args:
@@ -34,12 +36,13 @@ def traces(policies: dict[str, list[tuple[int, int]]], draws: int, capability: i
         draws: Images of the batch, and programs of each launch that are run.
         capability: Compute capability of the device that the launches are for, such as 90.
         seed: Seed of the draws.
+        yuv: Whether images are planes of brightness and colours.
 
     Raises:
         RuntimeError: The child process failed. There is one, since Triton's interpreter is on or off in a whole process.
     """
     environment = {**os.environ, "TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, "-m", "benchmarks.model.trace", json.dumps([policies, draws, capability, seed])]
+    command = [sys.executable, "-m", "benchmarks.model.trace", json.dumps([policies, draws, capability, seed, yuv])]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"model: the kernels failed in Triton's interpreter:\n{done.stderr}")
@@ -166,10 +169,13 @@ class Counting(ast.NodeTransformer):
         return node
 
 
-def main(policies: dict[str, list[tuple[int, int]]], draws: int, capability: int, seed: int) -> dict[str, list[Launch]]:
+def main(
+    policies: dict[str, list[tuple[int, int]]], draws: int, capability: int, seed: int, yuv: bool
+) -> dict[str, list[Launch]]:
     import torch
 
     import gpuaug
+    from gpuaug import yuv as conversions
     from gpuaug.backends.fused import cuda, plan
     from gpuaug.backends.fused.cuda import launch
 
@@ -180,6 +186,9 @@ def main(policies: dict[str, list[tuple[int, int]]], draws: int, capability: int
     for name, sizes in policies.items():
         policy = one_view(name.partition(" ")[0])
         images = gpuaug.Images.from_list([np.zeros((*sizes[k % len(sizes)], 3), np.uint8) for k in range(draws)])
+        if yuv:
+            planes = torch.cat([conversions.from_rgb(image[None]).flatten() for image in images])
+            images = gpuaug.Images(planes, images.shapes, layout="yuv420")
         drawn = gpuaug.sample(policy, range(draws), seed=seed).tables[0]
         recorder.launches = []
         with np.errstate(all="ignore"):

@@ -13,6 +13,7 @@ from . import (
     torchtransform,
     torchvision,
     triton_augment,
+    turboloader,
     variopinta,
     webdataset,
 )
@@ -33,11 +34,13 @@ ALL: tuple[Contender, ...] = (
 
 FILES: tuple[Contender, ...] = (
     gpuaug.FILES,
+    gpuaug.SCALED,
     *decoders.FILES,
     torchvision.FILES,
     *dali.FILES,
     kornia.FILES,
     webdataset.FILES,
     ffcv.FILES,
+    turboloader.FILES,
 )
 """Those of the suites `decode`, `loader` and `train`."""

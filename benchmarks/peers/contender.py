@@ -15,8 +15,9 @@ import torch
 from gpuaug import Policy
 from gpuaug.ops import Op
 
-from ..images import Photos, Source
+from ..images import Photos
 from ..measure.machine import importable, version_of
+from ..sources import Source
 
 BOTH = ("cpu", "cuda")
 """`devices` of a contender that runs on either."""

@@ -16,7 +16,8 @@ from gpuaug import Policy, View
 from gpuaug import ops as op
 from gpuaug.ops import Op
 
-from ..images import Photos, Source
+from ..images import Photos
+from ..sources import Large, Source
 from .contender import BOTH, Contender, Decode, Epoch, MakeViews, Setting, anything, bytes_of, factor, has_only, negated
 
 Views = Callable[[Any], Sequence[torch.Tensor]]
@@ -275,12 +276,12 @@ def load_pixels(source: Source, policy: Policy, batch: int, setting: Setting) ->
 
 
 def epochs_of(graph_of: Callable[[Any, Any], Any], views_of: Views, source: Source, batch: int, setting: Setting) -> Epoch:
-    pipe = reader(graph_of, batch, setting, file_root=str(source))
+    pipe = reader(graph_of, batch, setting, file_root=str(source.folder if isinstance(source, Large) else source))
     return lambda: (views_of(found) for found in outputs(pipe, pipe.epoch_size("files") // batch))
 
 
 FILES = (
-    replace(CONTENDER, regime=READER, decode=decode_all, pixels=False, load=load, devices=("cpu",)),
+    replace(CONTENDER, regime=READER, decode=decode_all, pixels=False, load=load, devices=("cpu",), takes=(Path, Large)),
     replace(
         CONTENDER,
         name="dali-decode",
@@ -289,5 +290,6 @@ FILES = (
         supports=anything,
         load=load_pixels,
         devices=("cpu",),
+        takes=(Path, Large),
     ),
 )

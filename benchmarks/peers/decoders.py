@@ -16,9 +16,9 @@ import torch
 import gpuaug
 from gpuaug import Images
 from gpuaug.data import DecodeError, decode
+from gpuaug.data.decoders import cpu_decoder
 from gpuaug.data.decoders.regions import regions_read
 
-from ..measure.machine import importable
 from .contender import BOTH, Contender, Decode, Setting, anything
 
 PART, NVJPEG_PART = 16, 256
@@ -61,12 +61,17 @@ def dali(device: str = "cpu") -> Any:
     return DaliDecoder(device=device)
 
 
-def whole(device: str = "cpu") -> Batch:
-    """The decoder of gpuaug.DataLoader if DALI is installed. It raises the error of the first bad file."""
-    decoder = dali(device)
+def libjpeg() -> Any:
+    from gpuaug.data.decoders.libjpeg import LibjpegDecoder
+
+    return LibjpegDecoder()
+
+
+def whole(decode_batch: Callable[..., Any]) -> Batch:
+    """A decoder of gpuaug.DataLoader. It raises the error of the first bad file."""
 
     def batch(datas: Sequence[bytes], names: Sequence[str]) -> Sequence[Any]:
-        found: list[Any] = decoder.decode_batch(datas, names)
+        found: list[Any] = decode_batch(datas, names)
         for one in found:
             if isinstance(one, DecodeError):
                 raise one
@@ -76,15 +81,22 @@ def whole(device: str = "cpu") -> Batch:
 
 
 def fastest() -> Batch:
-    return whole() if importable("nvidia.dali") else pillow()
+    """The decoder that gpuaug.DataLoader takes by itself."""
+    name = cpu_decoder("auto")
+    return whole(libjpeg()) if name == "libjpeg" else whole(dali().decode_batch) if name == "dali" else pillow()
 
 
-def crops(name: str) -> Callable[[], Batch]:
+def all_of_dali() -> Callable[..., Any]:
+    decode_batch: Callable[..., Any] = dali().decode_batch
+    return decode_batch
+
+
+def crops(name: str, decoder_of: Callable[[], Callable[..., Any]]) -> Callable[[], Batch]:
     """A decoder of only those regions that the views of a policy read."""
     policy = gpuaug.policy(name)
 
     def make() -> Batch:
-        decoder = dali()
+        decode_batch = decoder_of()
 
         def batch(datas: Sequence[bytes], names: Sequence[str]) -> Sequence[Any]:
             draws = gpuaug.sample(policy, range(len(datas)))
@@ -92,7 +104,7 @@ def crops(name: str) -> Callable[[], Batch]:
             def regions(where: Sequence[int], shapes: Any) -> Any:
                 return regions_read(draws.take(where), shapes)
 
-            found: Sequence[Any] = decoder.decode_batch(datas, names, regions)
+            found: Sequence[Any] = decode_batch(datas, names, regions)
             return found
 
         return batch
@@ -136,9 +148,12 @@ FILES = (
     peer("gpuaug-pillow", "the decoder where DALI is not installed", in_parts(pillow), devices=BOTH),
     peer("gpuaug-pillow-buffer", "Pillow, a batch in one buffer", in_parts(lambda: buffered(pillow()))),
     peer("gpuaug-pillow-one", "Pillow, one thread alone", in_parts(pillow, most=1), **CUDA),
+    peer("gpuaug-libjpeg-one-crop", "what MAE's view reads", in_parts(crops("mae", libjpeg))),
+    peer("gpuaug-libjpeg-two-crops", "what SimCLR's views read", in_parts(crops("simclr", libjpeg))),
+    peer("gpuaug-dali", "DALI's decoder, an array a picture", in_parts(lambda: whole(dali().decode_batch)), *DALI),
     peer("gpuaug-dali-buffer", "DALI's decoder, a batch in its own buffer", in_parts(lambda: dali().images), *DALI),
-    peer("gpuaug-one-crop", "DALI's decoder, what MAE's view reads", in_parts(crops("mae")), *DALI),
-    peer("gpuaug-two-crops", "DALI's decoder, what SimCLR's views read", in_parts(crops("simclr")), *DALI),
+    peer("gpuaug-one-crop", "DALI's decoder, what MAE's view reads", in_parts(crops("mae", all_of_dali)), *DALI),
+    peer("gpuaug-two-crops", "DALI's decoder, what SimCLR's views read", in_parts(crops("simclr", all_of_dali)), *DALI),
     peer("opencv", "imdecode, a file at a time", in_parts(opencv), "cv2", "opencv-python-headless"),
     peer("simplejpeg", "a file at a time", in_parts(simplejpeg), "simplejpeg", "simplejpeg"),
     peer(

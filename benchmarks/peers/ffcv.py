@@ -15,7 +15,7 @@ from gpuaug import ops as op
 from gpuaug.data import FolderSource, decode
 from gpuaug.data.packing.formats import square
 
-from ..images import RAW_EDGE, Raw, Source
+from ..sources import RAW_EDGE, Raw, Source
 from .contender import Contender, Epoch, Setting, epochs
 
 WIDEST, QUALITY = 500, 90

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache, partial
 from itertools import count
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from gpuaug import Augmenter, DataLoader, Images, Policy, sample
-from gpuaug.data.packing.pack import Packing, pack
+from gpuaug.data.packing.pack import Format, Packing, pack
 
-from ..images import RAW_EDGE, Photos, Raw, Source
+from ..images import Photos
 from ..measure.result import FUSED, REPLAYED
+from ..sources import RAW_EDGE, Cold, Large, Raw, Remote, Source, Yuv
 from .contender import BOTH, Contender, Epoch, MakeViews, Setting, epochs
 from .decoders import fastest, in_parts
 
@@ -105,39 +107,61 @@ CONTENDERS = (
 )
 
 
-def packed(folder: Path, setting: Setting) -> Path:
-    """Pack the folder's images as RAW_EDGE x RAW_EDGE raw pixels, as the command `gpuaug pack` does."""
+@cache
+def packed(folder: Path, format: Format, setting: Setting) -> Path:
+    """Pack the folder's images, RAW_EDGE x RAW_EDGE, as the command `gpuaug pack` does."""
     out = Path(mkdtemp(dir=setting.scratch))
-    pack(str(folder), out, Packing("raw", RAW_EDGE), setting.threads, say=lambda line: None)
+    pack(str(folder), out, Packing(format, RAW_EDGE), setting.threads, say=lambda line: None)
     return out
 
 
-def load(source: Source, policy: Policy, batch: int, setting: Setting) -> Epoch:
+def load(source: Source, policy: Policy, batch: int, setting: Setting, scaled: Literal["auto", False] = False) -> Epoch:
     cuda = setting.device == "cuda"
-    loader = DataLoader(
-        packed(source.folder, setting) if isinstance(source, Raw) else source,
-        policy,
-        batch,
-        shuffle=True,
-        num_workers=setting.threads,
-        drop_last=True,
-        seed=setting.seed,
-        device=setting.device,
-        dtype=setting.dtype,
-        memory_format=torch.channels_last if cuda else torch.contiguous_format,
-    )
 
-    return epochs(loader, lambda views: views if isinstance(views, list) else [views])
+    def epochs_of(given: Any) -> Epoch:
+        loader = DataLoader(
+            given,
+            policy,
+            batch,
+            shuffle=True,
+            num_workers=setting.threads,
+            drop_last=True,
+            seed=setting.seed,
+            device=setting.device,
+            dtype=setting.dtype,
+            memory_format=torch.channels_last if cuda else torch.contiguous_format,
+            scaled=scaled,
+        )
+        return epochs(loader, lambda views: views if isinstance(views, list) else [views])
+
+    if isinstance(source, Cold):
+        return lambda: epochs_of(source.packed)()  # a loader that stayed would keep the pages that it has mapped
+    if isinstance(source, Remote):
+        return epochs_of([f"s3://{name}" for name in source.names])
+    if isinstance(source, (Raw, Yuv)):
+        return epochs_of(packed(source.folder, "raw" if isinstance(source, Raw) else "yuv", setting))
+    return epochs_of(source.folder if isinstance(source, Large) else source)
 
 
 FILES = Contender(
     name=FUSED,
     modules=("numba",),
     distributions=("numba", "gpuaug", "pillow", "nvidia-dali-cuda130"),
-    regime="gpuaug.DataLoader: files decoded by threads (by DALI where it is installed), views by the fused backend",
+    regime="gpuaug.DataLoader: files decoded by threads (by its own choice of decoder), views by the fused backend",
     supports=refusal("fused"),
     devices=BOTH,
     decode=in_parts(fastest),
     load=load,
-    takes=(Path, Raw, tuple),
+    takes=(Path, Raw, Yuv, Cold, Large, Remote, tuple),
+)
+
+SCALED = Contender(
+    name="gpuaug-scaled",
+    modules=("numba",),
+    distributions=FILES.distributions,
+    regime='gpuaug.DataLoader(scaled="auto"): libjpeg decodes at a half, a quarter or an eighth where the views need no more',
+    note="its pixels are not those of a full decode; docs/data.md says how far they are",
+    supports=refusal("fused"),
+    load=partial(load, scaled="auto"),
+    takes=(Large,),
 )

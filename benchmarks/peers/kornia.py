@@ -14,7 +14,8 @@ from gpuaug import CenterCrop, Policy, Resize, View
 from gpuaug import ops as op
 from gpuaug.ops import Op
 
-from ..images import Photos, Raw, Source
+from ..images import Photos
+from ..sources import Raw, Source
 from .contender import BOTH, SIDE, Contender, Epoch, MakeViews, Setting, factor, has_only, on_device
 from .gpuaug import load as load_pictures
 

@@ -18,7 +18,8 @@ from gpuaug import Policy
 from gpuaug import ops as op
 from gpuaug.ops import Op
 
-from ..images import Arrays, Photos, Raw, Source
+from ..images import Photos
+from ..sources import Arrays, Large, Source
 from .contender import BOTH, Contender, Decode, Epoch, MakeViews, Setting, bytes_of, collate, epochs, factor, has_only
 
 
@@ -143,8 +144,9 @@ def decode_all(files: Sequence[Path], setting: Setting) -> Decode:
 
 def load(source: Source, policy: Policy, batch: int, setting: Setting) -> Epoch:
     views = Views(policy)
-    assert not isinstance(source, Raw)
-    dataset = ImageFolder(source, views) if isinstance(source, Path) else InMemory(source, views)
+    assert isinstance(source, (Path, Large, tuple))
+    folder = source.folder if isinstance(source, Large) else source
+    dataset = ImageFolder(folder, views) if isinstance(folder, Path) else InMemory(folder, views)
     order = torch.Generator().manual_seed(setting.seed)
     loader = torch.utils.data.DataLoader(
         dataset,
@@ -178,6 +180,6 @@ FILES = replace(
     regime="ImageFolder and torch's DataLoader, a worker process a thread; decode: torchvision.io",
     decode=decode_all,
     load=load,
-    takes=(Path, tuple),
+    takes=(Path, Large, tuple),
     processes=True,
 )

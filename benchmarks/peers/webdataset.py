@@ -14,7 +14,8 @@ import torch
 
 from gpuaug import Policy
 
-from ..images import Source, image_files
+from ..images import image_files
+from ..sources import Remote, Source
 from .contender import Contender, Epoch, Setting, epochs, has_only
 from .torchvision import TABLE, Views
 
@@ -36,8 +37,11 @@ def shards(folder: Path, count: int, batch: int, place: Path) -> list[str]:
 
 def load(source: Source, policy: Policy, batch: int, setting: Setting) -> Epoch:
     wds = import_module("webdataset")
-    assert isinstance(source, Path)
-    urls = shards(source, setting.threads, batch, Path(mkdtemp(dir=setting.scratch)))
+    if isinstance(source, Remote):
+        urls = [f"{source.endpoint}/{name}" for name in source.names]
+    else:
+        assert isinstance(source, Path)
+        urls = shards(source, setting.threads, batch, Path(mkdtemp(dir=setting.scratch)))
     dataset: Any = wds.WebDataset(urls, shardshuffle=False, empty_check=False).shuffle(1000, seed=setting.seed)
     dataset = dataset.decode("pil").to_tuple("jpg", "cls").map_tuple(Views(policy), int).batched(batch, partial=False)
     loader: Any = torch.utils.data.DataLoader(dataset, None, num_workers=setting.threads, persistent_workers=True)
@@ -53,5 +57,6 @@ FILES = Contender(
     note="torchvision's transforms",
     supports=has_only(TABLE),
     load=load,
+    takes=(Path, Remote),
     processes=True,
 )

@@ -25,6 +25,7 @@ MORE: dict[str, tuple[str, Callable[[float], str]]] = {
     "data_wait": ("data wait: share of a step's time that passes before its batch is there", percent),
     "slowdown": ("slowdown: a step's time over that with a replayed batch, less 1", percent),
     "step_ms": ("a step, ms", brief),
+    "views": ("views/s", brief),
     "host": ("peak of the host's memory, MiB/view", brief),
     "launches": ("kernels launched in a call", brief),
     "device_ms": ("ms in which the device is busy in a call", brief),

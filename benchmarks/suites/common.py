@@ -16,12 +16,12 @@ import torch
 
 from gpuaug import Policy
 
-from ..images import Source
 from ..measure import cores, machine
 from ..measure.result import FUSED, Cell, ContenderRecord, Key, Result, Run, WorkloadRecord
 from ..measure.stats import quartiles, ratio
 from ..measure.timing import Call, Timing, rounds, synchronize
 from ..peers.contender import Contender, Setting
+from ..sources import Large, Remote, Source
 
 Progress = Callable[[str], None]
 
@@ -113,7 +113,7 @@ def refusal(contender: Contender, source: Source | None) -> str:
     """Why a loader cannot read a source; "" if it can."""
     if source is None or isinstance(source, contender.takes):
         return ""
-    return "takes JPEGs only" if contender.takes == (Path,) else "takes no such source"
+    return "takes JPEGs only" if set(contender.takes) <= {Path, Large, Remote} else "takes no such source"
 
 
 def failed(cell: Cell, error: Exception) -> Cell:
@@ -162,8 +162,12 @@ class Measurement:
         policy: Policy | None,
         make: Callable[[], Call],
         source: Source | None = None,
+        before: Call | None = None,
     ) -> bool:
-        """Prepare a contender, and time that with its first call. Returns whether it worked; if not, the cell says why."""
+        """Prepare a contender, and time that with its first call. Returns whether it worked; if not, the cell says why.
+
+        before: What to do before each timed call.
+        """
         key, device = (contender.name, workload), self.request.settings.device
         if self.ready(contender, workload, policy, source):
             with self.caught(key):
@@ -172,7 +176,7 @@ class Measurement:
                 call()
                 synchronize(device)
                 self.cells[key] = replace(self.cells[key], first_call_s=time.perf_counter() - start)
-                self.timings[key] = Timing(call, device)
+                self.timings[key] = Timing(call, device, before=before)
         return key in self.timings
 
     @contextmanager

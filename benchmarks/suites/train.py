@@ -27,11 +27,12 @@ from ssl_train.optim import OPTIMIZERS, groups
 from ssl_train.waits import DataWait
 
 from .. import peers
-from ..images import Source, folder, image_files, repeated, small_arrays
+from ..images import folder, image_files, repeated, small_arrays
 from ..measure.result import FUSED, Cell, Key, Result, Run, WorkloadRecord
 from ..measure.stats import quartiles
 from ..measure.timing import LEAST_ROUNDS, synchronize
 from ..peers.contender import BOTH, Contender, Epoch, Setting, anything
+from ..sources import Source
 from . import common
 from .common import Measurement, Progress, Request
 from .targets import data_wait

@@ -14,7 +14,7 @@ import torch
 
 from ..backends import findable, how_to_install
 from ..policy import Policy
-from .decoders import cpu_decoder, decoder_of
+from .decoders import auto_on_cpu, cpu_decoder, decoder_of, libjpeg_missing
 from .decoders.device import DeviceDecoder
 from .decoders.large import header_pixels
 from .decoders.pillow import DecodeError, decode
@@ -58,7 +58,7 @@ class Decoding:
         scaled: Whether JPEGs much larger than the views are decoded at a smaller scale, which happens on the CPU.
 
     Attributes:
-        chosen: The decoder in use: "nvjpeg", "dali" or "pillow"; None before "auto" has chosen.
+        chosen: The decoder in use: "nvjpeg", "libjpeg", "dali" or "pillow"; None before "auto" has chosen.
         why: Why it is that one; empty if the user has named it.
     """
 
@@ -79,7 +79,7 @@ class Decoding:
         self.staging = Staging(device) if device.type == "cuda" else None
         self.use(name, "")
         if name == "auto":
-            self.use(cpu_decoder(name), "DALI is installed" if findable("nvidia.dali") else "DALI is not installed")
+            self.use(*auto_on_cpu())
             if device.type == "cuda" and findable("nvidia.dali") and not scaled:
                 self.chosen, self.why = None, ""
 
@@ -224,7 +224,7 @@ def available() -> dict[str, str]:
         else f"not installed; {how_to_install('nvidia.dali').removeprefix('install it with: ')}"
     )
     nvjpeg = dali if torch.cuda.is_available() else "does not run on cpu"
-    return {"pillow": "installed", "dali": dali, "nvjpeg": nvjpeg}
+    return {"pillow": "installed", "libjpeg": libjpeg_missing() or "installed", "dali": dali, "nvjpeg": nvjpeg}
 
 
 def check_scaled(scaled: Any, decoder: str) -> str | bool:

@@ -104,8 +104,9 @@ def diagnose(
     workers: int = 0,
     device: torch.device | str = "cpu",
     seconds: float = 10.0,
+    scaled: str | bool = False,
 ) -> Diagnosis:
-    """Measure the stages of `DataLoader(source, policy, batch_size, num_workers=workers)` in a shuffled order.
+    """Measure the stages of `DataLoader(source, policy, batch_size, num_workers=workers, scaled=scaled)` in a shuffled order.
 
     This takes about `seconds` in all. Raises what DataLoader raises, ValueError if seconds is not above 0, and DecodeError if
     none of the first batch's samples can be decoded.
@@ -119,6 +120,7 @@ def diagnose(
         shuffle=True,
         num_workers=workers,
         device=device,
+        scaled=scaled,
         on_error="skip",
         max_bad=1.0,
         rank=0,

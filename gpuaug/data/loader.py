@@ -91,8 +91,8 @@ class DataLoader(TorchInterface):
             happens once per machine, does not count.
         worker_init_fn: As in torch. Where there are no worker processes, a warning says that it is not used.
         multiprocessing_context: As `worker_init_fn`.
-        decoder: "pillow" or "dali", which give the same pixels; "nvjpeg", on CUDA, whose pixels differ a little. "auto" is DALI
-            if it is installed; on CUDA it is the fastest, measured before the first batch (docs/data.md, decoders).
+        decoder: "libjpeg", "dali" or "pillow", with the same pixels; "nvjpeg", on CUDA, whose pixels differ a little. "auto" is
+            the first of these that works; on CUDA the fastest, measured before the first batch (docs/data.md, decoders).
         scaled: "auto" decodes JPEGs much larger than the views at 1/2, 1/4 or 1/8 of their size, each at the smallest at which
             every crop is at least twice its view; the views differ a little (docs/data.md). False decodes at full size.
         nvjpeg_hw_load: Share of the JPEGs, 0..1, that "nvjpeg" gives to the GPU's JPEG engine, if there is one.

@@ -31,7 +31,12 @@ class ViewDraws(Sequence[OpDraws]):
         samples: (B,) int64 sample indices.
         drawn_as: The view number in the counter of the draws: one, or (B,) int64, one for each sample. See `Draws`.
         steps: Which steps of the view.
+        frames: (B, 5) int32, if the images are parts of pictures: top and left of each in its picture, the picture's height and
+            width, and how many pixels of it each pixel stands for in either direction. The view's first step is then a random
+            crop, whose boxes are drawn in the picture. See `in_frames`.
     """
+
+    frames: npt.NDArray[np.int32] | None = None
 
     def __init__(
         self,
@@ -53,7 +58,8 @@ class ViewDraws(Sequence[OpDraws]):
 
     def _all(self) -> list[OpDraws]:
         if not self._tables:
-            self._tables.append(draw_view(self.policy, self.view, self.seed, self.epoch, self.samples, self.drawn_as))
+            tables = draw_view(self.policy, self.view, self.seed, self.epoch, self.samples, self.drawn_as)
+            self._tables.append(tables if self.frames is None else boxed(tables, self.policy, self.view, self.frames))
         return self._tables[0]
 
     def __len__(self) -> int:
@@ -72,6 +78,28 @@ class ViewDraws(Sequence[OpDraws]):
         part = copy(self)
         part.steps = steps
         return part
+
+
+def in_frames(view: Sequence[OpDraws], policy: Policy, number: int, frames: npt.NDArray[np.int32]) -> Sequence[OpDraws]:
+    """The tables of a view for images that are parts of pictures; they stay unmade if they are. frames: see `ViewDraws`."""
+    if isinstance(view, ViewDraws) and not view.made:
+        part = copy(view)
+        part.frames, part._tables = frames, []
+        return part
+    return boxed(view, policy, number, frames)
+
+
+def boxed(view: Sequence[OpDraws], policy: Policy, number: int, frames: npt.NDArray[np.int32]) -> list[OpDraws]:
+    """Tables whose first crop is given as boxes in parts of pictures."""
+    boxes = cast(RandomResizedCrop, policy.views[number].steps[0]).boxes(view[0], frames[:, 2], frames[:, 3])
+    return [{"boxes": in_region(boxes, frames[:, :2], frames[:, 4:])}, *view[1:]]
+
+
+def in_region(boxes: Array, corner: Array, scale: Array) -> Array:
+    """Boxes (..., B, 4) in pixels of regions. corner: (B, 2), where each region begins in its picture. scale: (B, 1)."""
+    start, end = boxes[..., :2] - corner, boxes[..., :2] + boxes[..., 2:] - corner
+    start, end = (2 * start + scale) // (2 * scale), (2 * end + scale) // (2 * scale)
+    return np.concatenate([start, end - start], axis=-1)
 
 
 def table_rows(view: Sequence[OpDraws], rows: Array | slice) -> Sequence[OpDraws]:

@@ -92,6 +92,15 @@ def test_what_a_view_moves(found: list[predict.Cost]) -> None:
         assert 0 < cheap.share(device) < 1
 
 
+def test_planes_of_colours_are_half_the_bytes_and_more_instructions(found: list[predict.Cost]) -> None:
+    cheap = found[1]
+    (planes,) = predict.costs([cheap.workload], 90, draws=4, yuv=True)
+    saved = 1.5 * 256 * 256  # of a whole image; crops read a part of it
+    assert 0.2 * saved < cheap.kernels[0].bytes - planes.kernels[0].bytes < 1.1 * saved
+    assert 1.2 < planes.kernels[0].kinds["alu"] / cheap.kernels[0].kinds["alu"] < 4
+    assert planes.kernels[0].kinds["global store"] == pytest.approx(cheap.kernels[0].kinds["global store"])
+
+
 def test_tables_have_the_goals_beside_the_figures(found: list[predict.Cost]) -> None:
     devices = [d for d in predict.DEVICES if d.capability == 90]
     head, *rows = predict.view_rows(found, devices)
@@ -129,6 +138,8 @@ def test_the_command_names_a_wrong_option(capsys: pytest.CaptureFixture[str], tm
     page.write_text("no section")
     assert main(["model", "--write", str(page)]) == 2
     assert "the page needs a line" in capsys.readouterr().err
+    assert main(["model", "--yuv", "--write", str(PAGE)]) == 2
+    assert "--write replaces a section about RGB images" in capsys.readouterr().err
 
 
 def test_the_command_prints_predictions(capsys: pytest.CaptureFixture[str]) -> None:

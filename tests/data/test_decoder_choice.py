@@ -13,9 +13,8 @@ from PIL import Image
 from skimage import data as photographs
 
 import gpuaug
-from gpuaug.backends import findable
 from gpuaug.data import FolderSource, decode
-from gpuaug.data.decoders import cpu_decoder
+from gpuaug.data.decoders import auto_on_cpu, cpu_decoder
 from gpuaug.data.decoders.device import DeviceDecoder
 from gpuaug.data.decoding import FASTER, NEAR, Decoding, available, choice, difference, faster, trial_files
 
@@ -117,7 +116,7 @@ def test_on_a_cpu_auto_is_settled_at_once(source):
     assert made.chosen == ON_CPU
     assert made.staging is None
     made.settle(source, nothing)
-    assert str(made) == f"{ON_CPU} ({'DALI is installed' if findable('nvidia.dali') else 'DALI is not installed'})"
+    assert str(made) == f"{ON_CPU} ({auto_on_cpu()[1]})"
     assert made.state() == {}
     assert str(decoding("pillow", CPU)) == "pillow"
 

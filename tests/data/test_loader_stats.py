@@ -14,8 +14,8 @@ from torch.utils.data import Dataset
 
 import gpuaug
 from gpuaug import cli
-from gpuaug.backends import findable
 from gpuaug.data import FolderSource, Stats
+from gpuaug.data.decoders import auto_on_cpu, cpu_decoder
 from gpuaug.data.doctor import diagnose, file_rates
 from gpuaug.data.engine.batch import to_images
 
@@ -217,7 +217,7 @@ def test_the_doctor_names_the_slowest_stage(folder, plain):
     assert found.rates["read"] <= 1 / SLOW
     assert found.rates["whole loader"] <= 1 / SLOW
     assert found.bad == 0
-    assert found.decoder == ("dali (DALI is installed)" if findable("nvidia.dali") else "pillow (DALI is not installed)")
+    assert found.decoder == "{} ({})".format(*auto_on_cpu())
     assert f"Decoder: {found.decoder}." in str(found)
     found = diagnose(Busy(), plain, batch_size=16, workers=0, seconds=0.4)
     assert found.limit == "load"
@@ -234,7 +234,7 @@ def test_the_doctor_decodes_as_the_loader_does(tmp_path, pictures, decoder):
     views, _ = next(iter(loader))
     rates, pictures, index, size = file_rates(loader, loader.index, loader.index, 0.01)
     images, frames = to_images(pictures)
-    assert (frames is not None) == (decoder == "auto" and findable("nvidia.dali"))
+    assert (frames is not None) == (decoder == "auto" and cpu_decoder("auto") != "pillow")
     assert torch.equal(loader.view_maker(0).views(images, loader.draws, frames)[0], views)
     assert index.tolist() == loader.index.tolist()
     assert size == np.mean([len(loader.source.read(i)) for i in index])

@@ -13,7 +13,7 @@ from sharing import SHARING
 import gpuaug
 from gpuaug import CenterCrop, Images, Policy, RandomResizedCrop, View, sample
 from gpuaug.data import DaliDecoder, DecodeError, decode
-from gpuaug.data.decoders.regions import Region, crops_in_regions, regions_read, starts_with_crop
+from gpuaug.data.decoders.regions import Region, crop_boxes, crops_in_regions, regions_read, starts_with_crop
 
 HEIGHT, WIDTH = 67, 90
 PHOTO = np.kron(np.random.default_rng(0).integers(0, 256, (34, 45, 3), dtype=np.uint8), np.ones((2, 2, 1), np.uint8))[:HEIGHT]
@@ -88,6 +88,35 @@ def test_regions_are_the_least_boxes_around_all_crops():
     assert np.array_equal(boxes[:, :2] + boxes[:, 2:], (crops[..., :2] + crops[..., 2:]).max(axis=0))
     assert (boxes >= 0).all()
     assert (boxes[:, :2] + boxes[:, 2:] <= shapes).all()
+
+
+@pytest.mark.parametrize("name", ["simclr", "dino", "sharing"])
+def test_boxes_are_the_same_whether_the_draws_have_been_read_or_not(name):
+    policy = SHARING if name == "sharing" else gpuaug.policy(name)
+    rng = np.random.default_rng(2)
+    index = rng.integers(0, 2**48, 200)
+    shapes = rng.integers(1, 900, (200, 2)).astype(np.int32)
+    read, unread = sample(policy, index, 2**40 + 1, 3), sample(policy, index, 2**40 + 1, 3)
+    assert all(tables[0] for tables in read.tables)
+    boxes = crop_boxes(read, shapes)
+    assert np.array_equal(crop_boxes(unread, shapes), boxes)
+    assert not any(tables.made for tables in unread.tables)
+    frames = np.concatenate([boxes[..., :2].min(axis=0), shapes, np.full((200, 1), 1, np.int32)], axis=1)
+    for one, other, own in zip(
+        crops_in_regions(read, frames).tables, crops_in_regions(unread, frames).tables, boxes, strict=True
+    ):
+        assert np.array_equal(one[0]["boxes"], own - np.pad(frames[:, :2], ((0, 0), (0, 2))))
+        assert np.array_equal(one[0]["boxes"], other[0]["boxes"])
+        for ours, theirs in zip(one[1:], other[1:], strict=True):
+            assert all(np.array_equal(ours[key], theirs[key]) for key in ours)
+
+
+def test_draws_that_were_changed_say_what_is_read():
+    draws = sample(gpuaug.policy("mae"), range(5))
+    shapes = np.full((5, 2), 100, np.int32)
+    draws.tables[0][0]["top"][:] = 0
+    assert (crop_boxes(draws, shapes)[0, :, 0] == 0).all()
+    assert (regions_read(draws, shapes)[:, 0] == 0).all()
 
 
 def test_a_view_that_begins_otherwise_needs_the_whole():

@@ -106,6 +106,21 @@ def from_images(cubic: bool, box: str, corner: str, place: str, form: str, strip
     view(images, replace(made, boxes=boxes, flips=np.array([[False, True], [True, False]])), place, form)
 
 
+def from_planes(place: str, form: str) -> None:
+    """Two images of odd sizes as planes of brightness and colours, and boxes at their first and last corner."""
+    for box, (height, width) in BOXES.items():
+        shape = (height, width) if box == "narrow" else (height + 3, width + 6)
+        size = shape[0] * shape[1] + 2 * (-(-shape[0] // 2) * -(-shape[1] // 2))
+        pixels = np.random.default_rng(0).integers(0, 256, 2 * size, dtype=np.uint8)
+        images = Images(guarded_copy(torch.from_numpy(pixels), place), np.array([shape] * 2, np.int32), layout="yuv420")
+        steps, draws = tables([gpuaug.RandomResizedCrop(interpolation="bicubic")], 2, SIZE)
+        made = plan.tables(images, steps, draws)
+        for far in (0, 1):
+            boxes = made.boxes.copy()
+            boxes[:, :4] = far * (shape[0] - height), far * (shape[1] - width), height, width
+            view(images, replace(made, boxes=boxes, flips=np.array([[False, True], [True, False]])), place, form)
+
+
 def from_floats(barriers: Sequence[Op], strips: bool, place: str, form: str) -> None:
     if not strips:
         launch.strips_for = lambda capability, noisy: None
@@ -145,6 +160,7 @@ CASES: dict[str, Callable[[], None]] = {
         for corner in (CORNERS if box != "narrow" else ["top left"])
         for place, form in FORMS.items()
     },
+    **{f"planes of colours, {place}": partial(from_planes, place, form) for place, form in FORMS.items()},
     **{
         f"floats, {form}, {place}": partial(from_floats, BARRIERS, True, place, form)
         for place in FORMS

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import gpuaug
+from gpuaug import yuv
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 needs_two = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
@@ -79,6 +80,40 @@ if __name__ == "__main__":
 def test_a_process_forked_after_cuda_was_used_is_told_to_spawn_and_its_parent_goes_on():
     done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
+
+
+class Planes:
+    """A source of the pictures, as planes of brightness and colours or as the RGB that libjpeg makes of them."""
+
+    workers, labelled = "none", False
+
+    def __init__(self, rgb):
+        self.rows, self.rgb = yuv.from_rgb(torch.from_numpy(PIXELS)).numpy(), rgb
+
+    def __len__(self):
+        return len(self.rows)
+
+    def name(self, i):
+        return f"image {i}"
+
+    def load(self, index, collate=None):
+        shapes = np.full((len(index), 2), 64, np.int32)
+        size = self.rows.shape[1]
+        images = gpuaug.Images(torch.from_numpy(self.rows.reshape(-1)), shapes, index * size, "yuv420")
+        return (images.packed() if self.rgb else images), None
+
+
+@needs_cuda
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_planes_of_brightness_and_colours_make_the_views_of_their_rgb(workers, dtype):
+    """Half the bytes are copied to the device, and read there as they are from Ampere on."""
+    made = {}
+    for rgb in (False, True):
+        policy, more = gpuaug.policy("simclr", size=48), {"num_workers": workers, "dtype": dtype}
+        loader = gpuaug.DataLoader(Planes(rgb), policy, 16, device="cuda", **more)
+        made[rgb] = [view.cpu() for views, _ in loader for view in views]
+    assert equal(made[False], made[True])
 
 
 HIDDEN = """

@@ -17,9 +17,9 @@ VARIANTS = {
     f"{v.kernel}, {v.name}, sm_{c}": (v, c)
     for c in CAPABILITIES
     for v in variants(c)
-    if "noise" not in v.name and v.kernel != "draw_records"
+    if "noise" not in v.name and v.kernel != "draw_records" and not v.constants.get("YUV")
 }
-"""Kernels that make pixels."""
+"""Kernels that make pixels; those that read planes of colours make them as the others do."""
 
 OTHER = {
     f"{name}, {'planes' if v.constants['CHANNELS_LAST'] else 'channels last'}": (

@@ -9,6 +9,7 @@ import torch
 import gpuaug
 from gpuaug import Images, Policy, View, ops
 from gpuaug.backends.fused import cuda
+from gpuaug.backends.fused.cuda import launch
 from gpuaug.backends.fused.cuda.graph import Captured
 
 from .interpret import interpret
@@ -25,7 +26,7 @@ def interpreted():
 def test_every_case_draws_the_same_bits_in_the_interpreter(interpreted):
     assert {case: error for case, error in interpreted.items() if error} == {}
     assert len(interpreted) > 30
-    assert {"simclr, view 0", "two of each", "exponential", "a graph"} <= set(interpreted)
+    assert {"simclr, view 0", "two of each", "exponential", "a graph", "a graph of planes"} <= set(interpreted)
 
 
 @needs_cuda
@@ -61,6 +62,13 @@ def test_other_images_than_the_draws_are_of_are_refused():
 def test_planar_images_are_refused():
     with pytest.raises(ValueError, match=r"pass images.packed\(\)"):
         recorded_draws(gpuaug.policy("mae"), Images(BATCH.buffer, BATCH.shapes, layout="planar"))
+
+
+def test_planes_of_brightness_and_colours_are_refused_for_devices_that_do_not_read_them(monkeypatch):
+    monkeypatch.setattr(launch, "capability_of", lambda device: (7, 5))
+    planes = Images(BATCH.buffer, BATCH.shapes, BATCH.offsets, "yuv420")
+    with pytest.raises(ValueError, match=r"from Ampere \(8.0\) on, got 'yuv420'; pass images.packed\(\)"):
+        recorded_draws(gpuaug.policy("mae"), planes)
 
 
 # The capture, seen by a stand-in for torch.cuda that notes what is called on which device.

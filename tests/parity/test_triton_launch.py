@@ -122,6 +122,26 @@ def test_rand_augment_needs_a_launch_a_slot(calls, dtype, blur):
 # Devices.
 
 
+@pytest.mark.parametrize(("capability", "kernel"), [((8, 0), "strip_pass"), ((9, 0), "strip_pass"), ((7, 5), "first_pass")])
+def test_planes_of_brightness_and_colours_are_made_rgb_only_for_devices_that_do_not_read_them(
+    calls, monkeypatch, capability, kernel
+):
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    monkeypatch.setattr(launch, "capability_of", lambda device: capability)
+    sizes = {"strip_pass": 21 * 31 + 2 * 11 * 16, "first_pass": 3 * 21 * 31}
+    images = Images(
+        torch.zeros(2 * sizes["strip_pass"], dtype=torch.uint8), np.array([(21, 31)] * 2, np.int32), layout="yuv420"
+    )
+    policy = gpuaug.policy("mae", size=32)
+    tables = plan.tables(images, policy.views[0].steps, gpuaug.sample(policy, range(2), seed=1).tables[0])
+    launch.make_view(images, tables, torch.bfloat16, torch.contiguous_format)
+    ((name, _, arguments, options),) = calls
+    assert name == kernel
+    assert arguments[0].numel() == 2 * sizes[kernel]
+    assert (arguments[0].data_ptr() == images.buffer.data_ptr()) is (kernel == "strip_pass")
+    assert options.get("YUV", False) is (kernel == "strip_pass")
+
+
 @pytest.mark.parametrize(("some", "grids"), [(Strips(), [(16 * 2,), (16 * 9,), (16 * 2,)]), (None, [(16 * 9,)] * 4)])
 @pytest.mark.parametrize("device", ["cuda:0", "cuda:1"])
 def test_every_launch_is_made_on_the_device_of_the_images_and_reads_nothing_from_it(calls, monkeypatch, device, some, grids):

@@ -15,7 +15,8 @@ from gpuaug.backends.fused import cuda, draw_program, plan
 from gpuaug.backends.fused.cpu.kernels.draw import CHOICE
 from gpuaug.backends.fused.cuda import drawn
 from gpuaug.backends.fused.cuda.kernels.draw import exponential
-from gpuaug.backends.fused.cuda.records import levels_of_ops, records
+from gpuaug.backends.fused.cuda.records import levels_of_ops, records, step_of
+from gpuaug.images import Layout
 from gpuaug.ops.exact import exponential as reference
 from gpuaug.ops.shared import outer_of
 
@@ -33,6 +34,9 @@ def images(low: int, high: int, count: int = 32) -> Images:
 LARGE, SMALL = images(40, 300), images(1, 40, 40)
 """Batches of one program of the kernel, and of two, the second of which is not full."""
 
+PLANES = Images(LARGE.buffer, LARGE.shapes, LARGE.offsets, "yuv420")
+"""Planes of brightness and colours in the memory of LARGE."""
+
 
 def index_of(batch: Images) -> np.ndarray:
     return np.arange(len(batch)) * 3 + 2**40
@@ -49,7 +53,7 @@ def assert_same_records(view: View, batch: Images, number: int, device: str, out
     given = drawn.inputs(program, batch, 5, levels, torch.device(device))
     given.samples.copy_(torch.from_numpy(index_of(batch)))
     given.state.copy_(torch.from_numpy(np.array([SEED, EPOCH], np.uint64).view(np.int64)))
-    found = drawn.draw_records(given, program, number, len(levels)).cpu().numpy()
+    found = drawn.draw_records(given, program, number, len(levels), step_of(batch)).cpu().numpy()
     different = np.argwhere(found != expected)
     assert found.shape == expected.shape
     assert len(different) == 0, f"images and words {different[:8].tolist()}"
@@ -61,6 +65,7 @@ OTHERS: dict[str, tuple[View, Images]] = {
     "crops that seldom fit": (View(24, ops.RandomResizedCrop(scale=(0.5, 1), ratio=(0.01, 100.0))), SMALL),
     "a narrow range of ratios": (View(24, ops.RandomResizedCrop(ratio=(5.0, 6.0), interpolation="bicubic")), SMALL),
     "a resize": (View((24, 40), ops.Resize((24, 40)), ops.RandomHorizontalFlip(), ops.RandomVerticalFlip()), SMALL),
+    "a crop of planes": (View(24, crop, jitter, blur), PLANES),
     "a resize and a crop": (View(24, ops.Resize(40), ops.CenterCrop(), blur), LARGE),
     "a crop of the centre": (View((200, 9), ops.CenterCrop(), ops.RandomInvert()), LARGE),
     "two of each": (View(24, crop, jitter, jitter, blur, ops.GaussianNoise(p=0.3), blur, jitter), LARGE),
@@ -132,16 +137,18 @@ def exponentials_of_many(device: str) -> None:
     assert np.array_equal(out.cpu().numpy(), reference.exponential(x))
 
 
-def a_graph(device: str) -> None:
+def a_graph(layout: Layout, device: str) -> None:
     """A recorded view follows the tensors on the device, and nothing that was on the host when it was recorded."""
     policy = Policy(View(24, crop, jitter, blur, ops.Normalize(), repeat=2))
     shapes = np.array([[30, 40], [64, 20], [33, 33]], np.int32)
-    batch = Images(LARGE.buffer[: int(shapes.prod(axis=1).sum()) * 3].to(device), shapes.copy())
+    starts = np.cumsum([7, *shapes.prod(axis=1)[:-1] * 3])
+    batch = Images(LARGE.buffer[: int(shapes.prod(axis=1).sum()) * 3 + 7].to(device), shapes.copy(), starts, layout)
 
     def expected(index: list[int], seed: int, epoch: int) -> torch.Tensor:
         draws = gpuaug.sample(policy, index, seed, epoch).tables[1]
-        tables = plan.tables(Images(batch.buffer, shapes), policy.views[1].steps, draws)
-        return cuda.make_view(Images(batch.buffer, shapes), tables, torch.bfloat16, torch.contiguous_format)
+        images = Images(batch.buffer, shapes, starts, layout)
+        tables = plan.tables(images, policy.views[1].steps, draws)
+        return cuda.make_view(images, tables, torch.bfloat16, torch.contiguous_format)
 
     draws = gpuaug.sample(policy, [1, 2, 3], seed=5, epoch=6).tables[1]
     recorded = cuda.RecordedDraws(batch, draws, torch.bfloat16, torch.contiguous_format)
@@ -163,7 +170,8 @@ CASES: dict[str, Callable[[str], None]] = {
     **{title: partial(other, *case) for title, case in OTHERS.items()},
     **{title: partial(nested, *case) for title, case in NESTED.items()},
     "exponential": exponentials_of_many,
-    "a graph": a_graph,
+    "a graph": partial(a_graph, "interleaved"),
+    "a graph of planes": partial(a_graph, "yuv420"),
 }
 
 

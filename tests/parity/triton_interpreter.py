@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import cache, partial
 from inspect import signature
 from itertools import groupby, permutations
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -376,6 +376,62 @@ def apart_in_memory(planar: bool, device: str) -> Result:
     return compare(images, steps, draws, device)
 
 
+def planes(shapes: Sequence[tuple[int, int]], device: str) -> Images:
+    """Noise as planes of brightness and colours, in reverse order with gaps of odd lengths between the images."""
+    generator = np.random.default_rng(len(shapes))
+    parts, starts, at = [], [], 0
+    for height, width in reversed(shapes):
+        size = height * width + 2 * (-(-height // 2) * -(-width // 2))
+        parts += [generator.integers(0, 256, 7 + size, dtype=np.uint8)]
+        starts.append(at + 7)
+        at += 7 + size
+    buffer = torch.from_numpy(np.concatenate(parts)).to(device)
+    return Images(buffer, np.array(shapes, np.int32), np.array(starts[::-1], np.int64), "yuv420")
+
+
+def same_as_rgb(
+    images: Images, steps: Sequence[Op], draws: Sequence[OpDraws], dtype: torch.dtype, memory_format: torch.memory_format
+) -> Result:
+    """Views of planes of brightness and colours have the bits of the views of the RGB images that libjpeg makes of them."""
+    table = plan.tables(images, steps, draws)
+    made = cuda.make_view(images, table, dtype, memory_format)
+    assert torch.equal(made, cuda.make_view(images.packed(), table, dtype, memory_format))
+    truth = as_tensor(backends.load(TRUTH).apply(images.to("cpu"), steps, draws))
+    if dtype != torch.float32:  # the interleaved images have a case of their own
+        return {"largest": 0.0, "mean": 0.0, "exempt": 0.0}
+    error = (made.cpu() - truth).abs() / torch.from_numpy(table.scale)[:, None, None]
+    return {"largest": float(error.max()), "mean": float(error.mean()), "exempt": 0.0}
+
+
+TINY = ((1, 1), (1, 2), (2, 1), (3, 4), (5, 5), (4, 6), (1, 30), (31, 1), (9, 7))
+"""Images in which libjpeg repeats colours, up to 4 columns, and in which it enlarges them by a filter."""
+
+
+def crops_of_planes(interpolation: Literal["bilinear", "bicubic"], dtype: torch.dtype, device: str) -> Result:
+    """Of tiny images and some larger ones, of even and odd sizes; the largest takes several chunks of rows and columns."""
+    images = planes((*TINY, (21, 26), (20, 27), (45, 71)), device)
+    ops = (gpuaug.RandomResizedCrop(scale=(0.3, 1.0), interpolation=interpolation), gpuaug.RandomHorizontalFlip())
+    steps, draws = tables((*ops, gpuaug.RandomVerticalFlip()), len(images), (13, 20))
+    return same_as_rgb(images, steps, draws, dtype, torch.contiguous_format)
+
+
+def borders_of_planes(sides: tuple[int, int], device: str) -> Result:
+    """Crops that touch each border and each corner of the picture, or none, begin at an even or odd row and column."""
+    images = planes([sides] * 9, device)
+    steps, draws = tables([gpuaug.RandomCrop(), gpuaug.RandomHorizontalFlip()], 9, 12)
+    share = np.array([0, 0.5, 0.999], dtype=np.float32)
+    draws[0]["top"], draws[0]["left"] = np.repeat(share, 3), np.tile(share, 3)
+    return same_as_rgb(images, steps, draws, torch.float32, torch.contiguous_format)
+
+
+def policy_of_planes(device: str) -> Result:
+    """Contrast, blur and a general barrier after the crop, in bfloat16 and channels last."""
+    policy = strong(20, 40, gpuaug.RandomAdjustSharpness(1.5))
+    images = planes(((30, 41), (23, 18)), device)
+    draws = gpuaug.sample(policy, range(len(images)), seed=4)
+    return same_as_rgb(images, policy.views[0].steps, draws.tables[0], torch.bfloat16, torch.channels_last)
+
+
 def in_one_stage(name: str) -> bool:
     """Whether every view of a named policy is one fused stage."""
     return all(plan.count_supported(view.steps, "images") == len(view.steps) for view in gpuaug.policy(name).views)
@@ -421,6 +477,12 @@ CASES: dict[str, Callable[[str], Result]] = {
     "anywhere in memory": anywhere_in_memory,
     "apart in memory": partial(apart_in_memory, False),
     "apart in memory, planar": partial(apart_in_memory, True),
+    "planes of colours, bilinear": partial(crops_of_planes, "bilinear", torch.float32),
+    "planes of colours, bicubic": partial(crops_of_planes, "bicubic", torch.float32),
+    "planes of colours, bicubic, float16": partial(crops_of_planes, "bicubic", torch.float16),
+    "planes of colours at every border": partial(borders_of_planes, (21, 23)),
+    "planes of colours at every border, even sides": partial(borders_of_planes, (20, 22)),
+    "planes of colours, several barriers, bfloat16": policy_of_planes,
 }
 TAPS = (
     *CROPS,
@@ -438,6 +500,7 @@ TAPS = (
     "between blurs, bfloat16",
     "mixes, float16",
     "anywhere in memory",
+    "planes of colours at every border",
 )
 CASES |= {f"{name}, tap by tap": partial(by_taps, CASES[name]) for name in TAPS}
 

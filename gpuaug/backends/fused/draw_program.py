@@ -25,6 +25,7 @@ from ...ops.exact.exponential import EXPONENTIAL
 from ...ops.shared import outer_of
 from ...sampling import Layout, Slot, ViewDraws, layout, slots
 from ...sampling.streams import OWN
+from ...sampling.tables import in_region
 from .cpu.compilation import FILL_TABLES
 from .cpu.kernels import draw
 from .cpu.kernels.draw import CHOICE, CROP, ERASING, FLIP, INSTRUCTION, JITTER
@@ -235,7 +236,25 @@ def drawn_tables(batch: Images | torch.Tensor, draws: Sequence[OpDraws]) -> Tabl
     program = program_of(draws)
     if program is None:
         return None
-    return program.tables(batch.shapes, draws.samples, draws.seed, draws.epoch, draws.drawn_as)
+    if draws.frames is None:
+        return program.tables(batch.shapes, draws.samples, draws.seed, draws.epoch, draws.drawn_as)
+    frames = draws.frames
+    found = program.tables(frames[:, 2:4], draws.samples, draws.seed, draws.epoch, draws.drawn_as)
+    found.boxes[:, :4] = in_region(found.boxes[:, :4], frames[:, :2], frames[:, 4:])
+    return found
+
+
+def drawn_boxes(draws: Sequence[OpDraws], shapes: npt.NDArray[np.int32]) -> npt.NDArray[np.int32] | None:
+    """The boxes (B, 4) of the random crop that is a view's first step, drawn now; None as of `drawn_tables`.
+
+    shapes: (B, 2), heights and widths of the pictures.
+    """
+    if not isinstance(draws, ViewDraws) or draws.made:
+        return None
+    program = program_of(draws[:1])
+    if program is None:
+        return None
+    return program.tables(shapes, draws.samples, draws.seed, draws.epoch, draws.drawn_as).boxes[:, :4]
 
 
 def program_of(draws: ViewDraws) -> DrawProgram | None:

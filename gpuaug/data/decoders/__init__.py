@@ -13,7 +13,7 @@ from .device import DeviceDecoder
 from .pillow import DecodeError, Pixels, try_decode
 from .regions import Decoder, Regional
 
-DECODERS = ("auto", "nvjpeg", "dali", "pillow")
+DECODERS = ("auto", "nvjpeg", "libjpeg", "dali", "pillow")
 
 
 def decoder_of(
@@ -21,18 +21,38 @@ def decoder_of(
 ) -> Decoder:
     """The decoder of that name. device, threads, hw_load: as in `DeviceDecoder`, for "nvjpeg" alone.
 
-    Raises ImportError if DALI is asked for but not installed.
+    Raises ImportError if the decoder that is asked for by name cannot be used.
     """
     if name == "nvjpeg" and device is not None:
         return DeviceDecoder(device, threads, hw_load, max_pixels)
-    return SharedDecoder(max_pixels) if cpu_decoder(name) == "dali" else partial(pillow_decoder, max_pixels)
+    found = cpu_decoder(name)
+    if found == "libjpeg":
+        from .libjpeg import LibjpegDecoder
+
+        return LibjpegDecoder(max_pixels)
+    return SharedDecoder(max_pixels) if found == "dali" else partial(pillow_decoder, max_pixels)
 
 
 def cpu_decoder(name: str) -> str:
-    """The decoder that a name stands for on the CPU: "auto" is "dali" if that is installed."""
-    if name == "auto":
-        return "dali" if findable("nvidia.dali") else "pillow"
-    return name
+    """The decoder that a name stands for on the CPU: "auto" is the fastest that can be used."""
+    return auto_on_cpu()[0] if name == "auto" else name
+
+
+def auto_on_cpu() -> tuple[str, str]:
+    """The decoder that "auto" stands for on the CPU, and why."""
+    lacking = libjpeg_missing()
+    if not lacking:
+        return "libjpeg", "Pillow's libjpeg, called directly"
+    if findable("nvidia.dali"):
+        return "dali", f"DALI is installed; libjpeg cannot be called directly: {lacking}"
+    return "pillow", f"DALI is not installed; libjpeg cannot be called directly: {lacking}"
+
+
+def libjpeg_missing() -> str:
+    """Why "libjpeg" cannot be used; empty if it can."""
+    from .libjpeg import missing  # here, since the compiler that it needs takes a while to import
+
+    return missing()
 
 
 def pillow_decoder(

@@ -7,7 +7,8 @@ SOS: compressed data in which FF is followed by 00, or by D0 to D7 in turn, wher
 from __future__ import annotations
 
 import io
-from bisect import bisect_left
+from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -17,27 +18,27 @@ from .pillow import MAX_PIXELS, orientation
 START, END = b"\xff\xd8", b"\xff\xd9"
 """First and last bytes of a JPEG."""
 
-PROGRESSIVE = 0xC2
-FRAMES = frozenset({0xC0, 0xC1, PROGRESSIVE})
-"""Markers of Huffman-coded frames: baseline, extended, progressive (ITU-T T.81, table B.1)."""
-
-SCAN, RESTARTS, TABLES, HUFFMAN = 0xDA, 0xDD, 0xDB, 0xC4
-"""Markers of the segments that begin a scan, tell how often it restarts, and hold quantization and Huffman tables."""
-
-HARMLESS = {
-    HUFFMAN: (b"", 0),
-    TABLES: (b"", 0),
-    RESTARTS: (b"", 2),
-    0xFE: (b"", 0),
-    0xE0: (b"JFIF\0", 14),
-    0xE2: (b"ICC_PROFILE\0", 14),
-    0xEE: (b"Adobe", 12),
-}
-"""Markers of segments that do not matter here -> how their content must begin, and the bytes that Pillow reads of it."""
+SCAN = 0xDA
+FRAMES = frozenset({0xC0, 0xC1, 0xC2})
+"""Markers of a scan, and of Huffman-coded frames: baseline, extended, progressive (ITU-T T.81, table B.1)."""
 
 
-def dali_safe_size(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[int, int] | None:
-    """(height, width) of a file for which DALI and `decode` give the same pixels, else None.
+class PlainJPEG(NamedTuple):
+    """What decoders need to know of a file that `plain` accepts.
+
+    Attributes:
+        size: Height and width.
+        block: Pixels from one column at which decoding may begin to the next.
+        progressive: Whether it is coded in several scans, each of the whole picture.
+    """
+
+    size: tuple[int, int]
+    block: int
+    progressive: bool
+
+
+def plain(data: bytes, max_pixels: int = MAX_PIXELS) -> PlainJPEG | None:
+    """A file for which libjpeg and DALI give the same pixels as `decode`; None for any other.
 
     Such a file is a JPEG in gray or RGB that is upright, complete and not too large. libjpeg conceals damage inside its scans
     in the same way for every caller. For an incomplete file some callers give up and others go on, so Pillow decides.
@@ -47,37 +48,34 @@ def dali_safe_size(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[int, int]
     size = header_size(data)
     if size is not None and size[0] * size[1] > max_pixels:
         return None
-    if not is_complete(data):
+    complete, blocks, progressive = kernels().structure(np.frombuffer(data, np.uint8))
+    if not complete:
         return None
     size = size or pillow_size(data)
-    return size if size and size[0] * size[1] <= max_pixels else None
+    return PlainJPEG(size, 8 * max(blocks, 1), progressive) if size and size[0] * size[1] <= max_pixels else None
+
+
+def dali_safe_size(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[int, int] | None:
+    """(height, width) of a file that `plain` accepts, else None."""
+    found = plain(data, max_pixels)
+    return found and found.size
+
+
+@cache
+def kernels() -> Any:
+    """The module of the kernels, imported when the first file is looked at: Numba takes a while."""
+    from . import jpeg_scan
+
+    return jpeg_scan
 
 
 def header_size(data: bytes) -> tuple[int, int] | None:
-    """(height, width) from the segments of a header, in 5 us where Pillow takes 70 us.
+    """(height, width) from the segments of a header, in 1 us where Pillow takes 70 us.
 
     None if there is anything unusual, such as EXIF data, which may rotate the picture.
     """
-    size = None
-    at = len(START)
-    while at + 10 <= len(data) and data[at] == 0xFF:
-        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
-        if marker == SCAN:
-            return size if at + 2 + length <= len(data) else None  # Pillow reads the whole segment
-        if marker in FRAMES and size is None:
-            height, width = (int.from_bytes(data[k : k + 2], "big") for k in (at + 5, at + 7))
-            colours = data[at + 9]
-            if data[at + 4] != 8 or colours not in (1, 3) or length != 8 + 3 * colours or not (height and width):
-                return None
-            size = height, width
-        else:
-            start, least = HARMLESS.get(marker, (b"", 0xFFFF))
-            if length - 2 < least or not data.startswith(start, at + 4):
-                return None
-            if marker == TABLES and ((length - 2) % 65 or any(kind > 15 for kind in data[at + 4 : at + 2 + length : 65])):
-                return None
-        at += 2 + length
-    return None
+    size: tuple[int, int] = kernels().header_size(np.frombuffer(data, np.uint8))
+    return size if size[0] else None
 
 
 def pillow_size(data: bytes) -> tuple[int, int] | None:
@@ -93,32 +91,6 @@ def pillow_size(data: bytes) -> tuple[int, int] | None:
 def is_complete(data: bytes) -> bool:
     """Whether segments and scans follow each other without a gap up to the one end marker, at the end of the file.
 
-    This takes about 3 % of the processor time that Pillow takes to decode the file (photographs of 100 kB, medians of 120).
+    This takes 3 us for a photograph of 42 kB, a part in 300 of the time to decode it.
     """
-    content = np.frombuffer(data, np.uint8)
-    # Inside segments, too, some bytes look like markers.
-    markers = np.flatnonzero((content[:-1] == 0xFF) > (content[1:] == 0)).tolist()
-    at, interval, frame = len(START), 0, b""
-    while at + 10 <= len(data) and data[at] == 0xFF:
-        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
-        if marker < 0xC0 or 0xD0 <= marker <= 0xD9 or length < 2 or (marker < 0xD0 and marker not in {HUFFMAN, *FRAMES}):
-            return False
-        if marker in FRAMES:
-            frame = data[at : at + 10]
-        if marker == RESTARTS:
-            interval = int.from_bytes(data[at + 4 : at + 6], "big")
-        colours = data[at + 4]
-        at += 2 + length
-        if marker != SCAN:
-            continue
-        first = last = bisect_left(markers, at)
-        while last < len(markers) and interval and data[markers[last] + 1] == 0xD0 + (last - first) % 8:
-            last += 1
-        if last == len(markers):
-            return False
-        at = markers[last]
-        if data.startswith(END, at):
-            return at == len(data) - len(END)
-        if len(frame) < 10 or (frame[1] != PROGRESSIVE and frame[9] == colours):  # such a file has a single scan
-            return False
-    return False
+    return bool(kernels().structure(np.frombuffer(data, np.uint8))[0])

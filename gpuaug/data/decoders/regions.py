@@ -12,6 +12,7 @@ import numpy.typing as npt
 from ...ops import RandomResizedCrop
 from ...policy import Policy
 from ...sampling import Draws
+from ...sampling.tables import in_frames
 from .pillow import DecodeError, Pixels
 
 Boxes = npt.NDArray[np.int32]
@@ -139,8 +140,12 @@ def regions_read(draws: Draws, shapes: Boxes) -> Boxes:
 
 def crop_boxes(draws: Draws, shapes: Boxes) -> Boxes:
     """The boxes (V, B, 4) of the crops at the start of each view. shapes: (height, width) of each picture."""
-    crops = first_crops(draws.policy)
-    found = [crop.boxes(table[0], *shapes.T) for crop, table in zip(crops, draws.tables, strict=True)]
+    from ...backends.fused.draw_program import drawn_boxes  # here, since Numba takes a while to import
+
+    found = []
+    for crop, tables in zip(first_crops(draws.policy), draws.tables, strict=True):
+        boxes = drawn_boxes(tables, shapes)
+        found.append(crop.boxes(tables[0], *shapes.T) if boxes is None else boxes)
     return np.stack(found)
 
 
@@ -149,12 +154,5 @@ def crops_in_regions(draws: Draws, frames: Boxes) -> Draws:
 
     In a scaled region a box has its edges at the nearest pixels, since boxes are integers: at most half of the scale away.
     """
-    boxes = in_region(crop_boxes(draws, frames[:, 2:4]), frames[:, :2], frames[:, 4:])
-    return replace(draws, tables=tuple(({"boxes": own}, *table[1:]) for own, table in zip(boxes, draws.tables, strict=True)))
-
-
-def in_region(boxes: Boxes, corner: Boxes, scale: Boxes) -> Boxes:
-    """Boxes (..., B, 4) in pixels of regions. corner: (B, 2), where each region begins in its picture. scale: (B, 1)."""
-    start, end = boxes[..., :2] - corner, boxes[..., :2] + boxes[..., 2:] - corner
-    start, end = (2 * start + scale) // (2 * scale), (2 * end + scale) // (2 * scale)
-    return np.concatenate([start, end - start], axis=-1)
+    tables = (in_frames(table, draws.policy, v, frames) for v, table in enumerate(draws.tables))
+    return replace(draws, tables=tuple(tables))

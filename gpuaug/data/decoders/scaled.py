@@ -14,10 +14,11 @@ import numpy as np
 from PIL import Image
 
 from ...images import rgb
+from ...sampling.tables import in_region
 from .jpeg_header import FRAMES, SCAN, START
 from .large import header_pixels
 from .pillow import UPRIGHT, DecodeError, memory_for, orientation
-from .regions import Decoded, Decoder, DrawnRegions, Region, Regional, in_region
+from .regions import Decoded, Decoder, DrawnRegions, Region, Regional
 
 REVERSED = {2: (0, 1), 3: (1, 1), 4: (1, 0), 6: (0, 1), 7: (1, 1), 8: (1, 0)}
 """EXIF orientation -> whether the (rows, columns) of the upright picture run against the stored ones."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from time import perf_counter
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, overload
 
 import numpy as np
 import torch
@@ -220,7 +220,7 @@ def read_part(
         found = [read(i) for i in samples]
         began = perf_counter()
         files_read = [(data, i) for data, i in zip(found, samples, strict=True) if not isinstance(data, OSError)]
-        datas, names = [data for data, _ in files_read], [source.name(i) for _, i in files_read]
+        datas, names = [data for data, _ in files_read], Names(source, [i for _, i in files_read])
         region = regional(tuple(i for _, i in files_read)) if config.decode_regions else None
         decoded = iter(config.decode(datas, names, region))
         pictures: list[Decoded | Sent | OSError] = []
@@ -264,6 +264,24 @@ def read_part(
             if size:
                 trim()  # or malloc would keep the memory of the large picture for this thread
     return DecodedPart(kept, [], bad, len(asked), spent[0], spent[1], augment, shapes)
+
+
+class Names(Sequence[str]):
+    """The names of some samples, made when they are asked for: only errors need them."""
+
+    def __init__(self, source: Encoded | Reader, samples: Sequence[int]) -> None:
+        self.source = source
+        self.samples = samples
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    @overload
+    def __getitem__(self, k: int) -> str: ...
+    @overload
+    def __getitem__(self, k: slice) -> Names: ...
+    def __getitem__(self, k: int | slice) -> str | Names:
+        return Names(self.source, self.samples[k]) if isinstance(k, slice) else self.source.name(self.samples[k])
 
 
 def place(item: Pixels | Region | Sent, staged: StagedBatch) -> Sent:

@@ -50,10 +50,12 @@ def version() -> str:
 
 
 def sources() -> Iterator[tuple[str, bytes]]:
-    """Name and content of every file that determines the kernels, in a fixed order: all of this folder, and two others."""
+    """Name and content of every file that determines the kernels, in a fixed order: all of this folder, and three others."""
     fused = files(__package__.rpartition(".")[0])
     yield "instructions.py", (fused / "instructions.py").read_bytes()
-    yield "jpeg.py", (files(__package__.split(".")[0]) / "ops" / "jpeg.py").read_bytes()
+    package = files(__package__.split(".")[0])
+    yield "jpeg.py", (package / "ops" / "jpeg.py").read_bytes()
+    yield "jpeg_scan.py", (package / "data" / "decoders" / "jpeg_scan.py").read_bytes()
     folders = [("cpu", fused / "cpu")]
     for path, folder in folders:
         for file in sorted(folder.iterdir(), key=lambda file: file.name):

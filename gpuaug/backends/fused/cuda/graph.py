@@ -69,7 +69,8 @@ class Recorded:
     Every call returns the same tensor, with new content.
 
     Args:
-        batch: interleaved `Images`, or a float32 tensor (B, 3, H, W). Its memory and shapes must not change. The caller writes
+        batch: `Images` that the kernels read as they are, interleaved or from Ampere on "yuv420", or a float32 tensor
+            (B, 3, H, W). Its memory and shapes must not change. The caller writes
             new pixels into this memory on the current stream.
         ops: Steps of the stage. They determine the launches that any of its draws can need.
         tables: Tables of the stage for any draws.
@@ -77,7 +78,7 @@ class Recorded:
         memory_format: Memory format of the view.
 
     Raises:
-        ValueError: The images are not interleaved, or the kernels cannot read the batch's own memory.
+        ValueError: The kernels cannot read the images' layout, or the batch's own memory.
     """
 
     def __init__(
@@ -116,7 +117,7 @@ class RecordedDraws:
     Every call returns the same tensor, with new content: the bits of the view that the host's draws give.
 
     Args:
-        batch: interleaved `Images`. As for `Recorded`.
+        batch: `Images`, as for `Recorded`.
         draws: Of the view's first stage, such as `gpuaug.sample(policy, index, seed, epoch).tables[0][:count]`. Of them, only
             policy, view, steps, seed, epoch and samples count, not arrays that the caller has changed.
         dtype: Dtype of the view: float32, float16 or bfloat16.
@@ -128,7 +129,7 @@ class RecordedDraws:
             epoch.
 
     Raises:
-        ValueError: The images are not interleaved, or the kernels cannot read the batch's own memory; or there are not as
+        ValueError: The kernels cannot read the images' layout, or the batch's own memory; or there are not as
             many draws; or an op of the stage can only be drawn by the host; or they were chosen from several views.
     """
 

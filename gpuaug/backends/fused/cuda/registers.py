@@ -20,7 +20,7 @@ import torch
 from ..cpu.pack import ANY
 from ..instructions import BLUR, ELASTIC, JPEG
 from .drawn import LANES, OPTIONS, Inputs
-from .launch import BLOCKS, GENERAL_TILE, STRIP_REGISTERS, TILE, WARPS, register_limit, strips_for
+from .sizes import BLOCKS, GENERAL_TILE, STRIP_REGISTERS, TILE, WARPS, register_limit, strips_for
 
 CAPABILITIES = (75, 80, 90, 100)
 """Turing (T4), Ampere (A100), Hopper (H100, H200), Blackwell (B200)."""
@@ -114,13 +114,16 @@ def of_stages(capability: int, noisy: bool, general: bool) -> Iterator[Variant]:
     finish = {**last, "GENERAL": general}
     if strips:
         strip = {**finish, "H": strips.rows, "W": strips.columns, "KY": strips.chunk_rows, "KX": strips.chunk_columns}
-        kernel, crop = "strip_pass", {**strip, "CUBIC": True}
+        kernel, crop = "strip_pass", {**strip, "CUBIC": True, "YUV": False}
     else:
         kernel, crop = "first_pass", {"FLOATS": False, "CUBIC": True, **finish, **TILES}
     dtypes = {"bfloat16": NARROW, "float16": {**NARROW, "out": "*fp16"}, "float32": WIDE}
     for dtype, types in list(dtypes.items())[: 1 if general and noisy else 3]:
         order = {"CHANNELS_LAST": dtype == "float16"}
         yield Variant(kernel, f"bicubic, {dtype}{more}", {**types, "source": "*u8"}, {**crop, **order})
+        if strips and (dtype == "float32" or not (general or noisy)):
+            planes = {**crop, **order, "YUV": True}
+            yield Variant(kernel, f"bicubic, {dtype}{more}, planes of colours", {**types, "source": "*u8"}, planes)
         if general:
             begun = {**last, **order, "H": GENERAL_TILE[0], "W": GENERAL_TILE[1]}
             yield Variant("general_pass", dtype + more, types, {**begun, "KIND": ANY})

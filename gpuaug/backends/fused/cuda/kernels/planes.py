@@ -1,4 +1,4 @@
-"""Pixels of the kernels in strips, from planes of brightness and two colours (see `gpuaug.yuv`), as libjpeg makes RGB.
+"""Pixels of the kernels in strips from planes of brightness and two colours (see `gpuaug.yuv`), as libjpeg makes RGB of them.
 
 Colours have half the resolution. A pixel's are those of the four nearest places, enlarged by libjpeg's triangle filter and
 rounded; all numbers are libjpeg's to the bit. So the products of matrices, and the view, are those of an interleaved image.
@@ -15,6 +15,7 @@ import triton.language as tl
 from ...cpu import pack as record
 from .matrices import in_a_row, joined
 
+CENTRE, BIAS = tl.constexpr(16 * 128), tl.constexpr(0x64008000)
 TOP, LEFT, ROWS = tl.constexpr(record.TOP), tl.constexpr(record.LEFT), tl.constexpr(record.ROWS)
 
 
@@ -51,56 +52,55 @@ def pixels_of_planes(words, last, byte, colours, near, far, x, rows, pitch, KX: 
     c = ((x - 1) >> 1) + 2 * tl.arange(0, KX // 4)[None, :]
     c0, c1, c2, c3 = within(c, across), within(c + 1, across), within(c + 2, across), within(c + 3, across)
     odd, weight = (x & 1) != 0, tl.where(across <= 2, 4, 3)
-    b0, b1, b2, b3 = enlarged(colours, near, far, c0, c1, c2, c3, odd, weight)
+    b0, b1, b2, b3 = enlarged(colours + near, colours + far, c0, c1, c2, c3, odd, weight)
     colours += ((rows + 1) >> 1) * across
-    r0, r1, r2, r3 = enlarged(colours, near, far, c0, c1, c2, c3, odd, weight)
-    r0, g0, b0 = rgb(word & 0xFF, b0, r0)
-    r1, g1, b1 = rgb((word >> 8) & 0xFF, b1, r1)
-    r2, g2, b2 = rgb((word >> 16) & 0xFF, b2, r2)
-    r3, g3, b3 = rgb(word >> 24, b3, r3)
+    r0, r1, r2, r3 = enlarged(colours + near, colours + far, c0, c1, c2, c3, odd, weight)
+    r0, g0, b0 = rgb(word << 16, b0, r0)
+    r1, g1, b1 = rgb(word << 8, b1, r1)
+    r2, g2, b2 = rgb(word, b2, r2)
+    r3, g3, b3 = rgb(word >> 8, b3, r3)
     r, g, b = in_a_row(r0, r1, r2, r3, KX, KY), in_a_row(g0, g1, g2, g3, KX, KY), in_a_row(b0, b1, b2, b3, KX, KY)
     return tl.trans(r), tl.trans(g), tl.trans(b)
 
 
 @triton.jit
 def within(c, across):
-    return tl.minimum(tl.maximum(c, 0), across - 1)
+    return tl.minimum(tl.maximum(c, 0), across - 1).to(tl.uint32)
 
 
 @triton.jit
-def enlarged(plane, near, far, c0, c1, c2, c3, odd, weight):
-    """A colour of four pixels from four columns of its plane. odd: whether the pixels begin at an odd column of the picture.
+def enlarged(near, far, c0, c1, c2, c3, odd, weight):
+    """A colour of four pixels, -128..127, from four columns of its nearest and second nearest row.
 
-    weight: of the nearest column, of 4: 3, or 4 in a picture so narrow that libjpeg repeats pixels.
+    odd: whether the first pixel is at an odd column of the picture. weight: of the nearest column, in quarters: 3, or 4 in a
+    picture so narrow that libjpeg repeats pixels.
     """
-    k0, k1 = blended(plane, near, far, c0), blended(plane, near, far, c1)
-    k2, k3 = blended(plane, near, far, c2), blended(plane, near, far, c3)
+    k0, k1, k2, k3 = blended(near, far, c0), blended(near, far, c1), blended(near, far, c2), blended(near, far, c3)
     rest = 4 - weight
-    # Halves are rounded down and up from column to column.
-    even = weight * k1 + rest * k0 + 8, weight * k1 + rest * k2 + 7, weight * k2 + rest * k1 + 8, weight * k2 + rest * k3 + 7
-    v0 = tl.where(odd, weight * k0 + rest * k1 + 7, even[0]) >> 4
-    v1, v2 = tl.where(odd, even[0], even[1]) >> 4, tl.where(odd, even[1], even[2]) >> 4
-    v3 = tl.where(odd, even[2], even[3]) >> 4
-    return v0, v1, v2, v3
+    # Sixteenths, of which halves are rounded up and down from column to column. CENTRE makes a signed number of the colour.
+    n0, n1 = weight * k0 + rest * k1 - (CENTRE - 7), weight * k1 + rest * k0 - (CENTRE - 8)
+    n2, n3 = weight * k1 + rest * k2 - (CENTRE - 7), weight * k2 + rest * k1 - (CENTRE - 8)
+    n4 = weight * k2 + rest * k3 - (CENTRE - 7)
+    return tl.where(odd, n0, n1) >> 4, tl.where(odd, n1, n2) >> 4, tl.where(odd, n2, n3) >> 4, tl.where(odd, n3, n4) >> 4
 
 
 @triton.jit
-def blended(plane, near, far, column):
+def blended(near, far, column):
     """Four times a colour in one column: three parts of the nearest row and one of the second nearest."""
-    return 3 * tl.load(plane + (near + column)).to(tl.int32) + tl.load(plane + (far + column)).to(tl.int32)
+    return 3 * tl.load(near + column).to(tl.int32) + tl.load(far + column).to(tl.int32)
 
 
 @triton.jit
 def rgb(level, blue, red):
-    """1024 + red, green and blue in float16, of brightness and the two colours."""
-    at = (level << 16).to(tl.int32)
-    r = at + (91881 * red + (32768 - 91881 * 128))
-    g = at - (22554 * blue + 46802 * red - (32768 + (22554 + 46802) * 128))
-    b = at + (116130 * blue + (32768 - 116130 * 128))
-    return bounded(r), bounded(g), bounded(b)
+    """1024 + red, green and blue in float16, of brightness in bits 16..23 and the two colours.
+
+    Numbers have 16 bits behind the point. BIAS, a half to round and the bits of 1024 in float16, makes them `matrices.biased`.
+    """
+    level = ((level & 0xFF0000) | BIAS).to(tl.int32)
+    return bounded(level + 91881 * red), bounded(level - 22554 * blue - 46802 * red), bounded(level + 116130 * blue)
 
 
 @triton.jit
 def bounded(v):
-    """1024 + v / 2^16, rounded down and kept within 0..255, in float16: see `matrices.biased`."""
-    return (tl.minimum(tl.maximum(v >> 16, 0), 255) | 0x6400).to(tl.int16).to(tl.float16, bitcast=True)
+    v = tl.minimum(tl.maximum(v, 0x64000000), 0x64FFFFFF)
+    return (v >> 16).to(tl.int16).to(tl.float16, bitcast=True)
