@@ -271,6 +271,22 @@ def test_a_shuffled_stream_is_told_its_epoch(stream, plain):
         assert [example["kind"] for example in told] == passes[epoch]
 
 
+def test_a_state_that_was_loaded_and_not_used_is_saved_as_it_was(stream, policy):
+    """Even on another rank, whose own place is elsewhere in the stream."""
+
+    def rank(r, batches=None, state=None):
+        loader = gpuaug.DataLoader(stream(), policy, batch_size=3, rank=r, world_size=2)
+        if state is not None:
+            loader.load_state_dict(state)
+        return loader, taken(loader, batches) if batches != 0 else []
+
+    state = rank(0, 1)[0].state_dict()
+    again = rank(1, 0, state)[0].state_dict()
+    assert again == state
+    for r in range(2):
+        assert same(rank(r, state=again)[1], rank(r)[1][1:])
+
+
 def test_states_of_other_ranks_or_streams_are_refused(stream, plain):
     loader, _ = made(stream(), plain, 2)
     later = gpuaug.DataLoader(stream(), plain, batch_size=7, num_workers=2)

@@ -61,9 +61,9 @@ class StreamOrder(OwnOrder, Sampler[int]):
         return EpochPlan(epoch, start, share, False, lambda: iter(()), known_length(self.stream), what)
 
     def state(self, position: int) -> dict[str, Any]:
-        share = self.share
-        resume = position.resume if isinstance(position, Place) else None
-        return {"stream": {"rank": share.rank, "world_size": share.world_size, **self.needed, "resume": resume}}
+        share, place = self.share, position if isinstance(position, Place) else Place(position)
+        rank = share.rank if place.rank is None else place.rank  # of a state that was loaded and not used yet
+        return {"stream": {"rank": rank, "world_size": share.world_size, **self.needed, "resume": place.resume}}
 
     def restored(self, position: int, state: Any) -> Place:
         """The place of a saved state. Raises ValueError if it is not of this kind of stream, or of other ranks or workers."""
