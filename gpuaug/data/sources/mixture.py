@@ -145,7 +145,7 @@ class MixtureSource(ConcatSource):
         for k, part in enumerate(parts):
             if part.workers not in ("threads", "processes", "none"):
                 raise TypeError(
-                    f"Mixture: part {k}, {part!r}, is a stream, whose samples come in its own order, so that none of them can be "
+                    f"Mixture: part {k}, {part!r}, is a stream, whose samples come in its own order, so that none can be "
                     "chosen; give a source that has len and []"
                 )
         super().__init__(parts)
