@@ -294,5 +294,12 @@ def test_occurrences_count(values: list[int], total: int) -> None:
     assert occurrences(np.array(values, dtype=np.int64), total).tolist() == expected
 
 
+def test_a_stream_is_no_part() -> None:
+    stream = Nothing(3)
+    stream.workers = "stream"
+    with pytest.raises(TypeError, match=r"part 1, .*, is a stream, whose samples come in its own order"):
+        MixtureSource([Nothing(3), stream], [1, 1])
+
+
 def test_order_of_nothing() -> None:
     assert order_of(np.empty(0, np.uint64)).shape == (0,)

@@ -134,6 +134,7 @@ class MixtureSource(ConcatSource):
         starts: Number of samples in the parts before each part.
 
     Raises:
+        TypeError: A part is a stream.
         ValueError: A part has no samples, or a quota of 0; or a sample would come so often in an epoch that indices exceed
             2^48-1.
     """
@@ -141,6 +142,12 @@ class MixtureSource(ConcatSource):
     def __init__(
         self, parts: Sequence[Source], weights: Sequence[float], samples: int | None = None, replacement: bool = False
     ) -> None:
+        for k, part in enumerate(parts):
+            if part.workers not in ("threads", "processes", "none"):
+                raise TypeError(
+                    f"Mixture: part {k}, {part!r}, is a stream, whose samples come in its own order, so that none can be "
+                    "chosen; give a source that has len and []"
+                )
         super().__init__(parts)
         self.replacement = replacement
         self.lengths = [len(part) for part in self.parts]
