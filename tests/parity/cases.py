@@ -25,6 +25,7 @@ from gpuaug.backends.torchvision import displacement
 from gpuaug.ops import Op, OpDraws
 from gpuaug.ops.automatic.kinds import warp_matrices
 from gpuaug.ops.automatic.ops import Automatic
+from gpuaug.yuv import from_rgb
 
 TRUTH = "torchvision"
 
@@ -83,6 +84,15 @@ def ragged() -> Images:
 def photos() -> Images:
     """The four photographs and the four synthetic images, of different sizes."""
     return Images.from_list([*photographs(), *synthetic(60, 90)])
+
+
+def at_half_resolution(images: Images, gap: int = 0) -> Images:
+    """The images as planes of brightness and two colours of half the resolution, with so many bytes before and behind each."""
+    beside = torch.arange(gap, dtype=torch.uint8, device="cpu")
+    planes = [from_rgb(image[None])[0] for image in images]
+    parts = [beside, *(part for image in planes for part in (image, beside))]
+    starts = gap + np.cumsum([0, *(image.numel() + gap for image in planes[:-1])], dtype=np.int64)
+    return Images(torch.cat(parts), images.shapes, starts if gap else None, "yuv420")
 
 
 @cache

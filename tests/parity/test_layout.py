@@ -8,7 +8,7 @@ import gpuaug
 from gpuaug import Augmenter, Images, Policy
 from gpuaug.backends.fused.cpu.kernels import views as kernels
 
-from .cases import TOLERANCE, TRUTH, made_by, map_tables, photos, uniform
+from .cases import TOLERANCE, TRUTH, at_half_resolution, made_by, map_tables, photos, ragged, uniform
 
 BACKENDS = [TRUTH, *TOLERANCE]
 STRONG = gpuaug.policy("simclr", size=32)
@@ -48,6 +48,30 @@ def test_images_that_lie_apart(backend, planar):
             assert torch.equal(view, expected)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("gap", [0, 50])
+def test_planes_at_half_resolution(backend, gap):
+    """Are read as the RGB that libjpeg makes of them."""
+    images = at_half_resolution(photos(), gap)
+    whole = Images.from_list([image.numpy() for image in images])
+    for policy in (STRONG, CHEAP):
+        for view, expected in zip(views(images, policy, backend), views(whole, policy, backend), strict=True):
+            assert torch.equal(view, expected)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_planes_at_half_resolution_in_any_form(dtype, memory_format):
+    images = at_half_resolution(ragged(), 3)
+    for policy in (STRONG, CHEAP):
+        augment = Augmenter(policy, "fused", dtype=dtype, memory_format=memory_format)
+        draws = gpuaug.sample(policy, range(len(images)), seed=4)
+        for view, expected in zip(augment(images, draws), augment(images.packed(), draws), strict=True):
+            assert view.dtype == dtype
+            assert view.stride() == expected.stride()
+            assert torch.equal(view, expected)
+
+
 BATCH = pixels(6, 40, 50)
 LAYOUTS = {
     "planes": BATCH,
@@ -72,7 +96,8 @@ def test_tensors_of_any_layout(backend, layout):
 
 def test_the_kernels_are_compiled_once_for_all_of_them():
     """A layout that reaches the kernels with another type would compile them again, for a minute."""
-    for images in (BATCH, scattered(photos(), True), scattered(photos(), False), photos()):
+    halved = at_half_resolution(photos()), at_half_resolution(photos(), 5)
+    for images in (BATCH, scattered(photos(), True), scattered(photos(), False), photos(), *halved):
         views(images, CHEAP, "fused")
     ops, draws = map_tables(gpuaug.RandomInvert(), len(uniform()))
     made_by("fused", uniform(), ops, draws)

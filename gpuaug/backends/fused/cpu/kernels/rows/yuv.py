@@ -33,16 +33,41 @@ BLUE_TO_GREEN, RED_TO_GREEN = -11277, -23401
 
 
 @inlined_by_llvm
-def mix(pixels, near, far, count, out, to):
-    """Write colours of a row between two rows of their plane, times four, a multiple of LANES from out[to] on."""
-    for k in range(0, count, LANES):
-        n = load_bytes(pixels, near + k)
-        store(out, to + k, n + n + n + load_bytes(pixels, far + k) + splat16(BIAS))
+def copied(pixels, at, count, spare, to):
+    """Copy bytes that vectors would read beyond the end of the buffer; returns where they are."""
+    for k in range(min(count, pixels.shape[0] - at)):
+        spare[to + k] = pixels[at + k]
+    return to
 
 
 @inlined_by_llvm
-def mix_one(pixels, near, far, out, to):
-    out[to] = 3 * np.int64(pixels[near]) + np.int64(pixels[far]) + BIAS
+def mixed(pixels, near, far):
+    return 3 * np.int64(pixels[near]) + np.int64(pixels[far]) + BIAS
+
+
+@inlined_by_llvm
+def mix(source, near, far, count, out, to):
+    """Write colours between two rows of a plane, times four, a multiple of LANES from out[to] on."""
+    for k in range(0, count, LANES):
+        n = load_bytes(source, near + k)
+        store(out, to + k, n + n + n + load_bytes(source, far + k) + splat16(BIAS))
+
+
+@inlined_by_llvm
+def mix_row(pixels, near, far, first, end, columns, out, to, spare):
+    """Write columns first-1..end of a colour between two rows of its plane, which begin at pixels[near] and pixels[far].
+
+    Column `first` becomes out[to]. Beyond the plane, its first and its last column are repeated.
+    """
+    count = (min(end + 1, columns) - first + LANES - 1) // LANES * LANES
+    source, n, f = pixels, near + first, far + first
+    if max(n, f) + count > pixels.shape[0]:
+        source, n, f = spare, copied(pixels, n, count, spare, 0), copied(pixels, f, count, spare, count)
+    mix(source, n, f, count, out, to)
+    before = max(first - 1, 0)
+    out[to - 1] = mixed(pixels, near + before, far + before)
+    if end >= columns:
+        out[to + columns - first] = mixed(pixels, near + columns - 1, far + columns - 1)
 
 
 @inlined_by_llvm
@@ -74,32 +99,6 @@ def join(pixels, y, colours, blue, red, beside, line, to, apart):
 
 
 @inlined_by_llvm
-def copied(pixels, at, count, spare, to):
-    """Copy bytes that vectors would read beyond the end of the buffer; returns where they are."""
-    for k in range(min(count, pixels.shape[0] - at)):
-        spare[to + k] = pixels[at + k]
-    return to
-
-
-@inlined_by_llvm
-def mix_row(pixels, plane, rows, columns, y, left, count, out, to, spare):
-    """Write one colour of row y of an image from column `left` of its plane on, and at one column on either side."""
-    near = y // 2
-    far = min(near + 1, rows - 1) if y % 2 else max(near - 1, 0)
-    if columns <= 2:
-        far = near
-    near, far = plane + near * columns, plane + far * columns
-    before, after = max(left - 1, 0), min(left + count, columns)  # beyond the first and the last column these are repeated
-    last = min(after, columns - 1)
-    mix_one(pixels, near + before, far + before, out, to - 1)
-    source, n, f = pixels, near + left, far + left
-    if max(n, f) + count > pixels.shape[0]:
-        source, n, f = spare, copied(pixels, n, count, spare, 0), copied(pixels, f, count, spare, count)
-    mix(source, n, f, count, out, to)
-    mix_one(pixels, near + last, far + last, out, to + after - left)
-
-
-@inlined_by_llvm
 def join_row(pixels, y, colours, blue, red, count, beside, line, to, apart, spare):
     """Write a row of red, green and blue: brightness begins at pixels[y], the colours at colours[blue] and colours[red]."""
     source, begin = pixels, y
@@ -123,7 +122,7 @@ def fill_ring(
     """
     rows, columns = (height + 1) // 2, (width + 1) // 2
     first, end = (box[1] + low) // 2 * 2, box[1] + high
-    left, count = first // 2, (end - first + BLOCK - 1) // BLOCK * LANES
+    left, right, count = first // 2, (end + 1) // 2, (end - first + BLOCK - 1) // BLOCK * LANES
     apart = (end - first + SLACK + 2 * half) // BLOCK * BLOCK
     blue = at + height * width
     red = blue + rows * columns
@@ -133,11 +132,15 @@ def fill_ring(
         lines = min(LINES, need - begin)
         for k in range(lines):
             y, to = box[0] + begin + k, 2 * k * wide + LANES
-            mix_row(pixels, blue, rows, columns, y, left, count, colours, to, spare)
-            mix_row(pixels, red, rows, columns, y, left, count, colours, to + wide, spare)
+            near, far = y >> 1, min(max((y >> 1) + (y & 1) * 2 - 1, 0), rows - 1)
+            if columns <= 2:
+                far = near
+            near, far = near * columns, far * columns
+            mix_row(pixels, blue + near, blue + far, left, right, columns, colours, to, spare)
+            mix_row(pixels, red + near, red + far, left, right, columns, colours, to + wide, spare)
         for k in range(lines):
             y, to = box[0] + begin + k, 2 * k * wide + LANES
-            level, near = at + y * width + first, y // 2 * columns + left
+            level, near = at + y * width + first, (y >> 1) * columns + left
             for x in range(0, count, LANES):
                 prefetch(pixels, level + PREFETCH_ROWS * width + 2 * x)
                 prefetch(pixels, blue + near + PREFETCH_ROWS // 2 * columns + x)
