@@ -129,7 +129,7 @@ def large_photo(k: int, height: int, width: int) -> npt.NDArray[np.uint8]:
         detail = np.pad(detail / detail.std(), short, mode="symmetric")[:h, :w]
         found += (strength * contrast * resized(detail, h * size, w * size)[:height, :width])[..., None]
     noise = rng.standard_normal((height + 1, width + 1), dtype=np.float32)
-    noise = (noise[:-1, :-1] + noise[1:, :-1] + noise[:-1, 1:] + noise[1:, 1:]) / 2
+    noise = (noise[:-1, :-1] + noise[1:, :-1] + noise[:-1, 1:] + noise[1:, 1:]) / np.float32(2)
     for channel in range(3):
         colour = rng.standard_normal((height // 4, width // 4), dtype=np.float32)
         found[..., channel] += NOISE * (noise + resized(colour, height, width) / 2)
