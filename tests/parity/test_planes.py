@@ -34,7 +34,7 @@ def made(images, table, dtype=torch.float32, memory_format=torch.contiguous_form
 
 def boxed(images, size, boxes, flips=(), cubic=False):
     """Views of a size of these boxes: (top, left, height, width), or eight numbers as in `Tables`."""
-    resize = gpuaug.Resize(size, "bicubic" if cubic else "bilinear", antialias=True)
+    resize = gpuaug.Resize(size, "bicubic" if cubic else "bilinear")
     table = plan.tables(images, *tables([resize], len(images), size))
     boxes = np.array([(*box, *size, 0, 0)[:8] if len(box) == 4 else box for box in boxes], np.int32)
     return replace(table, boxes=boxes, flips=np.array(flips or [(False, False)] * len(boxes)))
