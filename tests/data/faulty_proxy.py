@@ -38,12 +38,13 @@ class FaultyProxy:
 
     endpoint: the server's address. rate: share of the tries of a request that fail. faults: as FAULTS. seed: the faults of a
     request depend on it, the request, and how often it was tried. slow, stalled: seconds. only: fault of requests whose path
-    contains this text alone.
+    contains this text alone. serial: seconds that each request takes, one after another, whether anybody still waits or not.
 
     requests: (method, path, range) -> how often it was tried. done: fault -> how often. most: requests in work at a time.
     """
 
-    def __init__(self, endpoint, rate=0.0, seed=0, faults=None, slow=0.1, stalled=3.0, only=""):
+    def __init__(self, endpoint, rate=0.0, seed=0, faults=None, slow=0.1, stalled=3.0, only="", serial=0.0):
+        self.serial, self.one = serial, threading.Lock()
         self.endpoint, self.rate, self.seed, self.faults = endpoint, rate, seed, FAULTS if faults is None else faults
         self.slow, self.stalled, self.only = slow, stalled, only
         self.requests, self.done = Counter(), Counter()
@@ -115,6 +116,9 @@ class FaultyProxy:
             self.active += 1
             self.most = max(self.most, self.active)
         try:
+            if self.serial:
+                with self.one:
+                    time.sleep(self.serial)
             self.answer(handler, body, kind)
         finally:
             with self.lock:

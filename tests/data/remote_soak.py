@@ -57,7 +57,7 @@ LIMIT = 300.0
 
 def prepare() -> None:
     """Shorter waits than a user's: the server is near, and a round shall see a copy deleted."""
-    retries.READING = retries.OPENING = retries.Patience(seconds=200.0, answer=2.0, first_wait=0.05, longest_wait=1.0)
+    retries.READING = retries.OPENING = retries.Patience(seconds=240.0, answer=4.0, first_wait=0.05, longest_wait=1.0)
     cache_module.RECENT, cache_module.TOUCH = 3.0, 0.5
     torch.set_num_threads(1)
 

@@ -121,6 +121,19 @@ def test_the_next_batches_are_requested_before_they_are_read(store, workers):
     assert proxy.most >= 16  # of one thread that reads, and moto is slow
 
 
+def test_a_server_that_is_too_slow_for_all_requests_at_once_is_asked_for_less(store, monkeypatch):
+    """Else all of them would be late, be asked again on top of those that the server still works on, and be late again."""
+    local = ShardSource(f"{store[0]}/t-{{0..{SHARDS - 1}}}.tar")
+    with FaultyProxy(store[1]) as proxy, s3_at(proxy.address):
+        source = ShardSource(URL)
+        monkeypatch.setattr(retries, "READING", retries.Patience(seconds=LIMIT, answer=0.5, first_wait=0.02, longest_wait=0.1))
+        proxy.serial = 0.08
+        reader = source.reader()
+        reader.will_read(np.arange(SAMPLES))
+        assert [reader.read(i) for i in range(SAMPLES)] == [local.read(i) for i in range(SAMPLES)]
+        reader.close()
+
+
 def test_neighbours_are_requested_as_one(tmp_path, store, monkeypatch):
     monkeypatch.setattr("gpuaug.data.sources.remote.ahead.GAP", 2 * 70_000)
     local = ShardSource(f"{store[0]}/t-{{0..{SHARDS - 1}}}.tar")

@@ -11,19 +11,25 @@ import io
 import os
 import re
 import threading
-import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
+from time import monotonic, sleep
 from typing import IO, Any, TypeVar, cast
 
 from ....isolation import after_fork
 from . import is_remote, retries
-from .retries import ONCE, Patience, ShortenedError, Tries
+from .retries import ONCE, Patience, ShortenedError, Tries, is_too_many
 
 T = TypeVar("T")
 
 IN_FLIGHT = 64
 """Requests that a process sends to a server at a time; a first byte that takes 100 ms then costs 1.6 ms a request."""
+
+LEAST = 2
+"""Requests at a time, however slow the server is."""
+
+REGAIN = 4
+"""Good answers for which there is one more request at a time again."""
 
 PIECE = 2**21
 """Bytes of a request, where many are read one after another."""
@@ -55,11 +61,19 @@ class StoppedError(Exception):
 
 
 class Client:
-    """A file system of fsspec's whose requests run in fsspec's thread, and may be cancelled there."""
+    """A file system of fsspec's whose requests run in fsspec's thread, and may be cancelled there.
+
+    Each answer that is late, or says that there are too many requests, lowers the number of requests at a time by one, and
+    `REGAIN` good ones raise it again. Else a server or a line that is too slow for all of them at once would answer none in
+    time, again and again, since what is asked anew comes on top.
+    """
 
     def __init__(self, fs: Any) -> None:
         self.fs = fs
         self.gate = asyncio.Semaphore(IN_FLIGHT)
+        self.withheld = 0
+        self.good = 0
+        self.answered = 0.0
         self.first = asyncio.Lock()
         self.connected = False
 
@@ -70,18 +84,36 @@ class Client:
     async def persist(self, work: Callable[[], Awaitable[T]], size: int, name: str, patience: Patience) -> T:
         tries = Tries(patience)
         while True:
+            await self.gate.acquire()
+            too_many = False
             try:
-                async with self.gate:
-                    limit = tries.limit(size)
-                    try:
-                        async with asyncio.timeout(limit):
-                            await self.connect()
-                            return await work()
-                    except TimeoutError as error:
-                        raise TimeoutError(str(error) or f"no answer within {limit:.3g} s") from error
+                limit = tries.limit(size)
+                try:
+                    async with asyncio.timeout(limit):
+                        await self.connect()
+                        found = await work()
+                except TimeoutError as error:
+                    raise TimeoutError(str(error) or f"no answer within {limit:.3g} s") from error
+                self.good += 1
+                self.answered = monotonic()
+                return found
             except Exception as error:
-                wait = tries.failed(error, name)
+                too_many = is_too_many(error)
+                wait = tries.failed(error, name, self.answered)
+            finally:
+                self.leave(too_many)
             await asyncio.sleep(wait)
+
+    def leave(self, too_many: bool) -> None:
+        """Let the next request through the gate, or none, or one more."""
+        if too_many and self.withheld < IN_FLIGHT - LEAST:
+            self.withheld += 1
+            return
+        self.gate.release()
+        if self.withheld and self.good >= REGAIN:
+            self.withheld -= 1
+            self.good = 0
+            self.gate.release()
 
     async def connect(self) -> None:
         """Connect before other requests do: many that begin at once would each make a connection of their own."""
@@ -204,7 +236,7 @@ def repeat(url: str, work: Callable[[], T], patience: Patience) -> T:
             return work()
         except Exception as error:
             wait = tries.failed(error, url)
-        time.sleep(wait)
+        sleep(wait)
 
 
 def request(url: str, start: int, size: int) -> Future[bytes] | None:

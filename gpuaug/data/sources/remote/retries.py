@@ -17,6 +17,9 @@ ONCE = ("file", "local", "memory")
 PASSING = frozenset((408, 425, 429))
 """HTTP statuses below 500 that say that the server was busy or slow."""
 
+BUSY = frozenset((429, 503))
+"""HTTP statuses that ask for fewer requests."""
+
 LASTING = frozenset((501, 505))
 """HTTP statuses from 500 on that another try does not change."""
 
@@ -49,7 +52,8 @@ class Patience:
     """How long a request is tried anew.
 
     Attributes:
-        seconds: From the first try on; after that the request has failed.
+        seconds: After that the request has failed. What counts is how long its tries and the waits between them took, or how
+            long its server has answered no request at all.
         answer: Seconds in which a try must be answered, and a second more for each `rate` bytes. They double with each
             failed try, up to four times as many, so that a slow connection is not mistaken for a dead one.
         rate: Bytes per second.
@@ -81,22 +85,31 @@ class Tries:
     def __init__(self, patience: Patience) -> None:
         self.patience = patience
         self.count = 0
-        self.began: float | None = None
+        self.spent = 0.0
+        self.first: float | None = None
+        self.began = 0.0
 
     def limit(self, size: int) -> float:
         """Begin a try that asks for `size` bytes, and return the seconds that it may take."""
-        if self.began is None:
-            self.began = monotonic()
+        self.began = monotonic()
+        if self.first is None:
+            self.first = self.began
         return (self.patience.answer + size / self.patience.rate) * 2.0 ** min(self.count, 2)
 
-    def failed(self, error: Exception, name: str) -> float:
-        """The seconds to wait before the next try. Raises the error itself if it will not pass, RemoteError if time is up."""
+    def failed(self, error: Exception, name: str, answered: float = 0.0) -> float:
+        """The seconds to wait before the next try. answered: when the server answered any request for the last time.
+
+        Raises the error itself if it will not pass, and RemoteError if time is up.
+        """
         self.count += 1
         if not passes(error):
             raise error
         wait = min(self.patience.first_wait * 2.0 ** min(self.count - 1, 30), self.patience.longest_wait)
         wait *= JITTER.uniform(0.5, 1.0)
-        spent = monotonic() - (self.began or monotonic())
+        now = monotonic()
+        self.spent += now - self.began
+        spent = max(self.spent, now - max(answered, now if self.first is None else self.first))
+        self.spent += wait
         if spent + wait > self.patience.seconds:
             tries = "try" if self.count == 1 else "tries"
             raise RemoteError(f"no answer after {self.count} {tries} in {spent:.0f} s; the last: {described(error)}") from error
@@ -136,6 +149,11 @@ def passes(error: Exception) -> bool:
         if (status := status_of(one)) is not None:
             return status in PASSING or (status >= 500 and status not in LASTING)
     return any(isinstance(one, PASSING_ERRORS) for one in chain(error)) or not isinstance(error, LASTING_ERRORS)
+
+
+def is_too_many(error: BaseException) -> bool:
+    """Whether an error says that there were too many requests for the server, or for the line."""
+    return isinstance(error, TimeoutError) or any(status_of(one) in BUSY for one in chain(error))
 
 
 def is_missing(error: BaseException) -> bool:
