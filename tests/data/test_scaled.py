@@ -22,6 +22,7 @@ from gpuaug.data.decoders import decoder_of, large
 from gpuaug.data.decoders.pillow import UPRIGHT, try_decode
 from gpuaug.data.decoders.regions import FINER, SCALES, DrawnRegions, Region, crop_boxes, in_region, scales
 from gpuaug.data.decoders.scaled import ScaledDecoder, longer_edge
+from gpuaug.data.decoding import Decoding
 
 HEIGHT, WIDTH = 333, 457
 """Of the picture; no scale divides either."""
@@ -228,7 +229,7 @@ def same(found, expected):
 def test_views_do_not_depend_on_batch_workers_order_or_decoder(folder, policy):
     expected = epoch(folder, policy)
     assert len(expected) == 10
-    for name in ("pillow", "dali"):
+    for name in ("pillow", "dali", "auto"):
         for size, workers, shuffle in ((3, 0, True), (10, 2, False), (4, 3, True)):
             options = {"batch_size": size, "num_workers": workers, "shuffle": shuffle, "decoder": name}
             assert same(epoch(folder, policy, **options), expected)
@@ -237,7 +238,7 @@ def test_views_do_not_depend_on_batch_workers_order_or_decoder(folder, policy):
     assert differ
     assert differ <= set(range(8))  # neither the small JPEG nor the PNG
     for i in differ:
-        assert (truth[i][0] - expected[i][0]).abs().mean() < 0.1
+        assert (truth[i][0] - expected[i][0]).abs().mean() < 0.2
 
 
 def test_draws_are_those_of_the_whole_pictures(folder):
@@ -397,19 +398,17 @@ def test_the_log_names_the_scaling(folder, caplog):
 
 
 def test_a_choice_on_cuda_is_not_nvjpegs():
-    from gpuaug.data.decoding import Decoding
-
     made = Decoding("auto", 10**6, torch.device("cuda", 0), 2, 1.0, scaled=True)
-    assert made.chosen in ("dali", "pillow")
+    assert made.chosen not in (None, "nvjpeg")
     made.restore({"decoder": "nvjpeg", "scaled": "auto"})
-    assert made.chosen in ("dali", "pillow")
+    assert made.chosen not in (None, "nvjpeg")
     assert isinstance(made.decode, ScaledDecoder)
 
 
 def test_damage_in_the_loader_is_the_same_at_any_scale(tmp_path):
     rng = np.random.default_rng(3)
     for k in range(12):
-        data = SOUND[k % len(SOUND)]
+        data = SOUND[k % len(SOUND)] if k else SOUND[0][:-40]
         at = int(rng.integers(20, len(data) - 3))
         (tmp_path / f"{k:02}.jpg").write_bytes(data[:at] + (b"\xff" if k % 2 else rng.bytes(1)) + data[at + 1 :])
 
@@ -421,7 +420,7 @@ def test_damage_in_the_loader_is_the_same_at_any_scale(tmp_path):
 
     expected = bad(decoder="pillow")
     assert expected
-    for name in ("pillow", "dali"):
+    for name in ("pillow", "dali", "auto"):
         assert bad(decoder=name, scaled="auto") == expected
 
 
