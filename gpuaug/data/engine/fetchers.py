@@ -54,8 +54,7 @@ def told(source: Source, batches: Iterator[Index]) -> Generator[Index, None, Non
 def foretold(source: Source, batches: Iterator[Index]) -> Generator[Index, None, None]:
     """The batches; a thread tells the source of later ones, so that the disk works while views are made.
 
-    Without the thread the loader is only four fifths as fast from a cold disk, since the system's call takes time: it allocates
-    the memory, and waits while the queue of the disk is full.
+    The system's call takes time, since it allocates the memory and waits while the queue of the disk is full.
     """
     tasks: queue.SimpleQueue[Index | None] = queue.SimpleQueue()
 
