@@ -64,10 +64,10 @@ def test_a_zip_with_a_member_without_a_name(tmp_path):
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda arrays: arrays.update(columns=arrays["columns"].astype(np.float64)),
-        lambda arrays: arrays.update(columns=arrays["columns"][:3]),
-        lambda arrays: arrays.update(columns=-arrays["columns"]),
-        lambda arrays: arrays.update(columns=arrays["columns"] * 1000),
+        lambda arrays: arrays.update(offsets=arrays["offsets"].astype(np.float64)),
+        lambda arrays: arrays.update(sizes=arrays["sizes"][:1]),
+        lambda arrays: arrays.update(offsets=-1 - arrays["offsets"]),
+        lambda arrays: arrays.update(ends=arrays["ends"] * 1000),
         lambda arrays: arrays.update(names=arrays["names"].astype(np.int64)),
         lambda arrays: arrays.update(notes=np.array("[1, 2, 3]")),
         lambda arrays: arrays.update(notes=np.array("[" * 3000)),

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 import gpuaug
+from gpuaug.data import ShardSource
 from gpuaug.data.packing.pack import Packing, pack
 from gpuaug.data.sources import tar_index
 from gpuaug.data.sources.packed import MANIFEST
@@ -130,7 +131,7 @@ def index_file() -> bytes:
     with tempfile.TemporaryDirectory() as made:
         path = Path(made, "a.tar")
         path.write_bytes(tar_file())
-        tar_index.index(str(path))
+        ShardSource(path)
         return Path(f"{path}{tar_index.SUFFIX}").read_bytes()
 
 

@@ -21,6 +21,7 @@ from gpuaug.data.decoders.jpeg_header import dali_safe_size
 from gpuaug.data.packing.verify import verify
 from gpuaug.data.sources import tar_index
 from gpuaug.data.sources.packed import MANIFEST, packed_source
+from gpuaug.data.sources.remote.stamps import stamp_of
 from gpuaug.record.run import NAME, read_run
 from ssl_train import checkpoint
 from ssl_train.errors import UserError
@@ -171,7 +172,7 @@ def restamped(data: bytes) -> bytes:
         for info in given.infolist()[:8]:
             if info.filename == "stamp.npy":
                 stamp = io.BytesIO()
-                np.save(stamp, np.array(tar_index.stamp_of(str(shard()))))
+                np.save(stamp, np.array(f"{tar_index.VERSION} {stamp_of(str(shard())).text}"))
                 written.writestr("stamp.npy", stamp.getvalue())
             else:
                 start = info.header_offset + 30 + len(info.filename) + len(info.extra)

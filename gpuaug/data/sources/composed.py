@@ -36,7 +36,8 @@ from .streams.dataset import DatasetStream
 
 def refuse_streams(parts: Sequence[Source]) -> None:
     """Raise TypeError for a stream, whose samples cannot be named by their index."""
-    if stream := next((part for part in parts if part.workers == "stream"), None):
+    stream = next((part for part in parts if part.workers == "stream"), None)
+    if stream is not None:  # a stream may have no length, so it is neither true nor false
         raise TypeError(
             f"DataLoader: {stream!r} is a stream, which cannot be a part of a Subset, ConcatDataset or Mixture; join streams "
             "by torch's ChainDataset, or as their own library does, such as by datasets.interleave_datasets"
