@@ -15,8 +15,9 @@ import gpuaug
 from gpuaug import Augmenter, Policy, View, sample
 from gpuaug.data import decode
 from gpuaug.data.decoders import pillow_decoder
-from gpuaug.data.decoders.regions import DrawnRegions, Region, crop_boxes, crops_in_regions, in_region
+from gpuaug.data.decoders.regions import DrawnRegions, Region, crop_boxes, crops_in_regions
 from gpuaug.data.decoders.scaled import ScaledDecoder
+from gpuaug.sampling.tables import in_region
 
 POLICIES = ("simclr", "mae", "dino")
 MAX_PIXELS = 10**9

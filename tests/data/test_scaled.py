@@ -20,9 +20,10 @@ from gpuaug import CenterCrop, DataLoader, Policy, RandomResizedCrop, View, imag
 from gpuaug.data import DecodeError, decode
 from gpuaug.data.decoders import decoder_of, large
 from gpuaug.data.decoders.pillow import UPRIGHT, try_decode
-from gpuaug.data.decoders.regions import FINER, SCALES, DrawnRegions, Region, crop_boxes, in_region, scales
+from gpuaug.data.decoders.regions import FINER, SCALES, DrawnRegions, Region, crop_boxes, scales
 from gpuaug.data.decoders.scaled import ScaledDecoder, longer_edge
 from gpuaug.data.decoding import Decoding
+from gpuaug.sampling.tables import in_region
 
 HEIGHT, WIDTH = 333, 457
 """Of the picture; no scale divides either."""
