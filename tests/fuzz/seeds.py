@@ -145,6 +145,7 @@ SEEDS = {
     "header": jpegs,
     "pillow": pictures,
     "dali": jpegs,
+    "libjpeg": jpegs,
     "tar": lambda: [tar_file()],
     "zip": zip_files,
     "index": lambda: [index_file()],

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -18,6 +19,7 @@ from PIL import Image
 import gpuaug
 from gpuaug.data import DaliDecoder, DecodeError, ShardSource, ZipSource, decode
 from gpuaug.data.decoders.jpeg_header import dali_safe_size
+from gpuaug.data.decoders.libjpeg import LibjpegDecoder
 from gpuaug.data.packing.verify import verify
 from gpuaug.data.sources import tar_index
 from gpuaug.data.sources.packed import MANIFEST, packed_source
@@ -88,10 +90,24 @@ def dali_decoder() -> DaliDecoder:
 
 def dali(data: bytes) -> None:
     """DALI gives Pillow's pixels or error, also beside a good file, and for a region."""
+    compare(dali_decoder().decode_batch, data)
+
+
+@cache
+def libjpeg_decoder() -> LibjpegDecoder:
+    return LibjpegDecoder(MOST_PIXELS)
+
+
+def libjpeg(data: bytes) -> None:
+    """As `dali`, for libjpeg called directly."""
+    compare(libjpeg_decoder(), data)
+
+
+def compare(decoder: Callable[..., Any], data: bytes) -> None:
     truth = pixels(data)
-    good = seeds_of_dali()
+    good = good_jpeg()
     for region in (None, lambda where, shapes: np.stack([shapes[:, 0] // 3, shapes[:, 1] // 3, *(shapes.T + 1) // 2], 1)):
-        one, other = dali_decoder().decode_batch([data, good], ["a file", "good"], region)
+        one, other = decoder([data, good], ["a file", "good"], region)
         assert not isinstance(other, DecodeError)
         assert isinstance(one, DecodeError) == (truth is None), f"{one!r} where Pillow gives {truth!r}"
         if truth is not None:
@@ -101,7 +117,7 @@ def dali(data: bytes) -> None:
 
 
 @cache
-def seeds_of_dali() -> bytes:
+def good_jpeg() -> bytes:
     from .seeds import jpeg
 
     return jpeg(40, 30)
@@ -237,6 +253,7 @@ TARGETS = {
     "header": Target(header),
     "pillow": Target(pillow),
     "dali": Target(dali),
+    "libjpeg": Target(libjpeg),
     "tar": Target(tar, 2**15),
     "zip": Target(archive),
     "index": Target(index),
