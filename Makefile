@@ -65,12 +65,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks run augment scaling decode --quick --repeats 10 --json bench/bench.json
 	$(BIN)/python -m benchmarks report bench/bench.json -o bench/report.html --png bench
 
-gpu-# Broken files for everything that reads files; FOLDER keeps what was found for the next run. make fuzz MINUTES=60 FOLDER=fuzz
-MINUTES ?= 1
-fuzz: $(READY)
-	$(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(if $(FOLDER),--folder $(FOLDER))
-
-check: $(READY)
+gpu-check: $(READY)
 	$(BIN)/python -m benchmarks gpu-check
 
 $(READY): pyproject.toml

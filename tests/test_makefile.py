@@ -18,6 +18,7 @@ RUNS = {
     "test-matrix": "tests/version_matrix.py",
     "check": "bin/mypy",
     "format": "ruff check --fix",
+    "fuzz": "-m tests.fuzz --minutes 1",
     "bench": "-m benchmarks run",
     "gpu-check": "-m benchmarks gpu-check",
     "clean": "rm -rf .venv",
