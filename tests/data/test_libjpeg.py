@@ -4,6 +4,8 @@ import copy
 import io
 import multiprocessing
 import pickle
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -244,3 +246,25 @@ def test_memory_of_parts_is_used_again_and_that_of_large_pictures_is_not_kept():
     before = POOL.nbytes
     assert len(allocated(3 * LARGE + 1)) == 3 * LARGE + 1
     assert POOL.nbytes == before
+
+
+def test_decoders_that_threads_make_at_the_same_time():
+    """In a process of its own: machine code that is freed while it runs would kill it."""
+    program = (
+        "import io, threading, numpy as np\n"
+        "from PIL import Image\n"
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "from gpuaug.data.decoders.libjpeg import LibjpegDecoder\n"
+        "file = io.BytesIO()\n"
+        "Image.fromarray(np.arange(64 * 48 * 3, dtype=np.uint32).reshape(64, 48, 3).astype(np.uint8)).save(file, 'JPEG')\n"
+        "ready = threading.Barrier(4)\n"
+        "def work(k):\n"
+        "    ready.wait(60)\n"
+        "    decoder = LibjpegDecoder()\n"
+        "    return [decoder([file.getvalue()], ['x'])[0].sum() for _ in range(50)]\n"
+        "with ThreadPoolExecutor(4) as pool:\n"
+        "    found = list(pool.map(work, range(4)))\n"
+        "assert len(set(sum(found, []))) == 1\n"
+    )
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", program], check=True, timeout=120)

@@ -38,7 +38,8 @@ class Library:
             raise OSError("this Pillow has no libjpeg of its own, as PyPI's wheels have; pip install --force-reinstall pillow")
         try:
             self.functions = routine.table(ctypes.CDLL(str(found[0])))
-            self.run = routine.routine()
+            self.engine = routine.engine()  # kept, since two threads may make a library each at the same time
+            self.run = routine.routine(self.engine)
         except AttributeError as error:  # ctypes' of a missing function
             raise OSError(f"{found[0].name}: {error}") from error
         except RuntimeError as error:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -233,9 +232,8 @@ end:
 """
 
 
-@cache
 def engine() -> Any:
-    """The compiled routine, which lives as long as the process."""
+    """The compiled routine; its machine code is freed with this object."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     module = llvm.parse_assembly(SOURCE)
@@ -245,10 +243,10 @@ def engine() -> Any:
     return made
 
 
-def routine() -> Callable[..., None]:
-    """`decode_files` as a function of Python, which runs without the GIL."""
+def routine(compiled: Any) -> Callable[..., None]:
+    """`decode_files` of an engine, which the caller must keep, as a function of Python. It runs without the GIL."""
     signature = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, *[ctypes.c_void_p] * 5)
-    return signature(engine().get_function_address("decode_files"))
+    return signature(compiled.get_function_address("decode_files"))
 
 
 def table(library: ctypes.CDLL) -> Any:
