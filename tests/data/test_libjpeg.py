@@ -211,13 +211,11 @@ def test_a_library_that_is_another_one_is_not_used(monkeypatch, tmp_path, kind):
 
 def test_a_library_of_another_abi_is_not_used(monkeypatch):
     monkeypatch.setattr(routine, "SOURCE", routine.SOURCE.replace("i32 62, i64 632", "i32 80, i64 664"))
-    routine.engine.cache_clear()
     library.library.cache_clear()
     try:
         assert "its ABI or its pixels" in library.missing()
     finally:
         monkeypatch.undo()
-        routine.engine.cache_clear()
         library.library.cache_clear()
         assert not library.missing()
 
