@@ -63,10 +63,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Settings]:
     pairs = (("augself", "moco_v2"), ("cassle", "byol"), ("equimod", "simclr"))
     # Their heads have BatchNorm, which multiplies rounding errors.
     several += [replace(by_name[m], aware=a, learning_rate=0.032, out=str(folder / a)) for a, m in pairs]  # type: ignore[arg-type]
-    return [
-        *several,
-        replace(base, backbone="resnet10_quarter", head_norm="batch", learning_rate=0.032, out=str(folder / "batchnorm")),
-    ]
+    # From seed 0 an activation comes so near to ReLU's corner that one process, with one thread and with two, differs by 1e-3.
+    batchnorm = replace(base, backbone="resnet10_quarter", head_norm="batch", learning_rate=0.032, seed=1)
+    return [*several, replace(batchnorm, out=str(folder / "batchnorm"))]
 
 
 @pytest.fixture(scope="module")
