@@ -277,7 +277,10 @@ def load_pixels(source: Source, policy: Policy, batch: int, setting: Setting) ->
 
 def epochs_of(graph_of: Callable[[Any, Any], Any], views_of: Views, source: Source, batch: int, setting: Setting) -> Epoch:
     pipe = reader(graph_of, batch, setting, file_root=str(source.folder if isinstance(source, Large) else source))
-    return lambda: (views_of(found) for found in outputs(pipe, pipe.epoch_size("files") // batch))
+    batches = pipe.epoch_size("files") // batch
+    for _ in outputs(pipe, -AHEAD % batches):  # the rest of the pass that `reader` has begun, so that each epoch is a whole one
+        pass
+    return lambda: (views_of(found) for found in outputs(pipe, batches))
 
 
 FILES = (

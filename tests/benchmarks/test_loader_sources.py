@@ -57,6 +57,7 @@ LOADERS = {
     "gpuaug-fused": ("path", "raw", "yuv", "large", "cold"),
     "gpuaug-scaled": ("large",),
     "torchvision": ("path", "large"),
+    "dali": ("path", "large"),
     "webdataset": ("path",),
     "ffcv": ("path", "raw"),
     "turboloader": ("path", "raw"),
