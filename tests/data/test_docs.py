@@ -15,6 +15,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 PAGES = [("data.md", {"python", "sh"}), ("inputs.md", {"python"}), ("draws.md", {"python", "sh"})]
 
 
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # WebDataset leaves its tars to the garbage collector
 @pytest.mark.parametrize(("name", "languages"), PAGES)
 def test_the_code_in_the_page_runs(name: str, languages: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
