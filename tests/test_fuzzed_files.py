@@ -10,8 +10,8 @@ import pytest
 
 import gpuaug
 from gpuaug.data import DecodeError, ShardSource, ZipSource, decode
+from gpuaug.data.sources.archives.tar_index import SUFFIX
 from gpuaug.data.sources.packed import packed_source
-from gpuaug.data.sources.tar_index import SUFFIX
 from gpuaug.record.run import NAME
 from ssl_train import checkpoint
 from ssl_train.errors import UserError

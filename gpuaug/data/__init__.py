@@ -8,6 +8,8 @@ from .decoders.dali import DaliDecoder
 from .decoders.pillow import DecodeError, decode
 from .engine.stats import Stats
 from .loader import DataLoader
+from .sources.archives.shards import ShardSource
+from .sources.archives.zipped import ZipSource
 from .sources.arrays import ArraySource
 from .sources.dataset import DatasetSource
 from .sources.folder import FolderSource
@@ -15,11 +17,9 @@ from .sources.huggingface import HuggingFaceSource
 from .sources.mixture import Mixture, MixtureSource
 from .sources.packed import PackedSource
 from .sources.remote.retries import RemoteError
-from .sources.shards import ShardSource
 from .sources.streams.dataset import DatasetStream
 from .sources.streams.huggingface import HuggingFaceStream
 from .sources.streams.webdataset import WebDatasetStream
-from .sources.zipped import ZipSource
 
 __all__ = [
     "ArraySource",

@@ -9,7 +9,7 @@ from tars import picture, tar
 
 import gpuaug
 from gpuaug.data import DecodeError, ShardSource
-from gpuaug.data.sources import tar_index
+from gpuaug.data.sources.archives import tar_index
 
 pytestmark = pytest.mark.usefixtures("_index_cache")
 

@@ -10,7 +10,7 @@ from tars import epoch, of_folder, tar
 
 import gpuaug
 from gpuaug.data import DatasetSource, DecodeError, FolderSource, ShardSource
-from gpuaug.data.sources import shards
+from gpuaug.data.sources.archives import shards
 
 pytestmark = pytest.mark.usefixtures("_index_cache")
 

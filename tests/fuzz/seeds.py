@@ -17,7 +17,7 @@ from PIL import Image
 import gpuaug
 from gpuaug.data import ShardSource
 from gpuaug.data.packing.pack import Packing, pack
-from gpuaug.data.sources import tar_index
+from gpuaug.data.sources.archives import tar_index
 from gpuaug.data.sources.packed import MANIFEST
 from gpuaug.record.run import NAME
 

@@ -21,7 +21,7 @@ from gpuaug.data import DaliDecoder, DecodeError, ShardSource, ZipSource, decode
 from gpuaug.data.decoders.jpeg_header import dali_safe_size
 from gpuaug.data.decoders.libjpeg import LibjpegDecoder
 from gpuaug.data.packing.verify import verify
-from gpuaug.data.sources import tar_index
+from gpuaug.data.sources.archives import tar_index
 from gpuaug.data.sources.packed import MANIFEST, packed_source
 from gpuaug.data.sources.remote.stamps import stamp_of
 from gpuaug.record.run import NAME, read_run

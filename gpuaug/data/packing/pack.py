@@ -26,10 +26,10 @@ from ...ops.base import is_integer
 from ..atomic import TEMPORARY, atomic
 from ..decoders.pillow import MAX_PIXELS, DecodeError, decode
 from ..sources import Encoded, Index, is_encoded
+from ..sources.archives.tar_index import SUFFIX
 from ..sources.packed import MANIFEST, PROGRESS, ROWS, TARGETS, VERSION, PackedSource
 from ..sources.remote.retries import RemoteError
 from ..sources.resolve import from_path
-from ..sources.tar_index import SUFFIX
 from .formats import Part, RowWriter, ShardWriter, Writer, bytes_in_tar, encode_jpeg, npy_bytes, planes, square
 
 T = TypeVar("T")

@@ -11,9 +11,9 @@ from typing import Any
 from tqdm import tqdm
 
 from ..decoders.pillow import MAX_PIXELS, DecodeError, decode
+from ..sources.archives.tar_index import scan
 from ..sources.packed import MANIFEST, ROWS, TARGETS, PackedSource, read_manifest
 from ..sources.remote.objects import read_range
-from ..sources.tar_index import scan
 from .formats import Part, sha256_of
 from .pack import map_in_order
 

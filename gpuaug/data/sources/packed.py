@@ -19,8 +19,8 @@ from ...ops import Size
 from ...yuv import halves
 from ..decoders.pillow import Pixels
 from . import Index
+from .archives.shards import ShardSource
 from .arrays import ArraySource
-from .shards import ShardSource
 
 MANIFEST = "packed.json"
 PROGRESS = "packing.json"

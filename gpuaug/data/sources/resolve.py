@@ -15,6 +15,8 @@ from torch.utils.data import IterableDataset
 
 from ...ops import Size
 from . import Source, is_source, packed
+from .archives.shards import MAGIC, RANGE, UNPACK, ShardSource, shards_in_folder
+from .archives.zipped import ZipSource
 from .arrays import ArraySource
 from .composed import ConcatSource, SubsetSource, common_transform, known_labelled, simple_sources
 from .dataset import DatasetSource
@@ -23,12 +25,10 @@ from .huggingface import HuggingFaceSource, is_huggingface, is_streaming
 from .mixture import Mixture, MixtureSource
 from .remote import is_remote
 from .remote.cache import ShardCache
-from .shards import MAGIC, RANGE, UNPACK, ShardSource, shards_in_folder
 from .streams import is_pipeline
 from .streams.dataset import DatasetStream
 from .streams.huggingface import HuggingFaceStream
 from .streams.webdataset import WebDatasetStream, stream_of_files
-from .zipped import ZipSource
 
 T = TypeVar("T")
 

@@ -7,8 +7,8 @@ from hashlib import blake2b
 from typing import Any
 
 from ...targets import Collate
+from ..archives.tar_index import class_in
 from ..folder import EXTENSIONS
-from ..tar_index import class_in
 from . import Pass, Reading, Record, StreamPass, collate_classes, set_stream_epoch
 
 

@@ -23,12 +23,12 @@ from typing import IO, Any, TypeAlias, cast
 import numpy as np
 import numpy.typing as npt
 
-from ..atomic import atomic
-from .folder import EXTENSIONS, MACOS
-from .remote import is_remote
-from .remote.cache import Copy, ShardCache
-from .remote.objects import open_remote
-from .remote.stamps import Stamp, stamp_of
+from ...atomic import atomic
+from ..folder import EXTENSIONS, MACOS
+from ..remote import is_remote
+from ..remote.cache import Copy, ShardCache
+from ..remote.objects import open_remote
+from ..remote.stamps import Stamp, stamp_of
 
 VERSION = 4
 SUFFIX = ".index.npz"

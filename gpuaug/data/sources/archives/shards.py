@@ -16,17 +16,18 @@ from typing import Any, cast
 import numpy as np
 from tqdm import tqdm
 
-from ...ops.base import is_integer
-from ..decoders.pillow import DecodeError
-from ..targets import Collate, collate_by_torch, collate_targets
-from . import Index, PlainReader, Reader, tar_index
-from .folder import ALL_IMAGES
-from .remote import is_remote
-from .remote.ahead import Range, ReadAhead
-from .remote.cache import CACHE_SIZE, ShardCache
-from .remote.objects import ask, filesystem, forget_listings, read_range
-from .remote.retries import RemoteError, ShortenedError, is_missing, is_of_server
-from .remote.stamps import stamp_of
+from ....ops.base import is_integer
+from ...decoders.pillow import DecodeError
+from ...targets import Collate, collate_by_torch, collate_targets
+from .. import Index, PlainReader, Reader
+from ..folder import ALL_IMAGES
+from ..remote import is_remote
+from ..remote.ahead import Range, ReadAhead
+from ..remote.cache import CACHE_SIZE, ShardCache
+from ..remote.objects import ask, filesystem, forget_listings, read_range
+from ..remote.retries import RemoteError, ShortenedError, is_missing, is_of_server
+from ..remote.stamps import stamp_of
+from . import tar_index
 
 LOG = logging.getLogger("gpuaug")
 

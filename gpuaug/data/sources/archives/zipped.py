@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..decoders.pillow import DecodeError
-from .folder import ALL_IMAGES, EXTENSIONS, FolderSource, FolderTree, LinkPath, is_hidden
+from ...decoders.pillow import DecodeError
+from ..folder import ALL_IMAGES, EXTENSIONS, FolderSource, FolderTree, LinkPath, is_hidden
 
 if TYPE_CHECKING:
     import numpy.typing as npt
