@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from parity.cases import CROPS, MAPS
 
@@ -22,7 +22,8 @@ COUNT = 6
 OPS: st.SearchStrategy[Op] = st.sampled_from([op for name, op in MAPS.items() if name != "ToDtype"])
 BRANCHES: st.SearchStrategy[list[list[Op]]] = st.lists(st.lists(OPS, max_size=2), min_size=1, max_size=3)
 CHOICES = BRANCHES.map(lambda b: gpuaug.OneOf(*b, p=0.8)) | BRANCHES.map(lambda b: gpuaug.SomeOf((0, len(b)), *b))
-FLIPS = st.sampled_from([[], [gpuaug.RandomHorizontalFlip()], [gpuaug.RandomVerticalFlip(), gpuaug.RandomHorizontalFlip()]])
+FLIP_BOTH: list[Op] = [gpuaug.RandomVerticalFlip(), gpuaug.RandomHorizontalFlip()]
+FLIPS: st.SearchStrategy[list[Op]] = st.sampled_from([[], FLIP_BOTH[1:], FLIP_BOTH])
 """Before the crops."""
 
 
@@ -127,6 +128,11 @@ def ramps(shapes: Any) -> list[np.ndarray[Any, Any]]:
     return [np.rint(image).astype(np.uint8) for image in images]
 
 
+def hidden_by_black(op: Op) -> Op:
+    """The padding of a second crop may lie where the picture would be, had the first crop not cut it off."""
+    return replace(op, padding_mode="constant", fill=0) if isinstance(op, gpuaug.RandomCrop) else op
+
+
 @settings(deadline=None, max_examples=40)
 @given(
     st.lists(st.sampled_from(list(CROPS)), min_size=1, max_size=2),
@@ -134,10 +140,12 @@ def ramps(shapes: Any) -> list[np.ndarray[Any, Any]]:
     st.lists(st.tuples(st.integers(40, 200), st.integers(40, 200)), min_size=4, max_size=4),
     st.integers(0, 1000),
 )
+@example(["RandomCrop, padding wider than the view", "RandomCrop constant"], FLIP_BOTH, [(40, 40)] * 4, 0)
 def test_the_box_is_where_the_pixels_of_the_view_come_from(
     names: list[str], flips: list[Op], shapes: list[tuple[int, int]], seed: int
 ) -> None:
-    steps = [step for name in names for step in (*CROPS[name], *flips)]
+    first, *second = ([*CROPS[name], *flips] for name in names)
+    steps = first + [hidden_by_black(step) for part in second for step in part]
     policy = gpuaug.Policy(gpuaug.View(64, *flips, *steps))
     draws = gpuaug.sample(policy, range(4), seed=seed).with_shapes(np.array(shapes))
     (pixels,) = gpuaug.Augmenter(policy, backend="batched")(gpuaug.Images.from_list(ramps(shapes)), draws)
