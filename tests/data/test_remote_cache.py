@@ -6,10 +6,14 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 import time
+from concurrent.futures import CancelledError
+from contextlib import suppress
 from pathlib import Path
 
 import fsspec
+import numpy as np
 import pytest
 import torch
 from faulty_proxy import FaultyProxy
@@ -292,3 +296,31 @@ def test_a_loader_of_a_source_with_a_cache(tmp_path, plain, caplog):
     with pytest.raises(ValueError, match=r"give it to gpuaug.data.ShardSource"):
         gpuaug.DataLoader(first.source, plain, cache_dir=tmp_path / "another")
     assert caplog.records == []
+
+
+def test_a_reader_that_is_closed_while_its_threads_start(store, tmp_path, monkeypatch):
+    """As when an epoch ends early, while another thread asks for the next batches."""
+    with s3_at(store[1]):
+        reader = ShardSource(URL, cache_dir=tmp_path / "cache").reader()
+        for path in (tmp_path / "cache").glob("*.tar"):
+            path.unlink()
+        start, starting = threading.Thread.start, threading.Event()
+
+        def slow(thread):
+            if thread.name.startswith("gpuaug-copy"):
+                starting.set()
+                time.sleep(0.3)
+            start(thread)
+
+        monkeypatch.setattr(threading.Thread, "start", slow)
+
+        def ask():
+            with suppress(CancelledError):  # by the close
+                reader.will_read(np.arange(8))
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        assert starting.wait(LIMIT)
+        reader.close()
+        asking.join(LIMIT)
+        assert not [thread for thread in threading.enumerate() if thread.name.startswith("gpuaug-copy")]

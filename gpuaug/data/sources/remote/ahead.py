@@ -124,16 +124,20 @@ class ReadAhead:
 
     def want(self, shards: Iterable[int]) -> None:
         """Let threads copy shards that are not in the cache, each tried once in a while."""
-        if self.cache is None or self.stop.is_set():
+        if self.cache is None:
             return
         now = time.monotonic()
-        for shard in dict.fromkeys(shards):
-            if now - self.tried.get(shard, -AGAIN) >= AGAIN:
-                self.tried[shard] = now
-                self.wanted.put(shard)
-        while len(self.copiers) < min(COPIERS, len(self.tried)):
-            self.copiers.append(threading.Thread(target=self.copy, name=f"gpuaug-copy-{len(self.copiers)}", daemon=True))
-            self.copiers[-1].start()
+        with self.lock:  # against `close`, which must know every thread, and only those that have started
+            if self.stop.is_set():
+                return
+            for shard in dict.fromkeys(shards):
+                if now - self.tried.get(shard, -AGAIN) >= AGAIN:
+                    self.tried[shard] = now
+                    self.wanted.put(shard)
+            while len(self.copiers) < min(COPIERS, len(self.tried)):
+                thread = threading.Thread(target=self.copy, name=f"gpuaug-copy-{len(self.copiers)}", daemon=True)
+                thread.start()
+                self.copiers.append(thread)
 
     def copy(self) -> None:
         while (shard := self.wanted.get()) is not None and not self.stop.is_set():
@@ -145,14 +149,15 @@ class ReadAhead:
 
     def close(self) -> None:
         """Cancel what has not come, drop what has, and end the threads. A second close does nothing."""
-        self.stop.set()
+        with self.lock:
+            self.stop.set()
+            self.waiting.clear()
+            copiers = list(self.copiers)
         for future in list(self.asked):
             future.cancel()
-        with self.lock:
-            self.waiting.clear()
-        for _ in self.copiers:
+        for _ in copiers:
             self.wanted.put(None)
-        for thread in self.copiers:
+        for thread in copiers:
             thread.join(JOIN_SECONDS)
 
 
