@@ -13,6 +13,7 @@ import atheris
 
 with atheris.instrument_imports(include=["gpuaug.data", "gpuaug.record", "ssl_train", "tarfile", "zipfile", "json"]):
     from . import targets
+    from .seeds import SEEDS
 
 
 def main() -> None:
@@ -27,6 +28,8 @@ def main() -> None:
             with contextlib.redirect_stderr(nowhere):  # progress bars
                 check(data)
 
+        for seed in SEEDS[name]():  # compiles what it needs, which may take longer than an input may
+            quiet(seed)
         atheris.Setup(sys.argv, quiet)
         atheris.Fuzz()
 
