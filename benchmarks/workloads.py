@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 
 import gpuaug
 from gpuaug import (
@@ -30,6 +31,7 @@ from gpuaug import (
     TrivialAugmentWide,
     View,
 )
+from gpuaug.yuv import halves
 
 from .images import RAGGED, Photos, part
 
@@ -171,9 +173,9 @@ def perfect_bytes(workload: Workload, itemsize: int = 4, yuv: bool = False) -> i
 
     yuv: whether the image has colours at half resolution, 1.5 bytes a pixel instead of 3.
     """
-    pixels = sum(height * width for height, width in workload.sizes) // len(workload.sizes)
+    sizes = [h * w + 2 * prod(halves(h, w)) if yuv else 3 * h * w for h, w in workload.sizes]
     out_height, out_width = one_view(workload.policy).views[0].size
-    return (3 * pixels // 2 if yuv else 3 * pixels) + itemsize * 3 * out_height * out_width
+    return sum(sizes) // len(sizes) + itemsize * 3 * out_height * out_width
 
 
 def photographs(workload: Workload) -> Photos:

@@ -84,6 +84,13 @@ def test_every_source_of_the_kernels_names_the_folder(tmp_path):
     } <= set(changes)
 
 
+def test_every_file_whose_functions_are_kept_names_the_folder():
+    contents = {content for _, content in cache.sources()}
+    kept = [file for file in (REPOSITORY / "gpuaug").rglob("*.py") if "\n@cached\n" in file.read_text(encoding="utf-8")]
+    assert {"jpeg_scan.py", "views.py"} <= {file.name for file in kept}
+    assert not [file for file in kept if file.read_bytes() not in contents]
+
+
 def test_the_kernels_import_nothing_else():
     """The folder's name depends on everything that the kernels depend on."""
     folder = FUSED / "cpu"

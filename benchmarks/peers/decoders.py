@@ -145,7 +145,7 @@ DALI = ("nvidia.dali", "nvidia-dali-cuda130", "gpuaug")
 CUDA: dict[str, Any] = {"devices": ("cuda",)}
 
 FILES = (
-    peer("gpuaug-pillow", "the decoder where DALI is not installed", in_parts(pillow), devices=BOTH),
+    peer("gpuaug-pillow", "Pillow, a file at a time", in_parts(pillow), devices=BOTH),
     peer("gpuaug-pillow-buffer", "Pillow, a batch in one buffer", in_parts(lambda: buffered(pillow()))),
     peer("gpuaug-pillow-one", "Pillow, one thread alone", in_parts(pillow, most=1), **CUDA),
     peer("gpuaug-libjpeg-one-crop", "what MAE's view reads", in_parts(crops("mae", libjpeg))),

@@ -233,7 +233,7 @@ def check_scaled(scaled: Any, decoder: str) -> str | bool:
         raise ValueError(f"DataLoader: scaled must be 'auto' or False, got {scaled!r}")
     if scaled and decoder == "nvjpeg":
         raise ValueError(
-            "DataLoader: scaled='auto' decodes on the CPU, which decoder='nvjpeg' does not; give decoder='dali' or 'pillow', "
+            "DataLoader: scaled='auto' decodes on the CPU, which decoder='nvjpeg' does not; give decoder='libjpeg', "
             "or scaled=False"
         )
     return scaled if scaled else False
@@ -255,12 +255,12 @@ def check_decoder(decoder: str, device: torch.device | str) -> None:
     if not str(device).startswith("cuda"):
         raise ValueError(
             f"DataLoader: decoder='nvjpeg' decodes on a CUDA device, but device is {str(device)!r}; give device='cuda', or "
-            "decoder='dali' or 'pillow', which decode on the CPU"
+            "decoder='libjpeg', 'dali' or 'pillow', which decode on the CPU"
         )
     if not torch.cuda.is_available():
         raise ValueError(
-            "DataLoader: decoder='nvjpeg' needs CUDA, which torch cannot find on this machine; give decoder='dali' or 'pillow' "
-            "and device='cpu'"
+            "DataLoader: decoder='nvjpeg' needs CUDA, which torch cannot find on this machine; give device='cpu' and "
+            "decoder='libjpeg', 'dali' or 'pillow'"
         )
     if not findable("nvidia.dali"):
         raise ImportError(f"DataLoader: decoder='nvjpeg' needs DALI; {how_to_install('nvidia.dali')}")

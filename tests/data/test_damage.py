@@ -6,6 +6,7 @@ import logging
 import numpy as np
 import pytest
 import torch
+from complete import is_complete
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -13,7 +14,7 @@ from skimage import data as photographs
 
 import gpuaug
 from gpuaug.data import DaliDecoder, DecodeError, decode
-from gpuaug.data.decoders.jpeg_header import dali_safe_size, header_size, is_complete, pillow_size
+from gpuaug.data.decoders.jpeg_header import header_size, pillow_size, plain_size
 from gpuaug.data.decoders.libjpeg import LibjpegDecoder
 from gpuaug.data.decoders.pillow import decode_batch
 from gpuaug.data.decoders.regions import Region
@@ -110,11 +111,11 @@ def test_a_region_of_a_damaged_file_is_that_of_the_whole(decoder, data, box):
 
 def test_intact_files_go_to_dali_and_those_with_a_wrong_marker_do_not():
     for data in SOUND:
-        assert dali_safe_size(data) == (151, 109)
+        assert plain_size(data) == (151, 109)
         scan = data.index(b"\xff\xda") + 30
         for kind in (b"\xff\xc8", b"\xff\xda", b"\xff\xd9", b"\xff\xd3"):
             assert not is_complete(data[:scan] + kind + data[scan + 2 :])
-    assert not dali_safe_size(SOUND[0][:2] + b"\0" + SOUND[0][2:])
+    assert not plain_size(SOUND[0][:2] + b"\0" + SOUND[0][2:])
 
 
 def test_a_profile_that_pillow_cannot_read_is_left_to_it():

@@ -4,11 +4,12 @@ import io
 
 import numpy as np
 import pytest
+from complete import is_complete
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from gpuaug.data.decoders.jpeg_header import header_size, is_complete
+from gpuaug.data.decoders.jpeg_header import header_size
 from gpuaug.data.decoders.jpeg_scan import CHUNK, next_marker
 
 NOISE = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)

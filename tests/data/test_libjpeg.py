@@ -4,6 +4,7 @@ import copy
 import io
 import multiprocessing
 import pickle
+import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +23,6 @@ from gpuaug.data.decoders import auto_on_cpu, cpu_decoder
 from gpuaug.data.decoders.jpeg_header import plain
 from gpuaug.data.decoders.libjpeg import LibjpegDecoder, library, routine
 from gpuaug.data.decoders.regions import Region
-from gpuaug.images import LARGE
 from gpuaug.memory import POOL
 
 HEIGHT, WIDTH = 77, 131
@@ -41,11 +41,43 @@ def sampled(factors):
     return cv2.imencode(".jpg", PHOTO, [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, factors])[1].tobytes()
 
 
+def mixed(factors, seed=0):
+    """A JPEG of noise, one value a block of 8 x 8, whose components are stored at any fractions of the pixels.
+
+    factors: (across, down) of each component: how many of its blocks lie in a unit of the picture.
+    """
+    rng = np.random.default_rng(seed)
+    across, down = np.max(factors, axis=0)
+    units = -(-WIDTH // (8 * across)) * -(-HEIGHT // (8 * down))
+    last, bits = np.zeros(3, int), []
+    for _ in range(units):
+        for k, (h, v) in enumerate(factors):
+            for value in rng.integers(-700, 700, h * v):
+                change, last[k] = int(value - last[k]), value
+                size = abs(change).bit_length()
+                code = f"{change if change > 0 else change + (1 << size) - 1:0{size}b}" if size else ""
+                bits.append(f"{size:04b}{code}0")  # the size in 4 bits, the change, and in 1 bit that nothing follows
+    text = "".join(bits)
+    text += "1" * (-len(text) % 8)
+    scan = int(text, 2).to_bytes(len(text) // 8, "big").replace(b"\xff", b"\xff\0")
+    components = b"".join(bytes([k + 1, h << 4 | v, 0]) for k, (h, v) in enumerate(factors))
+    segments = {
+        0xE0: b"JFIF\0\1\1\0\0\1\0\1\0\0",
+        0xDB: bytes([0]) + bytes([1] * 64),
+        0xC0: bytes([8]) + HEIGHT.to_bytes(2, "big") + WIDTH.to_bytes(2, "big") + bytes([3]) + components,
+        0xC4: bytes([0, 0, 0, 0, 12, *[0] * 12, *range(12)]) + bytes([0x10, 1, *[0] * 15, 0]),
+        0xDA: bytes([3, 1, 0, 2, 0, 3, 0, 0, 63, 0]),
+    }
+    head = b"".join(bytes([255, kind]) + (len(data) + 2).to_bytes(2, "big") + data for kind, data in segments.items())
+    return b"\xff\xd8" + head + scan + b"\xff\xd9"
+
+
 KINDS = {
     "4:4:4": (jpeg(subsampling=0), 8),
     "4:2:2": (jpeg(subsampling=1), 16),
     "4:2:0": (jpeg(subsampling=2), 16),
     "4:1:1": (sampled(cv2.IMWRITE_JPEG_SAMPLING_FACTOR_411), 32),
+    "a half and a quarter": (mixed([(1, 2), (4, 1), (2, 1)]), 32),
     "4:4:0": (sampled(cv2.IMWRITE_JPEG_SAMPLING_FACTOR_440), 8),
     "gray": (jpeg(PHOTO[..., 0]), 8),
     "restarts": (jpeg(restart_marker_blocks=3), 16),
@@ -82,6 +114,15 @@ def test_whole_pictures_are_pillows_and_never_go_to_it(decoder, kind, monkeypatc
     assert plain(data) == ((HEIGHT, WIDTH), block, kind.startswith("progressive"))
 
 
+@pytest.mark.parametrize(("left", "width"), [(0, 1), (0, 2), (1, 1), (WIDTH - 1, 1)])
+@pytest.mark.parametrize("kind", KINDS)
+def test_narrow_boxes_at_the_edges_have_the_pixels_of_the_whole(decoder, kind, left, width):
+    file, _ = KINDS[kind]
+    (found,) = decoder([file], ["x"], lambda where, shapes: np.array([[3, left, 30, width]], np.int32))
+    y, x = found.frame[:2]
+    assert np.array_equal(found.pixels[3 - y :, left - x :][:30, :width], decode(file, "x")[3:33, left : left + width])
+
+
 @settings(max_examples=400, deadline=None)
 @given(st.data(), st.sampled_from(sorted(KINDS)))
 def test_any_box_has_the_pixels_of_the_whole(decoder, data, kind):
@@ -94,8 +135,8 @@ def test_any_box_has_the_pixels_of_the_whole(decoder, data, kind):
     y, x, *size = found.frame
     h, w, _ = found.pixels.shape
     assert size == [HEIGHT, WIDTH]
-    progressive = kind.startswith("progressive")
-    assert (y, x, h, w) == ((0, 0, HEIGHT, WIDTH) if progressive else (top, left, height, width))
+    whole = kind.startswith("progressive") or kind in ("4:1:1", "a half and a quarter")
+    assert (y, x, h, w) == ((0, 0, HEIGHT, WIDTH) if whole else (top, left, height, width))
     assert np.array_equal(found.pixels, decode(file, "x")[y : y + h, x : x + w])
 
 
@@ -111,6 +152,25 @@ def test_a_complaint_of_libjpeg_leaves_the_file_to_pillow(decoder, capfd):
     found = decoder([data, short, data], ["a", "b", "c"])
     assert all(np.array_equal(one, decode(file, "x")) for one, file in zip(found, (data, short, data), strict=True))
     assert capfd.readouterr().err == ""
+
+
+def test_a_picture_that_is_too_large_for_pillow_is_so_for_every_decoder(decoder, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", HEIGHT * WIDTH // 2 - 1)
+    data = KINDS["4:2:0"][0]
+    with pytest.raises(DecodeError) as error:
+        decode(data, "x", HEIGHT * WIDTH)
+    (found,) = LibjpegDecoder(HEIGHT * WIDTH)([data], ["x"])
+    assert str(found) == str(error.value)
+
+
+def test_the_threads_signals_are_as_before(decoder):
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+    try:
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        decoder.library.check("libjpeg")  # with an error of libjpeg in it
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == blocked
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def test_a_file_that_nobody_can_read_has_pillows_error(decoder):
@@ -235,14 +295,14 @@ def test_the_default_decoder_is_libjpeg_and_gives_pillows_views(tmp_path):
     assert all((a == b).all() for one, two in zip(ours, theirs, strict=True) for a, b in zip(one, two, strict=True))
 
 
-def test_memory_of_parts_is_used_again_and_that_of_large_pictures_is_not_kept():
-    from gpuaug.data.decoders.libjpeg.decoder import allocated
+def test_memory_of_parts_is_used_again_and_that_of_large_ones_is_not_kept():
+    from gpuaug.data.decoders.libjpeg.decoder import KEPT, allocated
 
     POOL.release()
     first = allocated(9 << 20).ctypes.data
     assert allocated(15 << 20).ctypes.data == first  # the same block, for any size up to the next power of two
     before = POOL.nbytes
-    assert len(allocated(3 * LARGE + 1)) == 3 * LARGE + 1
+    assert len(allocated(KEPT + 1)) == KEPT + 1
     assert POOL.nbytes == before
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 import gpuaug
 from gpuaug.data import DaliDecoder, DecodeError, ShardSource, ZipSource, decode
-from gpuaug.data.decoders.jpeg_header import dali_safe_size
+from gpuaug.data.decoders.jpeg_header import plain_size
 from gpuaug.data.decoders.libjpeg import LibjpegDecoder
 from gpuaug.data.packing.verify import verify
 from gpuaug.data.sources.archives import tar_index
@@ -53,7 +53,7 @@ def file_of(data: bytes, name: str) -> Path:
 
 def header(data: bytes) -> None:
     """What is said to be safe for DALI is a JPEG of that size to Pillow."""
-    size = dali_safe_size(data, MOST_PIXELS)
+    size = plain_size(data, MOST_PIXELS)
     if size is None:
         return
     assert size[0] * size[1] <= MOST_PIXELS

@@ -20,7 +20,7 @@ from torch.utils.dlpack import from_dlpack
 
 from ...backends import findable, how_to_install
 from ...images import Images
-from .jpeg_header import dali_safe_size
+from .jpeg_header import plain_size
 from .pillow import MAX_PIXELS, DecodeError, Pixels, try_decode
 from .regions import Boxes, Region, Regional
 
@@ -149,7 +149,7 @@ class DaliDecoder:
 
         If one file is damaged, DALI gives up on the whole batch; the result is then empty, and Pillow decodes all of them.
         """
-        sizes = {k: size for k, data in enumerate(datas) if (size := dali_safe_size(data, self.max_pixels))}
+        sizes = {k: size for k, data in enumerate(datas) if (size := plain_size(data, self.max_pixels))}
         where, wholes = list(sizes), np.array(list(sizes.values()), np.int32)
         boxes = whole_blocks(regional(where, wholes), wholes) if regional and where else None
         with self.lock:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from .dali import DaliDecoder, as_tensor, whole_blocks
-from .jpeg_header import dali_safe_size
+from .jpeg_header import plain_size
 from .pillow import MAX_PIXELS, DecodeError, Pixels, try_decode
 from .regions import Boxes, Decoded, Region, Regional, Waiting
 from .staging import OnDevice
@@ -23,7 +23,7 @@ from .staging import OnDevice
 LOG = logging.getLogger("gpuaug")
 
 BLOCK = 16
-"""Pixels of the largest block that a JPEG codes at a time."""
+"""Pixels of the largest block that a JPEG codes at a time, except for the rare 4:1:1 and 4:1:0."""
 
 
 def with_margin(boxes: Boxes, shapes: Boxes) -> Boxes:
@@ -63,7 +63,7 @@ class DeviceDecoder:
         sizes = {
             k: size
             for k, (data, name) in enumerate(zip(datas, names, strict=True))
-            if name not in self.refused and (size := dali_safe_size(data, self.max_pixels))
+            if name not in self.refused and (size := plain_size(data, self.max_pixels))
         }
         where, wholes = list(sizes), np.array(list(sizes.values()), np.int32)
         box: dict[int, tuple[int, int, int, int]] = {}

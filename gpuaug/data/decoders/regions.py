@@ -18,8 +18,8 @@ from .pillow import DecodeError, Pixels
 Boxes = npt.NDArray[np.int32]
 
 Regional: TypeAlias = Callable[[Sequence[int], Boxes], Boxes]
-"""Positions in a list of files and the (height, width) of their pictures, (n, 2) -> the region of each that is read, (n, 4):
-top, left, height and width."""
+"""Positions in a list of files, ascending and each at most once, and the (height, width) of their pictures, (n, 2) -> the
+region of each that is read, (n, 4): top, left, height and width."""
 
 
 Frame: TypeAlias = tuple[int, int, int, int]

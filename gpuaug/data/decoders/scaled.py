@@ -5,10 +5,10 @@ file --header, draws--> scale 1: the loader's decoder, or 2, 4, 8: Pillow --> th
 
 from __future__ import annotations
 
-import contextlib
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 from PIL import Image
@@ -57,43 +57,80 @@ class ScaledDecoder:
 
     def region(self, data: bytes, regional: DrawnRegions) -> Region | None:
         """What the views read of a file, at its scale; None if that is 1, or if Pillow cannot decode it so."""
-        try:
-            with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
-                return self.drafted(image, regional)
-        except Exception:  # Pillow's parsers raise what they like; the other decoder will say what is wrong
+        small = at_scale(data, regional, self.max_pixels)
+        if small is None:
             return None
-
-    def drafted(self, image: Image.Image, regional: DrawnRegions) -> Region | None:
-        width, height = image.size
-        scale = scale_of(image, regional)
-        if scale == 1 or width * height > self.max_pixels:
-            return None
-        image.draft(None, (width // scale, height // scale))
-        if image.size != (-(-width // scale), -(-height // scale)):  # not with this libjpeg, or this kind of JPEG
-            return None
-        with memory_for(held(image, width * height)):
-            image.load()
-            turned = orientation(image)
-            picture = image.transpose(UPRIGHT[turned]) if turned in UPRIGHT else image
-            size = upright_size(turned, width, height)
+        with memory_for(small.held):
+            picture = loaded(small)
+            if picture is None:
+                return None
             # Pixels of the smaller picture count from the stored corner, where the first of them begins. Where rows or columns
             # are reversed they end there, so the first one may begin outside of the picture.
-            down, across = REVERSED.get(turned, (0, 0))
-            y, x = down * (size[0] - scale * picture.height), across * (size[1] - scale * picture.width)
-            box = regional([0], np.array([size], np.int32))
-            (found,) = in_region(box, np.array([[y, x]], np.int32), np.array([[scale]], np.int32)).tolist()
-            top, left, rows, columns = found
+            down, across = REVERSED.get(small.turned, (0, 0))
+            height, width = small.size
+            y, x = down * (height - small.scale * picture.height), across * (width - small.scale * picture.width)
+            box = regional([0], np.array([small.size], np.int32))
+            found = in_region(box, np.array([[y, x]], np.int32), np.array([[small.scale]], np.int32))
+            ((top, left, rows, columns),) = found.tolist()
             pixels = rgb(picture.crop((left, top, left + columns, top + rows)))
-            return Region(pixels, (y + scale * top, x + scale * left, *size), scale)
+            return Region(pixels, (y + small.scale * top, x + small.scale * left, *small.size), small.scale)
 
     def held(self, regional: DrawnRegions, data: bytes) -> int:
         """The pixels that a file takes in memory while it is decoded."""
-        with contextlib.suppress(Exception), Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
-            scale, whole = scale_of(image, regional), image.width * image.height
-            if scale > 1:
-                image.draft(None, (image.width // scale, image.height // scale))
-                return held(image, whole)
-        return header_pixels(data)
+        small = at_scale(data, regional, self.max_pixels)
+        return small.held if small else header_pixels(data)
+
+
+@dataclass(frozen=True)
+class Small:
+    """A JPEG that Pillow has opened and will decode at a smaller scale.
+
+    Attributes:
+        image: The opened file, not yet decoded.
+        scale: 2, 4 or 8.
+        turned: Its EXIF orientation.
+        size: (height, width) of the whole upright picture.
+        held: Pixels in memory while it is decoded. libjpeg keeps all of a progressive file.
+    """
+
+    image: Image.Image
+    scale: int
+    turned: int
+    size: tuple[int, int]
+
+    @property
+    def held(self) -> int:
+        return prod(self.size) if "progressive" in self.image.info else self.image.width * self.image.height
+
+
+def at_scale(data: bytes, regional: DrawnRegions, max_pixels: int) -> Small | None:
+    """A file opened at the scale that its draws allow; None if that is 1, or if Pillow cannot decode it so."""
+    try:
+        image = Image.open(io.BytesIO(data), formats=("JPEG",))
+        (width, height), turned = image.size, orientation(image)
+    except MemoryError:
+        raise
+    except Exception:  # Pillow's parsers raise what they like; the other decoder will say what is wrong
+        return None
+    size = (width, height) if turned >= SIDEWAYS else (height, width)
+    (scale,) = regional.scales([0], np.array([size], np.int32))
+    if scale == 1 or width * height > max_pixels:
+        return None
+    image.draft(None, (width // scale, height // scale))
+    if image.size != (-(-width // scale), -(-height // scale)):  # not with this libjpeg, or this kind of JPEG
+        return None
+    return Small(image, scale, turned, size)
+
+
+def loaded(small: Small) -> Image.Image | None:
+    """The upright picture, decoded; None if Pillow cannot."""
+    try:
+        small.image.load()
+    except MemoryError:
+        raise
+    except Exception:  # as above
+        return None
+    return small.image.transpose(UPRIGHT[small.turned]) if small.turned in UPRIGHT else small.image
 
 
 def in_order(count: int, done: dict[int, Region], others: Iterable[Decoded | DecodeError]) -> Iterator[Decoded | DecodeError]:
@@ -101,23 +138,6 @@ def in_order(count: int, done: dict[int, Region], others: Iterable[Decoded | Dec
     rest = iter(others)
     for k in range(count):
         yield done[k] if k in done else next(rest)
-
-
-def scale_of(image: Image.Image, regional: DrawnRegions) -> int:
-    """The scale of an opened file, by its size and draws."""
-    size = upright_size(orientation(image), *image.size)
-    (scale,) = regional.scales([0], np.array([size], np.int32))
-    return scale
-
-
-def upright_size(turned: int, width: int, height: int) -> tuple[int, int]:
-    """(height, width) of the upright picture of a stored one with that EXIF orientation."""
-    return (width, height) if turned >= SIDEWAYS else (height, width)
-
-
-def held(image: Image.Image, whole: int) -> int:
-    """Pixels in memory for a file opened at its scale: those of its scale, but libjpeg keeps all of a progressive file."""
-    return whole if "progressive" in image.info else image.width * image.height
 
 
 def longer_edge(data: bytes) -> int:

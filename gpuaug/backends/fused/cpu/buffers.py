@@ -36,7 +36,7 @@ class Source(NamedTuple):
         pixels: The buffer of the images.
         offsets: (B,) byte at which each image starts in the buffer.
         pitches: (B,) bytes from one row of each image to the next.
-        step: Bytes from one pixel to the next: 3, or 1 if images are planar.
+        step: Bytes from one pixel to the next: 3, or 1 in planes, of whatever layout.
         planes: (B,) bytes from one channel of a pixel to the next, or from the beginning of an image to its second plane.
         halved: Whether images are planes of brightness and two colours, of which the colours have half the resolution.
         floats: The batch of floats, B x 3 x H x W, flattened; empty if the stage starts from images.

@@ -7,13 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from ....images import LARGE
 from ....memory import POOL
 from ..jpeg_header import PlainJPEG, plain
 from ..pillow import MAX_PIXELS, DecodeError, Pixels, try_decode
 from ..regions import Boxes, Region, Regional
 from .library import usable
 from .routine import GOOD, SLACK
+
+WIDEST = 16
+"""Pixels of the widest block of a file that is decoded in part."""
+
+KEPT = 2**28
+"""Most bytes of the pixels of a part of a batch whose memory is used again."""
 
 
 class LibjpegDecoder:
@@ -51,7 +56,9 @@ class LibjpegDecoder:
         wholes = np.array([file.size for file in files], np.int32)
         boxes = np.concatenate([np.zeros_like(wholes), wholes], axis=1)
         if regional:
-            some = np.array([not file.progressive for file in files])[:, None]  # all scans of the others must be read anyway
+            # All scans of a progressive file must be read anyway. In files with wider blocks, which are rare, components may be
+            # so narrow in a small box that libjpeg enlarges them in another way than in the whole picture.
+            some = np.array([not file.progressive and file.block <= WIDEST for file in files])[:, None]
             boxes = np.where(some, regional(where, wholes), boxes)
         columns = columns_decoded(boxes, wholes, np.array([file.block for file in files], np.int32))
         sizes = 3 * np.multiply(boxes[:, 2], boxes[:, 3], dtype=np.int64)
@@ -81,8 +88,8 @@ def columns_decoded(boxes: Boxes, shapes: Boxes, blocks: Boxes) -> Boxes:
 
 
 def allocated(size: int) -> Pixels:
-    """Memory for pixels: of the pool, in powers of two, so that all parts of batches use the same few blocks.
+    """Memory for the pixels of some files: of the pool, in powers of two, so that all parts of batches use the same few blocks.
 
-    What lies behind the pixels is never touched, so it takes no memory. A large picture's memory is not kept.
+    What lies behind the pixels of the largest part is never touched, so it takes no memory. More than `KEPT` is not kept.
     """
-    return POOL.allocate(1 << size.bit_length()) if size <= 3 * LARGE else np.empty(size, np.uint8)
+    return POOL.allocate(1 << (size - 1).bit_length()) if size <= KEPT else np.empty(size, np.uint8)

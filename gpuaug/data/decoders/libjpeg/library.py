@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numba
 import numpy as np
 import numpy.typing as npt
 import PIL
@@ -18,6 +19,9 @@ from . import routine
 
 PLACES = ("pillow.libs/libjpeg*.so*", "PIL/.dylibs/libjpeg*.dylib")
 """Where Pillow's wheels keep it, from the folder of packages on."""
+
+OPAQUE_POINTERS = (0, 62)
+"""The first version of Numba whose LLVM has pointers without a type, as the routine does."""
 
 Addresses = npt.NDArray[np.int64]
 
@@ -38,12 +42,12 @@ class Library:
             raise OSError("this Pillow has no libjpeg of its own, as PyPI's wheels have; pip install --force-reinstall pillow")
         try:
             self.functions = routine.table(ctypes.CDLL(str(found[0])))
-            self.engine = routine.engine()  # kept, since two threads may make a library each at the same time
-            self.run = routine.routine(self.engine)
         except AttributeError as error:  # ctypes' of a missing function
             raise OSError(f"{found[0].name}: {error}") from error
-        except RuntimeError as error:
-            raise OSError("it needs Numba 0.62 or later, whose LLVM knows opaque pointers: pip install -U numba") from error
+        if numba.version_info[:2] < OPAQUE_POINTERS:
+            raise OSError("it needs Numba 0.62 or later, whose LLVM knows opaque pointers: pip install -U numba")
+        self.engine = routine.engine()  # kept, since two threads may make a library each at the same time
+        self.run = routine.routine(self.engine)
         self.check(found[0].name)
 
     def decode(self, contents: list[bytes], boxes: npt.NDArray[np.int32], outs: Addresses) -> list[int]:
@@ -53,7 +57,7 @@ class Library:
             contents: The files.
             boxes: (n, 8) height and width of each picture; top, left, height and width of the part to decode, whose columns
                 must begin at a multiple of the picture's block, unless they are all; how many pixels of its rows to leave out
-                on the left, at most 42; and how many to write then.
+                on the left, at most 17; and how many to write then.
             outs: (n,) The addresses to which the pixels go, uint8 without gaps. What lies up to `SLACK` bytes before them is
                 kept if the file is good, and up to as many behind them are overwritten.
 
@@ -71,19 +75,21 @@ class Library:
         return found.tolist()
 
     def check(self, name: str) -> None:
-        """Decode part of a small picture, and what is none, since a library that is not as expected shall not be used."""
+        """Decode part of a small picture, half of it, and what is none: an unexpected library shall not be used."""
         pixels = np.arange(3 * 40 * 48, dtype=np.uint32).reshape(40, 48, 3) % 251
         stream = io.BytesIO()
         Image.fromarray(pixels.astype(np.uint8)).save(stream, "JPEG", quality=90)
         data = stream.getvalue()
         memory = np.zeros(routine.SLACK + 20 * 12 * 3 + routine.SLACK, np.uint8)
-        boxes = np.array([[40, 48, 10, 16, 20, 32, 1, 12]] * 2, np.int32)
-        found = self.decode([data, b"\xff\xd8\xff"], boxes, np.full(2, memory.ctypes.data + routine.SLACK, np.int64))
+        boxes = np.array([[40, 48, 10, 16, 20, 32, 1, 12]], np.int32)
+        out = np.array([memory.ctypes.data + routine.SLACK])
+        cut, none = data[: len(data) // 2] + b"\xff\xd9", b"\xff\xd8\xff"
+        found = [self.decode([file], boxes, out)[0] for file in (cut, none, data)]
         with Image.open(stream) as image:
             truth = np.asarray(image)[10:30, 17:29]
         part = memory[routine.SLACK : -routine.SLACK].reshape(truth.shape)
-        if found[0] != routine.GOOD or found[1] == routine.GOOD or not np.array_equal(part, truth):
-            raise OSError(f"{name}: its ABI or its pixels are not those that Pillow's have")
+        if found != [routine.WARNED, routine.FAILED, routine.GOOD] or not np.array_equal(part, truth):
+            raise OSError(f"{name}: its ABI or its pixels are not those of libjpeg-turbo in Pillow's wheels")
 
 
 @cache

@@ -3,7 +3,7 @@
 libjpeg reports a fatal error by calling `error_exit`, which must not return, since the library would go on with what it has. C
 programs leave it by `longjmp`, to a frame of their own that is still there. Neither ctypes nor Numba can write such a frame, so
 this one is written in LLVM's language, which the compiler that Numba brings translates. It does what the documentation of
-libjpeg says, in the order of its `example.c`.
+libjpeg says, in the order of its `example.c`. `_setjmp` and `_longjmp` leave the thread's signal mask alone on every system.
 
 Offsets are those of ABI 6.2 on 64-bit systems, which libjpeg has kept since 1998: `jpeg_CreateDecompress` is told the version
 and the size of the struct, and refuses to work if the library has others.
@@ -33,12 +33,12 @@ FUNCTIONS = (
 SLACK = 128
 """Bytes before the pixels of a file, and behind those of the last one, that the routine may write to."""
 
-GOOD = 0
-"""What the routine says of a file that was decoded without an error and without a warning."""
+GOOD, FAILED, WARNED = 0, 1, 3
+"""What the routine says of a file that was decoded without an error and without a warning, and of others."""
 
 SOURCE = """
 declare i32 @_setjmp(ptr) returns_twice
-declare void @longjmp(ptr, i32) noreturn
+declare void @_longjmp(ptr, i32) noreturn
 declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)
 declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
 
@@ -46,7 +46,7 @@ declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
 define internal void @leave(ptr %info) noreturn {
   %errors = load ptr, ptr %info
   %buffer = getelementptr i8, ptr %errors, i64 256
-  call void @longjmp(ptr %buffer, i32 1)
+  call void @_longjmp(ptr %buffer, i32 1)
   unreachable
 }
 
