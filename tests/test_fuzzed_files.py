@@ -13,6 +13,7 @@ from gpuaug.data import DecodeError, ShardSource, ZipSource, decode
 from gpuaug.data.sources.archives.tar_index import SUFFIX
 from gpuaug.data.sources.packed import packed_source
 from gpuaug.record.run import NAME
+from gpuaug.sampling.plain import type_of_column
 from ssl_train import checkpoint
 from ssl_train.errors import UserError
 from tests.fuzz import targets
@@ -31,6 +32,12 @@ def test_targets_on_good_and_broken_files(name):
                 broken[at] = rng.integers(0, 256)
             check(bytes(broken))
         check(seed[: len(seed) // 2])
+
+
+@pytest.mark.parametrize("dtype", ["int32 + ", "8int32", "(2,)int8", "U8", "longdouble", "O", ["int32"], 3, None])
+def test_a_column_of_draws_has_the_name_of_a_dtype_of_numbers(dtype):
+    with pytest.raises(ValueError, match=r"^x: a column is a dict with dtype, a number's"):
+        type_of_column({"dtype": dtype, "row": []}, "x")
 
 
 def test_every_target_has_seeds():

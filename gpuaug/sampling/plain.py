@@ -141,8 +141,8 @@ def column_type(column: Array, where: str) -> dict[str, Any]:
 def type_of_column(data: Any, where: str) -> tuple[np.dtype[Any], tuple[int, ...]]:
     """What `column_type` has written. Raises ValueError for anything else."""
     try:
-        dtype, row = np.dtype(str(data["dtype"])), tuple(data["row"])
-        if dtype.kind in ALLOWED and dtype.itemsize <= 8 and all(type(n) is int and n >= 0 for n in row):
+        dtype, row = DTYPES[data["dtype"]], tuple(data["row"])
+        if all(type(n) is int and n >= 0 for n in row):
             return dtype, row
     except (TypeError, KeyError, ValueError):
         pass
@@ -151,6 +151,9 @@ def type_of_column(data: Any, where: str) -> tuple[np.dtype[Any], tuple[int, ...
 
 ALLOWED: dict[str, set[type]] = {"b": {bool}, "i": {int}, "u": {int}, "f": {int, float}}
 """Kind of a dtype -> Python's types of its values."""
+
+DTYPES = {np.dtype(code).name: np.dtype(code) for code in "?bhilqBHILQefd"}
+"""Name of a dtype that a column may have -> the dtype. NumPy's own parser of names would also take whole expressions."""
 
 
 def numbers(column: Array) -> list[Any]:

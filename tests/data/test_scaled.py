@@ -371,7 +371,7 @@ def test_what_is_refused(folder):
         with pytest.raises(ValueError, match=r"scaled must be 'auto' or False, got"):
             DataLoader(folder, SMALL_VIEWS, scaled=value)
     with pytest.raises(
-        ValueError, match=r"scaled='auto' decodes on the CPU, which decoder='nvjpeg' does not; give decoder='dali'"
+        ValueError, match=r"scaled='auto' decodes on the CPU, which decoder='nvjpeg' does not; give decoder='libjpeg'"
     ):
         DataLoader(folder, SMALL_VIEWS, scaled="auto", decoder="nvjpeg")
     loader = DataLoader(folder, SMALL_VIEWS, scaled="auto")
