@@ -1,5 +1,6 @@
 """The code and the commands of docs/data.md, docs/inputs.md and docs/draws.md run, from the first block to the last."""
 
+import gc
 import re
 import shlex
 from importlib.util import find_spec
@@ -15,7 +16,15 @@ DOCS = Path(__file__).parents[2] / "docs"
 PAGES = [("data.md", {"python", "sh"}), ("inputs.md", {"python"}), ("draws.md", {"python", "sh"})]
 
 
+@pytest.fixture
+def _collected():
+    yield
+    gc.collect()
+
+
+@pytest.mark.usefixtures("_collected")
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # WebDataset leaves its tars to the garbage collector
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <_io.FileIO:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(("name", "languages"), PAGES)
 def test_the_code_in_the_page_runs(name: str, languages: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -1,5 +1,6 @@
 """WebDataset pipelines: files to our decoder, indices by a hash of URL and key, decoded tuples as torch runs them."""
 
+import gc
 import io
 import json
 import pickle
@@ -26,6 +27,13 @@ pytestmark = [  # `webdataset` leaves it to the garbage collector to close its t
     pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning"),
     pytest.mark.filterwarnings("ignore:Exception ignored in. <_io.FileIO:pytest.PytestUnraisableExceptionWarning"),
 ]
+
+
+@pytest.fixture(autouse=True)
+def _collected():
+    """Lets tars that a test has left open be closed at its end, not within another test, where a warning is an error."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="module")
