@@ -86,7 +86,7 @@ def serve(folder: Path) -> None:
     )
     client.create_bucket(Bucket=BUCKET)
     for path in sorted(folder.iterdir()):
-        client.put_object(Bucket=BUCKET, Key=path.name, Body=path.read_bytes())
+        client.put_object(Bucket=BUCKET, Key=path.name, Body=path.read_bytes(), ACL="public-read")  # for readers by plain HTTP
     print(endpoint, flush=True)
     sys.stdin.read()
     threading.Timer(1.0, os._exit, [0]).start()

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +129,8 @@ def has_only(table: Mapping[type[Op], Any]) -> Callable[[Policy], str | None]:
     """`supports` of a contender with a table of the ops that it can do."""
 
     def supports(policy: Policy) -> str | None:
-        lacking = dict.fromkeys(type(op).__name__ for op in policy.views[0].ops if type(op) not in table)
+        ops = chain.from_iterable(view.ops for view in policy.views)
+        lacking = dict.fromkeys(type(op).__name__ for op in ops if type(op) not in table)
         return f"has no {', '.join(lacking)} here" if lacking else None
 
     return supports

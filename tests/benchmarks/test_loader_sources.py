@@ -13,8 +13,10 @@ from benchmarks import peers
 from benchmarks.images import part
 from benchmarks.measure import cores
 from benchmarks.measure.timing import Timing, rounds
+from benchmarks.object_store import BUCKET, object_store
 from benchmarks.peers.contender import Contender, Setting
-from benchmarks.sources import Cold, Large, Raw, Yuv, evict, in_memory, repeated_pack
+from benchmarks.peers.webdataset import shards
+from benchmarks.sources import Cold, Large, Raw, Remote, Yuv, evict, in_memory, repeated_pack
 from benchmarks.suites.loader import RATIOS
 from gpuaug import Policy, RandomResizedCrop, View, policy
 from gpuaug.data import PackedSource
@@ -74,6 +76,20 @@ def test_every_loader_gives_every_picture(name: str, photos: Path, tmp_path: Pat
     for kind in LOADERS[name]:
         for found in brightness(name, sources[kind], tmp_path):
             assert np.abs(np.array(found) - expected).mean() < 9, kind
+
+
+def test_webdataset_reads_the_shards_of_the_server(photos: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    names = tuple(f"{BUCKET}/{Path(path).name}" for path in shards(photos, 2, 4, folder))
+    expected = np.array(sorted(np.asarray(Image.open(path)).mean() for path in photos.glob("*/*.jpg")))
+    with object_store(folder) as endpoint:
+        for found in brightness("webdataset", Remote(endpoint, names), tmp_path):
+            assert np.abs(np.array(found) - expected).mean() < 9
+
+
+def test_dali_leaves_out_policies_of_which_it_lacks_an_op_of_any_view() -> None:
+    assert contender("dali").supports(policy("dino")) == "has no RandomSolarize here"
 
 
 def test_every_epoch_of_turboloader_is_another(photos: Path, tmp_path: Path) -> None:
