@@ -81,6 +81,13 @@ def test_a_backend_that_was_asked_for_says_what_to_install() -> None:
     assert program(("kornia",), code)[0] == ["backend 'kornia' needs kornia; install it with: pip install kornia"]
 
 
+def test_a_decoder_that_was_asked_for_says_what_to_install() -> None:
+    code = "from gpuaug.data.decoders import decoder_of\ntry: decoder_of('libjpeg', 100)\nexcept ImportError as error: print(error)"
+    (line,) = program(("numba",), code)[0]
+    assert line.startswith('decoder "libjpeg" cannot be used: numba is not installed')
+    assert line.endswith("pip install numba")
+
+
 @pytest.mark.parametrize("data", [False, True])
 def test_doctor_says_it_too(data: bool, tmp_path: Path) -> None:
     arguments = ["doctor"]

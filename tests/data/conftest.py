@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import threading
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ import gpuaug
 SAMPLES = 70
 
 Holdings = tuple[list[str], int, int]
-"""Names of the loader's threads, number of child processes, and number of open descriptors."""
+"""Names of the loader's threads, number of child processes, and number of descriptors that the test has opened."""
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +38,11 @@ def _index_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
 
 @pytest.fixture
 def held() -> Callable[[], Holdings]:
-    """A function that counts what this process holds."""
+    """A function that counts what this process holds.
+
+    Descriptors that were open before the test do not count: servers and connections of other tests close theirs at any time.
+    """
+    others = descriptors()
 
     def count() -> Holdings:
         for thread in threading.enumerate():
@@ -45,9 +50,18 @@ def held() -> Callable[[], Holdings]:
                 thread.join(5.0)
         names = sorted(t.name for t in threading.enumerate() if t.name.startswith("gpuaug"))
         lasting = [name for name in names if name != "gpuaug-default"]  # `limit_torch_threads` waits for its end
-        return lasting, len(multiprocessing.active_children()), len(list(Path("/proc/self/fd").iterdir()))
+        return lasting, len(multiprocessing.active_children()), len(descriptors() - others)
 
     return count
+
+
+def descriptors() -> set[tuple[str, str]]:
+    """Number and target of each open descriptor of this process."""
+    found = set()
+    for path in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # the descriptor of this listing, or one that was closed meanwhile
+            found.add((path.name, str(path.readlink())))
+    return found
 
 
 @pytest.fixture(scope="session")

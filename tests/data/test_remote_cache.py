@@ -8,7 +8,7 @@ import sys
 import textwrap
 import threading
 import time
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -258,6 +258,21 @@ def test_a_full_disk_is_one_warning_and_reading_without_the_cache(store, tmp_pat
     assert json.loads(sizes) == [len(local.read(i)) for i in range(len(local))]
     assert copies(tmp_path) == []
     assert not list(tmp_path.glob(".*.partial"))
+
+
+def test_many_threads_that_find_the_disk_full_warn_once(tmp_path, caplog):
+    cache, threads = ShardCache(tmp_path, 10**6), 8
+    together = threading.Barrier(threads)
+
+    def find_out():
+        together.wait()
+        cache.give_up()
+
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(lambda _: find_out(), range(threads)):
+            pass
+    assert not cache.usable
+    assert len(caplog.records) == 1
 
 
 def test_a_cache_of_what_is_not_remote_is_refused(tmp_path, folder, plain):

@@ -7,13 +7,15 @@ from functools import partial
 
 import torch
 
-from ...backends import findable
+from ...backends import findable, how_to_install
 from .dali import SharedDecoder
 from .device import DeviceDecoder
 from .pillow import DecodeError, Pixels, try_decode
 from .regions import Decoder, Regional
 
 DECODERS = ("auto", "nvjpeg", "libjpeg", "dali", "pillow")
+
+NUMBA_MISSING = f"numba is not installed, whose compiler it needs; {how_to_install('numba')}"
 
 
 def decoder_of(
@@ -27,6 +29,8 @@ def decoder_of(
         return DeviceDecoder(device, threads, hw_load, max_pixels)
     found = cpu_decoder(name)
     if found == "libjpeg":
+        if not findable("numba"):
+            raise ImportError(f'decoder "libjpeg" cannot be used: {NUMBA_MISSING}')
         from .libjpeg import LibjpegDecoder
 
         return LibjpegDecoder(max_pixels)
@@ -50,6 +54,8 @@ def auto_on_cpu() -> tuple[str, str]:
 
 def libjpeg_missing() -> str:
     """Why "libjpeg" cannot be used; empty if it can."""
+    if not findable("numba"):
+        return NUMBA_MISSING
     from .libjpeg import missing  # here, since the compiler that it needs takes a while to import
 
     return missing()

@@ -69,6 +69,8 @@ class ShardCache:
         OSError: The folder cannot be made, written to, or locked.
     """
 
+    giving_up = threading.Lock()  # of the class, since a cache can be pickled
+
     def __init__(self, folder: str | os.PathLike[str], limit: int) -> None:
         self.folder = self.resolve(folder)
         self.limit = limit
@@ -124,6 +126,13 @@ class ShardCache:
             os.close(descriptor)
         return None
 
+    def give_up(self) -> None:
+        """Copy nothing any more, since the disk is full, and say so once, however many threads find out."""
+        with self.giving_up:
+            first, self.usable = self.usable, False
+        if first:
+            LOG.warning("cache_dir: %s: the disk is full; shards that are not in it are read from their server", self.folder)
+
     def touch(self, path: Path) -> None:
         """Note that a shard is used, once a minute."""
         now = time.monotonic()
@@ -165,8 +174,7 @@ class ShardCache:
         except OSError as error:
             if error.errno not in FULL:
                 raise
-            self.usable = False
-            LOG.warning("cache_dir: %s: the disk is full; shards that are not in it are read from their server", self.folder)
+            self.give_up()
             return None
         self.touch(copied.path)
         return copied
