@@ -82,7 +82,7 @@ def test_a_backend_that_was_asked_for_says_what_to_install() -> None:
 
 
 def test_a_decoder_that_was_asked_for_says_what_to_install() -> None:
-    code = "from gpuaug.data.decoders import decoder_of\ntry: decoder_of('libjpeg', 100)\nexcept ImportError as error: print(error)"
+    code = "from gpuaug.data.decoders import decoder_of\ntry: decoder_of('libjpeg', 100)\nexcept ImportError as e: print(e)"
     (line,) = program(("numba",), code)[0]
     assert line.startswith('decoder "libjpeg" cannot be used: numba is not installed')
     assert line.endswith("pip install numba")
