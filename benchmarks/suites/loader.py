@@ -30,7 +30,7 @@ from ..sources import Cold, Large, Raw, Remote, Source, Yuv, evict, repeated_pac
 from . import common, endurance, entries, targets
 from .common import Measurement, Progress, Request
 
-COUNT = {False: 320, True: 64}
+COUNT = {False: 1024, True: 64}
 RAW_COUNT = {False: 2**11, True: 2**8}
 CUDA_COUNT = 2**12
 ARRAY_COUNT = {False: 2**12, True: 2**11}
@@ -41,9 +41,10 @@ COLD_COUNT = {False: 20_480, True: 2**8}
 """Images of a pack that is read from a cold page cache: 2 GB as yuv, 4 GB raw, if the run is not quick."""
 
 MULTI_COUNT, MULTI_BATCH = {False: 128, True: 32}, 16
+REMOTE_COUNT = {False: 320, True: 64}
 LARGE_COUNT, LARGE_BATCH, DISTINCT = {False: 32, True: 16}, 8, {False: 8, True: 2}
-"""Images and batches of the multi-crop epoch, which takes long, and of photographs of 12 million pixels, of which few differ,
-since each takes 3 s to make."""
+"""Images and batches of the multi-crop epoch and of that from a server, which take long, and of photographs of 12 million
+pixels, of which few differ, since each takes 3 s to make."""
 
 STRONG, CHEAP = "simclr", "mae"
 JPEG, JPEG_CHEAP = f"jpeg-{STRONG}", f"jpeg-{CHEAP}"
@@ -205,11 +206,12 @@ def slower(
     if Remote in read and importable("moto") and importable("s3fs"):
         place = scratch / "shards"
         place.mkdir()
-        names = peers.webdataset.shards(few, setting.threads, batch, place)
+        stored = stack.enter_context(repeated(few, REMOTE_COUNT[quick]))
+        names = peers.webdataset.shards(stored, setting.threads, batch, place)
         endpoint = stack.enter_context(object_store(place))
         stack.enter_context(s3_at(endpoint))
         remote = Remote(endpoint, tuple(f"{BUCKET}/{Path(name).name}" for name in names))
-        made.append(Task(REMOTE, STRONG, remote, batch, len(image_files(few)) // batch * batch))
+        made.append(Task(REMOTE, STRONG, remote, batch, len(image_files(stored)) // batch * batch))
     if Large in read and request.data is None:
         progress(f"{LARGE}: making photographs")
         large = stack.enter_context(repeated(stack.enter_context(large_folder(None, DISTINCT[quick])), LARGE_COUNT[quick]))

@@ -55,6 +55,9 @@ def brightness(name: str, source: object, scratch: Path, epochs: int = 2) -> lis
     return found
 
 
+# FFCV's compiled functions fail in Numba's finalizer, whenever the garbage collector finds them.
+pytestmark = pytest.mark.filterwarnings("ignore:Exception ignored in. <finalize:pytest.PytestUnraisableExceptionWarning")
+
 LOADERS = {
     "gpuaug-fused": ("path", "raw", "yuv", "large", "cold"),
     "gpuaug-scaled": ("large",),
