@@ -23,6 +23,7 @@ from .decoders.scaled import ScaledDecoder
 from .decoders.staging import Staging
 from .engine.fetching.threads import PART_SIZE
 from .sources import Encoded, Source, has_files, is_encoded
+from .sources.remote.retries import RemoteError
 
 LOG = logging.getLogger("gpuaug")
 
@@ -98,7 +99,8 @@ class Decoding:
     def settle(self, source: Source, regional: Callable[[Sequence[int]], Regional | None]) -> None:
         """Let "auto" choose, once, by decoding some of the source's files both ways; nothing of these is delivered.
 
-        regional: makes, for samples, what tells which region of each picture will be read.
+        regional: makes, for samples, what tells which region of each picture will be read. Raises RemoteError if a server does
+        not answer.
         """
         if self.chosen is None and source.workers == "stream":
             self.use(cpu_decoder("auto"), "the files of a stream cannot be tried in advance")
@@ -108,6 +110,8 @@ class Decoding:
         try:
             gpu = DeviceDecoder(self.device, self.threads, self.hw_load, self.max_pixels)
             self.use(*choice(source, samples, regional, self.decode, gpu, self.threads))
+        except RemoteError:
+            raise
         except Exception as error:  # DALI and torch raise several kinds where CUDA or nvJPEG do not work
             self.use(cpu_decoder("auto"), f"nvJPEG could not be tried: {error}".strip().splitlines()[0])
         LOG.info("decoder: %s", self)
@@ -177,12 +181,17 @@ def choice(
 
 
 def trial_files(source: Encoded, samples: Sequence[int]) -> list[tuple[int, bytes, str]]:
-    """Samples, their files and names, without those that cannot be read; at most `TRIAL_PIXELS` but for the first."""
+    """Samples, their files and names, without those that cannot be read; at most `TRIAL_PIXELS` but for the first.
+
+    Raises RemoteError if their server does not answer.
+    """
     files: list[tuple[int, bytes, str]] = []
     pixels = 0
     for i in samples:
         try:
             data = source.read(i)
+        except RemoteError:  # it has been waited for, and each of the others would be
+            raise
         except OSError:  # the loader will say so when it comes to it
             continue
         pixels += header_pixels(data)

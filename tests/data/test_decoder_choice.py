@@ -13,7 +13,7 @@ from PIL import Image
 from skimage import data as photographs
 
 import gpuaug
-from gpuaug.data import FolderSource, decode
+from gpuaug.data import FolderSource, RemoteError, decode
 from gpuaug.data.decoders import auto_on_cpu, cpu_decoder
 from gpuaug.data.decoders.device import DeviceDecoder
 from gpuaug.data.decoding import FASTER, NEAR, Decoding, available, choice, difference, faster, trial_files
@@ -73,6 +73,20 @@ def test_the_difference_is_that_of_the_pixels_wherever_a_region_lies(source):
     gpu.finished = lambda files, of=gpu.finished: of([other])
     assert difference(gpu, [first]) == pytest.approx(expected)
     gpu.dali.close()
+
+
+def test_the_trial_ends_at_a_server_that_does_not_answer(source):
+    read = []
+
+    class Down(FolderSource):
+        def read(self, i):
+            read.append(i)
+            raise RemoteError("s3://bucket/a.tar: no answer")
+
+    down = Down(Path(source.name(0)).parent)
+    with pytest.raises(RemoteError, match="no answer"):
+        trial_files(down, range(12))
+    assert read == [0]
 
 
 def test_the_trial_leaves_out_what_cannot_be_read_and_ends_in_time(source, monkeypatch):

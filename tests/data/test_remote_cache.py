@@ -2,6 +2,7 @@
 
 import json
 import logging
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -258,6 +259,30 @@ def test_a_full_disk_is_one_warning_and_reading_without_the_cache(store, tmp_pat
     assert json.loads(sizes) == [len(local.read(i)) for i in range(len(local))]
     assert copies(tmp_path) == []
     assert not list(tmp_path.glob(".*.partial"))
+
+
+def test_a_disk_that_takes_a_part_of_what_is_written(tmp_path, monkeypatch):
+    data, pwrite = bytes(range(256)) * 40, os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda descriptor, rest, start: pwrite(descriptor, rest[: len(rest) // 2 + 1], start))
+    with (tmp_path / "file").open("w+b") as file:
+        os.truncate(file.fileno(), 7 + len(data))
+        cache_module.write(file.fileno(), data, 7)
+        assert file.read() == bytes(7) + data
+
+
+def test_a_process_that_is_forked_while_the_cache_is_locked_keeps_no_lock(tmp_path):
+    cache = ShardCache(tmp_path, 10**6)
+    held, end = multiprocessing.get_context("fork").Event(), multiprocessing.get_context("fork").Event()
+    child = multiprocessing.get_context("fork").Process(target=lambda: (held.set(), end.wait(LIMIT)))
+    with cache.locked():
+        child.start()
+    try:
+        assert held.wait(LIMIT)
+        with (tmp_path / ".lock").open("ab") as file:
+            assert cache_module.lock(file, wait=False)
+    finally:
+        end.set()
+        child.join(LIMIT)
 
 
 def test_many_threads_that_find_the_disk_full_warn_once(tmp_path, caplog):

@@ -299,6 +299,10 @@ def test_states_of_other_ranks_or_streams_are_refused(stream, plain):
     short.load_state_dict({**loader.state_dict(), "stream": {**loader.state_dict()["stream"], "resume": None}})
     with pytest.raises(ValueError, match="the stream ended after 5 samples, but the state was saved after 8"):
         taken(short)
+    for name, value in (("shards", 99), ("kind", "WebDataset")):
+        changed = {**loader.state_dict(), "stream": {**loader.state_dict()["stream"], name: value}}
+        with pytest.raises(ValueError, match=f"in the middle of an epoch with {name}={value}, but"):
+            later.load_state_dict(changed)
     with pytest.raises(ValueError, match="the state is not of a HuggingFaceStream"):
         later.load_state_dict({**loader.state_dict(), "stream": 3})
 

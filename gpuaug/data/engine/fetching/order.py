@@ -30,13 +30,15 @@ class Place(int):
 class StreamOrder(OwnOrder, Sampler[int]):
     """The sampler of a stream, which has an order of its own: it knows the epoch and the share, but no samples.
 
-    needed: what must be the same to go on with a pass beside the number of ranks, where a user's code runs in workers.
+    needed: what must be the same to go on with a pass beside the number of ranks: the stream, and how workers load it if a
+    user's code runs in them.
     """
 
     def __init__(self, stream: Stream, fixed: Share | None, batch_size: int, drop_last: bool, workers: int) -> None:
         self.stream = stream
         self.fixed = fixed
-        self.needed = {} if stream.encoded else {"num_workers": workers, "batch_size": batch_size, "drop_last": drop_last}
+        loading = {"num_workers": workers, "batch_size": batch_size, "drop_last": drop_last}
+        self.needed = {**stream.identity, **({} if stream.encoded else loading)}
 
     def __len__(self) -> int:
         return len(self.stream)

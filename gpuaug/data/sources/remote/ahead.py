@@ -98,7 +98,8 @@ class ReadAhead:
         if run is not None:
             try:
                 data = run.future.result()
-                return data[wanted.start - run.start :][: wanted.size] if run.shared else data
+                begin = wanted.start - run.start
+                return data[begin : begin + wanted.size] if run.shared else data
             except Exception as error:  # remote file systems raise what their clients do
                 if not (run.shared and is_missing(error)):  # a neighbour may be at fault
                     raise

@@ -199,6 +199,7 @@ class ShardCache:
                 finally:
                     if is_at(file, path):
                         path.unlink()
+                    unlock(file)
                 return
 
     @contextlib.contextmanager
@@ -206,7 +207,10 @@ class ShardCache:
         """Hold the lock of the folder, for as long as it takes to count files."""
         with (self.folder / ".lock").open("ab") as file:
             lock(file, wait=True)
-            yield
+            try:
+                yield
+            finally:
+                unlock(file)
 
     def remove_stale(self) -> None:
         """Remove the temporary files of processes that were killed."""
@@ -265,12 +269,27 @@ def lock(file: IO[Any], wait: bool) -> bool:
     return True
 
 
+def unlock(file: IO[Any]) -> None:
+    """Give up a lock, also for processes that were forked meanwhile: closing the file would leave it to them."""
+    import fcntl
+
+    fcntl.flock(file, fcntl.LOCK_UN)
+
+
 def is_at(file: IO[Any], path: Path) -> bool:
     """Whether an open file still has this name."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
         return False
+
+
+def write(descriptor: int, data: bytes, start: int) -> None:
+    """Write all of the bytes at a position; the system may take a part of them at a time, as on a disk that is nearly full."""
+    rest = memoryview(data)
+    while rest:
+        count = os.pwrite(descriptor, rest, start)
+        rest, start = rest[count:], start + count
 
 
 def download(url: str, size: int, descriptor: int, stop: threading.Event | None) -> None:
@@ -287,7 +306,7 @@ def download(url: str, size: int, descriptor: int, stop: threading.Event | None)
             if not asked:
                 return
             start, count, future = asked[0]
-            os.pwrite(descriptor, read_range(url, start, count) if future is None else result(future, stop), start)
+            write(descriptor, read_range(url, start, count) if future is None else result(future, stop), start)
             asked.popleft()
     finally:
         for *_, future in asked:

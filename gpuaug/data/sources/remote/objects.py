@@ -108,6 +108,7 @@ class Client:
         """Let the next request through the gate, or none, or one more."""
         if too_many and self.withheld < IN_FLIGHT - LEAST:
             self.withheld += 1
+            self.good = 0
             return
         self.gate.release()
         if self.withheld and self.good >= REGAIN:

@@ -9,7 +9,7 @@ The index of a sample is made by the stream, and is what the draws follow from.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeGuard
 
@@ -75,6 +75,9 @@ class Stream(Source, Protocol):
     encoded: bool
     divides: bool
     """Whether `begin` leaves out the samples of other ranks; otherwise the user's code must."""
+
+    identity: Mapping[str, Any]
+    """What a state in the middle of a pass says of the stream; another stream cannot go on with it."""
 
 
 class EncodedStream(Stream, Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 from ..dataset import as_sample
@@ -22,6 +23,7 @@ class DatasetStream:
     workers = "stream"
     encoded = False
     divides = False
+    identity = MappingProxyType({"kind": "IterableDataset"})
 
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset

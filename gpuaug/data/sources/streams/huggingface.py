@@ -101,6 +101,7 @@ class HuggingFaceStream:
         known = split is None and hasattr(dataset, "shard") and chain <= IN_TURN | SHUFFLED
         self.divisible = total if known else 1
         self.shards = total if known and chain <= IN_TURN and total < 2**20 else None
+        self.identity = {"kind": "Hugging Face", "shards": total}
         columns = [self.image] if self.label is None else [self.image, self.label]
         self.columns = columns
         self.files = dataset.with_format(None).select_columns(columns).cast_column(self.image, undecoded())

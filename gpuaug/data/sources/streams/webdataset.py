@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from hashlib import blake2b
+from types import MappingProxyType
 from typing import Any
 
 from ...targets import Collate
@@ -22,7 +23,7 @@ class WebDatasetStream:
     Args:
         pipeline: A `webdataset.WebDataset` or another `DataPipeline`. One thread of this process reads it; its `nodesplitter`
             divides the shards among ranks, as always.
-        labelled: None takes labels if the first sample has a class; False takes none; True gives samples without one -1.
+        labelled: None and True take labels if the first sample has a class, and give samples without one -1; False takes none.
         first: The first sample, if it has been read already.
 
     Raises:
@@ -33,6 +34,7 @@ class WebDatasetStream:
     workers = "stream"
     encoded = True
     divides = False
+    identity = MappingProxyType({"kind": "WebDataset"})
 
     def __init__(self, pipeline: Any, labelled: bool | None = None, first: Any = None) -> None:
         self.pipeline = pipeline
