@@ -60,15 +60,11 @@ def folder(given: Path | None, count: int) -> Iterator[Path]:
 
 
 @contextmanager
-def large_folder(given: Path | None, count: int) -> Iterator[Path]:
-    """The given folder, or a temporary one with `count` JPEGs of 4000 x 3000 made by `large_photo`, of 3 to 4 MB each.
+def large_folder(count: int) -> Iterator[Path]:
+    """A temporary folder with `count` JPEGs of 4000 x 3000 made by `large_photo`, of 3 to 4 MB each.
 
     Making one takes 3 s; for more files, `repeated` links to them again and again.
     """
-    if given is not None:
-        with folder(given, count) as found:
-            yield found
-        return
     with tempfile.TemporaryDirectory(prefix="benchmark-large-") as made:
         for k in range(count):
             path = Path(made, f"class{k % 4}", f"{k:05}.jpg")

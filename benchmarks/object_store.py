@@ -1,4 +1,4 @@
-"""A real S3 server on this machine, moto's, in a process of its own, that holds the files of a folder.
+"""An S3 server on this machine, moto's emulation in a process of its own, that holds the files of a folder.
 
     with object_store(folder) as endpoint, s3_at(endpoint):
         loader = gpuaug.DataLoader(f"s3://{BUCKET}/train-{{000..003}}.tar", policy)

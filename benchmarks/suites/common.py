@@ -113,7 +113,9 @@ def refusal(contender: Contender, source: Source | None) -> str:
     """Why a loader cannot read a source; "" if it can."""
     if source is None or isinstance(source, contender.takes):
         return ""
-    return "takes JPEGs only" if set(contender.takes) <= {Path, Large, Remote} else "takes no such source"
+    jpegs = (Path, Large, Remote)
+    only = set(contender.takes) <= set(jpegs) and not isinstance(source, jpegs)
+    return "takes JPEGs only" if only else "takes no such source"
 
 
 def failed(cell: Cell, error: Exception) -> Cell:

@@ -1,6 +1,6 @@
 """Loaders over many entries: seconds and memory until they are made, and until their first batch.
 
-    python -m benchmarks.suites.entries [KIND ...] [--entries N]
+    python -m benchmarks.suites.entries [KIND ...] [--entries N] [--place FOLDER]
 
 Each kind of source is measured in a child process of its own, whose kernels are compiled and whose libraries are loaded. What
 the user gives, such as a list of paths or an array, is there before the clock starts, and its memory does not count. Then the
@@ -170,7 +170,7 @@ KINDS: dict[str, tuple[Callable[[Path, int], None], Callable[[Path, int], Any]]]
 }
 """Kind of source -> what makes its files, and what makes of them what the user gives."""
 
-WITHOUT_FILES = tuple(kind for kind in KINDS if kind not in ("folder", "shards"))
+QUICK_TO_MAKE = tuple(kind for kind in KINDS if kind not in ("folder", "shards"))
 
 
 def run_child(kind: str, root: Path, entries: int) -> list[float]:
@@ -220,7 +220,7 @@ def measured(kind: str, entries: int, place: Path | None = None) -> list[float]:
         return machine.in_child("benchmarks.suites.entries", [kind, str(root), entries], timeout=PATIENCE)
 
 
-def verdicts(progress: Progress, kinds: Sequence[str] = WITHOUT_FILES, entries: int = ENTRIES) -> list[Verdict]:
+def verdicts(progress: Progress, kinds: Sequence[str] = QUICK_TO_MAKE, entries: int = ENTRIES) -> list[Verdict]:
     """Each promise, and the kind of source that is farthest from it."""
     found = {}
     for kind in kinds:
@@ -239,6 +239,8 @@ def main(words: Sequence[str]) -> None:
     parser.add_argument("--entries", type=int, default=ENTRIES, help=f"entries of each source (default: {ENTRIES:,})")
     parser.add_argument("--place", type=Path, help="folder for the files (default: the system's for temporary files)")
     options = parser.parse_args(words)
+    if unknown := set(options.kinds) - set(KINDS):
+        parser.error(f"no kind {', '.join(sorted(unknown))}; there are {', '.join(KINDS)}")
     for kind in options.kinds or KINDS:
         made = measured(kind, options.entries, options.place)
         making, first = (f"{s:7.2f} s, {mb:5.0f} MB, {cpu:6.2f} s of processor time" for s, mb, cpu in (made[:3], made[3:]))

@@ -1,7 +1,8 @@
 """The suite `loader`: JPEGs, packed pixels, shards on a server and small arrays -> batches of views, an epoch a call.
 
 `--threads` is the number of threads or of worker processes that a loader may use, whichever it has. Arrays get one, since
-their target is for one core. Cold packs, photographs of 12 million pixels and shards on an S3 server are read on the CPU only.
+their target is for one core. DINO's ten views, cold packs, photographs of 12 million pixels and shards on an S3
+server are read on the CPU only, and not if policies are named.
 """
 
 from __future__ import annotations
@@ -196,7 +197,9 @@ def slower(
     batch = request.batch or (16 if quick else 64)
     read = {kind for contender in contenders for kind in contender.takes}
     multi = stack.enter_context(repeated(few, MULTI_COUNT[quick]))
-    made = [Task(MULTI, "dino", multi, MULTI_BATCH, MULTI_COUNT[quick], without=("webdataset",))]  # which is torchvision's
+    made = [
+        Task(MULTI, "dino", multi, MULTI_BATCH, MULTI_COUNT[quick], without=("webdataset",))
+    ]  # its views are torchvision's, measured already
     formats: list[tuple[Format, str]] = [("raw", RAW_COLD), ("yuv", YUV_COLD)]
     for kind, name in formats if Cold in read else ():
         progress(f"{name}: writing it")
@@ -214,7 +217,7 @@ def slower(
         made.append(Task(REMOTE, STRONG, remote, batch, len(image_files(stored)) // batch * batch))
     if Large in read and request.data is None:
         progress(f"{LARGE}: making photographs")
-        large = stack.enter_context(repeated(stack.enter_context(large_folder(None, DISTINCT[quick])), LARGE_COUNT[quick]))
+        large = stack.enter_context(repeated(stack.enter_context(large_folder(DISTINCT[quick])), LARGE_COUNT[quick]))
         made.append(Task(LARGE, STRONG, Large(large), LARGE_BATCH, LARGE_COUNT[quick]))
     return made
 
