@@ -178,6 +178,8 @@ def test_closing_in_the_middle_of_an_epoch_leaves_nothing_behind(store, tmp_path
         source.reader = lambda: made.append(reader()) or made[-1]
         given = iter(gpuaug.DataLoader(source, POLICY, 4, num_workers=workers))
         next(given)
+        if workers:
+            wait_until(lambda: not made[0].ahead.asked)  # so that the next batch is there
         proxy.rate = 1.0
         if workers:
             next(given)
